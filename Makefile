@@ -1,0 +1,96 @@
+# Everything that people and CI run. Each target does the set-up that it needs
+# on a Debian machine with Go, npm and root; where it may not install, it says
+# what is missing. `make help` lists the targets.
+
+SHELL       := bash
+.SHELLFLAGS := -euo pipefail -c
+MAKEFLAGS   += --no-builtin-rules
+.NOTPARALLEL:
+.DEFAULT_GOAL := build
+
+# The version of a build is the tag below the commit, or counts commits where
+# there is no tag; semver, so that it orders and packages can use it.
+VERSION ?= $(shell testenv/version.sh)
+# Packages carry the commit's time, not the clock's, so that they repeat.
+export SOURCE_DATE_EPOCH ?= $(shell git log -1 --format=%ct 2>/dev/null || echo 0)
+
+LDFLAGS := -s -w -X main.version=$(VERSION)
+# One set of flags for build, vet and staticcheck: they share what the compiler
+# made. cgo is off because the agent must run on any libc, and the rest need not differ.
+GO := CGO_ENABLED=0 GOFLAGS=-trimpath go
+
+# modernc.org's SQLite under the race detector is 38 times slower and is not our
+# code; everything of ours stays instrumented.
+RACE := -race -gcflags='modernc.org/sqlite/...=-race=false' -gcflags='modernc.org/libc/...=-race=false'
+
+PORT    ?= 8443
+DEVICES ?= 50
+DIR     ?= $(shell echo "$${TMPDIR:-/tmp}/hausmeister-demo")
+FUZZTIME ?= 10s
+CROSS    ?= windows/amd64 windows/arm64 darwin/amd64 darwin/arm64 linux/amd64 linux/arm64
+GOPKGS   := $(wildcard agent collector installer platform proto testenv)
+
+.PHONY: help build demo test lint proto cross package bench test-long fuzz web setup-build setup-test
+
+help: ## this list
+	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 14
+
+build: setup-build web ## the programs, in bin/
+	@mkdir -p bin
+	$(GO) build -ldflags '$(LDFLAGS)' -o bin/ $(wildcard ./*/cmd/*)
+
+demo: build ## collector, pages, this machine's agent and simulated devices; PORT=8443 DEVICES=50 DIR=...
+	@exec bin/hausmeister-demo -port '$(PORT)' -devices '$(DEVICES)' -dir '$(DIR)'
+
+# go test comes last: its lines are what a reader of the log looks for.
+test: setup-test build lint ## everything that must hold before a change lands
+	@$(MAKE) --no-print-directory cross CROSS='windows/amd64 darwin/arm64'
+	@$(MAKE) --no-print-directory fuzz
+	@testenv/gotest.sh $(RACE) -vet=off -count=1 -timeout 15m ./...
+
+lint: setup-build ## gofmt, vet, staticcheck
+	@bad=$$(gofmt -l $(GOPKGS)); [ -z "$$bad" ] || { echo "run gofmt -w on:"; echo "$$bad"; exit 1; }
+	$(GO) vet ./...
+	$(GO) tool staticcheck ./...
+
+proto: ## Go code from the .proto files
+	go -C testenv/tools run ./protogen ../../proto/hmpb
+
+cross: ## the agent for every system that it is made for
+	@mkdir -p dist
+	@for t in $(CROSS); do \
+		os=$${t%/*}; arch=$${t#*/}; exe=; [ $$os != windows ] || exe=.exe; \
+		echo "agent for $$t"; \
+		GOOS=$$os GOARCH=$$arch $(GO) vet ./agent/... ./platform/... ./proto/...; \
+		GOOS=$$os GOARCH=$$arch $(GO) build -ldflags '$(LDFLAGS)' \
+			-o dist/hausmeister-agent_$${os}_$$arch$$exe ./agent/cmd/hausmeister-agent; \
+	done
+
+package: build ## the agent's Debian package, in dist/
+	@mkdir -p dist
+	bin/hausmeister-bundle -agent bin/hausmeister-agent -version '$(VERSION)' -out dist
+
+fuzz: ## every fuzz target for FUZZTIME=10s
+	@testenv/fuzz.sh $(FUZZTIME)
+
+bench: setup-test build ## the budgets of the design, measured here
+	go test -run '^$$' -bench . -benchtime 1x -timeout 60m ./testenv/scenario/...
+	go test -run '^$$' -bench . -benchmem -timeout 60m $$(go list ./... | grep -v /testenv/)
+
+test-long: setup-test build ## as test, but each fuzz target for ten minutes
+	@$(MAKE) --no-print-directory fuzz FUZZTIME=10m
+	@HAUSMEISTER_LONG=1 testenv/gotest.sh $(RACE) -count=1 -timeout 120m ./...
+
+# The pages' scripts come from npm by lock file and are embedded into the collector.
+web: collector/web/node_modules/.hausmeister-built
+
+collector/web/node_modules/.hausmeister-built: $(wildcard collector/web/package.json collector/web/package-lock.json collector/web/*.mjs collector/web/assets/*)
+	@command -v npm >/dev/null || { echo "missing: npm (Debian packages nodejs and npm)"; exit 1; }
+	cd collector/web && npm ci --no-audit --no-fund && npm run build
+	@touch $@
+
+setup-build:
+	@testenv/setup.sh build
+
+setup-test:
+	@testenv/setup.sh test
