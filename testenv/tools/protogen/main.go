@@ -99,4 +99,3 @@ func runPlugin(req *pluginpb.CodeGeneratorRequest, dir string) error {
 	}
 	return nil
 }
-
