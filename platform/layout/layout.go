@@ -1,0 +1,77 @@
+package layout
+
+import (
+	"errors"
+	"fmt"
+	"os"
+	"path/filepath"
+)
+
+// Layout is the set of folders under one root.
+type Layout struct {
+	Root string
+}
+
+// Default is the layout of an installed agent on this operating system.
+func Default() Layout { return Layout{Root: defaultRoot()} }
+
+// Versions holds one folder per installed version.
+func (l Layout) Versions() string { return filepath.Join(l.Root, "versions") }
+
+// State holds identity, keys and settings; owner only.
+func (l Layout) State() string { return filepath.Join(l.Root, "state") }
+
+// Spool holds the reports; owner only.
+func (l Layout) Spool() string { return filepath.Join(l.Root, "spool") }
+
+// Log holds the log files; owner only.
+func (l Layout) Log() string { return filepath.Join(l.Root, "log") }
+
+// Public holds what everybody at this machine may read.
+func (l Layout) Public() string { return filepath.Join(l.Root, "public") }
+
+// ErrForeign is the answer of Create for a folder that cannot be trusted: not a
+// plain folder, or owned by somebody who may change its rights behind our back.
+var ErrForeign = errors.New("not a folder of ours")
+
+// Create makes the folders that are missing and sets the rights of all.
+func (l Layout) Create() error {
+	for _, f := range []struct {
+		path    string
+		private bool
+	}{
+		{l.Root, false},
+		{l.Versions(), false},
+		{l.State(), true},
+		{l.Spool(), true},
+		{l.Log(), true},
+		{l.Public(), false},
+	} {
+		if err := createDir(f.path, f.private); err != nil {
+			return fmt.Errorf("creating folder %s: %w", f.path, err)
+		}
+	}
+	return nil
+}
+
+// createDir makes one folder, or takes over one that is there, with its rights.
+func createDir(path string, private bool) error {
+	mode := os.FileMode(0o755)
+	if private {
+		mode = 0o700
+	}
+	if err := os.MkdirAll(filepath.Dir(path), 0o755); err != nil {
+		return err
+	}
+	if err := os.Mkdir(path, mode); err != nil && !errors.Is(err, os.ErrExist) {
+		return err
+	}
+	info, err := os.Lstat(path)
+	if err != nil {
+		return err
+	}
+	if !info.IsDir() {
+		return ErrForeign
+	}
+	return takeOver(path, info, private)
+}

@@ -1,0 +1,32 @@
+package layout
+
+import (
+	"errors"
+	"fmt"
+	"os"
+)
+
+// ErrLocked: another process holds the lock.
+var ErrLocked = errors.New("locked by another process")
+
+// A FileLock is held until Close or the end of the process, however it ends.
+type FileLock struct {
+	f *os.File
+}
+
+// Lock takes the lock at path without waiting; the file is made when missing
+// and stays, since removing it would let two holders meet.
+func Lock(path string) (*FileLock, error) {
+	f, err := os.OpenFile(path, os.O_RDWR|os.O_CREATE, 0o600)
+	if err != nil {
+		return nil, fmt.Errorf("opening lock: %w", err)
+	}
+	if err := lockFile(f); err != nil {
+		f.Close()
+		return nil, fmt.Errorf("locking %s: %w", path, err)
+	}
+	return &FileLock{f: f}, nil
+}
+
+// Close gives the lock up.
+func (l *FileLock) Close() error { return l.f.Close() }

@@ -1,0 +1,3 @@
+package layout
+
+func defaultRoot() string { return "/Library/Application Support/Hausmeister" }

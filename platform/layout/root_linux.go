@@ -1,0 +1,3 @@
+package layout
+
+func defaultRoot() string { return "/opt/hausmeister" }
