@@ -101,6 +101,7 @@ const (
 	Code_CODE_INTERNAL            Code = 21 // the fault is on the sender's side; try again later
 	Code_CODE_STORE_UNAVAILABLE   Code = 22 // the collector can store nothing now (disk full, database away); try again later
 	Code_CODE_WRONG_ORDER         Code = 23 // a frame that is legal, but not here
+	Code_CODE_LOST                Code = 24 // never sent: the transport ended without a word (silence, stateless reset, broken socket)
 )
 
 // Enum value maps for Code.
@@ -130,6 +131,7 @@ var (
 		21: "CODE_INTERNAL",
 		22: "CODE_STORE_UNAVAILABLE",
 		23: "CODE_WRONG_ORDER",
+		24: "CODE_LOST",
 	}
 	Code_value = map[string]int32{
 		"CODE_UNSPECIFIED":         0,
@@ -156,6 +158,7 @@ var (
 		"CODE_INTERNAL":            21,
 		"CODE_STORE_UNAVAILABLE":   22,
 		"CODE_WRONG_ORDER":         23,
+		"CODE_LOST":                24,
 	}
 )
 
@@ -1751,7 +1754,7 @@ const file_control_proto_rawDesc = "" +
 	"\x13STREAM_TYPE_CONTROL\x10\x01\x12\x16\n" +
 	"\x12STREAM_TYPE_REPORT\x10\x02\x12\x16\n" +
 	"\x12STREAM_TYPE_ENROLL\x10\x03\x12\x15\n" +
-	"\x11STREAM_TYPE_RENEW\x10\x04*\xc5\x04\n" +
+	"\x11STREAM_TYPE_RENEW\x10\x04*\xd4\x04\n" +
 	"\x04Code\x12\x14\n" +
 	"\x10CODE_UNSPECIFIED\x10\x00\x12\x0f\n" +
 	"\vCODE_NORMAL\x10\x01\x12\x16\n" +
@@ -1777,7 +1780,8 @@ const file_control_proto_rawDesc = "" +
 	"\x15CODE_TOO_MANY_STREAMS\x10\x14\x12\x11\n" +
 	"\rCODE_INTERNAL\x10\x15\x12\x1a\n" +
 	"\x16CODE_STORE_UNAVAILABLE\x10\x16\x12\x14\n" +
-	"\x10CODE_WRONG_ORDER\x10\x17B Z\x16hausmeister/proto/hmpb\x92\x03\x05\xd2>\x02\x10\x03b\beditionsp\xe8\a"
+	"\x10CODE_WRONG_ORDER\x10\x17\x12\r\n" +
+	"\tCODE_LOST\x10\x18B Z\x16hausmeister/proto/hmpb\x92\x03\x05\xd2>\x02\x10\x03b\beditionsp\xe8\a"
 
 var file_control_proto_enumTypes = make([]protoimpl.EnumInfo, 3)
 var file_control_proto_msgTypes = make([]protoimpl.MessageInfo, 8)

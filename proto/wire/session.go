@@ -27,14 +27,18 @@ type Session interface {
 	// Transport is "quic" or "tcp".
 	Transport() string
 	RemoteAddr() net.Addr
-	// Close ends the session and all its streams; the peer sees code and text.
-	// The text is for logs and is cut to 256 bytes.
+	// Close ends the session and all its streams at once, with what they had
+	// not yet sent: see Framed.Finish. The peer sees the code, and over QUIC
+	// also the text, which is for logs and cut to MaxCloseText bytes.
 	Close(code hmpb.Code, text string) error
 	// Context ends with the session; its cause is an *Error.
 	Context() context.Context
 }
 
-// A Stream is a two-way byte stream of a Session.
+// A Stream is a two-way byte stream of a Session. It counts against the
+// peer's limit until both sides have ended: read it to io.EOF and CloseWrite,
+// or Reset it. A passed deadline gives os.ErrDeadlineExceeded, and the stream
+// lives on.
 type Stream interface {
 	io.Reader
 	io.Writer

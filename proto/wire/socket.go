@@ -1,0 +1,35 @@
+package wire
+
+import "net"
+
+// TolerantSocket wraps a UDP socket so that a send which fails for an error
+// that swallow accepts counts as sent and lost on the way. quic-go ends a
+// connection at the first failed send, and ENETUNREACH is what a laptop gets
+// while it changes its Wi-Fi; loss it knows how to mend. Which errors these
+// are differs by operating system, so the caller brings the predicate.
+func TolerantSocket(c *net.UDPConn, swallow func(error) bool) net.PacketConn {
+	return &tolerantSocket{UDPConn: c, swallow: swallow}
+}
+
+// tolerantSocket embeds *net.UDPConn, not net.PacketConn: quic-go finds GSO
+// and batched reads by its methods.
+type tolerantSocket struct {
+	*net.UDPConn
+	swallow func(error) bool
+}
+
+func (s *tolerantSocket) WriteTo(b []byte, addr net.Addr) (int, error) {
+	n, err := s.UDPConn.WriteTo(b, addr)
+	if err != nil && s.swallow(err) {
+		return len(b), nil
+	}
+	return n, err
+}
+
+func (s *tolerantSocket) WriteMsgUDP(b, oob []byte, addr *net.UDPAddr) (n, oobn int, err error) {
+	n, oobn, err = s.UDPConn.WriteMsgUDP(b, oob, addr)
+	if err != nil && s.swallow(err) {
+		return len(b), len(oob), nil
+	}
+	return n, oobn, err
+}

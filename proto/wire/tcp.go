@@ -1,0 +1,319 @@
+package wire
+
+import (
+	"context"
+	"crypto/tls"
+	"errors"
+	"fmt"
+	"io"
+	"net"
+	"os"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"github.com/libp2p/go-yamux/v5"
+
+	"hausmeister/proto/hmpb"
+)
+
+const (
+	// goAwayBase is added to our codes in a GoAway frame: yamux itself sends
+	// 0, 1 and 2 there.
+	goAwayBase = 0x100
+	// lingerFor is how long Close waits for the peer to read the GoAway. A
+	// socket closed with unread bytes sends a reset that overtakes it.
+	lingerFor = 500 * time.Millisecond
+	// pingTimeout ends a session whose keep-alive is not answered.
+	pingTimeout = 15 * time.Second
+)
+
+// DialTCP makes a session of a connection to a collector, directly or through
+// a proxy. It takes conn over and closes it when the handshake fails.
+// keepAlive is as in EndpointConfig. As over QUIC only the welcome means "in".
+func DialTCP(ctx context.Context, conn net.Conn, conf *tls.Config, keepAlive time.Duration) (Session, error) {
+	tc := tls.Client(conn, withALPN(conf))
+	if err := tc.HandshakeContext(ctx); err != nil {
+		conn.Close()
+		if ctx.Err() != nil {
+			return nil, context.Cause(ctx)
+		}
+		return nil, handshakeError(err)
+	}
+	keepAlive = boundKeepAlive(keepAlive)
+	mux := muxConfig()
+	mux.EnableKeepAlive, mux.KeepAliveInterval = true, keepAlive
+	return newTCPSession(tc, idleFor(keepAlive), mux, yamux.Client)
+}
+
+// ServeTCP makes a session of a connection whose TLS handshake is done. It
+// takes conn over.
+func ServeTCP(conn *tls.Conn) (Session, error) {
+	return newTCPSession(conn, MaxIdle, muxConfig(), yamux.Server)
+}
+
+func muxConfig() *yamux.Config {
+	return &yamux.Config{
+		AcceptBacklog:           MaxStreams,
+		MaxIncomingStreams:      MaxStreams,
+		PingBacklog:             2,
+		MeasureRTTInterval:      24 * time.Hour, // only serves window growth, which is off
+		ConnectionWriteTimeout:  pingTimeout,
+		InitialStreamWindowSize: 256 << 10, // the least that yamux allows; held only as far as filled
+		MaxStreamWindowSize:     256 << 10,
+		MaxMessageSize:          16 << 10,
+		ReadBufSize:             0, // TLS buffers
+		LogOutput:               io.Discard,
+	}
+}
+
+func handshakeError(err error) error {
+	e := &Error{Code: hmpb.Code_CODE_LOST, Text: err.Error(), Cause: err}
+	var (
+		alert  tls.AlertError
+		verify *tls.CertificateVerificationError
+	)
+	switch {
+	case errors.As(err, &alert):
+		e.Code, e.Remote = alertCode(uint8(alert)), true
+	case errors.As(err, &verify):
+		e.Code = hmpb.Code_CODE_FOREIGN_CERTIFICATE
+	}
+	return e
+}
+
+// tcpSession is yamux over TLS. One goroutine of its own takes the peer's
+// streams off yamux, whose accept knows no context, and learns how the session
+// ended; Close waits for it.
+type tcpSession struct {
+	tls      *tls.Conn
+	conn     *idleConn
+	mux      *yamux.Session
+	ctx      context.Context
+	accepted chan *yamux.Stream
+	places   chan struct{} // one per stream that we have open
+	text     atomic.Pointer[string]
+	pumped   chan struct{}
+}
+
+type muxSide func(net.Conn, *yamux.Config, func() (yamux.MemoryManager, error)) (*yamux.Session, error)
+
+func newTCPSession(conn *tls.Conn, idle time.Duration, conf *yamux.Config, side muxSide) (Session, error) {
+	if state := conn.ConnectionState(); state.Version != tls.VersionTLS13 || state.NegotiatedProtocol != ALPN {
+		conn.Close()
+		return nil, fmt.Errorf("making a session: connection speaks %s with protocol %q, not TLS 1.3 with %s",
+			tls.VersionName(state.Version), state.NegotiatedProtocol, ALPN)
+	}
+	ic := &idleConn{Conn: conn, idle: idle, readEnded: make(chan struct{})}
+	mux, err := side(ic, conf, nil)
+	if err != nil {
+		conn.Close()
+		return nil, fmt.Errorf("making a session: %w", err)
+	}
+	ctx, cancel := context.WithCancelCause(context.Background())
+	s := &tcpSession{
+		tls: conn, conn: ic, mux: mux, ctx: ctx,
+		accepted: make(chan *yamux.Stream),
+		places:   make(chan struct{}, MaxStreams),
+		pumped:   make(chan struct{}),
+	}
+	go s.pump(cancel)
+	return s, nil
+}
+
+// pump ends with the session.
+func (s *tcpSession) pump(ended context.CancelCauseFunc) {
+	defer close(s.pumped)
+	for {
+		st, err := s.mux.AcceptStream()
+		if err != nil {
+			ended(s.sessionError(err))
+			return
+		}
+		select {
+		case s.accepted <- st:
+		case <-s.mux.CloseChan():
+		}
+	}
+}
+
+func (s *tcpSession) OpenStream(ctx context.Context) (Stream, error) {
+	select {
+	case s.places <- struct{}{}:
+	case <-ctx.Done():
+		return nil, context.Cause(ctx)
+	case <-s.ctx.Done():
+		return nil, context.Cause(s.ctx)
+	}
+	st, err := s.mux.OpenStream(ctx)
+	if err != nil {
+		<-s.places
+		if ctx.Err() != nil {
+			return nil, context.Cause(ctx)
+		}
+		return nil, s.streamError(err)
+	}
+	return &tcpStream{Stream: st, session: s, done: func() { <-s.places }}, nil
+}
+
+func (s *tcpSession) AcceptStream(ctx context.Context) (Stream, error) {
+	select {
+	case st := <-s.accepted:
+		return &tcpStream{Stream: st, session: s, done: func() {}}, nil
+	case <-ctx.Done():
+		return nil, context.Cause(ctx)
+	case <-s.ctx.Done():
+		return nil, context.Cause(s.ctx)
+	}
+}
+
+func (s *tcpSession) ConnectionState() tls.ConnectionState { return s.tls.ConnectionState() }
+func (s *tcpSession) Transport() string                    { return "tcp" }
+func (s *tcpSession) RemoteAddr() net.Addr                 { return s.tls.RemoteAddr() }
+func (s *tcpSession) Context() context.Context             { return s.ctx }
+
+// Close sends the code only: yamux has no room for a text, which stays in
+// this end's own error.
+func (s *tcpSession) Close(code hmpb.Code, text string) error {
+	text = cutText(text)
+	s.text.CompareAndSwap(nil, &text)
+	s.conn.linger.Store(true)
+	// A write to a peer that reads nothing must not hold up the end.
+	s.conn.SetWriteDeadline(time.Now().Add(lingerFor))
+	err := s.mux.CloseWithError(goAwayBase + uint32(code))
+	<-s.pumped
+	return err
+}
+
+// sessionError says in our words how yamux ended.
+func (s *tcpSession) sessionError(err error) error {
+	var away *yamux.GoAwayError
+	if !errors.As(err, &away) {
+		return &Error{Code: hmpb.Code_CODE_LOST, Text: err.Error(), Cause: err}
+	}
+	e := &Error{Remote: away.Remote, Cause: err}
+	switch {
+	case away.ErrorCode >= goAwayBase:
+		e.Code = codeOf(uint64(away.ErrorCode - goAwayBase))
+	case away.ErrorCode == 1: // yamux: protocol error
+		e.Code = hmpb.Code_CODE_MALFORMED_FRAME
+	default:
+		e.Code = hmpb.Code_CODE_LOST
+	}
+	if text := s.text.Load(); text != nil && !away.Remote {
+		e.Text = *text
+	}
+	return e
+}
+
+// streamError says in our words how a call on a stream ended.
+func (s *tcpSession) streamError(err error) error {
+	var stream *yamux.StreamError
+	switch {
+	case err == nil || err == io.EOF:
+		return err
+	case errors.Is(err, yamux.ErrTimeout):
+		return os.ErrDeadlineExceeded
+	case errors.Is(err, yamux.ErrStreamClosed):
+		return io.ErrClosedPipe
+	case errors.As(err, &stream):
+		code := codeOf(uint64(stream.ErrorCode))
+		if stream.Remote && stream.ErrorCode == 0 {
+			// yamux's own reset; the peer's had a code.
+			code = hmpb.Code_CODE_TOO_MANY_STREAMS
+		}
+		return &Error{Code: code, Remote: stream.Remote, Stream: true, Cause: err}
+	}
+	if !s.mux.IsClosed() {
+		// A reset by a data frame, which has no code, or stream ids used up.
+		return &Error{Code: hmpb.Code_CODE_LOST, Stream: true, Text: err.Error(), Cause: err}
+	}
+	<-s.ctx.Done() // the session ended, and pump knows how
+	return context.Cause(s.ctx)
+}
+
+// tcpStream notices when both its directions have ended, and then makes room
+// for another stream.
+type tcpStream struct {
+	*yamux.Stream
+	session *tcpSession
+	done    func()
+
+	mu                  sync.Mutex
+	readDone, writeDone bool
+}
+
+func (st *tcpStream) ended(read, write bool) {
+	st.mu.Lock()
+	defer st.mu.Unlock()
+	before := st.readDone && st.writeDone
+	st.readDone = st.readDone || read
+	st.writeDone = st.writeDone || write
+	if !before && st.readDone && st.writeDone {
+		st.done()
+	}
+}
+
+func (st *tcpStream) Read(b []byte) (int, error) {
+	n, err := st.Stream.Read(b)
+	if err = st.session.streamError(err); err != nil && !errors.Is(err, os.ErrDeadlineExceeded) {
+		st.ended(true, err != io.EOF)
+	}
+	return n, err
+}
+
+func (st *tcpStream) Write(b []byte) (int, error) {
+	n, err := st.Stream.Write(b)
+	return n, st.session.streamError(err)
+}
+
+func (st *tcpStream) CloseWrite() error {
+	err := st.session.streamError(st.Stream.CloseWrite())
+	st.ended(false, true)
+	return err
+}
+
+func (st *tcpStream) Reset(code hmpb.Code) {
+	st.Stream.ResetWithError(uint32(code))
+	st.ended(true, true)
+}
+
+// idleConn ends a connection that says nothing for too long, which yamux does
+// only for the side that pings, and closes it so that the last frame arrives.
+type idleConn struct {
+	*tls.Conn
+	idle      time.Duration
+	linger    atomic.Bool // this end closes and has sent why
+	ending    sync.Once
+	readEnded chan struct{}
+}
+
+func (c *idleConn) Read(b []byte) (int, error) {
+	err := c.SetReadDeadline(time.Now().Add(c.idle))
+	n := 0
+	if err == nil {
+		n, err = c.Conn.Read(b)
+	}
+	if err != nil {
+		c.ending.Do(func() { close(c.readEnded) })
+	}
+	return n, err
+}
+
+// Close is called by yamux while its receive loop still reads.
+func (c *idleConn) Close() error {
+	if c.linger.Load() {
+		if err := c.Conn.CloseWrite(); err == nil {
+			if half, ok := c.NetConn().(interface{ CloseWrite() error }); ok {
+				half.CloseWrite()
+			}
+			t := time.NewTimer(lingerFor)
+			defer t.Stop()
+			select {
+			case <-c.readEnded:
+			case <-t.C:
+			}
+		}
+	}
+	return c.Conn.Close()
+}
