@@ -1,0 +1,53 @@
+// What the pages cannot do without script: live values, search as you type,
+// keys, copying. Every page can be read and every form be sent without it.
+import htmx from "htmx.org";
+import "htmx-ext-sse";
+import { keys } from "./keys";
+import { live } from "./live";
+import { rows } from "./rows";
+
+declare global {
+  interface Window {
+    htmx: typeof htmx;
+  }
+}
+window.htmx = htmx;
+
+keys();
+rows();
+live();
+
+// Copy buttons: the word changes for two seconds, the width does not.
+document.addEventListener("click", async (event) => {
+  const button = (event.target as Element).closest<HTMLButtonElement>("button[data-copy]");
+  if (!button) return;
+  await navigator.clipboard.writeText(button.dataset.copy!);
+  say(button.dataset.done!);
+  button.classList.add("done");
+  setTimeout(() => button.classList.remove("done"), 2000);
+});
+
+// Menus close on Escape and on a click elsewhere, and give the focus back.
+const openMenus = () => document.querySelectorAll<HTMLDetailsElement>("details.menu[open]");
+document.addEventListener("click", (event) => {
+  for (const menu of openMenus()) if (!menu.contains(event.target as Node)) menu.open = false;
+});
+document.addEventListener("keydown", (event) => {
+  if (event.key !== "Escape") return;
+  for (const menu of openMenus()) {
+    menu.open = false;
+    menu.querySelector("summary")?.focus();
+    event.stopImmediatePropagation();
+  }
+}, true);
+
+// A choice that takes effect at once sends its own form.
+document.addEventListener("change", (event) => {
+  const field = event.target as HTMLElement;
+  if (field.matches("[data-send]")) (field.closest("form") as HTMLFormElement).requestSubmit();
+});
+
+function say(text: string) {
+  const region = document.getElementById("said");
+  if (region) region.textContent = text;
+}

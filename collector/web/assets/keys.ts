@@ -1,0 +1,59 @@
+// Single keys, as ui.md 6 names them. They rest in fields and while a modifier
+// is held, and can be switched off (WCAG 2.1.4): then <html data-keys="off">.
+export function keys() {
+  let armed = 0; // when "g" was pressed; the second key has a second and a half
+
+  document.addEventListener("keydown", (event) => {
+    if (event.ctrlKey || event.metaKey || event.altKey || event.isComposing) return;
+    const target = event.target as HTMLElement;
+    const search = document.querySelector<HTMLInputElement>("input[data-search]");
+
+    if (event.key === "Escape") {
+      if (target.matches("input, select, textarea")) return target.blur();
+      const back = document.querySelector<HTMLAnchorElement>("a[data-back]");
+      if (back) goBack(back.href);
+      return;
+    }
+    if (document.documentElement.dataset.keys === "off") return;
+    if (target.matches("input, select, textarea, [contenteditable]")) return;
+
+    const second = Date.now() - armed < 1500;
+    armed = 0;
+    switch (event.key) {
+      case "/":
+        if (search) {
+          event.preventDefault();
+          search.focus();
+          search.select();
+        }
+        break;
+      case "?":
+        location.href = "/keys";
+        break;
+      case "j":
+        move(1);
+        break;
+      case "k":
+        move(-1);
+        break;
+      case "g":
+        if (second) location.href = "/devices";
+        else armed = Date.now();
+        break;
+    }
+  });
+}
+
+// goBack returns to the list as it was left; without one, to the plain list.
+function goBack(href: string) {
+  if (history.length > 1 && document.referrer.startsWith(location.origin)) history.back();
+  else location.href = href;
+}
+
+function move(step: number) {
+  const links = [...document.querySelectorAll<HTMLElement>("[data-row] a[data-open]")];
+  if (links.length === 0) return;
+  const here = links.findIndex((link) => link.closest("[data-row]")!.contains(document.activeElement));
+  const next = here < 0 ? 0 : Math.min(Math.max(here + step, 0), links.length - 1);
+  links[next].focus();
+}
