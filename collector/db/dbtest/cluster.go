@@ -1,0 +1,155 @@
+package dbtest
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"slices"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+
+	"hausmeister/collector/db"
+)
+
+// cluster is one PostgreSQL server on a socket in its own folder.
+type cluster struct {
+	dir   string
+	stdin io.Closer // the server ends when this closes, thus with this process
+	bin   string
+
+	mu sync.Mutex
+	// below is guarded by mu
+	made int
+}
+
+var theCluster = sync.OnceValues(startCluster)
+
+// script runs the server and waits for the end of its standard input, which
+// the kernel closes however the test program ends. Then it removes the folder.
+const script = `
+set -e
+cd "$1"
+"$2/initdb" -D data -U hm -A trust -E UTF8 --locale=C --no-sync --no-instructions >initdb.log 2>&1 ||
+	{ cat initdb.log >failed; exit 1; }
+"$2/postgres" -D data -k "$1" -c listen_addresses= -c max_connections=200 \
+	-c fsync="$3" -c full_page_writes="$3" -c synchronous_commit="$3" >postgres.log 2>&1 </dev/null &
+server=$!
+trap '' INT
+cat >/dev/null
+kill -INT $server || true
+wait $server || true
+cd /
+rm -rf "$1"
+`
+
+func startedCluster(t testing.TB) *cluster {
+	t.Helper()
+	if os.Getenv("HAUSMEISTER_NO_POSTGRES") == "1" {
+		fmt.Fprintf(os.Stderr, "\n*** %s: NOT RUN ON POSTGRESQL, because HAUSMEISTER_NO_POSTGRES=1 is set ***\n\n", t.Name())
+		t.Skip("NOT RUN ON POSTGRESQL: HAUSMEISTER_NO_POSTGRES=1 is set")
+	}
+	c, err := theCluster()
+	if err != nil {
+		t.Fatalf("starting PostgreSQL for this test: %v", err)
+	}
+	return c
+}
+
+func startCluster() (*cluster, error) {
+	bin, err := binaries()
+	if err != nil {
+		return nil, err
+	}
+	// Not below the test's own temporary folder: that one's path may be longer
+	// than the 107 bytes of a socket's name, and closed to another user.
+	dir, err := os.MkdirTemp("/tmp", "hm-postgres-")
+	if err != nil {
+		return nil, err
+	}
+	fsync := "off"
+	if os.Getenv("HAUSMEISTER_POSTGRES_FSYNC") == "1" { // for benchmarks
+		fsync = "on"
+	}
+	args := []string{"/bin/sh", "-c", script, "hm-postgres", dir, bin, fsync}
+	if os.Geteuid() == 0 { // postgres refuses to run as root
+		if out, err := exec.Command("chown", "postgres", dir).CombinedOutput(); err != nil {
+			return nil, fmt.Errorf("giving %s to user postgres: %w: %s", dir, err, out)
+		}
+		args = append([]string{"setpriv", "--reuid=postgres", "--regid=postgres", "--init-groups", "--"}, args...)
+	}
+	cmd := exec.Command(args[0], args[1:]...)
+	cmd.Dir = "/"
+	stdin, err := cmd.StdinPipe()
+	if err != nil {
+		return nil, err
+	}
+	if err := cmd.Start(); err != nil {
+		return nil, err
+	}
+	c := &cluster{dir: dir, stdin: stdin, bin: bin}
+	return c, c.waitReady()
+}
+
+func binaries() (string, error) {
+	const wanted = "PostgreSQL is needed: apt-get install postgresql (or set HAUSMEISTER_NO_POSTGRES=1 to leave out the half of the tests that run on it)"
+	found, err := filepath.Glob("/usr/lib/postgresql/*/bin/postgres")
+	if err != nil {
+		return "", err
+	}
+	if len(found) > 0 {
+		return filepath.Dir(slices.Max(found)), nil
+	}
+	if path, err := exec.LookPath("postgres"); err == nil {
+		return filepath.Dir(path), nil
+	}
+	return "", errors.New(wanted)
+}
+
+func (c *cluster) waitReady() error {
+	deadline := time.Now().Add(60 * time.Second)
+	for time.Now().Before(deadline) {
+		pid, _ := os.ReadFile(filepath.Join(c.dir, "data", "postmaster.pid"))
+		if bytes.Contains(pid, []byte("ready")) {
+			return nil
+		}
+		if why, err := os.ReadFile(filepath.Join(c.dir, "failed")); err == nil {
+			return fmt.Errorf("initdb: %s", why)
+		}
+		<-time.After(20 * time.Millisecond)
+	}
+	log, _ := os.ReadFile(filepath.Join(c.dir, "postgres.log"))
+	return fmt.Errorf("PostgreSQL was not ready within a minute: %s", log)
+}
+
+// create makes an empty database and gives its address.
+func (c *cluster) create(t testing.TB) string {
+	t.Helper()
+	c.mu.Lock()
+	c.made++
+	name := fmt.Sprintf("test%d", c.made)
+	c.mu.Unlock()
+	c.sql(t, "CREATE DATABASE "+name+" TEMPLATE template0 ENCODING 'UTF8' LC_COLLATE 'C' LC_CTYPE 'C'")
+	t.Cleanup(func() { c.sql(t, "DROP DATABASE IF EXISTS "+name+" WITH (FORCE)") })
+	return c.dsn(name)
+}
+
+func (c *cluster) dsn(name string) string {
+	return fmt.Sprintf("host=%s user=hm dbname=%s sslmode=disable", c.dir, name)
+}
+
+// sql runs one statement outside of any transaction.
+func (c *cluster) sql(t testing.TB, statement string) {
+	t.Helper()
+	ctx, cancel := context.WithTimeout(context.Background(), 30*time.Second)
+	defer cancel()
+	if err := db.AdminExec(ctx, c.dsn("postgres"), statement); err != nil {
+		t.Fatalf("%s: %v", strings.SplitN(statement, " TEMPLATE", 2)[0], err)
+	}
+}

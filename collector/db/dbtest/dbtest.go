@@ -1,0 +1,64 @@
+// Package dbtest runs a suite on both databases: SQLite in a temporary folder
+// and PostgreSQL in a cluster of the test program's own, started at first use
+// and gone with the program, also when that is killed.
+//
+// A machine without PostgreSQL fails the tests and says what to install. Only
+// HAUSMEISTER_NO_POSTGRES=1 leaves them out, loudly.
+package dbtest
+
+import (
+	"context"
+	"log/slog"
+	"path/filepath"
+	"testing"
+
+	"hausmeister/collector/db"
+)
+
+// Run runs suite once per database, each time on a fresh one with these
+// migrations.
+func Run(t *testing.T, migrations []db.Migrations, suite func(t *testing.T, d *db.DB)) {
+	t.Helper()
+	Each(t, migrations, func(t *testing.T, cfg db.Config) { suite(t, open(t, cfg)) })
+}
+
+// Each runs suite once per database with the Config of a fresh one, for tests
+// that open it themselves, perhaps more than once.
+func Each(t *testing.T, migrations []db.Migrations, suite func(t *testing.T, cfg db.Config)) {
+	t.Helper()
+	t.Run("sqlite", func(t *testing.T) { suite(t, SQLite(t, migrations)) })
+	t.Run("postgres", func(t *testing.T) { suite(t, Postgres(t, migrations)) })
+}
+
+// Open gives a fresh SQLite database, for tests of what does not depend on the
+// kind of database.
+func Open(t testing.TB, migrations []db.Migrations) *db.DB {
+	t.Helper()
+	return open(t, SQLite(t, migrations))
+}
+
+// SQLite gives the Config of a fresh SQLite database.
+func SQLite(t testing.TB, migrations []db.Migrations) db.Config {
+	t.Helper()
+	return db.Config{Path: filepath.Join(t.TempDir(), "hausmeister.db"), Migrations: migrations, Log: slog.New(slog.DiscardHandler)}
+}
+
+// Postgres gives the Config of a fresh database in the test's own cluster.
+func Postgres(t testing.TB, migrations []db.Migrations) db.Config {
+	t.Helper()
+	return db.Config{URL: startedCluster(t).create(t), Migrations: migrations, Log: slog.New(slog.DiscardHandler)}
+}
+
+func open(t testing.TB, cfg db.Config) *db.DB {
+	t.Helper()
+	d, err := db.Open(context.Background(), cfg)
+	if err != nil {
+		t.Fatalf("opening the test's database: %v", err)
+	}
+	t.Cleanup(func() {
+		if err := d.Close(); err != nil {
+			t.Errorf("closing the test's database: %v", err)
+		}
+	})
+	return d
+}

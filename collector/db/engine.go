@@ -1,0 +1,24 @@
+package db
+
+import (
+	"context"
+	"database/sql"
+)
+
+// engine is what differs between the two databases.
+type engine interface {
+	dialect() Dialect
+	name() string
+	writers() *sql.DB
+	readers() *sql.DB
+	prepares() bool
+	beginRead() string
+	// writeContext bounds the statements of one write transaction.
+	writeContext() (context.Context, context.CancelFunc)
+	beginWrite() string
+	// check finds out early, and in clear words, what would fail later:
+	// rights, locks, settings.
+	check(ctx context.Context, writers *sql.DB) error
+	classify(err error) error
+	integrity(ctx context.Context, tx *Tx) error
+}
