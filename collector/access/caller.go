@@ -1,5 +1,3 @@
-// Package access decides who may do what: users, sessions, API tokens, roles,
-// and the Caller that every data function takes.
 package access
 
 import (

@@ -1,0 +1,137 @@
+// Package access owns users, their roles and scopes, sign-in, sessions and API
+// tokens, and with them the Caller that every data function takes.
+//
+// What somebody may do is a role (one table, shown by a golden file); whose
+// data it may be done to is a scope of owners. Data out of scope does not
+// exist for the caller: ErrNotFound, never ErrForbidden.
+//
+// Passwords are kept as argon2id, session secrets and API tokens as SHA-256 of
+// 256 random bits. Every change is audited in its own transaction. A crash
+// leaves either the change with its audit entry or neither; the counts of
+// wrong passwords are in memory only.
+package access
+
+import (
+	"context"
+	"crypto/rand"
+	"crypto/sha256"
+	"embed"
+	"encoding/base64"
+	"log/slog"
+	"slices"
+	"time"
+
+	"hausmeister/collector/audit"
+	"hausmeister/collector/db"
+)
+
+//go:embed migrations/*.sql
+var files embed.FS
+
+// Migrations are the tables of this package; those of package audit go along.
+var Migrations = db.Migrations{Name: "access", FS: files}
+
+// Config is what a Service works with.
+type Config struct {
+	DB  *db.DB
+	Now func() time.Time // nil = time.Now
+	Log *slog.Logger     // nil = slog.Default
+	// Hashes bounds password hashes computed at once; each takes 19 MiB and
+	// tens of milliseconds of a core. 0 = half the cores.
+	Hashes int
+}
+
+// Service answers who somebody is, and keeps who may be whom.
+type Service struct {
+	db       *db.DB
+	now      func() time.Time
+	log      *slog.Logger
+	hasher   *hasher
+	attempts *attempts
+}
+
+// New makes a Service; it starts nothing.
+func New(cfg Config) *Service {
+	if cfg.Now == nil {
+		cfg.Now = time.Now
+	}
+	if cfg.Log == nil {
+		cfg.Log = slog.Default()
+	}
+	return &Service{db: cfg.DB, now: cfg.Now, log: cfg.Log, hasher: newHasher(cfg.Hashes), attempts: newAttempts()}
+}
+
+// AuditLog reads the audit record within the caller's scope.
+func (s *Service) AuditLog(ctx context.Context, caller Caller, f audit.Filter) ([]audit.Entry, error) {
+	if err := caller.Allow(ReadAudit); err != nil {
+		return nil, err
+	}
+	switch {
+	case caller.Owners == nil:
+	case f.Owners == nil:
+		f.Owners = slices.Clone(caller.Owners)
+	default:
+		f.Owners = slices.DeleteFunc(slices.Clone(f.Owners), func(o string) bool { return !caller.Sees(o) })
+	}
+	var out []audit.Entry
+	err := s.db.Read(ctx, func(tx *db.Tx) error {
+		var err error
+		out, err = audit.List(ctx, tx, f)
+		return err
+	})
+	return out, err
+}
+
+// newSecret gives 256 random bits as text, and their hash to keep.
+func newSecret(prefix string) (secret string, hash []byte) {
+	raw := make([]byte, 32)
+	rand.Read(raw)
+	secret = prefix + base64.RawURLEncoding.EncodeToString(raw)
+	return secret, hashSecret(secret)
+}
+
+// A plain hash is enough: nobody guesses 256 bits, so nothing needs slowing.
+func hashSecret(secret string) []byte {
+	sum := sha256.Sum256([]byte(secret))
+	return sum[:]
+}
+
+// writeScope sets whose data subject may see.
+func writeScope(ctx context.Context, tx *db.Tx, subject string, owners []string) error {
+	for _, owner := range owners {
+		if _, err := tx.Exec(ctx, `INSERT INTO scopes (subject, owner) VALUES ($1, $2) ON CONFLICT DO NOTHING`, subject, owner); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// readScope gives nil for everybody's data, else a list that may be empty.
+func readScope(ctx context.Context, tx *db.Tx, subject string, all bool) ([]string, error) {
+	if all {
+		return nil, nil
+	}
+	rows, err := tx.Query(ctx, `SELECT owner FROM scopes WHERE subject = $1 ORDER BY owner`, subject)
+	if err != nil {
+		return nil, err
+	}
+	defer rows.Close()
+	owners := []string{}
+	for rows.Next() {
+		var owner string
+		if err := rows.Scan(&owner); err != nil {
+			return nil, err
+		}
+		owners = append(owners, owner)
+	}
+	return owners, rows.Close()
+}
+
+// covers says whether everything of scope is within the caller's own, so that
+// nobody hands on more than he has.
+func covers(caller Caller, scope []string) bool {
+	if caller.Owners == nil {
+		return caller.Kind != ""
+	}
+	return scope != nil && !slices.ContainsFunc(scope, func(o string) bool { return !caller.Sees(o) })
+}

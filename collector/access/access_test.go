@@ -1,0 +1,592 @@
+package access_test
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"flag"
+	"fmt"
+	"os"
+	"path/filepath"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+
+	"github.com/google/go-cmp/cmp"
+
+	"hausmeister/collector/access"
+	"hausmeister/collector/audit"
+	"hausmeister/collector/db"
+	"hausmeister/collector/db/dbtest"
+)
+
+var update = flag.Bool("update", false, "rewrite golden files")
+
+var migrations = []db.Migrations{audit.Migrations, access.Migrations}
+
+const password = "korrekt pferd batterie"
+
+var operator = access.System("test")
+
+// clock is a time that a test sets.
+type clock struct{ t time.Time }
+
+func (c *clock) now() time.Time { return c.t }
+
+func service(t *testing.T, d *db.DB) (*access.Service, *clock) {
+	c := &clock{t: time.Date(2026, 11, 24, 8, 0, 0, 0, time.UTC)}
+	return access.New(access.Config{DB: d, Now: c.now, Hashes: 2}), c
+}
+
+func addUser(t *testing.T, s *access.Service, login string, role access.Role, owners []string) access.User {
+	t.Helper()
+	u, err := s.CreateUser(t.Context(), operator, access.NewUser{Login: login, Password: password, Role: role, Owners: owners})
+	if err != nil {
+		t.Fatalf("CreateUser(%q) = %v", login, err)
+	}
+	return u
+}
+
+func TestPermissionTable(t *testing.T) {
+	var b strings.Builder
+	callers := []access.Caller{{}, {Kind: access.KindUser}, {Kind: "stranger", Role: access.RoleAdmin}}
+	for _, r := range access.Roles {
+		callers = append(callers, access.Caller{Kind: access.KindUser, Role: r}, access.Caller{Kind: access.KindToken, Role: r})
+	}
+	callers = append(callers, access.ForDevice("d", "o"), access.System("s"))
+	for _, c := range callers {
+		fmt.Fprintf(&b, "%s %s\n", orDash(string(c.Kind)), orDash(string(c.Role)))
+		for _, p := range append(access.Permissions, "no.such") {
+			if c.Allow(p) == nil {
+				fmt.Fprintf(&b, "\t%s\n", p)
+			}
+		}
+	}
+	golden := filepath.Join("testdata", "permissions.golden")
+	if *update {
+		if err := os.MkdirAll("testdata", 0o755); err != nil {
+			t.Fatal(err)
+		}
+		if err := os.WriteFile(golden, []byte(b.String()), 0o644); err != nil {
+			t.Fatal(err)
+		}
+	}
+	want, err := os.ReadFile(golden)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if diff := cmp.Diff(string(want), b.String()); diff != "" {
+		t.Errorf("permissions (-golden +now; after a wanted change: go test ./collector/access -update):\n%s", diff)
+	}
+}
+
+func orDash(s string) string {
+	if s == "" {
+		return "-"
+	}
+	return s
+}
+
+func TestScope(t *testing.T) {
+	tests := []struct {
+		name   string
+		caller access.Caller
+		where  string
+		args   []any
+		sees   bool // owner a
+	}{
+		{"zero caller", access.Caller{}, "1 = 0", nil, false},
+		{"everybody's", access.System("x"), "1 = 1", nil, true},
+		{"nobody's", access.Caller{Kind: access.KindUser, Owners: []string{}}, "1 = 0", nil, false},
+		{"two", access.Caller{Kind: access.KindUser, Owners: []string{"a", "b"}}, "o IN ($3, $4)", []any{"a", "b"}, true},
+		{"other", access.ForDevice("d", "b"), "o IN ($3)", []any{"b"}, false},
+	}
+	for _, tt := range tests {
+		t.Run(tt.name, func(t *testing.T) {
+			where, args := tt.caller.Scope("o", 3)
+			if where != tt.where || !cmp.Equal(args, tt.args) {
+				t.Errorf("Scope = %q, %v, want %q, %v", where, args, tt.where, tt.args)
+			}
+			if got := tt.caller.Sees("a"); got != tt.sees {
+				t.Errorf("Sees(a) = %v, want %v", got, tt.sees)
+			}
+		})
+	}
+}
+
+func TestSessionLife(t *testing.T) {
+	dbtest.Run(t, migrations, func(t *testing.T, d *db.DB) {
+		ctx := t.Context()
+		s, clock := service(t, d)
+		u := addUser(t, s, "Berta", access.RoleSupport, []string{"o1", "o2"})
+		secret, expires, err := s.SignIn(ctx, " bertA ", password)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if want := clock.t.Add(7 * 24 * time.Hour); !expires.Equal(want) {
+			t.Errorf("expires %v, want %v", expires, want)
+		}
+		got, err := s.Session(ctx, secret)
+		if err != nil {
+			t.Fatal(err)
+		}
+		want := access.Caller{Kind: access.KindUser, ID: u.ID, Name: "berta", Role: access.RoleSupport, Owners: []string{"o1", "o2"}}
+		if diff := cmp.Diff(want, got.Caller); diff != "" {
+			t.Errorf("caller (-want +got):\n%s", diff)
+		}
+		noSession(t, s, "nonsense")
+		noSession(t, s, "")
+
+		// Rotation: the old secret lives for its grace, then the new one alone.
+		clock.t = clock.t.Add(61 * time.Minute)
+		if got, err := s.Session(ctx, secret); err != nil || !got.Stale {
+			t.Fatalf("after an hour Session = stale %v, %v, want stale", got.Stale, err)
+		}
+		fresh, _, err := s.Rotate(ctx, secret)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if _, _, err := s.Rotate(ctx, secret); !errors.Is(err, access.ErrNoSession) {
+			t.Errorf("second Rotate of one secret = %v, want ErrNoSession", err)
+		}
+		for _, sec := range []string{secret, fresh} {
+			if got, err := s.Session(ctx, sec); err != nil || got.Stale {
+				t.Errorf("in the grace Session = stale %v, %v", got.Stale, err)
+			}
+		}
+		clock.t = clock.t.Add(time.Minute)
+		noSession(t, s, secret)
+		if _, err := s.Session(ctx, fresh); err != nil {
+			t.Errorf("after the grace Session(new) = %v", err)
+		}
+
+		// Idle, then its absolute end although it is used.
+		clock.t = clock.t.Add(12 * time.Hour)
+		noSession(t, s, fresh)
+		secret, expires, err = s.SignIn(ctx, "berta", password)
+		if err != nil {
+			t.Fatal(err)
+		}
+		for clock.t.Add(10 * time.Hour).Before(expires) {
+			clock.t = clock.t.Add(10 * time.Hour)
+			if _, err := s.Session(ctx, secret); err != nil {
+				t.Fatalf("used every 10 h, %v before its end: %v", expires.Sub(clock.t), err)
+			}
+		}
+		clock.t = expires
+		noSession(t, s, secret)
+	})
+}
+
+func noSession(t *testing.T, s *access.Service, secret string) {
+	t.Helper()
+	if _, err := s.Session(t.Context(), secret); !errors.Is(err, access.ErrNoSession) {
+		t.Errorf("Session = %v, want ErrNoSession", err)
+	}
+}
+
+func TestSessionEnds(t *testing.T) {
+	end := map[string]func(ctx context.Context, s *access.Service, secret string) error{
+		"sign-out": func(ctx context.Context, s *access.Service, secret string) error { return s.SignOut(ctx, secret) },
+		"disabled": func(ctx context.Context, s *access.Service, _ string) error {
+			return s.DisableUser(ctx, operator, "berta")
+		},
+		"new password": func(ctx context.Context, s *access.Service, _ string) error {
+			return s.SetPassword(ctx, operator, "berta", "ein anderes wort")
+		},
+	}
+	for name, end := range end {
+		t.Run(name, func(t *testing.T) {
+			s, _ := service(t, dbtest.Open(t, migrations))
+			addUser(t, s, "berta", access.RoleRead, nil)
+			secret, _, err := s.SignIn(t.Context(), "berta", password)
+			if err != nil {
+				t.Fatal(err)
+			}
+			if err := end(t.Context(), s, secret); err != nil {
+				t.Fatal(err)
+			}
+			noSession(t, s, secret)
+		})
+	}
+}
+
+func TestDisabledUser(t *testing.T) {
+	s, _ := service(t, dbtest.Open(t, migrations))
+	addUser(t, s, "berta", access.RoleRead, nil)
+	if err := s.DisableUser(t.Context(), operator, "BERTA"); err != nil {
+		t.Fatal(err)
+	}
+	if _, _, err := s.SignIn(t.Context(), "berta", password); !errors.Is(err, access.ErrSignIn) {
+		t.Errorf("SignIn = %v, want ErrSignIn as for a wrong password", err)
+	}
+	if err := s.EnableUser(t.Context(), operator, "berta"); err != nil {
+		t.Fatal(err)
+	}
+	if _, _, err := s.SignIn(t.Context(), "berta", password); err != nil {
+		t.Errorf("SignIn after EnableUser = %v", err)
+	}
+}
+
+func TestSignInIsSlowedPerAccount(t *testing.T) {
+	s, clock := service(t, dbtest.Open(t, migrations))
+	addUser(t, s, "berta", access.RoleRead, nil)
+	addUser(t, s, "carl", access.RoleRead, nil)
+	// The unknown account must look like the known one, answer by answer.
+	for _, login := range []string{"berta", "nobody"} {
+		t.Run(login, func(t *testing.T) {
+			for i := range 5 {
+				if _, _, err := s.SignIn(t.Context(), login, "wrong"); !errors.Is(err, access.ErrSignIn) {
+					t.Fatalf("attempt %d = %v, want ErrSignIn", i+1, err)
+				}
+			}
+			for _, want := range []time.Duration{1, 2, 4, 8, 16, 32, 60, 60} {
+				want *= time.Second
+				var slow *access.SlowDown
+				if _, _, err := s.SignIn(t.Context(), login, password); !errors.As(err, &slow) || slow.RetryAfter != want {
+					t.Fatalf("right password within the delay = %v, want to wait %v", err, want)
+				}
+				clock.t = clock.t.Add(want - time.Millisecond)
+				if _, _, err := s.SignIn(t.Context(), login, password); !errors.As(err, &slow) {
+					t.Fatalf("a millisecond early = %v, want SlowDown", err)
+				}
+				clock.t = clock.t.Add(time.Millisecond)
+				if _, _, err := s.SignIn(t.Context(), login, "wrong"); !errors.Is(err, access.ErrSignIn) {
+					t.Fatalf("after the delay = %v, want ErrSignIn", err)
+				}
+			}
+		})
+	}
+	if _, _, err := s.SignIn(t.Context(), "carl", password); err != nil {
+		t.Errorf("another account is slowed too: %v", err)
+	}
+	clock.t = clock.t.Add(time.Minute)
+	if _, _, err := s.SignIn(t.Context(), "berta", password); err != nil {
+		t.Errorf("right password after the delay = %v", err)
+	}
+	if _, _, err := s.SignIn(t.Context(), "berta", "wrong"); !errors.Is(err, access.ErrSignIn) {
+		t.Errorf("success did not reset the count: %v", err)
+	}
+}
+
+// A hundred attempts at once must not pass as one.
+func TestSignInParallel(t *testing.T) {
+	s, _ := service(t, dbtest.Open(t, migrations))
+	var mu sync.Mutex
+	looked := 0
+	var wg sync.WaitGroup
+	for range 60 {
+		wg.Go(func() {
+			if _, _, err := s.SignIn(context.Background(), "berta", "wrong"); errors.Is(err, access.ErrSignIn) {
+				mu.Lock()
+				looked++
+				mu.Unlock()
+			}
+		})
+	}
+	wg.Wait()
+	if looked != 5 {
+		t.Errorf("%d passwords were looked at, want 5", looked)
+	}
+}
+
+// The bound on hashing refuses instead of queueing without end.
+func TestHashingIsBounded(t *testing.T) {
+	s, _ := service(t, dbtest.Open(t, migrations))
+	var mu sync.Mutex
+	refused, looked := 0, 0
+	var wg sync.WaitGroup
+	for i := range 150 {
+		wg.Go(func() {
+			_, _, err := s.SignIn(context.Background(), fmt.Sprint("nobody", i), "wrong")
+			var slow *access.SlowDown
+			mu.Lock()
+			defer mu.Unlock()
+			switch {
+			case errors.As(err, &slow):
+				refused++
+			case errors.Is(err, access.ErrSignIn):
+				looked++
+			default:
+				t.Errorf("SignIn = %v", err)
+			}
+		})
+	}
+	wg.Wait()
+	if refused == 0 || looked < 66 {
+		t.Errorf("of 150 at once %d were refused and %d looked at, want some and at least 66", refused, looked)
+	}
+}
+
+// The times of known and unknown accounts must not tell them apart. What costs
+// is the hash, so both must compute one; machines differ too much for more.
+func TestUnknownAccountCostsAHash(t *testing.T) {
+	s, clock := service(t, dbtest.Open(t, migrations))
+	addUser(t, s, "berta", access.RoleRead, nil)
+	fastest := func(login string) time.Duration {
+		best := time.Hour
+		for range 5 {
+			clock.t = clock.t.Add(time.Hour)
+			start := time.Now()
+			s.SignIn(t.Context(), login, "wrong")
+			best = min(best, time.Since(start))
+		}
+		return best
+	}
+	known, unknown := fastest("berta"), fastest("nobody")
+	if unknown < known/2 || known < unknown/2 {
+		t.Errorf("known account takes %v, unknown %v", known, unknown)
+	}
+}
+
+func TestPasswordPolicy(t *testing.T) {
+	s, _ := service(t, dbtest.Open(t, migrations))
+	tests := []struct {
+		password string
+		ok       bool
+	}{
+		{"elf zeichen", false},
+		{"zwoelf zeich", true},
+		{"größe äöü ßß", true}, // 12 characters, more bytes
+		{"aaaaaaaaaaaaaaaa", false},
+		{"xx berta07 xx xx", false}, // contains the login
+		{strings.Repeat("lang ", 300), false},
+		{"not valid \xff text", false},
+		{access.GeneratePassword(), true},
+	}
+	for i, tt := range tests {
+		login := "berta07"
+		if tt.ok {
+			login = fmt.Sprint("user", i)
+		}
+		_, err := s.CreateUser(t.Context(), operator, access.NewUser{Login: login, Password: tt.password, Role: access.RoleRead})
+		if tt.ok != (err == nil) || (err != nil && !errors.Is(err, access.ErrPassword)) {
+			t.Errorf("CreateUser with password %.20q = %v, want ok %v", tt.password, err, tt.ok)
+		}
+	}
+	// The same word from a keyboard that composes.
+	addUser2 := access.NewUser{Login: "mac", Password: "ba\u0308r mit langen ohren", Role: access.RoleRead}
+	if _, err := s.CreateUser(t.Context(), operator, addUser2); err != nil {
+		t.Fatal(err)
+	}
+	if _, _, err := s.SignIn(t.Context(), "mac", "b\u00e4r mit langen ohren"); err != nil {
+		t.Errorf("composed and decomposed password differ: %v", err)
+	}
+}
+
+func TestSecretsAreNotStored(t *testing.T) {
+	cfg := dbtest.SQLite(t, migrations)
+	d, err := db.Open(t.Context(), cfg)
+	if err != nil {
+		t.Fatal(err)
+	}
+	s, _ := service(t, d)
+	addUser(t, s, "berta", access.RoleAdmin, nil)
+	session, _, err := s.SignIn(t.Context(), "berta", password)
+	if err != nil {
+		t.Fatal(err)
+	}
+	token, _, err := s.CreateToken(t.Context(), operator, access.NewToken{Name: "ci", Role: access.RoleRead})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := d.Close(); err != nil {
+		t.Fatal(err)
+	}
+	content, err := os.ReadFile(cfg.Path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if !bytes.Contains(content, []byte("berta")) {
+		t.Fatal("the file does not even hold the login: this test looks at the wrong place")
+	}
+	for what, secret := range map[string]string{"password": password, "session": session, "token": token} {
+		if bytes.Contains(content, []byte(secret)) {
+			t.Errorf("the database holds the %s in clear", what)
+		}
+	}
+}
+
+func TestTokens(t *testing.T) {
+	dbtest.Run(t, migrations, func(t *testing.T, d *db.DB) {
+		ctx := t.Context()
+		s, clock := service(t, d)
+		secret, tok, err := s.CreateToken(ctx, operator, access.NewToken{Name: "ci", Role: access.RoleRead, Owners: []string{"o1"}, Expires: clock.t.Add(48 * time.Hour)})
+		if err != nil {
+			t.Fatal(err)
+		}
+		if !strings.HasPrefix(secret, "hmt_") {
+			t.Errorf("secret does not begin with hmt_")
+		}
+		if _, _, err := s.CreateToken(ctx, operator, access.NewToken{Name: "ci", Role: access.RoleRead}); !errors.Is(err, access.ErrExists) {
+			t.Errorf("second token of one name = %v, want ErrExists", err)
+		}
+		c, err := s.Token(ctx, secret)
+		want := access.Caller{Kind: access.KindToken, ID: tok.ID, Name: "ci", Role: access.RoleRead, Owners: []string{"o1"}}
+		if diff := cmp.Diff(want, c); err != nil || diff != "" {
+			t.Errorf("Token = %v (-want +got):\n%s", err, diff)
+		}
+		list, err := s.Tokens(ctx, operator)
+		if err != nil || len(list) != 1 || list[0].UsedDay != "2026-11-24" || list[0].Revoked {
+			t.Errorf("Tokens = %+v, %v", list, err)
+		}
+		clock.t = clock.t.Add(48 * time.Hour)
+		if _, err := s.Token(ctx, secret); !errors.Is(err, access.ErrNoSession) {
+			t.Errorf("expired token = %v, want ErrNoSession", err)
+		}
+		secret, _, err = s.CreateToken(ctx, operator, access.NewToken{Name: "ever", Role: access.RoleAdmin})
+		if err != nil {
+			t.Fatal(err)
+		}
+		for range 2 { // once more is no error
+			if err := s.RevokeToken(ctx, operator, "ever"); err != nil {
+				t.Fatal(err)
+			}
+		}
+		if _, err := s.Token(ctx, secret); !errors.Is(err, access.ErrNoSession) {
+			t.Errorf("revoked token = %v, want ErrNoSession", err)
+		}
+		if err := s.RevokeToken(ctx, operator, "nothing"); !errors.Is(err, access.ErrNotFound) {
+			t.Errorf("revoking what is not there = %v, want ErrNotFound", err)
+		}
+	})
+}
+
+// A manager of one owner neither sees nor makes anything beyond it.
+func TestForeignScopeIsNotFound(t *testing.T) {
+	dbtest.Run(t, migrations, func(t *testing.T, d *db.DB) {
+		ctx := t.Context()
+		s, _ := service(t, d)
+		addUser(t, s, "chef", access.RoleAdmin, nil)
+		addUser(t, s, "mine", access.RoleRead, []string{"o1"})
+		addUser(t, s, "theirs", access.RoleRead, []string{"o2"})
+		addUser(t, s, "both", access.RoleRead, []string{"o1", "o2"})
+		admin := access.Caller{Kind: access.KindUser, ID: "x", Role: access.RoleAdmin, Owners: []string{"o1"}}
+		users, err := s.Users(ctx, admin)
+		if err != nil || len(users) != 1 || users[0].Login != "mine" {
+			t.Errorf("Users = %+v, %v, want only mine", users, err)
+		}
+		for _, login := range []string{"chef", "theirs", "both", "nobody"} {
+			if err := s.DisableUser(ctx, admin, login); !errors.Is(err, access.ErrNotFound) {
+				t.Errorf("DisableUser(%s) = %v, want ErrNotFound", login, err)
+			}
+			if err := s.SetPassword(ctx, admin, login, "ein neues passwort"); !errors.Is(err, access.ErrNotFound) {
+				t.Errorf("SetPassword(%s) = %v, want ErrNotFound", login, err)
+			}
+		}
+		for _, owners := range [][]string{nil, {"o2"}, {"o1", "o2"}} {
+			_, err := s.CreateUser(ctx, admin, access.NewUser{Login: "neu", Password: password, Role: access.RoleRead, Owners: owners})
+			if !errors.Is(err, access.ErrForbidden) {
+				t.Errorf("CreateUser for %v = %v, want ErrForbidden", owners, err)
+			}
+			if _, _, err := s.CreateToken(ctx, admin, access.NewToken{Name: "neu", Role: access.RoleRead, Owners: owners}); !errors.Is(err, access.ErrForbidden) {
+				t.Errorf("CreateToken for %v = %v, want ErrForbidden", owners, err)
+			}
+		}
+		log, err := s.AuditLog(ctx, admin, audit.Filter{})
+		if err != nil || len(log) != 1 || log[0].Owner != "o1" {
+			t.Errorf("AuditLog = %+v, %v, want the one entry of o1", log, err)
+		}
+		if log, err := s.AuditLog(ctx, admin, audit.Filter{Owners: []string{"o2"}}); err != nil || len(log) != 0 {
+			t.Errorf("AuditLog of o2 = %+v, %v, want nothing", log, err)
+		}
+		reader := access.Caller{Kind: access.KindUser, ID: "y", Role: access.RoleRead}
+		if _, err := s.AuditLog(ctx, reader, audit.Filter{}); !errors.Is(err, access.ErrForbidden) {
+			t.Errorf("AuditLog by a reader = %v, want ErrForbidden", err)
+		}
+	})
+}
+
+// Each change stands in the record, and a record that cannot be written
+// prevents the change.
+func TestChangesAreAudited(t *testing.T) {
+	dbtest.Run(t, migrations, func(t *testing.T, d *db.DB) {
+		ctx := t.Context()
+		s, _ := service(t, d)
+		addUser(t, s, "berta", access.RoleRead, nil)
+		if err := s.SetPassword(ctx, operator, "berta", password+"2"); err != nil {
+			t.Fatal(err)
+		}
+		if _, _, err := s.SignIn(ctx, "berta", password+"2"); err != nil {
+			t.Fatal(err)
+		}
+		if err := s.DisableUser(ctx, operator, "berta"); err != nil {
+			t.Fatal(err)
+		}
+		entries, err := s.AuditLog(ctx, operator, audit.Filter{})
+		if err != nil {
+			t.Fatal(err)
+		}
+		var actions []string
+		for _, e := range entries {
+			actions = append(actions, e.Action)
+		}
+		want := []string{"user.disabled", "user.signed_in", "user.password_set", "user.created"}
+		if diff := cmp.Diff(want, actions); diff != "" {
+			t.Errorf("audit record (-want +got):\n%s", diff)
+		}
+		if _, err := audit.Verify(ctx, d); err != nil {
+			t.Error(err)
+		}
+		err = d.Write(ctx, func(tx *db.Tx) error {
+			_, err := tx.Exec(ctx, `ALTER TABLE audit RENAME TO audit_gone`)
+			return err
+		})
+		if err != nil {
+			t.Fatal(err)
+		}
+		if err := s.EnableUser(ctx, operator, "berta"); err == nil {
+			t.Error("EnableUser went through without its audit entry")
+		}
+		users, err := s.Users(ctx, operator)
+		if err != nil || !users[0].Disabled {
+			t.Errorf("Users = %+v, %v, want berta still disabled", users, err)
+		}
+	})
+}
+
+func TestNamesAndRoles(t *testing.T) {
+	s, _ := service(t, dbtest.Open(t, migrations))
+	addUser(t, s, "berta", access.RoleRead, nil)
+	tests := []struct {
+		login string
+		role  access.Role
+		want  error
+	}{
+		{"Berta", access.RoleRead, access.ErrExists},
+		{"", access.RoleRead, access.ErrInvalid},
+		{"a b", access.RoleRead, access.ErrInvalid},
+		{"a\x00b", access.RoleRead, access.ErrInvalid},
+		{strings.Repeat("x", 101), access.RoleRead, access.ErrInvalid},
+		{"carl", "root", access.ErrInvalid},
+		{"m.müller@schule.example", access.RoleRead, nil},
+	}
+	for _, tt := range tests {
+		_, err := s.CreateUser(t.Context(), operator, access.NewUser{Login: tt.login, Password: password, Role: tt.role})
+		if !errors.Is(err, tt.want) {
+			t.Errorf("CreateUser(%.20q, %s) = %v, want %v", tt.login, tt.role, err, tt.want)
+		}
+	}
+}
+
+// More sessions than a person has browsers: the oldest go.
+func TestSessionsPerUserAreBounded(t *testing.T) {
+	s, clock := service(t, dbtest.Open(t, migrations))
+	addUser(t, s, "berta", access.RoleRead, nil)
+	var secrets []string
+	for range 22 {
+		clock.t = clock.t.Add(time.Second)
+		secret, _, err := s.SignIn(t.Context(), "berta", password)
+		if err != nil {
+			t.Fatal(err)
+		}
+		secrets = append(secrets, secret)
+	}
+	for i, secret := range secrets {
+		_, err := s.Session(t.Context(), secret)
+		if gone := errors.Is(err, access.ErrNoSession); gone != (i < 2) {
+			t.Errorf("session %d of 22: %v", i+1, err)
+		}
+	}
+}

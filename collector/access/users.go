@@ -1,0 +1,217 @@
+package access
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"slices"
+	"strings"
+	"time"
+	"unicode"
+
+	"golang.org/x/text/unicode/norm"
+
+	"hausmeister/collector/audit"
+	"hausmeister/collector/db"
+	"hausmeister/proto/ident"
+)
+
+var (
+	// ErrExists: the login or the token's name is taken.
+	ErrExists = errors.New("exists already")
+	// ErrInvalid: a login, name or role that cannot be; the text says why.
+	ErrInvalid = errors.New("not valid")
+)
+
+const maxLogin = 100 // bytes
+
+// User is a person who may sign in.
+type User struct {
+	ID       string
+	Login    string
+	Role     Role
+	Owners   []string // nil = everybody's data
+	Created  time.Time
+	Disabled bool
+}
+
+// NewUser says whom CreateUser shall make.
+type NewUser struct {
+	Login    string
+	Password string
+	Role     Role
+	Owners   []string
+}
+
+// foldLogin: whoever types his login in capitals means the same account.
+func foldLogin(login string) string {
+	return norm.NFKC.String(strings.ToLower(strings.TrimSpace(login)))
+}
+
+func checkNew(name string, role Role) error {
+	switch {
+	case name == "" || len(name) > maxLogin:
+		return fmt.Errorf("%w: name %q: want 1 to %d bytes", ErrInvalid, name, maxLogin)
+	case strings.ContainsFunc(name, func(r rune) bool {
+		return unicode.IsSpace(r) || !unicode.IsPrint(r) || strings.ContainsRune("/:;,\"'\\", r)
+	}):
+		return fmt.Errorf("%w: name %q: want letters, digits and . - _ @ only", ErrInvalid, name)
+	case !slices.Contains(Roles, role):
+		return fmt.Errorf("%w: role %q: want admin, support or read", ErrInvalid, role)
+	}
+	return nil
+}
+
+// CreateUser makes an account.
+func (s *Service) CreateUser(ctx context.Context, caller Caller, u NewUser) (User, error) {
+	if err := caller.Allow(WriteUsers); err != nil {
+		return User{}, err
+	}
+	if !covers(caller, u.Owners) {
+		return User{}, fmt.Errorf("%w: a user for more owners than one's own", ErrForbidden)
+	}
+	u.Login = foldLogin(u.Login)
+	if err := checkNew(u.Login, u.Role); err != nil {
+		return User{}, err
+	}
+	if err := checkPassword(u.Login, u.Password); err != nil {
+		return User{}, err
+	}
+	hash, err := s.hasher.hash(ctx, u.Password)
+	if err != nil {
+		return User{}, err
+	}
+	now := s.now()
+	user := User{ID: ident.NewID(now), Login: u.Login, Role: u.Role, Owners: u.Owners, Created: now}
+	err = s.db.Write(ctx, func(tx *db.Tx) error {
+		if _, err := tx.Exec(ctx, `INSERT INTO users (id, login, password, role, all_owners, created_ms) VALUES ($1, $2, $3, $4, $5, $6)`,
+			user.ID, u.Login, hash, string(u.Role), u.Owners == nil, now.UnixMilli()); err != nil {
+			return err
+		}
+		if err := writeScope(ctx, tx, user.ID, u.Owners); err != nil {
+			return err
+		}
+		return audit.Append(ctx, tx, audit.Entry{AtMS: now.UnixMilli(), Actor: caller.Actor(), Action: "user.created",
+			Subject: "user:" + user.ID, Owner: only(u.Owners), Details: map[string]string{"role": string(u.Role)}})
+	})
+	if errors.Is(err, db.ErrUnique) {
+		err = fmt.Errorf("%w: user %q", ErrExists, u.Login)
+	}
+	if err != nil {
+		return User{}, err
+	}
+	return user, nil
+}
+
+// Users lists the accounts within the caller's scope.
+func (s *Service) Users(ctx context.Context, caller Caller) ([]User, error) {
+	if err := caller.Allow(ReadUsers); err != nil {
+		return nil, err
+	}
+	var out []User
+	err := s.db.Read(ctx, func(tx *db.Tx) error {
+		var err error
+		out, err = readUsers(ctx, tx, `1 = 1`)
+		return err
+	})
+	return slices.DeleteFunc(out, func(u User) bool { return !covers(caller, u.Owners) }), err
+}
+
+func readUsers(ctx context.Context, tx *db.Tx, where string, args ...any) ([]User, error) {
+	rows, err := tx.Query(ctx, `SELECT id, login, role, all_owners, created_ms, disabled_ms FROM users WHERE `+where+` ORDER BY login`, args...)
+	if err != nil {
+		return nil, err
+	}
+	defer rows.Close()
+	var out []User
+	var all []bool
+	for rows.Next() {
+		var u User
+		var every, created, disabled int64
+		if err := rows.Scan(&u.ID, &u.Login, &u.Role, &every, &created, &disabled); err != nil {
+			return nil, err
+		}
+		u.Created, u.Disabled = time.UnixMilli(created), disabled != 0
+		out, all = append(out, u), append(all, every == 1)
+	}
+	if err := rows.Close(); err != nil {
+		return nil, err
+	}
+	for i := range out {
+		if out[i].Owners, err = readScope(ctx, tx, out[i].ID, all[i]); err != nil {
+			return nil, err
+		}
+	}
+	return out, nil
+}
+
+// SetPassword gives an account, by id or login, a new password and ends its
+// sessions.
+func (s *Service) SetPassword(ctx context.Context, caller Caller, idOrLogin, password string) error {
+	if err := caller.Allow(WriteUsers); err != nil {
+		return err
+	}
+	// Hashed before the transaction, which must not wait for anything.
+	if err := checkPassword(foldLogin(idOrLogin), password); err != nil {
+		return err
+	}
+	hash, err := s.hasher.hash(ctx, password)
+	if err != nil {
+		return err
+	}
+	login := ""
+	err = s.changeUser(ctx, caller, idOrLogin, "user.password_set", func(tx *db.Tx, u User) error {
+		login = u.Login
+		if err := checkPassword(u.Login, password); err != nil {
+			return err
+		}
+		_, err := tx.Exec(ctx, `UPDATE users SET password = $2 WHERE id = $1`, u.ID, hash)
+		return err
+	})
+	if err == nil {
+		s.attempts.succeeded(login)
+	}
+	return err
+}
+
+// DisableUser ends an account's sessions and lets it sign in no more.
+func (s *Service) DisableUser(ctx context.Context, caller Caller, idOrLogin string) error {
+	now := s.now().UnixMilli()
+	return s.changeUser(ctx, caller, idOrLogin, "user.disabled", func(tx *db.Tx, u User) error {
+		_, err := tx.Exec(ctx, `UPDATE users SET disabled_ms = $2 WHERE id = $1`, u.ID, now)
+		return err
+	})
+}
+
+// EnableUser takes DisableUser back.
+func (s *Service) EnableUser(ctx context.Context, caller Caller, idOrLogin string) error {
+	return s.changeUser(ctx, caller, idOrLogin, "user.enabled", func(tx *db.Tx, u User) error {
+		_, err := tx.Exec(ctx, `UPDATE users SET disabled_ms = 0 WHERE id = $1`, u.ID)
+		return err
+	})
+}
+
+// changeUser makes one audited change to an account and ends its sessions.
+func (s *Service) changeUser(ctx context.Context, caller Caller, idOrLogin, action string, change func(*db.Tx, User) error) error {
+	if err := caller.Allow(WriteUsers); err != nil {
+		return err
+	}
+	now := s.now()
+	return s.db.Write(ctx, func(tx *db.Tx) error {
+		found, err := readUsers(ctx, tx, `id = $1 OR login = $2`, idOrLogin, foldLogin(idOrLogin))
+		if err != nil {
+			return err
+		}
+		if len(found) != 1 || !covers(caller, found[0].Owners) {
+			return fmt.Errorf("user %q: %w", idOrLogin, ErrNotFound)
+		}
+		u := found[0]
+		if err := change(tx, u); err != nil {
+			return err
+		}
+		if _, err := tx.Exec(ctx, `DELETE FROM sessions WHERE user_id = $1`, u.ID); err != nil {
+			return err
+		}
+		return audit.Append(ctx, tx, audit.Entry{AtMS: now.UnixMilli(), Actor: caller.Actor(), Action: action, Subject: "user:" + u.ID, Owner: only(u.Owners)})
+	})
+}
