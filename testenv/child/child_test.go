@@ -1,0 +1,100 @@
+package child_test
+
+import (
+	"fmt"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strconv"
+	"strings"
+	"syscall"
+	"testing"
+	"time"
+
+	"hausmeister/testenv/child"
+)
+
+// TestMain lets this program be a parent that is killed.
+func TestMain(m *testing.M) {
+	if log := os.Getenv("HAUSMEISTER_PARENT"); log != "" {
+		c, err := child.Start(child.Config{Program: "sleep", Args: []string{"60"}, Log: log})
+		if err != nil {
+			fmt.Println(err)
+			os.Exit(1)
+		}
+		fmt.Println(c.PID())
+		syscall.Kill(os.Getpid(), syscall.SIGKILL)
+	}
+	os.Exit(m.Run())
+}
+
+func shell(t *testing.T, script string) *child.Child {
+	t.Helper()
+	c, err := child.Start(child.Config{Program: "sh", Args: []string{"-c", script}, Log: filepath.Join(t.TempDir(), "log")})
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(c.Kill)
+	return c
+}
+
+func TestStop(t *testing.T) {
+	polite := shell(t, "trap 'echo bye; exit 0' TERM; echo up; while :; do sleep 0.01; done")
+	waitFor(t, func() bool { return polite.LogTail() == "up" })
+	if err := polite.Stop(10 * time.Second); err != nil {
+		t.Errorf("Stop of a polite child: %v", err)
+	}
+	if got := polite.LogTail(); got != "up\nbye" {
+		t.Errorf("its log is %q, want up and bye", got)
+	}
+
+	deaf := shell(t, "trap '' TERM; echo up; while :; do sleep 0.01; done")
+	waitFor(t, func() bool { return deaf.LogTail() == "up" })
+	if err := deaf.Stop(50 * time.Millisecond); err == nil || !strings.Contains(err.Error(), "was killed") {
+		t.Errorf("Stop of a deaf child = %v, want that it was killed", err)
+	}
+
+	bad := shell(t, "exit 3")
+	<-bad.Done()
+	if bad.Err() == nil {
+		t.Error("Err of exit code 3 is nil")
+	}
+	if err := bad.Stop(time.Second); err != nil {
+		t.Errorf("Stop of a child that had ended: %v", err)
+	}
+}
+
+func TestDiesWithItsParent(t *testing.T) {
+	self, err := os.Executable()
+	if err != nil {
+		t.Fatal(err)
+	}
+	cmd := exec.Command(self)
+	cmd.Env = append(os.Environ(), "HAUSMEISTER_PARENT="+filepath.Join(t.TempDir(), "log"))
+	out, _ := cmd.Output()
+	pid, err := strconv.Atoi(strings.TrimSpace(string(out)))
+	if err != nil {
+		t.Fatalf("the parent wrote %q", out)
+	}
+	waitFor(t, func() bool {
+		status, err := os.ReadFile(fmt.Sprintf("/proc/%d/stat", pid))
+		return err != nil || strings.Contains(string(status), ") Z ")
+	})
+}
+
+func TestOutput(t *testing.T) {
+	out, err := child.Output(t.Context(), "in", "sh", "-c", "cat; echo seen >&2; exit 1")
+	if string(out) != "in" || err == nil || !strings.Contains(err.Error(), "seen") {
+		t.Errorf("Output = %q, %v; want what it wrote and an error that says seen", out, err)
+	}
+}
+
+func waitFor(t *testing.T, ok func() bool) {
+	t.Helper()
+	for end := time.Now().Add(20 * time.Second); !ok(); {
+		if time.Now().After(end) {
+			t.Fatal("not within 20 s")
+		}
+		<-time.After(10 * time.Millisecond)
+	}
+}
