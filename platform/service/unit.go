@@ -1,0 +1,53 @@
+package service
+
+import (
+	_ "embed"
+	"strings"
+	"text/template"
+)
+
+//go:embed hausmeister.service.tmpl
+var unitText string
+
+var unitTemplate = template.Must(template.New("unit").Parse(unitText))
+
+// Unit is the text of the systemd unit, for Install and for packages.
+// Executable must be set.
+func Unit(c Config) string {
+	words := []string{quote(c.Executable)}
+	for _, a := range c.Arguments {
+		words = append(words, quote(a))
+	}
+	var paths []string
+	for _, p := range c.WritePaths {
+		// "-": one that is missing is not a reason not to start; Run's own
+		// message about it is better than systemd's.
+		paths = append(paths, quote("-"+p))
+	}
+	var b strings.Builder
+	err := unitTemplate.Execute(&b, map[string]string{
+		"DisplayName": escape(c.DisplayName),
+		"Description": escape(c.Description),
+		"Command":     strings.Join(words, " "),
+		"WritePaths":  strings.Join(paths, " "),
+	})
+	if err != nil {
+		panic(err) // the template is ours, the data are strings
+	}
+	return b.String()
+}
+
+// escape keeps systemd from seeing a specifier in a text, which is one line.
+func escape(s string) string {
+	s = strings.Join(strings.Fields(s), " ")
+	return strings.ReplaceAll(s, "%", "%%")
+}
+
+// quote makes one word of a command line or list (systemd.syntax(7), systemd.service(5)).
+func quote(s string) string {
+	s = strings.NewReplacer(`\`, `\\`, `"`, `\"`, "%", "%%", "$", "$$", "\n", `\n`).Replace(s)
+	if s != "" && !strings.ContainsAny(s, " \t'\"\\;") {
+		return s
+	}
+	return `"` + s + `"`
+}

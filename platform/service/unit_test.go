@@ -1,0 +1,81 @@
+package service_test
+
+import (
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strings"
+	"testing"
+
+	"hausmeister/platform/service"
+)
+
+func config(t *testing.T) service.Config {
+	exe, err := os.Executable()
+	if err != nil {
+		t.Fatal(err)
+	}
+	return service.Config{
+		Name: "example-agent", DisplayName: "Example", Description: "does 100% of it",
+		Executable: exe, Arguments: []string{"run", "--dir", `/srv/a b"c`}, WritePaths: []string{"/opt/example", "/srv/a b"},
+	}
+}
+
+func TestUnit(t *testing.T) {
+	c := config(t)
+	c.Executable = "/opt/example/versions/1/example agent"
+	unit := service.Unit(c)
+	for _, want := range []string{
+		"Description=Example: does 100%% of it\n",
+		`ExecStart="/opt/example/versions/1/example agent" run --dir "/srv/a b\"c"` + "\n",
+		`ReadWritePaths=-/opt/example "-/srv/a b"` + "\n",
+		"Type=notify\n", "Restart=always\n", "WatchdogSec=3min\n", "ProtectSystem=strict\n", "NoNewPrivileges=yes\n",
+		"StartLimitIntervalSec=0\n", "WantedBy=multi-user.target\n",
+	} {
+		if !strings.Contains(unit, want) {
+			t.Errorf("Unit lacks %q:\n%s", want, unit)
+		}
+	}
+	// A missing program must count as a failure, which is tried again, and not
+	// as a condition, which is not.
+	if strings.Contains(unit, "Condition") {
+		t.Errorf("Unit has a condition:\n%s", unit)
+	}
+}
+
+// TestUnitVerified has systemd itself read the unit.
+func TestUnitVerified(t *testing.T) {
+	analyze, err := exec.LookPath("systemd-analyze")
+	if err != nil {
+		t.Skip("no systemd-analyze here")
+	}
+	c := config(t)
+	c.WritePaths = []string{t.TempDir()}
+	file := filepath.Join(t.TempDir(), "example-agent.service")
+	if err := os.WriteFile(file, []byte(service.Unit(c)), 0o644); err != nil {
+		t.Fatal(err)
+	}
+	out, err := exec.Command(analyze, "verify", "--man=no", file).CombinedOutput()
+	if err != nil || strings.Contains(string(out), "example-agent.service:") {
+		t.Errorf("systemd-analyze verify: %v\n%s", err, out)
+	}
+}
+
+func TestNewRefuses(t *testing.T) {
+	for _, c := range []struct {
+		name   string
+		change func(*service.Config)
+	}{
+		{"no name", func(c *service.Config) { c.Name = "" }},
+		{"a path as name", func(c *service.Config) { c.Name = "../x" }},
+		{"a relative program", func(c *service.Config) { c.Executable = "agent" }},
+		{"a new line in an argument", func(c *service.Config) { c.Arguments = []string{"run\nUser=x"} }},
+		{"the library's template in an argument", func(c *service.Config) { c.Arguments = []string{"{{Path}}"} }},
+	} {
+		cfg := config(t)
+		c.change(&cfg)
+		if _, err := service.New(cfg); err == nil {
+			t.Errorf("New took %s", c.name)
+		}
+	}
+}
