@@ -109,11 +109,17 @@ func (a *Authority) IssueDevice(pub crypto.PublicKey, device string, now time.Ti
 	}
 	return sign(&x509.Certificate{
 		NotBefore:   now,
-		NotAfter:    earlier(now.Add(DeviceLife), a.Intermediate.NotAfter),
+		NotAfter:    a.DeviceUntil(now),
 		URIs:        []*url.URL{{Scheme: "urn", Opaque: "uuid:" + device}},
 		KeyUsage:    x509.KeyUsageDigitalSignature,
 		ExtKeyUsage: []x509.ExtKeyUsage{x509.ExtKeyUsageClientAuth},
 	}, a.Intermediate, pub, a.Key)
+}
+
+// DeviceUntil is when a device certificate made now ends: not after the one that
+// signs it.
+func (a *Authority) DeviceUntil(now time.Time) time.Time {
+	return earlier(now.Add(DeviceLife), a.Intermediate.NotAfter).UTC().Truncate(time.Second)
 }
 
 // IssueServer makes the certificate with which a collector meets devices, with a

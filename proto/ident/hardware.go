@@ -2,12 +2,18 @@ package ident
 
 import (
 	"encoding/hex"
+	"errors"
 	"strings"
 	"unicode"
 	"unicode/utf8"
 
 	"hausmeister/proto/hmpb"
 )
+
+// ErrOtherOwner is a machine whose record belongs to another owner than the claim
+// it came with. It stands here because the keeper of records and the keeper of
+// claims must both know it.
+var ErrOtherOwner = errors.New("the record belongs to another owner")
 
 // hardwareMax bounds each text of a Hardware, in bytes; SMBIOS strings end at 64.
 const hardwareMax = 128
