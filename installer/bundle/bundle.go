@@ -14,7 +14,6 @@ import (
 	"embed"
 	"errors"
 	"fmt"
-	"io"
 	"os"
 	"path"
 	"path/filepath"
@@ -25,6 +24,8 @@ import (
 	"github.com/goreleaser/nfpm/v2"
 	"github.com/goreleaser/nfpm/v2/deb"
 	"github.com/goreleaser/nfpm/v2/files"
+
+	"hausmeister/platform/service"
 )
 
 const (
@@ -78,32 +79,42 @@ func DebName(c Config) string {
 	return deb.Default.ConventionalFileName(nfpm.WithDefaults(c.info(nil)))
 }
 
-// WriteDeb writes the Debian package.
-func WriteDeb(w io.Writer, c Config) error {
+// Deb makes the Debian package.
+func Deb(c Config) ([]byte, error) {
 	if err := c.check(); err != nil {
-		return fmt.Errorf("making a Debian package: %w", err)
+		return nil, fmt.Errorf("making a Debian package: %w", err)
 	}
 	// nfpm reads its inputs from files.
 	dir, err := os.MkdirTemp("", "hausmeister-bundle-")
 	if err != nil {
-		return fmt.Errorf("making a Debian package: %w", err)
+		return nil, fmt.Errorf("making a Debian package: %w", err)
 	}
 	defer os.RemoveAll(dir)
 	inputs, err := c.writeInputs(dir)
 	if err != nil {
-		return fmt.Errorf("writing the package's scripts: %w", err)
+		return nil, fmt.Errorf("writing the package's scripts: %w", err)
 	}
 	info := nfpm.WithDefaults(c.info(inputs))
 	if err := nfpm.PrepareForPackager(info, "deb"); err != nil {
-		return fmt.Errorf("preparing the Debian package: %w", err)
+		return nil, fmt.Errorf("preparing the Debian package: %w", err)
 	}
-	// Into memory first: a half-written package must not look like one.
 	var buf bytes.Buffer
 	if err := deb.Default.Package(info, &buf); err != nil {
-		return fmt.Errorf("making the Debian package: %w", err)
+		return nil, fmt.Errorf("making the Debian package: %w", err)
 	}
-	_, err = w.Write(buf.Bytes())
-	return err
+	return buf.Bytes(), nil
+}
+
+// AgentUnit is the systemd unit of an installed agent.
+func AgentUnit() string {
+	return service.Unit(service.Config{
+		Name:        Unit,
+		DisplayName: "Hausmeister",
+		Description: "tells the school authority how this loan device is",
+		Executable:  Program,
+		Arguments:   []string{"run"},
+		WritePaths:  []string{Root},
+	})
 }
 
 // writeInputs puts unit and scripts into dir and returns their paths by name.

@@ -27,18 +27,18 @@ func config(t *testing.T) bundle.Config {
 		Agent:    agent,
 		Arch:     "amd64",
 		Version:  "1.2.3-rc.1",
-		Unit:     "[Service]\nExecStart=" + bundle.Program + " run\n",
+		Unit:     bundle.AgentUnit(),
 		Modified: time.Date(2026, 11, 24, 7, 45, 0, 0, time.UTC),
 	}
 }
 
 func deb(t *testing.T, c bundle.Config) []byte {
 	t.Helper()
-	var buf bytes.Buffer
-	if err := bundle.WriteDeb(&buf, c); err != nil {
-		t.Fatalf("WriteDeb: %v", err)
+	b, err := bundle.Deb(c)
+	if err != nil {
+		t.Fatalf("Deb: %v", err)
 	}
-	return buf.Bytes()
+	return b
 }
 
 func TestRepeatsByteForByte(t *testing.T) {
@@ -130,12 +130,8 @@ func TestRefuses(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			c := config(t)
 			spoil(&c)
-			var buf bytes.Buffer
-			if err := bundle.WriteDeb(&buf, c); err == nil {
-				t.Error("WriteDeb made a package, want an error")
-			}
-			if buf.Len() != 0 {
-				t.Errorf("WriteDeb wrote %d bytes before its error", buf.Len())
+			if b, err := bundle.Deb(c); err == nil {
+				t.Errorf("Deb made a package of %d bytes, want an error", len(b))
 			}
 		})
 	}
