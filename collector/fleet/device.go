@@ -1,0 +1,241 @@
+package fleet
+
+import (
+	"context"
+	"errors"
+	"fmt"
+
+	"hausmeister/collector/access"
+	"hausmeister/collector/audit"
+	"hausmeister/collector/db"
+	"hausmeister/proto/ident"
+)
+
+// Admit finds or makes the record of hardware that came with a claim of this
+// owner, in the transaction of the enrolment, whose audit entry is the one for
+// both. A record of the same owner is kept with its history (reimage); that of
+// another owner and hardware that cannot be told from others are refused.
+// Owner and school are ids, school may be empty.
+func (f *Fleet) Admit(ctx context.Context, tx *db.Tx, owner, school string, hw ident.Hardware) (device string, reimage bool, err error) {
+	key := hw.Key()
+	if key == "" {
+		return "", false, fmt.Errorf("%w: it names neither a serial of use nor an install id", ErrRefused)
+	}
+	var was, inventory, oldSchool string
+	err = tx.QueryRow(ctx, `SELECT id, owner_id, COALESCE(inventory, ''), COALESCE(school_id, '') FROM devices WHERE hardware = $1`, key).
+		Scan(&device, &was, &inventory, &oldSchool)
+	switch {
+	case errors.Is(err, db.ErrNoRows):
+		device, err = f.create(ctx, tx, owner, school, key, hw)
+		return device, false, err
+	case err != nil:
+		return "", false, fmt.Errorf("looking for the device's record: %w", err)
+	case was != owner:
+		return "", false, fmt.Errorf("%w: its record belongs to another owner", ErrRefused)
+	}
+	if school == "" {
+		school = oldSchool
+	}
+	s, err := schoolOf(ctx, tx, owner, school)
+	if err != nil {
+		return "", false, err
+	}
+	serial := shownSerial(hw)
+	_, err = tx.Exec(ctx, `UPDATE devices SET school_id = $2, manufacturer = $3, model = $4, serial = $5, os = $6,
+			label_key = $7, search = $8, reimaged_ms = $9, reimages = reimages + 1 WHERE id = $1`,
+		device, orNull(school), hw.Manufacturer, hw.Model, serial, hw.OS,
+		naturalKey(label(inventory, serial, device)), searchText(inventory, serial, hw.Manufacturer, hw.Model, s), f.now().UnixMilli())
+	if err != nil {
+		return "", false, fmt.Errorf("renewing the device's record: %w", err)
+	}
+	return device, true, nil
+}
+
+func (f *Fleet) create(ctx context.Context, tx *db.Tx, owner, school, key string, hw ident.Hardware) (string, error) {
+	s, err := schoolOf(ctx, tx, owner, school)
+	if err != nil {
+		return "", err
+	}
+	now := f.now()
+	id, serial := ident.NewID(now), shownSerial(hw)
+	_, err = tx.Exec(ctx, `INSERT INTO devices (id, owner_id, school_id, hardware, manufacturer, model, serial, os,
+			label_key, search, admitted_ms, reimages) VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, 0)`,
+		id, owner, orNull(school), key, hw.Manufacturer, hw.Model, serial, hw.OS,
+		naturalKey(label("", serial, id)), searchText("", serial, hw.Manufacturer, hw.Model, s), now.UnixMilli())
+	if err != nil {
+		return "", fmt.Errorf("making the device's record: %w", err)
+	}
+	return id, nil
+}
+
+// shownSerial leaves out what is no serial: a page with forty devices called
+// "To be filled by O.E.M." helps nobody.
+func shownSerial(hw ident.Hardware) string {
+	if hw.UsableSerial() {
+		return hw.Serial
+	}
+	return ""
+}
+
+// schoolOf reads a school of this owner; the zero School for an empty id.
+func schoolOf(ctx context.Context, tx *db.Tx, owner, id string) (School, error) {
+	if id == "" {
+		return School{}, nil
+	}
+	s := School{ID: id}
+	err := tx.QueryRow(ctx, `SELECT owner_id, code, name, kind FROM schools WHERE id = $1 AND owner_id = $2`, id, owner).
+		Scan(&s.Owner, &s.Code, &s.Name, &s.Kind)
+	if errors.Is(err, db.ErrNoRows) {
+		return School{}, fmt.Errorf("%w: the owner has no such school", ErrRefused)
+	}
+	return s, err
+}
+
+// Device gives one device, or access.ErrNotFound.
+func (f *Fleet) Device(ctx context.Context, caller access.Caller, id string) (Device, error) {
+	if err := caller.Allow(access.ReadDevices); err != nil {
+		return Device{}, err
+	}
+	var d Device
+	err := f.db.Read(ctx, func(tx *db.Tx) error {
+		q := f.query(caller, Filter{})
+		q.where("d.id = ?", id)
+		items, err := q.devices(ctx, tx, 1)
+		if err != nil {
+			return err
+		}
+		if len(items) == 0 {
+			return unknownHere
+		}
+		d = items[0].Device
+		return nil
+	})
+	return d, err
+}
+
+// FindDevice gives the id of the device that a person means: by id, inventory
+// number or serial. Several with one serial are ErrInvalid.
+func (f *Fleet) FindDevice(ctx context.Context, caller access.Caller, name string) (string, error) {
+	if err := caller.Allow(access.ReadDevices); err != nil {
+		return "", err
+	}
+	scope, args := caller.Scope("owner_id", 4)
+	args = append([]any{name, fold(name), ident.SerialKey(name)}, args...)
+	var found []string
+	err := f.db.Read(ctx, func(tx *db.Tx) error {
+		found = nil
+		rows, err := tx.Query(ctx, `SELECT id FROM devices WHERE (id = $1 OR inventory_key = $2 OR upper(serial) = $3) AND `+scope+` LIMIT 2`, args...)
+		if err != nil {
+			return err
+		}
+		for rows.Next() {
+			var id string
+			if err := rows.Scan(&id); err != nil {
+				return errors.Join(err, rows.Close())
+			}
+			found = append(found, id)
+		}
+		return rows.Close()
+	})
+	switch {
+	case err != nil:
+		return "", fmt.Errorf("looking for device %q: %w", name, err)
+	case len(found) == 0:
+		return "", unknownHere
+	case len(found) > 1:
+		return "", fmt.Errorf("%w: %q names more than one device; give its id", ErrInvalid, name)
+	}
+	return found[0], nil
+}
+
+// SetInventory gives a device its inventory number, unique within its owner
+// without regard to case; empty takes it away.
+func (f *Fleet) SetInventory(ctx context.Context, caller access.Caller, device, number string) error {
+	if err := caller.Allow(access.WriteDevices); err != nil {
+		return err
+	}
+	number, err := text("inventory number", number, 64)
+	if err != nil {
+		return err
+	}
+	return f.db.Write(ctx, func(tx *db.Tx) error {
+		d, err := ownDevice(ctx, tx, caller, device)
+		if err != nil {
+			return err
+		}
+		if d.Inventory == number {
+			return nil
+		}
+		if number != "" {
+			var other string
+			err := tx.QueryRow(ctx, `SELECT id FROM devices WHERE owner_id = $1 AND inventory_key = $2 AND id <> $3`, d.Owner, fold(number), device).Scan(&other)
+			if err == nil {
+				return ErrInventoryTaken
+			}
+			if !errors.Is(err, db.ErrNoRows) {
+				return err
+			}
+		}
+		s, err := schoolOf(ctx, tx, d.Owner, d.School)
+		if err != nil {
+			return err
+		}
+		_, err = tx.Exec(ctx, `UPDATE devices SET inventory = $2, inventory_key = $3, label_key = $4, search = $5 WHERE id = $1`,
+			device, orNull(number), orNull(fold(number)), naturalKey(label(number, d.Serial, device)),
+			searchText(number, d.Serial, d.Manufacturer, d.Model, s))
+		if err != nil {
+			return fmt.Errorf("setting the inventory number: %w", err)
+		}
+		return audit.Append(ctx, tx, audit.Entry{Actor: caller.Actor(), Action: "device.inventory_set", Subject: "device:" + device, Owner: d.Owner,
+			AtMS: f.now().UnixMilli(), Details: map[string]string{"inventory": number, "before": d.Inventory}})
+	})
+}
+
+// SetSchool moves a device to another school of its owner; empty takes it out
+// of any.
+func (f *Fleet) SetSchool(ctx context.Context, caller access.Caller, device, school string) error {
+	if err := caller.Allow(access.WriteDevices); err != nil {
+		return err
+	}
+	return f.db.Write(ctx, func(tx *db.Tx) error {
+		d, err := ownDevice(ctx, tx, caller, device)
+		if err != nil {
+			return err
+		}
+		if d.School == school {
+			return nil
+		}
+		s, err := schoolOf(ctx, tx, d.Owner, school)
+		if errors.Is(err, ErrRefused) {
+			return unknownHere
+		}
+		if err != nil {
+			return err
+		}
+		_, err = tx.Exec(ctx, `UPDATE devices SET school_id = $2, search = $3 WHERE id = $1`,
+			device, orNull(school), searchText(d.Inventory, d.Serial, d.Manufacturer, d.Model, s))
+		if err != nil {
+			return fmt.Errorf("moving the device: %w", err)
+		}
+		return audit.Append(ctx, tx, audit.Entry{Actor: caller.Actor(), Action: "device.moved", Subject: "device:" + device, Owner: d.Owner,
+			AtMS: f.now().UnixMilli(), Details: map[string]string{"school": school, "before": d.School}})
+	})
+}
+
+// ownDevice reads what changes of a device need, if the caller may see it.
+func ownDevice(ctx context.Context, tx *db.Tx, caller access.Caller, id string) (Device, error) {
+	d := Device{ID: id}
+	err := tx.QueryRow(ctx, `SELECT owner_id, COALESCE(school_id, ''), manufacturer, model, serial, COALESCE(inventory, '') FROM devices WHERE id = $1`, id).
+		Scan(&d.Owner, &d.School, &d.Manufacturer, &d.Model, &d.Serial, &d.Inventory)
+	if errors.Is(err, db.ErrNoRows) || err == nil && !caller.Sees(d.Owner) {
+		return Device{}, unknownHere
+	}
+	return d, err
+}
+
+func orNull(s string) any {
+	if s == "" {
+		return nil
+	}
+	return s
+}

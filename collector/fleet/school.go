@@ -1,0 +1,362 @@
+package fleet
+
+import (
+	"bufio"
+	"context"
+	"encoding/csv"
+	"errors"
+	"fmt"
+	"io"
+	"strconv"
+	"strings"
+
+	"hausmeister/collector/access"
+	"hausmeister/collector/audit"
+	"hausmeister/collector/db"
+	"hausmeister/proto/ident"
+)
+
+// Owners are the owners that the caller may see, by name.
+func (f *Fleet) Owners(ctx context.Context, caller access.Caller) ([]Owner, error) {
+	if err := caller.Allow(access.ReadSchools); err != nil {
+		return nil, err
+	}
+	scope, args := caller.Scope("id", 1)
+	var owners []Owner
+	err := f.db.Read(ctx, func(tx *db.Tx) error {
+		owners = nil
+		rows, err := tx.Query(ctx, `SELECT id, name FROM owners WHERE `+scope+` ORDER BY name_key`, args...)
+		if err != nil {
+			return err
+		}
+		for rows.Next() {
+			var o Owner
+			if err := rows.Scan(&o.ID, &o.Name); err != nil {
+				return errors.Join(err, rows.Close())
+			}
+			owners = append(owners, o)
+		}
+		return rows.Close()
+	})
+	if err != nil {
+		return nil, fmt.Errorf("listing owners: %w", err)
+	}
+	return owners, nil
+}
+
+// Schools are the schools that the caller may see, by owner and code, with the
+// number of their devices.
+func (f *Fleet) Schools(ctx context.Context, caller access.Caller) ([]School, error) {
+	if err := caller.Allow(access.ReadSchools); err != nil {
+		return nil, err
+	}
+	scope, args := caller.Scope("s.owner_id", 1)
+	var schools []School
+	err := f.db.Read(ctx, func(tx *db.Tx) error {
+		schools = nil
+		rows, err := tx.Query(ctx, `SELECT s.id, s.owner_id, o.name, s.code, s.name, s.kind, s.planned,
+				(SELECT count(*) FROM devices d WHERE d.school_id = s.id)
+			FROM schools s JOIN owners o ON o.id = s.owner_id WHERE `+scope+` ORDER BY o.name_key, s.code_key`, args...)
+		if err != nil {
+			return err
+		}
+		for rows.Next() {
+			var s School
+			if err := rows.Scan(&s.ID, &s.Owner, &s.OwnerName, &s.Code, &s.Name, &s.Kind, &s.Planned, &s.Devices); err != nil {
+				return errors.Join(err, rows.Close())
+			}
+			schools = append(schools, s)
+		}
+		return rows.Close()
+	})
+	if err != nil {
+		return nil, fmt.Errorf("listing schools: %w", err)
+	}
+	return schools, nil
+}
+
+// Place gives the ids of the owner and school that a person means: an id or an
+// owner's name, an id or a school's code; the school may be empty.
+func (f *Fleet) Place(ctx context.Context, caller access.Caller, owner, school string) (ownerID, schoolID string, err error) {
+	if err := caller.Allow(access.ReadSchools); err != nil {
+		return "", "", err
+	}
+	err = f.db.Read(ctx, func(tx *db.Tx) error {
+		ownerID, schoolID = "", ""
+		err := tx.QueryRow(ctx, `SELECT id FROM owners WHERE id = $1 OR name_key = $2`, owner, fold(owner)).Scan(&ownerID)
+		if errors.Is(err, db.ErrNoRows) || err == nil && !caller.Sees(ownerID) {
+			return fmt.Errorf("owner %q: %w", owner, unknownHere)
+		}
+		if err != nil || school == "" {
+			return err
+		}
+		err = tx.QueryRow(ctx, `SELECT id FROM schools WHERE owner_id = $1 AND (id = $2 OR code_key = $3)`, ownerID, school, fold(school)).Scan(&schoolID)
+		if errors.Is(err, db.ErrNoRows) {
+			return fmt.Errorf("school %q: %w", school, unknownHere)
+		}
+		return err
+	})
+	if err != nil {
+		return "", "", err
+	}
+	return ownerID, schoolID, nil
+}
+
+// AddOwner makes an owner, or finds the one of this name.
+func (f *Fleet) AddOwner(ctx context.Context, caller access.Caller, name string) (Owner, error) {
+	if err := caller.Allow(access.WriteSchools); err != nil {
+		return Owner{}, err
+	}
+	var o Owner
+	err := f.db.Write(ctx, func(tx *db.Tx) (err error) {
+		o, _, err = f.ensureOwner(ctx, tx, caller, name)
+		return err
+	})
+	return o, err
+}
+
+// ensureOwner finds or makes an owner. A caller who sees some owners only can
+// make none, and does not learn of others.
+func (f *Fleet) ensureOwner(ctx context.Context, tx *db.Tx, caller access.Caller, name string) (o Owner, made bool, err error) {
+	if o.Name, err = text("the owner's name", name, 120); err != nil {
+		return Owner{}, false, err
+	}
+	if o.Name == "" {
+		return Owner{}, false, fmt.Errorf("%w: no owner", ErrInvalid)
+	}
+	err = tx.QueryRow(ctx, `SELECT id, name FROM owners WHERE name_key = $1`, fold(name)).Scan(&o.ID, &o.Name)
+	switch {
+	case err == nil && caller.Sees(o.ID):
+		return o, false, nil
+	case err != nil && !errors.Is(err, db.ErrNoRows):
+		return Owner{}, false, err
+	case err == nil || caller.Owners != nil:
+		return Owner{}, false, fmt.Errorf("owner %q: %w", name, unknownHere)
+	}
+	now := f.now()
+	o.ID = ident.NewID(now)
+	if _, err := tx.Exec(ctx, `INSERT INTO owners (id, name, name_key, created_ms) VALUES ($1, $2, $3, $4)`, o.ID, o.Name, fold(o.Name), now.UnixMilli()); err != nil {
+		return Owner{}, false, fmt.Errorf("adding owner %q: %w", o.Name, err)
+	}
+	return o, true, audit.Append(ctx, tx, audit.Entry{Actor: caller.Actor(), Action: "owner.added", Subject: "owner:" + o.ID, Owner: o.ID, AtMS: now.UnixMilli()})
+}
+
+// Import is what ImportSchools did.
+type Import struct {
+	Owners    int // added
+	Added     int // schools
+	Changed   int
+	Unchanged int
+	Errors    []LineError
+}
+
+// LineError is a line that was not taken over; the others were.
+type LineError struct {
+	Line int
+	Text string
+}
+
+// maxImport bounds the lines of one file; Hesse has about 2,000 schools.
+const maxImport = 20_000
+
+// schoolRow is one line of the file.
+type schoolRow struct {
+	line                    int
+	owner, code, name, kind string
+	planned                 int64
+}
+
+// ImportSchools adds and changes schools from a CSV file with a head line that
+// names the columns schul_id and schultraeger, and may have schulform, name and
+// geraete, separated by semicolons or commas. The same file again changes
+// nothing. A school that the file does not name stays. Lines that cannot be
+// used are told and left out; the rest is one transaction.
+func (f *Fleet) ImportSchools(ctx context.Context, caller access.Caller, file io.Reader) (Import, error) {
+	if err := caller.Allow(access.WriteSchools); err != nil {
+		return Import{}, err
+	}
+	rows, bad, err := readSchools(file)
+	if err != nil {
+		return Import{}, err
+	}
+	var result Import
+	err = f.db.Write(ctx, func(tx *db.Tx) error {
+		result = Import{Errors: append([]LineError(nil), bad...)}
+		owners := map[string]Owner{}
+		for _, r := range rows {
+			err := f.importRow(ctx, tx, caller, r, owners, &result)
+			switch {
+			case errors.Is(err, ErrInvalid) || errors.Is(err, unknownHere):
+				result.Errors = append(result.Errors, LineError{r.line, err.Error()})
+			case err != nil:
+				return err
+			}
+		}
+		return nil
+	})
+	if err != nil {
+		return Import{}, fmt.Errorf("importing schools: %w", err)
+	}
+	return result, nil
+}
+
+func (f *Fleet) importRow(ctx context.Context, tx *db.Tx, caller access.Caller, r schoolRow, owners map[string]Owner, result *Import) error {
+	o, ok := owners[r.owner]
+	if !ok {
+		var made bool
+		var err error
+		if o, made, err = f.ensureOwner(ctx, tx, caller, r.owner); err != nil {
+			return err
+		}
+		if made {
+			result.Owners++
+		}
+		owners[r.owner] = o
+	}
+	var s School
+	now := f.now()
+	err := tx.QueryRow(ctx, `SELECT id, code, name, kind, planned FROM schools WHERE owner_id = $1 AND code_key = $2`, o.ID, fold(r.code)).
+		Scan(&s.ID, &s.Code, &s.Name, &s.Kind, &s.Planned)
+	action := "school.changed"
+	switch {
+	case errors.Is(err, db.ErrNoRows):
+		action = "school.added"
+		s.ID = ident.NewID(now)
+		_, err = tx.Exec(ctx, `INSERT INTO schools (id, owner_id, code, code_key, name, kind, planned, created_ms) VALUES ($1, $2, $3, $4, $5, $6, $7, $8)`,
+			s.ID, o.ID, r.code, fold(r.code), r.name, r.kind, r.planned, now.UnixMilli())
+		result.Added++
+	case err != nil:
+	case s.Code == r.code && s.Name == r.name && s.Kind == r.kind && s.Planned == r.planned:
+		result.Unchanged++
+		return nil
+	default:
+		_, err = tx.Exec(ctx, `UPDATE schools SET code = $2, name = $3, kind = $4, planned = $5 WHERE id = $1`, s.ID, r.code, r.name, r.kind, r.planned)
+		if err == nil {
+			err = searchAnew(ctx, tx, School{ID: s.ID, Code: r.code, Name: r.name, Kind: r.kind})
+		}
+		result.Changed++
+	}
+	if err != nil {
+		return fmt.Errorf("line %d: %w", r.line, err)
+	}
+	return audit.Append(ctx, tx, audit.Entry{Actor: caller.Actor(), Action: action, Subject: "school:" + s.ID, Owner: o.ID,
+		AtMS: now.UnixMilli(), Details: map[string]string{"code": r.code}})
+}
+
+// searchAnew writes the search text of a school's devices after its names
+// changed: a few hundred at most.
+func searchAnew(ctx context.Context, tx *db.Tx, s School) error {
+	rows, err := tx.Query(ctx, `SELECT id, COALESCE(inventory, ''), serial, manufacturer, model FROM devices WHERE school_id = $1`, s.ID)
+	if err != nil {
+		return err
+	}
+	texts := map[string]string{}
+	for rows.Next() {
+		var d Device
+		if err := rows.Scan(&d.ID, &d.Inventory, &d.Serial, &d.Manufacturer, &d.Model); err != nil {
+			return errors.Join(err, rows.Close())
+		}
+		texts[d.ID] = searchText(d.Inventory, d.Serial, d.Manufacturer, d.Model, s)
+	}
+	if err := rows.Close(); err != nil {
+		return err
+	}
+	for id, t := range texts {
+		if _, err := tx.Exec(ctx, `UPDATE devices SET search = $2 WHERE id = $1`, id, t); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// readSchools reads the file. Its error is about the file, bad is about lines.
+func readSchools(file io.Reader) (rows []schoolRow, bad []LineError, err error) {
+	in := bufio.NewReader(file)
+	if mark, _ := in.Peek(3); string(mark) == "\xef\xbb\xbf" { // Excel writes it
+		in.Discard(3)
+	}
+	head, _ := in.Peek(256)
+	first, _, _ := strings.Cut(string(head), "\n")
+	c := csv.NewReader(in)
+	c.FieldsPerRecord = -1
+	if strings.Contains(first, ";") {
+		c.Comma = ';'
+	}
+	names, err := c.Read()
+	if err != nil {
+		return nil, nil, fmt.Errorf("%w: reading the head line: %w", ErrInvalid, err)
+	}
+	column := map[string]int{}
+	for i, n := range names {
+		column[fold(n)] = i
+	}
+	for _, must := range []string{"schul_id", "schultraeger"} {
+		if _, ok := column[must]; !ok {
+			return nil, nil, fmt.Errorf("%w: the head line names no column %s", ErrInvalid, must)
+		}
+	}
+	seen := map[string]int{}
+	for {
+		fields, err := c.Read()
+		if errors.Is(err, io.EOF) {
+			return rows, bad, nil
+		}
+		if parse := (*csv.ParseError)(nil); errors.As(err, &parse) {
+			bad = append(bad, LineError{parse.StartLine, parse.Err.Error()})
+			continue
+		}
+		if err != nil {
+			return nil, nil, fmt.Errorf("reading schools: %w", err)
+		}
+		line, _ := c.FieldPos(0)
+		if len(rows)+len(bad) >= maxImport {
+			return nil, nil, fmt.Errorf("%w: more than %d lines", ErrInvalid, maxImport)
+		}
+		r, err := parseSchool(column, fields)
+		r.line = line
+		key := fold(r.owner) + "\x00" + fold(r.code)
+		if err == nil && seen[key] > 0 {
+			err = fmt.Errorf("%w: school %s stands already in line %d", ErrInvalid, r.code, seen[key])
+		}
+		if err != nil {
+			bad = append(bad, LineError{line, err.Error()})
+			continue
+		}
+		seen[key] = line
+		rows = append(rows, r)
+	}
+}
+
+func parseSchool(column map[string]int, fields []string) (schoolRow, error) {
+	var r schoolRow
+	var errs []error
+	get := func(name, what string, most int, needed bool) string {
+		i, ok := column[name]
+		if !ok || i >= len(fields) {
+			if needed {
+				errs = append(errs, fmt.Errorf("%w: no %s", ErrInvalid, what))
+			}
+			return ""
+		}
+		s, err := text(what, fields[i], most)
+		if err == nil && s == "" && needed {
+			err = fmt.Errorf("%w: no %s", ErrInvalid, what)
+		}
+		if err != nil {
+			errs = append(errs, err)
+		}
+		return s
+	}
+	r.code = get("schul_id", "schul_id", 32, true)
+	r.owner = get("schultraeger", "schultraeger", 120, true)
+	r.kind = get("schulform", "schulform", 80, false)
+	r.name = get("name", "name", 120, false)
+	if n := get("geraete", "geraete", 10, false); n != "" {
+		planned, err := strconv.ParseInt(n, 10, 32)
+		if err != nil || planned < 0 {
+			errs = append(errs, fmt.Errorf("%w: geraete %q is no number of devices", ErrInvalid, n))
+		}
+		r.planned = planned
+	}
+	return r, errors.Join(errs...)
+}
