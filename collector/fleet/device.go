@@ -13,10 +13,13 @@ import (
 
 // Admit finds or makes the record of hardware that came with a claim of this
 // owner, in the transaction of the enrolment, whose audit entry is the one for
-// both. A record of the same owner is kept with its history (reimage); that of
-// another owner and hardware that cannot be told from others are refused.
-// Owner and school are ids, school may be empty.
-func (f *Fleet) Admit(ctx context.Context, tx *db.Tx, owner, school string, hw ident.Hardware) (device string, reimage bool, err error) {
+// both. A record of the same owner is kept with its history (known: a re-image);
+// that of another owner is ident.ErrOtherOwner, hardware that cannot be told
+// from others ErrRefused. Owner and school are ids, school may be empty.
+func (f *Fleet) Admit(ctx context.Context, tx *db.Tx, caller access.Caller, owner, school string, hw ident.Hardware) (device string, known bool, err error) {
+	if err := caller.Allow(access.EnrolDevices); err != nil {
+		return "", false, err
+	}
 	key := hw.Key()
 	if key == "" {
 		return "", false, fmt.Errorf("%w: it names neither a serial of use nor an install id", ErrRefused)
@@ -66,6 +69,29 @@ func (f *Fleet) create(ctx context.Context, tx *db.Tx, owner, school, key string
 		return "", fmt.Errorf("making the device's record: %w", err)
 	}
 	return id, nil
+}
+
+// Owner gives the owner of a device, or db.ErrNoRows.
+func (f *Fleet) Owner(ctx context.Context, tx *db.Tx, device string) (owner string, err error) {
+	err = tx.QueryRow(ctx, `SELECT owner_id FROM devices WHERE id = $1`, device).Scan(&owner)
+	return owner, err
+}
+
+// CheckPlace says whether owner and school (unless empty) exist, belong
+// together and may be seen by the caller; else access.ErrNotFound. Both are ids.
+func (f *Fleet) CheckPlace(ctx context.Context, tx *db.Tx, caller access.Caller, owner, school string) error {
+	var id string
+	err := tx.QueryRow(ctx, `SELECT id FROM owners WHERE id = $1`, owner).Scan(&id)
+	if errors.Is(err, db.ErrNoRows) || err == nil && !caller.Sees(owner) {
+		return fmt.Errorf("owner %q: %w", owner, unknownHere)
+	}
+	if err == nil {
+		_, err = schoolOf(ctx, tx, owner, school)
+	}
+	if errors.Is(err, ErrRefused) {
+		return fmt.Errorf("school %q: %w", school, unknownHere)
+	}
+	return err
 }
 
 // shownSerial leaves out what is no serial: a page with forty devices called

@@ -10,7 +10,7 @@
 // leaves both or none.
 //
 // It leaves credentials to enroll and readings to health, and joins the views
-// that they publish: enroll_revoked and health_devices.
+// that they publish: enroll_devices and health_devices.
 package fleet
 
 import (
@@ -50,15 +50,15 @@ var (
 type State string
 
 const (
-	Revoked   State = "revoked"
-	Connected State = "connected"
-	New       State = "new"
-	Silent    State = "silent"
-	OK        State = "ok"
+	StateRevoked   State = "revoked"
+	StateConnected State = "connected"
+	StateNew       State = "new"
+	StateSilent    State = "silent"
+	StateOK        State = "ok"
 )
 
 // States are all states in the order in which pages offer them.
-var States = []State{Connected, OK, Silent, New, Revoked}
+var States = []State{StateConnected, StateOK, StateSilent, StateNew, StateRevoked}
 
 // Config is what the fleet needs.
 type Config struct {

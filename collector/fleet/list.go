@@ -35,7 +35,7 @@ func (s Sort) numeric() bool { return s == ByContact || s == ByBattery || s == B
 
 // stateSQL is the rule of State; $1 is the first day that is not silent.
 const stateSQL = `CASE
-	WHEN d.id IN (SELECT device_id FROM enroll_revoked) THEN 'revoked'
+	WHEN d.id IN (SELECT device FROM enroll_devices WHERE revoked_ms IS NOT NULL) THEN 'revoked'
 	WHEN h.connected = 1 THEN 'connected'
 	WHEN h.reported IS NULL OR h.reported = 0 THEN 'new'
 	WHEN h.last_contact_day < $1 THEN 'silent'

@@ -1,0 +1,122 @@
+// Package health owns what devices tell about themselves: it takes their
+// reports exactly once, keeps each for thirty days, and knows the latest state.
+//
+// A report's key is (device, spool epoch, sequence). Reports and the cursor of
+// their spool are stored in one transaction, many devices' together in one
+// commit, and an answer leaves only after it: a device may throw away what is
+// acknowledged, and a crash at any point leaves either nothing of a batch or
+// all of it with its cursor. What is known already is acknowledged again and
+// not stored; a gap is stepped over only when the batch names it as dropped,
+// otherwise it is asked for again.
+//
+// The device's clock may say anything. Both clocks' times are stored, reports
+// from an impossible time are counted and marked, and the collector's time is
+// the one that days, retention and order go by.
+//
+// Lists and pages get days from here, never times of day (view health_devices).
+package health
+
+import (
+	"embed"
+	"errors"
+	"log/slog"
+	"sync/atomic"
+	"time"
+
+	"hausmeister/collector/bus"
+	"hausmeister/collector/db"
+)
+
+//go:embed migrations/*.sql
+var files embed.FS
+
+// Migrations are the tables of this package.
+var Migrations = db.Migrations{Name: "health", FS: files}
+
+// ErrMalformed: a batch that no honest agent sends; the session ends.
+var ErrMalformed = errors.New("malformed batch")
+
+// Marks of a stored report.
+const (
+	MarkFuture = 1 << iota // the device's clock was more than FutureSlack ahead
+	MarkPast               // the device's clock stood before FirstRelease
+)
+
+const (
+	// FutureSlack is how far a device's clock may be ahead unmarked.
+	FutureSlack = 10 * time.Minute
+	// EpochSize is the length of a spool epoch.
+	EpochSize = 16
+	// MaxEntries is how many entries of one batch are stored in one
+	// transaction; the rest is asked for again. An entry may be a few bytes,
+	// and others wait for the commit.
+	MaxEntries = 8192
+)
+
+// FirstRelease is a time before which no report can have been made.
+var FirstRelease = time.Date(2026, 1, 1, 0, 0, 0, 0, time.UTC)
+
+const dayMS = 24 * 60 * 60 * 1000
+
+// Config is what health needs.
+type Config struct {
+	DB   *db.DB
+	Bus  *bus.Bus
+	Now  func() time.Time
+	Log  *slog.Logger
+	Keep time.Duration // of reports, 1 to 400 days; 0 = 30 days
+}
+
+// Health takes and gives reports. Between calls it holds counters only.
+type Health struct {
+	db    *db.DB
+	bus   *bus.Bus
+	now   func() time.Time
+	log   *slog.Logger
+	keep  time.Duration
+	count counters
+}
+
+// New checks the Config.
+func New(cfg Config) (*Health, error) {
+	if cfg.DB == nil || cfg.Bus == nil || cfg.Now == nil || cfg.Log == nil {
+		return nil, errors.New("making health: DB, Bus, Now and Log are needed")
+	}
+	if cfg.Keep == 0 {
+		cfg.Keep = 30 * 24 * time.Hour
+	}
+	if cfg.Keep < 24*time.Hour || cfg.Keep > 400*24*time.Hour {
+		return nil, errors.New("making health: reports are kept 1 to 400 days")
+	}
+	return &Health{db: cfg.DB, bus: cfg.Bus, now: cfg.Now, log: cfg.Log, keep: cfg.Keep}, nil
+}
+
+// Stats are counts since the start of this collector. All only rise.
+type Stats struct {
+	Batches         uint64
+	Stored          uint64 // reports
+	Duplicates      uint64 // reports that were known already
+	Dropped         uint64 // sequences that agents named as dropped
+	Gaps            uint64 // batches with an unnamed gap
+	Malformed       uint64 // batches
+	FutureClock     uint64 // reports
+	PastClock       uint64 // reports
+	UnknownReadings uint64 // left out: not in the table, from a newer agent
+	BadReadings     uint64 // left out: against the table
+	StoreErrors     uint64 // batches that could not be stored now
+}
+
+type counters struct {
+	batches, stored, duplicates, dropped, gaps, malformed   atomic.Uint64
+	future, past, unknownReadings, badReadings, storeErrors atomic.Uint64
+}
+
+// Stats gives the counts.
+func (h *Health) Stats() Stats {
+	c := &h.count
+	return Stats{
+		Batches: c.batches.Load(), Stored: c.stored.Load(), Duplicates: c.duplicates.Load(), Dropped: c.dropped.Load(),
+		Gaps: c.gaps.Load(), Malformed: c.malformed.Load(), FutureClock: c.future.Load(), PastClock: c.past.Load(),
+		UnknownReadings: c.unknownReadings.Load(), BadReadings: c.badReadings.Load(), StoreErrors: c.storeErrors.Load(),
+	}
+}

@@ -1,0 +1,232 @@
+package health
+
+import (
+	"context"
+	"errors"
+	"fmt"
+
+	"hausmeister/collector/access"
+	"hausmeister/collector/bus"
+	"hausmeister/collector/db"
+	"hausmeister/proto/hmpb"
+)
+
+// Begin notes that a session of the device began which uses the spool of this
+// epoch, and returns the highest sequence of it that is stored or stepped
+// over. The number of a session is higher than that of any begun earlier on
+// this store since ClearSessions; one that comes late changes nothing.
+func (h *Health) Begin(ctx context.Context, device access.Caller, session int64, epoch []byte) (cursor uint64, err error) {
+	if err := device.Allow(access.SendReports); err != nil {
+		return 0, err
+	}
+	if len(epoch) != EpochSize {
+		return 0, fmt.Errorf("%w: spool epoch of %d bytes", ErrMalformed, len(epoch))
+	}
+	day := h.now().UnixMilli() / dayMS
+	var last int64
+	err = h.db.Write(ctx, func(tx *db.Tx) error {
+		_, err := tx.Exec(ctx, `INSERT INTO health_state (device_id, session, epoch, last_contact_day) VALUES ($1, $2, $3, $4)
+			ON CONFLICT (device_id) DO UPDATE SET session = excluded.session, epoch = excluded.epoch, last_contact_day = excluded.last_contact_day
+			WHERE health_state.session < excluded.session`, device.ID, session, epoch, day)
+		if err != nil {
+			return err
+		}
+		last = 0
+		err = tx.QueryRow(ctx, `SELECT last_seq FROM health_spools WHERE device_id = $1 AND epoch = $2`, device.ID, epoch).Scan(&last)
+		if errors.Is(err, db.ErrNoRows) {
+			return nil
+		}
+		return err
+	})
+	if err != nil {
+		return 0, fmt.Errorf("noting a session: %w", err)
+	}
+	return uint64(last), nil
+}
+
+// End notes that the session ended, unless a newer one began meanwhile.
+func (h *Health) End(ctx context.Context, device access.Caller, session int64) error {
+	if err := device.Allow(access.SendReports); err != nil {
+		return err
+	}
+	day := h.now().UnixMilli() / dayMS
+	err := h.db.Write(ctx, func(tx *db.Tx) error {
+		_, err := tx.Exec(ctx, `UPDATE health_state SET session = 0, last_contact_day = $3 WHERE device_id = $1 AND session = $2`, device.ID, session, day)
+		return err
+	})
+	if err != nil {
+		return fmt.Errorf("noting the end of a session: %w", err)
+	}
+	return nil
+}
+
+// ClearSessions notes that no session is open: what the start of a collector
+// begins with, since one that died could not say so.
+func (h *Health) ClearSessions(ctx context.Context) error {
+	err := h.db.Write(ctx, func(tx *db.Tx) error {
+		_, err := tx.Exec(ctx, `UPDATE health_state SET session = 0 WHERE session <> 0`)
+		return err
+	})
+	if err != nil {
+		return fmt.Errorf("clearing the sessions of an earlier run: %w", err)
+	}
+	return nil
+}
+
+// Ingest stores a batch of the device and returns the answer to send: only
+// after it returned nil may anything be sent. ErrMalformed means that the
+// session must end; any other error that nothing was stored and the device
+// should try again later.
+func (h *Health) Ingest(ctx context.Context, device access.Caller, b *hmpb.Batch) (*hmpb.ReportDown, error) {
+	if err := device.Allow(access.SendReports); err != nil {
+		return nil, err
+	}
+	h.count.batches.Add(1)
+	now := h.now().UnixMilli()
+	p, err := parse(b, now)
+	if err != nil {
+		h.count.malformed.Add(1)
+		return nil, err
+	}
+	var did outcome
+	err = h.db.Write(ctx, func(tx *db.Tx) (err error) {
+		did, err = store(ctx, tx, device.ID, &p, now)
+		return err
+	})
+	if err != nil {
+		h.count.storeErrors.Add(1)
+		return nil, fmt.Errorf("storing a batch: %w", err)
+	}
+	h.counted(&p, &did)
+	if did.news {
+		e := bus.Event{Kind: bus.Changed, Device: device.ID}
+		if len(device.Owners) == 1 {
+			e.Owner = device.Owners[0]
+		}
+		h.bus.Publish(e)
+	}
+	return did.answer(h.now().UnixMilli()), nil
+}
+
+// counted is called once, after the commit: what a transaction does may be
+// done twice.
+func (h *Health) counted(p *parsed, did *outcome) {
+	c := &h.count
+	c.stored.Add(did.stored)
+	c.duplicates.Add(did.duplicates)
+	c.dropped.Add(did.dropped)
+	if did.gap {
+		c.gaps.Add(1)
+	}
+	if did.stored == 0 {
+		return // its readings were counted when they came first
+	}
+	c.future.Add(p.future)
+	c.past.Add(p.past)
+	c.unknownReadings.Add(p.unknownReadings)
+	c.badReadings.Add(p.badReadings)
+}
+
+// outcome is what one run of a batch's transaction did.
+type outcome struct {
+	last                        uint64 // the cursor after it
+	stored, duplicates, dropped uint64
+	gap                         bool // an unnamed one: resend from last+1
+	rest                        bool // the batch was too long: resend from last+1
+	news                        bool // the latest state changed
+}
+
+func (o *outcome) answer(nowMS int64) *hmpb.ReportDown {
+	if o.gap || o.rest {
+		return hmpb.ReportDown_builder{Resend: hmpb.Resend_builder{FromSeq: new(o.last + 1), TimeMs: &nowMS}.Build()}.Build()
+	}
+	return hmpb.ReportDown_builder{Ack: hmpb.Ack_builder{ThroughSeq: &o.last, TimeMs: &nowMS}.Build()}.Build()
+}
+
+// store is the body of a batch's transaction: rows and cursor together.
+func store(ctx context.Context, tx *db.Tx, device string, p *parsed, nowMS int64) (outcome, error) {
+	var did outcome
+	var spool, last int64
+	err := tx.QueryRow(ctx, `SELECT id, last_seq FROM health_spools WHERE device_id = $1 AND epoch = $2`, device, p.epoch).Scan(&spool, &last)
+	fresh := errors.Is(err, db.ErrNoRows)
+	if err != nil && !fresh {
+		return did, err
+	}
+	did.last = uint64(last)
+	news := did.run(p)
+	did.rest = p.rest > did.last && !did.gap
+	if did.last == uint64(last) {
+		return did, nil // nothing new: acknowledged, not stored
+	}
+	if fresh {
+		// Writes are serial, so nobody else takes this id (see db.Write).
+		err = tx.QueryRow(ctx, `INSERT INTO health_spools (id, device_id, epoch, last_seq, dropped, used_ms)
+			SELECT COALESCE(MAX(id), 0) + 1, CAST($1 AS TEXT), CAST($2 AS BYTEA), CAST($3 AS BIGINT), CAST($4 AS BIGINT), CAST($5 AS BIGINT) FROM health_spools RETURNING id`,
+			device, p.epoch, int64(did.last), int64(did.dropped), nowMS).Scan(&spool)
+	} else {
+		_, err = tx.Exec(ctx, `UPDATE health_spools SET last_seq = $2, dropped = dropped + $3, used_ms = $4 WHERE id = $1`,
+			spool, int64(did.last), int64(did.dropped), nowMS)
+	}
+	if err != nil {
+		return did, err
+	}
+	var state *report
+	for _, r := range news {
+		_, err := tx.Exec(ctx, `INSERT INTO health_reports (spool, seq, device_ms, collector_ms, marks, body) VALUES ($1, $2, $3, $4, $5, $6)`,
+			spool, r.seq, r.deviceMS, nowMS, r.marks, r.body)
+		if err != nil {
+			return did, err
+		}
+		if r.state {
+			state = r
+		}
+	}
+	did.news, err = latest(ctx, tx, device, p.epoch, fresh, spool, state, nowMS)
+	return did, err
+}
+
+// run walks the batch from the cursor and returns the reports that are new, up
+// to the first gap. It stops there: what comes behind a gap cannot be stored
+// under a cumulative cursor, and is sent again with what was missing.
+func (o *outcome) run(p *parsed) (news []*report) {
+	for _, it := range p.items {
+		switch {
+		case it.to <= o.last:
+			if it.report != nil {
+				o.duplicates++
+			}
+		case it.from > o.last+1:
+			o.gap = true
+			return news
+		case it.report != nil:
+			news = append(news, it.report)
+			o.stored++
+			o.last = it.to
+		default:
+			o.dropped += it.to - o.last
+			o.last = it.to
+		}
+	}
+	return news
+}
+
+// latest makes the newest state of a batch the device's, if the batch is of the
+// spool that the device uses now. A spool never seen before is that.
+func latest(ctx context.Context, tx *db.Tx, device string, epoch []byte, fresh bool, spool int64, state *report, nowMS int64) (bool, error) {
+	day := nowMS / dayMS
+	if fresh {
+		_, err := tx.Exec(ctx, `INSERT INTO health_state (device_id, session, epoch, last_contact_day) VALUES ($1, 0, $2, $3)
+			ON CONFLICT (device_id) DO UPDATE SET epoch = excluded.epoch`, device, epoch, day)
+		if err != nil {
+			return false, err
+		}
+	}
+	if state == nil {
+		return false, nil
+	}
+	g := state.glance
+	n, err := tx.Exec(ctx, `UPDATE health_state SET latest_spool = $3, latest_seq = $4, last_contact_day = $5,
+			battery_permille = $6, disk_free_bytes = $7, disk_free_permille = $8 WHERE device_id = $1 AND epoch = $2`,
+		device, epoch, spool, state.seq, day, g.battery, g.diskFree, g.diskPermille)
+	return n > 0, err
+}
