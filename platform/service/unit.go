@@ -14,9 +14,10 @@ var unitTemplate = template.Must(template.New("unit").Parse(unitText))
 // Unit is the text of the systemd unit, for Install and for packages.
 // Executable must be set.
 func Unit(c Config) string {
-	words := []string{quote(c.Executable)}
-	for _, a := range c.Arguments {
-		words = append(words, quote(a))
+	var words []string
+	for _, w := range append([]string{c.Executable}, c.Arguments...) {
+		// Only command lines know variables.
+		words = append(words, quote(strings.ReplaceAll(w, "$", "$$")))
 	}
 	var paths []string
 	for _, p := range c.WritePaths {
@@ -43,9 +44,9 @@ func escape(s string) string {
 	return strings.ReplaceAll(s, "%", "%%")
 }
 
-// quote makes one word of a command line or list (systemd.syntax(7), systemd.service(5)).
+// quote makes one word of a command line or list (systemd.syntax(7)).
 func quote(s string) string {
-	s = strings.NewReplacer(`\`, `\\`, `"`, `\"`, "%", "%%", "$", "$$", "\n", `\n`).Replace(s)
+	s = strings.NewReplacer(`\`, `\\`, `"`, `\"`, "%", "%%").Replace(s)
 	if s != "" && !strings.ContainsAny(s, " \t'\"\\;") {
 		return s
 	}
