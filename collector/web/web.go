@@ -6,17 +6,24 @@
 // It promises that every answer carries the security headers, that a request
 // which changes something is refused when another site made it, that pages
 // ask no other host for anything, and that they can be read and their forms be
-// sent without script. Texts and formats are in collector/web/words. After a
-// crash nothing of it is left; sessions live in collector/access.
+// sent without script. What is finer than a day would tell when a teacher
+// works, so no page and no answer of the API names a time of day of a device.
+// Texts and formats are in collector/web/words. After a crash nothing of it is
+// left; sessions live in collector/access.
 package web
 
 import (
 	"context"
 	"errors"
+	"fmt"
+	"html/template"
 	"log/slog"
-	"net"
 	"net/http"
+	"sync/atomic"
 	"time"
+
+	"hausmeister/collector/bus"
+	"hausmeister/collector/web/words"
 )
 
 // Measure is one number of another part of the collector for /metrics. Names
@@ -29,36 +36,60 @@ type Measure struct {
 	Read    func() float64    // called at each scrape, cheap
 }
 
-// Config is what the pages need. The data functions of access, fleet, health
-// and the bus join it as they land.
+// Config is what the pages need.
 type Config struct {
+	Access Accounts
+	Fleet  Fleet
+	Health Health
+	Bus    *bus.Bus
+
 	// Ready says whether the collector can serve now (/readyz).
 	Ready    func(context.Context) error
 	Measures []Measure
 	Now      func() time.Time
 	Log      *slog.Logger
-	Version  string // of the program, shown in the account menu
+	Version  string // of the program, for /metrics
 }
 
 // Server answers browsers and programs.
 type Server struct {
-	cfg Config
+	cfg     Config
+	assets  *assets
+	pages   *template.Template
+	say     map[words.Lang]*words.Speaker
+	routes  []route
+	mux     *http.ServeMux
+	handler http.Handler
+	metrics *metrics
+
+	live   atomic.Int64  // streams open now
+	ending chan struct{} // closed when live streams must end
 }
 
 // New checks the Config and prepares pages and static files. It starts nothing.
 func New(cfg Config) (*Server, error) {
-	if cfg.Now == nil || cfg.Log == nil || cfg.Ready == nil {
-		return nil, errors.New("making the pages: Now, Log and Ready are needed")
+	if cfg.Access == nil || cfg.Fleet == nil || cfg.Health == nil || cfg.Bus == nil || cfg.Ready == nil || cfg.Now == nil || cfg.Log == nil {
+		return nil, errors.New("making the pages: a field of the Config is missing")
 	}
-	return &Server{cfg: cfg}, nil
+	s := &Server{cfg: cfg, ending: make(chan struct{})}
+	var err error
+	if s.assets, err = loadAssets(); err != nil {
+		return nil, fmt.Errorf("preparing static files: %w", err)
+	}
+	if s.say, err = words.Speakers(); err != nil {
+		return nil, err
+	}
+	if s.pages, err = loadPages(); err != nil {
+		return nil, err
+	}
+	if s.metrics, err = newMetrics(s); err != nil {
+		return nil, err
+	}
+	s.routes = s.allRoutes()
+	s.mux = s.newMux()
+	s.handler = s.guard(s.mux)
+	return s, nil
 }
 
 // ServeHTTP answers one request.
-func (s *Server) ServeHTTP(w http.ResponseWriter, r *http.Request) { http.NotFound(w, r) }
-
-// Serve answers the connections of ln, which gives *tls.Conn that may have
-// negotiated h2 or http/1.1, until ctx ends; then it ends live streams, lets
-// answers finish for a moment, and returns nil. It closes ln.
-func (s *Server) Serve(ctx context.Context, ln net.Listener) error {
-	return (&http.Server{Handler: s}).Serve(ln)
-}
+func (s *Server) ServeHTTP(w http.ResponseWriter, r *http.Request) { s.handler.ServeHTTP(w, r) }

@@ -1,0 +1,151 @@
+package web
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"net/http"
+	"net/url"
+	"strconv"
+	"strings"
+
+	"hausmeister/collector/access"
+	"hausmeister/collector/db"
+)
+
+var (
+	errNoPage    = errors.New("no such page")
+	errMethod    = errors.New("method not allowed")
+	errCrossSite = errors.New("request made by another site")
+	errBroken    = errors.New("page broke")
+	errTooMany   = errors.New("too many live streams")
+)
+
+// badRequest is a request that the sender can mend; field names the parameter.
+type badRequest struct{ field, detail string }
+
+func (e *badRequest) Error() string { return e.field + ": " + e.detail }
+
+// fault is one kind of error as the outside sees it. Its name is the last part
+// of the problem type and of the message keys, and is never changed.
+type fault struct {
+	code int
+	name string
+}
+
+// faultOf sorts an error. What is sorted under "internal" is logged.
+func faultOf(err error) fault {
+	var bad *badRequest
+	var tooLong *http.MaxBytesError
+	switch {
+	case errors.Is(err, ErrNoSession):
+		return fault{http.StatusUnauthorized, "unauthenticated"}
+	case errors.Is(err, access.ErrForbidden):
+		return fault{http.StatusForbidden, "forbidden"}
+	case errors.Is(err, errCrossSite):
+		return fault{http.StatusForbidden, "cross-site"}
+	case errors.Is(err, access.ErrNotFound), errors.Is(err, errNoPage):
+		return fault{http.StatusNotFound, "not-found"}
+	case errors.Is(err, errMethod):
+		return fault{http.StatusMethodNotAllowed, "method-not-allowed"}
+	case errors.As(err, &bad):
+		return fault{http.StatusBadRequest, "bad-request"}
+	case errors.As(err, &tooLong):
+		return fault{http.StatusRequestEntityTooLarge, "too-large"}
+	case errors.Is(err, db.ErrUnavailable), errors.Is(err, db.ErrFull), errors.Is(err, errTooMany):
+		return fault{http.StatusServiceUnavailable, "unavailable"}
+	}
+	return fault{http.StatusInternalServerError, "internal"}
+}
+
+// fail answers with the page or the problem of an error.
+func (s *Server) fail(v *visit, err error) {
+	if errors.Is(err, context.Canceled) && v.r.Context().Err() != nil {
+		return // the peer went away
+	}
+	f := faultOf(err)
+	if f.name == "internal" || errors.Is(err, db.ErrUnavailable) || errors.Is(err, db.ErrFull) {
+		s.cfg.Log.Error("answering a request", "path", v.r.URL.Path, "error", err)
+	}
+	if f.code == http.StatusServiceUnavailable {
+		v.w.Header().Set("Retry-After", strconv.Itoa(5))
+	}
+	if v.door == program || v.door == scrape || strings.HasPrefix(v.r.URL.Path, "/api/") {
+		s.problem(v, f, err)
+		return
+	}
+	if f.name == "unauthenticated" {
+		s.askToSignIn(v)
+		return
+	}
+	title := v.say.Say("error." + f.name + ".title")
+	main := message{Text: v.say.Say("error." + f.name + ".text"), Doors: v.doors(f)}
+	if err := v.show(f.code, "message", v.page(title, main)); err != nil {
+		s.cfg.Log.Error("showing an error", "path", v.r.URL.Path, "error", err)
+		http.Error(v.w, title, f.code)
+	}
+}
+
+// message is a page of one sentence and the ways on.
+type message struct {
+	Text  string
+	Doors []link
+}
+
+type link struct{ Href, Word string }
+
+// doors are the next steps that an error page offers.
+func (v *visit) doors(f fault) []link {
+	list := link{"/devices", v.say.Say("error.to_list")}
+	if v.caller.Name == "" {
+		list = link{"/sign-in", v.say.Say("error.to_sign_in")}
+	}
+	if f.code >= 500 && v.r.Method == http.MethodGet {
+		return []link{{localPath(v.r.URL.RequestURI()), v.say.Say("error.again")}, list}
+	}
+	return []link{list}
+}
+
+// askToSignIn leads to the sign-in page and from there back here. A stream or
+// a part of a page cannot be led anywhere; it is told why it ends.
+func (s *Server) askToSignIn(v *visit) {
+	to := "/sign-in"
+	if v.r.Method == http.MethodGet && v.r.URL.Path != "/" {
+		to += "?next=" + url.QueryEscape(v.r.URL.RequestURI())
+	}
+	switch {
+	case v.r.Header.Get("HX-Request") == "true":
+		v.w.Header().Set("HX-Redirect", to)
+		v.w.WriteHeader(http.StatusUnauthorized)
+	case strings.Contains(v.r.Header.Get("Accept"), "text/event-stream"):
+		v.w.WriteHeader(http.StatusUnauthorized)
+	default:
+		v.redirect(to)
+	}
+}
+
+// problem answers as RFC 9457. Types are stable names; texts may change.
+func (s *Server) problem(v *visit, f fault, err error) {
+	p := struct {
+		Type   string `json:"type"`
+		Title  string `json:"title"`
+		Status int    `json:"status"`
+		Detail string `json:"detail,omitempty"`
+		Field  string `json:"field,omitempty"`
+	}{
+		Type:   "urn:hausmeister:problem:" + f.name,
+		Title:  s.say["en"].Say("error." + f.name + ".title"),
+		Status: f.code,
+		Detail: s.say["en"].Say("error." + f.name + ".text"),
+	}
+	var bad *badRequest
+	if errors.As(err, &bad) {
+		p.Detail, p.Field = bad.detail, bad.field
+	}
+	if f.code == http.StatusUnauthorized {
+		p.Detail = s.say["en"].Say("error.unauthenticated.api")
+		v.w.Header().Set("WWW-Authenticate", `Bearer realm="hausmeister"`)
+	}
+	body, _ := json.Marshal(p) // strings and a number, cannot fail
+	v.send(f.code, "application/problem+json", append(body, '\n'))
+}

@@ -1,0 +1,78 @@
+package web
+
+import (
+	"net/http"
+	"net/url"
+	"slices"
+	"strings"
+)
+
+// door says who may come to a route.
+type door int
+
+const (
+	open    door = iota // anybody
+	signed              // a person with a session; others are led to the sign-in page
+	program             // an API token
+	scrape              // an API token that may read metrics, or this very machine
+)
+
+// route is one line of the map of this server. The mux is built from the
+// table, and so is the test that walks every route.
+type route struct {
+	method string
+	path   string // pattern of net/http
+	door   door
+	do     func(*visit) error
+}
+
+func (s *Server) allRoutes() []route {
+	get, post := http.MethodGet, http.MethodPost
+	return []route{
+		{get, "/{$}", signed, s.home},
+		{get, "/sign-in", open, s.signInPage},
+		{post, "/sign-in", open, s.signIn},
+		{post, "/sign-out", open, s.signOut},
+		{post, "/preferences", open, s.setPreferences},
+		{get, "/keys", signed, s.keysPage},
+		{get, "/devices", signed, s.devicesPage},
+		{get, "/devices/{id}", signed, s.devicePage},
+		{get, "/devices/{id}/live", signed, s.liveStream},
+		{get, "/schools", signed, s.schoolOptions},
+		{get, "/static/{file}", open, s.assets.serve},
+		{get, "/api/v1/devices", program, s.apiDevices},
+		{get, "/api/v1/devices/{id}", program, s.apiDevice},
+		{get, "/metrics", scrape, s.metrics.serve},
+		{get, "/healthz", open, s.healthz},
+		{get, "/readyz", open, s.readyz},
+	}
+}
+
+func (s *Server) newMux() *http.ServeMux {
+	mux := http.NewServeMux()
+	for _, rt := range s.routes {
+		mux.Handle(rt.method+" "+rt.path, s.answer(rt))
+	}
+	// Everything else. The mux would answer a wrong method by itself, in plain
+	// text; here it gets the page or the problem that other errors get.
+	mux.Handle("/", s.answer(route{path: "/", do: func(v *visit) error {
+		if allowed := s.allowed(v.r.URL.Path); len(allowed) > 0 {
+			v.w.Header().Set("Allow", strings.Join(allowed, ", "))
+			return errMethod
+		}
+		return errNoPage
+	}}))
+	return mux
+}
+
+// allowed lists the methods that a path answers.
+func (s *Server) allowed(path string) []string {
+	var methods []string
+	for _, method := range []string{http.MethodGet, http.MethodHead, http.MethodPost} {
+		probe := &http.Request{Method: method, Host: "x", URL: &url.URL{Path: path}}
+		if _, pattern := s.mux.Handler(probe); pattern != "/" && !slices.Contains(methods, method) {
+			methods = append(methods, method)
+		}
+	}
+	return methods
+}
