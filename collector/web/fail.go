@@ -38,7 +38,7 @@ func faultOf(err error) fault {
 	var bad *badRequest
 	var tooLong *http.MaxBytesError
 	switch {
-	case errors.Is(err, ErrNoSession):
+	case errors.Is(err, access.ErrNoSession):
 		return fault{http.StatusUnauthorized, "unauthenticated"}
 	case errors.Is(err, access.ErrForbidden):
 		return fault{http.StatusForbidden, "forbidden"}

@@ -6,6 +6,8 @@ import (
 	"strconv"
 	"time"
 
+	"hausmeister/collector/access"
+	"hausmeister/collector/fleet"
 	"hausmeister/collector/web/words"
 )
 
@@ -46,31 +48,35 @@ func (s *Server) signIn(v *visit) error {
 		return v.showSignIn(http.StatusUnprocessableEntity, main)
 	}
 	secret, expires, err := s.cfg.Access.SignIn(v.r.Context(), main.Name, password)
-	var slow *SlowDown
+	var slow *access.SlowDown
 	switch {
 	case errors.As(err, &slow):
 		wait := max(slow.RetryAfter.Round(time.Second), time.Second)
 		v.w.Header().Set("Retry-After", strconv.Itoa(int(wait/time.Second)))
 		main.Error = v.say.Say("signin.slow", "wait", v.say.Span(wait))
 		return v.showSignIn(http.StatusTooManyRequests, main)
-	case errors.Is(err, ErrSignIn):
+	case errors.Is(err, access.ErrSignIn):
 		main.Error = v.say.Say("signin.wrong")
 		return v.showSignIn(http.StatusUnauthorized, main)
 	case err != nil:
 		return err
 	}
 	if v.secret != "" {
-		if err := s.cfg.Access.SignOut(v.r.Context(), v.secret); err != nil && !errors.Is(err, ErrNoSession) {
+		if err := s.cfg.Access.SignOut(v.r.Context(), v.secret); err != nil && !errors.Is(err, access.ErrNoSession) {
 			return err
 		}
 	}
-	v.setCookie(sessionCookie, secret, int(expires.Sub(s.cfg.Now())/time.Second))
+	v.keepSession(secret, expires)
 	return v.redirect(main.Next)
+}
+
+func (v *visit) keepSession(secret string, expires time.Time) {
+	v.setCookie(sessionCookie, secret, max(1, int(expires.Sub(v.s.cfg.Now())/time.Second)))
 }
 
 func (s *Server) signOut(v *visit) error {
 	if v.secret != "" {
-		if err := s.cfg.Access.SignOut(v.r.Context(), v.secret); err != nil && !errors.Is(err, ErrNoSession) {
+		if err := s.cfg.Access.SignOut(v.r.Context(), v.secret); err != nil && !errors.Is(err, access.ErrNoSession) {
 			return err
 		}
 	}
@@ -113,11 +119,10 @@ func (s *Server) keysPage(v *visit) error {
 
 // framed adds what the side bar shows.
 func (v *visit) framed(p view) view {
-	counts, err := v.s.cfg.Fleet.Counts(v.r.Context(), v.caller)
-	if err != nil {
-		return p // the number is an extra; the page itself asks the same store
+	// The number is an extra: without it the page is still what was asked for.
+	if counts, err := v.s.cfg.Fleet.Counts(v.r.Context(), v.caller, fleet.Filter{}); err == nil {
+		p.Devices = counts.Total
 	}
-	p.Devices = total(counts)
 	return p
 }
 

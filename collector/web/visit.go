@@ -15,6 +15,7 @@ import (
 	"sync"
 
 	"hausmeister/collector/access"
+	"hausmeister/collector/db"
 	"hausmeister/collector/web/words"
 )
 
@@ -112,7 +113,7 @@ func (v *visit) enter() error {
 		return v.caller.Allow(access.ReadMetrics)
 	}
 	// Open pages look different to somebody who is signed in.
-	if err := v.recognise(); err != nil && !errors.Is(err, ErrNoSession) {
+	if err := v.recognise(); err != nil && !errors.Is(err, access.ErrNoSession) {
 		return err
 	}
 	return nil
@@ -122,20 +123,40 @@ func (v *visit) enter() error {
 func (v *visit) recognise() error {
 	secret := cookie(v.r, sessionCookie)
 	if secret == "" {
-		return ErrNoSession
+		return access.ErrNoSession
 	}
 	session, err := v.s.cfg.Access.Session(v.r.Context(), secret)
 	if err != nil {
 		return err
 	}
 	v.secret, v.caller = secret, session.Caller
+	// A stream's answer has no place for a cookie, parts of pages may come
+	// several at once: the next whole page renews the secret.
+	if session.Stale && v.r.Method == http.MethodGet && v.r.Header.Get("Sec-Fetch-Dest") == "document" {
+		return v.renew()
+	}
+	return nil
+}
+
+// renew gives the session another secret, so that a stolen one is soon worth
+// nothing. Of two pages at once one is too late, and keeps the old one for now.
+func (v *visit) renew() error {
+	secret, expires, err := v.s.cfg.Access.Rotate(v.r.Context(), v.secret)
+	switch {
+	case errors.Is(err, access.ErrNoSession), errors.Is(err, db.ErrFull), errors.Is(err, db.ErrUnavailable):
+		return nil
+	case err != nil:
+		return err
+	}
+	v.secret = secret
+	v.keepSession(secret, expires)
 	return nil
 }
 
 func (v *visit) bearer() error {
 	scheme, token, ok := strings.Cut(v.r.Header.Get("Authorization"), " ")
 	if !ok || !strings.EqualFold(scheme, "Bearer") || token == "" {
-		return ErrNoSession
+		return access.ErrNoSession
 	}
 	caller, err := v.s.cfg.Access.Token(v.r.Context(), strings.TrimSpace(token))
 	if err != nil {

@@ -59,6 +59,16 @@ func (s *Speaker) Percent(permille int64) string {
 	return s.figure(float64(permille)/10) + nb + "%"
 }
 
+// SmallPercent writes a share given in millionths, with two decimal places,
+// since what it is used for is mostly far below one percent.
+func (s *Speaker) SmallPercent(ppm int64) string {
+	f := s.printer.Sprint(number.Decimal(float64(ppm)/10_000, number.MinFractionDigits(2), number.MaxFractionDigits(2)))
+	if s.Lang == English {
+		return f + "%"
+	}
+	return f + nb + "%"
+}
+
 // Celsius writes a temperature given in thousandths of a degree.
 func (s *Speaker) Celsius(milli int64) string {
 	return s.printer.Sprint(number.Decimal(float64(milli)/1000, number.MaxFractionDigits(0))) + nb + "°C"

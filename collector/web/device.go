@@ -1,0 +1,120 @@
+package web
+
+import (
+	"html/template"
+	"net/http"
+
+	"hausmeister/collector/fleet"
+)
+
+type deviceMain struct {
+	Name, Model string
+	State       mark
+	Sentence    string
+	Crumbs      []link
+	Live        string // address of the stream
+	Groups      [][]group
+	About       []about
+}
+
+// about is one line of what the device is.
+type about struct {
+	Label, Text, Href string
+	Copy              bool // a code that people copy
+}
+
+func (s *Server) devicePage(v *visit) error {
+	ctx := v.r.Context()
+	d, err := s.cfg.Fleet.Device(ctx, v.caller, v.r.PathValue("id"))
+	if err != nil {
+		return err
+	}
+	latest, err := s.cfg.Health.Latest(ctx, v.caller, d.ID)
+	if err != nil {
+		return err
+	}
+	main := deviceMain{Name: d.Label(), Model: joined(d.Manufacturer, d.Model), State: v.mark(d.State),
+		Sentence: v.sentence(d), Live: "/devices/" + d.ID + "/live", About: v.about(d)}
+	main.Crumbs = []link{{"", d.OwnerName}}
+	if d.School != "" {
+		main.Crumbs = append(main.Crumbs, link{question{school: d.School}.href(), d.SchoolName})
+	}
+	if len(latest.Readings) > 0 {
+		main.Groups = newSheet(v.say, s.pages, s.cfg.Now(), latest.Readings).columns()
+	}
+	p := v.framed(v.page(d.Label(), main))
+	p.Current = "true" // below the list, not the list itself
+	return v.show(http.StatusOK, "device", p)
+}
+
+// sentence says how the device is and what to do.
+func (v *visit) sentence(d fleet.Device) string {
+	now := v.s.cfg.Now()
+	switch d.State {
+	case fleet.StateConnected:
+		return v.say.Say("device.connected")
+	case fleet.StateOK:
+		return v.say.Say("device.ok", "day", v.say.Day(d.LastDay, now))
+	case fleet.StateSilent:
+		return v.say.Say("device.silent", "n", v.say.DaysSince(d.LastDay, now))
+	case fleet.StateRevoked:
+		return v.say.Say("device.revoked")
+	}
+	return v.say.Say("device.new")
+}
+
+func (v *visit) about(d fleet.Device) []about {
+	var lines []about
+	add := func(label, text, href string, code bool) {
+		if text != "" {
+			lines = append(lines, about{Label: v.say.Say(label), Text: text, Href: href, Copy: code})
+		}
+	}
+	add("device.inventory", d.Inventory, "", true)
+	add("device.serial", d.Serial, "", true)
+	add("device.manufacturer", d.Manufacturer, "", false)
+	add("device.model", d.Model, "", false)
+	add("device.system", v.system(d.OS), "", false)
+	if d.School != "" {
+		add("device.school", d.SchoolName, question{school: d.School}.href(), false)
+	}
+	add("device.owner", d.OwnerName, "", false)
+	seen := v.say.Say("devices.never")
+	if !d.LastDay.IsZero() {
+		seen = v.say.Day(d.LastDay, v.s.cfg.Now())
+	}
+	add("devices.seen.long", seen, "", false)
+	add("device.id", d.ID, "", true)
+	return lines
+}
+
+// joined puts the maker before the model unless the model says it already.
+func joined(maker, model string) string {
+	if maker == "" || len(model) >= len(maker) && model[:len(maker)] == maker {
+		return model
+	}
+	if model == "" {
+		return maker
+	}
+	return maker + " " + model
+}
+
+// liveCells are the cells of a device as they are now: its state, the sentence
+// about it, and every reading.
+func (v *visit) liveCells() ([]cell, error) {
+	ctx := v.r.Context()
+	d, err := v.s.cfg.Fleet.Device(ctx, v.caller, v.r.PathValue("id"))
+	if err != nil {
+		return nil, err
+	}
+	latest, err := v.s.cfg.Health.Latest(ctx, v.caller, d.ID)
+	if err != nil {
+		return nil, err
+	}
+	sheet := newSheet(v.say, v.s.pages, v.s.cfg.Now(), latest.Readings)
+	cells := []cell{
+		{"state", sheet.render("pill", v.mark(d.State))},
+		{"sentence", template.HTML(template.HTMLEscapeString(v.sentence(d)))},
+	}
+	return append(cells, sheet.cells()...), nil
+}

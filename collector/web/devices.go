@@ -1,0 +1,414 @@
+package web
+
+import (
+	"errors"
+	"net/http"
+	"net/url"
+	"slices"
+	"strconv"
+	"strings"
+	"unicode/utf8"
+
+	"hausmeister/collector/fleet"
+)
+
+// pageSize is how many devices a page of the list shows.
+const pageSize = 50
+
+// question is what the address of the list asks for. The address says all of
+// it, so that a view can be kept as a bookmark or sent to a colleague.
+type question struct {
+	query  string
+	state  fleet.State
+	school string // id
+	sort   fleet.Sort
+	desc   bool
+	cursor string
+	from   int64 // number of the first row; the cursor knows no numbers
+}
+
+func ask(values url.Values) (question, error) {
+	q := question{query: strings.TrimSpace(values.Get("q")), state: fleet.State(values.Get("state")),
+		school: strings.TrimSpace(values.Get("school")), cursor: values.Get("cursor"), from: 1}
+	if !utf8.ValidString(q.query) || len(q.query) > 200 {
+		return q, &badRequest{"q", "want at most 200 bytes of text"}
+	}
+	if !utf8.ValidString(q.school) || len(q.school) > 300 {
+		return q, &badRequest{"school", "want at most 300 bytes of text"}
+	}
+	if q.state != "" && !slices.Contains(fleet.States, q.state) {
+		return q, &badRequest{"state", "want one of " + stateNames()}
+	}
+	name, desc := strings.CutPrefix(values.Get("sort"), "-")
+	q.sort, q.desc = fleet.Sort(name), desc
+	if name == string(fleet.ByLabel) {
+		q.sort = ""
+	}
+	if from, err := strconv.ParseInt(values.Get("from"), 10, 64); err == nil && from > 1 && from < 1e9 && q.cursor != "" {
+		q.from = from
+	}
+	return q, nil
+}
+
+func stateNames() string {
+	var names []string
+	for _, s := range fleet.States {
+		names = append(names, string(s))
+	}
+	return strings.Join(names, ", ")
+}
+
+// href is the address of the question; only what is asked stands in it.
+func (q question) href() string {
+	values := url.Values{}
+	set := func(name, value string) {
+		if value != "" {
+			values.Set(name, value)
+		}
+	}
+	set("q", q.query)
+	set("state", string(q.state))
+	set("school", q.school)
+	if q.sort != "" || q.desc {
+		set("sort", q.sortName())
+	}
+	if q.cursor != "" {
+		set("cursor", q.cursor)
+		set("from", strconv.FormatInt(q.from, 10))
+	}
+	if len(values) == 0 {
+		return "/devices"
+	}
+	return "/devices?" + values.Encode()
+}
+
+func (q question) sortName() string {
+	name := string(q.sort)
+	if name == "" {
+		name = string(fleet.ByLabel)
+	}
+	if q.desc {
+		return "-" + name
+	}
+	return name
+}
+
+// The questions next to this one, each from its first page.
+
+func (q question) first() question                { q.cursor, q.from = "", 1; return q }
+func (q question) withState(s fleet.State) string { q = q.first(); q.state = s; return q.href() }
+func (q question) withSchool(id string) string    { q = q.first(); q.school = id; return q.href() }
+func (q question) withQuery(s string) string      { q = q.first(); q.query = s; return q.href() }
+
+func (q question) filter() fleet.Filter {
+	return fleet.Filter{Query: q.query, State: q.state, School: q.school, Sort: q.sort, Desc: q.desc, Cursor: q.cursor, Limit: pageSize}
+}
+
+type devicesMain struct {
+	Count         string
+	Views         []listView
+	State         fleet.State
+	StateWord     string
+	States        []option
+	WithoutState  string
+	School        string
+	SchoolWord    string
+	WithoutSchool string
+	Sort          string // as in the address, empty for the usual order
+	Reset         string
+	Columns       []column
+	Rows          []row
+	Range         string
+	First, Next   string
+
+	Empty, EmptyText, Command, LastFilter string
+}
+
+type listView struct {
+	Href, Word string
+	Count      int64
+	Current    bool
+}
+
+type option struct{ Value, Word string }
+
+// column is one head of the table; without Href it cannot be sorted by.
+type column struct {
+	Word, Class, Href string
+	Aria              string // aria-sort
+}
+
+type row struct {
+	Href, Name, Model  string
+	State              mark
+	School, SchoolHref string
+	Owner, System      string
+	Battery, Free      string
+	Seen               string
+}
+
+// mark is a state's shape and word.
+type mark struct{ Shape, Word string }
+
+var shapes = map[fleet.State]string{
+	fleet.StateConnected: "ok", fleet.StateOK: "ok", fleet.StateSilent: "idle", fleet.StateNew: "info", fleet.StateRevoked: "off",
+}
+
+func (v *visit) mark(s fleet.State) mark { return mark{shapes[s], v.say.Say("state." + string(s))} }
+
+// errNoSchool: what was typed into the school field names none, or several.
+var errNoSchool = errors.New("no such school")
+
+func (s *Server) devicesPage(v *visit) error {
+	ctx := v.r.Context()
+	q, err := ask(v.r.URL.Query())
+	if err != nil {
+		return err
+	}
+	main := devicesMain{}
+	school, err := s.school(v, q.school)
+	switch {
+	case errors.Is(err, errNoSchool):
+		return v.showEmptySchool(q)
+	case err != nil:
+		return err
+	case school.ID != q.school:
+		return v.redirect(q.withSchool(school.ID)) // typed by name: the address keeps the id
+	case school.ID != "":
+		main.SchoolWord = school.Title()
+	}
+	all, err := s.cfg.Fleet.Counts(ctx, v.caller, fleet.Filter{})
+	if err != nil {
+		return err
+	}
+	here := all
+	if q.query != "" || q.school != "" {
+		if here, err = s.cfg.Fleet.Counts(ctx, v.caller, fleet.Filter{Query: q.query, School: q.school}); err != nil {
+			return err
+		}
+	}
+	page, err := s.cfg.Fleet.List(ctx, v.caller, q.filter())
+	switch {
+	case errors.Is(err, fleet.ErrCursor):
+		return v.redirect(q.first().href()) // of an older version of the list: begin anew
+	case errors.Is(err, fleet.ErrInvalid):
+		return &badRequest{"sort", "want one of label, model, school, last_contact, battery, disk_free"}
+	case err != nil:
+		return err
+	}
+	v.fillFilters(&main, q, here)
+	v.fillRows(&main, q, page, all.Total)
+	return v.showList(q, main, all.Total)
+}
+
+func (v *visit) showList(q question, main devicesMain, devices int64) error {
+	p := v.page(v.say.Say("devices.title"), main)
+	p.OnList, p.Query, p.Current, p.Devices = true, q.query, "page", devices
+	p.Back = q.href()
+	if v.r.Header.Get("HX-Request") == "true" {
+		v.w.Header().Set("HX-Push-Url", p.Back) // without the empty fields of the form
+	}
+	return v.show(http.StatusOK, "devices", p)
+}
+
+func (v *visit) fillFilters(main *devicesMain, q question, counts fleet.Counts) {
+	main.Views = []listView{{q.withState(""), v.say.Say("devices.all"), counts.Total, q.state == ""}}
+	for _, s := range fleet.States {
+		word := v.say.Say("state." + string(s))
+		main.Views = append(main.Views, listView{q.withState(s), word, counts.States[s], q.state == s})
+		main.States = append(main.States, option{string(s), word})
+	}
+	main.State, main.School = q.state, q.school
+	if q.state != "" {
+		main.StateWord, main.WithoutState = v.say.Say("state."+string(q.state)), q.withState("")
+	}
+	if q.school != "" {
+		main.WithoutSchool = q.withSchool("")
+	}
+	if q.query != "" || q.state != "" || q.school != "" {
+		main.Reset = question{sort: q.sort, desc: q.desc}.href()
+	}
+	if q.sort != "" || q.desc {
+		main.Sort = q.sortName()
+	}
+}
+
+func (v *visit) fillRows(main *devicesMain, q question, page fleet.Page, all int64) {
+	if page.Total == all {
+		main.Count = v.say.Say("devices.count", "n", page.Total)
+	} else {
+		main.Count = v.say.Say("devices.count.some", "n", page.Total, "all", all)
+	}
+	main.Columns = v.columns(q)
+	now := v.s.cfg.Now()
+	for _, d := range page.Items {
+		r := row{Href: "/devices/" + d.ID, Name: d.Label(), Model: d.Model, State: v.mark(d.State), Owner: d.OwnerName,
+			System: v.system(d.OS), Seen: v.say.Say("devices.never")}
+		if d.School != "" {
+			r.School, r.SchoolHref = d.SchoolName, q.withSchool(d.School)
+		}
+		if d.Battery.Known {
+			r.Battery = v.say.Percent(d.Battery.Value)
+		}
+		if d.DiskFree.Known {
+			r.Free = v.say.Bytes(d.DiskFree.Value)
+		}
+		if !d.LastDay.IsZero() {
+			r.Seen = v.say.Day(d.LastDay, now)
+		}
+		main.Rows = append(main.Rows, r)
+	}
+	if len(page.Items) == 0 {
+		v.fillEmpty(main, q, all)
+		return
+	}
+	last := q.from + int64(len(page.Items)) - 1
+	main.Range = v.say.Say("devices.range", "first", q.from, "last", last, "all", max(page.Total, last))
+	if q.cursor != "" {
+		main.First = q.first().href()
+	}
+	if page.Cursor != "" {
+		next := q
+		next.cursor, next.from = page.Cursor, last+1
+		main.Next = next.href()
+	}
+}
+
+// columns are the heads; a click on the one that sorts turns the order round.
+func (v *visit) columns(q question) []column {
+	sorted := func(by fleet.Sort, word, class string) column {
+		c := column{Word: v.say.Say(word), Class: class}
+		next := q.first()
+		next.sort, next.desc = by, false
+		if by == fleet.ByLabel {
+			next.sort = ""
+		}
+		// Numbers and days are asked for from the worst, which is the smallest;
+		// the second click shows the other end.
+		if q.sort == next.sort {
+			c.Aria, next.desc = "ascending", !q.desc
+			if q.desc {
+				c.Aria = "descending"
+			}
+		}
+		c.Href = next.href()
+		return c
+	}
+	return []column{
+		{Word: v.say.Say("devices.state")},
+		sorted(fleet.ByLabel, "devices.device", ""),
+		sorted(fleet.BySchool, "devices.school", ""),
+		{Word: v.say.Say("devices.system"), Class: "system"},
+		sorted(fleet.ByBattery, "devices.battery", "num"),
+		sorted(fleet.ByDisk, "devices.free", "num"),
+		sorted(fleet.ByContact, "devices.seen", ""),
+	}
+}
+
+// system is the word for an operating system's family.
+func (v *visit) system(os string) string {
+	switch os {
+	case "linux":
+		return "Linux"
+	case "windows":
+		return "Windows"
+	case "darwin":
+		return "macOS"
+	}
+	return os
+}
+
+// fillEmpty says why there is nothing and what to do.
+func (v *visit) fillEmpty(main *devicesMain, q question, all int64) {
+	if all == 0 {
+		main.Empty, main.EmptyText = v.say.Say("devices.none"), v.say.Say("devices.none.text")
+		main.Command = claimCommand
+		return
+	}
+	main.Empty, main.EmptyText = v.say.Say("devices.no_match"), v.say.Say("devices.no_match.text")
+	switch {
+	case q.query != "":
+		main.LastFilter = q.withQuery("")
+	case q.school != "":
+		main.LastFilter = q.withSchool("")
+	default:
+		main.LastFilter = q.withState("")
+	}
+}
+
+// claimCommand makes a claim for ten devices on the collector's machine.
+const claimCommand = `hausmeister-collector claim create --owner "Landkreis Ahorn" --school S0001 --cap 10 --expires 30d`
+
+// showEmptySchool answers a school that is none with the list's own frame, so
+// that the next try is one field away.
+func (v *visit) showEmptySchool(q question) error {
+	all, err := v.s.cfg.Fleet.Counts(v.r.Context(), v.caller, fleet.Filter{})
+	if err != nil {
+		return err
+	}
+	main := devicesMain{Count: v.say.Say("devices.count.some", "n", 0, "all", all.Total),
+		Empty: v.say.Say("devices.no_school", "school", q.school), EmptyText: v.say.Say("devices.no_school.text")}
+	typed := q
+	q.school = ""
+	v.fillFilters(&main, q, all)
+	main.LastFilter = typed.withSchool("")
+	return v.showList(typed, main, all.Total)
+}
+
+// school finds what the school field or parameter means: an id, a school's
+// number, its name, or the line that the field suggested. Without any it is the
+// zero School.
+func (s *Server) school(v *visit, text string) (fleet.School, error) {
+	if text == "" {
+		return fleet.School{}, nil
+	}
+	schools, err := s.cfg.Fleet.Schools(v.r.Context(), v.caller)
+	if err != nil {
+		return fleet.School{}, err
+	}
+	var found []fleet.School
+	for _, school := range schools {
+		if school.ID == text {
+			return school, nil
+		}
+		if strings.EqualFold(school.Code, text) || strings.EqualFold(school.Title(), text) || strings.EqualFold(suggestion(school), text) {
+			found = append(found, school)
+		}
+	}
+	if len(found) != 1 {
+		return fleet.School{}, errNoSchool
+	}
+	return found[0], nil
+}
+
+// suggestion names a school so that no other has the same line.
+func suggestion(s fleet.School) string {
+	title := s.Title()
+	if !strings.Contains(title, s.Code) {
+		title += " " + s.Code
+	}
+	return title + ", " + s.OwnerName
+}
+
+const maxSuggestions = 20
+
+// schoolOptions suggests schools for what stands in the field so far.
+func (s *Server) schoolOptions(v *visit) error {
+	schools, err := s.cfg.Fleet.Schools(v.r.Context(), v.caller)
+	if err != nil {
+		return err
+	}
+	words := strings.Fields(strings.ToLower(v.r.URL.Query().Get("school")))
+	var options []string
+	for _, school := range schools {
+		line := suggestion(school)
+		folded := strings.ToLower(line)
+		if !slices.ContainsFunc(words, func(w string) bool { return !strings.Contains(folded, w) }) {
+			options = append(options, line)
+		}
+		if len(options) == maxSuggestions {
+			break
+		}
+	}
+	return v.show(http.StatusOK, "schools", options)
+}

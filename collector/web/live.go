@@ -1,0 +1,170 @@
+package web
+
+import (
+	"bytes"
+	"errors"
+	"fmt"
+	"net/http"
+	"slices"
+	"time"
+
+	"hausmeister/collector/access"
+	"hausmeister/collector/bus"
+)
+
+const (
+	beatEvery  = 10 * time.Second // tells the page that the line is alive
+	checkEvery = 5 * time.Second  // is the caller still signed in?
+	calmEvery  = time.Second      // changes are gathered for so long
+	maxLive    = 2000             // streams of this collector
+)
+
+// liveStream sends the values of one device as they change, each as an event
+// with its cell's key, until the page closes, the person signs out or loses the
+// device, or the collector stops. The first message holds everything, so a page
+// that comes back after a break is whole again.
+func (s *Server) liveStream(v *visit) error {
+	if s.live.Add(1) > maxLive {
+		s.live.Add(-1)
+		return errTooMany
+	}
+	defer s.live.Add(-1)
+	sub := s.cfg.Bus.Subscribe(bus.Changed, bus.Connected, bus.Disconnected, bus.Revoked)
+	defer sub.Close()
+	cells, err := v.liveCells()
+	if err != nil {
+		return err
+	}
+	st := &stream{v: v, out: http.NewResponseController(v.w), sent: map[string]string{}}
+	// The reading deadline of the server is for requests; a stream has none.
+	// In-memory writers of tests know no deadlines, so its error says nothing.
+	st.out.SetReadDeadline(time.Time{})
+	h := v.w.Header()
+	h.Set("Content-Type", "text/event-stream")
+	h.Set("X-Accel-Buffering", "no") // a proxy in front must not wait for more
+	v.w.WriteHeader(http.StatusOK)
+	// Browsers come back by themselves; not all at once after a restart.
+	fmt.Fprintf(&st.buf, "retry: %d\n\n", 2000+time.Now().UnixNano()%2000)
+	st.put("beat", "")
+	if st.changes(cells); st.flush() != nil {
+		return nil
+	}
+	st.run(sub)
+	return nil
+}
+
+type stream struct {
+	v    *visit
+	out  *http.ResponseController
+	buf  bytes.Buffer
+	sent map[string]string // by key, what the page shows
+	keys []string          // of all cells, in order
+}
+
+// run sends until there is a reason to end.
+func (st *stream) run(sub *bus.Subscription) {
+	s, ctx := st.v.s, st.v.r.Context()
+	id := st.v.r.PathValue("id")
+	beat, check := time.NewTicker(beatEvery), time.NewTicker(checkEvery)
+	defer beat.Stop()
+	defer check.Stop()
+	var due <-chan time.Time // set while changes are gathered
+	for {
+		var err error
+		select {
+		case <-ctx.Done():
+			return
+		case <-s.ending:
+			return
+		case e := <-sub.C:
+			if lagged := sub.Lagged(); due == nil && (lagged || e.Device == id) {
+				due = time.After(calmEvery)
+			}
+			continue
+		case <-beat.C:
+			st.put("beat", "")
+		case <-check.C:
+			// Also a look at the device: the day ends without an event.
+			err = st.look(true)
+		case <-due:
+			due = nil
+			err = st.look(false)
+		}
+		if err != nil {
+			st.put("end", "")
+			st.flush()
+			return
+		}
+		if st.flush() != nil {
+			return // the page is gone
+		}
+	}
+}
+
+// look reads the device anew and puts what changed; again asks first whether
+// the caller still is who he was. Its error ends the stream.
+func (st *stream) look(again bool) error {
+	v := st.v
+	if again {
+		session, err := v.s.cfg.Access.Session(v.r.Context(), v.secret)
+		if err != nil {
+			return st.passing(err)
+		}
+		v.caller = session.Caller
+	}
+	cells, err := v.liveCells()
+	if err != nil {
+		return st.passing(err)
+	}
+	st.changes(cells)
+	return nil
+}
+
+// passing keeps what ends the stream: a caller who may no longer see the
+// device. A database that is away for a moment does not; the next look asks again.
+func (st *stream) passing(err error) error {
+	if errors.Is(err, access.ErrNoSession) || errors.Is(err, access.ErrForbidden) || errors.Is(err, access.ErrNotFound) {
+		return err
+	}
+	st.v.s.cfg.Log.Warn("looking for changes of a device", "error", err)
+	return nil
+}
+
+// changes puts the cells that differ from what the page shows. When there are
+// other cells than before (a volume was mounted), the page fetches its cards anew.
+func (st *stream) changes(cells []cell) {
+	var keys []string
+	for _, c := range cells {
+		keys = append(keys, c.Key)
+	}
+	if st.keys != nil && !slices.Equal(keys, st.keys) {
+		st.put("structure", "")
+	}
+	st.keys = keys
+	for _, c := range cells {
+		if html := string(c.HTML); st.sent[c.Key] != html {
+			st.sent[c.Key] = html
+			st.put(c.Key, html)
+		}
+	}
+}
+
+// put adds an event. A line break would end the data early, and means no more
+// in HTML than a space.
+func (st *stream) put(event, data string) {
+	fmt.Fprintf(&st.buf, "event: %s\ndata: %s\n\n", event, bytes.ReplaceAll([]byte(data), []byte("\n"), []byte(" ")))
+}
+
+// flush sends what was put; its error means that nobody listens any more.
+func (st *stream) flush() error {
+	if st.buf.Len() == 0 {
+		return nil
+	}
+	st.out.SetWriteDeadline(time.Now().Add(writeWithin))
+	_, err := st.v.w.Write(st.buf.Bytes())
+	st.buf.Reset()
+	if err != nil {
+		return err
+	}
+	return st.out.Flush()
+}

@@ -1,0 +1,357 @@
+package web
+
+import (
+	"fmt"
+	"hash/fnv"
+	"html/template"
+	"slices"
+	"strings"
+	"time"
+
+	"hausmeister/collector/web/words"
+	"hausmeister/proto/hmpb"
+	"hausmeister/proto/reading"
+)
+
+// cell is one place on the device page whose content changes while it is
+// looked at. The live stream sends it under its key, the page shows it there,
+// and both take it from here, so that they cannot differ.
+type cell struct {
+	Key  string
+	HTML template.HTML
+}
+
+// group is a card of readings that belong together.
+type group struct {
+	ID, Title, Icon string
+	Blocks          []block
+	Absent          cell // instead of blocks, when there is nothing to show
+}
+
+// block is the part of a card about one thing, such as one volume.
+type block struct {
+	Title  string
+	Figure cell
+	Meter  cell
+	Facts  []fact
+}
+
+type fact struct {
+	Label string
+	cell
+}
+
+// sheet makes the cards from the latest readings.
+type sheet struct {
+	say   *words.Speaker
+	pages *template.Template
+	now   time.Time
+	all   map[uint32]map[string]*hmpb.Reading // by number and instance
+}
+
+func newSheet(say *words.Speaker, pages *template.Template, now time.Time, readings []*hmpb.Reading) *sheet {
+	s := &sheet{say: say, pages: pages, now: now, all: map[uint32]map[string]*hmpb.Reading{}}
+	for _, r := range readings {
+		if s.all[r.GetId()] == nil {
+			s.all[r.GetId()] = map[string]*hmpb.Reading{}
+		}
+		s.all[r.GetId()][r.GetInstance()] = r
+	}
+	return s
+}
+
+// columns are the cards as they stand beside each other. Which card stands in
+// which column is fixed: a value that grows moves nothing to another place.
+func (s *sheet) columns() [][]group {
+	columns := [][]group{
+		{s.memory(), s.processor(), s.network(), s.agent()},
+		{s.volumes(), s.battery(), s.temperatures(), s.system()},
+	}
+	for i, groups := range columns {
+		columns[i] = slices.DeleteFunc(groups, func(g group) bool { return g.ID == "" })
+	}
+	return columns
+}
+
+// cells are all places that change, in the order of the page.
+func (s *sheet) cells() []cell {
+	var cells []cell
+	for _, groups := range s.columns() {
+		for _, g := range groups {
+			cells = append(cells, g.Absent)
+			for _, b := range g.Blocks {
+				cells = append(cells, b.Figure, b.Meter)
+				for _, f := range b.Facts {
+					cells = append(cells, f.cell)
+				}
+			}
+		}
+	}
+	return slices.DeleteFunc(cells, func(c cell) bool { return c.Key == "" })
+}
+
+func (s *sheet) memory() group {
+	return s.group("memory", "memory", []uint32{reading.MemoryTotal, reading.MemoryUsed, reading.SwapTotal, reading.SwapUsed}, func() []block {
+		return []block{{
+			Figure: s.share("memory", reading.MemoryUsed, reading.MemoryTotal, "", "device.used_of"),
+			Meter:  s.meter("memory", reading.MemoryUsed, reading.MemoryTotal, ""),
+			Facts:  s.facts("", reading.SwapUsed, reading.SwapTotal),
+		}}
+	})
+}
+
+func (s *sheet) processor() group {
+	return s.group("cpu", "cpu", []uint32{reading.CPUUsed, reading.CPUCores, reading.Load1, reading.Architecture}, func() []block {
+		return []block{{
+			Figure: s.figure("cpu", reading.CPUUsed, "", s.say.Say("device.busy")),
+			Meter:  s.permille("cpu", reading.CPUUsed, ""),
+			Facts:  s.facts("", reading.Load1, reading.CPUCores, reading.Architecture),
+		}}
+	})
+}
+
+func (s *sheet) volumes() group {
+	return s.group("volumes", "disk", []uint32{reading.VolumeTotal, reading.VolumeFree}, func() []block {
+		var blocks []block
+		for _, name := range s.instances(reading.VolumeTotal, reading.VolumeFree) {
+			key := "volume." + short(name)
+			blocks = append(blocks, block{
+				Title:  name,
+				Figure: s.share(key, reading.VolumeFree, reading.VolumeTotal, name, "device.free_of"),
+				Meter:  s.meter(key, reading.VolumeFree, reading.VolumeTotal, name),
+			})
+		}
+		return blocks
+	})
+}
+
+func (s *sheet) battery() group {
+	return s.group("battery", "battery", []uint32{reading.BatteryCharge, reading.BatteryState, reading.BatteryHealth, reading.BatteryCycles}, func() []block {
+		return []block{{
+			Figure: s.figure("battery", reading.BatteryCharge, "", s.say.Say("device.charged")),
+			Meter:  s.permille("battery", reading.BatteryCharge, ""),
+			Facts:  s.facts("", reading.BatteryState, reading.PowerSource, reading.BatteryHealth, reading.BatteryCycles),
+		}}
+	})
+}
+
+func (s *sheet) temperatures() group {
+	return s.group("temperature", "temperature", []uint32{reading.Temperature}, func() []block {
+		var facts []fact
+		for _, name := range s.instances(reading.Temperature) {
+			facts = append(facts, s.fact(reading.Temperature, name, name))
+		}
+		return []block{{Facts: facts}}
+	})
+}
+
+func (s *sheet) network() group {
+	return s.group("network", "network", []uint32{reading.LinkState, reading.LinkSpeed}, func() []block {
+		var blocks []block
+		for _, name := range s.instances(reading.LinkState, reading.LinkSpeed) {
+			blocks = append(blocks, block{Title: name, Facts: s.facts(name, reading.LinkState, reading.LinkSpeed)})
+		}
+		return blocks
+	})
+}
+
+func (s *sheet) system() group {
+	return s.group("system", "system", []uint32{reading.OSName, reading.OSBuild, reading.BootTime}, func() []block {
+		return []block{{Facts: s.facts("", reading.OSName, reading.OSBuild, reading.BootTime)}}
+	})
+}
+
+func (s *sheet) agent() group {
+	return s.group("agent", "activity", []uint32{reading.AgentMemory, reading.AgentCPU}, func() []block {
+		return []block{{Facts: s.facts("", reading.AgentMemory, reading.AgentCPU)}}
+	})
+}
+
+// group makes a card: none when the device says nothing about its readings, and
+// one with a single reason when all of them are absent.
+func (s *sheet) group(id, icon string, of []uint32, blocks func() []block) group {
+	said, why := false, hmpb.Absent_ABSENT_UNSPECIFIED
+	for _, number := range of {
+		for _, r := range s.all[number] {
+			if r.WhichValue() != hmpb.Reading_Absent_case {
+				return group{ID: id, Icon: icon, Title: s.say.Say("group." + id), Blocks: blocks()}
+			}
+			said = true
+			// "There is none" is the better reason where several differ.
+			if why == hmpb.Absent_ABSENT_UNSPECIFIED || r.GetAbsent() == hmpb.Absent_ABSENT_NO_HARDWARE {
+				why = r.GetAbsent()
+			}
+		}
+	}
+	if !said {
+		return group{}
+	}
+	text := s.say.Say("absent." + absentName(why))
+	if why == hmpb.Absent_ABSENT_NO_HARDWARE && s.say.Has("group."+id+".none") {
+		text = s.say.Say("group." + id + ".none")
+	}
+	return group{ID: id, Icon: icon, Title: s.say.Say("group." + id), Absent: cell{id + "-absent", s.absent(text)}}
+}
+
+// instances are the names of several, sorted.
+func (s *sheet) instances(of ...uint32) []string {
+	var names []string
+	for _, number := range of {
+		for name := range s.all[number] {
+			if name != "" {
+				names = append(names, name)
+			}
+		}
+	}
+	slices.Sort(names)
+	return slices.Compact(names)
+}
+
+// facts are lines of a card; what the device says nothing about has none.
+func (s *sheet) facts(instance string, of ...uint32) []fact {
+	var facts []fact
+	for _, number := range of {
+		if s.all[number][instance] == nil {
+			continue
+		}
+		row, _ := reading.ByID(number)
+		facts = append(facts, s.fact(number, instance, s.word(row.Word)))
+	}
+	return facts
+}
+
+func (s *sheet) fact(number uint32, instance, label string) fact {
+	row, _ := reading.ByID(number)
+	key := row.Name
+	if instance != "" {
+		key += "." + short(instance)
+	}
+	text, why := s.value(number, instance)
+	if why != "" {
+		return fact{label, cell{key, s.absent(why)}}
+	}
+	return fact{label, cell{key, template.HTML(template.HTMLEscapeString(text))}}
+}
+
+// figure is a large number and what it is about.
+func (s *sheet) figure(key string, number uint32, instance, rest string) cell {
+	text, why := s.value(number, instance)
+	if why != "" {
+		return cell{key + "-figure", s.absent(why)}
+	}
+	return cell{key + "-figure", s.render("figure", struct{ Big, Rest string }{text, rest})}
+}
+
+// share is a large number and the whole that it is a part of.
+func (s *sheet) share(key string, part, whole uint32, instance, phrase string) cell {
+	total, why := s.value(whole, instance)
+	if why != "" {
+		return s.figure(key, part, instance, "")
+	}
+	return s.figure(key, part, instance, s.say.Say(phrase, "total", total))
+}
+
+// meter is a bar that shows how much of the whole is used; free says that the
+// part is what is not used. Without both numbers it stays empty, and the figure
+// beside it says why.
+func (s *sheet) meter(key string, part, whole uint32, instance string) cell {
+	p, ok := s.number(part, instance)
+	w, wok := s.number(whole, instance)
+	width := int64(0)
+	if ok && wok && w > 0 {
+		width = min(max(int64(float64(p)/float64(w)*1000+0.5), 0), 1000)
+		if part == reading.VolumeFree {
+			width = 1000 - width
+		}
+	}
+	return cell{key + "-meter", s.render("meter", width)}
+}
+
+func (s *sheet) permille(key string, number uint32, instance string) cell {
+	n, _ := s.number(number, instance)
+	return cell{key + "-meter", s.render("meter", min(max(n, 0), 1000))}
+}
+
+func (s *sheet) number(number uint32, instance string) (int64, bool) {
+	r := s.all[number][instance]
+	if r == nil || r.WhichValue() != hmpb.Reading_Number_case {
+		return 0, false
+	}
+	return r.GetNumber(), true
+}
+
+// value writes a reading, or says why there is none.
+func (s *sheet) value(number uint32, instance string) (text, why string) {
+	row, ok := reading.ByID(number)
+	r := s.all[number][instance]
+	if !ok || r == nil {
+		return "", s.say.Say("absent.not_told")
+	}
+	switch r.WhichValue() {
+	case hmpb.Reading_Number_case:
+		return s.write(row, r.GetNumber()), ""
+	case hmpb.Reading_Text_case:
+		if word, ok := row.CodeWord(r.GetText()); ok {
+			return s.word(word), ""
+		}
+		return r.GetText(), ""
+	}
+	return "", s.say.Say("absent." + absentName(r.GetAbsent()))
+}
+
+// write gives a number in the unit that people use for it.
+func (s *sheet) write(row reading.Reading, n int64) string {
+	switch row.Unit {
+	case reading.Permille:
+		return s.say.Percent(n)
+	case reading.Milli:
+		return s.say.Fixed2(n)
+	case reading.Bytes:
+		if row.Instanced { // volumes; all other sizes are of main memory
+			return s.say.Bytes(n)
+		}
+		return s.say.Memory(n)
+	case reading.MilliCelsius:
+		return s.say.Celsius(n)
+	case reading.BitPerSecond:
+		return s.say.BitRate(n)
+	case reading.UnixMilli:
+		return s.say.Day(time.UnixMilli(n), s.now)
+	case reading.PPM:
+		return s.say.Say("device.of_a_core", "share", s.say.SmallPercent(n))
+	}
+	return s.say.Number(n)
+}
+
+func (s *sheet) word(w reading.Words) string {
+	if s.say.Lang == words.English {
+		return w.EN
+	}
+	return w.DE
+}
+
+func (s *sheet) absent(why string) template.HTML { return s.render("absent", why) }
+
+func (s *sheet) render(name string, data any) template.HTML {
+	var b strings.Builder
+	if err := s.pages.ExecuteTemplate(&b, name, data); err != nil {
+		panic(fmt.Sprintf("web: rendering %s: %v", name, err)) // our own template and a string
+	}
+	return template.HTML(b.String())
+}
+
+// absentName is the reason's name in the API and in the message keys.
+func absentName(a hmpb.Absent) string {
+	name, ok := strings.CutPrefix(a.String(), "ABSENT_")
+	if !ok || a == hmpb.Absent_ABSENT_UNSPECIFIED {
+		return "failed"
+	}
+	return strings.ToLower(name)
+}
+
+// short makes an event's name of an instance, which may hold any character.
+func short(instance string) string {
+	h := fnv.New32a()
+	h.Write([]byte(instance))
+	return fmt.Sprintf("%08x", h.Sum32())
+}
