@@ -7,10 +7,10 @@ import (
 	"net/http"
 	"slices"
 	"strconv"
-	"strings"
 	"time"
 
 	"hausmeister/collector/fleet"
+	"hausmeister/collector/health"
 	"hausmeister/proto/hmpb"
 	"hausmeister/proto/reading"
 )
@@ -135,7 +135,7 @@ func (s *Server) apiDevice(v *visit) error {
 	if err != nil {
 		return err
 	}
-	return v.sendJSON(apiDeviceBody{item(d), apiReadings(latest.Readings)})
+	return v.sendJSON(apiDeviceBody{item(d), apiReadings(latest.Values)})
 }
 
 func item(d fleet.Device) apiItem {
@@ -163,23 +163,18 @@ func present(s string) *string {
 	return &s
 }
 
-func apiReadings(readings []*hmpb.Reading) map[string]apiReading {
+func apiReadings(values []health.Value) map[string]apiReading {
 	out := map[string]apiReading{}
-	for _, r := range readings {
-		row, ok := reading.ByID(r.GetId())
-		if !ok {
-			continue // of a newer agent; the collector keeps it, nobody can name it yet
-		}
-		value, absent := apiValue(row, r)
-		entry := out[row.Name]
-		entry.Unit = apiUnit(row)
-		if row.Instanced && r.GetInstance() != "" {
-			entry.Instances = append(entry.Instances, apiInstance{r.GetInstance(), value, absent})
-			slices.SortFunc(entry.Instances, func(a, b apiInstance) int { return strings.Compare(a.Instance, b.Instance) })
+	for _, v := range values { // by instance within each reading
+		value, absent := apiValue(v)
+		entry := out[v.Reading.Name]
+		entry.Unit = apiUnit(v.Reading)
+		if v.Reading.Instanced && v.Instance != "" {
+			entry.Instances = append(entry.Instances, apiInstance{v.Instance, value, absent})
 		} else {
 			entry.Value, entry.Absent = value, absent
 		}
-		out[row.Name] = entry
+		out[v.Reading.Name] = entry
 	}
 	return out
 }
@@ -192,17 +187,16 @@ func apiUnit(row reading.Reading) string {
 	return string(row.Unit)
 }
 
-func apiValue(row reading.Reading, r *hmpb.Reading) (value any, absent string) {
-	switch r.WhichValue() {
-	case hmpb.Reading_Number_case:
-		if row.Unit == reading.UnixMilli {
-			return time.UnixMilli(r.GetNumber()).UTC().Format(time.DateOnly), ""
-		}
-		return r.GetNumber(), ""
-	case hmpb.Reading_Text_case:
-		return r.GetText(), ""
+func apiValue(v health.Value) (value any, absent string) {
+	switch {
+	case v.Absent != hmpb.Absent_ABSENT_UNSPECIFIED:
+		return nil, absentName(v.Absent)
+	case v.Reading.Kind != reading.Number:
+		return v.Text, ""
+	case v.Reading.Unit == reading.UnixMilli:
+		return time.UnixMilli(v.Number).UTC().Format(time.DateOnly), ""
 	}
-	return nil, absentName(r.GetAbsent())
+	return v.Number, ""
 }
 
 func (v *visit) sendJSON(body any) error {

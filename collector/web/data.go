@@ -6,7 +6,7 @@ import (
 
 	"hausmeister/collector/access"
 	"hausmeister/collector/fleet"
-	"hausmeister/proto/hmpb"
+	"hausmeister/collector/health"
 )
 
 // Accounts says who somebody is; *access.Service.
@@ -28,9 +28,5 @@ type Fleet interface {
 
 // Health knows what devices told last; *health.Health.
 type Health interface {
-	Latest(ctx context.Context, caller access.Caller, device string) (Latest, error)
-}
-
-type Latest struct {
-	Readings []*hmpb.Reading
+	Latest(ctx context.Context, caller access.Caller, device string) (health.Latest, error)
 }

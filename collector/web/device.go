@@ -39,8 +39,8 @@ func (s *Server) devicePage(v *visit) error {
 	if d.School != "" {
 		main.Crumbs = append(main.Crumbs, link{question{school: d.School}.href(), d.SchoolName})
 	}
-	if len(latest.Readings) > 0 {
-		main.Groups = newSheet(v.say, s.pages, s.cfg.Now(), latest.Readings).columns()
+	if len(latest.Values) > 0 {
+		main.Groups = newSheet(v.say, s.pages, s.cfg.Now(), latest.Values).columns()
 	}
 	p := v.framed(v.page(d.Label(), main))
 	p.Current = "true" // below the list, not the list itself
@@ -111,7 +111,7 @@ func (v *visit) liveCells() ([]cell, error) {
 	if err != nil {
 		return nil, err
 	}
-	sheet := newSheet(v.say, v.s.pages, v.s.cfg.Now(), latest.Readings)
+	sheet := newSheet(v.say, v.s.pages, v.s.cfg.Now(), latest.Values)
 	cells := []cell{
 		{"state", sheet.render("pill", v.mark(d.State))},
 		{"sentence", template.HTML(template.HTMLEscapeString(v.sentence(d)))},

@@ -8,6 +8,7 @@ import (
 	"strings"
 	"time"
 
+	"hausmeister/collector/health"
 	"hausmeister/collector/web/words"
 	"hausmeister/proto/hmpb"
 	"hausmeister/proto/reading"
@@ -46,16 +47,16 @@ type sheet struct {
 	say   *words.Speaker
 	pages *template.Template
 	now   time.Time
-	all   map[uint32]map[string]*hmpb.Reading // by number and instance
+	all   map[uint32]map[string]health.Value // by number and instance
 }
 
-func newSheet(say *words.Speaker, pages *template.Template, now time.Time, readings []*hmpb.Reading) *sheet {
-	s := &sheet{say: say, pages: pages, now: now, all: map[uint32]map[string]*hmpb.Reading{}}
-	for _, r := range readings {
-		if s.all[r.GetId()] == nil {
-			s.all[r.GetId()] = map[string]*hmpb.Reading{}
+func newSheet(say *words.Speaker, pages *template.Template, now time.Time, values []health.Value) *sheet {
+	s := &sheet{say: say, pages: pages, now: now, all: map[uint32]map[string]health.Value{}}
+	for _, v := range values {
+		if s.all[v.Reading.ID] == nil {
+			s.all[v.Reading.ID] = map[string]health.Value{}
 		}
-		s.all[r.GetId()][r.GetInstance()] = r
+		s.all[v.Reading.ID][v.Instance] = v
 	}
 	return s
 }
@@ -172,14 +173,14 @@ func (s *sheet) agent() group {
 func (s *sheet) group(id, icon string, of []uint32, blocks func() []block) group {
 	said, why := false, hmpb.Absent_ABSENT_UNSPECIFIED
 	for _, number := range of {
-		for _, r := range s.all[number] {
-			if r.WhichValue() != hmpb.Reading_Absent_case {
+		for _, v := range s.all[number] {
+			if v.Absent == hmpb.Absent_ABSENT_UNSPECIFIED {
 				return group{ID: id, Icon: icon, Title: s.say.Say("group." + id), Blocks: blocks()}
 			}
 			said = true
 			// "There is none" is the better reason where several differ.
-			if why == hmpb.Absent_ABSENT_UNSPECIFIED || r.GetAbsent() == hmpb.Absent_ABSENT_NO_HARDWARE {
-				why = r.GetAbsent()
+			if why == hmpb.Absent_ABSENT_UNSPECIFIED || v.Absent == hmpb.Absent_ABSENT_NO_HARDWARE {
+				why = v.Absent
 			}
 		}
 	}
@@ -211,11 +212,9 @@ func (s *sheet) instances(of ...uint32) []string {
 func (s *sheet) facts(instance string, of ...uint32) []fact {
 	var facts []fact
 	for _, number := range of {
-		if s.all[number][instance] == nil {
-			continue
+		if v, ok := s.all[number][instance]; ok {
+			facts = append(facts, s.fact(number, instance, s.word(v.Reading.Word)))
 		}
-		row, _ := reading.ByID(number)
-		facts = append(facts, s.fact(number, instance, s.word(row.Word)))
 	}
 	return facts
 }
@@ -273,30 +272,28 @@ func (s *sheet) permille(key string, number uint32, instance string) cell {
 }
 
 func (s *sheet) number(number uint32, instance string) (int64, bool) {
-	r := s.all[number][instance]
-	if r == nil || r.WhichValue() != hmpb.Reading_Number_case {
+	v, ok := s.all[number][instance]
+	if !ok || v.Absent != hmpb.Absent_ABSENT_UNSPECIFIED {
 		return 0, false
 	}
-	return r.GetNumber(), true
+	return v.Number, true
 }
 
 // value writes a reading, or says why there is none.
 func (s *sheet) value(number uint32, instance string) (text, why string) {
-	row, ok := reading.ByID(number)
-	r := s.all[number][instance]
-	if !ok || r == nil {
+	v, ok := s.all[number][instance]
+	switch {
+	case !ok:
 		return "", s.say.Say("absent.not_told")
+	case v.Absent != hmpb.Absent_ABSENT_UNSPECIFIED:
+		return "", s.say.Say("absent." + absentName(v.Absent))
+	case v.Reading.Kind == reading.Number:
+		return s.write(v.Reading, v.Number), ""
 	}
-	switch r.WhichValue() {
-	case hmpb.Reading_Number_case:
-		return s.write(row, r.GetNumber()), ""
-	case hmpb.Reading_Text_case:
-		if word, ok := row.CodeWord(r.GetText()); ok {
-			return s.word(word), ""
-		}
-		return r.GetText(), ""
+	if word, ok := v.Reading.CodeWord(v.Text); ok {
+		return s.word(word), ""
 	}
-	return "", s.say.Say("absent." + absentName(r.GetAbsent()))
+	return v.Text, ""
 }
 
 // write gives a number in the unit that people use for it.
