@@ -5,7 +5,8 @@
 //
 // The same SQL text runs on both: parameters are $1, $2, ...; columns are
 // BIGINT, BYTEA and TEXT; booleans are BIGINT 0 or 1, times BIGINT
-// milliseconds since 1970 UTC. Text compares and sorts by bytes on both.
+// milliseconds since 1970 UTC. Text compares and sorts by bytes on both. Bytes
+// of length 0 may come back as nil; whether there were any, IS NULL tells.
 //
 // Write is the group commit. Functions of many callers run in one transaction
 // that is made durable once, so a caller who has its nil back knows that its
@@ -26,6 +27,7 @@ import (
 	"fmt"
 	"io/fs"
 	"log/slog"
+	"sync"
 	"time"
 )
 
@@ -66,6 +68,9 @@ type DB struct {
 	pool    chan *conn // maxReaders places; nil = not connected yet
 
 	group group
+
+	closing  sync.Once
+	closeErr error // of the one closing
 }
 
 // maxReaders bounds reading transactions at once. Each SQLite reader costs its
@@ -131,8 +136,13 @@ func newStoreID() []byte {
 }
 
 // Close waits for the writes under way and ends all connections; later calls
-// of Read and Write get ErrUnavailable.
+// of Read and Write get ErrUnavailable. It may be called more than once.
 func (d *DB) Close() error {
+	d.closing.Do(func() { d.closeErr = d.close() })
+	return d.closeErr
+}
+
+func (d *DB) close() error {
 	d.group.close()
 	var errs []error
 	for range maxReaders {
@@ -173,8 +183,8 @@ func (d *DB) Read(ctx context.Context, fn func(*Tx) error) error {
 		return context.Cause(ctx)
 	}
 	defer func() { d.pool <- c }()
-	c, err := d.begin(ctx, d.readers, c, d.engine.beginRead())
-	if err != nil {
+	var err error
+	if c, err = d.begin(ctx, d.readers, c, d.engine.beginRead()); err != nil {
 		return err
 	}
 	tx := &Tx{conn: c, engine: d.engine}
@@ -198,7 +208,7 @@ func (d *DB) Read(ctx context.Context, fn func(*Tx) error) error {
 func (d *DB) rollback(ctx context.Context, c *conn) bool {
 	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), rollbackTimeout)
 	defer cancel()
-	if _, err := c.exec(ctx, "ROLLBACK"); err != nil {
+	if _, err := c.exec(ctx, "ROLLBACK"); err != nil && !d.engine.rolledBack(err) {
 		c.drop()
 		return false
 	}
@@ -206,11 +216,16 @@ func (d *DB) rollback(ctx context.Context, c *conn) bool {
 }
 
 // begin starts a transaction on c, or on a new connection when c is nil or has
-// died while it lay in the pool. It gives back the connection in use.
+// died while it lay in the pool. It gives back the connection to keep, also
+// with an error.
 func (d *DB) begin(ctx context.Context, from *sql.DB, c *conn, statement string) (*conn, error) {
 	if c != nil {
-		if _, err := c.exec(ctx, statement); err == nil {
+		_, err := c.exec(ctx, statement)
+		if err == nil {
 			return c, nil
+		}
+		if d.engine.alive(err) {
+			return c, d.engine.classify(err)
 		}
 		c.drop()
 	}

@@ -20,5 +20,10 @@ type engine interface {
 	// rights, locks, settings.
 	check(ctx context.Context, writers *sql.DB) error
 	classify(err error) error
+	// alive says of a failed BEGIN that a new connection would not help.
+	alive(err error) bool
+	// rolledBack says of a failed ROLLBACK that there was nothing to undo any
+	// more: the connection is good.
+	rolledBack(err error) bool
 	integrity(ctx context.Context, tx *Tx) error
 }

@@ -145,10 +145,6 @@ func (g *group) withdraw(w *write) bool {
 // close lets those who wait finish and nobody new in.
 func (g *group) close() {
 	g.mu.Lock()
-	if g.closed {
-		g.mu.Unlock()
-		return
-	}
 	g.closed = true
 	g.idle = make(chan struct{})
 	if !g.leading {

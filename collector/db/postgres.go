@@ -7,6 +7,7 @@ import (
 	"errors"
 	"fmt"
 	"net"
+	"slices"
 	"strings"
 
 	"github.com/jackc/pgx/v5"
@@ -59,16 +60,19 @@ func (e *postgresEngine) writeContext() (context.Context, context.CancelFunc) {
 // collector the only writer, as the audit chain and the serial Write need it.
 const writerLock = 0x4861757304
 
+// lockNotAvailable is PostgreSQL's code for the end of lock_timeout.
+const lockNotAvailable = "55P03"
+
 func (e *postgresEngine) writers() *sql.DB {
 	w := stdlib.OpenDB(*e.config, stdlib.OptionAfterConnect(func(ctx context.Context, c *pgx.Conn) error {
-		var got bool
-		if err := c.QueryRow(ctx, "SELECT pg_try_advisory_lock($1)", int64(writerLock)).Scan(&got); err != nil {
-			return err
-		}
-		if !got {
+		// Waits for lock_timeout: the server takes a moment to notice that our
+		// own last connection is gone.
+		_, err := c.Exec(ctx, "SELECT pg_advisory_lock($1)", int64(writerLock))
+		var pe *pgconn.PgError
+		if errors.As(err, &pe) && pe.Code == lockNotAvailable {
 			return fmt.Errorf("%w: another collector uses this database", ErrUnavailable)
 		}
-		return nil
+		return err
 	}))
 	w.SetMaxOpenConns(1)
 	return w
@@ -89,15 +93,17 @@ func (e *postgresEngine) check(ctx context.Context, writers *sql.DB) error {
 	}
 	// Pages of lists continue after the last text shown; that only works when
 	// both databases and this program sort by bytes.
-	switch strings.ToUpper(collation) {
-	case "C", "POSIX", "C.UTF-8", "C.UTF8":
-	default:
+	if !sortsByBytes(collation) {
 		return fmt.Errorf("the database sorts by %q, want by bytes: CREATE DATABASE ... TEMPLATE template0 ENCODING 'UTF8' LC_COLLATE 'C' LC_CTYPE 'C'", collation)
 	}
 	if encoding != "UTF8" {
 		return fmt.Errorf("the database's encoding is %s, want UTF8", encoding)
 	}
 	return nil
+}
+
+func sortsByBytes(collation string) bool {
+	return slices.Contains([]string{"C", "POSIX", "C.UTF-8", "C.UTF8"}, strings.ToUpper(collation))
 }
 
 // integrity reads every row once: PostgreSQL has no check of its own short of
@@ -133,7 +139,7 @@ func (e *postgresEngine) classify(err error) error {
 			return fmt.Errorf("%w: %w", ErrDamaged, err)
 		// 08 connection, 53 resources, 55P03 lock, 57 operator, 58 system,
 		// 25006 read-only (a standby), 28 and 3D sign-in and missing database.
-		case strings.HasPrefix(pe.Code, "08"), strings.HasPrefix(pe.Code, "53"), pe.Code == "55P03",
+		case strings.HasPrefix(pe.Code, "08"), strings.HasPrefix(pe.Code, "53"), pe.Code == lockNotAvailable,
 			strings.HasPrefix(pe.Code, "57"), strings.HasPrefix(pe.Code, "58"), pe.Code == "25006",
 			strings.HasPrefix(pe.Code, "28"), strings.HasPrefix(pe.Code, "3D"):
 			return fmt.Errorf("%w: %w", ErrUnavailable, err)
@@ -149,6 +155,12 @@ func (e *postgresEngine) classify(err error) error {
 	}
 	return err
 }
+
+// BEGIN waits for nothing; if it fails the connection is gone.
+func (e *postgresEngine) alive(error) bool { return false }
+
+// PostgreSQL only warns there.
+func (e *postgresEngine) rolledBack(error) bool { return false }
 
 // AdminExec runs one statement on a PostgreSQL server outside of any
 // transaction, such as CREATE DATABASE.

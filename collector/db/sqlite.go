@@ -9,6 +9,7 @@ import (
 	"net/url"
 	"os"
 	"path/filepath"
+	"strings"
 
 	"modernc.org/sqlite"
 	lib "modernc.org/sqlite/lib"
@@ -140,6 +141,17 @@ func (e *sqliteEngine) classify(err error) error {
 		return fmt.Errorf("%w: %w", ErrDamaged, err)
 	}
 	return err
+}
+
+// Whoever waited five seconds for a lock need not wait again.
+func (e *sqliteEngine) alive(err error) bool {
+	var se *sqlite.Error
+	return errors.As(err, &se) && (se.Code()&0xff == lib.SQLITE_BUSY || se.Code()&0xff == lib.SQLITE_FULL)
+}
+
+// A full disk makes SQLite roll back by itself. It has no code for this case.
+func (e *sqliteEngine) rolledBack(err error) bool {
+	return strings.Contains(err.Error(), "no transaction is active")
 }
 
 // classified says whether err already bears one of our own names, so that an

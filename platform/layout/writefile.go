@@ -66,3 +66,7 @@ func removeLeftovers(dir, name string) {
 		}
 	}
 }
+
+// SyncDir makes creations and removals in the folder durable, where the
+// operating system needs to be asked for that.
+func SyncDir(path string) error { return syncDir(path) }

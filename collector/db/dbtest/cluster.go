@@ -27,6 +27,7 @@ type cluster struct {
 	mu sync.Mutex
 	// below is guarded by mu
 	made int
+	free []string // databases that a test has left
 }
 
 var theCluster = sync.OnceValues(startCluster)
@@ -128,15 +129,31 @@ func (c *cluster) waitReady() error {
 	return fmt.Errorf("PostgreSQL was not ready within a minute: %s", log)
 }
 
-// create makes an empty database and gives its address.
+// create gives the address of an empty database. What a test has left is
+// emptied and used again: that takes 20 ms, DROP DATABASE and CREATE DATABASE
+// with their checkpoints 300.
 func (c *cluster) create(t testing.TB) string {
 	t.Helper()
 	c.mu.Lock()
-	c.made++
-	name := fmt.Sprintf("test%d", c.made)
+	var name string
+	if n := len(c.free); n > 0 {
+		name, c.free = c.free[n-1], c.free[:n-1]
+	} else {
+		c.made++
+	}
+	made := c.made
 	c.mu.Unlock()
-	c.sql(t, "CREATE DATABASE "+name+" TEMPLATE template0 ENCODING 'UTF8' LC_COLLATE 'C' LC_CTYPE 'C'")
-	t.Cleanup(func() { c.sql(t, "DROP DATABASE IF EXISTS "+name+" WITH (FORCE)") })
+	if name == "" {
+		name = fmt.Sprintf("test%d", made)
+		c.sql(t, "postgres", "CREATE DATABASE "+name+" TEMPLATE template0 ENCODING 'UTF8' LC_COLLATE 'C' LC_CTYPE 'C'")
+	}
+	t.Cleanup(func() {
+		c.sql(t, name, "SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE datname = current_database() AND pid <> pg_backend_pid()")
+		c.sql(t, name, "DROP SCHEMA public CASCADE; CREATE SCHEMA public")
+		c.mu.Lock()
+		defer c.mu.Unlock()
+		c.free = append(c.free, name)
+	})
 	return c.dsn(name)
 }
 
@@ -144,12 +161,12 @@ func (c *cluster) dsn(name string) string {
 	return fmt.Sprintf("host=%s user=hm dbname=%s sslmode=disable", c.dir, name)
 }
 
-// sql runs one statement outside of any transaction.
-func (c *cluster) sql(t testing.TB, statement string) {
+// sql runs a statement in one of the cluster's databases.
+func (c *cluster) sql(t testing.TB, database, statement string) {
 	t.Helper()
 	ctx, cancel := context.WithTimeout(context.Background(), 30*time.Second)
 	defer cancel()
-	if err := db.AdminExec(ctx, c.dsn("postgres"), statement); err != nil {
+	if err := db.AdminExec(ctx, c.dsn(database), statement); err != nil {
 		t.Fatalf("%s: %v", strings.SplitN(statement, " TEMPLATE", 2)[0], err)
 	}
 }
