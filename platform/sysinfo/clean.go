@@ -146,7 +146,7 @@ func hasAlnum(s string) bool {
 }
 
 // machine makes the maker's part of an identity.
-func (id *Identity) machine(maker, model, serial string) {
-	id.Manufacturer, id.Model = makersText(maker), makersText(model)
-	id.Serial = usableSerial(maker, model, serial)
+func (id *Identity) machine(s smbiosSystem) {
+	id.Manufacturer, id.Model = makersText(s.maker), makersText(s.model())
+	id.Serial = usableSerial(s.maker, s.model(), s.serial)
 }

@@ -55,7 +55,7 @@ func probes(src source) []*probe {
 		group("volumes", 0, src.volumes,
 			func(s *Snapshot, v []Volume) { s.Volumes = Some(v) },
 			func(s *Snapshot, why Absence) { s.Volumes = None[[]Volume](why) }),
-		group("power", 0, src.power,
+		group("power", powerEvery, src.power,
 			func(s *Snapshot, p Power) { s.Power = p },
 			func(s *Snapshot, why Absence) { s.Power = noPower(why) }),
 		group("temperatures", tempEvery, src.temperatures,

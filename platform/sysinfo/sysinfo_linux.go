@@ -21,8 +21,11 @@ import (
 
 const osName = "linux"
 
-// Sensors are files here and cheap to read.
-const tempEvery = 0
+// Sensors and batteries are files here and cheap to read.
+const (
+	tempEvery  = 0
+	powerEvery = 0
+)
 
 // linux reads below root, which is "" on a live machine.
 type linux struct {
@@ -196,13 +199,11 @@ func (l *linux) osName() (string, error) {
 func (l *linux) machine(id *Identity) {
 	const dmi = "/sys/class/dmi/id/"
 	if maker, err := l.line(dmi + "sys_vendor"); err == nil {
-		model, _ := l.line(dmi + "product_name")
-		if version, _ := l.line(dmi + "product_version"); maker == "LENOVO" && hasAlnum(version) {
-			// Lenovo writes the type number into the name and the name here.
-			model = version
-		}
-		serial, err := l.line(dmi + "product_serial") // root only
-		id.machine(maker, model, serial)
+		sys := smbiosSystem{maker: maker}
+		sys.product, _ = l.line(dmi + "product_name")
+		sys.version, _ = l.line(dmi + "product_version")
+		sys.serial, err = l.line(dmi + "product_serial") // root only
+		id.machine(sys)
 		if err != nil {
 			id.Serial = None[string](why(err))
 		}
@@ -212,7 +213,7 @@ func (l *linux) machine(id *Identity) {
 	if model, err := l.line(tree + "model"); err == nil {
 		serial, _ := l.line(tree + "serial-number")
 		maker, _, _ := strings.Cut(model, " ") // "Raspberry Pi 4 Model B", "Pine64 ..."
-		id.machine(maker, model, serial)
+		id.machine(smbiosSystem{maker: maker, product: model, serial: serial})
 	}
 }
 
