@@ -230,3 +230,9 @@ func latest(ctx context.Context, tx *db.Tx, device string, epoch []byte, fresh b
 		device, epoch, spool, state.seq, day, g.battery, g.diskFree, g.diskPermille)
 	return n > 0, err
 }
+
+// Unavailable says whether an error means that the database cannot store now
+// and the device should come again later.
+func Unavailable(err error) bool {
+	return errors.Is(err, db.ErrFull) || errors.Is(err, db.ErrUnavailable)
+}

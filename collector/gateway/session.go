@@ -1,0 +1,479 @@
+package gateway
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"log/slog"
+	"math/rand/v2"
+	"sync"
+	"time"
+
+	"golang.org/x/time/rate"
+
+	"hausmeister/collector/access"
+	"hausmeister/collector/bus"
+	"hausmeister/collector/enroll"
+	"hausmeister/collector/health"
+	"hausmeister/platform/supervise"
+	"hausmeister/proto/hmpb"
+	"hausmeister/proto/wire"
+)
+
+// session is one session of a device with a good certificate.
+type session struct {
+	wire.Session // counts and limits its streams
+	g            *Gateway
+	peer         enroll.Peer
+	device       access.Caller
+	number       int64
+	control      *wire.Framed
+
+	// next and welcomed are guarded by presence.mu
+	next     *session
+	welcomed bool
+
+	mu sync.Mutex
+	// below is guarded by mu
+	report   *wire.Framed // the report stream that counts
+	renewing bool
+	ended    hmpb.Code // why we ended it; unspecified = we did not
+}
+
+func (s *session) log() *slog.Logger {
+	return s.g.cfg.Log.With("device", s.peer.Device, "tenant", s.peer.Owner, "session", s.number)
+}
+
+// end closes the session with a code of ours; the first one counts.
+func (s *session) end(code hmpb.Code, text string) {
+	s.mu.Lock()
+	if s.ended == hmpb.Code_CODE_UNSPECIFIED {
+		s.ended = code
+	}
+	s.mu.Unlock()
+	s.Close(code, text)
+}
+
+// handle is the life of one session, from after its handshake on.
+func (g *Gateway) handle(ctx context.Context, crew *supervise.Crew, ws wire.Session) {
+	// Whatever happens, a panic too: the peer is not left waiting.
+	defer ws.Close(hmpb.Code_CODE_INTERNAL, "")
+	ws = g.counted(ws)
+	peer, err := g.cfg.Enroll.Authenticate(ctx, ws.ConnectionState())
+	switch {
+	case err != nil:
+		g.refuse(ws, err)
+	case peer.May == enroll.MayAll:
+		s := &session{Session: ws, g: g, peer: peer, device: peer.Caller(), number: g.numbers.Add(1)}
+		s.live(ctx, crew)
+	default:
+		g.visit(ctx, ws, peer)
+	}
+}
+
+// refuse ends a session that never was in, and writes down why where somebody
+// may have to act.
+func (g *Gateway) refuse(s wire.Session, err error) {
+	code := codeOf(err)
+	g.stats.refused.add(code)
+	level := slog.LevelDebug
+	switch code {
+	case hmpb.Code_CODE_FOREIGN_CERTIFICATE, hmpb.Code_CODE_REVOKED, hmpb.Code_CODE_UNKNOWN_DEVICE, hmpb.Code_CODE_EPOCH_REPLAY,
+		hmpb.Code_CODE_CERTIFICATE_EXPIRED, hmpb.Code_CODE_VERSION_TOO_OLD, hmpb.Code_CODE_VERSION_TOO_NEW:
+		level = slog.LevelInfo
+	case hmpb.Code_CODE_INTERNAL:
+		level = slog.LevelWarn
+	case hmpb.Code_CODE_STORE_UNAVAILABLE:
+		g.storeLog.Do(func() { g.cfg.Log.Warn("sessions are refused, the database does not answer", "error", err) })
+	}
+	g.cfg.Log.Log(context.Background(), level, "session refused", "code", code, "transport", s.Transport(), "error", err)
+	s.Close(code, "")
+}
+
+// codeOf is the code for an error; one without any is ours.
+func codeOf(err error) hmpb.Code {
+	if code := wire.CodeOf(err); code != hmpb.Code_CODE_UNSPECIFIED {
+		return code
+	}
+	switch {
+	case health.Unavailable(err):
+		return hmpb.Code_CODE_STORE_UNAVAILABLE
+	case errors.Is(err, health.ErrMalformed):
+		return hmpb.Code_CODE_MALFORMED_FRAME
+	}
+	return hmpb.Code_CODE_INTERNAL
+}
+
+// visit serves a peer that may only enrol or renew.
+func (g *Gateway) visit(ctx context.Context, s wire.Session, peer enroll.Peer) {
+	select {
+	case g.visitors <- struct{}{}:
+		defer func() { <-g.visitors }()
+	default:
+		g.stats.refused.add(hmpb.Code_CODE_COME_BACK)
+		s.Close(hmpb.Code_CODE_COME_BACK, "too many enrolments at once")
+		return
+	}
+	ctx, cancel := context.WithTimeout(ctx, visitTimeout)
+	defer cancel()
+	// A peer that opens streams which it may not have gets a few tries.
+	for range wire.MaxStreams {
+		t, f, err := wire.Accept(ctx, s)
+		switch {
+		case err != nil:
+			s.Close(hmpb.Code_CODE_TIMEOUT, "")
+			return
+		case peer.May == enroll.MayEnroll && t == hmpb.StreamType_STREAM_TYPE_ENROLL:
+			err = g.cfg.Enroll.ServeEnroll(ctx, s, f)
+		case peer.May == enroll.MayRenew && t == hmpb.StreamType_STREAM_TYPE_RENEW:
+			err = g.cfg.Enroll.ServeRenew(ctx, s, f, peer)
+		default:
+			g.notForVisitor(s, f, t, peer)
+			continue
+		}
+		if err != nil {
+			g.refuse(s, err)
+			return
+		}
+		s.Close(hmpb.Code_CODE_NORMAL, "")
+		return
+	}
+	s.Close(hmpb.Code_CODE_TOO_MANY_STREAMS, "")
+}
+
+// notForVisitor answers a stream that needs a good certificate. A device whose
+// clock is wrong does not know that its own has ended.
+func (g *Gateway) notForVisitor(s wire.Session, f *wire.Framed, t hmpb.StreamType, peer enroll.Peer) {
+	code := hmpb.Code_CODE_STREAM_NOT_ALLOWED
+	switch {
+	case t == hmpb.StreamType_STREAM_TYPE_ENROLL:
+	case peer.May == enroll.MayRenew:
+		code = hmpb.Code_CODE_CERTIFICATE_EXPIRED
+	case peer.May == enroll.MayEnroll:
+		code = hmpb.Code_CODE_NO_CERTIFICATE
+	}
+	g.stats.refused.add(code)
+	if t == hmpb.StreamType_STREAM_TYPE_CONTROL {
+		tell(f, code, 0, "")
+		return
+	}
+	f.Reset(code)
+}
+
+// tell answers a Hello with a refusal.
+func tell(control *wire.Framed, code hmpb.Code, wait time.Duration, text string) {
+	refused := hmpb.Refused_builder{Code: &code, Text: &text}
+	if wait > 0 {
+		refused.RetryAfterS = new(seconds(wait))
+	}
+	control.SetWriteDeadline(time.Now().Add(writeTimeout))
+	if control.WriteMsg(hmpb.ControlDown_builder{Refused: refused.Build()}.Build()) == nil {
+		control.Finish(farewell)
+	}
+}
+
+// live takes a device from its Hello to its end.
+func (s *session) live(ctx context.Context, crew *supervise.Crew) {
+	// Entered before the credential is looked at for the last time (Connect):
+	// a revocation either comes before that, or finds the session here.
+	if !s.g.presence.enter(s, s.g.cfg.MaxSessions) {
+		s.g.stats.refused.add(hmpb.Code_CODE_COME_BACK)
+		s.Close(hmpb.Code_CODE_COME_BACK, "too many sessions")
+		return
+	}
+	begun := false
+	defer func() {
+		others := s.g.presence.leave(s)
+		if begun {
+			s.over(ctx, others)
+		}
+	}()
+	hello, err := s.hello(ctx)
+	if err != nil {
+		s.g.refuse(s, err)
+		return
+	}
+	welcome, wait, err := s.admit(ctx, hello)
+	if err != nil {
+		if s.control != nil {
+			tell(s.control, codeOf(err), wait, "")
+		}
+		s.g.refuse(s, fmt.Errorf("device %s: %w", s.peer.Device, err))
+		return
+	}
+	begun = true
+	s.control.SetWriteDeadline(time.Now().Add(writeTimeout))
+	if err := s.control.WriteMsg(hmpb.ControlDown_builder{Welcome: welcome}.Build()); err != nil {
+		s.end(hmpb.Code_CODE_TIMEOUT, "")
+		return
+	}
+	s.g.stats.welcomed.Add(1)
+	s.g.cfg.Bus.Publish(bus.Event{Kind: bus.Connected, Device: s.peer.Device, Owner: s.peer.Owner})
+	s.log().Debug("session begins", "transport", s.Transport(), "agent", hello.GetAgentVersion())
+	s.streams(ctx, crew)
+}
+
+// hello waits for the control stream and reads its header.
+func (s *session) hello(ctx context.Context) (*hmpb.Hello, error) {
+	ctx, cancel := context.WithTimeout(ctx, helloTimeout)
+	defer cancel()
+	for range wire.MaxStreams {
+		t, f, err := wire.Accept(ctx, s)
+		if err != nil {
+			return nil, late(err)
+		}
+		if t != hmpb.StreamType_STREAM_TYPE_CONTROL {
+			f.Reset(hmpb.Code_CODE_WRONG_ORDER)
+			continue
+		}
+		hello := &hmpb.Hello{}
+		f.SetReadDeadline(time.Now().Add(helloTimeout))
+		if err := f.ReadMsg(hello); err != nil {
+			return nil, late(err)
+		}
+		f.SetReadDeadline(time.Time{})
+		s.control = f
+		return hello, nil
+	}
+	return nil, &wire.Error{Code: hmpb.Code_CODE_TOO_MANY_STREAMS}
+}
+
+// late gives a timeout of ours its code.
+func late(err error) error {
+	if wire.CodeOf(err) == hmpb.Code_CODE_UNSPECIFIED {
+		return &wire.Error{Code: hmpb.Code_CODE_TIMEOUT, Text: "no Hello", Cause: err}
+	}
+	return err
+}
+
+// admit judges a Hello. With an error it may say how long to wait.
+func (s *session) admit(ctx context.Context, hello *hmpb.Hello) (*hmpb.Welcome, time.Duration, error) {
+	version, err := wire.Negotiate(hello.GetVersionMin(), hello.GetVersionMax())
+	if err != nil {
+		return nil, 0, err
+	}
+	if len(hello.GetSpoolEpoch()) != health.EpochSize {
+		return nil, 0, &wire.Error{Code: hmpb.Code_CODE_MALFORMED_FRAME, Text: "spool epoch"}
+	}
+	if wait := s.g.admission.admit(s.peer.Device, time.Now()); wait > 0 {
+		return nil, wait, &wire.Error{Code: hmpb.Code_CODE_COME_BACK}
+	}
+	if err := s.g.cfg.Enroll.Connect(ctx, s.peer, hello.GetConnectionEpoch()); err != nil {
+		return nil, retryAfter(err), err
+	}
+	cursor, err := s.g.cfg.Health.Begin(ctx, s.device, s.number, hello.GetSpoolEpoch())
+	if err != nil {
+		return nil, retryAfter(err), err
+	}
+	older, newest := s.g.presence.welcome(s)
+	if !newest {
+		return nil, 0, &wire.Error{Code: hmpb.Code_CODE_REPLACED}
+	}
+	for _, o := range older {
+		s.g.stats.replaced.Add(1)
+		o.end(hmpb.Code_CODE_REPLACED, "")
+	}
+	return hmpb.Welcome_builder{
+		Version: &version, TimeMs: new(s.g.cfg.Now().UnixMilli()), StoreId: s.g.cfg.StoreID, Cursor: &cursor,
+		Settings: s.g.cfg.Settings, TrustRoots: s.g.cfg.Enroll.TrustRoots(), Renew: &s.peer.RenewDue,
+	}.Build(), 0, nil
+}
+
+// retryAfter spreads those who come while we cannot store.
+func retryAfter(err error) time.Duration {
+	if code := codeOf(err); code == hmpb.Code_CODE_STORE_UNAVAILABLE || code == hmpb.Code_CODE_INTERNAL {
+		return 5*time.Second + rand.N(25*time.Second)
+	}
+	return 0
+}
+
+// streams serves the streams of a welcomed session until it ends or ctx does.
+func (s *session) streams(ctx context.Context, crew *supervise.Crew) {
+	crew.TryGo(func(context.Context) { s.listen() })
+	for {
+		t, f, err := wire.Accept(ctx, s)
+		if err != nil {
+			if ctx.Err() != nil {
+				s.farewell()
+			}
+			return
+		}
+		var serve func(context.Context)
+		switch {
+		case t == hmpb.StreamType_STREAM_TYPE_REPORT:
+			s.replaceReport(f)
+			serve = func(ctx context.Context) { s.reports(ctx, f) }
+		case t == hmpb.StreamType_STREAM_TYPE_RENEW && s.beginRenewal():
+			serve = func(ctx context.Context) { s.renew(ctx, f) }
+		default:
+			f.Reset(hmpb.Code_CODE_STREAM_NOT_ALLOWED)
+			continue
+		}
+		if !crew.TryGo(serve) {
+			f.Reset(hmpb.Code_CODE_TOO_MANY_STREAMS)
+		}
+	}
+}
+
+// listen reads the control stream, so that its end and the peer's Goodbye are
+// noticed. The session ends with it.
+func (s *session) listen() {
+	pace := rate.NewLimiter(1, 32)
+	for {
+		up := &hmpb.ControlUp{}
+		if err := s.control.ReadMsg(up); err != nil {
+			if wire.CodeOf(err) == hmpb.Code_CODE_UNSPECIFIED { // its bytes end, the session does not yet
+				s.end(hmpb.Code_CODE_NORMAL, "")
+			}
+			return
+		}
+		if up.WhichKind() == hmpb.ControlUp_Goodbye_case {
+			s.log().Debug("device says goodbye", "reason", up.GetGoodbye().GetReason())
+		}
+		if pace.Wait(s.Context()) != nil {
+			return
+		}
+	}
+}
+
+// farewell tells the device that this collector stops and when to come back,
+// and gives it a moment to go by itself: closing at once may overtake the frame.
+func (s *session) farewell() {
+	come := hmpb.ComeBack_builder{RetryAfterS: new(seconds(s.g.spread()))}.Build()
+	s.control.SetWriteDeadline(time.Now().Add(farewell))
+	if s.control.WriteMsg(hmpb.ControlDown_builder{ComeBack: come}.Build()) == nil {
+		s.control.CloseWrite()
+		wait := time.NewTimer(farewell)
+		defer wait.Stop()
+		select {
+		case <-s.Context().Done():
+		case <-wait.C:
+		}
+	}
+	s.end(hmpb.Code_CODE_SHUTTING_DOWN, "")
+}
+
+// spread is a time to come back after a restart such that all who are here now
+// come at half the rate that is let in, and a few come soon.
+func (g *Gateway) spread() time.Duration {
+	all := time.Duration(float64(g.Live()) / g.admission.perSecond * 2 * float64(time.Second))
+	return time.Second + rand.N(max(2*time.Second, min(all, maxWait)))
+}
+
+// replaceReport makes f the report stream. An older one has been given up by
+// its agent, or will be now.
+func (s *session) replaceReport(f *wire.Framed) {
+	s.mu.Lock()
+	old := s.report
+	s.report = f
+	s.mu.Unlock()
+	if old != nil {
+		old.Reset(hmpb.Code_CODE_REPLACED)
+	}
+}
+
+func (s *session) beginRenewal() bool {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.renewing {
+		return false
+	}
+	s.renewing = true
+	return true
+}
+
+func (s *session) renew(ctx context.Context, f *wire.Framed) {
+	defer func() {
+		s.mu.Lock()
+		s.renewing = false
+		s.mu.Unlock()
+	}()
+	ctx, cancel := context.WithTimeout(ctx, visitTimeout)
+	defer cancel()
+	if err := s.g.cfg.Enroll.ServeRenew(ctx, s, f, s.peer); err != nil {
+		s.log().Info("certificate not renewed", "error", err)
+		f.Reset(codeOf(err))
+	}
+}
+
+// What one device may send without being read more slowly. After 44 days
+// without network it has 21,000 states to tell, which then takes half a minute.
+const (
+	entriesPerSecond = 500
+	entriesBurst     = 5000
+	batchCost        = 10 // of a batch beside its entries
+)
+
+// reports serves one report stream.
+func (s *session) reports(ctx context.Context, f *wire.Framed) {
+	f.SetReadDeadline(time.Now().Add(helloTimeout))
+	if err := f.ReadMsg(&hmpb.ReportHeader{}); err != nil {
+		f.Reset(hmpb.Code_CODE_TIMEOUT)
+		return
+	}
+	f.SetReadDeadline(time.Time{})
+	pace := rate.NewLimiter(entriesPerSecond, entriesBurst)
+	for {
+		b, err := f.ReadBatch()
+		if err != nil {
+			if errors.Is(err, io.EOF) {
+				f.CloseWrite()
+			} else {
+				f.Reset(hmpb.Code_CODE_NORMAL)
+			}
+			return
+		}
+		entries := len(b.GetEntries())
+		down, err := s.g.cfg.Health.Ingest(ctx, s.device, b)
+		if err != nil {
+			s.notStored(ctx, f, err)
+			return
+		}
+		f.SetWriteDeadline(time.Now().Add(writeTimeout))
+		if err := f.WriteMsg(down); err != nil {
+			f.Reset(hmpb.Code_CODE_TIMEOUT)
+			return
+		}
+		if pace.WaitN(ctx, min(entries+batchCost, entriesBurst)) != nil {
+			return
+		}
+	}
+}
+
+// notStored ends a report stream, or the session of who sends nonsense. What
+// was not acknowledged stays in the device's spool.
+func (s *session) notStored(ctx context.Context, f *wire.Framed, err error) {
+	code := codeOf(err)
+	switch {
+	case ctx.Err() != nil:
+		return // the farewell is on its way
+	case code == hmpb.Code_CODE_MALFORMED_FRAME:
+		s.log().Info("session ended", "code", code, "error", err)
+		s.end(code, err.Error())
+		return
+	}
+	s.g.storeLog.Do(func() { s.log().Warn("reports are not stored; devices keep them and come again", "error", err) })
+	f.Reset(code)
+}
+
+// over notes the end of a session that was in.
+func (s *session) over(ctx context.Context, others bool) {
+	s.mu.Lock()
+	code := s.ended
+	s.mu.Unlock()
+	if code == hmpb.Code_CODE_UNSPECIFIED {
+		code = wire.CodeOf(context.Cause(s.Context()))
+	}
+	s.g.stats.ended.add(code)
+	s.log().Debug("session ends", "code", code)
+	if !others {
+		s.g.cfg.Bus.Publish(bus.Event{Kind: bus.Disconnected, Device: s.peer.Device, Owner: s.peer.Owner})
+	}
+	if ctx.Err() != nil {
+		return // stopping: the next start clears all flags at once
+	}
+	if err := s.g.cfg.Health.End(ctx, s.device, s.number); err != nil && ctx.Err() == nil {
+		s.g.storeLog.Do(func() { s.log().Warn("the end of a session is not stored", "error", err) })
+	}
+}
