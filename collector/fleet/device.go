@@ -34,7 +34,7 @@ func (f *Fleet) Admit(ctx context.Context, tx *db.Tx, caller access.Caller, owne
 	case err != nil:
 		return "", false, fmt.Errorf("looking for the device's record: %w", err)
 	case was != owner:
-		return "", false, fmt.Errorf("%w: its record belongs to another owner", ErrRefused)
+		return "", false, fmt.Errorf("admitting a device: %w", ident.ErrOtherOwner)
 	}
 	if school == "" {
 		school = oldSchool
