@@ -62,7 +62,8 @@ func (h Hardware) Message() *hmpb.Hardware {
 func (h Hardware) Key() string {
 	switch {
 	case h.UsableSerial():
-		return "serial:" + fold(h.Manufacturer) + ":" + SerialKey(h.Serial)
+		maker := strings.ReplaceAll(fold(h.Manufacturer), ":", " ") // a colon more could be another machine's key
+		return "serial:" + maker + ":" + SerialKey(h.Serial)
 	case h.InstallID != [16]byte{}:
 		return "install:" + hex.EncodeToString(h.InstallID[:])
 	}
@@ -77,16 +78,16 @@ func SerialKey(serial string) string { return strings.ReplaceAll(fold(serial), "
 // world. Virtual machines never do: a copy has its original's serial.
 func (h Hardware) UsableSerial() bool {
 	serial := SerialKey(h.Serial)
-	if len(serial) < 4 || strings.Count(serial, serial[:1]) == len(serial) {
-		return false
-	}
 	letters := strings.Map(func(r rune) rune {
 		if unicode.IsLetter(r) || unicode.IsDigit(r) {
 			return r
 		}
 		return -1
 	}, serial)
-	return len(letters) >= 4 && !placeholders[letters] && !h.virtual()
+	if len(letters) < 4 || strings.Trim(letters, letters[:1]) == "" { // 00000000
+		return false
+	}
+	return !placeholders[letters] && !h.virtual()
 }
 
 // placeholders are what makers leave in the serial field, without blanks and
