@@ -1,0 +1,571 @@
+package spool
+
+import (
+	"context"
+	"crypto/rand"
+	"errors"
+	"fmt"
+	"io"
+	"slices"
+	"sync"
+	"time"
+
+	"google.golang.org/protobuf/proto"
+
+	"hausmeister/proto/hmpb"
+)
+
+// Bounds of a spool that nobody configured.
+const (
+	DefaultMaxBytes = 20 << 20
+	DefaultMaxAge   = 44 * 24 * time.Hour // the summer holidays of Hesse
+)
+
+// A segment is what is dropped at once: small enough that a full spool loses
+// little, large enough that 20 MB are not thousands of files.
+const (
+	maxSegment = 256 << 10
+	minSegment = 4 << 10
+)
+
+// ErrTooLong: the entry is above MaxEntry and was not stored.
+var ErrTooLong = errors.New("entry too long")
+
+// Config of a spool; Disk is needed, the rest has defaults.
+type Config struct {
+	Disk     Disk
+	MaxBytes int64
+	MaxAge   time.Duration
+	Now      func() time.Time // device clock
+	Rand     io.Reader        // for epochs
+}
+
+// Spool is the queue. All methods may be called at once from everywhere.
+type Spool struct {
+	conf    Config
+	changed chan struct{}
+
+	mu       sync.Mutex // held across disk operations: they are the order of things
+	segments []*segment // oldest first
+	active   File       // of the last segment; nil: the next Append makes one
+	fresh    bool       // active's creation is not durable yet
+	gen      uint64     // highest generation ever used
+	epoch    [16]byte
+	next     uint64 // sequence of the next entry
+	last     uint64 // highest sequence that Append or Open gave out
+	opened   uint64 // last as Open found it
+	acked    uint64
+	total    int64 // bytes of all segments
+	stats    Stats
+	hint     position
+	scratch  []byte
+}
+
+// segment is what is remembered of a file.
+type segment struct {
+	gen         uint64
+	first, last uint64 // last < first: no entry
+	size        int64  // up to the end of the last whole record
+	waste       int64  // torn bytes behind that
+	newestMs    int64  // device clock at the last record
+	// touched is when this run last wrote to it: unlike newestMs it is not
+	// moved by a clock that is set.
+	touched time.Time
+}
+
+func (g *segment) name() string { return segmentName(g.gen) }
+
+// position is where in a segment a sequence begins.
+type position struct {
+	gen, seq uint64
+	off      int64
+}
+
+// Stats counts what a person may want to know.
+type Stats struct {
+	Bytes    int64  // on disk
+	Entries  uint64 // in the spool
+	Waiting  uint64 // of these, not acknowledged
+	Dropped  uint64 // given up unacknowledged since Open
+	Damaged  uint64 // files or records found unreadable since Open
+	Failures uint64 // Appends that failed since Open
+	Failing  bool   // the last Append failed: most likely the disk is full
+}
+
+// Open reads what is there, whatever state it is in; a folder without segments
+// begins a new epoch. Nothing is written before the first Append.
+func Open(c Config) (*Spool, error) {
+	if c.MaxBytes <= 0 {
+		c.MaxBytes = DefaultMaxBytes
+	}
+	if c.MaxAge <= 0 {
+		c.MaxAge = DefaultMaxAge
+	}
+	if c.Now == nil {
+		c.Now = time.Now
+	}
+	if c.Rand == nil {
+		c.Rand = rand.Reader
+	}
+	s := &Spool{conf: c, changed: make(chan struct{}, 1), next: 1}
+	if err := s.load(); err != nil {
+		return nil, fmt.Errorf("opening spool: %w", err)
+	}
+	return s, nil
+}
+
+// Append stores e and returns its sequence once it is durable. An entry whose
+// Append failed is gone, and counts as dropped. e is not changed.
+func (s *Spool) Append(ctx context.Context, e *hmpb.Entry) (uint64, error) {
+	if err := ctx.Err(); err != nil {
+		return 0, context.Cause(ctx)
+	}
+	entry, err := proto.Marshal(e)
+	if err != nil {
+		return 0, fmt.Errorf("encoding an entry: %w", err)
+	}
+	if len(entry) > MaxEntry {
+		return 0, fmt.Errorf("%w: %d bytes, at most %d", ErrTooLong, len(entry), MaxEntry)
+	}
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if err = s.appendLocked(entry); err != nil && s.freeAckedLocked() {
+		err = s.appendLocked(entry) // most failures are a full disk: with what was freed it may fit
+	}
+	s.stats.Failing = err != nil
+	if err != nil {
+		s.next++ // so that the next batch names this one as dropped
+		s.stats.Failures++
+		return 0, fmt.Errorf("appending to the spool: %w", err)
+	}
+	s.last = s.next
+	s.next++
+	select {
+	case s.changed <- struct{}{}:
+	default:
+	}
+	return s.last, nil
+}
+
+// Changed gets a value after entries were appended; one for many.
+func (s *Spool) Changed() <-chan struct{} { return s.changed }
+
+// Epoch names this run of sequences: 16 random bytes, new with each new spool.
+func (s *Spool) Epoch() []byte {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return slices.Clone(s.epoch[:])
+}
+
+// First is the lowest sequence still here, 0 if there is none.
+func (s *Spool) First() uint64 {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	for _, g := range s.segments {
+		if g.last >= g.first {
+			return g.first
+		}
+	}
+	return 0
+}
+
+// Last is the highest sequence given out in this epoch, 0 if there is none.
+func (s *Spool) Last() uint64 {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.last
+}
+
+// Acked is how far the collector has got.
+func (s *Spool) Acked() uint64 {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.acked
+}
+
+// Stats says how full the spool is and what it lost.
+func (s *Spool) Stats() Stats {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	st := s.stats
+	st.Bytes = s.total
+	for _, g := range s.segments {
+		if g.last >= g.first {
+			st.Entries += g.last - g.first + 1
+			st.Waiting += g.last - min(g.last, max(g.first-1, s.acked))
+		}
+	}
+	return st
+}
+
+// Ack notes that the collector has everything up to through. It is written
+// with the next entry only: after a crash the collector's Welcome says it again.
+func (s *Spool) Ack(through uint64) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.acked = max(s.acked, min(through, s.last))
+}
+
+// Resume takes over where the collector says it stands with this epoch, be it
+// further (the last acknowledgement was lost) or behind (it was restored from
+// a backup): what is still here above cursor is unacknowledged again.
+//
+// A collector that knows sequences which this spool never gave out has met a
+// later state of it: our disk was set back. Then a new epoch begins, and into
+// it go the entries made since Open; those before were told in that later past.
+func (s *Spool) Resume(cursor uint64) error {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if cursor <= s.last {
+		s.acked = cursor
+		return nil
+	}
+	if err := s.newEpochLocked(); err != nil {
+		return fmt.Errorf("beginning a new spool epoch: %w", err)
+	}
+	return nil
+}
+
+// Expire removes what is older than the bound, acknowledged or not. now must
+// be the collector's clock: a device whose own clock jumps to 2099 would give
+// up everything. Entries of this run are measured by the monotonic clock, those
+// of earlier runs by their device clock, which must not have gone backwards.
+func (s *Spool) Expire(now time.Time) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	newestMs := int64(0)
+	for len(s.segments) > 0 {
+		g := s.segments[0]
+		newestMs = max(newestMs, g.newestMs)
+		age := now.Sub(time.UnixMilli(newestMs))
+		if !g.touched.IsZero() {
+			age = s.conf.Now().Sub(g.touched)
+		}
+		if age <= s.conf.MaxAge || s.removeOldestLocked() != nil {
+			return
+		}
+	}
+}
+
+// Close lets go of the file that is open. Nothing is lost without it.
+func (s *Spool) Close() error {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.sealLocked()
+}
+
+// load builds the index. Broken segments are passed over: what they held shows
+// as a gap, and the sequences that could have been in them stay unused.
+func (s *Spool) load() error {
+	names, err := s.conf.Disk.Names()
+	if err != nil {
+		return err
+	}
+	var gens []uint64
+	for _, name := range names {
+		if gen, ok := segmentGeneration(name); ok {
+			gens = append(gens, gen)
+		}
+	}
+	slices.Sort(gens)
+	for _, gen := range gens {
+		s.gen = gen
+		if err := s.loadSegment(gen); err != nil {
+			return fmt.Errorf("segment %s: %w", segmentName(gen), err)
+		}
+	}
+	s.opened = s.last
+	if len(s.segments) == 0 {
+		if _, err := io.ReadFull(s.conf.Rand, s.epoch[:]); err != nil {
+			return fmt.Errorf("making an epoch: %w", err)
+		}
+		return nil
+	}
+	return s.reopen()
+}
+
+// loadSegment adds the file of one generation to the index.
+func (s *Spool) loadSegment(gen uint64) error {
+	b, err := s.readAll(segmentName(gen))
+	if err != nil {
+		return err
+	}
+	h, records, torn, err := decode(b, gen)
+	other := err == nil && h.epoch != s.epoch
+	switch {
+	case errors.Is(err, ErrNewer):
+		return err
+	case err != nil,
+		other && len(records) < int(h.carried), // a Resume that did not come to its end
+		!other && h.first <= s.last:            // would give sequences twice
+		// It stays, since its length is what keeps the sequences unused that
+		// could have been in it, and goes when its turn comes.
+		s.stats.Damaged++
+		s.segments = append(s.segments, &segment{gen: gen, first: s.next, last: s.next - 1, waste: int64(len(b))})
+		s.total += int64(len(b))
+		s.next += uint64(len(b))
+		return nil
+	case other:
+		s.forgetLocked(len(s.segments))
+		s.last = 0
+	}
+	g := &segment{gen: gen, first: h.first, last: h.first + uint64(len(records)) - 1, size: int64(len(b) - torn), waste: int64(torn)}
+	s.epoch, s.acked, s.last = h.epoch, h.acked, max(h.first-1, g.last)
+	if n := len(records); n > 0 {
+		g.newestMs, s.acked = records[n-1].atMs, records[n-1].acked
+	}
+	// Torn bytes were at most so many records; none of them was given out, but
+	// the collector may have met one that a failing disk took back.
+	s.next = s.last + 1 + uint64(torn)
+	if torn > 0 {
+		s.stats.Damaged++
+	}
+	s.segments = append(s.segments, g)
+	s.total += g.size + g.waste
+	return nil
+}
+
+func (s *Spool) readAll(name string) ([]byte, error) {
+	f, err := s.conf.Disk.Open(name, false)
+	if err != nil {
+		return nil, err
+	}
+	defer f.Close()
+	return io.ReadAll(io.NewSectionReader(f, 0, max(s.conf.MaxBytes, maxSegment)+MaxEntry))
+}
+
+// reopen goes on in the newest segment when it is whole. What was read from it
+// may have been in memory only, after kill -9: it must be durable before the
+// collector hears of it, else a power cut would free its sequences again.
+func (s *Spool) reopen() error {
+	g := s.segments[len(s.segments)-1]
+	f, err := s.conf.Disk.Open(g.name(), false)
+	if err != nil {
+		return err
+	}
+	if err := errors.Join(f.Sync(), s.conf.Disk.Sync()); err != nil {
+		return errors.Join(err, f.Close())
+	}
+	if g.waste > 0 || s.next != g.last+1 {
+		return f.Close()
+	}
+	s.active = f
+	return nil
+}
+
+// appendLocked makes entry durable as sequence next.
+func (s *Spool) appendLocked(entry []byte) error {
+	need := int64(recordSize + len(entry))
+	if err := s.makeRoomLocked(need); err != nil {
+		return err
+	}
+	if s.active != nil && s.outgrownLocked(need) {
+		s.sealLocked() // nothing is lost by a Close that fails: all was synced
+	}
+	if s.active == nil {
+		if err := s.createLocked(header{first: s.next, acked: s.acked}); err != nil {
+			return err
+		}
+	}
+	return s.writeLocked(entry)
+}
+
+// outgrownLocked says whether the next record belongs into a new segment: the
+// active one is long enough, or an earlier run wrote it more than a day ago,
+// and its old entries should not be kept for the sake of new ones.
+func (s *Spool) outgrownLocked(need int64) bool {
+	g := s.newestLocked()
+	if g.last < g.first {
+		return false
+	}
+	if g.touched.IsZero() && s.conf.Now().Sub(time.UnixMilli(g.newestMs)).Abs() > 24*time.Hour {
+		return true
+	}
+	return g.size+need > min(max(s.conf.MaxBytes/16, minSegment), maxSegment)
+}
+
+// createLocked begins a segment; its header becomes durable with the first record.
+func (s *Spool) createLocked(h header) error {
+	s.gen++ // also for a try that fails: the name may be taken by then
+	h.generation = s.gen
+	if h.epoch == ([16]byte{}) {
+		h.epoch = s.epoch
+	}
+	g := &segment{gen: s.gen, first: h.first, last: h.first - 1, size: headerSize}
+	f, err := s.conf.Disk.Open(g.name(), true)
+	if err != nil {
+		return err
+	}
+	if _, err := f.WriteAt(h.append(s.scratch[:0]), 0); err != nil {
+		return errors.Join(err, f.Close(), s.conf.Disk.Remove(g.name()))
+	}
+	s.active, s.fresh = f, true
+	s.segments = append(s.segments, g)
+	s.total += g.size
+	return nil
+}
+
+// writeLocked appends one record to the active segment. After a failure the
+// segment ends where it ended before, or is given up with sequence next, which
+// may or may not be in it.
+func (s *Spool) writeLocked(entry []byte) error {
+	g := s.newestLocked()
+	now := s.conf.Now()
+	r := record{atMs: now.UnixMilli(), acked: s.acked, entry: entry}
+	s.scratch = r.append(s.scratch[:0], g.gen)
+	n := int64(len(s.scratch))
+	_, err := s.active.WriteAt(s.scratch, g.size)
+	if cap(s.scratch) > minSegment {
+		s.scratch = nil // one long entry is no reason to hold its size for good
+	}
+	if err == nil {
+		err = s.active.Sync()
+	}
+	if err == nil && s.fresh {
+		err = s.conf.Disk.Sync()
+	}
+	if err != nil {
+		if undo := s.active.Truncate(g.size); undo != nil || s.active.Sync() != nil {
+			g.waste = n
+			s.total += n
+			s.next++
+			s.sealLocked()
+		}
+		return err
+	}
+	s.fresh = false
+	g.last, g.newestMs, g.touched = s.next, r.atMs, now
+	g.size += n
+	s.total += n
+	return nil
+}
+
+// makeRoomLocked drops oldest segments until need more bytes are within the bound.
+func (s *Spool) makeRoomLocked(need int64) error {
+	for s.total+need > s.conf.MaxBytes && len(s.segments) > 1 {
+		// A file that cannot be removed now (a virus scanner holds it) is
+		// tried again next time; until then the bound gives way, but not far.
+		if err := s.removeOldestLocked(); err != nil {
+			if s.total+need > 2*s.conf.MaxBytes {
+				return err
+			}
+			return nil
+		}
+	}
+	return nil
+}
+
+// freeAckedLocked removes all segments that hold nothing unacknowledged and
+// says whether there were any.
+func (s *Spool) freeAckedLocked() bool {
+	freed := false
+	for len(s.segments) > 0 {
+		g := s.segments[0]
+		if g.last >= g.first && g.last > s.acked || s.removeOldestLocked() != nil {
+			break
+		}
+		freed = true
+	}
+	return freed
+}
+
+func (s *Spool) removeOldestLocked() error {
+	g := s.segments[0]
+	if len(s.segments) == 1 {
+		s.sealLocked()
+	}
+	if err := s.conf.Disk.Remove(g.name()); err != nil {
+		return err
+	}
+	if g.last > s.acked && g.last >= g.first {
+		s.stats.Dropped += g.last - max(s.acked, g.first-1)
+	}
+	s.total -= g.size + g.waste
+	s.segments = slices.Delete(s.segments, 0, 1)
+	return nil
+}
+
+// sealLocked ends writing to the active segment.
+func (s *Spool) sealLocked() error {
+	if s.active == nil {
+		return nil
+	}
+	err := s.active.Close()
+	s.active, s.fresh = nil, false
+	return err
+}
+
+func (s *Spool) newestLocked() *segment {
+	if len(s.segments) == 0 {
+		return nil
+	}
+	return s.segments[len(s.segments)-1]
+}
+
+// newEpochLocked moves the entries made since Open into one segment of a new
+// epoch. Until that segment is whole and durable, the old ones are what counts.
+func (s *Spool) newEpochLocked() error {
+	var moved []record
+	for seq := max(s.opened, s.acked) + 1; seq <= s.last; {
+		g, ok := s.holderLocked(seq)
+		if !ok {
+			break
+		}
+		seq = max(seq, g.first)
+		err := s.scanLocked(g, seq, func(_ uint64, r record) bool {
+			r.entry = slices.Clone(r.entry)
+			moved = append(moved, r)
+			return true
+		})
+		if err != nil {
+			return err
+		}
+		seq = max(seq, g.last+1)
+	}
+	var epoch [16]byte
+	if _, err := io.ReadFull(s.conf.Rand, epoch[:]); err != nil {
+		return err
+	}
+	old := len(s.segments)
+	s.sealLocked()
+	if err := s.createLocked(header{epoch: epoch, first: 1, carried: uint32(len(moved))}); err != nil {
+		return err
+	}
+	g := s.newestLocked()
+	var b []byte
+	for _, r := range moved {
+		r.acked = 0
+		b = r.append(b, g.gen)
+		g.newestMs = r.atMs
+	}
+	_, err := s.active.WriteAt(b, g.size)
+	if err == nil {
+		err = s.active.Sync()
+	}
+	if err == nil {
+		err = s.conf.Disk.Sync()
+	}
+	if err != nil {
+		s.sealLocked()
+		s.total -= g.size
+		s.segments = s.segments[:old]
+		return errors.Join(err, s.conf.Disk.Remove(g.name()))
+	}
+	s.fresh = false
+	g.last, g.touched = uint64(len(moved)), s.conf.Now()
+	g.size += int64(len(b))
+	s.total += int64(len(b))
+	s.epoch, s.next, s.last, s.opened, s.acked = epoch, g.last+1, g.last, 0, 0
+	s.forgetLocked(old)
+	return nil
+}
+
+// forgetLocked drops the first n segments, which are of an epoch that is over.
+// A file that cannot be removed now is found and removed by the next Open.
+func (s *Spool) forgetLocked(n int) {
+	for _, g := range s.segments[:n] {
+		s.conf.Disk.Remove(g.name())
+		s.total -= g.size + g.waste
+	}
+	s.segments = slices.Delete(s.segments, 0, n)
+}
