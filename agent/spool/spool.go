@@ -213,17 +213,19 @@ func (s *Spool) Ack(through uint64) {
 // A collector that knows sequences which this spool never gave out has met a
 // later state of it: our disk was set back. Then a new epoch begins, and into
 // it go the entries made since Open; those before were told in that later past.
-func (s *Spool) Resume(cursor uint64) error {
+//
+// renewed says that this happened: a new Hello must tell the new epoch.
+func (s *Spool) Resume(cursor uint64) (renewed bool, err error) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	if cursor <= s.last {
 		s.acked = cursor
-		return nil
+		return false, nil
 	}
 	if err := s.newEpochLocked(); err != nil {
-		return fmt.Errorf("beginning a new spool epoch: %w", err)
+		return false, fmt.Errorf("beginning a new spool epoch: %w", err)
 	}
-	return nil
+	return true, nil
 }
 
 // Expire removes what is older than the bound, acknowledged or not. now must

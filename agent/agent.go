@@ -1,0 +1,219 @@
+package agent
+
+import (
+	"context"
+	"crypto/tls"
+	"errors"
+	"fmt"
+	"log/slog"
+	"sync"
+	"time"
+
+	"hausmeister/agent/config"
+	"hausmeister/agent/enroll"
+	"hausmeister/agent/health"
+	"hausmeister/agent/link"
+	"hausmeister/agent/spool"
+	"hausmeister/platform/supervise"
+	"hausmeister/platform/wake"
+	"hausmeister/proto/hmpb"
+	"hausmeister/proto/wire"
+)
+
+// Config is all that an agent needs from outside.
+type Config struct {
+	Version string
+	Hash    []byte // SHA-256 of the running program
+	// Disk holds the spool, Files the settings and what is remembered.
+	Disk  spool.Disk
+	Files config.Files
+	// Open reads the identity; it is asked again while there is none, since
+	// another process may enrol this device.
+	Open func() (*enroll.Keeper, error)
+	// Dial opens a session to the collector at address.
+	Dial func(ctx context.Context, address string, conf *tls.Config) (wire.Session, error)
+	// KeepAlive takes what the settings say, for later dials; nil = nobody wants it.
+	KeepAlive func(time.Duration)
+	Source    health.Source
+	// Watcher tells of sleep and network; nil = nobody does.
+	Watcher Watcher
+	// Publish replaces a file that everybody at this machine may read; nil =
+	// nobody reads them.
+	Publish func(name string, data []byte) error
+	// Ready is called when the start is over, be it to wait for an identity.
+	Ready  func()
+	Now    func() time.Time
+	Random func() float64
+	Log    *slog.Logger
+}
+
+// Watcher tells what happens to the machine; *wake.Watcher is one.
+type Watcher interface {
+	Run(ctx context.Context, ready func()) error
+	Events() <-chan wake.Event
+}
+
+// Agent is one device's agent.
+type Agent struct {
+	c      Config
+	public *publisher
+
+	mu sync.Mutex
+	// below is guarded by mu and nil before Run got so far
+	keeper *enroll.Keeper
+	link   *link.Link
+	spool  *spool.Spool
+}
+
+// New makes an Agent that Run then runs.
+func New(c Config) *Agent {
+	if c.Ready == nil {
+		c.Ready = func() {}
+	}
+	if c.KeepAlive == nil {
+		c.KeepAlive = func(time.Duration) {}
+	}
+	if c.Now == nil {
+		c.Now = time.Now
+	}
+	if c.Log == nil {
+		c.Log = slog.Default()
+	}
+	a := &Agent{c: c}
+	a.public = newPublisher(a)
+	return a
+}
+
+// Run runs the agent until ctx ends.
+func (a *Agent) Run(ctx context.Context) error {
+	keeper, err := a.identity(ctx)
+	if keeper == nil {
+		return err
+	}
+	settings, err := config.ReadSettings(a.c.Files)
+	if err != nil {
+		a.c.Log.Warn("settings file not used", "error", err)
+	}
+	sp, err := spool.Open(spool.Config{Disk: a.c.Disk, MaxBytes: settings.SpoolBytes, Now: a.c.Now})
+	if err != nil {
+		return err
+	}
+	a.c.KeepAlive(settings.KeepAlive)
+	h := health.New(health.Config{Source: a.c.Source, Sink: sp, Settings: healthSettings(settings), Now: a.c.Now, Random: a.c.Random, Log: a.c.Log})
+	memory := config.OpenMemory(a.c.Files)
+	l := link.New(link.Config{
+		Dialer:   link.DialFunc(a.dialer(keeper)),
+		Identity: keeper,
+		Memory:   memory,
+		Spool:    sp,
+		About:    link.About{Version: a.c.Version, Hash: a.c.Hash, BootID: a.bootID(ctx, memory)},
+		Settings: func(p *hmpb.Settings) {
+			s := settings.Policy(p)
+			h.Apply(healthSettings(s))
+			a.c.KeepAlive(s.KeepAlive)
+		},
+		Sent:    a.public.sent,
+		Changed: a.public.changed,
+		Now:     a.c.Now,
+		Random:  a.c.Random,
+		Log:     a.c.Log,
+	})
+	a.mu.Lock()
+	a.keeper, a.link, a.spool = keeper, l, sp
+	a.mu.Unlock()
+	a.c.Ready()
+	err = supervise.Run(ctx, a.c.Log, a.parts(h, l)...)
+	return errors.Join(err, sp.Close())
+}
+
+// parts in the order of their start; the link stops after health, so that it
+// can say goodbye last, and the public files show how it ended.
+func (a *Agent) parts(h *health.Health, l *link.Link) []supervise.Part {
+	var parts []supervise.Part
+	if a.c.Publish != nil {
+		parts = append(parts, supervise.Part{Name: "public files", Run: a.public.run, Restart: supervise.Always})
+	}
+	parts = append(parts,
+		supervise.Part{Name: "link", Run: l.Run, Restart: supervise.Always},
+		supervise.Part{Name: "health", Run: h.Run, Restart: supervise.Always},
+	)
+	if a.c.Watcher != nil {
+		parts = append(parts,
+			supervise.Part{Name: "watcher", Run: a.c.Watcher.Run, Restart: supervise.Always},
+			supervise.Part{Name: "events", Restart: supervise.Always, Run: func(ctx context.Context, ready func()) error {
+				ready()
+				for {
+					select {
+					case e := <-a.c.Watcher.Events():
+						l.Notice(e)
+						h.Nudge()
+					case <-ctx.Done():
+						return nil
+					}
+				}
+			}},
+		)
+	}
+	return parts
+}
+
+const (
+	// A person who enrols a device looks at it; later nobody waits.
+	lookOften, lookSeldom = 2 * time.Second, 30 * time.Second
+	lookOftenFor          = 10 * time.Minute
+)
+
+// identity waits until this device has an identity; nil when ctx ended first.
+func (a *Agent) identity(ctx context.Context) (*enroll.Keeper, error) {
+	begin := time.Now()
+	for first := true; ; first = false {
+		keeper, err := a.c.Open()
+		if err != nil {
+			return nil, fmt.Errorf("reading the identity: %w", err)
+		}
+		if _, ok := keeper.Enrolled(); ok {
+			return keeper, nil
+		}
+		if first {
+			a.c.Log.Info("not enrolled, waiting for an identity", "damage", keeper.Damage())
+			a.public.write()
+			a.c.Ready()
+		}
+		wait := lookOften
+		if time.Since(begin) > lookOftenFor {
+			wait = lookSeldom
+		}
+		t := time.NewTimer(wait)
+		select {
+		case <-t.C:
+		case <-ctx.Done():
+			t.Stop()
+			return nil, nil
+		}
+	}
+}
+
+// dialer dials whatever address the identity has just now.
+func (a *Agent) dialer(k *enroll.Keeper) link.DialFunc {
+	return func(ctx context.Context, conf *tls.Config) (wire.Session, error) {
+		id, _ := k.Enrolled()
+		return a.c.Dial(ctx, id.Address, conf)
+	}
+}
+
+// bootID is unknown where the time of boot is.
+func (a *Agent) bootID(ctx context.Context, m *config.Memory) []byte {
+	boot, ok := a.c.Source.Read(ctx).BootTime.Get()
+	if !ok {
+		return nil
+	}
+	id, err := m.BootID(boot)
+	if err != nil {
+		a.c.Log.Warn("boot id not stored", "error", err)
+	}
+	return id
+}
+
+func healthSettings(s config.Settings) health.Settings {
+	return health.Settings{Interval: s.StateInterval, BatteryInterval: s.BatteryInterval}
+}

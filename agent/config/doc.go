@@ -1,0 +1,14 @@
+// Package config owns what may be set at an agent and the little that it must
+// remember between its runs.
+//
+// Settings: built-in defaults, then the settings file of this device, then the
+// collector's policy, each value within bounds. A value out of bounds is moved
+// to the nearest bound; a file that cannot be read as settings is named in the
+// log and passed over, because an agent that does not start cannot be mended
+// from afar.
+//
+// Memory: the collector's store id and the id of the machine's present boot,
+// each in a file of its own that is replaced crash-safely. Losing them costs a
+// question, never data, so that a damaged file counts as none. The connection
+// epoch and the trusted time, which must not be lost, are agent/enroll's.
+package config

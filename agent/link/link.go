@@ -1,0 +1,213 @@
+package link
+
+import (
+	"context"
+	"crypto/tls"
+	"log/slog"
+	"math/rand/v2"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"hausmeister/agent/spool"
+	"hausmeister/platform/wake"
+	"hausmeister/proto/hmpb"
+	"hausmeister/proto/wire"
+)
+
+// Dialer opens a session to the collector, over whichever transport works.
+// ctx carries the deadline.
+type Dialer interface {
+	Dial(ctx context.Context, conf *tls.Config) (wire.Session, error)
+}
+
+// DialFunc is a Dialer.
+type DialFunc func(ctx context.Context, conf *tls.Config) (wire.Session, error)
+
+// Dial calls f.
+func (f DialFunc) Dial(ctx context.Context, conf *tls.Config) (wire.Session, error) {
+	return f(ctx, conf)
+}
+
+// Identity is who this device is and whom it trusts; *enroll.Keeper is one.
+type Identity interface {
+	// TLSConfig is that of the next session, nil without an identity.
+	TLSConfig() *tls.Config
+	// RaiseEpoch gives the connection epoch of the next session, stored already.
+	RaiseEpoch() (uint64, error)
+	// Trust takes the collector's clock.
+	Trust(t time.Time)
+	SetRoots(roots [][]byte, cs tls.ConnectionState) error
+	NeedsRenewal() bool
+	// Renew gets a new certificate over s; sessions opened later use it.
+	Renew(ctx context.Context, s wire.Session) error
+}
+
+// Memory remembers which store the collector had; *config.Memory is one.
+type Memory interface {
+	StoreID() []byte
+	SetStoreID(id []byte) error
+}
+
+// About is what Hello says of this program and machine.
+type About struct {
+	Version      string
+	Hash         []byte // SHA-256 of the running program
+	BootID       []byte // 16 bytes, new at each boot of the machine
+	Capabilities []string
+}
+
+// Config of a Link. Dialer, Identity, Memory and Spool are needed.
+type Config struct {
+	Dialer   Dialer
+	Identity Identity
+	Memory   Memory
+	Spool    *spool.Spool
+	About    About
+	// Settings takes the collector's policy, at each Welcome and when it changes.
+	Settings func(*hmpb.Settings)
+	// Sent takes each batch once it is on its way.
+	Sent func(*hmpb.Batch)
+	// Changed is called after each change of State or Problem.
+	Changed func()
+	Now     func() time.Time // device clock; nil = time.Now
+	Random  func() float64   // in [0, 1); nil = math/rand
+	Log     *slog.Logger     // nil = slog.Default
+}
+
+// State is where the link is; only Run changes it, by set.
+//
+//	            +--------- come back, lost, network changed ---------+
+//	            v                                                    |
+//	Waiting -> Dialing -> Greeting -> Connected ----- ended ---------+
+//	   ^          |          |                                       |
+//	   +----------+----------+---- refused, needs help -> Refused ---+
+//	                                                        |
+//	any -> Stopped when Run returns        slow retry -> Dialing
+type State string
+
+const (
+	Waiting   State = "waiting"   // until Status.RetryAt
+	Dialing   State = "dialing"   // network and TLS
+	Greeting  State = "greeting"  // Hello said, no Welcome yet
+	Connected State = "connected" // welcome
+	Refused   State = "refused"   // like Waiting, but somebody has to help
+	Stopped   State = "stopped"
+)
+
+// Status is how the link is now.
+type Status struct {
+	State     State
+	Since     time.Time // device clock
+	RetryAt   time.Time // of Waiting and Refused
+	Transport string    // of Connected
+	Problem   Problem   // what ended or prevented the last session; kept until the next Welcome
+	Detail    string    // for logs and support, English
+	// ClockOffset is collector's clock minus device's, once Heard is not zero.
+	ClockOffset time.Duration
+	Heard       time.Time // device clock at the last word of the collector
+}
+
+// Link is the part of the agent that talks.
+type Link struct {
+	c      Config
+	events chan wake.Event // holds one
+	heard  atomic.Uint64   // words of the collector, for the probe
+
+	mu     sync.Mutex
+	status Status
+}
+
+// New makes a Link that Run then runs.
+func New(c Config) *Link {
+	if c.Settings == nil {
+		c.Settings = func(*hmpb.Settings) {}
+	}
+	if c.Sent == nil {
+		c.Sent = func(*hmpb.Batch) {}
+	}
+	if c.Changed == nil {
+		c.Changed = func() {}
+	}
+	if c.Now == nil {
+		c.Now = time.Now
+	}
+	if c.Random == nil {
+		c.Random = rand.Float64
+	}
+	if c.Log == nil {
+		c.Log = slog.Default()
+	}
+	return &Link{c: c, events: make(chan wake.Event, 1), status: Status{State: Waiting, Since: c.Now()}}
+}
+
+// Status is how the link is now.
+func (l *Link) Status() Status {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return l.status
+}
+
+// Notice tells the link what happened to the machine. It never waits.
+func (l *Link) Notice(e wake.Event) {
+	select {
+	case l.events <- e:
+	default: // one is waiting already, and one is as good as two
+	}
+}
+
+// Run keeps the session until ctx ends, which is its only end.
+func (l *Link) Run(ctx context.Context, ready func()) error {
+	ready()
+	defer l.set(Stopped, func(*Status) {})
+	b := backoff{random: l.c.Random}
+	for ctx.Err() == nil {
+		end := l.session(ctx)
+		if ctx.Err() != nil {
+			return nil
+		}
+		l.pause(ctx, b.next(end), end)
+	}
+	return nil
+}
+
+// pause waits before the next session. A change of network cuts short what is
+// only our own patience, not what the collector asked for.
+func (l *Link) pause(ctx context.Context, wait time.Duration, end ending) {
+	state := Waiting
+	if end.problem.NeedsHelp() {
+		state = Refused
+	}
+	l.set(state, func(s *Status) {
+		s.RetryAt = l.c.Now().Add(wait)
+		s.Problem, s.Detail = end.problem, end.detail()
+	})
+	l.c.Log.Info("session over", "problem", end.problem, "detail", end.detail(), "retry_in", wait.Round(time.Millisecond))
+	t := time.NewTimer(wait)
+	defer t.Stop()
+	for {
+		select {
+		case <-t.C:
+			return
+		case <-ctx.Done():
+			return
+		case <-l.events:
+			if state == Waiting && end.retryAfter == 0 {
+				t.Reset(min(wait, spread(l.c.Random, hurry)))
+			}
+		}
+	}
+}
+
+// set changes the state; no other place does.
+func (l *Link) set(state State, more func(*Status)) {
+	l.mu.Lock()
+	if l.status.State != state {
+		l.status.Since = l.c.Now()
+	}
+	l.status.State = state
+	l.status.RetryAt, l.status.Transport = time.Time{}, ""
+	more(&l.status)
+	l.mu.Unlock()
+	l.c.Changed()
+}

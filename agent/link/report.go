@@ -1,0 +1,157 @@
+package link
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"time"
+
+	"hausmeister/proto/hmpb"
+	"hausmeister/proto/wire"
+)
+
+const (
+	// batchBytes of entries make a batch: far below the limit of its frame,
+	// large enough that six weeks of holidays are told in a minute.
+	batchBytes = 64 << 10
+	// ackWithin is for a collector under load whose network lives; a dead
+	// network is noticed by the transport or the probe.
+	ackWithin = 2 * time.Minute
+)
+
+// errNoProgress: the collector answered and has got no further.
+var errNoProgress = errors.New("collector does not move on")
+
+// report sends batches, one at a time: the next when the one before is
+// acknowledged. A stream that fails is opened again while the session lives.
+func (h *held) report(ctx context.Context) {
+	sp := h.l.c.Spool
+	sent := sp.Acked()
+	b := backoff{random: h.l.c.Random}
+	var f *wire.Framed
+	for probing := false; ctx.Err() == nil && h.s.Context().Err() == nil; {
+		from := sent
+		if probing && sent == sp.Last() && sent > 0 {
+			from = sent - 1 // known to the collector: acknowledged, not stored
+		}
+		batch, err := sp.Batch(from, batchBytes)
+		if err == nil && batch == nil {
+			if probing = h.idle(ctx); ctx.Err() != nil {
+				return
+			}
+			continue
+		}
+		through := from
+		if err == nil {
+			f, through, err = h.tell(ctx, f, batch, from, probing)
+		}
+		probing = false
+		if err == nil {
+			b.failures = 0
+			sent = max(sent, through)
+			if through < from { // the collector wants older ones again
+				sent = through
+			}
+			continue
+		}
+		if !h.retry(ctx, err, &b) {
+			return
+		}
+	}
+}
+
+// idle waits until there is something to send, and says whether that is a probe.
+func (h *held) idle(ctx context.Context) (probing bool) {
+	select {
+	case <-h.l.c.Spool.Changed():
+	case <-h.kick:
+		return true
+	case <-h.s.Context().Done():
+	case <-ctx.Done():
+	}
+	return false
+}
+
+// retry waits after an error; false when it is the session that ended.
+func (h *held) retry(ctx context.Context, err error, b *backoff) bool {
+	if ctx.Err() != nil || h.s.Context().Err() != nil {
+		return false
+	}
+	wait := b.next(ending{})
+	h.l.c.Log.Warn("reporting interrupted", "error", err, "retry_in", wait.Round(time.Millisecond))
+	t := time.NewTimer(wait)
+	defer t.Stop()
+	select {
+	case <-t.C:
+		return true
+	case <-h.s.Context().Done():
+	case <-ctx.Done():
+	}
+	return false
+}
+
+// tell sends one batch and waits for the answer: how far the collector has got.
+// It opens the stream when f is nil and returns the one to go on with.
+func (h *held) tell(ctx context.Context, f *wire.Framed, batch *hmpb.Batch, from uint64, probe bool) (*wire.Framed, uint64, error) {
+	if f == nil {
+		openCtx, cancel := context.WithTimeout(ctx, greetWithin)
+		defer cancel()
+		var err error
+		if f, err = wire.Open(openCtx, h.s, hmpb.StreamType_STREAM_TYPE_REPORT, &hmpb.ReportHeader{}); err != nil {
+			return nil, from, err
+		}
+	}
+	asked := time.Now()
+	f.SetDeadline(asked.Add(ackWithin))
+	if err := f.WriteBatch(batch); err != nil {
+		f.Reset(hmpb.Code_CODE_NORMAL)
+		return nil, from, fmt.Errorf("sending a batch: %w", err)
+	}
+	if !probe {
+		h.l.c.Sent(batch)
+	}
+	through, err := h.answer(f, asked)
+	if err != nil {
+		f.Reset(hmpb.Code_CODE_NORMAL)
+		return nil, from, fmt.Errorf("waiting for an acknowledgement: %w", err)
+	}
+	if through == from {
+		return f, from, errNoProgress
+	}
+	return f, through, nil
+}
+
+// answer reads the answer to a batch and tells the spool.
+func (h *held) answer(f *wire.Framed, asked time.Time) (uint64, error) {
+	var down hmpb.ReportDown
+	if err := f.ReadMsg(&down); err != nil {
+		return 0, err
+	}
+	h.l.heard.Add(1)
+	var through uint64
+	var ms int64
+	switch down.WhichKind() {
+	case hmpb.ReportDown_Ack_case:
+		through, ms = down.GetAck().GetThroughSeq(), down.GetAck().GetTimeMs()
+	case hmpb.ReportDown_Resend_case:
+		if down.GetResend().GetFromSeq() == 0 {
+			return 0, h.outOfOrder("asks for sequence 0")
+		}
+		through, ms = down.GetResend().GetFromSeq()-1, down.GetResend().GetTimeMs()
+	default:
+		return 0, h.outOfOrder("neither acknowledgement nor resend")
+	}
+	if last := h.l.c.Spool.Last(); through > last {
+		return 0, h.outOfOrder(fmt.Sprintf("acknowledges %d of %d", through, last))
+	}
+	h.l.c.Spool.Ack(through)
+	h.l.tellTime(asked, ms, &h.rtt)
+	return through, nil
+}
+
+// outOfOrder ends a session in which the collector says what cannot be.
+func (h *held) outOfOrder(what string) error {
+	err := &wire.Error{Code: hmpb.Code_CODE_WRONG_ORDER, Text: "collector " + what}
+	h.end(ending{problem: OutOfOrder, err: err})
+	return err
+}

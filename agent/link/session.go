@@ -1,0 +1,361 @@
+package link
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"time"
+
+	"google.golang.org/protobuf/proto"
+
+	"hausmeister/platform/supervise"
+	"hausmeister/proto/hmpb"
+	"hausmeister/proto/wire"
+)
+
+// How long each step may take: generous for a school line in the first week
+// of term, short for a person who waits at the desk.
+const (
+	dialWithin  = 20 * time.Second
+	greetWithin = 15 * time.Second
+	renewWithin = 60 * time.Second
+	probeWithin = 5 * time.Second
+	byeWithin   = time.Second
+	// A renewal that failed is tried again once an hour; there are 90 days.
+	renewEvery  = time.Hour
+	renewSpread = time.Minute
+)
+
+// session is one session from dialling to its end.
+func (l *Link) session(ctx context.Context) ending {
+	conf := l.c.Identity.TLSConfig()
+	if conf == nil {
+		return ending{problem: NotEnrolled}
+	}
+	epoch, err := l.c.Identity.RaiseEpoch()
+	if err != nil {
+		return ending{problem: DiskTrouble, err: err}
+	}
+	expired := l.Status().Problem == Expired
+	l.set(Dialing, func(*Status) {})
+	dialCtx, cancel := context.WithTimeout(ctx, dialWithin)
+	s, err := l.c.Dialer.Dial(dialCtx, conf)
+	cancel()
+	if err != nil {
+		p := problemOf(err, Unreachable)
+		if p == Lost {
+			p = Unreachable
+		}
+		return ending{problem: p, err: fmt.Errorf("dialling: %w", err)}
+	}
+	// Whatever happens below, the session does not outlive this function.
+	defer s.Close(hmpb.Code_CODE_NORMAL, "")
+	if expired {
+		return l.renewExpired(ctx, s)
+	}
+	l.set(Greeting, func(*Status) {})
+	control, welcome, end := l.greet(ctx, s, epoch)
+	if welcome == nil {
+		return end
+	}
+	if err := l.admitted(s, welcome); err != nil {
+		return *err
+	}
+	return l.hold(ctx, s, control, welcome.GetRenew())
+}
+
+// renewExpired uses a session that the collector keeps for renewal only.
+func (l *Link) renewExpired(ctx context.Context, s wire.Session) ending {
+	ctx, cancel := context.WithTimeout(ctx, renewWithin)
+	defer cancel()
+	err := l.c.Identity.Renew(ctx, s)
+	if err == nil {
+		return ending{soon: true}
+	}
+	p := problemOf(err, Expired)
+	switch p {
+	case Expired:
+		if wire.CodeOf(err) == hmpb.Code_CODE_CERTIFICATE_EXPIRED {
+			p = TooOld
+		}
+	case Lost, Busy:
+		p = Expired // so that the next session renews, too
+	}
+	return ending{problem: p, err: fmt.Errorf("renewing an expired certificate: %w", err)}
+}
+
+// greet says Hello and waits for the Welcome; without one it says why.
+func (l *Link) greet(ctx context.Context, s wire.Session, epoch uint64) (*wire.Framed, *hmpb.Welcome, ending) {
+	ctx, cancel := context.WithTimeout(ctx, greetWithin)
+	defer cancel()
+	fail := func(err error) (*wire.Framed, *hmpb.Welcome, ending) {
+		// The stream's error may be the session's end seen from below, and
+		// that one knows the code.
+		if cause := context.Cause(s.Context()); cause != nil {
+			err = cause
+		}
+		return nil, nil, ending{problem: problemOf(err, Lost), err: fmt.Errorf("greeting: %w", err)}
+	}
+	asked := time.Now()
+	f, err := wire.Open(ctx, s, hmpb.StreamType_STREAM_TYPE_CONTROL, l.hello(epoch))
+	if err != nil {
+		return fail(err)
+	}
+	stop := context.AfterFunc(ctx, func() { f.Reset(hmpb.Code_CODE_TIMEOUT) })
+	defer stop()
+	var down hmpb.ControlDown
+	if err := f.ReadMsg(&down); err != nil {
+		return fail(err)
+	}
+	switch down.WhichKind() {
+	case hmpb.ControlDown_Welcome_case:
+		w := down.GetWelcome()
+		if v := w.GetVersion(); v < wire.VersionMin || v > wire.VersionMax || len(w.GetStoreId()) == 0 {
+			err := &wire.Error{Code: hmpb.Code_CODE_MALFORMED_FRAME, Text: fmt.Sprintf("welcome with version %d", v)}
+			s.Close(err.Code, err.Text)
+			return fail(err)
+		}
+		if !stop() {
+			return fail(context.DeadlineExceeded)
+		}
+		l.tellTime(asked, w.GetTimeMs(), nil)
+		return f, w, ending{}
+	case hmpb.ControlDown_Refused_case:
+		return nil, nil, refused(down.GetRefused())
+	case hmpb.ControlDown_ComeBack_case:
+		return nil, nil, comeBack(down.GetComeBack())
+	}
+	err = &wire.Error{Code: hmpb.Code_CODE_WRONG_ORDER, Text: "neither welcome nor refused"}
+	s.Close(hmpb.Code_CODE_WRONG_ORDER, "neither welcome nor refused")
+	return nil, nil, ending{problem: OutOfOrder, err: err}
+}
+
+func refused(r *hmpb.Refused) ending {
+	err := &wire.Error{Code: r.GetCode(), Remote: true, Text: r.GetText()}
+	return ending{
+		problem:    problemOf(err, OutOfOrder),
+		err:        fmt.Errorf("refused: %w", err),
+		retryAfter: time.Duration(r.GetRetryAfterS()) * time.Second,
+	}
+}
+
+func comeBack(c *hmpb.ComeBack) ending {
+	return ending{problem: Busy, retryAfter: time.Duration(c.GetRetryAfterS()) * time.Second}
+}
+
+func (l *Link) hello(epoch uint64) *hmpb.Hello {
+	sp, a := l.c.Spool, l.c.About
+	return hmpb.Hello_builder{
+		VersionMin:      proto.Uint32(wire.VersionMin),
+		VersionMax:      proto.Uint32(wire.VersionMax),
+		AgentVersion:    proto.String(a.Version),
+		AgentHash:       a.Hash,
+		BootId:          a.BootID,
+		ConnectionEpoch: proto.Uint64(epoch),
+		SpoolEpoch:      sp.Epoch(),
+		SpoolFirst:      proto.Uint64(sp.First()),
+		SpoolLast:       proto.Uint64(sp.Last()),
+		Capabilities:    a.Capabilities,
+		TimeMs:          proto.Int64(l.c.Now().UnixMilli()),
+		StoreId:         l.c.Memory.StoreID(),
+	}.Build()
+}
+
+// admitted takes over what a Welcome says. An ending means: not with this session.
+func (l *Link) admitted(s wire.Session, w *hmpb.Welcome) *ending {
+	if roots := w.GetTrustRoots(); len(roots) > 0 {
+		if err := l.c.Identity.SetRoots(roots, s.ConnectionState()); err != nil {
+			l.c.Log.Warn("roots of the welcome not taken", "error", err)
+		}
+	}
+	if err := l.c.Memory.SetStoreID(w.GetStoreId()); err != nil {
+		// It is for the collector's information only, and a full disk must
+		// not keep a device from telling that its disk is full.
+		l.c.Log.Warn("store id not stored", "error", err)
+	}
+	l.c.Spool.Expire(time.UnixMilli(w.GetTimeMs()))
+	renewed, err := l.c.Spool.Resume(w.GetCursor())
+	if err != nil {
+		return &ending{problem: DiskTrouble, err: err}
+	}
+	if renewed {
+		l.c.Log.Warn("spool was set back, begins a new epoch", "cursor", w.GetCursor())
+		return &ending{soon: true}
+	}
+	l.set(Connected, func(st *Status) { st.Transport, st.Problem, st.Detail = s.Transport(), NoProblem, "" })
+	l.c.Log.Info("connected", "transport", s.Transport(), "cursor", w.GetCursor(), "waiting", l.c.Spool.Last()-w.GetCursor())
+	if set := w.GetSettings(); set != nil {
+		l.c.Settings(set)
+	}
+	return nil
+}
+
+// held is a session that is in.
+type held struct {
+	l       *Link
+	s       wire.Session
+	control *wire.Framed
+	kick    chan struct{} // asks the reporter for a probe; holds one
+	over    chan ending   // why listen or report want it to end; holds one
+	rtt     time.Duration // shortest so far; only the reporter's
+}
+
+// hold runs a session until it ends, here or there.
+func (l *Link) hold(ctx context.Context, s wire.Session, control *wire.Framed, renew bool) ending {
+	h := &held{l: l, s: s, control: control, kick: make(chan struct{}, 1), over: make(chan ending, 1)}
+	crew := supervise.NewCrew(context.WithoutCancel(ctx), 2)
+	listening, reporting := make(chan struct{}), make(chan struct{})
+	crew.TryGo(func(context.Context) { defer close(listening); h.listen() })
+	crew.TryGo(func(ctx context.Context) { defer close(reporting); h.report(ctx) })
+	since := time.Now()
+	end := h.watch(ctx, renew, listening, reporting)
+	end.lasted = max(time.Since(since), 1)
+	if ctx.Err() != nil {
+		h.goodbye(listening)
+	}
+	s.Close(hmpb.Code_CODE_NORMAL, "")
+	crew.Stop()
+	crew.Wait()
+	return end
+}
+
+// watch waits for whatever ends the session.
+func (h *held) watch(ctx context.Context, renew bool, listening, reporting <-chan struct{}) ending {
+	l := h.l
+	renewal := time.NewTimer(spread(l.c.Random, renewSpread))
+	defer renewal.Stop()
+	probe := time.NewTimer(time.Hour)
+	probe.Stop()
+	defer probe.Stop()
+	probing, before := false, uint64(0)
+	for {
+		select {
+		case <-ctx.Done():
+			return ending{}
+		case e := <-h.over:
+			return e
+		case <-h.s.Context().Done():
+			return h.lost()
+		case <-listening:
+			return h.lost()
+		case <-reporting:
+			return h.lost()
+		case e := <-l.events:
+			l.c.Log.Info("probing the session", "network_changed", e.Network, "slept", e.Slept)
+			if !probing {
+				probing, before = true, l.heard.Load()
+				probe.Reset(probeWithin)
+			}
+			select {
+			case h.kick <- struct{}{}:
+			default:
+			}
+		case <-probe.C:
+			probing = false
+			if l.heard.Load() == before {
+				return ending{problem: Lost, err: errors.New("no answer after a change of network or sleep"), soon: true}
+			}
+		case <-renewal.C:
+			if renew || l.c.Identity.NeedsRenewal() {
+				h.renew(ctx)
+			}
+			renew = false
+			renewal.Reset(renewEvery + spread(l.c.Random, renewSpread))
+		}
+	}
+}
+
+// end tells watch to end the session; the first reason counts.
+func (h *held) end(e ending) {
+	select {
+	case h.over <- e:
+	default:
+	}
+}
+
+// lost is the ending of a session that ended by itself. What it was told just
+// before (come back in n seconds) counts more than how it ended.
+func (h *held) lost() ending {
+	select {
+	case e := <-h.over:
+		return e
+	default:
+	}
+	err := context.Cause(h.s.Context())
+	if err == nil {
+		err = errors.New("collector ended the control stream")
+	}
+	return ending{problem: problemOf(err, Lost), err: err}
+}
+
+func (h *held) renew(ctx context.Context) {
+	ctx, cancel := context.WithTimeout(ctx, renewWithin)
+	defer cancel()
+	if err := h.l.c.Identity.Renew(ctx, h.s); err != nil && ctx.Err() == nil {
+		h.l.c.Log.Warn("certificate not renewed, will try again", "error", err)
+	}
+}
+
+// goodbye tells the collector that this is no failure, and gives it a moment.
+func (h *held) goodbye(listening <-chan struct{}) {
+	bye := hmpb.ControlUp_builder{Goodbye: hmpb.Goodbye_builder{
+		Reason: hmpb.Goodbye_REASON_STOPPING.Enum(),
+	}.Build()}.Build()
+	h.control.SetWriteDeadline(time.Now().Add(byeWithin))
+	if h.control.WriteMsg(bye) != nil || h.control.CloseWrite() != nil {
+		return
+	}
+	t := time.NewTimer(byeWithin)
+	defer t.Stop()
+	select {
+	case <-listening: // the collector ended its side: it has read ours
+	case <-h.s.Context().Done():
+	case <-t.C:
+	}
+}
+
+// listen takes what the collector says on the control stream.
+func (h *held) listen() {
+	for {
+		var down hmpb.ControlDown
+		if err := h.control.ReadMsg(&down); err != nil {
+			return // watch sees the session's end, or that this stream is over
+		}
+		h.l.heard.Add(1)
+		switch down.WhichKind() {
+		case hmpb.ControlDown_Settings_case:
+			h.l.c.Settings(down.GetSettings())
+		case hmpb.ControlDown_ComeBack_case:
+			h.end(comeBack(down.GetComeBack()))
+			return
+		case hmpb.ControlDown_Refused_case:
+			h.end(refused(down.GetRefused()))
+			return
+		case hmpb.ControlDown_Welcome_case:
+			h.s.Close(hmpb.Code_CODE_WRONG_ORDER, "second welcome")
+			return
+		}
+		// Anything else is a newer collector's: legal, and not for us.
+	}
+}
+
+// tellTime takes the collector's clock from an answer to what was asked at
+// asked, and the offset of ours from it where the answer was quick enough to
+// say something: its error is half the time that the answer took.
+func (l *Link) tellTime(asked time.Time, collectorMs int64, shortest *time.Duration) {
+	if collectorMs <= 0 {
+		return
+	}
+	took := time.Since(asked)
+	collector, now := time.UnixMilli(collectorMs), l.c.Now()
+	l.c.Identity.Trust(collector)
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	l.status.Heard = now
+	if shortest == nil || *shortest == 0 || took <= *shortest {
+		l.status.ClockOffset = collector.Add(took / 2).Sub(now.Round(0)).Round(time.Millisecond)
+		if shortest != nil {
+			*shortest = took
+		}
+	}
+}

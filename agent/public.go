@@ -1,0 +1,217 @@
+package agent
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"sync"
+	"time"
+
+	"hausmeister/agent/link"
+	"hausmeister/proto/hmpb"
+	"hausmeister/proto/reading"
+)
+
+// The files of the public folder.
+const (
+	StatusFile     = "status.json"
+	LastReportFile = "last-report.json"
+)
+
+// Status is how the agent is, as everybody at this machine may know it.
+type Status struct {
+	Version      string       `json:"version"`
+	AsOf         time.Time    `json:"as_of"` // device clock, as all times here
+	State        link.State   `json:"state"` // "not_enrolled" before there is an identity
+	Since        time.Time    `json:"since,omitzero"`
+	Problem      link.Problem `json:"problem,omitempty"`
+	Detail       string       `json:"detail,omitempty"` // English, for support
+	RetryAt      time.Time    `json:"retry_at,omitzero"`
+	Device       string       `json:"device,omitempty"`
+	Collector    string       `json:"collector,omitempty"`
+	Transport    string       `json:"transport,omitempty"`
+	LastHeard    time.Time    `json:"last_heard,omitzero"`
+	ClockOffset  int64        `json:"clock_offset_ms"` // collector's clock minus this one
+	Certificate  time.Time    `json:"certificate_until,omitzero"`
+	SpoolEntries uint64       `json:"spool_entries"`
+	SpoolWaiting uint64       `json:"spool_waiting"` // not yet acknowledged
+	SpoolBytes   int64        `json:"spool_bytes"`
+	SpoolDropped uint64       `json:"spool_dropped"`           // given up unacknowledged in this run
+	SpoolFailing bool         `json:"spool_failing,omitempty"` // reports cannot be stored: most likely the disk is full
+}
+
+// StateNotEnrolled is the Status.State of an agent without an identity.
+const StateNotEnrolled link.State = "not_enrolled"
+
+// Status says how the agent is now.
+func (a *Agent) Status() Status {
+	a.mu.Lock()
+	keeper, l, sp := a.keeper, a.link, a.spool
+	a.mu.Unlock()
+	st := Status{Version: a.c.Version, AsOf: a.c.Now().UTC(), State: StateNotEnrolled}
+	if l == nil {
+		return st
+	}
+	id, _ := keeper.Enrolled()
+	ls, ss := l.Status(), sp.Stats()
+	st.State, st.Since, st.Problem, st.Detail = ls.State, ls.Since.UTC(), ls.Problem, ls.Detail
+	st.RetryAt, st.Transport, st.LastHeard = utc(ls.RetryAt), ls.Transport, utc(ls.Heard)
+	st.ClockOffset = ls.ClockOffset.Milliseconds()
+	st.Device, st.Collector, st.Certificate = id.Device, id.Address, utc(id.NotAfter)
+	st.SpoolEntries, st.SpoolWaiting, st.SpoolBytes = ss.Entries, ss.Waiting, ss.Bytes
+	st.SpoolDropped, st.SpoolFailing = ss.Dropped+ss.Failures, ss.Failing
+	return st
+}
+
+// utc keeps the zero time, which means "none" in the file.
+func utc(t time.Time) time.Time {
+	if t.IsZero() {
+		return t
+	}
+	return t.UTC()
+}
+
+// Report is the last message that was sent, word for word.
+type Report struct {
+	SentAt     time.Time       `json:"sent_at"`
+	Sequence   uint64          `json:"sequence"`
+	DeviceTime time.Time       `json:"device_time"`
+	Readings   []ReportReading `json:"readings"`
+}
+
+// ReportReading is one value with everything that proto/reading says of it.
+type ReportReading struct {
+	Name     string       `json:"name"`
+	Instance string       `json:"instance,omitempty"`
+	Unit     reading.Unit `json:"unit,omitempty"`
+	Number   *int64       `json:"number,omitempty"`
+	Text     *string      `json:"text,omitempty"`
+	Absent   string       `json:"absent,omitempty"` // why there is no value
+	WordDE   string       `json:"word_de"`
+	WordEN   string       `json:"word_en"`
+}
+
+func reportOf(b *hmpb.Batch, at time.Time) Report {
+	entries := b.GetEntries()
+	e := entries[len(entries)-1]
+	r := Report{
+		SentAt:     at.UTC(),
+		Sequence:   b.GetFirstSeq() + uint64(e.GetOffset()),
+		DeviceTime: time.UnixMilli(e.GetDeviceMs()).UTC(),
+	}
+	for _, v := range e.GetState().GetReadings() {
+		row, ok := reading.ByID(v.GetId())
+		if !ok {
+			// Only a spool that a newer version wrote holds such. It was sent,
+			// so it is shown.
+			row.Name = fmt.Sprintf("reading_%d", v.GetId())
+		}
+		out := ReportReading{Name: row.Name, Instance: v.GetInstance(), Unit: row.Unit, WordDE: row.Word.DE, WordEN: row.Word.EN}
+		switch v.WhichValue() {
+		case hmpb.Reading_Number_case:
+			out.Number = new(v.GetNumber())
+		case hmpb.Reading_Text_case:
+			out.Text = new(v.GetText())
+		default:
+			out.Absent = v.GetAbsent().String()
+		}
+		r.Readings = append(r.Readings, out)
+	}
+	return r
+}
+
+const (
+	// publishBurst changes are shown at once, so that somebody who enrols a
+	// device sees it connect; after that one per publishEvery, however often
+	// the network comes and goes: each is an fsync on a teacher's battery.
+	publishBurst = 5
+	publishEvery = time.Minute
+)
+
+// publisher keeps the public files.
+type publisher struct {
+	a    *Agent
+	kick chan struct{} // holds one
+
+	mu sync.Mutex
+	// below is guarded by mu
+	batch  *hmpb.Batch // sent and not shown yet
+	sentAt time.Time
+	failed bool // the last write: so that the log says it once
+}
+
+func newPublisher(a *Agent) *publisher { return &publisher{a: a, kick: make(chan struct{}, 1)} }
+
+// sent takes a batch that the link sent.
+func (p *publisher) sent(b *hmpb.Batch) {
+	p.mu.Lock()
+	p.batch, p.sentAt = b, p.a.c.Now()
+	p.mu.Unlock()
+	p.changed()
+}
+
+// changed asks for a write, sooner or later.
+func (p *publisher) changed() {
+	select {
+	case p.kick <- struct{}{}:
+	default:
+	}
+}
+
+// run writes when something changed, but not too often, and at the end.
+func (p *publisher) run(ctx context.Context, ready func()) error {
+	ready()
+	defer p.write()
+	t := time.NewTimer(0)
+	defer t.Stop()
+	for next := time.Now().Add(-publishBurst * publishEvery); ; {
+		select {
+		case <-ctx.Done():
+			return nil
+		case <-p.kick:
+		}
+		// next is when the bucket has a token; it may lie a full bucket back.
+		if oldest := time.Now().Add(-publishBurst * publishEvery); next.Before(oldest) {
+			next = oldest
+		}
+		t.Reset(time.Until(next.Add(publishEvery)))
+		select {
+		case <-ctx.Done():
+			return nil
+		case <-t.C:
+		}
+		next = next.Add(publishEvery)
+		p.write()
+	}
+}
+
+// write replaces the public files by what is so now.
+func (p *publisher) write() {
+	if p.a.c.Publish == nil {
+		return
+	}
+	err := p.file(StatusFile, p.a.Status())
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	if p.batch != nil {
+		err = errors.Join(err, p.file(LastReportFile, reportOf(p.batch, p.sentAt)))
+		p.batch = nil
+	}
+	if failed := err != nil; failed != p.failed {
+		p.failed = failed
+		if failed {
+			p.a.c.Log.Warn("public files not written", "error", err)
+		} else {
+			p.a.c.Log.Info("public files written again")
+		}
+	}
+}
+
+func (p *publisher) file(name string, v any) error {
+	data, err := json.MarshalIndent(v, "", "  ")
+	if err != nil {
+		return err
+	}
+	return p.a.c.Publish(name, append(data, '\n'))
+}
