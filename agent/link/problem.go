@@ -28,7 +28,7 @@ const (
 	Foreign        Problem = "certificate_foreign"
 	Expired        Problem = "certificate_expired"
 	TooOld         Problem = "certificate_too_old" // expired too long ago to renew
-	Copied         Problem = "device_copied" // an older connection epoch than the collector knows
+	Copied         Problem = "device_copied"       // an older connection epoch than the collector knows
 	DiskTrouble    Problem = "state_unwritable"
 )
 
