@@ -278,7 +278,7 @@ func (l *linux) appendTemp(all []Temperature, place, file string) []Temperature 
 func placeOf(chip string) string {
 	for _, p := range []struct{ prefix, place string }{
 		{"coretemp", "cpu"}, {"k10temp", "cpu"}, {"k8temp", "cpu"}, {"zenpower", "cpu"},
-		{"cpu", "cpu"}, {"x86_pkg_temp", "cpu"}, {"soc", "cpu"},
+		{"cpu", "cpu"}, {"x86_pkg_temp", "cpu"}, {"soc", "cpu"}, {"bcm2", "cpu"},
 		{"amdgpu", "gpu"}, {"radeon", "gpu"}, {"nouveau", "gpu"}, {"i915", "gpu"}, {"xe", "gpu"}, {"gpu", "gpu"},
 		{"nvme", "disk"}, {"drivetemp", "disk"},
 		{"iwlwifi", "wifi"}, {"ath1", "wifi"}, {"mt7", "wifi"}, {"rtw", "wifi"},
