@@ -33,6 +33,8 @@ var homes = map[string][]string{
 	"github.com/yusufpapurcu/wmi":          {"platform/sysinfo"},
 	"golang.org/x/crypto/argon2":           {"collector/access"},
 	"golang.org/x/crypto/cryptobyte":       {"proto/ident"},
+	"github.com/ebitengine/purego":         {"platform/sysinfo"},
+	"golang.org/x/net/route":               {"platform/sysinfo"},
 	"golang.org/x/net":                     {"proto/wire", "collector/web"},
 	"golang.org/x/sync/errgroup":           {"platform/supervise"},
 	"golang.org/x/sys":                     {"platform"},

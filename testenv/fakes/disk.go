@@ -13,6 +13,7 @@ import (
 	"slices"
 	"sync"
 
+	"hausmeister/agent/spool"
 	"hausmeister/platform/keystore"
 )
 
@@ -47,8 +48,16 @@ func (d *Disk) Remove(name string) error {
 // Sync has nothing to do.
 func (d *Disk) Sync() error { return nil }
 
-// OpenFile opens a file; create makes it and fails when it is there.
-func (d *Disk) OpenFile(name string, create bool) (*File, error) {
+// Open opens a file; create makes it and fails when it is there.
+func (d *Disk) Open(name string, create bool) (spool.File, error) {
+	f, err := d.open(name, create)
+	if err != nil {
+		return nil, err // not f: a nil *File is no nil spool.File
+	}
+	return f, nil
+}
+
+func (d *Disk) open(name string, create bool) (*File, error) {
 	d.mu.Lock()
 	defer d.mu.Unlock()
 	f, ok := d.files[name]
@@ -66,7 +75,7 @@ func (d *Disk) OpenFile(name string, create bool) (*File, error) {
 
 // Read returns a whole file.
 func (d *Disk) Read(name string) ([]byte, error) {
-	f, err := d.OpenFile(name, false)
+	f, err := d.open(name, false)
 	if err != nil {
 		return nil, err
 	}

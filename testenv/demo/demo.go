@@ -1,0 +1,314 @@
+package demo
+
+import (
+	"context"
+	"crypto/rand"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"io/fs"
+	"log/slog"
+	"net"
+	"os"
+	"path/filepath"
+	"strconv"
+	"sync"
+	"time"
+
+	"hausmeister/platform/layout"
+	"hausmeister/platform/supervise"
+	"hausmeister/testenv/child"
+	"hausmeister/testenv/fakes"
+	"hausmeister/testenv/site"
+	"hausmeister/testenv/swarm"
+)
+
+// Everything must be down 3 s after it was asked to be; these add up to less.
+const (
+	devicesStop   = 700 * time.Millisecond
+	agentStop     = 700 * time.Millisecond
+	collectorStop = 1200 * time.Millisecond
+)
+
+// furtherDevices is how many devices the claim in demo.json admits.
+const furtherDevices = 100_000
+
+// userName signs in at the pages.
+const userName = "demo"
+
+// Config says what to show where.
+type Config struct {
+	Bin     string // folder with the programs
+	Dir     string // folder of the demo; made if missing
+	Port    int    // UDP and TCP
+	Devices int    // simulated ones, beside this machine
+	Out     io.Writer
+	Log     *slog.Logger
+}
+
+// Facts is demo.json: what a person or a program needs to use the demo.
+type Facts struct {
+	URL          string            `json:"url"`
+	CAFile       string            `json:"ca_file"`
+	DataDir      string            `json:"data_dir"`
+	Claim        string            `json:"claim"`
+	User         string            `json:"user"`
+	Password     string            `json:"password"`
+	Tokens       map[string]string `json:"tokens"` // by role
+	Device       string            `json:"device"` // this machine's
+	DemoPID      int               `json:"demo_pid"`
+	CollectorPID int               `json:"collector_pid"`
+}
+
+// Roles are those of the tokens.
+var Roles = []string{"admin", "support", "read"}
+
+type demo struct {
+	c       Config
+	site    *site.Site
+	plan    plan
+	swarm   *swarm.Swarm
+	claimed string // this machine's claim
+
+	mu    sync.Mutex
+	facts Facts
+	ready bool // demo.json is written
+}
+
+// Run shows the demo until ctx ends.
+func Run(ctx context.Context, c Config) error {
+	if c.Port < 1 || c.Port > 65535 {
+		return fmt.Errorf("port %d is none", c.Port)
+	}
+	if c.Devices < 0 || c.Devices > furtherDevices {
+		return fmt.Errorf("%d devices: between 0 and %d can be simulated", c.Devices, furtherDevices)
+	}
+	unlock, err := prepare(&c)
+	if err != nil {
+		return err
+	}
+	defer unlock()
+	if err := portFree(ctx, c.Port); err != nil {
+		return err
+	}
+	s, err := site.New(site.Config{Bin: c.Bin, Dir: c.Dir, Port: c.Port})
+	if err != nil {
+		return err
+	}
+	d := &demo{c: c, site: s, plan: planFor(c.Devices)}
+	defer os.Remove(d.file()) // whoever finds it may count on the demo
+	return supervise.Run(ctx, c.Log,
+		supervise.Part{Name: "collector", Run: d.collector, StopWithin: collectorStop, StartWithin: time.Minute, Restart: supervise.Always},
+		supervise.Part{Name: "set-up", Run: d.setUp, StartWithin: 2 * time.Minute},
+		supervise.Part{Name: "agent", Run: d.agent, StopWithin: agentStop, StartWithin: time.Minute, Restart: supervise.Always},
+		supervise.Part{Name: "devices", Run: func(ctx context.Context, ready func()) error { return d.swarm.Run(ctx, ready) }, StopWithin: devicesStop, StartWithin: time.Hour},
+		supervise.Part{Name: "inventory numbers", Run: d.number, StartWithin: time.Hour},
+		supervise.Part{Name: "ready", Run: d.announce},
+	)
+}
+
+// prepare makes the folder ours and empty.
+func prepare(c *Config) (unlock func(), err error) {
+	if c.Dir, err = filepath.Abs(c.Dir); err != nil {
+		return nil, err
+	}
+	if err := os.MkdirAll(c.Dir, 0o700); err != nil {
+		return nil, fmt.Errorf("making the demo's folder: %w", err)
+	}
+	mark := filepath.Join(c.Dir, "demo.lock")
+	entries, err := os.ReadDir(c.Dir)
+	if err != nil {
+		return nil, err
+	}
+	if _, err := os.Stat(mark); errors.Is(err, fs.ErrNotExist) && len(entries) > 0 {
+		return nil, fmt.Errorf("%s is not empty and not of an earlier demo: choose another folder with DIR=...", c.Dir)
+	}
+	lock, err := layout.Lock(mark)
+	if errors.Is(err, layout.ErrLocked) {
+		return nil, fmt.Errorf("another demo runs in %s: end it, or choose another folder with DIR=...", c.Dir)
+	}
+	if err != nil {
+		return nil, err
+	}
+	for _, e := range entries {
+		if e.Name() == filepath.Base(mark) {
+			continue
+		}
+		if err := os.RemoveAll(filepath.Join(c.Dir, e.Name())); err != nil {
+			return nil, fmt.Errorf("removing what an earlier demo left: %w", err)
+		}
+	}
+	return func() { lock.Close() }, nil
+}
+
+// portFree asks before the collector does, to say it in the demo's own words.
+func portFree(ctx context.Context, port int) error {
+	var lc net.ListenConfig
+	addr := ":" + strconv.Itoa(port)
+	tcp, err := lc.Listen(ctx, "tcp", addr)
+	if err != nil {
+		return fmt.Errorf("port %d cannot be used (another program has it?), choose another with PORT=...: %w", port, err)
+	}
+	defer tcp.Close()
+	udp, err := lc.ListenPacket(ctx, "udp", addr)
+	if err != nil {
+		return fmt.Errorf("port %d cannot be used for UDP, choose another with PORT=...: %w", port, err)
+	}
+	return udp.Close()
+}
+
+// collector runs the collector, and again when somebody kills it.
+func (d *demo) collector(ctx context.Context, ready func()) error {
+	if err := d.site.Start(ctx); err != nil {
+		return err
+	}
+	server := d.site.Server()
+	d.note(func(f *Facts) { f.CollectorPID = server.PID() })
+	ready()
+	select {
+	case <-server.Done():
+		return fmt.Errorf("the collector ended: %v\n%s", server.Err(), server.LogTail())
+	case <-ctx.Done():
+		return server.Stop(collectorStop - 100*time.Millisecond)
+	}
+}
+
+// setUp does what an operator does with a new collector.
+func (d *demo) setUp(ctx context.Context, ready func()) error {
+	if err := d.site.ImportSchools(ctx, fakes.SchoolsCSV); err != nil {
+		return err
+	}
+	password := rand.Text()[:16]
+	if err := d.site.AddUser(ctx, userName, "admin", password); err != nil {
+		return err
+	}
+	tokens := map[string]string{}
+	for _, role := range Roles {
+		token, err := d.site.AddToken(ctx, "demo-"+role, role)
+		if err != nil {
+			return err
+		}
+		tokens[role] = token
+	}
+	if err := d.plan.claim(ctx, d.site); err != nil {
+		return err
+	}
+	home := d.plan.schools[0]
+	claimed, err := d.site.AddClaim(ctx, home.Owner, home.Code, 1)
+	if err != nil {
+		return err
+	}
+	further, err := d.site.AddClaim(ctx, home.Owner, "", furtherDevices)
+	if err != nil {
+		return err
+	}
+	d.claimed = claimed
+	d.note(func(f *Facts) {
+		*f = Facts{
+			URL: d.site.URL(), CAFile: d.site.CAFile(), DataDir: d.site.DataDir(), Claim: further,
+			User: userName, Password: password, Tokens: tokens,
+			DemoPID: os.Getpid(), CollectorPID: f.CollectorPID,
+		}
+	})
+	fmt.Fprintf(d.c.Out, "enrolling this machine and %d simulated devices\n", d.c.Devices)
+	d.swarm = swarm.New(swarm.Config{Devices: d.plan.devices, Log: d.c.Log})
+	ready()
+	return nil
+}
+
+// agent runs this machine's real agent, with its state in the demo's folder.
+func (d *demo) agent(ctx context.Context, ready func()) error {
+	program, dir := filepath.Join(d.c.Bin, "hausmeister-agent"), filepath.Join(d.c.Dir, "agent")
+	d.mu.Lock()
+	device := d.facts.Device
+	d.mu.Unlock()
+	if device == "" {
+		out, err := child.Output(ctx, "", program, "enroll", "--dir", dir, "--json", d.claimed)
+		if err != nil {
+			return fmt.Errorf("enrolling this machine: %w", err)
+		}
+		var answer struct{ Device string }
+		if err := json.Unmarshal(out, &answer); err != nil {
+			return fmt.Errorf("enrolling this machine: reading %q: %w", out, err)
+		}
+		if err := d.site.SetInventory(ctx, answer.Device, fakes.Inventory(d.plan.schools[0].Owner, 1)); err != nil {
+			return err
+		}
+		d.note(func(f *Facts) { f.Device = answer.Device })
+	}
+	agent, err := child.Start(child.Config{Program: program, Args: []string{"run", "--dir", dir}, Log: filepath.Join(d.c.Dir, "agent.log")})
+	if err != nil {
+		return err
+	}
+	ready()
+	select {
+	case <-agent.Done():
+		return fmt.Errorf("the agent ended: %v\n%s", agent.Err(), agent.LogTail())
+	case <-ctx.Done():
+		return agent.Stop(agentStop - 100*time.Millisecond)
+	}
+}
+
+// number gives the simulated devices their inventory numbers.
+func (d *demo) number(ctx context.Context, ready func()) error {
+	ctx, fail := context.WithCancelCause(ctx)
+	defer fail(nil)
+	crew := supervise.NewCrew(ctx, 3)
+	for n, device := range d.swarm.Enrolled() {
+		err := crew.Go(func(ctx context.Context) {
+			if err := d.site.SetInventory(ctx, device, d.plan.inventory(n)); err != nil {
+				fail(err)
+			}
+		})
+		if err != nil {
+			break // it is the cause of ctx, too
+		}
+	}
+	crew.Wait()
+	if err := context.Cause(ctx); err != nil {
+		return err
+	}
+	ready()
+	return nil
+}
+
+// announce writes demo.json and tells the person where to look.
+func (d *demo) announce(ctx context.Context, ready func()) error {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	d.ready = true
+	if err := d.writeLocked(); err != nil {
+		return err
+	}
+	fmt.Fprintf(d.c.Out, "\n  Hausmeister is running: this machine and %d simulated devices.\n\n"+
+		"    address   %s\n    user      %s\n    password  %s\n\n"+
+		"  The browser will warn of the certificate: it is the demo's own (%s).\n"+
+		"  End with Ctrl-C. Folder: %s\n\n",
+		d.c.Devices, d.facts.URL, d.facts.User, d.facts.Password, d.facts.CAFile, d.c.Dir)
+	ready()
+	return nil
+}
+
+// note changes the facts, also those in demo.json once that is there.
+func (d *demo) note(change func(*Facts)) {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	change(&d.facts)
+	if !d.ready {
+		return
+	}
+	if err := d.writeLocked(); err != nil {
+		d.c.Log.Warn("demo.json is out of date", "error", err)
+	}
+}
+
+func (d *demo) writeLocked() error {
+	text, err := json.MarshalIndent(d.facts, "", "  ")
+	if err != nil {
+		return err
+	}
+	return layout.WriteFile(d.file(), append(text, '\n'), 0o600)
+}
+
+func (d *demo) file() string { return filepath.Join(d.c.Dir, "demo.json") }
