@@ -15,6 +15,7 @@ import (
 	"testing"
 
 	"hausmeister/platform/layout"
+	"hausmeister/testenv/need"
 )
 
 func TestCreate(t *testing.T) {
@@ -70,9 +71,7 @@ func TestCreateRefusesForeignFolders(t *testing.T) {
 		}
 	})
 	t.Run("owner", func(t *testing.T) {
-		if os.Geteuid() != 0 {
-			t.Skip("only root can give a folder away")
-		}
+		need.Root(t) // to give a folder away
 		l := layout.Layout{Root: t.TempDir()}
 		if err := os.Mkdir(l.State(), 0o700); err != nil {
 			t.Fatal(err)

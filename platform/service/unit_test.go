@@ -8,6 +8,7 @@ import (
 	"testing"
 
 	"hausmeister/platform/service"
+	"hausmeister/testenv/need"
 )
 
 func config(t *testing.T) service.Config {
@@ -45,10 +46,7 @@ func TestUnit(t *testing.T) {
 
 // TestUnitVerified has systemd itself read the unit.
 func TestUnitVerified(t *testing.T) {
-	analyze, err := exec.LookPath("systemd-analyze")
-	if err != nil {
-		t.Skip("no systemd-analyze here")
-	}
+	analyze := need.Programs(t, "systemd-analyze")[0]
 	c := config(t)
 	c.WritePaths = []string{t.TempDir()}
 	file := filepath.Join(t.TempDir(), "example-agent.service")
