@@ -1,0 +1,159 @@
+// Package ledger compares what devices produced with what a collector keeps,
+// report by report: the one question of every story about kills, cuts and
+// outages. A report that is missing, there twice, changed or invented is a
+// difference.
+package ledger
+
+import (
+	"bytes"
+	"context"
+	"encoding/hex"
+	"fmt"
+	"log/slog"
+	"slices"
+
+	"google.golang.org/protobuf/proto"
+
+	"hausmeister/agent/spool"
+	"hausmeister/collector/access"
+	"hausmeister/collector/audit"
+	"hausmeister/collector/db"
+	"hausmeister/collector/enroll"
+	"hausmeister/collector/fleet"
+	"hausmeister/collector/health"
+	"hausmeister/proto/hmpb"
+)
+
+// A Report is one entry, as the device made it or as the collector kept it.
+type Report struct {
+	DeviceMS int64
+	Body     []byte // the State, encoded
+}
+
+// Book holds reports by the hex of their spool's epoch and by sequence.
+type Book map[string]map[uint64]Report
+
+// add puts a report in and complains about a second one with its key.
+func (b Book) add(epoch []byte, seq uint64, r Report) error {
+	page := hex.EncodeToString(epoch)
+	if b[page] == nil {
+		b[page] = map[uint64]Report{}
+	}
+	if _, ok := b[page][seq]; ok {
+		return fmt.Errorf("report %d of spool %s is there twice", seq, page)
+	}
+	b[page][seq] = r
+	return nil
+}
+
+// Count is how many reports the book holds.
+func (b Book) Count() (n int) {
+	for _, page := range b {
+		n += len(page)
+	}
+	return n
+}
+
+// Produced adds all that a spool's disk holds: acknowledged entries stay there
+// until their space is needed. The spool must not be open elsewhere.
+func (b Book) Produced(disk spool.Disk) error {
+	s, err := spool.Open(spool.Config{Disk: disk})
+	if err != nil {
+		return err
+	}
+	defer s.Close()
+	for after := uint64(0); ; {
+		batch, err := s.Batch(after, 1<<20)
+		if err != nil || batch == nil {
+			return err
+		}
+		if len(batch.GetDropped()) > 0 {
+			return fmt.Errorf("spool %x has holes: %v", batch.GetSpoolEpoch(), batch.GetDropped())
+		}
+		for _, e := range batch.GetEntries() {
+			seq := batch.GetFirstSeq() + uint64(e.GetOffset())
+			body, err := encode(e.GetState())
+			if err != nil {
+				return err
+			}
+			if err := b.add(batch.GetSpoolEpoch(), seq, Report{DeviceMS: e.GetDeviceMs(), Body: body}); err != nil {
+				return err
+			}
+			after = seq
+		}
+	}
+}
+
+// tables are those of a whole collector, else its file would not open.
+var tables = []db.Migrations{audit.Migrations, access.Migrations, fleet.Migrations, enroll.Migrations, health.Migrations}
+
+// Stored adds all that a collector's SQLite file holds.
+func (b Book) Stored(ctx context.Context, path string) error {
+	d, err := db.Open(ctx, db.Config{Path: path, Migrations: tables, Log: slog.New(slog.DiscardHandler)})
+	if err != nil {
+		return err
+	}
+	defer d.Close()
+	return d.Read(ctx, func(tx *db.Tx) error {
+		rows, err := tx.Query(ctx, `SELECT s.epoch, r.seq, r.device_ms, r.body
+			FROM health_reports r JOIN health_spools s ON s.id = r.spool`)
+		if err != nil {
+			return err
+		}
+		defer rows.Close()
+		for rows.Next() {
+			var epoch, body []byte
+			var seq, deviceMS int64
+			if err := rows.Scan(&epoch, &seq, &deviceMS, &body); err != nil {
+				return err
+			}
+			state := &hmpb.State{}
+			if err := proto.Unmarshal(body, state); err != nil {
+				return err
+			}
+			body, err := encode(state)
+			if err != nil {
+				return err
+			}
+			if err := b.add(epoch, uint64(seq), Report{DeviceMS: deviceMS, Body: body}); err != nil {
+				return err
+			}
+		}
+		return rows.Close()
+	})
+}
+
+// encode writes equal states as equal bytes.
+func encode(s *hmpb.State) ([]byte, error) {
+	return proto.MarshalOptions{Deterministic: true}.Marshal(s)
+}
+
+const mostShown = 20
+
+// Differences says how stored is not what was produced, at most the first few.
+func Differences(produced, stored Book) []string {
+	var out []string
+	for epoch, page := range produced {
+		for seq, want := range page {
+			got, ok := stored[epoch][seq]
+			switch {
+			case !ok:
+				out = append(out, fmt.Sprintf("report %d of spool %s is lost", seq, epoch))
+			case got.DeviceMS != want.DeviceMS || !bytes.Equal(got.Body, want.Body):
+				out = append(out, fmt.Sprintf("report %d of spool %s was changed", seq, epoch))
+			}
+		}
+	}
+	for epoch, page := range stored {
+		for seq := range page {
+			if _, ok := produced[epoch][seq]; !ok {
+				out = append(out, fmt.Sprintf("report %d of spool %s was never made", seq, epoch))
+			}
+		}
+	}
+	slices.Sort(out)
+	if len(out) > mostShown {
+		out = append(out[:mostShown], fmt.Sprintf("... and %d more", len(out)-mostShown))
+	}
+	return out
+}
