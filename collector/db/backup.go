@@ -93,9 +93,9 @@ func removeDatabase(path string) error {
 
 // CheckBackup opens a copy of the backup at path, migrated to this program's
 // schema, and runs check on it: what passes can be restored. The copy lies
-// beside dir's files and is removed at the end.
-func CheckBackup(ctx context.Context, cfg Config, path, dir string, check func(*DB) error) error {
-	return withCopy(ctx, cfg, path, filepath.Join(dir, "restore-check.db"), check)
+// beside the backup and is removed at the end.
+func (d *DB) CheckBackup(ctx context.Context, path string, check func(*DB) error) error {
+	return withCopy(ctx, d.cfg, path, path+".checking", check)
 }
 
 func withCopy(ctx context.Context, cfg Config, path, scratch string, use func(*DB) error) (err error) {

@@ -5,7 +5,6 @@ import (
 	"errors"
 	"fmt"
 	"io/fs"
-	"log/slog"
 	"os"
 	"path/filepath"
 	"runtime"
@@ -120,7 +119,7 @@ func TestBackupWhileWriting(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		err = db.CheckBackup(t.Context(), db.Config{Migrations: tables, Log: slog.New(slog.DiscardHandler)}, file, t.TempDir(), func(b *db.DB) error {
+		err = d.CheckBackup(t.Context(), file, func(b *db.DB) error {
 			if n := count(t, b); int64(n) < before {
 				t.Errorf("backup has %d rows, want at least the %d promised before", n, before)
 			}

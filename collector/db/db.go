@@ -27,6 +27,7 @@ import (
 	"fmt"
 	"io/fs"
 	"log/slog"
+	"os"
 	"sync"
 	"time"
 )
@@ -99,15 +100,61 @@ func Open(ctx context.Context, cfg Config) (*DB, error) {
 	if err != nil {
 		return nil, err
 	}
+	d.connect()
+	if err := d.prepare(ctx); err != nil {
+		return nil, errors.Join(fmt.Errorf("opening %s: %w", d.engine.name(), err), d.Close())
+	}
+	return d, nil
+}
+
+// OpenReadOnly opens a database to look at it, also one that a collector is
+// using. Nothing is migrated; Write gets ErrUnavailable. Version is that of
+// the database, which may be older than this program's.
+func OpenReadOnly(ctx context.Context, cfg Config) (*DB, error) {
+	if cfg.Log == nil {
+		cfg.Log = slog.Default()
+	}
+	d := &DB{cfg: cfg, dialect: SQLite, engine: &sqliteEngine{path: cfg.Path}}
+	if cfg.URL != "" {
+		e, err := openPostgres(cfg.URL)
+		if err != nil {
+			return nil, err
+		}
+		d.dialect, d.engine = Postgres, e
+	} else if _, err := os.Stat(cfg.Path); err != nil {
+		return nil, fmt.Errorf("%w: %w", ErrUnavailable, err)
+	}
+	d.connect()
+	d.group.close()
+	err := d.look(ctx)
+	if err != nil {
+		return nil, errors.Join(fmt.Errorf("opening %s: %w", d.engine.name(), d.engine.classify(err)), d.Close())
+	}
+	return d, nil
+}
+
+func (d *DB) look(ctx context.Context) error {
+	p, err := d.provider()
+	if err != nil {
+		return err
+	}
+	if d.version, err = d.refuseNewer(ctx, p, d.readers); err != nil {
+		return err
+	}
+	if d.version == 0 {
+		return fmt.Errorf("%w: it holds no tables of ours", ErrDamaged)
+	}
+	return d.Read(ctx, func(tx *Tx) error {
+		return tx.QueryRow(ctx, `SELECT value FROM store WHERE name = 'id'`).Scan(&d.storeID)
+	})
+}
+
+func (d *DB) connect() {
 	d.writers, d.readers = d.engine.writers(), d.engine.readers()
 	d.pool = make(chan *conn, maxReaders)
 	for range maxReaders {
 		d.pool <- nil
 	}
-	if err := d.prepare(ctx); err != nil {
-		return nil, errors.Join(fmt.Errorf("opening %s: %w", d.engine.name(), err), d.Close())
-	}
-	return d, nil
 }
 
 func (d *DB) prepare(ctx context.Context) error {

@@ -438,3 +438,39 @@ func TestStoreIDStays(t *testing.T) {
 		}
 	})
 }
+
+// A look beside a working collector changes nothing and may not write.
+func TestOpenReadOnly(t *testing.T) {
+	dbtest.Each(t, tables, func(t *testing.T, cfg db.Config) {
+		if _, err := db.OpenReadOnly(t.Context(), cfg); err == nil {
+			t.Error("OpenReadOnly of nothing = nil")
+		}
+		d, err := db.Open(t.Context(), cfg)
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer d.Close()
+		if err := d.Write(t.Context(), func(tx *db.Tx) error { return insert(t.Context(), tx, "a", 1) }); err != nil {
+			t.Fatal(err)
+		}
+		look, err := db.OpenReadOnly(t.Context(), cfg)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if n := count(t, look); n != 1 || look.Version() != d.Version() || !cmp.Equal(look.StoreID(), d.StoreID()) {
+			t.Errorf("look sees %d rows, version %d, store %x", n, look.Version(), look.StoreID())
+		}
+		if err := look.Check(t.Context()); err != nil {
+			t.Error(err)
+		}
+		if err := look.Write(t.Context(), func(tx *db.Tx) error { return nil }); !errors.Is(err, db.ErrUnavailable) {
+			t.Errorf("Write = %v, want ErrUnavailable", err)
+		}
+		if err := look.Close(); err != nil {
+			t.Error(err)
+		}
+		if err := d.Write(t.Context(), func(tx *db.Tx) error { return insert(t.Context(), tx, "b", 1) }); err != nil {
+			t.Errorf("Write after the look = %v", err)
+		}
+	})
+}

@@ -73,7 +73,7 @@ func (d *DB) Write(ctx context.Context, fn func(*Tx) error) error {
 	g.mu.Lock()
 	if g.closed {
 		g.mu.Unlock()
-		return fmt.Errorf("%w: the database is closed", ErrUnavailable)
+		return fmt.Errorf("%w: the database is closed, or open to read only", ErrUnavailable)
 	}
 	g.waiting = append(g.waiting, w)
 	leads := !g.leading
@@ -147,6 +147,10 @@ func (g *group) withdraw(w *write) bool {
 // close lets those who wait finish and nobody new in.
 func (g *group) close() {
 	g.mu.Lock()
+	if g.closed { // opened to read only
+		g.mu.Unlock()
+		return
+	}
 	g.closed = true
 	g.idle = make(chan struct{})
 	if !g.leading {

@@ -58,10 +58,11 @@ func merge(all []Migrations) (fs.FS, error) {
 	return merged, nil
 }
 
-func (d *DB) migrate(ctx context.Context) error {
+// provider is goose with the files of all subjects.
+func (d *DB) provider() (*goose.Provider, error) {
 	files, err := merge(append([]Migrations{{Name: "db", FS: ownFiles}}, d.cfg.Migrations...))
 	if err != nil {
-		return err
+		return nil, err
 	}
 	dialect := goose.DialectSQLite3
 	if d.dialect == Postgres {
@@ -69,9 +70,17 @@ func (d *DB) migrate(ctx context.Context) error {
 	}
 	p, err := goose.NewProvider(dialect, d.writers, files, goose.WithDisableGlobalRegistry(true), goose.WithLogger(goose.NopLogger()))
 	if err != nil {
-		return fmt.Errorf("reading migrations: %w", err)
+		return nil, fmt.Errorf("reading migrations: %w", err)
 	}
-	from, err := d.refuseNewer(ctx, p)
+	return p, nil
+}
+
+func (d *DB) migrate(ctx context.Context) error {
+	p, err := d.provider()
+	if err != nil {
+		return err
+	}
+	from, err := d.refuseNewer(ctx, p, d.writers)
 	if err != nil {
 		return err
 	}
@@ -94,8 +103,8 @@ func (d *DB) migrate(ctx context.Context) error {
 // refuseNewer looks for applied migrations that this program does not have. A
 // program older than its data would not only miss columns; it would write rows
 // that break what the newer one promised.
-func (d *DB) refuseNewer(ctx context.Context, p *goose.Provider) (from int64, err error) {
-	applied, err := appliedMigrations(ctx, d.dialect, d.writers)
+func (d *DB) refuseNewer(ctx context.Context, p *goose.Provider, on *sql.DB) (from int64, err error) {
+	applied, err := appliedMigrations(ctx, d.dialect, on)
 	if err != nil {
 		return 0, err
 	}
