@@ -1,0 +1,315 @@
+package web_test
+
+import (
+	"context"
+	"fmt"
+	"net/url"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+
+	"github.com/chromedp/cdproto/cdp"
+	"github.com/chromedp/cdproto/emulation"
+	"github.com/chromedp/cdproto/log"
+	"github.com/chromedp/cdproto/network"
+	"github.com/chromedp/cdproto/page"
+	"github.com/chromedp/chromedp"
+	"github.com/chromedp/chromedp/kb"
+
+	"hausmeister/testenv/need"
+)
+
+// chromium is one browser for all tests of the program; each tab has a context
+// of its own with its own cookies.
+var chromium struct {
+	once sync.Once
+	ctx  context.Context
+	stop context.CancelFunc
+	err  error
+}
+
+func TestMain(m *testing.M) {
+	code := m.Run()
+	if chromium.stop != nil {
+		chromedp.Cancel(chromium.ctx)
+		chromium.stop()
+	}
+	os.Exit(code)
+}
+
+// axe is the checker of accessibility, from the locked npm install.
+var axe = sync.OnceValues(func() (string, error) {
+	b, err := os.ReadFile("node_modules/axe-core/axe.min.js")
+	return string(b), err
+})
+
+// needBrowser fails a machine without Chromium or npm's output, and says what
+// to do; only HAUSMEISTER_NO_BROWSER=1 leaves these tests out, loudly.
+func needBrowser(t *testing.T) {
+	t.Helper()
+	if os.Getenv("HAUSMEISTER_NO_BROWSER") == "1" {
+		need.Skip(t, "a browser (HAUSMEISTER_NO_BROWSER=1 leaves the pages untested)")
+	}
+	if _, err := os.Stat("static/app.js"); err != nil {
+		t.Fatal("the pages' script, icons and font are not built: run `make build` (npm ci && npm run build in collector/web)")
+	}
+	if _, err := axe(); err != nil {
+		t.Fatalf("axe-core is not installed: run `make build` (npm ci in collector/web): %v", err)
+	}
+	path, err := exec.LookPath("chromium")
+	if err != nil {
+		t.Fatal("no chromium: run `make build` as root, or apt-get install chromium; HAUSMEISTER_NO_BROWSER=1 leaves these tests out")
+	}
+	chromium.once.Do(func() {
+		opts := append(chromedp.DefaultExecAllocatorOptions[:], chromedp.ExecPath(path), chromedp.NoSandbox, chromedp.DisableGPU,
+			chromedp.IgnoreCertErrors, chromedp.Flag("disable-quic", true), chromedp.Flag("hide-scrollbars", false))
+		alloc, stop := chromedp.NewExecAllocator(context.Background(), opts...)
+		chromium.ctx, _ = chromedp.NewContext(alloc)
+		chromium.stop = stop
+		chromium.err = chromedp.Do(chromium.ctx, chromedp.Navigate("about:blank"))
+	})
+	if chromium.err != nil {
+		t.Fatalf("starting chromium: %v", chromium.err)
+	}
+}
+
+// watch runs in every document before its own scripts: it notes what the
+// policy refused and what moved.
+const watch = `
+window.__csp = []; window.__shift = 0; window.__errors = [];
+addEventListener("securitypolicyviolation", e => __csp.push(e.violatedDirective + " " + e.blockedURI));
+addEventListener("error", e => __errors.push(String(e.message || e.target.src || e.target.href)), true);
+new PerformanceObserver(list => { for (const e of list.getEntries()) if (!e.hadRecentInput) __shift += e.value; }).observe({type: "layout-shift", buffered: true});`
+
+// tab is a page that somebody looks at.
+type tab struct {
+	t   *testing.T
+	w   *world
+	ctx context.Context
+
+	mu      sync.Mutex
+	foreign []string // requests to other hosts
+	logs    []string // what the browser complained about
+	weight  float64  // bytes received
+}
+
+type looks struct {
+	lang, theme   string
+	width, height int64
+	as            string // login; empty = not signed in
+	noScript      bool
+	media         []*emulation.MediaFeature
+	print         bool
+}
+
+func (w *world) tab(t *testing.T, l looks) *tab {
+	t.Helper()
+	needBrowser(t)
+	ctx, cancel := context.WithTimeout(chromium.ctx, 90*time.Second)
+	t.Cleanup(cancel)
+	tb := &tab{t: t, w: w}
+	var stop context.CancelFunc
+	tb.ctx, stop = chromedp.NewContext(ctx, chromedp.WithNewBrowserContext(), chromedp.WithListener(tb.listen))
+	t.Cleanup(stop)
+	if l.width == 0 {
+		l.width, l.height = 1366, 768
+	}
+	cookies := []*network.CookieParam{}
+	set := func(name, value string) {
+		if value != "" {
+			cookies = append(cookies, &network.CookieParam{Name: name, Value: value, URL: w.url, Secure: true, HTTPOnly: true, Path: "/"})
+		}
+	}
+	set("__Host-lang", l.lang)
+	set("__Host-theme", l.theme)
+	if l.as != "" {
+		u, _ := url.Parse(w.url)
+		for _, c := range w.signedIn(l.as).c.Jar.Cookies(u) {
+			set(c.Name, c.Value)
+		}
+	}
+	tb.do(
+		call(network.Enable, network.EnableParams{}),
+		call(log.Enable, cdp.Empty{}),
+		call(network.SetCookies, network.SetCookiesParams{Cookies: cookies}),
+		call(page.AddScriptToEvaluateOnNewDocument, page.AddScriptToEvaluateOnNewDocumentParams{Source: watch}),
+		call(emulation.SetScriptExecutionDisabled, emulation.SetScriptExecutionDisabledParams{Value: l.noScript}),
+		chromedp.EmulateViewport(l.width, l.height),
+	)
+	if l.media != nil || l.print {
+		params := emulation.SetEmulatedMediaParams{Features: l.media}
+		if l.print {
+			params.Media = "print"
+		}
+		tb.do(call(emulation.SetEmulatedMedia, params))
+	}
+	return tb
+}
+
+func (tb *tab) listen(ev any) {
+	tb.mu.Lock()
+	defer tb.mu.Unlock()
+	switch ev := ev.(type) {
+	case *network.EventRequestWillBeSent:
+		if u := ev.Request.URL; !strings.HasPrefix(u, tb.w.url+"/") && !strings.HasPrefix(u, "data:") && u != "about:blank" {
+			tb.foreign = append(tb.foreign, u)
+		}
+	case *network.EventLoadingFinished:
+		tb.weight += ev.EncodedDataLength
+	case *log.EventEntryAdded:
+		tb.logs = append(tb.logs, string(ev.Entry.Level)+": "+ev.Entry.Text+" "+ev.Entry.URL)
+	}
+}
+
+func (tb *tab) do(steps ...chromedp.Action[chromedp.Void]) {
+	tb.t.Helper()
+	if err := chromedp.Do(tb.ctx, steps...); err != nil {
+		tb.fail(err)
+	}
+}
+
+// fail keeps what the page looked like.
+func (tb *tab) fail(err error) {
+	tb.t.Helper()
+	tb.shot("failure-" + strings.ReplaceAll(tb.t.Name(), "/", "-"))
+	tb.t.Fatal(err)
+}
+
+func (tb *tab) open(path string) {
+	tb.t.Helper()
+	tb.do(chromedp.Navigate(tb.w.url + path))
+}
+
+func (tb *tab) key(keys string) { tb.t.Helper(); tb.do(chromedp.KeyEvent(keys)) }
+
+// eval gives the value of an expression.
+func eval[T any](tb *tab, expression string) T {
+	tb.t.Helper()
+	v, err := chromedp.Run(tb.ctx, chromedp.Evaluate[T](expression))
+	if err != nil {
+		tb.fail(fmt.Errorf("%s: %w", expression, err))
+	}
+	return v
+}
+
+// wait waits until an expression is true; the page's own events move it.
+func (tb *tab) wait(expression string) {
+	tb.t.Helper()
+	if _, err := chromedp.Run(tb.ctx, chromedp.Poll[bool](expression, chromedp.WithPollingTimeout(20*time.Second))); err != nil {
+		tb.fail(fmt.Errorf("waiting for %s: %w", expression, err))
+	}
+}
+
+// shots is where pictures of the pages go, to be looked at by people.
+var shots = sync.OnceValue(func() string {
+	dir := os.Getenv("HAUSMEISTER_SCREENSHOTS")
+	if dir == "" {
+		dir = filepath.Join(os.TempDir(), "hausmeister-screenshots")
+	}
+	os.MkdirAll(dir, 0o755)
+	return dir
+})
+
+func (tb *tab) shot(name string) {
+	tb.t.Helper()
+	png, err := chromedp.Run(tb.ctx, chromedp.CaptureScreenshot())
+	if err != nil {
+		tb.t.Logf("taking a picture: %v", err)
+		return
+	}
+	path := filepath.Join(shots(), name+".png")
+	if err := os.WriteFile(path, png, 0o644); err != nil {
+		tb.t.Logf("keeping a picture: %v", err)
+	}
+}
+
+// call makes a step of a command of the browser's protocol.
+func call[P, R any](cmd cdp.Command[P, R], params P) chromedp.Action[chromedp.Void] {
+	return chromedp.Func(func(ctx context.Context, t *chromedp.Target) error {
+		_, err := cdp.Call(ctx, t, cmd, params)
+		return err
+	})
+}
+
+// clean fails on anything the page did that it must not do.
+func (tb *tab) clean() {
+	tb.t.Helper()
+	if csp := eval[[]string](tb, "__csp"); len(csp) > 0 {
+		tb.t.Errorf("the policy refused %v", csp)
+	}
+	if errs := eval[[]string](tb, "__errors"); len(errs) > 0 {
+		tb.t.Errorf("errors in the page: %v", errs)
+	}
+	if missing := eval[bool](tb, `document.documentElement.outerHTML.includes("⟨")`); missing {
+		tb.t.Error("a text is missing on the page")
+	}
+	tb.mu.Lock()
+	defer tb.mu.Unlock()
+	if len(tb.foreign) > 0 {
+		tb.t.Errorf("requests to other hosts: %v", tb.foreign)
+	}
+	for _, l := range tb.logs {
+		// Answers that are meant to be errors are told in the log, too.
+		if !strings.Contains(l, "Failed to load resource") {
+			tb.t.Errorf("the browser complained: %s", l)
+		}
+	}
+}
+
+// still fails if anything moved by itself since the page began.
+func (tb *tab) still() {
+	tb.t.Helper()
+	if shift := eval[float64](tb, "__shift"); shift != 0 {
+		tb.t.Errorf("layout shift = %v, want 0", shift)
+	}
+}
+
+func (tb *tab) noSideways() {
+	tb.t.Helper()
+	wide := eval[[]string](tb, `(() => { const w = document.documentElement.clientWidth; if (document.documentElement.scrollWidth <= w) return [];
+		return [...document.querySelectorAll("body *")].filter(e => e.getBoundingClientRect().right > w + 1).slice(0, 5).map(e => e.outerHTML.slice(0, 120)); })()`)
+	if len(wide) > 0 || eval[bool](tb, `document.documentElement.scrollWidth > document.documentElement.clientWidth`) {
+		tb.t.Errorf("the page scrolls sideways at %d px: %q", eval[int](tb, "innerWidth"), wide)
+	}
+}
+
+// narrow looks at the page as on a phone, or at 400 % zoom (WCAG 1.4.10).
+func (tb *tab) narrow(name string) {
+	tb.t.Helper()
+	tb.do(chromedp.EmulateViewport(320, 640))
+	tb.noSideways()
+	tb.accessible()
+	tb.shot(name)
+}
+
+// accessible runs axe with the rules of WCAG 2.2 AA and best practice.
+func (tb *tab) accessible() {
+	tb.t.Helper()
+	code, _ := axe()
+	if err := chromedp.Do(tb.ctx, chromedp.Evaluate[chromedp.Void](code)); err != nil {
+		tb.fail(err)
+	}
+	found := evalAwait[[]string](tb, `axe.run(document, {runOnly: ["wcag2a", "wcag2aa", "wcag21a", "wcag21aa", "wcag22aa", "best-practice"], resultTypes: ["violations"]})
+		.then(r => r.violations.flatMap(v => v.nodes.map(n => v.id + ": " + n.target.join(" ") + " " + n.failureSummary)))`)
+	for _, f := range found {
+		tb.t.Errorf("axe: %s", f)
+	}
+}
+
+func evalAwait[T any](tb *tab, expression string) T {
+	tb.t.Helper()
+	v, err := chromedp.Run(tb.ctx, chromedp.Evaluate[T](expression, chromedp.EvalAwaitPromise))
+	if err != nil {
+		tb.fail(fmt.Errorf("%.80s: %w", expression, err))
+	}
+	return v
+}
+
+const (
+	enter  = kb.Enter
+	escape = kb.Escape
+)
