@@ -80,10 +80,11 @@ func needBrowser(t *testing.T) {
 // watch runs in every document before its own scripts: it notes what the
 // policy refused and what moved.
 const watch = `
-window.__csp = []; window.__shift = 0; window.__errors = [];
+window.__csp = []; window.__shift = []; window.__errors = [];
 addEventListener("securitypolicyviolation", e => __csp.push(e.violatedDirective + " " + e.blockedURI));
 addEventListener("error", e => __errors.push(String(e.message || e.target.src || e.target.href)), true);
-new PerformanceObserver(list => { for (const e of list.getEntries()) if (!e.hadRecentInput) __shift += e.value; }).observe({type: "layout-shift", buffered: true});`
+new PerformanceObserver(list => { for (const e of list.getEntries()) if (!e.hadRecentInput) for (const s of e.sources) __shift.push(
+	e.value.toFixed(5) + " " + (s.node?.outerHTML || s.node?.textContent || s.node).slice(0, 90) + " " + JSON.stringify(s.previousRect) + JSON.stringify(s.currentRect)); }).observe({type: "layout-shift", buffered: true});`
 
 // tab is a page that somebody looks at.
 type tab struct {
@@ -263,8 +264,8 @@ func (tb *tab) clean() {
 // still fails if anything moved by itself since the page began.
 func (tb *tab) still() {
 	tb.t.Helper()
-	if shift := eval[float64](tb, "__shift"); shift != 0 {
-		tb.t.Errorf("layout shift = %v, want 0", shift)
+	for _, shift := range eval[[]string](tb, "__shift") {
+		tb.t.Errorf("layout shift, want none: %s", shift)
 	}
 }
 

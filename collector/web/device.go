@@ -13,7 +13,8 @@ type deviceMain struct {
 	Sentence    string
 	Crumbs      []link
 	Live        string // address of the stream
-	Groups      [][]group
+	Groups      [][]group // columns of cards
+	Aside       []group   // cards below what the device is
 	About       []about
 }
 
@@ -40,7 +41,8 @@ func (s *Server) devicePage(v *visit) error {
 		main.Crumbs = append(main.Crumbs, link{question{school: d.School}.href(), d.SchoolName})
 	}
 	if len(latest.Values) > 0 {
-		main.Groups = newSheet(v.say, s.pages, s.cfg.Now(), latest.Values).columns()
+		columns := newSheet(v.say, s.pages, s.cfg.Now(), latest.Values).columns()
+		main.Groups, main.Aside = columns[:2], columns[2]
 	}
 	p := v.framed(v.page(d.Label(), main))
 	p.Current = "true" // below the list, not the list itself

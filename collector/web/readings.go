@@ -65,8 +65,9 @@ func newSheet(say *words.Speaker, pages *template.Template, now time.Time, value
 // which column is fixed: a value that grows moves nothing to another place.
 func (s *sheet) columns() [][]group {
 	columns := [][]group{
-		{s.memory(), s.processor(), s.network(), s.agent()},
-		{s.volumes(), s.battery(), s.temperatures(), s.system()},
+		{s.memory(), s.processor(), s.network()},
+		{s.volumes(), s.battery(), s.temperatures()},
+		{s.system(), s.agent()}, // below what the device is
 	}
 	for i, groups := range columns {
 		columns[i] = slices.DeleteFunc(groups, func(g group) bool { return g.ID == "" })

@@ -198,6 +198,14 @@ func (w view) Number(n int64) string             { return w.v.say.Number(n) }
 func (w view) Static(name string) string         { return w.v.s.assets.href[name] }
 func (w view) Icon(name string) icon             { return icon{name, w.v.s.assets.href["icons.svg"]} }
 
+// Card gives a template one card and its picture.
+func (w view) Card(g group) card { return card{g, w.Icon(g.Icon)} }
+
+type card struct {
+	group
+	Picture icon
+}
+
 // Account is the name of whoever is signed in, empty for nobody.
 func (w view) Account() string { return w.v.caller.Name }
 

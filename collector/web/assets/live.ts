@@ -16,7 +16,7 @@ export function live() {
     if (mark.dataset.live === state) return;
     mark.dataset.live = state;
     // One change of one polite region; the words come with the page.
-    mark.querySelector("[data-live-word]")!.textContent = mark.dataset[state]!;
+    mark.querySelector("[data-live-word]")!.textContent = mark.getAttribute("data-word-" + state)!;
     document.documentElement.classList.toggle("stale", state !== "on");
     document.querySelector<HTMLElement>("[data-live-ended]")?.toggleAttribute("hidden", state !== "ended");
   };
