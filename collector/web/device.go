@@ -12,7 +12,7 @@ type deviceMain struct {
 	State       mark
 	Sentence    string
 	Crumbs      []link
-	Live        string // address of the stream
+	Live        string    // address of the stream
 	Groups      [][]group // columns of cards
 	Aside       []group   // cards below what the device is
 	About       []about
