@@ -1,0 +1,103 @@
+package main
+
+import (
+	"strconv"
+	"strings"
+	"time"
+
+	"hausmeister/agent"
+	"hausmeister/proto/reading"
+)
+
+// nbsp stands between number and unit, as on the pages.
+const nbsp = "\u00a0"
+
+// decimal writes n/scale with as many digits behind the comma.
+func (w words) decimal(v float64, digits int) string {
+	whole, fraction, _ := strings.Cut(strconv.FormatFloat(v, 'f', digits, 64), ".")
+	sign := ""
+	if rest, ok := strings.CutPrefix(whole, "-"); ok {
+		sign, whole = "-", rest
+	}
+	thousand, point := ",", "."
+	if w.lang == "de" {
+		thousand, point = ".", ","
+	}
+	for i := len(whole) - 3; i > 0; i -= 3 {
+		whole = whole[:i] + thousand + whole[i:]
+	}
+	if fraction != "" {
+		whole += point + fraction
+	}
+	return sign + whole
+}
+
+func (w words) whole(n int64) string { return w.decimal(float64(n), 0) }
+
+// bytes in steps of 1024, as the systems of these devices show them.
+func (w words) bytes(n int64) string {
+	v, unit := float64(n), "B"
+	for _, next := range []string{"kB", "MB", "GB", "TB"} {
+		if v < 1024 {
+			break
+		}
+		v, unit = v/1024, next
+	}
+	digits := 0
+	if unit != "B" && v < 100 {
+		digits = 1
+	}
+	return w.decimal(v, digits) + nbsp + unit
+}
+
+// when writes a time of this machine; empty for none.
+func (w words) when(t time.Time) string {
+	if t.IsZero() {
+		return ""
+	}
+	if w.lang == "de" {
+		return t.Local().Format("02.01.2006, 15:04:05") + nbsp + "Uhr"
+	}
+	return t.Local().Format("2 Jan 2006, 15:04:05")
+}
+
+// value writes one reading of a report.
+func (w words) value(v agent.ReportReading) string {
+	switch {
+	case v.Absent != "":
+		return w.text("absent." + v.Absent)
+	case v.Text != nil:
+		if r, ok := reading.ByName(v.Name); ok {
+			if word, ok := r.CodeWord(*v.Text); ok {
+				if w.lang == "de" {
+					return word.DE
+				}
+				return word.EN
+			}
+		}
+		return *v.Text
+	case v.Number == nil:
+		return ""
+	}
+	n := *v.Number
+	switch v.Unit {
+	case reading.Bytes:
+		return w.bytes(n)
+	case reading.Permille:
+		if w.lang == "de" {
+			return w.decimal(float64(n)/10, 1) + nbsp + "%"
+		}
+		return w.decimal(float64(n)/10, 1) + "%"
+	case reading.Milli:
+		return w.decimal(float64(n)/1000, 2)
+	case reading.MilliCelsius:
+		return w.decimal(float64(n)/1000, 1) + nbsp + "°C"
+	case reading.BitPerSecond:
+		return w.decimal(float64(n)/1e6, 0) + nbsp + "Mbit/s"
+	case reading.UnixMilli:
+		return w.when(time.UnixMilli(n))
+	case reading.PPM:
+		return w.decimal(float64(n)/10000, 2) + nbsp + "%"
+	}
+	return w.whole(n)
+}

@@ -1,0 +1,102 @@
+package main
+
+import (
+	"context"
+	"crypto/sha256"
+	"errors"
+	"fmt"
+	"io"
+	"net"
+	"os"
+	"path/filepath"
+	"runtime/debug"
+	"time"
+
+	"hausmeister/agent"
+	"hausmeister/agent/enroll"
+	"hausmeister/platform/keystore"
+	"hausmeister/platform/layout"
+	"hausmeister/platform/sysinfo"
+	"hausmeister/platform/wake"
+	"hausmeister/proto/ident"
+	"hausmeister/proto/wire"
+)
+
+// machine is this real machine, as an agent needs it.
+type machine struct {
+	layout   layout.Layout
+	endpoint *wire.Endpoint
+	dialer   agent.Dialer
+	reader   *sysinfo.Reader
+}
+
+// openMachine opens the one socket. It is bound to no address, so that it goes
+// on when the machine's addresses change, and a send that fails for want of a
+// network is a lost packet and not the end.
+func openMachine(l layout.Layout) (*machine, error) {
+	conn, err := net.ListenUDP("udp", nil)
+	if err != nil {
+		return nil, fmt.Errorf("opening a socket: %w", err)
+	}
+	endpoint := wire.NewEndpoint(wire.TolerantSocket(conn, wake.Transient), wire.EndpointConfig{})
+	return &machine{layout: l, endpoint: endpoint, dialer: agent.Dialer{Endpoint: endpoint}, reader: sysinfo.New(sysinfo.Config{})}, nil
+}
+
+func (m *machine) Close() error { return m.endpoint.Close() }
+
+// keeper opens the identity in the state folder.
+func (m *machine) keeper() (*enroll.Keeper, error) {
+	return enroll.Open(enroll.Config{
+		Files:     enroll.Dir(m.layout.State()),
+		Keys:      keystore.Open(filepath.Join(m.layout.State(), "keys")),
+		Hardware:  m.hardware,
+		BuildTime: buildTime(),
+		Dial:      m.dialer.Dial,
+	})
+}
+
+func (m *machine) hardware(ctx context.Context) ident.Hardware {
+	id := m.reader.Identify(ctx)
+	return ident.Hardware{
+		Manufacturer: id.Manufacturer.Value,
+		Model:        id.Model.Value,
+		Serial:       id.Serial.Value,
+		OS:           id.OS,
+	}
+}
+
+// publish replaces a file of the public folder.
+func (m *machine) publish(name string, data []byte) error {
+	return layout.WriteFile(filepath.Join(m.layout.Public(), name), data, 0o644)
+}
+
+// buildTime is a time that has surely passed: that of the commit which this
+// program is made of. Without one it is that of a commit of today's.
+func buildTime() time.Time {
+	if info, ok := debug.ReadBuildInfo(); ok {
+		for _, s := range info.Settings {
+			if t, err := time.Parse(time.RFC3339, s.Value); s.Key == "vcs.time" && err == nil {
+				return t
+			}
+		}
+	}
+	return time.Date(2026, 11, 1, 0, 0, 0, 0, time.UTC)
+}
+
+// programHash is the SHA-256 of the running program, for the desk to know it by.
+func programHash() ([]byte, error) {
+	path, err := os.Executable()
+	if err != nil {
+		return nil, err
+	}
+	f, err := os.Open(path)
+	if err != nil {
+		return nil, err
+	}
+	defer f.Close()
+	h := sha256.New()
+	if _, err := io.Copy(h, f); err != nil {
+		return nil, errors.Join(errors.New("reading the program"), err)
+	}
+	return h.Sum(nil), nil
+}

@@ -1,0 +1,117 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"log/slog"
+	"os"
+	"path/filepath"
+	"runtime/debug"
+	"time"
+
+	"hausmeister/agent"
+	"hausmeister/agent/config"
+	"hausmeister/agent/enroll"
+	"hausmeister/agent/spool"
+	"hausmeister/platform/layout"
+	"hausmeister/platform/service"
+	"hausmeister/platform/supervise"
+	"hausmeister/platform/wake"
+)
+
+// Measured (design.md 8): with these the agent with all its readings stays at
+// two thirds of the memory it has with Go's defaults, for no CPU that one
+// could find. The limit is soft: it makes the collector of garbage run, not fail.
+const (
+	gcPercent   = 40
+	memoryLimit = 24 << 20
+	// stopWithin leaves the goodbye its second and the spool its last fsync.
+	stopWithin = 10 * time.Second
+)
+
+// run is the agent itself, in the foreground or as a service.
+func (p *program) run(ctx context.Context) error {
+	debug.SetGCPercent(gcPercent)
+	debug.SetMemoryLimit(memoryLimit)
+	if err := p.layout.Create(); err != nil {
+		return err
+	}
+	lock, err := layout.Lock(filepath.Join(p.layout.State(), "lock"))
+	if err != nil {
+		return err
+	}
+	defer lock.Close()
+	settings, _ := config.ReadSettings(enroll.Dir(p.layout.State())) // the agent says what is wrong with it
+	logs, closeLogs := openLog(p.layout.Log(), settings.LogLevel)
+	defer closeLogs()
+	slog.SetDefault(logs)
+	s, err := p.service()
+	if err != nil {
+		return err
+	}
+	logs.Info("starting", "version", version, "root", p.layout.Root)
+	err = s.Run(ctx, func(ctx context.Context, n *service.Notifier) error { return p.serve(ctx, n, logs) })
+	if err != nil {
+		logs.Error("ended", "error", err)
+	} else {
+		logs.Info("stopped")
+	}
+	return err
+}
+
+// serve runs the agent until ctx ends.
+func (p *program) serve(ctx context.Context, n *service.Notifier, logs *slog.Logger) error {
+	m, err := openMachine(p.layout)
+	if err != nil {
+		return err
+	}
+	hash, err := programHash()
+	if err != nil {
+		logs.Warn("hash of the program unknown", "error", err)
+	}
+	a := agent.New(agent.Config{
+		Version:   version,
+		Hash:      hash,
+		Disk:      spool.Dir(p.layout.Spool()),
+		Files:     enroll.Dir(p.layout.State()),
+		Open:      m.keeper,
+		Dial:      m.dialer.Dial,
+		KeepAlive: m.endpoint.SetKeepAlive,
+		Source:    m.reader,
+		Watcher:   wake.NewWatcher(),
+		Publish:   m.publish,
+		Ready:     n.Ready,
+		Log:       logs,
+	})
+	err = supervise.Run(ctx, logs,
+		supervise.Part{Name: "watchdog", Run: func(ctx context.Context, ready func()) error {
+			ready()
+			return n.Watchdog(ctx, func() bool { return true }) // that this runs is what it shows
+		}},
+		supervise.Part{Name: "agent", StopWithin: stopWithin, Run: func(ctx context.Context, ready func()) error {
+			ready()
+			return a.Run(ctx)
+		}},
+	)
+	return errors.Join(err, m.Close())
+}
+
+// openLog writes to standard error, where a service manager or a person reads
+// it, or to a file where standard error leads nowhere (Windows, launchd).
+func openLog(dir string, level slog.Level) (*slog.Logger, func()) {
+	opts := &slog.HandlerOptions{Level: level}
+	if !leadsNowhere(os.Stderr) {
+		return slog.New(slog.NewTextHandler(os.Stderr, opts)), func() {}
+	}
+	f := &logFile{path: filepath.Join(dir, "agent.log")}
+	return slog.New(slog.NewTextHandler(f, opts)), f.Close
+}
+
+func leadsNowhere(f *os.File) bool {
+	info, err := f.Stat()
+	if err != nil {
+		return true
+	}
+	null, err := os.Stat(os.DevNull)
+	return err == nil && os.SameFile(info, null)
+}

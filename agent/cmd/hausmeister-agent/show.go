@@ -1,0 +1,186 @@
+package main
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io/fs"
+	"os"
+	"path/filepath"
+	"strings"
+	"time"
+
+	"hausmeister/agent"
+	"hausmeister/agent/link"
+	"hausmeister/platform/layout"
+	"hausmeister/platform/service"
+)
+
+func (p *program) version(context.Context) error {
+	if p.json {
+		return p.print(map[string]string{"version": version})
+	}
+	fmt.Fprintln(p.out, version)
+	return nil
+}
+
+// shown is what status prints as JSON: the agent's own words and what this
+// program found out beside them.
+type shown struct {
+	agent.Status
+	// Running: unknown is null, for a user who may not know.
+	Running *bool          `json:"running"`
+	Service service.Status `json:"service,omitempty"`
+}
+
+// status tells how the agent is. It needs no rights for that.
+func (p *program) status(ctx context.Context) error {
+	s := shown{Status: agent.Status{State: agent.StateNotEnrolled}}
+	err := p.read(agent.StatusFile, &s.Status)
+	if err != nil && !errors.Is(err, fs.ErrNotExist) {
+		return err
+	}
+	known := err == nil
+	s.Running = p.running()
+	if p.root == "" {
+		s.Service = p.serviceStatus(ctx)
+		if s.Running == nil && s.Service != "" {
+			s.Running = new(s.Service == service.Running)
+		}
+	}
+	if s.Running != nil && !*s.Running && s.State != agent.StateNotEnrolled {
+		s.State = link.Stopped // it could not say so itself, after a power cut
+	}
+	if !p.json {
+		p.showStatus(s, known)
+	} else if err := p.print(s); err != nil {
+		return err
+	}
+	switch {
+	case s.State == agent.StateNotEnrolled:
+		return silent(exitNotEnrolled)
+	case s.State != link.Connected:
+		return silent(exitNotConnected)
+	}
+	return nil
+}
+
+// silent ends the program with a code when all has been said.
+type silent int
+
+func (s silent) Error() string { return fmt.Sprintf("exit %d", int(s)) }
+
+// running asks the lock that run holds; nil for a user who may not.
+func (p *program) running() *bool {
+	lock, err := layout.Lock(filepath.Join(p.layout.State(), "lock"))
+	switch {
+	case errors.Is(err, layout.ErrLocked):
+		return new(true)
+	case errors.Is(err, fs.ErrNotExist):
+		return new(false)
+	case err != nil:
+		return nil
+	}
+	lock.Close()
+	return new(false)
+}
+
+func (p *program) serviceStatus(ctx context.Context) service.Status {
+	s, err := p.service()
+	if err != nil {
+		return ""
+	}
+	st, err := s.Status(ctx)
+	if err != nil {
+		return ""
+	}
+	return st
+}
+
+func (p *program) showStatus(s shown, known bool) {
+	w := p.words
+	line := func(label string, value string) {
+		if value != "" {
+			fmt.Fprintf(p.out, "%-*s %s\n", 22, w.text("label."+label), value)
+		}
+	}
+	line("state", w.text("state."+string(s.State)))
+	if s.Problem != link.NoProblem {
+		line("problem", w.text("problem."+string(s.Problem)))
+		line("detail", s.Detail)
+	}
+	if s.Service != "" {
+		line("service", w.text("service."+string(s.Service)))
+	}
+	if !known {
+		return
+	}
+	line("retry", w.when(s.RetryAt))
+	line("collector", s.Collector)
+	line("device", s.Device)
+	line("heard", w.when(s.LastHeard))
+	if off := time.Duration(s.ClockOffset) * time.Millisecond; off.Abs() > time.Minute {
+		line("clock", w.text("clock_off", off.Abs().Round(time.Second)))
+	}
+	line("certificate", w.when(s.Certificate))
+	if s.State != agent.StateNotEnrolled {
+		line("spool", w.text("spool", w.whole(int64(s.SpoolWaiting)), w.bytes(s.SpoolBytes)))
+	}
+	if s.SpoolFailing {
+		line("problem", w.text("spool_failing"))
+	}
+	if s.SpoolDropped > 0 {
+		line("dropped", w.whole(int64(s.SpoolDropped)))
+	}
+	line("version", s.Version)
+	line("as_of", w.when(s.AsOf))
+}
+
+// lastReport shows the last message that left this device, all of it.
+func (p *program) lastReport(context.Context) error {
+	var r agent.Report
+	err := p.read(agent.LastReportFile, &r)
+	if errors.Is(err, fs.ErrNotExist) {
+		return &failure{code: "no_report", exit: exitNotConnected}
+	}
+	if err != nil {
+		return err
+	}
+	if p.json {
+		return p.print(r)
+	}
+	p.say("report", p.words.when(r.SentAt))
+	for _, v := range r.Readings {
+		name := v.WordEN
+		if p.words.lang == "de" {
+			name = v.WordDE
+		}
+		if name == "" {
+			name = v.Name
+		}
+		if v.Instance != "" {
+			name += " (" + v.Instance + ")"
+		}
+		fmt.Fprintf(p.out, "  %s  %s\n", pad(name, 44), p.words.value(v))
+	}
+	p.say("report_all")
+	return nil
+}
+
+// pad fills s up to n characters.
+func pad(s string, n int) string {
+	return s + strings.Repeat(" ", max(0, n-len([]rune(s))))
+}
+
+// read reads a file of the public folder.
+func (p *program) read(name string, v any) error {
+	data, err := os.ReadFile(filepath.Join(p.layout.Public(), name))
+	if err != nil {
+		return err
+	}
+	if err := json.Unmarshal(data, v); err != nil {
+		return fmt.Errorf("reading %s: %w", name, err)
+	}
+	return nil
+}
