@@ -190,7 +190,7 @@ func (s *quicSession) stream(ctx context.Context, get func(context.Context) (*qu
 		}
 		return nil, quicError(err)
 	}
-	return quicStream{st}, nil
+	return &quicStream{Stream: st}, nil
 }
 
 func (s *quicSession) ConnectionState() tls.ConnectionState { return s.conn.ConnectionState().TLS }
@@ -212,22 +212,43 @@ func cutText(text string) string {
 	return strings.ToValidUTF8(text, "")
 }
 
-type quicStream struct{ *quic.Stream }
-
-func (s quicStream) Read(b []byte) (int, error) {
-	n, err := s.Stream.Read(b)
-	return n, quicError(err)
+type quicStream struct {
+	*quic.Stream
+	reset atomic.Pointer[Error] // by the peer
 }
 
-func (s quicStream) Write(b []byte) (int, error) {
+func (s *quicStream) Read(b []byte) (int, error) {
+	n, err := s.Stream.Read(b)
+	return n, s.error(err)
+}
+
+func (s *quicStream) Write(b []byte) (int, error) {
 	n, err := s.Stream.Write(b)
-	return n, quicError(err)
+	return n, s.error(err)
+}
+
+// error gives the other direction up as well when the peer has reset the
+// stream: quic-go counts it as open until both ends have. What that direction
+// would then say is hidden, it is the peer's reset too.
+func (s *quicStream) error(err error) error {
+	if err == nil {
+		return nil
+	}
+	if reset := s.reset.Load(); reset != nil {
+		return reset
+	}
+	err = quicError(err)
+	if e, ok := err.(*Error); ok && e.Stream && e.Remote {
+		s.reset.Store(e)
+		s.Reset(e.Code)
+	}
+	return err
 }
 
 // CloseWrite is quic-go's Close.
-func (s quicStream) CloseWrite() error { return quicError(s.Stream.Close()) }
+func (s *quicStream) CloseWrite() error { return s.error(s.Stream.Close()) }
 
-func (s quicStream) Reset(code hmpb.Code) {
+func (s *quicStream) Reset(code hmpb.Code) {
 	s.CancelRead(quic.StreamErrorCode(code))
 	s.CancelWrite(quic.StreamErrorCode(code))
 }

@@ -3,6 +3,7 @@ package wire
 import (
 	"context"
 	"crypto/tls"
+	"encoding/binary"
 	"errors"
 	"fmt"
 	"io"
@@ -21,11 +22,12 @@ const (
 	// goAwayBase is added to our codes in a GoAway frame: yamux itself sends
 	// 0, 1 and 2 there.
 	goAwayBase = 0x100
-	// lingerFor is how long Close waits for the peer to read the GoAway. A
-	// socket closed with unread bytes sends a reset that overtakes it.
+	// lingerFor is how long Close waits for the peer to read the GoAway.
 	lingerFor = 500 * time.Millisecond
-	// pingTimeout ends a session whose keep-alive is not answered.
-	pingTimeout = 15 * time.Second
+	// writeTimeout ends a session whose keep-alive is not answered or whose
+	// write does not get away. yamux renews a deadline only when half of it is
+	// over, so an outage of half this is always survived.
+	writeTimeout = 40 * time.Second
 )
 
 // DialTCP makes a session of a connection to a collector, directly or through
@@ -58,7 +60,7 @@ func muxConfig() *yamux.Config {
 		MaxIncomingStreams:      MaxStreams,
 		PingBacklog:             2,
 		MeasureRTTInterval:      24 * time.Hour, // only serves window growth, which is off
-		ConnectionWriteTimeout:  pingTimeout,
+		ConnectionWriteTimeout:  writeTimeout,
 		InitialStreamWindowSize: 256 << 10, // the least that yamux allows; held only as far as filled
 		MaxStreamWindowSize:     256 << 10,
 		MaxMessageSize:          16 << 10,
@@ -91,9 +93,11 @@ type tcpSession struct {
 	mux      *yamux.Session
 	ctx      context.Context
 	accepted chan *yamux.Stream
-	places   chan struct{} // one per stream that we have open
-	text     atomic.Pointer[string]
+	places   chan struct{}           // one per stream that we have open
+	ended    context.CancelCauseFunc // the first reason stays
 	pumped   chan struct{}
+	closing  atomic.Bool
+	closed   chan struct{} // closed when the first Close is through
 }
 
 type muxSide func(net.Conn, *yamux.Config, func() (yamux.MemoryManager, error)) (*yamux.Session, error)
@@ -104,7 +108,7 @@ func newTCPSession(conn *tls.Conn, idle time.Duration, conf *yamux.Config, side 
 		return nil, fmt.Errorf("making a session: connection speaks %s with protocol %q, not TLS 1.3 with %s",
 			tls.VersionName(state.Version), state.NegotiatedProtocol, ALPN)
 	}
-	ic := &idleConn{Conn: conn, idle: idle, readEnded: make(chan struct{})}
+	ic := newIdleConn(conn, idle)
 	mux, err := side(ic, conf, nil)
 	if err != nil {
 		conn.Close()
@@ -112,22 +116,23 @@ func newTCPSession(conn *tls.Conn, idle time.Duration, conf *yamux.Config, side 
 	}
 	ctx, cancel := context.WithCancelCause(context.Background())
 	s := &tcpSession{
-		tls: conn, conn: ic, mux: mux, ctx: ctx,
+		tls: conn, conn: ic, mux: mux, ctx: ctx, ended: cancel,
 		accepted: make(chan *yamux.Stream),
 		places:   make(chan struct{}, MaxStreams),
 		pumped:   make(chan struct{}),
+		closed:   make(chan struct{}),
 	}
-	go s.pump(cancel)
+	go s.pump()
 	return s, nil
 }
 
 // pump ends with the session.
-func (s *tcpSession) pump(ended context.CancelCauseFunc) {
+func (s *tcpSession) pump() {
 	defer close(s.pumped)
 	for {
 		st, err := s.mux.AcceptStream()
 		if err != nil {
-			ended(s.sessionError(err))
+			s.ended(sessionError(err))
 			return
 		}
 		select {
@@ -151,7 +156,7 @@ func (s *tcpSession) OpenStream(ctx context.Context) (Stream, error) {
 		if ctx.Err() != nil {
 			return nil, context.Cause(ctx)
 		}
-		return nil, s.streamError(err)
+		return nil, s.otherError(err)
 	}
 	return &tcpStream{Stream: st, session: s, done: func() { <-s.places }}, nil
 }
@@ -175,33 +180,36 @@ func (s *tcpSession) Context() context.Context             { return s.ctx }
 // Close sends the code only: yamux has no room for a text, which stays in
 // this end's own error.
 func (s *tcpSession) Close(code hmpb.Code, text string) error {
-	text = cutText(text)
-	s.text.CompareAndSwap(nil, &text)
-	s.conn.linger.Store(true)
-	// A write to a peer that reads nothing must not hold up the end.
-	s.conn.SetWriteDeadline(time.Now().Add(lingerFor))
-	err := s.mux.CloseWithError(goAwayBase + uint32(code))
+	if !s.closing.CompareAndSwap(false, true) {
+		<-s.closed
+		return nil
+	}
+	defer close(s.closed)
+	if !s.mux.IsClosed() {
+		s.ended(&Error{Code: code, Text: cutText(text)})
+		s.conn.goAway(goAwayBase + uint32(code))
+	}
+	// Not mux.Close, which waits for whatever else ends it now: its receive
+	// loop sees that the connection is closed, and ends all.
+	s.conn.Close() // may be closed already, by the loop
 	<-s.pumped
-	return err
+	s.conn.writing <- struct{}{} // no write is under way any more
+	<-s.conn.writing
+	return nil
 }
 
-// sessionError says in our words how yamux ended.
-func (s *tcpSession) sessionError(err error) error {
+// sessionError says in our words how yamux ended, if not by our Close.
+func sessionError(err error) error {
+	e := &Error{Code: hmpb.Code_CODE_LOST, Text: err.Error(), Cause: err}
 	var away *yamux.GoAwayError
-	if !errors.As(err, &away) {
-		return &Error{Code: hmpb.Code_CODE_LOST, Text: err.Error(), Cause: err}
-	}
-	e := &Error{Remote: away.Remote, Cause: err}
-	switch {
-	case away.ErrorCode >= goAwayBase:
-		e.Code = codeOf(uint64(away.ErrorCode - goAwayBase))
-	case away.ErrorCode == 1: // yamux: protocol error
-		e.Code = hmpb.Code_CODE_MALFORMED_FRAME
-	default:
-		e.Code = hmpb.Code_CODE_LOST
-	}
-	if text := s.text.Load(); text != nil && !away.Remote {
-		e.Text = *text
+	if errors.As(err, &away) && away.Remote {
+		e.Remote, e.Text = true, ""
+		switch {
+		case away.ErrorCode >= goAwayBase:
+			e.Code = codeOf(uint64(away.ErrorCode - goAwayBase))
+		case away.ErrorCode == 1: // yamux: protocol error
+			e.Code = hmpb.Code_CODE_MALFORMED_FRAME
+		}
 	}
 	return e
 }
@@ -224,6 +232,11 @@ func (s *tcpSession) streamError(err error) error {
 		}
 		return &Error{Code: code, Remote: stream.Remote, Stream: true, Cause: err}
 	}
+	return s.otherError(err)
+}
+
+// otherError is for what is no end of a stream with a code.
+func (s *tcpSession) otherError(err error) error {
 	if !s.mux.IsClosed() {
 		// A reset by a data frame, which has no code, or stream ids used up.
 		return &Error{Code: hmpb.Code_CODE_LOST, Stream: true, Text: err.Error(), Cause: err}
@@ -279,13 +292,17 @@ func (st *tcpStream) Reset(code hmpb.Code) {
 }
 
 // idleConn ends a connection that says nothing for too long, which yamux does
-// only for the side that pings, and closes it so that the last frame arrives.
+// only for the side that pings, and says why it ends.
 type idleConn struct {
 	*tls.Conn
 	idle      time.Duration
-	linger    atomic.Bool // this end closes and has sent why
+	writing   chan struct{} // holds one token while a frame is written
 	ending    sync.Once
 	readEnded chan struct{}
+}
+
+func newIdleConn(conn *tls.Conn, idle time.Duration) *idleConn {
+	return &idleConn{Conn: conn, idle: idle, writing: make(chan struct{}, 1), readEnded: make(chan struct{})}
 }
 
 func (c *idleConn) Read(b []byte) (int, error) {
@@ -300,20 +317,43 @@ func (c *idleConn) Read(b []byte) (int, error) {
 	return n, err
 }
 
-// Close is called by yamux while its receive loop still reads.
-func (c *idleConn) Close() error {
-	if c.linger.Load() {
-		if err := c.Conn.CloseWrite(); err == nil {
-			if half, ok := c.NetConn().(interface{ CloseWrite() error }); ok {
-				half.CloseWrite()
-			}
-			t := time.NewTimer(lingerFor)
-			defer t.Stop()
-			select {
-			case <-c.readEnded:
-			case <-t.C:
-			}
-		}
-	}
-	return c.Conn.Close()
+// Write is called by yamux once per frame.
+func (c *idleConn) Write(b []byte) (int, error) {
+	c.writing <- struct{}{}
+	defer func() { <-c.writing }()
+	return c.Conn.Write(b)
 }
+
+// goAway sends yamux's last frame and waits until the peer has closed, for
+// lingerFor altogether: a socket closed with unread bytes sends a reset, which
+// overtakes the frame. yamux could send it itself, but holds a lock meanwhile
+// that its keep-alive then waits for.
+func (c *idleConn) goAway(code uint32) {
+	t := time.NewTimer(lingerFor)
+	defer t.Stop()
+	select {
+	case c.writing <- struct{}{}:
+	case <-t.C:
+		return // the peer reads nothing
+	}
+	frame := make([]byte, 12) // version 0, type, flags, stream id, code
+	frame[1] = 3
+	binary.BigEndian.PutUint32(frame[8:], code)
+	c.SetWriteDeadline(time.Now().Add(lingerFor))
+	_, err := c.Conn.Write(frame)
+	<-c.writing
+	if err != nil {
+		return
+	}
+	if half, ok := c.NetConn().(interface{ CloseWrite() error }); ok {
+		half.CloseWrite()
+	}
+	select {
+	case <-c.readEnded:
+	case <-t.C:
+	}
+}
+
+// Close leaves TLS's own goodbye out: it can wait 5 s for a peer that does not
+// read, and the GoAway has said it already, as safely.
+func (c *idleConn) Close() error { return c.NetConn().Close() }

@@ -116,6 +116,7 @@ type conn struct {
 
 	mu       sync.Mutex
 	deadline *time.Timer   // guarded by mu; of writes
+	until    time.Time     // guarded by mu; when that is
 	expired  chan struct{} // guarded by mu; closed when the deadline has passed
 }
 
@@ -152,12 +153,26 @@ func (c *conn) SetWriteDeadline(t time.Time) error {
 	if c.deadline != nil {
 		c.deadline.Stop()
 	}
-	c.deadline, c.expired = nil, make(chan struct{})
+	c.deadline, c.until = nil, t
+	select {
+	case <-c.expired:
+		c.expired = make(chan struct{})
+	default: // a Write that waits already keeps to the new deadline
+	}
 	if !t.IsZero() {
-		expired := c.expired
-		c.deadline = time.AfterFunc(time.Until(t), func() { close(expired) })
+		c.deadline = time.AfterFunc(time.Until(t), func() { c.expire(t) })
 	}
 	return c.Conn.SetWriteDeadline(t)
+}
+
+// expire frees a Write that waits, unless the deadline has moved meanwhile.
+func (c *conn) expire(t time.Time) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if c.until.Equal(t) {
+		c.until = time.Time{}
+		close(c.expired)
+	}
 }
 
 // Close tells the other side at once, also over a cut line: a pipe cannot wait.
