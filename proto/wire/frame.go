@@ -8,6 +8,7 @@ import (
 	"fmt"
 	"io"
 	"math/bits"
+	"os"
 	"sync"
 	"time"
 
@@ -77,8 +78,12 @@ func (f *Framed) readType(ctx context.Context) (hmpb.StreamType, error) {
 		return 0, err
 	}
 	n, err := f.readVarint()
-	if err != nil {
+	if errors.Is(err, os.ErrDeadlineExceeded) {
 		f.Reset(hmpb.Code_CODE_TIMEOUT)
+		return 0, err
+	}
+	if err != nil {
+		f.Reset(hmpb.Code_CODE_UNKNOWN_STREAM_TYPE)
 		return 0, err
 	}
 	t := hmpb.StreamType(min(n, 1<<31-1))

@@ -69,9 +69,9 @@ func inBubble(t *testing.T, connect func(*testing.T, *netsim.Host, *netsim.Host)
 		host := n.Host("10.0.0.1")
 		agent, collector, end := connect(t, host, n.Host("10.0.0.2"))
 		defer end()
+		defer collector.Close(hmpb.Code_CODE_NORMAL, "")
+		defer agent.Close(hmpb.Code_CODE_NORMAL, "")
 		body(t, &pair{agent, collector, host})
-		agent.Close(hmpb.Code_CODE_NORMAL, "")
-		collector.Close(hmpb.Code_CODE_NORMAL, "")
 	})
 }
 
@@ -174,7 +174,7 @@ func loopbackUDP(t testing.TB) *net.UDPConn {
 // open opens a report stream at the agent and accepts it at the collector.
 func (p *pair) open(t *testing.T) (agent, collector *wire.Framed) {
 	t.Helper()
-	ctx, cancel := context.WithTimeout(t.Context(), 10*time.Second)
+	ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
 	defer cancel()
 	agent, err := wire.Open(ctx, p.agent, hmpb.StreamType_STREAM_TYPE_REPORT, &hmpb.ReportHeader{})
 	if err != nil {
