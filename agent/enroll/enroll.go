@@ -19,6 +19,9 @@ import (
 // rest is for a school line in the first week of term.
 const answerTimeout = 60 * time.Second
 
+// finishTimeout is how long the collector may take to end an answered stream.
+const finishTimeout = 2 * time.Second
+
 // Enroll makes this device known to the collector of a claim. It tries once; an
 // *Error says whether and when to try again. With the claim that admitted it
 // already it returns the identity it has; with another one it refuses.
@@ -177,10 +180,11 @@ func (k *Keeper) ask(ctx context.Context, session wire.Session, q question) erro
 	if err := f.WriteMsg(q.request(csr)); err != nil {
 		return err
 	}
-	if err := f.CloseWrite(); err != nil {
-		return err
-	}
-	if down, err = readDown(f); err != nil {
+	// This side ends only after the answer: until then the collector keeps the
+	// session open for us, even when the answer is a refusal.
+	down, err = readDown(f)
+	f.Finish(finishTimeout)
+	if err != nil {
 		return err
 	}
 	if down.GetIssued() == nil {
