@@ -11,6 +11,7 @@ import (
 	"testing"
 
 	"github.com/google/go-cmp/cmp"
+	"google.golang.org/protobuf/proto"
 
 	"hausmeister/proto/hmpb"
 	"hausmeister/proto/reading"
@@ -174,4 +175,31 @@ func TestCheck(t *testing.T) {
 			t.Errorf("%s: Check = %v, want %v", c.name, err, c.want)
 		}
 	}
+}
+
+// FuzzCheck: what passes is what the table allows, whatever came.
+func FuzzCheck(f *testing.F) {
+	for _, m := range []*hmpb.Reading{
+		number(reading.CPUUsed, "", 1000), text(reading.Model, "", "x"), absent(reading.Serial, "", hmpb.Absent_ABSENT_DENIED),
+		number(reading.VolumeFree, "/", 1),
+	} {
+		b, err := proto.Marshal(m)
+		if err != nil {
+			f.Fatal(err)
+		}
+		f.Add(b)
+	}
+	f.Fuzz(func(t *testing.T, b []byte) {
+		m := &hmpb.Reading{}
+		if proto.Unmarshal(b, m) != nil || reading.Check(m) != nil {
+			return
+		}
+		r, ok := reading.ByID(m.GetId())
+		if !ok || len(m.GetText()) > reading.MaxText || len(m.GetInstance()) > reading.MaxInstance {
+			t.Errorf("passed: %v", m)
+		}
+		if m.HasNumber() && (m.GetNumber() < r.Min || m.GetNumber() > r.Max) {
+			t.Errorf("passed out of range: %v", m)
+		}
+	})
 }
