@@ -79,9 +79,19 @@ func (s *Spool) holderLocked(seq uint64) (*segment, bool) {
 	return nil, false
 }
 
+// trouble counts how often reading failed at one place. A disk that does so
+// three times in a row will not give the record back.
+type trouble struct {
+	at    position
+	times int
+}
+
+const patience = 3
+
 // scanLocked hands the records of g from sequence from on to f until f has
-// enough. The record's entry is valid during the call only. A record that
-// cannot be read any more ends the segment: what it held from there is lost.
+// enough. The record's entry is valid during the call only. A record that is
+// not whole any more, or that the disk refuses to give for good, ends the
+// segment: what it held from there is lost.
 func (s *Spool) scanLocked(g *segment, from uint64, f func(uint64, record) bool) error {
 	file := s.active
 	if file == nil || g != s.newestLocked() {
@@ -98,9 +108,9 @@ func (s *Spool) scanLocked(g *segment, from uint64, f func(uint64, record) bool)
 	in := bufio.NewReader(io.NewSectionReader(file, at.off, g.size-at.off))
 	var buf []byte
 	for at.seq <= g.last {
-		var ok bool
-		if buf, ok = readRecord(in, buf[:0]); !ok {
-			return s.cutLocked(g, at.seq)
+		var err error
+		if buf, err = readRecord(in, buf[:0]); err != nil {
+			return s.unreadableLocked(g, at, err)
 		}
 		r, ok := parseRecord(buf, g.gen)
 		if !ok {
@@ -117,18 +127,32 @@ func (s *Spool) scanLocked(g *segment, from uint64, f func(uint64, record) bool)
 }
 
 // readRecord appends the next record's bytes to b.
-func readRecord(in io.Reader, b []byte) ([]byte, bool) {
+func readRecord(in io.Reader, b []byte) ([]byte, error) {
 	b = append(b, make([]byte, recordSize)...)
 	if _, err := io.ReadFull(in, b); err != nil {
-		return b, false
+		return b, err
 	}
 	n, ok := entryLength(b)
 	if !ok {
-		return b, false
+		return b, errDamaged
 	}
 	b = append(b, make([]byte, n)...)
 	_, err := io.ReadFull(in, b[recordSize:])
-	return b, err == nil
+	return b, err
+}
+
+// unreadableLocked tells a disk that may answer next time from a lost record.
+func (s *Spool) unreadableLocked(g *segment, at position, err error) error {
+	if errors.Is(err, errDamaged) || errors.Is(err, io.EOF) || errors.Is(err, io.ErrUnexpectedEOF) {
+		return s.cutLocked(g, at.seq)
+	}
+	if s.trouble.at != at {
+		s.trouble = trouble{at: at}
+	}
+	if s.trouble.times++; s.trouble.times < patience {
+		return err
+	}
+	return s.cutLocked(g, at.seq)
 }
 
 // cutLocked gives up the records of g from sequence seq on.

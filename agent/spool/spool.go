@@ -58,6 +58,7 @@ type Spool struct {
 	total    int64 // bytes of all segments
 	stats    Stats
 	hint     position
+	trouble  trouble
 	scratch  []byte
 }
 
@@ -241,7 +242,7 @@ func (s *Spool) Expire(now time.Time) {
 		newestMs = max(newestMs, g.newestMs)
 		age := now.Sub(time.UnixMilli(newestMs))
 		if !g.touched.IsZero() {
-			age = s.conf.Now().Sub(g.touched)
+			age = time.Since(g.touched)
 		}
 		if age <= s.conf.MaxAge || s.removeOldestLocked() != nil {
 			return
@@ -277,7 +278,9 @@ func (s *Spool) load() error {
 		}
 	}
 	s.opened = s.last
-	if len(s.segments) == 0 {
+	if s.epoch == ([16]byte{}) {
+		s.forgetLocked(len(s.segments)) // none of them is whole enough to name its epoch
+		s.next = 1
 		if _, err := io.ReadFull(s.conf.Rand, s.epoch[:]); err != nil {
 			return fmt.Errorf("making an epoch: %w", err)
 		}
@@ -348,7 +351,7 @@ func (s *Spool) reopen() error {
 	if err := errors.Join(f.Sync(), s.conf.Disk.Sync()); err != nil {
 		return errors.Join(err, f.Close())
 	}
-	if g.waste > 0 || s.next != g.last+1 {
+	if g.size == 0 || g.waste > 0 || s.next != g.last+1 {
 		return f.Close()
 	}
 	s.active = f
@@ -363,6 +366,10 @@ func (s *Spool) appendLocked(entry []byte) error {
 	}
 	if s.active != nil && s.outgrownLocked(need) {
 		s.sealLocked() // nothing is lost by a Close that fails: all was synced
+		if g := s.newestLocked(); g.last < g.first && s.conf.Disk.Remove(g.name()) == nil {
+			s.total -= g.size + g.waste
+			s.segments = s.segments[:len(s.segments)-1]
+		}
 	}
 	if s.active == nil {
 		if err := s.createLocked(header{first: s.next, acked: s.acked}); err != nil {
@@ -372,11 +379,15 @@ func (s *Spool) appendLocked(entry []byte) error {
 	return s.writeLocked(entry)
 }
 
-// outgrownLocked says whether the next record belongs into a new segment: the
-// active one is long enough, or an earlier run wrote it more than a day ago,
-// and its old entries should not be kept for the sake of new ones.
+// outgrownLocked says whether the next record belongs into a new segment: a
+// failed Append left a gap, which only the begin of a segment can express; the
+// active one is long enough; or an earlier run wrote it more than a day ago, and
+// its old entries should not be kept for the sake of new ones.
 func (s *Spool) outgrownLocked(need int64) bool {
 	g := s.newestLocked()
+	if g.last+1 != s.next {
+		return true
+	}
 	if g.last < g.first {
 		return false
 	}
@@ -412,8 +423,7 @@ func (s *Spool) createLocked(h header) error {
 // may or may not be in it.
 func (s *Spool) writeLocked(entry []byte) error {
 	g := s.newestLocked()
-	now := s.conf.Now()
-	r := record{atMs: now.UnixMilli(), acked: s.acked, entry: entry}
+	r := record{atMs: s.conf.Now().UnixMilli(), acked: s.acked, entry: entry}
 	s.scratch = r.append(s.scratch[:0], g.gen)
 	n := int64(len(s.scratch))
 	_, err := s.active.WriteAt(s.scratch, g.size)
@@ -436,7 +446,7 @@ func (s *Spool) writeLocked(entry []byte) error {
 		return err
 	}
 	s.fresh = false
-	g.last, g.newestMs, g.touched = s.next, r.atMs, now
+	g.last, g.newestMs, g.touched = s.next, r.atMs, time.Now()
 	g.size += n
 	s.total += n
 	return nil
@@ -554,7 +564,7 @@ func (s *Spool) newEpochLocked() error {
 		return errors.Join(err, s.conf.Disk.Remove(g.name()))
 	}
 	s.fresh = false
-	g.last, g.touched = uint64(len(moved)), s.conf.Now()
+	g.last, g.touched = uint64(len(moved)), time.Now()
 	g.size += int64(len(b))
 	s.total += int64(len(b))
 	s.epoch, s.next, s.last, s.opened, s.acked = epoch, g.last+1, g.last, 0, 0
