@@ -290,6 +290,13 @@ func copyTable(ctx context.Context, from, to *Tx, table string) error {
 		if err := rows.Scan(targets...); err != nil {
 			return err
 		}
+		for i, v := range values {
+			// SQLite's driver gives an empty BYTEA as a nil slice, which would
+			// arrive as NULL; a NULL is nil without a type.
+			if b, ok := v.([]byte); ok && b == nil {
+				values[i] = []byte{}
+			}
+		}
 		if _, err := to.Exec(ctx, insert, values...); err != nil {
 			return err
 		}
