@@ -159,10 +159,7 @@ func store(ctx context.Context, tx *db.Tx, device string, p *parsed, nowMS int64
 		return did, nil // nothing new: acknowledged, not stored
 	}
 	if fresh {
-		// Writes are serial, so nobody else takes this id (see db.Write).
-		err = tx.QueryRow(ctx, `INSERT INTO health_spools (id, device_id, epoch, last_seq, dropped, used_ms)
-			SELECT COALESCE(MAX(id), 0) + 1, CAST($1 AS TEXT), CAST($2 AS BYTEA), CAST($3 AS BIGINT), CAST($4 AS BIGINT), CAST($5 AS BIGINT) FROM health_spools RETURNING id`,
-			device, p.epoch, int64(did.last), int64(did.dropped), nowMS).Scan(&spool)
+		spool, err = newSpool(ctx, tx, device, p.epoch, did, nowMS)
 	} else {
 		_, err = tx.Exec(ctx, `UPDATE health_spools SET last_seq = $2, dropped = dropped + $3, used_ms = $4 WHERE id = $1`,
 			spool, int64(did.last), int64(did.dropped), nowMS)
@@ -183,6 +180,17 @@ func store(ctx context.Context, tx *db.Tx, device string, p *parsed, nowMS int64
 	}
 	did.news, err = latest(ctx, tx, device, p.epoch, fresh, spool, state, nowMS)
 	return did, err
+}
+
+// newSpool notes a spool that was not seen before, and gives its short id.
+// Writes are serial, so nobody else takes that (see db.Write).
+func newSpool(ctx context.Context, tx *db.Tx, device string, epoch []byte, did outcome, nowMS int64) (id int64, err error) {
+	if err := tx.QueryRow(ctx, `SELECT COALESCE(MAX(id), 0) + 1 FROM health_spools`).Scan(&id); err != nil {
+		return 0, err
+	}
+	_, err = tx.Exec(ctx, `INSERT INTO health_spools (id, device_id, epoch, last_seq, dropped, used_ms) VALUES ($1, $2, $3, $4, $5, $6)`,
+		id, device, epoch, int64(did.last), int64(did.dropped), nowMS)
+	return id, err
 }
 
 // run walks the batch from the cursor and returns the reports that are new, up
