@@ -80,7 +80,8 @@ func (g *Gateway) refuse(s wire.Session, err error) {
 	level := slog.LevelDebug
 	switch code {
 	case hmpb.Code_CODE_FOREIGN_CERTIFICATE, hmpb.Code_CODE_REVOKED, hmpb.Code_CODE_UNKNOWN_DEVICE, hmpb.Code_CODE_EPOCH_REPLAY,
-		hmpb.Code_CODE_CERTIFICATE_EXPIRED, hmpb.Code_CODE_VERSION_TOO_OLD, hmpb.Code_CODE_VERSION_TOO_NEW:
+		hmpb.Code_CODE_CERTIFICATE_EXPIRED, hmpb.Code_CODE_VERSION_TOO_OLD, hmpb.Code_CODE_VERSION_TOO_NEW,
+		hmpb.Code_CODE_CLAIM_REFUSED, hmpb.Code_CODE_CSR_REFUSED:
 		level = slog.LevelInfo
 	case hmpb.Code_CODE_INTERNAL:
 		level = slog.LevelWarn
@@ -203,6 +204,12 @@ func (s *session) live(ctx context.Context, crew *supervise.Crew) {
 		return
 	}
 	begun = true
+	older, newest := s.g.presence.welcome(s)
+	if !newest {
+		tell(s.control, hmpb.Code_CODE_REPLACED, 0, "")
+		s.end(hmpb.Code_CODE_REPLACED, "")
+		return
+	}
 	s.control.SetWriteDeadline(time.Now().Add(writeTimeout))
 	if err := s.control.WriteMsg(hmpb.ControlDown_builder{Welcome: welcome}.Build()); err != nil {
 		s.end(hmpb.Code_CODE_TIMEOUT, "")
@@ -211,6 +218,10 @@ func (s *session) live(ctx context.Context, crew *supervise.Crew) {
 	s.g.stats.welcomed.Add(1)
 	s.g.cfg.Bus.Publish(bus.Event{Kind: bus.Connected, Device: s.peer.Device, Owner: s.peer.Owner})
 	s.log().Debug("session begins", "transport", s.Transport(), "agent", hello.GetAgentVersion())
+	for _, o := range older { // after the Welcome: closing may wait for its peer
+		s.g.stats.replaced.Add(1)
+		o.end(hmpb.Code_CODE_REPLACED, "")
+	}
 	s.streams(ctx, crew)
 }
 
@@ -266,14 +277,6 @@ func (s *session) admit(ctx context.Context, hello *hmpb.Hello) (*hmpb.Welcome, 
 	if err != nil {
 		return nil, retryAfter(err), err
 	}
-	older, newest := s.g.presence.welcome(s)
-	if !newest {
-		return nil, 0, &wire.Error{Code: hmpb.Code_CODE_REPLACED}
-	}
-	for _, o := range older {
-		s.g.stats.replaced.Add(1)
-		o.end(hmpb.Code_CODE_REPLACED, "")
-	}
 	return hmpb.Welcome_builder{
 		Version: &version, TimeMs: new(s.g.cfg.Now().UnixMilli()), StoreId: s.g.cfg.StoreID, Cursor: &cursor,
 		Settings: s.g.cfg.Settings, TrustRoots: s.g.cfg.Enroll.TrustRoots(), Renew: &s.peer.RenewDue,
@@ -290,7 +293,7 @@ func retryAfter(err error) time.Duration {
 
 // streams serves the streams of a welcomed session until it ends or ctx does.
 func (s *session) streams(ctx context.Context, crew *supervise.Crew) {
-	crew.TryGo(func(context.Context) { s.listen() })
+	crew.TryGo(s.member(func(context.Context) { s.listen() }))
 	for {
 		t, f, err := wire.Accept(ctx, s)
 		if err != nil {
@@ -310,9 +313,24 @@ func (s *session) streams(ctx context.Context, crew *supervise.Crew) {
 			f.Reset(hmpb.Code_CODE_STREAM_NOT_ALLOWED)
 			continue
 		}
-		if !crew.TryGo(serve) {
+		if !crew.TryGo(s.member(serve)) {
 			f.Reset(hmpb.Code_CODE_TOO_MANY_STREAMS)
 		}
+	}
+}
+
+// member makes a panic in one of the session's goroutines the session's end:
+// the peer would wait for an answer for ever.
+func (s *session) member(f func(context.Context)) func(context.Context) {
+	return func(ctx context.Context) {
+		returned := false
+		defer func() {
+			if !returned {
+				s.end(hmpb.Code_CODE_INTERNAL, "")
+			}
+		}()
+		f(ctx)
+		returned = true
 	}
 }
 

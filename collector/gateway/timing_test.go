@@ -1,0 +1,521 @@
+package gateway_test
+
+import (
+	"context"
+	"crypto/tls"
+	"errors"
+	"log/slog"
+	"net"
+	"sync"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"hausmeister/collector/access"
+	"hausmeister/collector/bus"
+	"hausmeister/collector/db"
+	"hausmeister/collector/enroll"
+	"hausmeister/collector/gateway"
+	"hausmeister/proto/hmpb"
+	"hausmeister/proto/ident"
+	"hausmeister/proto/wire"
+)
+
+// What depends on time runs in a bubble: sessions over TLS and yamux on pipes,
+// with subjects that answer as the test says.
+
+// subjects stand for enroll and health.
+type subjects struct {
+	may     enroll.May
+	device  func(n int) string // of the nth session
+	connect error
+	begin   error
+	ingest  func(n int) error
+	revoked map[string]bool
+
+	mu sync.Mutex
+	// below is guarded by mu
+	sessions, batches int
+	begun, ended      []int64
+}
+
+func (f *subjects) Authenticate(context.Context, tls.ConnectionState) (enroll.Peer, error) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	f.sessions++
+	p := enroll.Peer{May: f.may, Device: "device", Owner: "owner"}
+	if f.device != nil {
+		p.Device = f.device(f.sessions)
+	}
+	if f.revoked[p.Device] {
+		return p, &wire.Error{Code: hmpb.Code_CODE_REVOKED}
+	}
+	return p, nil
+}
+
+func (f *subjects) Connect(context.Context, enroll.Peer, uint64) error { return f.connect }
+func (f *subjects) ServeEnroll(ctx context.Context, _ wire.Session, s *wire.Framed) error {
+	return s.ReadMsg(&hmpb.EnrollHeader{})
+}
+func (f *subjects) ServeRenew(ctx context.Context, _ wire.Session, s *wire.Framed, _ enroll.Peer) error {
+	return s.ReadMsg(&hmpb.RenewHeader{})
+}
+func (f *subjects) TrustRoots() [][]byte { return nil }
+
+func (f *subjects) Begin(_ context.Context, _ access.Caller, session int64, _ []byte) (uint64, error) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	f.begun = append(f.begun, session)
+	return 0, f.begin
+}
+
+func (f *subjects) End(_ context.Context, _ access.Caller, session int64) error {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	f.ended = append(f.ended, session)
+	return nil
+}
+
+func (f *subjects) Ingest(_ context.Context, _ access.Caller, b *hmpb.Batch) (*hmpb.ReportDown, error) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	f.batches++
+	if f.ingest != nil {
+		if err := f.ingest(f.batches); err != nil {
+			return nil, err
+		}
+	}
+	last := b.GetFirstSeq() + uint64(len(b.GetEntries())) - 1
+	return hmpb.ReportDown_builder{Ack: hmpb.Ack_builder{ThroughSeq: &last}.Build()}.Build(), nil
+}
+
+// bubble is a gateway on pipes inside a synctest bubble.
+type bubble struct {
+	*gateway.Gateway
+	t    *testing.T
+	bus  *bus.Bus
+	conn chan wire.Session
+	ca   *ident.Authority
+	stop context.CancelFunc
+	wg   sync.WaitGroup
+}
+
+func inBubble(t *testing.T, f *subjects, change func(*gateway.Config), test func(t *testing.T, b *bubble)) {
+	t.Helper()
+	synctest.Test(t, func(t *testing.T) {
+		if f.may == 0 {
+			f.may = enroll.MayAll
+		}
+		b := &bubble{t: t, bus: bus.New(), conn: make(chan wire.Session)}
+		var err error
+		if b.ca, err = ident.NewAuthority(time.Now()); err != nil {
+			t.Fatal(err)
+		}
+		cfg := gateway.Config{Enroll: f, Health: f, Bus: b.bus, StoreID: []byte("store"), Now: time.Now, Log: slog.New(slog.DiscardHandler)}
+		if change != nil {
+			change(&cfg)
+		}
+		if b.Gateway, err = gateway.New(cfg); err != nil {
+			t.Fatal(err)
+		}
+		var ctx context.Context
+		ctx, b.stop = context.WithCancel(context.Background())
+		b.wg.Go(func() { b.Run(ctx, func() {}) })
+		b.wg.Go(func() {
+			if err := b.Serve(ctx, b); err != nil {
+				t.Errorf("Serve = %v", err)
+			}
+		})
+		test(t, b)
+		b.stop()
+		b.wg.Wait()
+	})
+}
+
+func (b *bubble) Accept(ctx context.Context) (wire.Session, error) {
+	select {
+	case s := <-b.conn:
+		return s, nil
+	case <-ctx.Done():
+		return nil, context.Cause(ctx)
+	}
+}
+func (b *bubble) Addr() net.Addr { return &net.TCPAddr{} }
+func (b *bubble) Close() error   { return nil }
+
+// dial makes a session and hands its other end to the gateway.
+func (b *bubble) dial() wire.Session {
+	b.t.Helper()
+	here, there := net.Pipe()
+	b.wg.Go(func() {
+		conf := ident.CollectorConfig(func() (*tls.Certificate, error) { return b.ca.IssueServer([]string{"c"}, time.Now()) })
+		tc := tls.Server(there, conf)
+		if err := tc.Handshake(); err != nil {
+			b.t.Error(err)
+			return
+		}
+		s, err := wire.ServeTCP(tc)
+		if err != nil {
+			b.t.Error(err)
+			return
+		}
+		b.conn <- s
+	})
+	conf := ident.AgentConfig(ident.AgentTLS{Pins: []ident.Fingerprint{ident.FingerprintOf(b.ca.Root)}, ServerName: "c", Trusted: time.Now})
+	s, err := wire.DialTCP(context.Background(), here, conf, time.Minute)
+	if err != nil {
+		b.t.Fatal(err)
+	}
+	return s
+}
+
+func (b *bubble) open() (wire.Session, *wire.Framed, *hmpb.ControlDown) {
+	b.t.Helper()
+	s := b.dial()
+	hello := hmpb.Hello_builder{VersionMin: new(uint32(1)), VersionMax: new(uint32(1)), SpoolEpoch: epochA}.Build()
+	control, err := wire.Open(context.Background(), s, hmpb.StreamType_STREAM_TYPE_CONTROL, hello)
+	if err != nil {
+		b.t.Fatal(err)
+	}
+	var down hmpb.ControlDown
+	if err := control.ReadMsg(&down); err != nil {
+		b.t.Fatalf("reading the answer to Hello: %v", err)
+	}
+	return s, control, &down
+}
+
+func (b *bubble) in() (wire.Session, *wire.Framed) {
+	b.t.Helper()
+	s, control, down := b.open()
+	if down.WhichKind() != hmpb.ControlDown_Welcome_case {
+		b.t.Fatalf("answer to Hello %v, want a Welcome", down)
+	}
+	return s, control
+}
+
+func (b *bubble) wantEnd(s wire.Session, after, slack time.Duration, want hmpb.Code) {
+	b.t.Helper()
+	begin := time.Now()
+	<-s.Context().Done()
+	if code := wire.CodeOf(context.Cause(s.Context())); code != want {
+		b.t.Errorf("session ended with %s, want %s", code, want)
+	}
+	if took := time.Since(begin); took < after || took > after+slack {
+		b.t.Errorf("session ended after %v, want %v", took, after)
+	}
+}
+
+func TestSilentPeers(t *testing.T) {
+	tests := []struct {
+		name string
+		may  enroll.May
+		say  func(b *bubble, s wire.Session)
+		end  time.Duration
+	}{
+		{"no stream", enroll.MayAll, func(*bubble, wire.Session) {}, 10 * time.Second},
+		{"a stream that does not say its type", enroll.MayAll, func(b *bubble, s wire.Session) { s.OpenStream(context.Background()) }, 10 * time.Second},
+		{"half a Hello", enroll.MayAll, func(b *bubble, s wire.Session) {
+			st, err := s.OpenStream(context.Background())
+			if err == nil {
+				_, err = st.Write([]byte{byte(hmpb.StreamType_STREAM_TYPE_CONTROL), 200, 1, 8})
+			}
+			if err != nil {
+				b.t.Error(err)
+			}
+		}, 10 * time.Second},
+		{"no enrolment", enroll.MayEnroll, func(*bubble, wire.Session) {}, time.Minute},
+		{"no renewal", enroll.MayRenew, func(*bubble, wire.Session) {}, time.Minute},
+	}
+	for _, test := range tests {
+		t.Run(test.name, func(t *testing.T) {
+			inBubble(t, &subjects{may: test.may}, nil, func(t *testing.T, b *bubble) {
+				s := b.dial()
+				test.say(b, s)
+				b.wantEnd(s, test.end, time.Second, hmpb.Code_CODE_TIMEOUT)
+				synctest.Wait()
+				if n := b.Live(); n != 0 {
+					t.Errorf("%d sessions live on", n)
+				}
+			})
+		})
+	}
+}
+
+// A welcomed session may be silent for hours; half a frame may not.
+func TestSilenceAfterWelcome(t *testing.T) {
+	inBubble(t, &subjects{}, nil, func(t *testing.T, b *bubble) {
+		s, _ := b.in()
+		f, err := wire.Open(context.Background(), s, hmpb.StreamType_STREAM_TYPE_REPORT, &hmpb.ReportHeader{})
+		if err != nil {
+			t.Fatal(err)
+		}
+		time.Sleep(3 * time.Hour)
+		if err := f.WriteBatch(batch(1, 1)); err != nil {
+			t.Fatalf("sending after three hours: %v", err)
+		}
+		if err := f.ReadMsg(&hmpb.ReportDown{}); err != nil {
+			t.Fatalf("ack after three hours: %v", err)
+		}
+		s.Close(hmpb.Code_CODE_NORMAL, "")
+	})
+}
+
+// Stopping tells each device when to come back and waits for it a moment.
+func TestFarewell(t *testing.T) {
+	for _, polite := range []bool{true, false} {
+		inBubble(t, &subjects{}, nil, func(t *testing.T, b *bubble) {
+			s, control := b.in()
+			begin := time.Now()
+			b.stop()
+			var down hmpb.ControlDown
+			if err := control.ReadMsg(&down); err != nil || down.WhichKind() != hmpb.ControlDown_ComeBack_case {
+				t.Fatalf("last frame %v, %v, want ComeBack", &down, err)
+			}
+			if n := down.GetComeBack().GetRetryAfterS(); n < 1 || n > 4 {
+				t.Errorf("one device is told to come back in %d s, want 1 to 4", n)
+			}
+			if polite {
+				s.Close(hmpb.Code_CODE_NORMAL, "")
+			} else {
+				b.wantEnd(s, time.Second, time.Second, hmpb.Code_CODE_SHUTTING_DOWN)
+			}
+			b.wg.Wait()
+			if took := time.Since(begin); took > 3*time.Second {
+				t.Errorf("stopping took %v", took)
+			}
+		})
+	}
+}
+
+// A store that does not answer: nobody gets in, all are told to come back at
+// different times.
+func TestStoreUnavailableAtHello(t *testing.T) {
+	waits := map[uint32]bool{}
+	inBubble(t, &subjects{begin: db.ErrUnavailable}, nil, func(t *testing.T, b *bubble) {
+		for range 6 {
+			s, control, down := b.open()
+			r := down.GetRefused()
+			if r.GetCode() != hmpb.Code_CODE_STORE_UNAVAILABLE || r.GetRetryAfterS() < 5 || r.GetRetryAfterS() > 30 {
+				t.Errorf("refused with %v, want CODE_STORE_UNAVAILABLE in 5 to 30 s", r)
+			}
+			waits[r.GetRetryAfterS()] = true
+			control.CloseWrite()
+			b.wantEnd(s, 0, time.Second, hmpb.Code_CODE_STORE_UNAVAILABLE)
+		}
+	})
+	if len(waits) == 1 {
+		t.Errorf("all are told the same time: %v", waits)
+	}
+}
+
+func TestStoreFailsUnderReports(t *testing.T) {
+	for _, test := range []struct {
+		err  error
+		want hmpb.Code
+	}{
+		{db.ErrUnavailable, hmpb.Code_CODE_STORE_UNAVAILABLE},
+		{db.ErrFull, hmpb.Code_CODE_STORE_UNAVAILABLE},
+		{errors.New("a fault of ours"), hmpb.Code_CODE_INTERNAL},
+	} {
+		f := &subjects{ingest: func(n int) error {
+			if n == 1 {
+				return test.err
+			}
+			return nil
+		}}
+		inBubble(t, f, nil, func(t *testing.T, b *bubble) {
+			s, _ := b.in()
+			for i, want := range []hmpb.Code{test.want, hmpb.Code_CODE_UNSPECIFIED} {
+				f, err := wire.Open(context.Background(), s, hmpb.StreamType_STREAM_TYPE_REPORT, &hmpb.ReportHeader{})
+				if err != nil {
+					t.Fatal(err)
+				}
+				if err := f.WriteBatch(batch(1, 1)); err != nil {
+					t.Fatal(err)
+				}
+				var down hmpb.ReportDown
+				if err := f.ReadMsg(&down); wire.CodeOf(err) != want {
+					t.Errorf("%v, stream %d: answer %v, %v, want %s", test.err, i, &down, err, want)
+				}
+			}
+			s.Close(hmpb.Code_CODE_NORMAL, "")
+		})
+	}
+}
+
+// A panic in one session ends that one and no other.
+func TestPanicStaysInItsSession(t *testing.T) {
+	f := &subjects{
+		device: func(n int) string { return string(rune('a' + n)) },
+		ingest: func(n int) error {
+			if n == 1 {
+				panic("planted")
+			}
+			return nil
+		},
+	}
+	inBubble(t, f, nil, func(t *testing.T, b *bubble) {
+		bad, _ := b.in()
+		good, _ := b.in()
+		report := func(s wire.Session) error {
+			f, err := wire.Open(context.Background(), s, hmpb.StreamType_STREAM_TYPE_REPORT, &hmpb.ReportHeader{})
+			if err != nil {
+				return err
+			}
+			if err := f.WriteBatch(batch(1, 1)); err != nil {
+				return err
+			}
+			return f.ReadMsg(&hmpb.ReportDown{})
+		}
+		if err := report(bad); err == nil {
+			t.Error("a report that panicked was acknowledged")
+		}
+		b.wantEnd(bad, 0, time.Second, hmpb.Code_CODE_INTERNAL)
+		if err := report(good); err != nil {
+			t.Errorf("the other session's report: %v", err)
+		}
+		good.Close(hmpb.Code_CODE_NORMAL, "")
+	})
+}
+
+// More come at once than are let in: those who wait as they are told get in,
+// at the rate, and nobody is sent away twice.
+func TestHerd(t *testing.T) {
+	const herd, burst, perSecond = 60, 10, 5
+	ids := make(chan string, 1)
+	f := &subjects{device: func(int) string { return <-ids }}
+	inBubble(t, f, func(c *gateway.Config) { c.AdmitRate, c.AdmitBurst = perSecond, burst }, func(t *testing.T, b *bubble) {
+		type told struct {
+			device string
+			at     time.Time
+		}
+		var waiting []told
+		in := map[int]int{} // by second
+		begin := time.Now()
+		come := func(device string) uint32 {
+			ids <- device
+			s, control, down := b.open()
+			if r := down.GetRefused(); r != nil && r.GetCode() == hmpb.Code_CODE_COME_BACK {
+				control.CloseWrite()
+				<-s.Context().Done()
+				return r.GetRetryAfterS()
+			}
+			if down.WhichKind() != hmpb.ControlDown_Welcome_case {
+				t.Errorf("answer %v", down)
+			}
+			in[int(time.Since(begin)/time.Second)]++
+			return 0
+		}
+		for i := range herd {
+			device := string(rune('a'+i/26)) + string(rune('a'+i%26))
+			if wait := come(device); wait > 0 {
+				waiting = append(waiting, told{device, time.Now().Add(time.Duration(wait) * time.Second)})
+			}
+		}
+		if want := herd - burst; len(waiting) != want {
+			t.Errorf("%d were sent away, want %d", len(waiting), want)
+		}
+		for _, w := range waiting {
+			time.Sleep(time.Until(w.at))
+			if wait := come(w.device); wait > 0 {
+				t.Errorf("%s was sent away twice", w.device)
+			}
+		}
+		for second, n := range in {
+			if second > 0 && n > 2*perSecond {
+				t.Errorf("%d came in second %d, want about %d", n, second, perSecond)
+			}
+		}
+		if took := time.Since(begin); took > 15*time.Second {
+			t.Errorf("the herd was in after %v, want about %d s", took, (herd-burst)/perSecond)
+		}
+	})
+}
+
+// Revocations that the bus had no room for are found by looking.
+func TestMissedRevocations(t *testing.T) {
+	f := &subjects{device: func(n int) string { return string(rune('a' + n)) }, revoked: map[string]bool{}}
+	inBubble(t, f, nil, func(t *testing.T, b *bubble) {
+		s, _ := b.in()
+		device := "b"
+		f.mu.Lock()
+		f.revoked[device] = true
+		f.device = func(int) string { return device }
+		f.mu.Unlock()
+		for range 1000 { // more than a subscription holds
+			b.bus.Publish(bus.Event{Kind: bus.Revoked, Device: "another"})
+		}
+		b.wantEnd(s, 0, 2*time.Second, hmpb.Code_CODE_REVOKED)
+	})
+}
+
+// A flood of reports is read more slowly, not refused; what an agent has after
+// eight hours without network passes at once.
+func TestReportFlood(t *testing.T) {
+	f := &subjects{}
+	inBubble(t, f, nil, func(t *testing.T, b *bubble) {
+		s, _ := b.in()
+		r, err := wire.Open(context.Background(), s, hmpb.StreamType_STREAM_TYPE_REPORT, &hmpb.ReportHeader{})
+		if err != nil {
+			t.Fatal(err)
+		}
+		begin := time.Now()
+		send := func(entries int) {
+			t.Helper()
+			if err := r.WriteBatch(batch(1, entries)); err != nil {
+				t.Fatal(err)
+			}
+			if err := r.ReadMsg(&hmpb.ReportDown{}); err != nil {
+				t.Fatal(err)
+			}
+		}
+		for range 10 {
+			send(48)
+		}
+		if took := time.Since(begin); took > time.Second {
+			t.Errorf("480 reports took %v, want no wait", took)
+		}
+		for range 2000 {
+			send(1)
+		}
+		if took := time.Since(begin); took < 20*time.Second || took > 2*time.Minute {
+			t.Errorf("2,000 batches took %v, want them slowed to about %v", took, 35*time.Second)
+		}
+		s.Close(hmpb.Code_CODE_NORMAL, "")
+	})
+}
+
+// The control stream's end is the session's.
+func TestControlStreamEnds(t *testing.T) {
+	inBubble(t, &subjects{}, nil, func(t *testing.T, b *bubble) {
+		s, control := b.in()
+		if err := control.CloseWrite(); err != nil {
+			t.Fatal(err)
+		}
+		b.wantEnd(s, 0, time.Second, hmpb.Code_CODE_NORMAL)
+	})
+}
+
+// Every session that began ends, in the store too.
+func TestEveryBeginHasItsEnd(t *testing.T) {
+	f := &subjects{}
+	inBubble(t, f, nil, func(t *testing.T, b *bubble) {
+		var sessions []wire.Session
+		for range 5 { // each replaces the one before
+			s, _ := b.in()
+			sessions = append(sessions, s)
+		}
+		for _, s := range sessions {
+			s.Close(hmpb.Code_CODE_NORMAL, "")
+		}
+		synctest.Wait()
+		f.mu.Lock()
+		defer f.mu.Unlock()
+		if len(f.begun) != 5 || len(f.ended) != 5 {
+			t.Errorf("%d begun, %d ended, want 5 and 5", len(f.begun), len(f.ended))
+		}
+		if st := b.Stats(); st.Welcomed != 5 || st.Replaced != 4 || st.Live != 0 {
+			t.Errorf("stats %+v, want 5 welcomed, 4 replaced, 0 live", st)
+		}
+	})
+}
