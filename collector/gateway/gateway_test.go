@@ -336,7 +336,9 @@ func TestStreamFlood(t *testing.T) {
 			}
 			f.Reset(hmpb.Code_CODE_NORMAL)
 		}
-		if code := ending(t, s, 10*time.Second); code != hmpb.Code_CODE_TOO_MANY_STREAMS {
+		code := ending(t, s, 10*time.Second)
+		// Over TCP a peer that goes on writing may lose the code to a reset.
+		if code != hmpb.Code_CODE_TOO_MANY_STREAMS && (transport != "tcp" || code != hmpb.Code_CODE_LOST) {
 			t.Errorf("session ended with %s, want CODE_TOO_MANY_STREAMS", code)
 		}
 		dev.in(transport) // and is let in again

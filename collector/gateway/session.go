@@ -335,13 +335,15 @@ func (s *session) member(f func(context.Context)) func(context.Context) {
 }
 
 // listen reads the control stream, so that its end and the peer's Goodbye are
-// noticed. The session ends with it.
+// noticed. The session ends with it, by the peer that ended it if it is quick.
 func (s *session) listen() {
 	pace := rate.NewLimiter(1, 32)
 	for {
 		up := &hmpb.ControlUp{}
 		if err := s.control.ReadMsg(up); err != nil {
 			if wire.CodeOf(err) == hmpb.Code_CODE_UNSPECIFIED { // its bytes end, the session does not yet
+				s.control.CloseWrite()
+				s.await(farewell)
 				s.end(hmpb.Code_CODE_NORMAL, "")
 			}
 			return
@@ -362,14 +364,19 @@ func (s *session) farewell() {
 	s.control.SetWriteDeadline(time.Now().Add(farewell))
 	if s.control.WriteMsg(hmpb.ControlDown_builder{ComeBack: come}.Build()) == nil {
 		s.control.CloseWrite()
-		wait := time.NewTimer(farewell)
-		defer wait.Stop()
-		select {
-		case <-s.Context().Done():
-		case <-wait.C:
-		}
+		s.await(farewell)
 	}
 	s.end(hmpb.Code_CODE_SHUTTING_DOWN, "")
+}
+
+// await gives the peer some time to end the session itself.
+func (s *session) await(most time.Duration) {
+	wait := time.NewTimer(most)
+	defer wait.Stop()
+	select {
+	case <-s.Context().Done():
+	case <-wait.C:
+	}
 }
 
 // spread is a time to come back after a restart such that all who are here now
