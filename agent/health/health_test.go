@@ -322,9 +322,9 @@ func TestNudge(t *testing.T) {
 		r.wantTimes(t, s10, s10+2*min)
 		r.m.set(func(s *sysinfo.Snapshot) { s.Memory.Used.Value = 2 << 30 })
 		r.Nudge() // but never nearer than the ordinary interval
-		time.Sleep(min - 1)
+		time.Sleep(min - time.Nanosecond)
 		r.wantTimes(t, s10, s10+2*min)
-		time.Sleep(1)
+		time.Sleep(time.Nanosecond)
 		r.wantTimes(t, s10, s10+2*min, s10+3*min)
 	})
 }

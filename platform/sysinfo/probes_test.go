@@ -16,7 +16,6 @@ import (
 
 // stuck is a machine of which some groups hang.
 type stuck struct {
-	source
 	release chan struct{}
 }
 
