@@ -83,8 +83,8 @@ type opened struct {
 	admin   *admin.Server
 }
 
-// Run serves until ctx ends. It calls nothing back; /readyz answers once all
-// parts are there.
+// Run serves until ctx ends. Config.Ready is called, and /readyz agrees, once
+// all parts are there.
 func (c *Collector) Run(ctx context.Context) error {
 	o := &opened{cfg: c.cfg}
 	if err := o.open(ctx, c.ready(o)); err != nil {
@@ -106,13 +106,35 @@ func (c *Collector) parts(o *opened) []supervise.Part {
 		{Name: "authority", Run: o.enroll.Run},
 		{Name: "admin", Run: o.admin.Run},
 		{Name: "revocations", Run: o.gateway.Run},
-		{Name: "devices over QUIC", Run: serve(func(ctx context.Context) error { return o.gateway.Serve(ctx, o.quic) }), StopWithin: 10 * time.Second},
-		{Name: "devices over TCP", Run: serve(func(ctx context.Context) error { return o.gateway.Serve(ctx, &o.split.sessions) }), StopWithin: 10 * time.Second},
+		{Name: "devices", Run: serve(o.devices), StopWithin: 10 * time.Second},
 		{Name: "pages", Run: serve(func(ctx context.Context) error { return o.web.Serve(ctx, &o.split.browsers) }), StopWithin: 10 * time.Second},
 		{Name: "port", Run: func(ctx context.Context, ready func()) error {
-			return o.split.Run(ctx, func() { c.running.Store(true); ready() })
+			return o.split.Run(ctx, func() { c.serving(o); ready() })
 		}},
 	}
+}
+
+func (c *Collector) serving(o *opened) {
+	c.running.Store(true)
+	if c.cfg.Ready != nil {
+		c.cfg.Ready(o.ports.tcp.Addr().String())
+	}
+}
+
+// devices serves both transports. They stop together: each gives its sessions a
+// second to go, and an operator who waits should wait for one.
+func (o *opened) devices(ctx context.Context) error {
+	listeners := []wire.Listener{o.quic, &o.split.sessions}
+	errs := make([]error, len(listeners))
+	crew := supervise.NewCrew(ctx, len(listeners))
+	for i, ln := range listeners {
+		crew.TryGo(func(ctx context.Context) {
+			errs[i] = o.gateway.Serve(ctx, ln)
+			crew.Stop() // one that failed takes the other along
+		})
+	}
+	crew.Wait()
+	return errors.Join(errs...)
 }
 
 // serve is a part that is ready as soon as it runs: its connections wait in a

@@ -34,6 +34,8 @@ type Config struct {
 	Version string           `toml:"-"` // of the program
 	Now     func() time.Time `toml:"-"` // nil = time.Now
 	Log     *slog.Logger     `toml:"-"` // nil = slog.Default
+	// Ready is called once everybody can be served, with the address taken.
+	Ready func(listen string) `toml:"-"` // may be nil
 }
 
 // DefaultFile is the config file with every setting, its meaning and its

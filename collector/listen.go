@@ -80,8 +80,9 @@ func (p ports) endpoint(keys wire.EndpointConfig) *wire.Endpoint {
 // one that stalls holds up nobody.
 type splitter struct {
 	tcp     *net.TCPListener
-	devices *tls.Config // of sessions
-	pages   *tls.Config // of everything else
+	devices *tls.Config   // of sessions
+	pages   *tls.Config   // of everything else
+	within  time.Duration // of a handshake
 	log     *slog.Logger
 
 	sessions sessionQueue
@@ -92,7 +93,7 @@ type splitter struct {
 
 func newSplitter(tcp *net.TCPListener, devices *tls.Config, pages func(*tls.ClientHelloInfo) (*tls.Certificate, error), log *slog.Logger) *splitter {
 	return &splitter{
-		tcp: tcp, devices: devices, log: log,
+		tcp: tcp, devices: devices, log: log, within: handshakeWithin,
 		pages:    &tls.Config{MinVersion: tls.VersionTLS13, NextProtos: []string{"h2", "http/1.1"}, GetCertificate: pages},
 		sessions: sessionQueue{addr: tcp.Addr(), c: make(chan wire.Session)},
 		browsers: connQueue{addr: tcp.Addr(), c: make(chan net.Conn), closed: make(chan struct{})},
@@ -102,6 +103,7 @@ func newSplitter(tcp *net.TCPListener, devices *tls.Config, pages func(*tls.Clie
 // Run accepts until ctx ends.
 func (s *splitter) Run(ctx context.Context, ready func()) error {
 	crew := supervise.NewCrew(ctx, maxHandshakes+1)
+	crew.OnPanic = func(p *supervise.PanicError) { s.log.Error("handshake panicked", "error", p, "stack", string(p.Stack)) }
 	defer crew.Wait()
 	defer crew.Stop()
 	if err := crew.Go(func(ctx context.Context) {
@@ -149,7 +151,7 @@ func passing(err error) bool {
 
 // handshake finishes one connection and hands it to its side.
 func (s *splitter) handshake(ctx context.Context, conn *tls.Conn) {
-	ctx, cancel := context.WithTimeout(ctx, handshakeWithin)
+	ctx, cancel := context.WithTimeout(ctx, s.within)
 	defer cancel()
 	if err := conn.HandshakeContext(ctx); err != nil {
 		s.failed.Add(1)

@@ -16,6 +16,7 @@ import (
 
 	"hausmeister/collector/db"
 	"hausmeister/collector/db/dbtest"
+	"hausmeister/testenv/need"
 )
 
 // fill writes rows of 8 KiB until it fails, and gives how many were promised.
@@ -78,7 +79,7 @@ func TestFullDatabase(t *testing.T) {
 func TestFullDisk(t *testing.T) {
 	dir := t.TempDir()
 	if out, err := exec.Command("mount", "-t", "tmpfs", "-o", "size=3m", "tmpfs", dir).CombinedOutput(); err != nil {
-		t.Skipf("NOT RUN: a small file system needs the right to mount: %v: %s", err, out)
+		need.Skip(t, "the right to mount a small file system: %v: %s", err, out)
 	}
 	defer exec.Command("umount", "-l", dir).Run()
 	cfg := db.Config{Path: filepath.Join(dir, "full.db"), Migrations: tables, Log: slog.New(slog.DiscardHandler)}
@@ -186,7 +187,7 @@ func TestNotWritable(t *testing.T) {
 	// The permission bits of the file do not bind root; a read-only mount does.
 	if os.Geteuid() == 0 {
 		if out, err := exec.Command("mount", "--bind", "-o", "ro", dir, dir).CombinedOutput(); err != nil {
-			t.Skipf("NOT RUN: as root this needs the right to mount: %v: %s", err, out)
+			need.Skip(t, "the right to mount: %v: %s", err, out)
 		}
 		defer exec.Command("umount", "-l", dir).Run()
 	} else if err := errors.Join(os.Chmod(path, 0o400), os.Chmod(dir, 0o500)); err != nil {

@@ -123,7 +123,7 @@ func (g *Gateway) visit(ctx context.Context, s wire.Session, peer enroll.Peer) {
 		t, f, err := wire.Accept(ctx, s)
 		switch {
 		case err != nil:
-			s.Close(hmpb.Code_CODE_TIMEOUT, "")
+			s.Close(codeOf(late(err)), "")
 			return
 		case peer.May == enroll.MayEnroll && t == hmpb.StreamType_STREAM_TYPE_ENROLL:
 			err = g.cfg.Enroll.ServeEnroll(ctx, s, f)
@@ -250,8 +250,11 @@ func (s *session) hello(ctx context.Context) (*hmpb.Hello, error) {
 	return nil, &wire.Error{Code: hmpb.Code_CODE_TOO_MANY_STREAMS}
 }
 
-// late gives a timeout of ours its code.
+// late gives a timeout of ours its code, and so the end of our own context.
 func late(err error) error {
+	if errors.Is(err, context.Canceled) {
+		return &wire.Error{Code: hmpb.Code_CODE_SHUTTING_DOWN, Cause: err}
+	}
 	if wire.CodeOf(err) == hmpb.Code_CODE_UNSPECIFIED {
 		return &wire.Error{Code: hmpb.Code_CODE_TIMEOUT, Text: "no Hello", Cause: err}
 	}

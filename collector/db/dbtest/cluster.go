@@ -53,14 +53,31 @@ rm -rf "$1"
 func startedCluster(t testing.TB) *cluster {
 	t.Helper()
 	if os.Getenv("HAUSMEISTER_NO_POSTGRES") == "1" {
-		fmt.Fprintf(os.Stderr, "\n*** %s: NOT RUN ON POSTGRESQL, because HAUSMEISTER_NO_POSTGRES=1 is set ***\n\n", t.Name())
-		t.Skip("NOT RUN ON POSTGRESQL: HAUSMEISTER_NO_POSTGRES=1 is set")
+		skip(t, "not run on PostgreSQL, because HAUSMEISTER_NO_POSTGRES=1 is set")
 	}
 	c, err := theCluster()
 	if err != nil {
 		t.Fatalf("starting PostgreSQL for this test: %v", err)
 	}
 	return c
+}
+
+// skip says so loudly, also in the list that make test prints at its end
+// (testenv/need does the same, but stands above this package).
+func skip(t testing.TB, why string) {
+	t.Helper()
+	fmt.Fprintf(os.Stderr, "\n*** %s: %s ***\n\n", t.Name(), why)
+	if path := os.Getenv("HAUSMEISTER_SKIPPED"); path != "" {
+		f, err := os.OpenFile(path, os.O_APPEND|os.O_CREATE|os.O_WRONLY, 0o600)
+		if err != nil {
+			t.Fatalf("noting a skipped test: %v", err)
+		}
+		_, err = fmt.Fprintf(f, "%s: %s\n", t.Name(), why)
+		if err := errors.Join(err, f.Close()); err != nil {
+			t.Fatalf("noting a skipped test: %v", err)
+		}
+	}
+	t.Skip(why)
 }
 
 func startCluster() (*cluster, error) {
