@@ -5,8 +5,8 @@
 //
 // When: the first State comes some seconds after the start, later ones at most
 // each Settings.Interval (Settings.BatteryInterval on battery), and one at
-// least each 30 minutes though nothing moved, so that the desk can tell a quiet
-// device from a broken agent.
+// least each 30 minutes (or each interval, where that is longer) though nothing
+// moved, so that the desk can tell a quiet device from a broken agent.
 //
 // It keeps nothing on disk: after a crash the first State is simply told again.
 package health

@@ -2,6 +2,7 @@ package wake
 
 import (
 	"fmt"
+	"sync"
 	"time"
 	"unsafe"
 
@@ -15,6 +16,15 @@ var (
 	registerSuspend   = powrprof.NewProc("PowerRegisterSuspendResumeNotification")
 	unregisterSuspend = powrprof.NewProc("PowerUnregisterSuspendResumeNotification")
 )
+
+// setEvent is the callback of all notices: it sets the event whose handle it was
+// registered with. Made once, since the memory of a callback is never freed.
+var setEvent = sync.OnceValue(func() uintptr {
+	return windows.NewCallback(func(event, _, _ uintptr) uintptr {
+		_ = windows.SetEvent(windows.Handle(event))
+		return 0
+	})
+})
 
 type windowsSystem struct{}
 
@@ -72,6 +82,7 @@ func (windowsSystem) open(hints chan<- hint) (_ *notices, err error) {
 			which, err := windows.WaitForMultipleObjects([]windows.Handle{stop, changed}, false, windows.INFINITE)
 			switch {
 			case err != nil:
+				rollback()
 				return fmt.Errorf("waiting for changes: %w", err)
 			case which == windows.WAIT_OBJECT_0:
 				rollback() // here, since the wait may not lose its handles
@@ -84,20 +95,14 @@ func (windowsSystem) open(hints chan<- hint) (_ *notices, err error) {
 }
 
 func notifyNetwork(changed windows.Handle, undo *[]func()) error {
-	// NewCallback's memory is never freed, so one open per process is the rule;
-	// the limit is 2,000.
-	callback := windows.NewCallback(func(event, _, _ uintptr) uintptr {
-		_ = windows.SetEvent(windows.Handle(event))
-		return 0
-	})
 	var addresses, routes windows.Handle
 	// The context is a handle, not a pointer: nothing of ours is referred to.
 	context := *(*unsafe.Pointer)(unsafe.Pointer(&changed))
-	if err := windows.NotifyUnicastIpAddressChange(windows.AF_UNSPEC, callback, context, false, &addresses); err != nil {
+	if err := windows.NotifyUnicastIpAddressChange(windows.AF_UNSPEC, setEvent(), context, false, &addresses); err != nil {
 		return fmt.Errorf("asking for changes of addresses: %w", err)
 	}
 	*undo = append(*undo, func() { _ = windows.CancelMibChangeNotify2(addresses) })
-	if err := windows.NotifyRouteChange2(windows.AF_UNSPEC, callback, context, false, &routes); err != nil {
+	if err := windows.NotifyRouteChange2(windows.AF_UNSPEC, setEvent(), context, false, &routes); err != nil {
 		return fmt.Errorf("asking for changes of routes: %w", err)
 	}
 	*undo = append(*undo, func() { _ = windows.CancelMibChangeNotify2(routes) })
@@ -110,12 +115,8 @@ func notifySuspend(changed windows.Handle, undo *[]func()) {
 	if registerSuspend.Find() != nil {
 		return
 	}
-	callback := windows.NewCallback(func(event, _, _ uintptr) uintptr {
-		_ = windows.SetEvent(windows.Handle(event))
-		return 0
-	})
 	// DEVICE_NOTIFY_SUBSCRIBE_PARAMETERS
-	params := struct{ callback, context uintptr }{callback, uintptr(changed)}
+	params := struct{ callback, context uintptr }{setEvent(), uintptr(changed)}
 	var registered uintptr
 	const deviceNotifyCallback = 2
 	if r, _, _ := registerSuspend.Call(deviceNotifyCallback, uintptr(unsafe.Pointer(&params)), uintptr(unsafe.Pointer(&registered))); r == 0 {
