@@ -3,7 +3,6 @@
 package main
 
 import (
-	"encoding/json"
 	"errors"
 	"fmt"
 	"io"
@@ -100,7 +99,7 @@ func (c *cli) exit(err error) int {
 		return exitFailed
 	}
 	if c.JSON {
-		json.NewEncoder(c.stderr).Encode(admin.Error{Code: word, Text: err.Error()})
+		writeJSON(c.stderr, admin.Error{Code: word, Text: err.Error()})
 	} else {
 		fmt.Fprintf(c.stderr, "hausmeister-collector: %v\n", err)
 	}

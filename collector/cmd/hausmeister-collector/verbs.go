@@ -5,6 +5,7 @@ import (
 	"context"
 	"encoding/json"
 	"fmt"
+	"io"
 	"os"
 	"strconv"
 	"strings"
@@ -26,10 +27,17 @@ func (c *cli) do(verb string, in, out any) error {
 	return admin.NewClient(cfg.SocketPath()).Do(context.Background(), verb, in, out)
 }
 
+// writeJSON writes one line, with the & of a claim as it is: it gets copied.
+func writeJSON(w io.Writer, answer any) error {
+	e := json.NewEncoder(w)
+	e.SetEscapeHTML(false)
+	return e.Encode(answer)
+}
+
 // show prints answer as JSON on one line, or the text.
 func (c *cli) show(answer any, format string, args ...any) error {
 	if c.JSON {
-		return json.NewEncoder(c.stdout).Encode(answer)
+		return writeJSON(c.stdout, answer)
 	}
 	_, err := fmt.Fprintf(c.stdout, format, args...)
 	return err
@@ -38,7 +46,7 @@ func (c *cli) show(answer any, format string, args ...any) error {
 // table prints answer as JSON, or rows under a head.
 func (c *cli) table(answer any, head string, rows func(row func(cells ...any))) error {
 	if c.JSON {
-		return json.NewEncoder(c.stdout).Encode(answer)
+		return writeJSON(c.stdout, answer)
 	}
 	w := tabwriter.NewWriter(c.stdout, 0, 0, 2, ' ', 0)
 	fmt.Fprintln(w, strings.ReplaceAll(head, "|", "\t"))

@@ -1,0 +1,141 @@
+package main
+
+import (
+	"context"
+	"crypto/tls"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io/fs"
+	"net"
+	"os"
+	"path/filepath"
+	"strconv"
+	"strings"
+	"syscall"
+	"testing"
+	"time"
+
+	"github.com/rogpeppe/go-internal/testscript"
+
+	"hausmeister/collector/admin"
+	"hausmeister/collector/db/dbtest"
+)
+
+func TestMain(m *testing.M) {
+	testscript.Main(m, map[string]func(){"hausmeister-collector": main})
+}
+
+// The program as a program: each script has a free port in $PORT and a short
+// data folder in $DATA.
+func TestScripts(t *testing.T) {
+	testscript.Run(t, testscript.Params{
+		Dir: filepath.Join("testdata", "script"),
+		Setup: func(e *testscript.Env) error {
+			data, err := os.MkdirTemp("", "hmc")
+			if err != nil {
+				return err
+			}
+			e.Defer(func() { os.RemoveAll(data) })
+			port, err := freePort()
+			if err != nil {
+				return err
+			}
+			e.Setenv("DATA", data)
+			e.Setenv("PORT", port)
+			e.Setenv("HAUSMEISTER_DATA_DIR", data)
+			return nil
+		},
+		Cmds: map[string]func(ts *testscript.TestScript, neg bool, args []string){
+			"await":     await,
+			"field":     field,
+			"postgres":  func(ts *testscript.TestScript, _ bool, _ []string) { ts.Setenv("URL", dbtest.Postgres(t, nil).URL) },
+			"occupy":    occupy,
+			"terminate": terminate,
+			"mode":      mode,
+		},
+	})
+}
+
+// freePort finds a number that is free for TCP and UDP.
+func freePort() (string, error) {
+	for range 20 {
+		ln, err := net.Listen("tcp", ":0")
+		if err != nil {
+			return "", err
+		}
+		port := strconv.Itoa(ln.Addr().(*net.TCPAddr).Port)
+		pc, err := net.ListenPacket("udp", ":"+port)
+		ln.Close()
+		if err == nil {
+			return port, pc.Close()
+		}
+	}
+	return "", errors.New("no port is free for both TCP and UDP")
+}
+
+// await waits until the collector at $PORT is ready.
+func await(ts *testscript.TestScript, _ bool, _ []string) {
+	deadline := time.Now().Add(30 * time.Second)
+	for {
+		conn, err := tls.Dial("tcp", "localhost:"+ts.Getenv("PORT"), &tls.Config{InsecureSkipVerify: true, NextProtos: []string{"http/1.1"}})
+		if err == nil {
+			fmt.Fprint(conn, "GET /readyz HTTP/1.0\r\n\r\n")
+			answer := make([]byte, 12)
+			conn.SetDeadline(time.Now().Add(5 * time.Second))
+			conn.Read(answer)
+			conn.Close()
+			if strings.HasSuffix(string(answer), " 200") {
+				return
+			}
+		}
+		if time.Now().After(deadline) {
+			ts.Fatalf("the collector is not ready: %v", err)
+		}
+		<-time.After(10 * time.Millisecond)
+	}
+}
+
+// field NAME VARIABLE takes a field of the JSON on the last standard output.
+func field(ts *testscript.TestScript, _ bool, args []string) {
+	var answer map[string]any
+	ts.Check(json.Unmarshal([]byte(ts.ReadFile("stdout")), &answer))
+	value, ok := answer[args[0]].(string)
+	if !ok || value == "" {
+		ts.Fatalf("the answer has no %s: %v", args[0], answer)
+	}
+	ts.Setenv(args[1], value)
+}
+
+// occupy tcp|udp takes $PORT for the rest of the script.
+func occupy(ts *testscript.TestScript, _ bool, args []string) {
+	var closer interface{ Close() error }
+	var err error
+	if args[0] == "tcp" {
+		closer, err = net.Listen("tcp", ":"+ts.Getenv("PORT"))
+	} else {
+		closer, err = net.ListenPacket("udp", ":"+ts.Getenv("PORT"))
+	}
+	ts.Check(err)
+	ts.Defer(func() { closer.Close() })
+}
+
+// terminate sends the running collector SIGTERM, as systemd does.
+func terminate(ts *testscript.TestScript, _ bool, _ []string) {
+	var status admin.Status
+	ts.Check(admin.NewClient(filepath.Join(ts.Getenv("DATA"), "admin.sock")).Do(context.Background(), "status", admin.None{}, &status))
+	process, err := os.FindProcess(status.PID)
+	ts.Check(err)
+	ts.Check(process.Signal(syscall.SIGTERM))
+}
+
+// mode PATTERN FILE checks the rights of a file.
+func mode(ts *testscript.TestScript, _ bool, args []string) {
+	info, err := os.Stat(ts.MkAbs(args[1]))
+	ts.Check(err)
+	want, err := strconv.ParseUint(args[0], 8, 32)
+	ts.Check(err)
+	if got := info.Mode().Perm(); got != fs.FileMode(want) {
+		ts.Fatalf("%s has mode %v, want %v", args[1], got, fs.FileMode(want))
+	}
+}
