@@ -6,7 +6,6 @@ import (
 	"log/slog"
 	"math/rand/v2"
 	"sync"
-	"sync/atomic"
 	"time"
 
 	"hausmeister/agent/spool"
@@ -112,7 +111,6 @@ type Status struct {
 type Link struct {
 	c      Config
 	events chan wake.Event // holds one
-	heard  atomic.Uint64   // words of the collector, for the probe
 
 	mu     sync.Mutex
 	status Status
@@ -178,11 +176,15 @@ func (l *Link) pause(ctx context.Context, wait time.Duration, end ending) {
 	if end.problem.NeedsHelp() {
 		state = Refused
 	}
+	level := slog.LevelDebug // the same again: the first line of it says all
+	if l.Status().Problem != end.problem {
+		level = slog.LevelInfo
+	}
 	l.set(state, func(s *Status) {
 		s.RetryAt = l.c.Now().Add(wait)
 		s.Problem, s.Detail = end.problem, end.detail()
 	})
-	l.c.Log.Info("session over", "problem", end.problem, "detail", end.detail(), "retry_in", wait.Round(time.Millisecond))
+	l.c.Log.Log(ctx, level, "session over", "problem", end.problem, "detail", end.detail(), "retry_in", wait.Round(time.Millisecond))
 	t := time.NewTimer(wait)
 	defer t.Stop()
 	for {

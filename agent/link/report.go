@@ -30,6 +30,11 @@ func (h *held) report(ctx context.Context) {
 	b := backoff{random: h.l.c.Random}
 	var f *wire.Framed
 	for probing := false; ctx.Err() == nil && h.s.Context().Err() == nil; {
+		select {
+		case <-h.kick: // whatever is asked from here on, its answer shows that the path lives
+			probing = true
+		default:
+		}
 		from := sent
 		if probing && sent == sp.Last() && sent > 0 {
 			from = sent - 1 // known to the collector: acknowledged, not stored
@@ -43,10 +48,13 @@ func (h *held) report(ctx context.Context) {
 		}
 		through := from
 		if err == nil {
-			f, through, err = h.tell(ctx, f, batch, from, probing)
+			f, through, err = h.tell(ctx, f, batch, from, from < sent)
 		}
-		probing = false
 		if err == nil {
+			if probing {
+				probing = false
+				signal(h.alive)
+			}
 			b.failures = 0
 			sent = max(sent, through)
 			if through < from { // the collector wants older ones again
@@ -92,7 +100,7 @@ func (h *held) retry(ctx context.Context, err error, b *backoff) bool {
 
 // tell sends one batch and waits for the answer: how far the collector has got.
 // It opens the stream when f is nil and returns the one to go on with.
-func (h *held) tell(ctx context.Context, f *wire.Framed, batch *hmpb.Batch, from uint64, probe bool) (*wire.Framed, uint64, error) {
+func (h *held) tell(ctx context.Context, f *wire.Framed, batch *hmpb.Batch, from uint64, again bool) (*wire.Framed, uint64, error) {
 	if f == nil {
 		openCtx, cancel := context.WithTimeout(ctx, greetWithin)
 		defer cancel()
@@ -107,7 +115,7 @@ func (h *held) tell(ctx context.Context, f *wire.Framed, batch *hmpb.Batch, from
 		f.Reset(hmpb.Code_CODE_NORMAL)
 		return nil, from, fmt.Errorf("sending a batch: %w", err)
 	}
-	if !probe {
+	if !again {
 		h.l.c.Sent(batch)
 	}
 	through, err := h.answer(f, asked)
@@ -127,7 +135,6 @@ func (h *held) answer(f *wire.Framed, asked time.Time) (uint64, error) {
 	if err := f.ReadMsg(&down); err != nil {
 		return 0, err
 	}
-	h.l.heard.Add(1)
 	var through uint64
 	var ms int64
 	switch down.WhichKind() {

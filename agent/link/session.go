@@ -36,7 +36,6 @@ func (l *Link) session(ctx context.Context) ending {
 	if err != nil {
 		return ending{problem: DiskTrouble, err: err}
 	}
-	expired := l.Status().Problem == Expired
 	l.set(Dialing, func(*Status) {})
 	dialCtx, cancel := context.WithTimeout(ctx, dialWithin)
 	s, err := l.c.Dialer.Dial(dialCtx, conf)
@@ -50,12 +49,12 @@ func (l *Link) session(ctx context.Context) ending {
 	}
 	// Whatever happens below, the session does not outlive this function.
 	defer s.Close(hmpb.Code_CODE_NORMAL, "")
-	if expired {
-		return l.renewExpired(ctx, s)
-	}
 	l.set(Greeting, func(*Status) {})
 	control, welcome, end := l.greet(ctx, s, epoch)
-	if welcome == nil {
+	switch {
+	case end.problem == Expired:
+		return l.renewExpired(ctx, s)
+	case welcome == nil:
 		return end
 	}
 	if err := l.admitted(s, welcome); err != nil {
@@ -64,7 +63,8 @@ func (l *Link) session(ctx context.Context) ending {
 	return l.hold(ctx, s, control, welcome.GetRenew())
 }
 
-// renewExpired uses a session that the collector keeps for renewal only.
+// renewExpired uses a session that the collector now keeps for renewal only.
+// The next one has the new certificate.
 func (l *Link) renewExpired(ctx context.Context, s wire.Session) ending {
 	ctx, cancel := context.WithTimeout(ctx, renewWithin)
 	defer cancel()
@@ -73,13 +73,8 @@ func (l *Link) renewExpired(ctx context.Context, s wire.Session) ending {
 		return ending{soon: true}
 	}
 	p := problemOf(err, Expired)
-	switch p {
-	case Expired:
-		if wire.CodeOf(err) == hmpb.Code_CODE_CERTIFICATE_EXPIRED {
-			p = TooOld
-		}
-	case Lost, Busy:
-		p = Expired // so that the next session renews, too
+	if wire.CodeOf(err) == hmpb.Code_CODE_CERTIFICATE_EXPIRED {
+		p = TooOld
 	}
 	return ending{problem: p, err: fmt.Errorf("renewing an expired certificate: %w", err)}
 }
@@ -121,6 +116,7 @@ func (l *Link) greet(ctx context.Context, s wire.Session, epoch uint64) (*wire.F
 		l.tellTime(asked, w.GetTimeMs(), nil)
 		return f, w, ending{}
 	case hmpb.ControlDown_Refused_case:
+		f.CloseWrite() // the collector waits for that before it listens for anything else
 		return nil, nil, refused(down.GetRefused())
 	case hmpb.ControlDown_ComeBack_case:
 		return nil, nil, comeBack(down.GetComeBack())
@@ -196,13 +192,14 @@ type held struct {
 	s       wire.Session
 	control *wire.Framed
 	kick    chan struct{} // asks the reporter for a probe; holds one
+	alive   chan struct{} // its answer; holds one
 	over    chan ending   // why listen or report want it to end; holds one
 	rtt     time.Duration // shortest so far; only the reporter's
 }
 
 // hold runs a session until it ends, here or there.
 func (l *Link) hold(ctx context.Context, s wire.Session, control *wire.Framed, renew bool) ending {
-	h := &held{l: l, s: s, control: control, kick: make(chan struct{}, 1), over: make(chan ending, 1)}
+	h := &held{l: l, s: s, control: control, kick: make(chan struct{}, 1), alive: make(chan struct{}, 1), over: make(chan ending, 1)}
 	crew := supervise.NewCrew(context.WithoutCancel(ctx), 2)
 	listening, reporting := make(chan struct{}), make(chan struct{})
 	crew.TryGo(func(context.Context) { defer close(listening); h.listen() })
@@ -227,7 +224,7 @@ func (h *held) watch(ctx context.Context, renew bool, listening, reporting <-cha
 	probe := time.NewTimer(time.Hour)
 	probe.Stop()
 	defer probe.Stop()
-	probing, before := false, uint64(0)
+	probing := false
 	for {
 		select {
 		case <-ctx.Done():
@@ -243,18 +240,15 @@ func (h *held) watch(ctx context.Context, renew bool, listening, reporting <-cha
 		case e := <-l.events:
 			l.c.Log.Info("probing the session", "network_changed", e.Network, "slept", e.Slept)
 			if !probing {
-				probing, before = true, l.heard.Load()
+				probing = true
 				probe.Reset(probeWithin)
 			}
-			select {
-			case h.kick <- struct{}{}:
-			default:
-			}
-		case <-probe.C:
+			signal(h.kick)
+		case <-h.alive:
 			probing = false
-			if l.heard.Load() == before {
-				return ending{problem: Lost, err: errors.New("no answer after a change of network or sleep"), soon: true}
-			}
+			probe.Stop()
+		case <-probe.C:
+			return ending{problem: Lost, err: errors.New("no answer after a change of network or sleep"), soon: true}
 		case <-renewal.C:
 			if renew || l.c.Identity.NeedsRenewal() {
 				h.renew(ctx)
@@ -273,9 +267,24 @@ func (h *held) end(e ending) {
 	}
 }
 
+// signal leaves a value in a channel that holds one.
+func signal(c chan<- struct{}) {
+	select {
+	case c <- struct{}{}:
+	default:
+	}
+}
+
 // lost is the ending of a session that ended by itself. What it was told just
-// before (come back in n seconds) counts more than how it ended.
+// before (come back in n seconds) counts more than how it ended, and the
+// session's end, which has the code, may come a moment after its streams'.
 func (h *held) lost() ending {
+	t := time.NewTimer(byeWithin)
+	defer t.Stop()
+	select {
+	case <-h.s.Context().Done():
+	case <-t.C:
+	}
 	select {
 	case e := <-h.over:
 		return e
@@ -321,7 +330,6 @@ func (h *held) listen() {
 		if err := h.control.ReadMsg(&down); err != nil {
 			return // watch sees the session's end, or that this stream is over
 		}
-		h.l.heard.Add(1)
 		switch down.WhichKind() {
 		case hmpb.ControlDown_Settings_case:
 			h.l.c.Settings(down.GetSettings())

@@ -1,0 +1,543 @@
+package link_test
+
+import (
+	"bytes"
+	"context"
+	"crypto/ecdsa"
+	"crypto/tls"
+	"fmt"
+	"log/slog"
+	"maps"
+	"slices"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+
+	"google.golang.org/protobuf/proto"
+
+	"hausmeister/agent/link"
+	"hausmeister/agent/spool"
+	"hausmeister/proto/hmpb"
+	"hausmeister/proto/ident"
+	"hausmeister/proto/wire"
+	"hausmeister/testenv/fault"
+	"hausmeister/testenv/netsim"
+)
+
+const port = 8443
+
+// collector is the other end: the real one's duties in a few lines, and faults
+// on demand. Its store outlives restarts.
+type collector struct {
+	t    *testing.T
+	host *netsim.Host
+	tls  *tls.Config
+
+	mu sync.Mutex
+	// below is guarded by mu
+	storeID  []byte
+	cursors  map[string]uint64
+	stored   map[string]map[uint64]string
+	dropped  int // sequences that were named as dropped
+	doubled  int // sequences that came again
+	batches  int
+	hellos   []*hmpb.Hello
+	byes     int
+	renewals int
+	sessions []wire.Session
+	endpoint *wire.Endpoint
+	running  sync.WaitGroup
+
+	// greet answers a Hello instead of a Welcome, or is nil.
+	greet func(n int, s wire.Session, h *hmpb.Hello) *hmpb.ControlDown
+	// onBatch may take the answering over; n counts from 1.
+	onBatch func(n int, s wire.Session, f *wire.Framed, b *hmpb.Batch) (taken bool)
+	welcome func(*hmpb.Welcome)
+}
+
+func newCollector(t *testing.T, ca *ident.Authority, host *netsim.Host) *collector {
+	cert, err := ca.IssueServer([]string{"collector.example"}, time.Now())
+	if err != nil {
+		t.Fatal(err)
+	}
+	return &collector{
+		t: t, host: host, storeID: []byte("store 0000000001"),
+		tls:     ident.CollectorConfig(func() (*tls.Certificate, error) { return cert, nil }),
+		cursors: map[string]uint64{}, stored: map[string]map[uint64]string{},
+	}
+}
+
+var resetKey = [32]byte{1}
+
+// start opens the port and serves until kill or stop.
+func (c *collector) start() {
+	c.t.Helper()
+	pc, err := c.host.ListenPacket(port)
+	if err != nil {
+		c.t.Fatal(err)
+	}
+	endpoint := wire.NewEndpoint(pc, wire.EndpointConfig{StatelessResetKey: &resetKey})
+	ln, err := endpoint.Listen(c.tls)
+	if err != nil {
+		c.t.Fatal(err)
+	}
+	c.mu.Lock()
+	c.endpoint, c.sessions = endpoint, nil
+	c.mu.Unlock()
+	c.running.Go(func() {
+		for {
+			s, err := ln.Accept(context.Background())
+			if err != nil {
+				return
+			}
+			c.mu.Lock()
+			c.sessions = append(c.sessions, s)
+			c.mu.Unlock()
+			c.running.Go(func() { c.serve(s) })
+		}
+	})
+}
+
+// kill is kill -9: nobody is told.
+func (c *collector) kill() {
+	c.endpoint.Close()
+	c.running.Wait()
+}
+
+func (c *collector) stop() {
+	c.mu.Lock()
+	sessions := c.sessions
+	c.mu.Unlock()
+	for _, s := range sessions {
+		s.Close(hmpb.Code_CODE_SHUTTING_DOWN, "")
+	}
+	time.Sleep(time.Second) // for the frames on their way
+	c.kill()
+}
+
+func (c *collector) serve(s wire.Session) {
+	for {
+		t, f, err := wire.Accept(context.Background(), s)
+		if err != nil {
+			return
+		}
+		c.running.Go(func() {
+			switch t {
+			case hmpb.StreamType_STREAM_TYPE_CONTROL:
+				c.control(s, f)
+			case hmpb.StreamType_STREAM_TYPE_REPORT:
+				c.report(s, f)
+			case hmpb.StreamType_STREAM_TYPE_RENEW:
+				c.mu.Lock()
+				c.renewals++
+				c.mu.Unlock()
+				f.CloseWrite()
+			}
+		})
+	}
+}
+
+func (c *collector) control(s wire.Session, f *wire.Framed) {
+	var hello hmpb.Hello
+	if f.ReadMsg(&hello) != nil {
+		return
+	}
+	c.mu.Lock()
+	c.hellos = append(c.hellos, &hello)
+	n := len(c.hellos)
+	w := hmpb.Welcome_builder{
+		Version: proto.Uint32(1), TimeMs: proto.Int64(time.Now().UnixMilli()),
+		StoreId: c.storeID, Cursor: proto.Uint64(c.cursors[string(hello.GetSpoolEpoch())]),
+	}.Build()
+	if c.welcome != nil {
+		c.welcome(w)
+	}
+	greet := c.greet
+	c.mu.Unlock()
+	down := hmpb.ControlDown_builder{Welcome: w}.Build()
+	if greet != nil {
+		if other := greet(n, s, &hello); other != nil {
+			down = other
+		}
+	}
+	f.WriteMsg(down)
+	for {
+		var up hmpb.ControlUp
+		if f.ReadMsg(&up) != nil {
+			f.CloseWrite()
+			return
+		}
+		c.mu.Lock()
+		c.byes++
+		c.mu.Unlock()
+	}
+}
+
+func (c *collector) report(s wire.Session, f *wire.Framed) {
+	if f.ReadMsg(&hmpb.ReportHeader{}) != nil {
+		return
+	}
+	for {
+		b, err := f.ReadBatch()
+		if err != nil {
+			return
+		}
+		c.mu.Lock()
+		c.batches++
+		n, hook := c.batches, c.onBatch
+		c.mu.Unlock()
+		if hook == nil || !hook(n, s, f, b) {
+			f.WriteMsg(c.store(b))
+		}
+	}
+}
+
+// store does as wire.md 8 says.
+func (c *collector) store(b *hmpb.Batch) *hmpb.ReportDown {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	epoch := string(b.GetSpoolEpoch())
+	if c.stored[epoch] == nil {
+		c.stored[epoch] = map[uint64]string{}
+	}
+	skip := map[uint64]bool{}
+	for _, r := range b.GetDropped() {
+		for seq := r.GetFrom(); seq <= r.GetTo(); seq++ {
+			skip[seq] = true
+		}
+	}
+	for _, e := range b.GetEntries() {
+		seq := b.GetFirstSeq() + uint64(e.GetOffset())
+		if seq <= c.cursors[epoch] {
+			c.doubled++
+			continue
+		}
+		for c.cursors[epoch]+1 < seq && skip[c.cursors[epoch]+1] {
+			c.cursors[epoch]++
+			c.dropped++
+		}
+		if c.cursors[epoch]+1 != seq {
+			return hmpb.ReportDown_builder{Resend: hmpb.Resend_builder{
+				FromSeq: proto.Uint64(c.cursors[epoch] + 1), TimeMs: proto.Int64(time.Now().UnixMilli()),
+			}.Build()}.Build()
+		}
+		if _, there := c.stored[epoch][seq]; there {
+			c.t.Errorf("sequence %d stored twice", seq)
+		}
+		c.stored[epoch][seq] = e.GetState().GetReadings()[0].GetText()
+		c.cursors[epoch] = seq
+	}
+	return ack(c.cursors[epoch])
+}
+
+func ack(through uint64) *hmpb.ReportDown {
+	return hmpb.ReportDown_builder{Ack: hmpb.Ack_builder{
+		ThroughSeq: proto.Uint64(through), TimeMs: proto.Int64(time.Now().UnixMilli()),
+	}.Build()}.Build()
+}
+
+// restore takes an older state of the store, as from a backup.
+func (c *collector) restore(cursors map[string]uint64) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.storeID = []byte("store 0000000002")
+	c.cursors = maps.Clone(cursors)
+	for epoch, entries := range c.stored {
+		maps.DeleteFunc(entries, func(seq uint64, _ string) bool { return seq > cursors[epoch] })
+	}
+}
+
+// texts are all that is stored, of all epochs, in order.
+func (c *collector) texts() []string {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	var all []string
+	for _, entries := range c.stored {
+		for _, seq := range slices.Sorted(maps.Keys(entries)) {
+			all = append(all, entries[seq])
+		}
+	}
+	return all
+}
+
+func (c *collector) lastHello() (n int, h *hmpb.Hello) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if len(c.hellos) == 0 {
+		return 0, &hmpb.Hello{}
+	}
+	return len(c.hellos), c.hellos[len(c.hellos)-1]
+}
+
+func (c *collector) set(f func()) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	f()
+}
+
+// identity is a device's.
+type identity struct {
+	conf *tls.Config
+
+	mu sync.Mutex
+	// below is guarded by mu
+	none    bool
+	epoch   uint64
+	full    error // of the state folder
+	trusted time.Time
+	due     bool
+	renewed int
+	renew   func() error
+}
+
+func newIdentity(t *testing.T, ca *ident.Authority) *identity {
+	key, err := ident.NewKey()
+	if err != nil {
+		t.Fatal(err)
+	}
+	return &identity{conf: agentTLS(t, ca, key, time.Now())}
+}
+
+func agentTLS(t *testing.T, ca *ident.Authority, key *ecdsa.PrivateKey, now time.Time) *tls.Config {
+	leaf, err := ca.IssueDevice(key.Public(), ident.NewID(now), now)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return ident.AgentConfig(ident.AgentTLS{
+		Pins:        []ident.Fingerprint{ident.FingerprintOf(ca.Root)},
+		ServerName:  "collector.example",
+		Trusted:     func() time.Time { return now },
+		Certificate: &tls.Certificate{Certificate: ca.Chain(leaf), PrivateKey: key, Leaf: leaf},
+	})
+}
+
+func (i *identity) TLSConfig() *tls.Config {
+	i.mu.Lock()
+	defer i.mu.Unlock()
+	if i.none {
+		return nil
+	}
+	return i.conf
+}
+
+func (i *identity) RaiseEpoch() (uint64, error) {
+	i.mu.Lock()
+	defer i.mu.Unlock()
+	if i.full != nil {
+		return 0, i.full
+	}
+	i.epoch++
+	return i.epoch, nil
+}
+
+func (i *identity) Trust(t time.Time) {
+	i.mu.Lock()
+	defer i.mu.Unlock()
+	i.trusted = t
+}
+
+func (i *identity) SetRoots([][]byte, tls.ConnectionState) error { return nil }
+
+func (i *identity) NeedsRenewal() bool {
+	i.mu.Lock()
+	defer i.mu.Unlock()
+	return i.due
+}
+
+func (i *identity) Renew(ctx context.Context, s wire.Session) error {
+	i.mu.Lock()
+	renew := i.renew
+	i.mu.Unlock()
+	f, err := wire.Open(ctx, s, hmpb.StreamType_STREAM_TYPE_RENEW, &hmpb.RenewHeader{})
+	if err != nil {
+		return err
+	}
+	if err := f.Finish(5 * time.Second); err != nil {
+		return err
+	}
+	if renew != nil {
+		if err := renew(); err != nil {
+			return err
+		}
+	}
+	i.mu.Lock()
+	defer i.mu.Unlock()
+	i.due = false
+	i.renewed++
+	return nil
+}
+
+// memory remembers the store id.
+type memory struct {
+	mu sync.Mutex
+	id []byte
+}
+
+func (m *memory) StoreID() []byte {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	return m.id
+}
+
+func (m *memory) SetStoreID(id []byte) error {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	m.id = bytes.Clone(id)
+	return nil
+}
+
+// world is a device and its collector on a network.
+type world struct {
+	*testing.T
+	net       *netsim.Network
+	device    *netsim.Host
+	collector *collector
+	identity  *identity
+	disk      *fault.Disk
+	spool     *spool.Spool
+	endpoint  *wire.Endpoint
+	link      *link.Link
+	config    link.Config
+	log       *bytes.Buffer
+
+	cancel context.CancelFunc
+	ended  chan error
+	n      int
+	dials  []time.Time
+}
+
+// newWorld must be called in a bubble. Its collector and link do not run yet.
+func newWorld(t *testing.T) *world {
+	w := &world{T: t, net: netsim.New(netsim.Config{Seed: 1, Latency: 25 * time.Millisecond}), log: &bytes.Buffer{}}
+	ca, err := ident.NewAuthority(time.Now())
+	if err != nil {
+		t.Fatal(err)
+	}
+	w.device = w.net.Host("192.0.2.1")
+	w.collector = newCollector(t, ca, w.net.Host("192.0.2.2"))
+	w.identity = newIdentity(t, ca)
+	w.disk = fault.NewDisk()
+	pc, err := w.device.ListenPacket(0)
+	if err != nil {
+		t.Fatal(err)
+	}
+	w.endpoint = wire.NewEndpoint(pc, wire.EndpointConfig{})
+	w.openSpool()
+	w.config = link.Config{
+		Dialer: link.DialFunc(func(ctx context.Context, conf *tls.Config) (wire.Session, error) {
+			w.dials = append(w.dials, time.Now())
+			return w.endpoint.Dial(ctx, w.collector.host.Addr(port), conf)
+		}),
+		Identity: w.identity, Memory: &memory{},
+		About: link.About{Version: "1.2.3", Hash: make([]byte, 32), BootID: []byte("boot 00000000001"), Capabilities: []string{"state"}},
+		Log:   slog.New(slog.NewTextHandler(&lockedWriter{w: w.log}, nil)),
+	}
+	return w
+}
+
+type lockedWriter struct {
+	mu sync.Mutex
+	w  *bytes.Buffer
+}
+
+func (l *lockedWriter) Write(b []byte) (int, error) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return l.w.Write(b)
+}
+
+func (w *world) openSpool() {
+	w.Helper()
+	s, err := spool.Open(spool.Config{Disk: w.disk, MaxBytes: 1 << 20})
+	if err != nil {
+		w.Fatal(err)
+	}
+	w.spool = s
+}
+
+// run starts the link; stop ends it.
+func (w *world) run() {
+	w.Helper()
+	w.config.Spool = w.spool
+	w.link = link.New(w.config)
+	ctx, cancel := context.WithCancel(context.Background())
+	w.cancel, w.ended = cancel, make(chan error, 1)
+	go func() { w.ended <- w.link.Run(ctx, func() {}) }()
+}
+
+// stop ends the link and says how long that took.
+func (w *world) stop() time.Duration {
+	w.Helper()
+	began := time.Now()
+	w.cancel()
+	w.cancel = nil
+	select {
+	case err := <-w.ended:
+		if err != nil {
+			w.Errorf("Run = %v, want nil at the end of its context", err)
+		}
+	case <-time.After(time.Minute):
+		w.Fatal("Run does not end")
+	}
+	if st := w.link.Status().State; st != link.Stopped {
+		w.Errorf("State = %s after Run, want %s", st, link.Stopped)
+	}
+	return time.Since(began)
+}
+
+// close ends the world; a goroutine that is left makes the bubble fail.
+func (w *world) close() {
+	w.Helper()
+	if w.cancel != nil {
+		w.stop()
+	}
+	if w.collector.endpoint != nil {
+		w.collector.stop()
+	}
+	w.endpoint.Close()
+	w.net.Close()
+	if w.Failed() {
+		w.Logf("log of the link:\n%s", w.log)
+	}
+}
+
+// add appends n reports.
+func (w *world) add(n int) {
+	w.Helper()
+	for range n {
+		w.n++
+		text := fmt.Sprintf("report %d", w.n)
+		r := hmpb.Reading_builder{Id: proto.Uint32(1), Text: &text, Instance: proto.String(strings.Repeat("x", 200))}.Build()
+		e := hmpb.Entry_builder{State: hmpb.State_builder{Readings: []*hmpb.Reading{r}}.Build()}.Build()
+		if _, err := w.spool.Append(context.Background(), e); err != nil {
+			w.Fatal(err)
+		}
+	}
+}
+
+// all are the texts of everything that was added.
+func (w *world) all() []string {
+	var texts []string
+	for i := range w.n {
+		texts = append(texts, fmt.Sprintf("report %d", i+1))
+	}
+	return texts
+}
+
+// until waits for a condition and says how long that took.
+func (w *world) until(what string, most time.Duration, is func() bool) time.Duration {
+	w.Helper()
+	for began := time.Now(); ; time.Sleep(10 * time.Millisecond) {
+		if is() {
+			return time.Since(began)
+		}
+		if time.Since(began) > most {
+			w.Fatalf("%s: not within %v; status %+v\nlog:\n%s", what, most, w.link.Status(), w.log)
+		}
+	}
+}
+
+func (w *world) connected() bool { return w.link.Status().State == link.Connected }
+
+func (w *world) toldAll() bool { return len(w.collector.texts()) == w.n }
