@@ -27,6 +27,8 @@ func (s *site) tryReopen(log *slog.Logger) error {
 		DB: s.db, Bus: s.bus, Records: s.fleet, Dir: s.dir, Address: "localhost:8443", Now: s.clock.Now, Log: log,
 	})
 	if err == nil {
+		s.serving.Lock()
+		defer s.serving.Unlock()
 		s.Enroll = e
 	}
 	return err

@@ -21,11 +21,13 @@ import (
 // use is the collector's restart on another database.
 func (s *site) use(t testing.TB, d *db.DB) {
 	t.Helper()
-	s.db = d
-	var err error
-	if s.fleet, err = fleet.New(fleet.Config{DB: d, Now: s.clock.Now}); err != nil {
+	f, err := fleet.New(fleet.Config{DB: d, Now: s.clock.Now})
+	if err != nil {
 		t.Fatal(err)
 	}
+	s.serving.Lock()
+	s.db, s.fleet = d, f
+	s.serving.Unlock()
 	s.reopen(t)
 }
 

@@ -56,6 +56,8 @@ func (c *clock) Add(d time.Duration) { c.Set(c.Now().Add(d)) }
 // site is a collector cut down to this package: real database, fleet, authority
 // and sessions; of the gateway only the switch.
 type site struct {
+	// serving is held by each session, and to change what follows.
+	serving sync.RWMutex
 	*enroll.Enroll
 	db     *db.DB
 	bus    *bus.Bus
@@ -96,6 +98,8 @@ func newSite(t testing.TB, d *db.DB) *site {
 // reopen is the collector's restart, as far as this package sees it.
 func (s *site) reopen(t testing.TB) {
 	t.Helper()
+	s.serving.Lock()
+	defer s.serving.Unlock()
 	var err error
 	s.Enroll, err = enroll.New(context.Background(), enroll.Config{
 		DB: s.db, Bus: s.bus, Records: s.fleet, Dir: s.dir, Address: "localhost:8443", Names: []string{"127.0.0.1"},
@@ -154,6 +158,8 @@ func (s *site) serve(ctx context.Context, running *sync.WaitGroup) {
 }
 
 func (s *site) session(ctx context.Context, conn net.Conn) error {
+	s.serving.RLock()
+	defer s.serving.RUnlock()
 	c := tls.Server(conn, s.TLSConfig())
 	if err := c.HandshakeContext(ctx); err != nil {
 		conn.Close()
