@@ -48,14 +48,14 @@ func (k *Keeper) enroll(ctx context.Context, text string, replace bool) (Identit
 		Address: claim.Address(), Host: claim.Host,
 		Key: keyName(hash[:]), Claim: hex.EncodeToString(hash[:]),
 	}
+	if err := k.Damage(); err != nil && !replace {
+		return Identity{}, &Error{Word: WordDamaged, Err: err}
+	}
 	if old, _ := k.current(); old != nil && !replace {
 		if id, _ := k.Enrolled(); old.Claim == state.Claim {
 			return id, nil
 		}
 		return Identity{}, &Error{Word: WordEnrolled, Err: fmt.Errorf("this device is %s at %s", old.Device, old.Address)}
-	}
-	if err := k.Damage(); err != nil && !replace {
-		return Identity{}, &Error{Word: WordDamaged, Err: err}
 	}
 	if k.install == [16]byte{} {
 		if err := k.makeInstall(); err != nil {

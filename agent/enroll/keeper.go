@@ -116,6 +116,9 @@ func (k *Keeper) makeInstall() error {
 
 func (k *Keeper) readConnection() error {
 	_, err := load(k.cfg.Files, connectionFile, &k.connection)
+	if err != nil {
+		k.connection = connectionState{} // and not the half that could be read
+	}
 	k.storedMS = k.connection.TrustedMS
 	k.connection.TrustedMS = max(k.connection.TrustedMS, k.cfg.BuildTime.UnixMilli())
 	return err
@@ -157,7 +160,7 @@ func (k *Keeper) adopt(s *identityState, key crypto.Signer) error {
 	}
 	k.mu.Lock()
 	defer k.mu.Unlock()
-	k.state, k.pins, k.damage = s, pins, nil
+	k.state, k.pins = s, pins
 	k.identity = Identity{
 		Device: s.Device, Address: s.Address, ServerName: s.Host,
 		NotBefore: leaf.NotBefore, NotAfter: leaf.NotAfter,
@@ -276,7 +279,25 @@ func (k *Keeper) replace(s *identityState, key crypto.Signer) error {
 	if err := save(k.cfg.Files, identityFile, s); err != nil {
 		return &Error{Word: WordState, Err: err}
 	}
-	return k.adopt(s, key)
+	if err := k.adopt(s, key); err != nil {
+		return err
+	}
+	return k.mend()
+}
+
+// mend rewrites the connection file if something was damaged, once a new identity
+// is there. Before that it would send the old one's epoch back to the beginning.
+func (k *Keeper) mend() error {
+	k.mu.Lock()
+	defer k.mu.Unlock()
+	if k.damage == nil {
+		return nil
+	}
+	if err := save(k.cfg.Files, connectionFile, k.connection); err != nil {
+		return &Error{Word: WordState, Err: err}
+	}
+	k.damage = nil
+	return nil
 }
 
 // keyPrefix begins the names of all keys that this package makes.
