@@ -29,7 +29,7 @@ type apiItem struct {
 	State           string     `json:"state"`
 	LastContact     *string    `json:"last_contact"` // a day; times of day would tell when somebody works
 	BatteryCharge   *int64     `json:"battery_charge_permille"`
-	VolumeFree      *int64     `json:"volume_free_bytes"` // of the fullest volume
+	VolumeFree      *int64     `json:"system_volume_free_bytes"`
 }
 
 type apiPlace struct {

@@ -1,0 +1,107 @@
+package web_test
+
+import (
+	"encoding/json"
+	"go/ast"
+	"go/parser"
+	"go/token"
+	"os"
+	"path/filepath"
+	"regexp"
+	"strconv"
+	"strings"
+	"testing"
+
+	"hausmeister/collector/access"
+	"hausmeister/collector/fleet"
+	"hausmeister/proto/hmpb"
+)
+
+// literals are the texts in the Go files of the pages that could be keys, and
+// those that begin one ("state." + state).
+func literals(t *testing.T) (whole, begin map[string]bool) {
+	t.Helper()
+	whole, begin = map[string]bool{}, map[string]bool{}
+	for _, pattern := range []string{"*.go", "words/*.go"} {
+		files, _ := filepath.Glob(pattern)
+		for _, name := range files {
+			if strings.HasSuffix(name, "_test.go") {
+				continue
+			}
+			file, err := parser.ParseFile(token.NewFileSet(), name, nil, 0)
+			if err != nil {
+				t.Fatal(err)
+			}
+			ast.Inspect(file, func(n ast.Node) bool {
+				if lit, ok := n.(*ast.BasicLit); ok && lit.Kind == token.STRING {
+					s, _ := strconv.Unquote(lit.Value)
+					whole[s] = true
+					if strings.HasSuffix(s, ".") && strings.Count(s, ".") == 1 && len(s) > 3 {
+						begin[s] = true
+					}
+				}
+				return true
+			})
+		}
+	}
+	return whole, begin
+}
+
+func TestEveryKeyIsUsedAndThere(t *testing.T) {
+	b, err := os.ReadFile("words/de.json")
+	if err != nil {
+		t.Fatal(err)
+	}
+	var keys map[string]any
+	if err := json.Unmarshal(b, &keys); err != nil {
+		t.Fatal(err)
+	}
+	used, begin := literals(t)
+	call := regexp.MustCompile(`\.T "([^"]+)"`)
+	files, _ := filepath.Glob("templates/*.html")
+	for _, name := range files {
+		page, err := os.ReadFile(name)
+		if err != nil {
+			t.Fatal(err)
+		}
+		for _, m := range call.FindAllStringSubmatch(string(page), -1) {
+			used[m[1]] = true
+			if keys[m[1]] == nil {
+				t.Errorf("%s uses the key %s, which is missing", name, m[1])
+			}
+		}
+	}
+	for key := range keys {
+		head, _, _ := strings.Cut(key, ".")
+		if !used[key] && !begin[head+"."] {
+			t.Errorf("no page uses the key %s", key)
+		}
+	}
+	// What is put together must be there for each value.
+	var must []string
+	for _, s := range fleet.States {
+		must = append(must, "state."+string(s))
+	}
+	for n, name := range hmpb.Absent_name {
+		if n != 0 {
+			must = append(must, "absent."+strings.ToLower(strings.TrimPrefix(name, "ABSENT_")))
+		}
+	}
+	for _, f := range []string{"unauthenticated", "forbidden", "cross-site", "not-found", "method-not-allowed", "bad-request", "too-large", "unavailable", "internal"} {
+		must = append(must, "error."+f+".title", "error."+f+".text")
+	}
+	for _, r := range access.Roles {
+		must = append(must, "role."+string(r))
+	}
+	for _, key := range must {
+		if keys[key] == nil {
+			t.Errorf("the key %s is missing", key)
+		}
+	}
+	literal := regexp.MustCompile(`^(absent|device|devices|error|format|frame|group|keys|live|prefs|role|signin|state)\.[a-z_.-]+[a-z]$`)
+	for s := range used {
+		if literal.MatchString(s) && keys[s] == nil {
+			t.Errorf("the code names the key %s, which is missing", s)
+		}
+	}
+}
