@@ -14,6 +14,7 @@ import (
 
 	"github.com/chromedp/cdproto/cdp"
 	"github.com/chromedp/cdproto/emulation"
+	"github.com/chromedp/cdproto/input"
 	"github.com/chromedp/cdproto/log"
 	"github.com/chromedp/cdproto/network"
 	"github.com/chromedp/cdproto/page"
@@ -187,6 +188,14 @@ func (tb *tab) open(path string) {
 
 func (tb *tab) key(keys string) { tb.t.Helper(); tb.do(chromedp.KeyEvent(keys)) }
 
+// press presses one printable key as a keyboard does: a page that takes the
+// key for itself keeps its letter out of the field that gets the focus by it.
+func (tb *tab) press(key string) {
+	tb.t.Helper()
+	tb.do(call(input.DispatchKeyEvent, input.DispatchKeyEventParams{Type: input.DispatchKeyEventTypeKeyDown, Key: key, Text: key}),
+		call(input.DispatchKeyEvent, input.DispatchKeyEventParams{Type: input.DispatchKeyEventTypeKeyUp, Key: key}))
+}
+
 // eval gives the value of an expression.
 func eval[T any](tb *tab, expression string) T {
 	tb.t.Helper()
@@ -200,9 +209,24 @@ func eval[T any](tb *tab, expression string) T {
 // wait waits until an expression is true; the page's own events move it.
 func (tb *tab) wait(expression string) {
 	tb.t.Helper()
-	if _, err := chromedp.Run(tb.ctx, chromedp.Poll[bool](expression, chromedp.WithPollingTimeout(20*time.Second))); err != nil {
-		tb.fail(fmt.Errorf("waiting for %s: %w", expression, err))
+	const most = 20 * time.Second
+	for deadline := time.Now().Add(most); ; {
+		_, err := chromedp.Run(tb.ctx, chromedp.Poll[bool](expression, chromedp.WithPollingTimeout(most)))
+		// The document that was asked may give way to the next one meanwhile.
+		if err != nil && time.Now().Before(deadline) && (strings.Contains(err.Error(), "navigated") || strings.Contains(err.Error(), "context")) {
+			continue
+		}
+		if err != nil {
+			tb.fail(fmt.Errorf("waiting for %s: %w", expression, err))
+		}
+		return
 	}
+}
+
+// settled waits until htmx has put everything in its place.
+func (tb *tab) settled() {
+	tb.t.Helper()
+	tb.wait(`!document.querySelector(".htmx-request, .htmx-swapping, .htmx-settling, .htmx-added")`)
 }
 
 // shots is where pictures of the pages go, to be looked at by people.

@@ -12,6 +12,7 @@ import (
 	"net/url"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -40,6 +41,7 @@ type world struct {
 	web    *web.Server
 	url    string
 	ts     *httptest.Server
+	down   atomic.Bool // cuts every connection instead of answering
 
 	mu    sync.Mutex
 	now   time.Time
@@ -58,7 +60,12 @@ var operator = access.System("test")
 func newWorld(t testing.TB) *world {
 	t.Helper()
 	w := newStores(t)
-	w.ts = httptest.NewUnstartedServer(w.web)
+	w.ts = httptest.NewUnstartedServer(http.HandlerFunc(func(rw http.ResponseWriter, r *http.Request) {
+		if w.down.Load() {
+			panic(http.ErrAbortHandler)
+		}
+		w.web.ServeHTTP(rw, r)
+	}))
 	w.ts.EnableHTTP2 = true
 	w.ts.Config.ErrorLog = slog.NewLogLogger(slog.DiscardHandler, slog.LevelError)
 	w.ts.StartTLS()

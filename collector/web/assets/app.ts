@@ -47,6 +47,12 @@ document.addEventListener("change", (event) => {
   if (field.matches("[data-send]")) (field.closest("form") as HTMLFormElement).requestSubmit();
 });
 
+// After a search as you type, the count is said, not the table.
+document.body.addEventListener("htmx:afterSettle", (event) => {
+  const list = (event.target as Element).closest<HTMLElement>("#list");
+  if (list) say(list.dataset.said!);
+});
+
 function say(text: string) {
   const region = document.getElementById("said");
   if (region) region.textContent = text;

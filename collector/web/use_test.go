@@ -1,0 +1,331 @@
+package web_test
+
+import (
+	"strings"
+	"testing"
+
+	"github.com/chromedp/cdproto/emulation"
+	"github.com/chromedp/chromedp"
+
+	"hausmeister/proto/reading"
+)
+
+// TestSixteenRows: the list is dense enough for a small notebook, and its main
+// act is in sight on the true viewport of one.
+func TestSixteenRows(t *testing.T) {
+	w := newWorld(t)
+	w.fill(60)
+	tb := w.tab(t, looks{lang: "de", theme: "light", as: "admin"})
+	tb.open("/devices")
+	rows := eval[int](tb, `(() => { const bar = document.querySelector(".pager").getBoundingClientRect().top;
+		return [...document.querySelectorAll("tbody tr")].filter(r => r.getBoundingClientRect().bottom <= bar + 1).length; })()`)
+	if rows < 16 {
+		t.Errorf("%d rows at 1366x768, want 16", rows)
+	}
+	tb.do(chromedp.EmulateViewport(1366, 633))
+	if !eval[bool](tb, `document.querySelector(".pager a").getBoundingClientRect().bottom <= innerHeight`) {
+		t.Error("the way on is out of sight at 633 px")
+	}
+	// The head of the table stays in sight.
+	if top := eval[float64](tb, `(scrollTo(0, 900), document.querySelector("thead th").getBoundingClientRect().top)`); top != 0 {
+		t.Errorf("the head of the table is at %v after scrolling, want 0", top)
+	}
+}
+
+// TestLiveInTheBrowser: a report changes the value in place, and nothing moves,
+// neither the page nor the focus.
+func TestLiveInTheBrowser(t *testing.T) {
+	w := newWorld(t)
+	ids := w.fill(3)
+	tb := w.tab(t, looks{lang: "de", theme: "light", as: "support"})
+	tb.open("/devices/" + ids[0])
+	tb.wait(`document.querySelector("[data-live]").dataset.live === "on"`)
+	if got := eval[string](tb, `document.querySelector("[data-live-word]").textContent`); got != "Live" {
+		t.Errorf("the mark says %q, want Live", got)
+	}
+	tb.do(chromedp.Evaluate[chromedp.Void](`window.place = document.querySelector('[sse-swap="memory-figure"]'); document.querySelector(".copy").focus()`))
+	state := notebook(0)
+	state[4] = num(reading.MemoryUsed, "", 5<<30)
+	w.report(ids[0], state...)
+	tb.wait(`document.querySelector('[sse-swap="memory-figure"]').textContent.includes("5,0\u00a0GB")`)
+	if !eval[bool](tb, `window.place === document.querySelector('[sse-swap="memory-figure"]') && document.activeElement.matches(".copy")`) {
+		t.Error("the value was not changed in place, or the focus moved")
+	}
+	// The meter moves with it, and is drawn (an SVG that HTML parsed is not).
+	tb.wait(`(r => r.namespaceURI.endsWith("svg") && r.getBoundingClientRect().width > 200)(document.querySelector('[sse-swap="memory-meter"] .fill'))`)
+	tb.still()
+
+	// The device goes off: shape, word and sentence say so.
+	w.disconnect(ids[0], 1)
+	tb.wait(`document.querySelector("h1").parentElement.textContent.includes("In Ordnung")`)
+	tb.wait(`document.querySelector(".lead").textContent.includes("gerade nicht verbunden")`)
+
+	// A volume comes: its card is fetched anew and is live, too.
+	w.report(ids[0], append(state, num(reading.VolumeTotal, "/mnt/stick", 64_000_000_000), num(reading.VolumeFree, "/mnt/stick", 32_000_000_000))...)
+	tb.wait(`document.body.textContent.includes("/mnt/stick") && document.body.textContent.includes("frei von 64\u00a0GB")`)
+	w.report(ids[0], append(state, num(reading.VolumeTotal, "/mnt/stick", 64_000_000_000), num(reading.VolumeFree, "/mnt/stick", 12_000_000_000))...)
+	tb.wait(`document.body.textContent.includes("12\u00a0GB frei von 64\u00a0GB")`)
+	tb.accessible()
+	tb.clean()
+}
+
+// TestLiveStreamLost: the page says that it is behind, and comes back by itself.
+func TestLiveStreamLost(t *testing.T) {
+	w := newWorld(t)
+	ids := w.fill(3)
+	tb := w.tab(t, looks{lang: "de", theme: "light", as: "support"})
+	tb.open("/devices/" + ids[0])
+	tb.wait(`document.querySelector("[data-live]").dataset.live === "on"`)
+	w.down.Store(true)
+	w.ts.CloseClientConnections()
+	tb.wait(`document.querySelector("[data-live-word]").textContent === "Stand veraltet, verbinde neu"`)
+	tb.shot("device-lost-de-light")
+	tb.accessible()
+	tb.still()
+	state := notebook(0)
+	state[4] = num(reading.MemoryUsed, "", 6<<30)
+	w.report(ids[0], state...)
+	w.down.Store(false)
+	tb.wait(`document.querySelector("[data-live-word]").textContent === "Live"`)
+	tb.wait(`document.querySelector('[sse-swap="memory-figure"]').textContent.includes("6,0\u00a0GB")`)
+	tb.still()
+}
+
+// TestLiveEndsWithTheSession: signed out in another window, the page says so.
+func TestLiveEndsWithTheSession(t *testing.T) {
+	w := newWorld(t)
+	ids := w.fill(3)
+	tb := w.tab(t, looks{lang: "de", theme: "dark", as: "read"})
+	tb.open("/devices/" + ids[0])
+	tb.wait(`document.querySelector("[data-live]").dataset.live === "on"`)
+	w.must(w.access.DisableUser(t.Context(), operator, "read"))
+	tb.wait(`document.querySelector("[data-live-word]").textContent === "Beendet"`)
+	if !eval[bool](tb, `!document.querySelector("[data-live-ended]").hidden`) {
+		t.Error("the page does not say what to do")
+	}
+	tb.shot("device-ended-de-dark")
+	tb.accessible()
+}
+
+// TestFirstReportArrives: the page of a new device fills itself.
+func TestFirstReportArrives(t *testing.T) {
+	w := newWorld(t)
+	w.importSchools()
+	id := w.admit("Landkreis Ahorn", "S0001", "FUJITSU", "LIFEBOOK", "DEMO1", "windows", "AH-1")
+	tb := w.tab(t, looks{lang: "de", theme: "light", as: "admin"})
+	tb.open("/devices/" + id)
+	tb.wait(`document.querySelector("[data-live]").dataset.live === "on" && document.body.textContent.includes("Noch keine Messwerte")`)
+	w.connect(id)
+	w.report(id, notebook(1)...)
+	tb.wait(`document.querySelectorAll(".card").length > 6 && document.querySelector(".pill").textContent.includes("Verbunden")`)
+	tb.clean()
+}
+
+// TestKeyboard walks the whole way without a mouse.
+func TestKeyboard(t *testing.T) {
+	w := newWorld(t)
+	ids := w.fill(60)
+	tb := w.tab(t, looks{lang: "de", theme: "light"})
+	tb.open("/devices?q=a")
+	tb.wait(`location.pathname === "/sign-in" && document.activeElement.id === "name"`)
+	for _, keys := range []string{"admin", "\t", password, enter} {
+		tb.key(keys)
+	}
+	tb.wait(`location.pathname + location.search === "/devices?q=a"`)
+
+	// The first Tab offers the way past the frame, and focus is seen.
+	tb.key("\t")
+	if !eval[bool](tb, `document.activeElement.matches(".skip") && document.activeElement.getBoundingClientRect().top >= 0`) {
+		t.Error("the first Tab does not show the way to the content")
+	}
+	tb.key(enter)
+	tb.wait(`document.activeElement.id === "main"`)
+
+	// Search as you type: rows, address and count follow, the field keeps the focus.
+	tb.press("/")
+	tb.wait(`document.activeElement.id === "q"`)
+	tb.key("ah-02317")
+	tb.wait(`document.querySelectorAll("tbody tr").length === 1 && location.search === "?q=ah-02317"`)
+	tb.wait(`document.activeElement.id === "q" && document.getElementById("said").textContent === "1 von 60"`)
+	tb.key(escape)
+	tb.wait(`document.activeElement.id !== "q"`)
+	tb.press("j")
+	tb.wait(`document.activeElement.matches("[data-open]")`)
+	tb.key(enter)
+	tb.wait(`location.pathname === "/devices/` + ids[0] + `"`)
+
+	// Back leads to the list as it was, and to the row.
+	tb.key(escape)
+	tb.wait(`location.search === "?q=ah-02317" && document.activeElement.getAttribute("href") === "/devices/` + ids[0] + `"`)
+
+	tb.open("/devices")
+	for range 3 {
+		tb.press("j")
+	}
+	tb.press("k")
+	if got := eval[int](tb, `[...document.querySelectorAll("[data-open]")].indexOf(document.activeElement)`); got != 1 {
+		t.Errorf("j j j k leads to row %d, want 1", got)
+	}
+	tb.press("?")
+	tb.wait(`location.pathname === "/keys"`)
+	tb.press("g")
+	tb.press("g")
+	tb.wait(`location.pathname === "/devices"`)
+
+	// Switched off, single keys do nothing.
+	tb.open("/keys")
+	tb.do(chromedp.Click(chromedp.CSS(`button[name=keys]`)))
+	tb.wait(`document.documentElement.dataset.keys === "off"`)
+	tb.press("/")
+	tb.press("?")
+	tb.open("/devices")
+	tb.press("j")
+	if eval[bool](tb, `document.activeElement.matches("[data-open], #q")`) {
+		t.Error("single keys work although they are switched off")
+	}
+	tb.clean()
+}
+
+// TestAccountMenu: language and theme change at once and stay where one is.
+func TestAccountMenu(t *testing.T) {
+	w := newWorld(t)
+	w.fill(5)
+	tb := w.tab(t, looks{lang: "de", as: "support"})
+	tb.open("/devices?state=connected")
+	tb.do(chromedp.Click(chromedp.CSS(".account summary")))
+	tb.wait(`document.querySelector(".account details").open`)
+	tb.shot("menu-de-light")
+	tb.accessible()
+	tb.key(escape)
+	tb.wait(`!document.querySelector(".account details").open && document.activeElement.matches("summary")`)
+	tb.key(enter)
+	tb.wait(`document.querySelector(".account details").open`)
+	tb.do(chromedp.Click(chromedp.CSS(`button[name=theme][value=dark]`)))
+	tb.wait(`document.documentElement.dataset.theme === "dark" && location.search === "?state=connected"`)
+	tb.wait(`document.readyState === "complete"`)
+	tb.do(chromedp.Click(chromedp.CSS(".account summary")), chromedp.Click(chromedp.CSS(`button[name=lang][value=en]`)))
+	tb.wait(`document.documentElement.lang === "en" && location.search === "?state=connected"`)
+	tb.wait(`document.readyState === "complete"`)
+	tb.do(chromedp.Click(chromedp.CSS(".account summary")))
+	tb.shot("menu-en-dark")
+	tb.do(chromedp.Click(chromedp.CSS(`form[action="/sign-out"] button`)))
+	tb.wait(`location.pathname === "/sign-in" && document.body.textContent.includes("You are signed out.")`)
+	tb.clean()
+}
+
+// TestFiltersByMouse: a chosen filter acts at once and becomes a chip.
+func TestFiltersByMouse(t *testing.T) {
+	w := newWorld(t)
+	w.fill(60)
+	tb := w.tab(t, looks{lang: "de", as: "support"})
+	tb.open("/devices")
+	tb.do(chromedp.Evaluate[chromedp.Void](`{ const s = document.querySelector("select[name=state]"); s.value = "silent"; s.dispatchEvent(new Event("change", {bubbles: true})); }`))
+	tb.wait(`location.search === "?state=silent" && document.querySelector(".chip.on").textContent.includes("Zustand: Still")`)
+	tb.settled()
+	tb.do(chromedp.Evaluate[chromedp.Void](`document.querySelector("input[name=school]").focus()`))
+	tb.wait(`document.querySelectorAll("#schools option").length === 5`)
+	tb.key("kiefern")
+	tb.wait(`document.querySelectorAll("#schools option").length === 1`)
+	tb.do(chromedp.Evaluate[chromedp.Void](`{ const f = document.querySelector("input[name=school]"); f.value = "KGS Kiefernhöhe S0101, Landkreis Kiefer"; f.focus(); }`))
+	tb.key(enter)
+	tb.wait(`location.search.includes("school=") && document.querySelectorAll(".chip.on").length === 2`)
+	tb.settled()
+	tb.do(chromedp.Click(chromedp.CSS(".chip.on")))
+	tb.wait(`!location.search.includes("state=") && location.search.includes("school=")`)
+	tb.do(chromedp.NavigateBack())
+	tb.wait(`location.search.includes("state=silent") && document.querySelectorAll(".chip.on").length === 2`)
+	tb.clean()
+}
+
+// TestWithoutScript: everything can be read and every form be sent.
+func TestWithoutScript(t *testing.T) {
+	w := newWorld(t)
+	ids := w.fill(60)
+	tb := w.tab(t, looks{lang: "de", theme: "light", noScript: true})
+	tb.open("/sign-in")
+	tb.do(chromedp.SendKeys(chromedp.ID("name"), "admin"), chromedp.SendKeys(chromedp.ID("password"), password+"\r"))
+	tb.do(chromedp.WaitVisible(chromedp.CSS("table.devices")))
+	tb.do(chromedp.SendKeys(chromedp.ID("q"), "AH-02317\r"), chromedp.WaitVisible(chromedp.CSS(".views")), chromedp.WaitVisible(chromedp.CSS("button.send")))
+	tb.do(chromedp.Click(chromedp.CSS("[data-open]")), chromedp.WaitVisible(chromedp.ID("g-memory")))
+	if at, err := chromedp.Run(tb.ctx, chromedp.Location()); err != nil || at != w.url+"/devices/"+ids[0] {
+		t.Errorf("without script the row leads to %s, %v", at, err)
+	}
+	tb.shot("device-noscript-de-light")
+	if visible, err := chromedp.Run(tb.ctx, chromedp.Text(chromedp.CSS(".live"), chromedp.NodeReady)); err != nil || strings.Contains(visible, "Live") {
+		t.Errorf("without script the page claims to be live: %q, %v", visible, err)
+	}
+}
+
+// TestOtherEyes: forced colours, reduced motion, print, text spacing.
+func TestOtherEyes(t *testing.T) {
+	w := newWorld(t)
+	ids := w.fill(60)
+	t.Run("forced colours", func(t *testing.T) {
+		tb := w.tab(t, looks{lang: "de", as: "read", media: []*emulation.MediaFeature{{Name: "forced-colors", Value: "active"}}})
+		tb.open("/devices")
+		tb.shot("list-forced-colours")
+		tb.accessible()
+		tb.open("/devices/" + ids[0])
+		tb.shot("device-forced-colours")
+		if !eval[bool](tb, `getComputedStyle(document.querySelector(".meter")).borderTopStyle === "solid"`) {
+			t.Error("meters have no border where colours are forced")
+		}
+	})
+	t.Run("reduced motion", func(t *testing.T) {
+		tb := w.tab(t, looks{lang: "de", as: "read", media: []*emulation.MediaFeature{{Name: "prefers-reduced-motion", Value: "reduce"}}})
+		tb.open("/devices")
+		if !eval[bool](tb, `[...document.querySelectorAll("*")].every(e => getComputedStyle(e).transitionProperty === "none" || getComputedStyle(e).transitionDuration === "0s")`) {
+			t.Error("something moves although motion is to be reduced")
+		}
+	})
+	t.Run("print", func(t *testing.T) {
+		tb := w.tab(t, looks{lang: "de", theme: "dark", as: "read", print: true})
+		tb.open("/devices")
+		if !eval[bool](tb, `getComputedStyle(document.querySelector(".side")).display === "none" && getComputedStyle(document.querySelector(".pager")).display === "none"`) {
+			t.Error("print shows the frame")
+		}
+		if got := eval[string](tb, `getComputedStyle(document.body).backgroundColor`); got != "rgb(255, 255, 255)" {
+			t.Errorf("print in the dark theme has the background %s", got)
+		}
+		tb.shot("list-print")
+	})
+	t.Run("text spacing", func(t *testing.T) {
+		tb := w.tab(t, looks{lang: "de", as: "read"})
+		for _, p := range []string{"/devices", "/devices/" + ids[0]} {
+			tb.open(p)
+			// WCAG 1.4.12, by a sheet that the policy lets in: constructed ones.
+			tb.do(chromedp.Evaluate[chromedp.Void](`{ const s = new CSSStyleSheet(); s.replaceSync("*{line-height:1.5!important;letter-spacing:.12em!important;word-spacing:.16em!important}p{margin-bottom:2em!important}"); document.adoptedStyleSheets = [s]; }`))
+			tb.noSideways()
+		}
+	})
+	t.Run("targets", func(t *testing.T) {
+		tb := w.tab(t, looks{lang: "de", as: "read"})
+		tb.open("/devices")
+		small := eval[[]string](tb, `[...document.querySelectorAll("a, button, input:not([type=hidden]), select, summary")].filter(e => e.checkVisibility() && !e.closest("td, tbody th, .skip") && !e.matches(".skip"))
+			.filter(e => { const r = e.getBoundingClientRect(); return r.width < 24 || r.height < 24; }).map(e => e.outerHTML.slice(0, 100))`)
+		if len(small) > 0 {
+			t.Errorf("targets under 24 px: %q", small)
+		}
+	})
+}
+
+// TestWeight: a page with all that it needs, as it goes over the wire.
+func TestWeight(t *testing.T) {
+	w := newWorld(t)
+	ids := w.fill(60)
+	for _, p := range []string{"/devices", "/devices/" + ids[0], "/sign-in"} {
+		as := "admin"
+		if p == "/sign-in" {
+			as = ""
+		}
+		tb := w.tab(t, looks{lang: "de", as: as})
+		tb.open(p)
+		tb.wait(`document.readyState === "complete" && document.fonts.status === "loaded"`)
+		tb.mu.Lock()
+		weight := tb.weight
+		tb.mu.Unlock()
+		if t.Logf("%s: %.1f kB", p, weight/1000); weight == 0 || weight > 150_000 {
+			t.Errorf("%s weighs %.0f bytes, want at most 150 kB", p, weight)
+		}
+	}
+}
