@@ -143,12 +143,12 @@ type publisher struct {
 
 func newPublisher(a *Agent) *publisher { return &publisher{a: a, kick: make(chan struct{}, 1)} }
 
-// sent takes a batch that the link sent.
+// sent takes a batch that the link sent. It is shown with the next change, which
+// is the answer to it: one write for both.
 func (p *publisher) sent(b *hmpb.Batch) {
 	p.mu.Lock()
+	defer p.mu.Unlock()
 	p.batch, p.sentAt = b, p.a.c.Now()
-	p.mu.Unlock()
-	p.changed()
 }
 
 // changed asks for a write, sooner or later.

@@ -261,6 +261,11 @@ func (c *collector) texts() []string {
 	return all
 }
 
+func (c *collector) renewed() (n int) {
+	c.set(func() { n = c.renewals })
+	return n
+}
+
 func (c *collector) lastHello() (n int, h *hmpb.Hello) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
@@ -270,6 +275,7 @@ func (c *collector) lastHello() (n int, h *hmpb.Hello) {
 	return len(c.hellos), c.hellos[len(c.hellos)-1]
 }
 
+// set changes or reads what mu guards.
 func (c *collector) set(f func()) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
@@ -426,7 +432,7 @@ func newWorld(t *testing.T) *world {
 	w.openSpool()
 	w.config = link.Config{
 		Dialer: link.DialFunc(func(ctx context.Context, conf *tls.Config) (wire.Session, error) {
-			w.dials = append(w.dials, time.Now())
+			w.collector.set(func() { w.dials = append(w.dials, time.Now()) })
 			return w.endpoint.Dial(ctx, w.collector.host.Addr(port), conf)
 		}),
 		Identity: w.identity, Memory: &memory{},

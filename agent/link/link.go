@@ -67,7 +67,8 @@ type Config struct {
 	Settings func(*hmpb.Settings)
 	// Sent takes each batch once it is on its way.
 	Sent func(*hmpb.Batch)
-	// Changed is called after each change of State or Problem.
+	// Changed is called after each change of State or Problem, and after each
+	// answer to a batch.
 	Changed func()
 	Now     func() time.Time // device clock; nil = time.Now
 	Random  func() float64   // in [0, 1); nil = math/rand

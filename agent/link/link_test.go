@@ -30,7 +30,7 @@ func in(t *testing.T, f func(*world)) {
 func TestReportsArriveOnceInOrder(t *testing.T) {
 	in(t, func(w *world) {
 		var sent []int
-		w.config.Sent = func(b *hmpb.Batch) { sent = append(sent, len(b.GetEntries())) }
+		w.config.Sent = func(b *hmpb.Batch) { w.collector.set(func() { sent = append(sent, len(b.GetEntries())) }) }
 		w.add(1000) // as after a weekend without network
 		w.collector.start()
 		w.run()
@@ -110,7 +110,8 @@ func TestBackoff(t *testing.T) {
 		w.add(3)
 		w.run()
 		time.Sleep(8 * time.Hour)
-		dials := slices.Clone(w.dials)
+		var dials []time.Time
+		w.collector.set(func() { dials = slices.Clone(w.dials) })
 		// Each try lasts 20 s, the waits are 60 s in the mean.
 		if n := len(dials); n < 8*3600/140 || n > 8*3600/50 {
 			t.Errorf("%d tries in 8 hours", n)
@@ -542,8 +543,8 @@ func TestRenewal(t *testing.T) {
 			}
 			w.identity.mu.Unlock()
 			w.until("renewed", 4*time.Hour, func() bool { return !w.identity.NeedsRenewal() })
-			if w.collector.renewals != 3 {
-				t.Errorf("%d tries, want 3", w.collector.renewals)
+			if n := w.collector.renewed(); n != 3 {
+				t.Errorf("%d tries, want 3", n)
 			}
 			if n, _ := w.collector.lastHello(); n != 1 {
 				t.Errorf("%d sessions, want 1: the old certificate still holds", n)
@@ -555,13 +556,13 @@ func TestRenewal(t *testing.T) {
 			w.collector.welcome = func(m *hmpb.Welcome) { m.SetRenew(true) }
 			w.collector.start()
 			w.run()
-			w.until("renewed", 2*time.Minute, func() bool { return w.collector.renewals == 1 })
+			w.until("renewed", 2*time.Minute, func() bool { return w.collector.renewed() == 1 })
 		})
 	})
 	t.Run("expired", func(t *testing.T) {
 		in(t, func(w *world) {
 			w.collector.greet = func(int, wire.Session, *hmpb.Hello) *hmpb.ControlDown {
-				if w.collector.renewals > 0 {
+				if w.collector.renewed() > 0 {
 					return nil
 				}
 				return hmpb.ControlDown_builder{Refused: hmpb.Refused_builder{Code: hmpb.Code_CODE_CERTIFICATE_EXPIRED.Enum()}.Build()}.Build()

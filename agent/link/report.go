@@ -153,6 +153,7 @@ func (h *held) answer(f *wire.Framed, asked time.Time) (uint64, error) {
 	}
 	h.l.c.Spool.Ack(through)
 	h.l.tellTime(asked, ms, &h.rtt)
+	h.l.c.Changed()
 	return through, nil
 }
 

@@ -124,8 +124,15 @@ func (p *program) showStatus(s shown, known bool) {
 		line("clock", w.text("clock_off", off.Abs().Round(time.Second)))
 	}
 	line("certificate", w.when(s.Certificate))
-	if s.State != agent.StateNotEnrolled {
-		line("spool", w.text("spool", w.whole(int64(s.SpoolWaiting)), w.bytes(s.SpoolBytes)))
+	used := w.bytes(s.SpoolBytes)
+	switch {
+	case s.State == agent.StateNotEnrolled:
+	case s.SpoolWaiting == 0:
+		line("spool", w.text("spool_none", used))
+	case s.SpoolWaiting == 1:
+		line("spool", w.text("spool_one", used))
+	default:
+		line("spool", w.text("spool", w.whole(int64(s.SpoolWaiting)), used))
 	}
 	if s.SpoolFailing {
 		line("problem", w.text("spool_failing"))
