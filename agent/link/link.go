@@ -6,6 +6,7 @@ import (
 	"log/slog"
 	"math/rand/v2"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"hausmeister/agent/spool"
@@ -112,6 +113,8 @@ type Status struct {
 type Link struct {
 	c      Config
 	events chan wake.Event // holds one
+	// keepAlive is that of the collector's settings, in seconds.
+	keepAlive atomic.Uint32
 
 	mu     sync.Mutex
 	status Status
@@ -137,7 +140,9 @@ func New(c Config) *Link {
 	if c.Log == nil {
 		c.Log = slog.Default()
 	}
-	return &Link{c: c, events: make(chan wake.Event, 1), status: Status{State: Waiting, Since: c.Now()}}
+	l := &Link{c: c, events: make(chan wake.Event, 1), status: Status{State: Waiting, Since: c.Now()}}
+	l.keepAlive.Store(uint32(wire.DefaultKeepAlive / time.Second))
+	return l
 }
 
 // Status is how the link is now.

@@ -181,9 +181,19 @@ func (l *Link) admitted(s wire.Session, w *hmpb.Welcome) *ending {
 	l.set(Connected, func(st *Status) { st.Transport, st.Problem, st.Detail = s.Transport(), NoProblem, "" })
 	l.c.Log.Info("connected", "transport", s.Transport(), "cursor", w.GetCursor(), "waiting", l.c.Spool.Last()-w.GetCursor())
 	if set := w.GetSettings(); set != nil {
-		l.c.Settings(set)
+		l.settings(set)
 	}
 	return nil
+}
+
+// settings takes the collector's policy; the keep-alive is the link's own too.
+func (l *Link) settings(s *hmpb.Settings) {
+	keep := time.Duration(s.GetKeepAliveS()) * time.Second
+	if keep == 0 {
+		keep = wire.DefaultKeepAlive
+	}
+	l.keepAlive.Store(uint32(min(max(keep, wire.MinKeepAlive), wire.MaxKeepAlive) / time.Second))
+	l.c.Settings(s)
 }
 
 // held is a session that is in.
@@ -200,10 +210,11 @@ type held struct {
 // hold runs a session until it ends, here or there.
 func (l *Link) hold(ctx context.Context, s wire.Session, control *wire.Framed, renew bool) ending {
 	h := &held{l: l, s: s, control: control, kick: make(chan struct{}, 1), alive: make(chan struct{}, 1), over: make(chan ending, 1)}
-	crew := supervise.NewCrew(context.WithoutCancel(ctx), 2)
+	crew := supervise.NewCrew(context.WithoutCancel(ctx), 3)
 	listening, reporting := make(chan struct{}), make(chan struct{})
 	crew.TryGo(func(context.Context) { defer close(listening); h.listen() })
 	crew.TryGo(func(ctx context.Context) { defer close(reporting); h.report(ctx) })
+	crew.TryGo(h.stillHere)
 	since := time.Now()
 	end := h.watch(ctx, renew, listening, reporting)
 	end.lasted = max(time.Since(since), 1)
@@ -255,6 +266,27 @@ func (h *held) watch(ctx context.Context, renew bool, listening, reporting <-cha
 			}
 			renew = false
 			renewal.Reset(renewEvery + spread(l.c.Random, renewSpread))
+		}
+	}
+}
+
+// stillHere says so at each keep-alive, a moment before the transport would.
+// Only its padding makes a collector that was restarted answer that it knows
+// nothing of this session; see the message. A write that waits, waits for a
+// network, and that it fails is seen by watch.
+func (h *held) stillHere(ctx context.Context) {
+	still := hmpb.ControlUp_builder{StillHere: hmpb.StillHere_builder{Padding: make([]byte, 16)}.Build()}.Build()
+	for {
+		every := time.Duration(h.l.keepAlive.Load()) * time.Second
+		t := time.NewTimer(every - every/10)
+		select {
+		case <-t.C:
+		case <-ctx.Done():
+			t.Stop()
+			return
+		}
+		if h.control.WriteMsg(still) != nil {
+			return
 		}
 	}
 }
@@ -332,7 +364,7 @@ func (h *held) listen() {
 		}
 		switch down.WhichKind() {
 		case hmpb.ControlDown_Settings_case:
-			h.l.c.Settings(down.GetSettings())
+			h.l.settings(down.GetSettings())
 		case hmpb.ControlDown_ComeBack_case:
 			h.end(comeBack(down.GetComeBack()))
 			return

@@ -935,12 +935,29 @@ func (x *ControlUp) GetGoodbye() *Goodbye {
 	return nil
 }
 
+func (x *ControlUp) GetStillHere() *StillHere {
+	if x != nil {
+		if x, ok := x.xxx_hidden_Kind.(*controlUp_StillHere); ok {
+			return x.StillHere
+		}
+	}
+	return nil
+}
+
 func (x *ControlUp) SetGoodbye(v *Goodbye) {
 	if v == nil {
 		x.xxx_hidden_Kind = nil
 		return
 	}
 	x.xxx_hidden_Kind = &controlUp_Goodbye{v}
+}
+
+func (x *ControlUp) SetStillHere(v *StillHere) {
+	if v == nil {
+		x.xxx_hidden_Kind = nil
+		return
+	}
+	x.xxx_hidden_Kind = &controlUp_StillHere{v}
 }
 
 func (x *ControlUp) HasKind() bool {
@@ -958,6 +975,14 @@ func (x *ControlUp) HasGoodbye() bool {
 	return ok
 }
 
+func (x *ControlUp) HasStillHere() bool {
+	if x == nil {
+		return false
+	}
+	_, ok := x.xxx_hidden_Kind.(*controlUp_StillHere)
+	return ok
+}
+
 func (x *ControlUp) ClearKind() {
 	x.xxx_hidden_Kind = nil
 }
@@ -968,8 +993,15 @@ func (x *ControlUp) ClearGoodbye() {
 	}
 }
 
+func (x *ControlUp) ClearStillHere() {
+	if _, ok := x.xxx_hidden_Kind.(*controlUp_StillHere); ok {
+		x.xxx_hidden_Kind = nil
+	}
+}
+
 const ControlUp_Kind_not_set_case case_ControlUp_Kind = 0
 const ControlUp_Goodbye_case case_ControlUp_Kind = 1
+const ControlUp_StillHere_case case_ControlUp_Kind = 2
 
 func (x *ControlUp) WhichKind() case_ControlUp_Kind {
 	if x == nil {
@@ -978,6 +1010,8 @@ func (x *ControlUp) WhichKind() case_ControlUp_Kind {
 	switch x.xxx_hidden_Kind.(type) {
 	case *controlUp_Goodbye:
 		return ControlUp_Goodbye_case
+	case *controlUp_StillHere:
+		return ControlUp_StillHere_case
 	default:
 		return ControlUp_Kind_not_set_case
 	}
@@ -987,7 +1021,8 @@ type ControlUp_builder struct {
 	_ [0]func() // Prevents comparability and use of unkeyed literals for the builder.
 
 	// Fields of oneof xxx_hidden_Kind:
-	Goodbye *Goodbye
+	Goodbye   *Goodbye
+	StillHere *StillHere
 	// -- end of xxx_hidden_Kind
 }
 
@@ -997,6 +1032,9 @@ func (b0 ControlUp_builder) Build() *ControlUp {
 	_, _ = b, x
 	if b.Goodbye != nil {
 		x.xxx_hidden_Kind = &controlUp_Goodbye{b.Goodbye}
+	}
+	if b.StillHere != nil {
+		x.xxx_hidden_Kind = &controlUp_StillHere{b.StillHere}
 	}
 	return m0
 }
@@ -1019,7 +1057,94 @@ type controlUp_Goodbye struct {
 	Goodbye *Goodbye `protobuf:"bytes,1,opt,name=goodbye,oneof"`
 }
 
+type controlUp_StillHere struct {
+	StillHere *StillHere `protobuf:"bytes,2,opt,name=still_here,json=stillHere,oneof"`
+}
+
 func (*controlUp_Goodbye) isControlUp_Kind() {}
+
+func (*controlUp_StillHere) isControlUp_Kind() {}
+
+// StillHere is sent at each keep-alive and has no answer. A collector that was
+// restarted answers it by a stateless reset, which QUIC implementations do not
+// send for packets as small as a PING: hence 16 bytes of padding.
+type StillHere struct {
+	state                  protoimpl.MessageState `protogen:"opaque.v1"`
+	xxx_hidden_Padding     []byte                 `protobuf:"bytes,1,opt,name=padding"`
+	XXX_raceDetectHookData protoimpl.RaceDetectHookData
+	XXX_presence           [1]uint32
+	unknownFields          protoimpl.UnknownFields
+	sizeCache              protoimpl.SizeCache
+}
+
+func (x *StillHere) Reset() {
+	*x = StillHere{}
+	mi := &file_control_proto_msgTypes[3]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *StillHere) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*StillHere) ProtoMessage() {}
+
+func (x *StillHere) ProtoReflect() protoreflect.Message {
+	mi := &file_control_proto_msgTypes[3]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+func (x *StillHere) GetPadding() []byte {
+	if x != nil {
+		return x.xxx_hidden_Padding
+	}
+	return nil
+}
+
+func (x *StillHere) SetPadding(v []byte) {
+	if v == nil {
+		v = []byte{}
+	}
+	x.xxx_hidden_Padding = v
+	protoimpl.X.SetPresent(&(x.XXX_presence[0]), 0, 1)
+}
+
+func (x *StillHere) HasPadding() bool {
+	if x == nil {
+		return false
+	}
+	return protoimpl.X.Present(&(x.XXX_presence[0]), 0)
+}
+
+func (x *StillHere) ClearPadding() {
+	protoimpl.X.ClearPresent(&(x.XXX_presence[0]), 0)
+	x.xxx_hidden_Padding = nil
+}
+
+type StillHere_builder struct {
+	_ [0]func() // Prevents comparability and use of unkeyed literals for the builder.
+
+	Padding []byte
+}
+
+func (b0 StillHere_builder) Build() *StillHere {
+	m0 := &StillHere{}
+	b, x := &b0, m0
+	_, _ = b, x
+	if b.Padding != nil {
+		protoimpl.X.SetPresentNonAtomic(&(x.XXX_presence[0]), 0, 1)
+		x.xxx_hidden_Padding = b.Padding
+	}
+	return m0
+}
 
 // Welcome is what "in" means.
 type Welcome struct {
@@ -1039,7 +1164,7 @@ type Welcome struct {
 
 func (x *Welcome) Reset() {
 	*x = Welcome{}
-	mi := &file_control_proto_msgTypes[3]
+	mi := &file_control_proto_msgTypes[4]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1051,7 +1176,7 @@ func (x *Welcome) String() string {
 func (*Welcome) ProtoMessage() {}
 
 func (x *Welcome) ProtoReflect() protoreflect.Message {
-	mi := &file_control_proto_msgTypes[3]
+	mi := &file_control_proto_msgTypes[4]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1272,7 +1397,7 @@ type Refused struct {
 
 func (x *Refused) Reset() {
 	*x = Refused{}
-	mi := &file_control_proto_msgTypes[4]
+	mi := &file_control_proto_msgTypes[5]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1284,7 +1409,7 @@ func (x *Refused) String() string {
 func (*Refused) ProtoMessage() {}
 
 func (x *Refused) ProtoReflect() protoreflect.Message {
-	mi := &file_control_proto_msgTypes[4]
+	mi := &file_control_proto_msgTypes[5]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1410,7 +1535,7 @@ type ComeBack struct {
 
 func (x *ComeBack) Reset() {
 	*x = ComeBack{}
-	mi := &file_control_proto_msgTypes[5]
+	mi := &file_control_proto_msgTypes[6]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1422,7 +1547,7 @@ func (x *ComeBack) String() string {
 func (*ComeBack) ProtoMessage() {}
 
 func (x *ComeBack) ProtoReflect() protoreflect.Message {
-	mi := &file_control_proto_msgTypes[5]
+	mi := &file_control_proto_msgTypes[6]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1486,7 +1611,7 @@ type Goodbye struct {
 
 func (x *Goodbye) Reset() {
 	*x = Goodbye{}
-	mi := &file_control_proto_msgTypes[6]
+	mi := &file_control_proto_msgTypes[7]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1498,7 +1623,7 @@ func (x *Goodbye) String() string {
 func (*Goodbye) ProtoMessage() {}
 
 func (x *Goodbye) ProtoReflect() protoreflect.Message {
-	mi := &file_control_proto_msgTypes[6]
+	mi := &file_control_proto_msgTypes[7]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1566,7 +1691,7 @@ type Settings struct {
 
 func (x *Settings) Reset() {
 	*x = Settings{}
-	mi := &file_control_proto_msgTypes[7]
+	mi := &file_control_proto_msgTypes[8]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1578,7 +1703,7 @@ func (x *Settings) String() string {
 func (*Settings) ProtoMessage() {}
 
 func (x *Settings) ProtoReflect() protoreflect.Message {
-	mi := &file_control_proto_msgTypes[7]
+	mi := &file_control_proto_msgTypes[8]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1718,10 +1843,14 @@ const file_control_proto_rawDesc = "" +
 	"\arefused\x18\x02 \x01(\v2\x17.hausmeister.v1.RefusedH\x00R\arefused\x127\n" +
 	"\tcome_back\x18\x03 \x01(\v2\x18.hausmeister.v1.ComeBackH\x00R\bcomeBack\x126\n" +
 	"\bsettings\x18\x04 \x01(\v2\x18.hausmeister.v1.SettingsH\x00R\bsettingsB\x06\n" +
-	"\x04kind\"H\n" +
+	"\x04kind\"\x84\x01\n" +
 	"\tControlUp\x123\n" +
-	"\agoodbye\x18\x01 \x01(\v2\x17.hausmeister.v1.GoodbyeH\x00R\agoodbyeB\x06\n" +
-	"\x04kind\"\xdc\x01\n" +
+	"\agoodbye\x18\x01 \x01(\v2\x17.hausmeister.v1.GoodbyeH\x00R\agoodbye\x12:\n" +
+	"\n" +
+	"still_here\x18\x02 \x01(\v2\x19.hausmeister.v1.StillHereH\x00R\tstillHereB\x06\n" +
+	"\x04kind\"%\n" +
+	"\tStillHere\x12\x18\n" +
+	"\apadding\x18\x01 \x01(\fR\apadding\"\xdc\x01\n" +
 	"\aWelcome\x12\x18\n" +
 	"\aversion\x18\x01 \x01(\rR\aversion\x12\x17\n" +
 	"\atime_ms\x18\x02 \x01(\x03R\x06timeMs\x12\x19\n" +
@@ -1784,7 +1913,7 @@ const file_control_proto_rawDesc = "" +
 	"\tCODE_LOST\x10\x18B Z\x16hausmeister/proto/hmpb\x92\x03\x05\xd2>\x02\x10\x03b\beditionsp\xe8\a"
 
 var file_control_proto_enumTypes = make([]protoimpl.EnumInfo, 3)
-var file_control_proto_msgTypes = make([]protoimpl.MessageInfo, 8)
+var file_control_proto_msgTypes = make([]protoimpl.MessageInfo, 9)
 var file_control_proto_goTypes = []any{
 	(StreamType)(0),     // 0: hausmeister.v1.StreamType
 	(Code)(0),           // 1: hausmeister.v1.Code
@@ -1792,26 +1921,28 @@ var file_control_proto_goTypes = []any{
 	(*Hello)(nil),       // 3: hausmeister.v1.Hello
 	(*ControlDown)(nil), // 4: hausmeister.v1.ControlDown
 	(*ControlUp)(nil),   // 5: hausmeister.v1.ControlUp
-	(*Welcome)(nil),     // 6: hausmeister.v1.Welcome
-	(*Refused)(nil),     // 7: hausmeister.v1.Refused
-	(*ComeBack)(nil),    // 8: hausmeister.v1.ComeBack
-	(*Goodbye)(nil),     // 9: hausmeister.v1.Goodbye
-	(*Settings)(nil),    // 10: hausmeister.v1.Settings
+	(*StillHere)(nil),   // 6: hausmeister.v1.StillHere
+	(*Welcome)(nil),     // 7: hausmeister.v1.Welcome
+	(*Refused)(nil),     // 8: hausmeister.v1.Refused
+	(*ComeBack)(nil),    // 9: hausmeister.v1.ComeBack
+	(*Goodbye)(nil),     // 10: hausmeister.v1.Goodbye
+	(*Settings)(nil),    // 11: hausmeister.v1.Settings
 }
 var file_control_proto_depIdxs = []int32{
-	6,  // 0: hausmeister.v1.ControlDown.welcome:type_name -> hausmeister.v1.Welcome
-	7,  // 1: hausmeister.v1.ControlDown.refused:type_name -> hausmeister.v1.Refused
-	8,  // 2: hausmeister.v1.ControlDown.come_back:type_name -> hausmeister.v1.ComeBack
-	10, // 3: hausmeister.v1.ControlDown.settings:type_name -> hausmeister.v1.Settings
-	9,  // 4: hausmeister.v1.ControlUp.goodbye:type_name -> hausmeister.v1.Goodbye
-	10, // 5: hausmeister.v1.Welcome.settings:type_name -> hausmeister.v1.Settings
-	1,  // 6: hausmeister.v1.Refused.code:type_name -> hausmeister.v1.Code
-	2,  // 7: hausmeister.v1.Goodbye.reason:type_name -> hausmeister.v1.Goodbye.Reason
-	8,  // [8:8] is the sub-list for method output_type
-	8,  // [8:8] is the sub-list for method input_type
-	8,  // [8:8] is the sub-list for extension type_name
-	8,  // [8:8] is the sub-list for extension extendee
-	0,  // [0:8] is the sub-list for field type_name
+	7,  // 0: hausmeister.v1.ControlDown.welcome:type_name -> hausmeister.v1.Welcome
+	8,  // 1: hausmeister.v1.ControlDown.refused:type_name -> hausmeister.v1.Refused
+	9,  // 2: hausmeister.v1.ControlDown.come_back:type_name -> hausmeister.v1.ComeBack
+	11, // 3: hausmeister.v1.ControlDown.settings:type_name -> hausmeister.v1.Settings
+	10, // 4: hausmeister.v1.ControlUp.goodbye:type_name -> hausmeister.v1.Goodbye
+	6,  // 5: hausmeister.v1.ControlUp.still_here:type_name -> hausmeister.v1.StillHere
+	11, // 6: hausmeister.v1.Welcome.settings:type_name -> hausmeister.v1.Settings
+	1,  // 7: hausmeister.v1.Refused.code:type_name -> hausmeister.v1.Code
+	2,  // 8: hausmeister.v1.Goodbye.reason:type_name -> hausmeister.v1.Goodbye.Reason
+	9,  // [9:9] is the sub-list for method output_type
+	9,  // [9:9] is the sub-list for method input_type
+	9,  // [9:9] is the sub-list for extension type_name
+	9,  // [9:9] is the sub-list for extension extendee
+	0,  // [0:9] is the sub-list for field type_name
 }
 
 func init() { file_control_proto_init() }
@@ -1827,6 +1958,7 @@ func file_control_proto_init() {
 	}
 	file_control_proto_msgTypes[2].OneofWrappers = []any{
 		(*controlUp_Goodbye)(nil),
+		(*controlUp_StillHere)(nil),
 	}
 	type x struct{}
 	out := protoimpl.TypeBuilder{
@@ -1834,7 +1966,7 @@ func file_control_proto_init() {
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_control_proto_rawDesc), len(file_control_proto_rawDesc)),
 			NumEnums:      3,
-			NumMessages:   8,
+			NumMessages:   9,
 			NumExtensions: 0,
 			NumServices:   0,
 		},

@@ -210,10 +210,10 @@ func TestStreamFloodOverTCP(t *testing.T) {
 			}
 			good++
 		}
-		if good != wire.MaxStreams || reset != 1000-wire.MaxStreams {
-			t.Errorf("%d streams lived and %d were reset, want %d and the rest", good, reset, wire.MaxStreams)
+		if good != 2*wire.MaxStreams || reset != 1000-2*wire.MaxStreams {
+			t.Errorf("%d streams lived and %d were reset, want %d and the rest", good, reset, 2*wire.MaxStreams)
 		}
-		for range wire.MaxStreams {
+		for range 2 * wire.MaxStreams {
 			if _, _, err := wire.Accept(t.Context(), s); err != nil {
 				t.Errorf("Accept: %v", err)
 			}

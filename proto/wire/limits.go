@@ -15,7 +15,7 @@ import (
 const (
 	// MaxStreams is how many streams each side may have open at once. An
 	// honest peer waits in OpenStream; over QUIC the transport refuses more,
-	// over TCP each stream above is reset.
+	// over TCP each stream above twice as many is reset.
 	MaxStreams = 16
 	// MaxBatch is the limit of one encoded Batch, also when it came compressed.
 	MaxBatch = 1 << 20
@@ -23,8 +23,8 @@ const (
 	MaxCloseText = 256
 	// HeaderTimeout is how long a stream may take to say its type.
 	HeaderTimeout = 10 * time.Second
-	// MinKeepAlive and MaxKeepAlive bound EndpointConfig.KeepAlive and its TCP twin.
-	MinKeepAlive, MaxKeepAlive = 5 * time.Second, 2 * time.Minute
+	// DefaultKeepAlive, MinKeepAlive and MaxKeepAlive bound EndpointConfig.KeepAlive and its TCP twin.
+	DefaultKeepAlive, MinKeepAlive, MaxKeepAlive = 25 * time.Second, 5 * time.Second, 2 * time.Minute
 	// MaxIdle ends a session that heard nothing for so long. The agent offers
 	// three of its keep-alives instead, if that is less.
 	MaxIdle = 5 * time.Minute

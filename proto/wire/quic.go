@@ -35,10 +35,7 @@ type EndpointConfig struct {
 	HandshakeTimeout time.Duration
 }
 
-const (
-	defaultKeepAlive        = 25 * time.Second
-	defaultHandshakeTimeout = 10 * time.Second
-)
+const defaultHandshakeTimeout = 10 * time.Second
 
 // Endpoint is one UDP socket with any number of QUIC sessions, dialled and
 // accepted. It stays open as long as any session that ever used it: quic-go
@@ -68,9 +65,10 @@ func NewEndpoint(pc net.PacketConn, conf EndpointConfig) *Endpoint {
 // the default.
 func (e *Endpoint) SetKeepAlive(d time.Duration) { e.keepAlive.Store(int64(boundKeepAlive(d))) }
 
+// boundKeepAlive gives the default for 0, else the nearest that is allowed.
 func boundKeepAlive(d time.Duration) time.Duration {
 	if d <= 0 {
-		d = defaultKeepAlive
+		d = DefaultKeepAlive
 	}
 	return min(max(d, MinKeepAlive), MaxKeepAlive)
 }

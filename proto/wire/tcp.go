@@ -56,8 +56,10 @@ func ServeTCP(conn *tls.Conn) (Session, error) {
 
 func muxConfig() *yamux.Config {
 	return &yamux.Config{
-		AcceptBacklog:           MaxStreams,
-		MaxIncomingStreams:      MaxStreams,
+		// Twice, because the peer may learn that a stream has ended, and open
+		// another, before yamux here has counted it off.
+		AcceptBacklog:           2 * MaxStreams,
+		MaxIncomingStreams:      2 * MaxStreams,
 		PingBacklog:             2,
 		MeasureRTTInterval:      24 * time.Hour, // only serves window growth, which is off
 		ConnectionWriteTimeout:  writeTimeout,
@@ -193,8 +195,7 @@ func (s *tcpSession) Close(code hmpb.Code, text string) error {
 	// loop sees that the connection is closed, and ends all.
 	s.conn.Close() // may be closed already, by the loop
 	<-s.pumped
-	s.conn.writing <- struct{}{} // no write is under way any more
-	<-s.conn.writing
+	s.conn.writing <- struct{}{} // for ever: no write is under way any more, nor will be
 	return nil
 }
 
@@ -297,12 +298,15 @@ type idleConn struct {
 	*tls.Conn
 	idle      time.Duration
 	writing   chan struct{} // holds one token while a frame is written
+	closed    chan struct{}
+	closing   sync.Once
 	ending    sync.Once
 	readEnded chan struct{}
 }
 
 func newIdleConn(conn *tls.Conn, idle time.Duration) *idleConn {
-	return &idleConn{Conn: conn, idle: idle, writing: make(chan struct{}, 1), readEnded: make(chan struct{})}
+	return &idleConn{Conn: conn, idle: idle, writing: make(chan struct{}, 1),
+		closed: make(chan struct{}), readEnded: make(chan struct{})}
 }
 
 func (c *idleConn) Read(b []byte) (int, error) {
@@ -319,7 +323,11 @@ func (c *idleConn) Read(b []byte) (int, error) {
 
 // Write is called by yamux once per frame.
 func (c *idleConn) Write(b []byte) (int, error) {
-	c.writing <- struct{}{}
+	select {
+	case c.writing <- struct{}{}:
+	case <-c.closed:
+		return 0, net.ErrClosed
+	}
 	defer func() { <-c.writing }()
 	return c.Conn.Write(b)
 }
@@ -333,6 +341,8 @@ func (c *idleConn) goAway(code uint32) {
 	defer t.Stop()
 	select {
 	case c.writing <- struct{}{}:
+	case <-c.closed:
+		return
 	case <-t.C:
 		return // the peer reads nothing
 	}
@@ -356,4 +366,7 @@ func (c *idleConn) goAway(code uint32) {
 
 // Close leaves TLS's own goodbye out: it can wait 5 s for a peer that does not
 // read, and the GoAway has said it already, as safely.
-func (c *idleConn) Close() error { return c.NetConn().Close() }
+func (c *idleConn) Close() error {
+	c.closing.Do(func() { close(c.closed) })
+	return c.NetConn().Close()
+}
