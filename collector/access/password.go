@@ -9,6 +9,7 @@ import (
 	"fmt"
 	"runtime"
 	"strings"
+	"sync/atomic"
 	"time"
 	"unicode/utf8"
 
@@ -67,14 +68,15 @@ type cost struct {
 	threads           uint8
 }
 
-var currentCost = cost{memoryKiB: 19 * 1024, passes: 2, threads: 1}
+var todaysCost = cost{memoryKiB: 19 * 1024, passes: 2, threads: 1}
 
 // hasher computes password hashes, a few at a time: a flood of sign-ins takes
 // turns instead of all memory and cores.
 type hasher struct {
 	working chan struct{}
 	waiting chan struct{}
-	dummy   string // a hash that fits no password, for accounts that do not exist
+	cost    cost         // of new hashes
+	looked  atomic.Int64 // passwords compared with a hash
 }
 
 // maxWaiting bounds those who wait for a hash: two seconds' worth and more.
@@ -84,11 +86,14 @@ func newHasher(parallel int) *hasher {
 	if parallel <= 0 {
 		parallel = max(1, runtime.GOMAXPROCS(0)/2)
 	}
-	h := &hasher{working: make(chan struct{}, parallel), waiting: make(chan struct{}, parallel+maxWaiting)}
+	return &hasher{working: make(chan struct{}, parallel), waiting: make(chan struct{}, parallel+maxWaiting), cost: todaysCost}
+}
+
+// dummy is a hash that fits no password, for accounts that do not exist.
+func (h *hasher) dummy() string {
 	never := make([]byte, 48)
 	rand.Read(never)
-	h.dummy = encodeHash(currentCost, never[:16], never[16:])
-	return h
+	return encodeHash(h.cost, never[:16], never[16:])
 }
 
 // turn waits for a place to compute a hash.
@@ -115,7 +120,7 @@ func (h *hasher) hash(ctx context.Context, password string) (string, error) {
 	defer done()
 	salt := make([]byte, 16)
 	rand.Read(salt)
-	return encodeHash(currentCost, salt, derive(password, salt, currentCost, 32)), nil
+	return encodeHash(h.cost, salt, derive(password, salt, h.cost, 32)), nil
 }
 
 // verify compares in constant time. stale says that the hash was made at
@@ -130,11 +135,12 @@ func (h *hasher) verify(ctx context.Context, encoded, password string) (ok, stal
 		return false, false, err
 	}
 	defer done()
+	h.looked.Add(1)
 	if len(password) > maxPassword {
 		password = "" // longer than any that was ever set
 	}
 	got := derive(password, salt, c, uint32(len(want)))
-	return subtle.ConstantTimeCompare(got, want) == 1, c != currentCost, nil
+	return subtle.ConstantTimeCompare(got, want) == 1, c != h.cost, nil
 }
 
 // derive folds the text first: macOS and Windows keyboards write an ä in

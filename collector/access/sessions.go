@@ -51,7 +51,7 @@ func (s *Service) SignIn(ctx context.Context, login, password string) (secret st
 	if err := s.attempts.begin(login, s.now()); err != nil {
 		return "", time.Time{}, err
 	}
-	id, stored := "", s.hasher.dummy
+	id, stored := "", s.hasher.dummy()
 	err = s.db.Read(ctx, func(tx *db.Tx) error {
 		return tx.QueryRow(ctx, `SELECT id, password FROM users WHERE login = $1 AND disabled_ms = 0`, login).Scan(&id, &stored)
 	})
