@@ -409,6 +409,26 @@ func storeID(t *testing.T, cfg collector.Config) string {
 	return string(d.StoreID())
 }
 
+// A collector that was killed leaves its socket's file and its lock's.
+func TestStartAfterCrash(t *testing.T) {
+	cfg := config(t)
+	start(t, cfg).stop()
+	ln, err := net.ListenUnix("unix", &net.UnixAddr{Name: cfg.SocketPath(), Net: "unix"})
+	if err != nil {
+		t.Fatal(err)
+	}
+	ln.SetUnlinkOnClose(false)
+	ln.Close()
+	if err := admin.NewClient(cfg.SocketPath()).Do(t.Context(), "status", admin.None{}, &admin.Status{}); !isCode(err, admin.CodeNotRunning) {
+		t.Errorf("verb at a socket that nobody listens on = %v, want CodeNotRunning", err)
+	}
+	var status admin.Status
+	start(t, cfg).do("status", admin.None{}, &status)
+	if status.PID != os.Getpid() || status.Version != "test" {
+		t.Errorf("status = %+v", status)
+	}
+}
+
 // Verbs at once with a stop: each is answered or refused, none hangs.
 func TestVerbsDuringStop(t *testing.T) {
 	r := start(t, config(t))

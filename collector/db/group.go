@@ -65,7 +65,8 @@ type write struct {
 // fn may run in the goroutine of another caller, together with the functions
 // of others, and may be run again after the transaction was lost: it must set
 // its results anew each time, and what it does to memory must wait until Write
-// has returned. It must not wait for anything but the database. When ctx ends
+// has returned. It must not wait for anything but the database, and not call
+// Write again: it would wait for itself. When ctx ends
 // before fn began, fn does not run; later ctx is looked at before each statement.
 func (d *DB) Write(ctx context.Context, fn func(*Tx) error) error {
 	w := &write{ctx: ctx, fn: fn, wake: make(chan struct{}, 1)}

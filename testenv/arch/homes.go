@@ -18,7 +18,6 @@ var homes = map[string][]string{
 
 	"github.com/BurntSushi/toml":           {"agent/config", "collector"},
 	"github.com/alecthomas/kong":           {"agent/cmd", "collector/cmd", "installer/cmd"},
-	"github.com/alexedwards/scs/v2":        {"collector/access"},
 	"github.com/distatus/battery":          {"platform/sysinfo"},
 	"github.com/goreleaser/nfpm/v2":        {"installer/bundle"},
 	"github.com/jackc/pgx/v5":              {"collector/db"},
