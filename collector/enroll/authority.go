@@ -47,13 +47,21 @@ type authority struct {
 	now   func() time.Time
 	log   *slog.Logger
 
+	// renewing is held while certificates are made anew; it is taken before mu.
+	renewing sync.Mutex
+	// below is guarded by renewing
+	warned time.Time
+
 	mu sync.Mutex
 	// below is guarded by mu
 	ca      *ident.Authority
 	trusted *ident.Trust
 	server  *tls.Certificate
-	warned  time.Time
+	checked time.Time // when refresh last looked
 }
+
+// refreshStep is how often it is looked whether a certificate is past its half-life.
+const refreshStep = time.Hour
 
 // openAuthority reads the authority, or makes it in an empty folder.
 func openAuthority(dir string, names []string, now func() time.Time, log *slog.Logger) (*authority, error) {
@@ -91,6 +99,9 @@ func (a *authority) openRoot() (*x509.Certificate, error) {
 	}
 	if _, err := os.Lstat(filepath.Join(a.dir, intermediateFile)); err == nil {
 		return nil, fmt.Errorf("%s is missing beside %s: put it back", rootFile, intermediateFile)
+	}
+	if a.now().Before(ident.AuthorityBegin) {
+		return nil, fmt.Errorf("the clock says %s: set it before the first start", a.now().Format(time.DateOnly))
 	}
 	key, err := a.keys.Signer(rootKey) // left by a crash between key and certificate
 	if errors.Is(err, keystore.ErrNoKey) {
@@ -159,23 +170,30 @@ func (a *authority) use(ca *ident.Authority) error {
 }
 
 // refresh renews what is past its half-life: the intermediate if the root's key
-// is here, and the server's certificate.
+// is here, and the server's certificate. Each handshake asks for it too: after a
+// night in which the machine slept nobody waits for a timer.
 func (a *authority) refresh() error {
-	a.mu.Lock()
-	ca, server, warned := a.ca, a.server, a.warned
-	a.mu.Unlock()
+	a.renewing.Lock()
+	defer a.renewing.Unlock()
 	now := a.now()
-	if now.Sub(ca.Intermediate.NotBefore) >= ident.IntermediateRenew {
+	a.mu.Lock()
+	ca, server, age := a.ca, a.server, now.Sub(a.checked)
+	if due := age < 0 || age >= refreshStep; !due {
+		a.mu.Unlock()
+		return nil
+	}
+	a.checked = now
+	a.mu.Unlock()
+	spare := ca.Intermediate.NotAfter.Sub(now)
+	if spare <= ident.IntermediateSpare && ca.Intermediate.NotAfter.Before(ca.Root.NotAfter) {
 		err := a.renewIntermediate(ca.Root)
 		if !errors.Is(err, keystore.ErrNoKey) {
 			return err
 		}
-		if now.Sub(warned) >= rootWarningStep {
+		if now.Sub(a.warned) >= rootWarningStep {
 			a.log.Warn("intermediate must be renewed: put root.key back for an hour, see README beside it",
 				"folder", a.dir, "signs_until", ca.Intermediate.NotAfter)
-			a.mu.Lock()
 			a.warned = now
-			a.mu.Unlock()
 		}
 	}
 	if now.Before(ident.RenewAt(server.Leaf.NotBefore, server.Leaf.NotAfter)) {
@@ -184,11 +202,19 @@ func (a *authority) refresh() error {
 	return a.use(ca)
 }
 
+// current is refresh for those who go on with what there is when it fails.
+func (a *authority) current() *ident.Authority {
+	if err := a.refresh(); err != nil {
+		a.log.Error("device authority not renewed", "error", err)
+	}
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	return a.ca
+}
+
 // issue signs a device's certificate and returns the answer to the device.
 func (a *authority) issue(pub *ecdsa.PublicKey, device string, now time.Time) (chain [][]byte, err error) {
-	a.mu.Lock()
-	ca := a.ca
-	a.mu.Unlock()
+	ca := a.current()
 	leaf, err := ca.IssueDevice(pub, device, now)
 	if err != nil {
 		return nil, err
@@ -221,6 +247,7 @@ func (a *authority) fingerprint() ident.Fingerprint {
 }
 
 func (a *authority) serverCertificate() (*tls.Certificate, error) {
+	a.current()
 	a.mu.Lock()
 	defer a.mu.Unlock()
 	return a.server, nil

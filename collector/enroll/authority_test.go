@@ -143,6 +143,14 @@ func TestAuthorityThatCannotBeUsed(t *testing.T) {
 			t.Errorf("New: got %v, want ... another root", err)
 		}
 	})
+	t.Run("first start in 1970", func(t *testing.T) {
+		s := newSiteOnSQLite(t)
+		s.dir = filepath.Join(t.TempDir(), "ca")
+		s.clock.Set(time.Unix(0, 0))
+		if err := s.tryReopen(slog.New(slog.DiscardHandler)); err == nil || !strings.Contains(err.Error(), "set it before the first start") {
+			t.Errorf("New: got %v", err)
+		}
+	})
 	t.Run("address", func(t *testing.T) {
 		s := newSiteOnSQLite(t)
 		for _, address := range []string{"", "localhost", "localhost:0", "local host:1", "localhost:99999"} {
@@ -228,6 +236,29 @@ func TestRootElsewhereAndIntermediateRenewed(t *testing.T) {
 	}
 	if err := s.tryReopen(log); err == nil || !strings.Contains(err.Error(), "do not belong together") {
 		t.Errorf("another root's key: got %v", err)
+	}
+}
+
+// A collector whose clock said 2099 for a while, at its first start even, has an
+// authority that works when the clock is right again.
+func TestAuthorityMadeByAWrongClock(t *testing.T) {
+	s := newSiteOnSQLite(t)
+	right := s.clock.Now()
+	s.clock.Set(time.Date(2099, 1, 1, 0, 0, 0, 0, time.UTC))
+	s.dir = filepath.Join(t.TempDir(), "ca")
+	s.reopen(t)
+	s.clock.Set(right)
+	_, claim := s.claim(t, enroll.NewClaim{})
+	m := s.machine(t, "PF3ABCDE")
+	m.mustEnroll(t, claim)
+	m.trusted = right
+	if got := m.connect(1); got != hmpb.Code_CODE_NORMAL {
+		t.Errorf("connecting: got %v", got)
+	}
+	s.clock.Add(60 * day)
+	m.trusted = s.clock.Now()
+	if got := m.connect(2); got != hmpb.Code_CODE_NORMAL {
+		t.Errorf("connecting 60 days later: got %v", got)
 	}
 }
 

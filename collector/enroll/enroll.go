@@ -95,16 +95,14 @@ func New(ctx context.Context, cfg Config) (*Enroll, error) {
 // Run keeps the authority's certificates fresh until ctx ends.
 func (e *Enroll) Run(ctx context.Context, ready func()) error {
 	ready()
-	tick := time.NewTicker(time.Hour)
+	tick := time.NewTicker(refreshStep)
 	defer tick.Stop()
 	for {
 		select {
 		case <-ctx.Done():
 			return nil
 		case <-tick.C:
-			if err := e.ca.refresh(); err != nil {
-				e.cfg.Log.Error("device authority not renewed", "error", err)
-			}
+			e.ca.current()
 		}
 	}
 }

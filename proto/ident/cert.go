@@ -26,9 +26,9 @@ const (
 	RootLife = 20 * 365 * day
 	// IntermediateLife bounds what a stolen signing key is good for.
 	IntermediateLife = 2 * 365 * day
-	// IntermediateRenew is the age from which an intermediate is replaced: what
-	// it signs on its last day must still end before it.
-	IntermediateRenew = IntermediateLife / 2
+	// IntermediateSpare is what an intermediate has left when it is replaced: what
+	// it signs until then ends before it, and a year is time to fetch the root's key.
+	IntermediateSpare = IntermediateLife / 2
 	// DeviceLife outlasts summer holidays and a term of sick leave.
 	DeviceLife = 180 * day
 	// DeviceGrace is how long after its end a certificate still renews.
@@ -36,6 +36,11 @@ const (
 	// ServerLife is short, for the collector makes a new one by itself.
 	ServerLife = 30 * day
 )
+
+// AuthorityBegin is when every authority's certificate begins, whenever it was
+// made. One that was made while the collector's clock was ahead would otherwise be
+// "not yet valid" when the clock is right again, and lock the whole fleet out.
+var AuthorityBegin = time.Date(2000, 1, 1, 0, 0, 0, 0, time.UTC)
 
 // NewKey makes a P-256 key, the one kind that certificates of ours have.
 func NewKey() (*ecdsa.PrivateKey, error) { return ecdsa.GenerateKey(elliptic.P256(), rand.Reader) }
@@ -74,7 +79,7 @@ func NewAuthority(now time.Time) (*Authority, error) {
 func NewRoot(key crypto.Signer, now time.Time) (*x509.Certificate, error) {
 	t := &x509.Certificate{
 		Subject:               pkix.Name{CommonName: "Hausmeister root"},
-		NotBefore:             now,
+		NotBefore:             AuthorityBegin,
 		NotAfter:              now.Add(RootLife),
 		IsCA:                  true,
 		BasicConstraintsValid: true,
@@ -88,7 +93,7 @@ func NewRoot(key crypto.Signer, now time.Time) (*x509.Certificate, error) {
 func NewIntermediate(root *x509.Certificate, rootKey crypto.Signer, pub crypto.PublicKey, now time.Time) (*x509.Certificate, error) {
 	t := &x509.Certificate{
 		Subject:               pkix.Name{CommonName: "Hausmeister intermediate"},
-		NotBefore:             now,
+		NotBefore:             AuthorityBegin,
 		NotAfter:              earlier(now.Add(IntermediateLife), root.NotAfter),
 		IsCA:                  true,
 		BasicConstraintsValid: true,
