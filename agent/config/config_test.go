@@ -1,0 +1,127 @@
+package config_test
+
+import (
+	"bytes"
+	"errors"
+	"log/slog"
+	"testing"
+	"time"
+
+	"google.golang.org/protobuf/proto"
+
+	"hausmeister/agent/config"
+	"hausmeister/proto/hmpb"
+	"hausmeister/testenv/fakes"
+)
+
+func TestReadSettings(t *testing.T) {
+	with := func(change func(*config.Settings)) config.Settings {
+		s := config.Defaults
+		change(&s)
+		return s
+	}
+	tests := []struct {
+		name, text string
+		want       config.Settings
+		bad        bool
+	}{
+		{"empty", "", config.Defaults, false},
+		{"some", "state_interval_s = 120\nspool_mb = 5\nlog_level = \"debug\"\n", with(func(s *config.Settings) {
+			s.StateInterval, s.SpoolBytes, s.LogLevel = 2*time.Minute, 5<<20, slog.LevelDebug
+		}), false},
+		{"below the bounds", "state_interval_s = 0\nkeep_alive_s = 1\nspool_mb = -1", with(func(s *config.Settings) {
+			s.StateInterval, s.KeepAlive, s.SpoolBytes = 10*time.Second, 5*time.Second, 1<<20
+		}), false},
+		{"above the bounds", "state_interval_battery_s = 4000000000\nspool_mb = 9000000000000000", with(func(s *config.Settings) {
+			s.BatteryInterval, s.SpoolBytes = 2*time.Hour, 200<<20
+		}), false},
+		{"unknown key", "state_intervall_s = 60\nspool_mb = 5", config.Defaults, true},
+		{"wrong type", "spool_mb = \"much\"", config.Defaults, true},
+		{"no TOML", "\x00\x01", config.Defaults, true},
+	}
+	for _, tt := range tests {
+		t.Run(tt.name, func(t *testing.T) {
+			d := fakes.NewDisk()
+			if err := d.Write(config.SettingsFile, []byte(tt.text)); err != nil {
+				t.Fatal(err)
+			}
+			got, err := config.ReadSettings(d)
+			if got != tt.want || (err != nil) != tt.bad {
+				t.Errorf("ReadSettings of %q = %+v, %v; want %+v, error %v", tt.text, got, err, tt.want, tt.bad)
+			}
+		})
+	}
+	if got, err := config.ReadSettings(fakes.NewDisk()); got != config.Defaults || err != nil {
+		t.Errorf("without a file: %+v, %v", got, err)
+	}
+	if config.Defaults.Bounded() != config.Defaults {
+		t.Error("the defaults are out of bounds")
+	}
+}
+
+func TestPolicy(t *testing.T) {
+	local := config.Defaults
+	local.KeepAlive = 40 * time.Second
+	got := local.Policy(hmpb.Settings_builder{StateIntervalS: proto.Uint32(1), StateIntervalBatteryS: proto.Uint32(600)}.Build())
+	if got.StateInterval != 10*time.Second || got.BatteryInterval != 10*time.Minute || got.KeepAlive != 40*time.Second {
+		t.Errorf("policy over file = %+v", got)
+	}
+	// What a collector does not say any more falls back to the file.
+	if got := local.Policy(&hmpb.Settings{}); got != local {
+		t.Errorf("empty policy = %+v, want %+v", got, local)
+	}
+}
+
+// refusing fails to write.
+type refusing struct{ *fakes.Disk }
+
+func (refusing) Write(string, []byte) error { return errors.New("no space left") }
+
+func TestMemory(t *testing.T) {
+	d := fakes.NewDisk()
+	m := config.OpenMemory(d)
+	if m.StoreID() != nil {
+		t.Errorf("store id %x at first", m.StoreID())
+	}
+	if err := m.SetStoreID([]byte("abc")); err != nil {
+		t.Fatal(err)
+	}
+	if got := config.OpenMemory(d).StoreID(); string(got) != "abc" {
+		t.Errorf("store id %q after reopening", got)
+	}
+	for _, bad := range []string{"", "hausmeister store 9\n{}", "hausmeister store 1\n{"} {
+		if err := d.Write("store", []byte(bad)); err != nil {
+			t.Fatal(err)
+		}
+		if got := config.OpenMemory(d).StoreID(); got != nil {
+			t.Errorf("store id %q of file %q, want none", got, bad)
+		}
+	}
+	full := config.OpenMemory(refusing{d})
+	if err := full.SetStoreID([]byte("x")); err == nil || string(full.StoreID()) != "x" {
+		t.Errorf("SetStoreID on a full disk: %v, remembers %q; want an error, and this run knows", err, full.StoreID())
+	}
+}
+
+func TestBootID(t *testing.T) {
+	d := fakes.NewDisk()
+	boot := time.Date(2026, 11, 24, 7, 40, 0, 0, time.UTC)
+	id := func(boot time.Time) []byte {
+		t.Helper()
+		id, err := config.OpenMemory(d).BootID(boot)
+		if err != nil || len(id) != 16 {
+			t.Fatalf("BootID = %x, %v", id, err)
+		}
+		return id
+	}
+	first := id(boot)
+	if got := id(boot.Add(-90 * time.Second)); !bytes.Equal(got, first) {
+		t.Error("another id for the same boot, reckoned from a clock that was set")
+	}
+	if got := id(boot.Add(8 * time.Hour)); bytes.Equal(got, first) {
+		t.Error("the same id for the next boot")
+	}
+	if id, err := config.OpenMemory(refusing{fakes.NewDisk()}).BootID(boot); err == nil || len(id) != 16 {
+		t.Errorf("BootID on a full disk = %x, %v; want an id and an error", id, err)
+	}
+}
