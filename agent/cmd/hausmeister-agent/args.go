@@ -1,6 +1,7 @@
 package main
 
 import (
+	"errors"
 	"flag"
 	"fmt"
 	"io"
@@ -17,7 +18,13 @@ func (p *program) parse() (verb, error) {
 	fs.SetOutput(io.Discard)
 	fs.BoolVar(&p.json, "json", false, "")
 	fs.StringVar(&p.root, "dir", "", "")
-	lang := fs.String("lang", "", "")
+	fs.Func("lang", "", func(lang string) error { // at once, so that an error after it is in that language
+		if lang != "de" && lang != "en" {
+			return errors.New("-lang " + lang)
+		}
+		p.words = wordsFor(lang)
+		return nil
+	})
 	fs.StringVar(&p.file, "file", "", "")
 	fs.BoolVar(&p.replace, "replace", false, "")
 	showVersion := fs.Bool("version", false, "")
@@ -34,13 +41,6 @@ func (p *program) parse() (verb, error) {
 		}
 		p.rest = append(p.rest, fs.Arg(0))
 		args = fs.Args()[1:]
-	}
-	switch *lang {
-	case "":
-	case "de", "en":
-		p.words = wordsFor(*lang)
-	default:
-		return verb{}, p.misused("-lang " + *lang)
 	}
 	if *showVersion {
 		return verb{name: "version", run: (*program).version}, nil

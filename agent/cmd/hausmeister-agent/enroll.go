@@ -114,9 +114,6 @@ func firstClaim(r io.Reader) (string, error) {
 			return strings.Fields(line[i:])[0], nil
 		}
 		all += line
-		if all != "" && line == "" {
-			break
-		}
 	}
 	if err := lines.Err(); err != nil {
 		return "", err
