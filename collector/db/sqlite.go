@@ -70,7 +70,7 @@ func (e *sqliteEngine) writers() *sql.DB {
 }
 
 func (e *sqliteEngine) readers() *sql.DB {
-	r := openSQL(e.dsn("query_only(1)", "cache_size(-4096)"))
+	r := openSQL(e.dsn("query_only(1)", "cache_size(-32768)"))
 	r.SetMaxOpenConns(maxReaders)
 	return r
 }

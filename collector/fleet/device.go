@@ -150,7 +150,7 @@ func (f *Fleet) FindDevice(ctx context.Context, caller access.Caller, name strin
 	var found []string
 	err := f.db.Read(ctx, func(tx *db.Tx) error {
 		found = nil
-		rows, err := tx.Query(ctx, `SELECT id FROM devices WHERE (id = $1 OR inventory_key = $2 OR upper(serial) = $3) AND `+scope+` LIMIT 2`, args...)
+		rows, err := tx.Query(ctx, `SELECT id FROM devices WHERE (id = $1 OR inventory_key = $2 OR replace(upper(serial), ' ', '') = $3) AND `+scope+` LIMIT 2`, args...)
 		if err != nil {
 			return err
 		}

@@ -1,0 +1,128 @@
+package fleet_test
+
+import (
+	"context"
+	"fmt"
+	"log/slog"
+	"path/filepath"
+	"testing"
+	"time"
+
+	"hausmeister/collector/access"
+	"hausmeister/collector/audit"
+	"hausmeister/collector/bus"
+	"hausmeister/collector/db"
+	"hausmeister/collector/enroll"
+	"hausmeister/collector/fleet"
+	"hausmeister/collector/health"
+	"hausmeister/proto/hmpb"
+	"hausmeister/proto/ident"
+	"hausmeister/proto/reading"
+)
+
+var (
+	migrations = []db.Migrations{access.Migrations, audit.Migrations, enroll.Migrations, fleet.Migrations, health.Migrations}
+	noon       = time.Date(2026, 11, 24, 12, 0, 0, 0, time.UTC)
+	system     = access.System("test")
+)
+
+// world is a fleet with the neighbours whose views its list joins.
+type world struct {
+	*fleet.Fleet
+	db     *db.DB
+	health *health.Health
+	enroll *enroll.Enroll
+	now    time.Time
+	made   []string // by hesse
+}
+
+func newWorld(t testing.TB, d *db.DB) *world {
+	t.Helper()
+	w := &world{db: d, now: noon}
+	clock := func() time.Time { return w.now }
+	log := slog.New(slog.DiscardHandler)
+	var err error
+	if w.Fleet, err = fleet.New(fleet.Config{DB: d, Now: clock}); err != nil {
+		t.Fatal(err)
+	}
+	b := bus.New()
+	if w.health, err = health.New(health.Config{DB: d, Bus: b, Now: clock, Log: log}); err != nil {
+		t.Fatal(err)
+	}
+	w.enroll, err = enroll.New(context.Background(), enroll.Config{DB: d, Bus: b, Records: w, Dir: filepath.Join(t.TempDir(), "ca"),
+		Address: "127.0.0.1:8443", Now: clock, Log: log})
+	if err != nil {
+		t.Fatal(err)
+	}
+	return w
+}
+
+func (w *world) owner(t testing.TB, name string) string {
+	t.Helper()
+	o, err := w.AddOwner(context.Background(), system, name)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return o.ID
+}
+
+// device admits one as an enrolment does.
+func (w *world) device(t testing.TB, owner, school, serial string) string {
+	t.Helper()
+	id, err := w.admit(owner, school, ident.Hardware{Manufacturer: "FUJITSU", Model: "LIFEBOOK A3510", Serial: serial, OS: "windows"})
+	if err != nil {
+		t.Fatal(err)
+	}
+	return id
+}
+
+func (w *world) admit(owner, school string, hw ident.Hardware) (id string, err error) {
+	err = w.db.Write(context.Background(), func(tx *db.Tx) (err error) {
+		id, _, err = w.Admit(context.Background(), tx, system, owner, school, hw)
+		return err
+	})
+	return id, err
+}
+
+// report makes a device connected, with a battery and a disk.
+func (w *world) report(t testing.TB, owner, device string, session int64, battery, diskFree int64) {
+	t.Helper()
+	ctx, caller := context.Background(), access.ForDevice(device, owner)
+	epoch := []byte(device)[:health.EpochSize]
+	cursor, err := w.health.Begin(ctx, caller, session, epoch)
+	if err != nil {
+		t.Fatal(err)
+	}
+	number := func(id uint32, instance string, n int64) *hmpb.Reading {
+		return hmpb.Reading_builder{Id: &id, Instance: &instance, Number: &n}.Build()
+	}
+	_, err = w.health.Ingest(ctx, caller, hmpb.Batch_builder{SpoolEpoch: epoch, FirstSeq: new(cursor + 1), Entries: []*hmpb.Entry{hmpb.Entry_builder{
+		Offset: new(uint32(0)), DeviceMs: new(w.now.UnixMilli()), State: hmpb.State_builder{Readings: []*hmpb.Reading{
+			number(reading.BatteryCharge, "", battery), number(reading.VolumeTotal, "/", 256<<30), number(reading.VolumeFree, "/", diskFree),
+		}}.Build()}.Build()}}.Build())
+	if err != nil {
+		t.Fatal(err)
+	}
+}
+
+func (w *world) ends(t testing.TB, owner, device string, session int64) {
+	t.Helper()
+	if err := w.health.End(context.Background(), access.ForDevice(device, owner), session); err != nil {
+		t.Fatal(err)
+	}
+}
+
+// user is a person of these owners.
+func user(role access.Role, owners ...string) access.Caller {
+	return access.Caller{Kind: access.KindUser, ID: "u1", Role: role, Owners: owners}
+}
+
+// labels is what a page of the list shows, in order.
+func labels(p fleet.Page) (out []string) {
+	for _, d := range p.Items {
+		out = append(out, d.Label())
+	}
+	return out
+}
+
+func serial(n int) string { return fmt.Sprintf("DEMO%06d", n) }
