@@ -41,6 +41,9 @@ type Site struct {
 // startTime is how long a collector may take until it is ready.
 const startTime = 30 * time.Second
 
+// mostAnswer is how much of an answer is read.
+const mostAnswer = 16 << 20
+
 // New makes the folder; it starts nothing.
 func New(c Config) (*Site, error) {
 	if c.Host == "" {
@@ -94,10 +97,10 @@ func (s *Site) Start(ctx context.Context) error {
 	}
 }
 
-func (s *Site) ready(ctx context.Context) error {
-	_, err := s.Get(ctx, "", "/readyz")
-	return err
-}
+func (s *Site) ready(ctx context.Context) error { return s.Client().Get(ctx, "", "/readyz", nil) }
+
+// Client asks this site's pages and API.
+func (s *Site) Client() Client { return Client{URL: s.URL(), CAFile: s.CAFile()} }
 
 // Server is the running collector's process.
 func (s *Site) Server() *child.Child { return s.server }
@@ -172,36 +175,49 @@ func (s *Site) SetInventory(ctx context.Context, device, number string) error {
 	return err
 }
 
-// Get asks the API, with a token unless that is empty.
-func (s *Site) Get(ctx context.Context, token, path string) ([]byte, error) {
-	pem, err := os.ReadFile(s.CAFile())
+// Client asks pages and API over HTTPS.
+type Client struct {
+	URL    string
+	CAFile string
+}
+
+// Get asks the API, with a token unless that is empty, and reads the JSON of a
+// good answer unless into is nil.
+func (c Client) Get(ctx context.Context, token, path string, into any) error {
+	pem, err := os.ReadFile(c.CAFile)
 	if err != nil {
-		return nil, err
+		return err
 	}
 	roots := x509.NewCertPool()
 	if !roots.AppendCertsFromPEM(pem) {
-		return nil, fmt.Errorf("no certificate in %s", s.CAFile())
+		return fmt.Errorf("no certificate in %s", c.CAFile)
 	}
 	transport := &http.Transport{TLSClientConfig: &tls.Config{RootCAs: roots}}
 	defer transport.CloseIdleConnections()
-	req, err := http.NewRequestWithContext(ctx, http.MethodGet, s.URL()+path, nil)
+	req, err := http.NewRequestWithContext(ctx, http.MethodGet, c.URL+path, nil)
 	if err != nil {
-		return nil, err
+		return err
 	}
 	if token != "" {
 		req.Header.Set("Authorization", "Bearer "+token)
 	}
 	resp, err := (&http.Client{Transport: transport}).Do(req)
 	if err != nil {
-		return nil, err
+		return err
 	}
 	defer resp.Body.Close()
-	body, err := io.ReadAll(io.LimitReader(resp.Body, 16<<20))
+	body, err := io.ReadAll(io.LimitReader(resp.Body, mostAnswer))
 	if err != nil {
-		return nil, err
+		return err
 	}
 	if resp.StatusCode != http.StatusOK {
-		return body, fmt.Errorf("GET %s: %s: %s", path, resp.Status, body)
+		return fmt.Errorf("GET %s: %s: %s", path, resp.Status, body)
 	}
-	return body, nil
+	if into == nil {
+		return nil
+	}
+	if err := json.Unmarshal(body, into); err != nil {
+		return fmt.Errorf("GET %s: %w", path, err)
+	}
+	return nil
 }

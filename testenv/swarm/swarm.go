@@ -18,6 +18,7 @@ import (
 	"time"
 
 	"hausmeister/agent"
+	"hausmeister/agent/config"
 	"hausmeister/agent/enroll"
 	"hausmeister/agent/link"
 	"hausmeister/platform/supervise"
@@ -42,11 +43,16 @@ type Config struct {
 	// AtOnce is how many enrol at the same time; 0 means 32.
 	AtOnce int
 	// Source gives the readings of a device; nil means testenv/fakes' machine.
-	Source func(d Device, m *fakes.Machine) interface {
-		Read(ctx context.Context) sysinfo.Snapshot
-	}
-	Now func() time.Time // nil means time.Now
-	Log *slog.Logger     // nil means slog.Default
+	Source func(d Device, m *fakes.Machine) Source
+	// Settings is the agents' settings file; nil means none.
+	Settings []byte
+	Now      func() time.Time // nil means time.Now
+	Log      *slog.Logger     // nil means slog.Default
+}
+
+// Source reads a machine.
+type Source interface {
+	Read(ctx context.Context) sysinfo.Snapshot
 }
 
 // Swarm is a simulated fleet.
@@ -88,9 +94,11 @@ func New(c Config) *Swarm {
 	}
 	s := &Swarm{c: c, enrolling: make(chan struct{}, c.AtOnce), all: make(chan struct{})}
 	for _, d := range c.Devices {
-		s.members = append(s.members, &member{
-			device: d, machine: fakes.NewMachine(d.Number, c.Now), spool: fakes.NewDisk(), files: fakes.NewDisk(),
-		})
+		m := &member{device: d, machine: fakes.NewMachine(d.Number, c.Now), spool: fakes.NewDisk(), files: fakes.NewDisk()}
+		if c.Settings != nil {
+			m.files.Put(config.SettingsFile, c.Settings)
+		}
+		s.members = append(s.members, m)
 	}
 	return s
 }
@@ -177,9 +185,7 @@ func (s *Swarm) live(ctx context.Context, m *member) error {
 	if s.enrolled.Add(1) == int64(len(s.members)) {
 		close(s.all)
 	}
-	var source interface {
-		Read(ctx context.Context) sysinfo.Snapshot
-	} = m.machine
+	var source Source = m.machine
 	if s.c.Source != nil {
 		source = s.c.Source(m.device, m.machine)
 	}

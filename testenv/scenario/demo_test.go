@@ -1,0 +1,204 @@
+package scenario
+
+import (
+	"encoding/json"
+	"errors"
+	"fmt"
+	"net"
+	"os"
+	"path/filepath"
+	"strconv"
+	"strings"
+	"syscall"
+	"testing"
+	"time"
+
+	"hausmeister/testenv/child"
+	"hausmeister/testenv/demo"
+	"hausmeister/testenv/programs"
+	"hausmeister/testenv/site"
+)
+
+const demoDevices = 6
+
+// startDemo starts the program as make demo does and waits for demo.json.
+func startDemo(t *testing.T, port int, dir string) (*child.Child, demo.Facts) {
+	t.Helper()
+	bin := programs.Build(t)
+	c, err := child.Start(child.Config{
+		Program: filepath.Join(bin, "hausmeister-demo"),
+		Args:    []string{"-port", strconv.Itoa(port), "-devices", strconv.Itoa(demoDevices), "-dir", dir},
+		Log:     filepath.Join(t.TempDir(), "demo.log"),
+	})
+	must(t, err)
+	t.Cleanup(c.Kill)
+	var facts demo.Facts
+	eventually(t, 2*time.Minute, "demo.json", func() (bool, error) {
+		select {
+		case <-c.Done():
+			t.Fatalf("the demo ended: %v\n%s", c.Err(), c.LogTail())
+		default:
+		}
+		text, err := os.ReadFile(filepath.Join(dir, "demo.json"))
+		if errors.Is(err, os.ErrNotExist) {
+			return false, nil
+		}
+		must(t, err)
+		must(t, json.Unmarshal(text, &facts)) // whole from the first moment: it came by rename
+		return true, nil
+	})
+	return c, facts
+}
+
+// TestDemo looks at the demo as the programs do that read its demo.json.
+func TestDemo(t *testing.T) {
+	port, dir := freePort(t), filepath.Join(t.TempDir(), "demo")
+	c, facts := startDemo(t, port, dir)
+	if facts.URL != fmt.Sprintf("https://localhost:%d", port) {
+		t.Errorf("url is %s", facts.URL)
+	}
+	if facts.DemoPID != c.PID() {
+		t.Errorf("demo_pid is %d, want %d", facts.DemoPID, c.PID())
+	}
+	if facts.Password == "" || facts.User == "" || !strings.HasPrefix(facts.Claim, "hausmeister://localhost:") {
+		t.Errorf("user %q, password of %d characters, claim %.30q...", facts.User, len(facts.Password), facts.Claim)
+	}
+	if log := c.LogTail(); !strings.Contains(log, facts.URL) || !strings.Contains(log, facts.Password) {
+		t.Errorf("the demo does not tell address and password:\n%s", log)
+	}
+	api := site.Client{URL: facts.URL, CAFile: facts.CAFile}
+	for _, role := range demo.Roles {
+		var list struct {
+			Items []struct {
+				ID        string `json:"id"`
+				Inventory string `json:"inventory"`
+			} `json:"items"`
+			Total int `json:"total"`
+		}
+		must(t, api.Get(t.Context(), facts.Tokens[role], "/api/v1/devices", &list))
+		if list.Total != demoDevices+1 {
+			t.Errorf("as %s, total = %d, want %d", role, list.Total, demoDevices+1)
+		}
+		own := false
+		for _, d := range list.Items {
+			own = own || d.ID == facts.Device
+			if d.Inventory == "" {
+				t.Errorf("device %s has no inventory number", d.ID)
+			}
+		}
+		if !own {
+			t.Errorf("as %s, this machine (%s) is not in the list", role, facts.Device)
+		}
+	}
+	if err := api.Get(t.Context(), "", "/api/v1/devices", nil); err == nil {
+		t.Error("the API answers without a token")
+	}
+	// The real agent reads this very machine.
+	eventually(t, time.Minute, "readings of this machine", func() (bool, error) {
+		var device struct {
+			Readings []struct {
+				Name   string `json:"name"`
+				Number *int64 `json:"number"`
+			} `json:"readings"`
+		}
+		err := api.Get(t.Context(), facts.Tokens["support"], "/api/v1/devices/"+facts.Device, &device)
+		for _, r := range device.Readings {
+			if r.Name == "memory_total" && r.Number != nil && *r.Number > 64<<20 {
+				return true, nil
+			}
+		}
+		return false, err
+	})
+
+	t.Run("port taken", func(t *testing.T) {
+		out, err := child.Output(t.Context(), "", filepath.Join(programs.Build(t), "hausmeister-demo"), "-port", strconv.Itoa(port), "-dir", t.TempDir())
+		if err == nil || !strings.Contains(err.Error(), fmt.Sprintf("port %d cannot be used", port)) {
+			t.Errorf("a second demo on the port: %s, %v", out, err)
+		}
+	})
+	t.Run("folder in use", func(t *testing.T) {
+		_, err := child.Output(t.Context(), "", filepath.Join(programs.Build(t), "hausmeister-demo"), "-port", strconv.Itoa(freePort(t)), "-dir", dir)
+		if err == nil || !strings.Contains(err.Error(), "another demo runs") {
+			t.Errorf("a second demo in the folder: %v", err)
+		}
+	})
+	t.Run("folder of somebody else", func(t *testing.T) {
+		theirs := t.TempDir()
+		must(t, os.WriteFile(filepath.Join(theirs, "diary"), nil, 0o600))
+		_, err := child.Output(t.Context(), "", filepath.Join(programs.Build(t), "hausmeister-demo"), "-port", strconv.Itoa(freePort(t)), "-dir", theirs)
+		if err == nil || !strings.Contains(err.Error(), "not empty") {
+			t.Errorf("a demo in a folder that is not its own: %v", err)
+		}
+		if _, err := os.Stat(filepath.Join(theirs, "diary")); err != nil {
+			t.Error(err)
+		}
+	})
+
+	begin := time.Now()
+	must(t, c.Signal(syscall.SIGTERM))
+	select {
+	case <-c.Done():
+		if c.Err() != nil {
+			t.Errorf("the demo ended with %v\n%s", c.Err(), c.LogTail())
+		}
+	case <-time.After(10 * time.Second):
+		t.Fatal("the demo did not end within 10 s")
+	}
+	if took := time.Since(begin); took > 3*time.Second {
+		t.Errorf("the demo took %v to end, want 3 s at most", took)
+	}
+	nothingLeft(t, dir, port)
+	if _, err := os.Stat(filepath.Join(dir, "demo.json")); err == nil {
+		t.Error("demo.json is still there")
+	}
+}
+
+// TestDemoKilled kills the demo itself: the kernel ends what it started. The
+// next demo in the same folder begins anew.
+func TestDemoKilled(t *testing.T) {
+	port, dir := freePort(t), filepath.Join(t.TempDir(), "demo")
+	c, first := startDemo(t, port, dir)
+	c.Kill()
+	eventually(t, 5*time.Second, "all programs ended", func() (bool, error) { return len(left(t, dir)) == 0, nil })
+	nothingLeft(t, dir, port)
+
+	c, second := startDemo(t, port, dir)
+	if first.Device == second.Device || first.Password == second.Password {
+		t.Error("the second demo has device or password of the first")
+	}
+	must(t, c.Stop(5*time.Second))
+	nothingLeft(t, dir, port)
+}
+
+func nothingLeft(t *testing.T, dir string, port int) {
+	t.Helper()
+	if l := left(t, dir); len(l) > 0 {
+		t.Errorf("still running: %v", l)
+	}
+	tcp, err := net.Listen("tcp", ":"+strconv.Itoa(port))
+	if err != nil {
+		t.Errorf("the TCP port is not free: %v", err)
+	} else {
+		tcp.Close()
+	}
+	udp, err := net.ListenUDP("udp", &net.UDPAddr{Port: port})
+	if err != nil {
+		t.Errorf("the UDP port is not free: %v", err)
+	} else {
+		udp.Close()
+	}
+}
+
+// left lists the processes that were told the folder.
+func left(t *testing.T, dir string) (found []string) {
+	t.Helper()
+	entries, err := os.ReadDir("/proc")
+	must(t, err)
+	for _, e := range entries {
+		line, _ := os.ReadFile("/proc/" + e.Name() + "/cmdline")
+		if _, err := strconv.Atoi(e.Name()); err == nil && strings.Contains(string(line), dir) {
+			found = append(found, e.Name()+" "+strings.ReplaceAll(string(line), "\x00", " "))
+		}
+	}
+	return found
+}
