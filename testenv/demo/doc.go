@@ -6,5 +6,6 @@
 //
 // Each demo begins anew: what an earlier one left in the folder is removed. It
 // ends everything that it started within 3 seconds of being told to, and the
-// kernel does it when the demo itself is killed.
+// kernel does it when the demo itself is killed; then demo.json stays, until the
+// next demo in the folder begins.
 package demo

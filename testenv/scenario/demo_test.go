@@ -45,7 +45,7 @@ func startDemo(t *testing.T, port int, dir string) (*child.Child, demo.Facts) {
 		}
 		must(t, err)
 		must(t, json.Unmarshal(text, &facts)) // whole from the first moment: it came by rename
-		return true, nil
+		return facts.DemoPID == c.PID(), nil  // else it is that of a demo that was killed
 	})
 	return c, facts
 }
@@ -71,7 +71,7 @@ func TestDemo(t *testing.T) {
 		var list struct {
 			Items []struct {
 				ID        string `json:"id"`
-				Inventory string `json:"inventory"`
+				Inventory string `json:"inventory_number"`
 			} `json:"items"`
 			Total int `json:"total"`
 		}
@@ -96,18 +96,11 @@ func TestDemo(t *testing.T) {
 	// The real agent reads this very machine.
 	eventually(t, time.Minute, "readings of this machine", func() (bool, error) {
 		var device struct {
-			Readings []struct {
-				Name   string `json:"name"`
-				Number *int64 `json:"number"`
-			} `json:"readings"`
+			Readings map[string]struct{ Value any } `json:"readings"`
 		}
 		err := api.Get(t.Context(), facts.Tokens["support"], "/api/v1/devices/"+facts.Device, &device)
-		for _, r := range device.Readings {
-			if r.Name == "memory_total" && r.Number != nil && *r.Number > 64<<20 {
-				return true, nil
-			}
-		}
-		return false, err
+		total, ok := device.Readings["memory_total"].Value.(float64)
+		return ok && total > 64<<20, err
 	})
 
 	t.Run("port taken", func(t *testing.T) {
