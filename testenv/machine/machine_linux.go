@@ -124,18 +124,18 @@ func (m *Machine) Name() string { return m.name }
 // HostAddr is the address under which the machine finds us.
 func (m *Machine) HostAddr() netip.Addr { return m.host }
 
-// path is where we find a file of the machine, whether or not it has power.
-func (m *Machine) path(name string) string {
+// Path is where we find a file of the machine, whether or not it has power.
+func (m *Machine) Path(name string) string {
 	return fmt.Sprintf("/proc/%d/root%s/root/%s", m.holder.Process.Pid, mountPoint, name)
 }
 
 // WriteFile puts a file onto the machine's disk.
 func (m *Machine) WriteFile(name string, data []byte, mode fs.FileMode) error {
-	if err := os.MkdirAll(filepath.Dir(m.path(name)), 0o755); err != nil {
+	if err := os.MkdirAll(filepath.Dir(m.Path(name)), 0o755); err != nil {
 		return err
 	}
-	os.Remove(m.path(name)) // a link of the base system must not lead us astray
-	return os.WriteFile(m.path(name), data, mode)
+	os.Remove(m.Path(name)) // a link of the base system must not lead us astray
+	return os.WriteFile(m.Path(name), data, mode)
 }
 
 // PowerOn boots the machine and waits until systemd is done with it.

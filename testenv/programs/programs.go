@@ -8,6 +8,7 @@ import (
 	"os/exec"
 	"path/filepath"
 	"sync"
+	"sync/atomic"
 	"testing"
 )
 
@@ -43,17 +44,17 @@ func Build(t testing.TB) string {
 	if err != nil {
 		t.Fatal(err)
 	}
-	used = dir
+	used.Store(dir)
 	return dir
 }
 
-var used string
+var used atomic.Value
 
 // Main is TestMain of a package that calls Build.
 func Main(m *testing.M) {
 	code := m.Run()
-	if used != "" {
-		os.RemoveAll(used)
+	if dir, ok := used.Load().(string); ok {
+		os.RemoveAll(dir)
 	}
 	os.Exit(code)
 }

@@ -52,6 +52,7 @@ func startDemo(t *testing.T, port int, dir string) (*child.Child, demo.Facts) {
 
 // TestDemo looks at the demo as the programs do that read its demo.json.
 func TestDemo(t *testing.T) {
+	t.Parallel()
 	port, dir := freePort(t), filepath.Join(t.TempDir(), "demo")
 	c, facts := startDemo(t, port, dir)
 	if facts.URL != fmt.Sprintf("https://localhost:%d", port) {
@@ -149,6 +150,7 @@ func TestDemo(t *testing.T) {
 // TestDemoKilled kills the demo itself: the kernel ends what it started. The
 // next demo in the same folder begins anew.
 func TestDemoKilled(t *testing.T) {
+	t.Parallel()
 	port, dir := freePort(t), filepath.Join(t.TempDir(), "demo")
 	c, first := startDemo(t, port, dir)
 	c.Kill()

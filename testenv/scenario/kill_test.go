@@ -2,6 +2,7 @@ package scenario
 
 import (
 	"context"
+	"log/slog"
 	"math/rand/v2"
 	"sync"
 	"testing"
@@ -21,6 +22,7 @@ import (
 // TestCollectorKilledUnderLoad kills the collector twenty times with -9 while 50
 // devices empty full spools into it, and then compares report by report.
 func TestCollectorKilledUnderLoad(t *testing.T) {
+	t.Parallel()
 	const (
 		devices = 50
 		kills   = 20
@@ -31,7 +33,7 @@ func TestCollectorKilledUnderLoad(t *testing.T) {
 	claim := newClaim(t, s, devices)
 
 	var frozen frozen
-	conf := swarm.Config{Source: frozen.source, Settings: []byte("state_interval_s = 10\nstate_interval_battery_s = 60\n")}
+	conf := swarm.Config{Log: slog.New(slog.DiscardHandler), Source: frozen.source, Settings: []byte("state_interval_s = 10\nstate_interval_battery_s = 60\n")}
 	for n := range devices {
 		conf.Devices = append(conf.Devices, swarm.Device{Number: n + 1, Claim: claim})
 	}
@@ -54,7 +56,7 @@ func TestCollectorKilledUnderLoad(t *testing.T) {
 	underLoad := 0
 	for range kills {
 		// Not at the same moment of its life each time.
-		eventually(t, 3*time.Minute, "half of the fleet connected", func() (bool, error) { return fleet.Count().Connected >= devices/2, nil })
+		eventually(t, 3*time.Minute, "a quarter of the fleet connected", func() (bool, error) { return fleet.Count().Connected >= devices/4, nil })
 		<-time.After(rand.N(400 * time.Millisecond))
 		if fleet.Count().Waiting > 0 {
 			underLoad++
