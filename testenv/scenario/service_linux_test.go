@@ -180,12 +180,11 @@ func (d device) status() (st agentStatus) {
 func (d device) reports(when string, more uint64) {
 	d.t.Helper()
 	var first *uint64
-	eventually(d.t, 40*time.Second, "a report has arrived "+when, func() (bool, error) {
+	eventually(d.t, 3*time.Minute, "a report has arrived "+when, func() (bool, error) {
 		st, err := d.ask()
 		if err != nil {
 			return false, err
 		}
-		d.t.Logf("%+v", st)
 		if first == nil {
 			first = &st.Entries
 		}
