@@ -5,6 +5,7 @@ import (
 	"context"
 	"errors"
 	"io"
+	"log/slog"
 	"os"
 	"path/filepath"
 	"strings"
@@ -38,6 +39,7 @@ func (p *program) enroll(ctx context.Context) error {
 		return err
 	}
 	defer m.Close()
+	slog.SetLogLoggerLevel(slog.LevelWarn) // a person reads this, who is told the rest in sentences
 	keeper, err := m.keeper()
 	if err != nil {
 		return err

@@ -104,7 +104,11 @@ func (p *program) report(err error) int {
 	f := failureOf(err)
 	text := p.words.text("error."+f.code, f.args...)
 	if p.json {
-		p.print(map[string]any{"error": map[string]any{"code": f.code, "text": text, "detail": f.Error()}})
+		told := map[string]any{"code": f.code, "text": text}
+		if f.err != nil {
+			told["detail"] = f.err.Error()
+		}
+		p.print(map[string]any{"error": told})
 		return f.exit
 	}
 	fmt.Fprintln(p.errs, text)
@@ -118,5 +122,6 @@ func (p *program) report(err error) int {
 func (p *program) print(v any) error {
 	enc := json.NewEncoder(p.out)
 	enc.SetIndent("", "  ")
+	enc.SetEscapeHTML(false)
 	return enc.Encode(v)
 }
