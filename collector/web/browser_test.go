@@ -97,6 +97,9 @@ type tab struct {
 	foreign []string // requests to other hosts
 	logs    []string // what the browser complained about
 	weight  float64  // bytes received
+	failed  []string // why loads failed
+	// The network changed under a page that was loading.
+	unsteady bool
 }
 
 type looks struct {
@@ -162,6 +165,11 @@ func (tb *tab) listen(ev any) {
 		}
 	case *network.EventLoadingFinished:
 		tb.weight += ev.EncodedDataLength
+	case *network.EventLoadingFailed:
+		if strings.Contains(ev.ErrorText, "NETWORK_CHANGED") {
+			tb.unsteady = true
+		}
+		tb.failed = append(tb.failed, ev.ErrorText)
 	case *log.EventEntryAdded:
 		tb.logs = append(tb.logs, string(ev.Entry.Level)+": "+ev.Entry.Text+" "+ev.Entry.URL)
 	}
@@ -181,9 +189,26 @@ func (tb *tab) fail(err error) {
 	tb.t.Fatal(err)
 }
 
+// open goes to a page. Chromium cancels what it loads when a network of the
+// machine comes or goes, which tests of other packages let happen; then again.
 func (tb *tab) open(path string) {
 	tb.t.Helper()
-	tb.do(chromedp.Navigate(tb.w.url + path))
+	for range 5 {
+		tb.mu.Lock()
+		tb.unsteady = false
+		tb.mu.Unlock()
+		err := chromedp.Do(tb.ctx, chromedp.Navigate(tb.w.url+path))
+		tb.mu.Lock()
+		unsteady := tb.unsteady
+		tb.mu.Unlock()
+		if err == nil && !unsteady {
+			return
+		}
+		if err != nil && !unsteady && !strings.Contains(err.Error(), "NETWORK_CHANGED") {
+			tb.fail(err)
+		}
+	}
+	tb.t.Fatalf("opening %s: the network of this machine changed five times meanwhile", path)
 }
 
 func (tb *tab) key(keys string) { tb.t.Helper(); tb.do(chromedp.KeyEvent(keys)) }
@@ -267,7 +292,9 @@ func (tb *tab) clean() {
 		tb.t.Errorf("the policy refused %v", csp)
 	}
 	if errs := eval[[]string](tb, "__errors"); len(errs) > 0 {
-		tb.t.Errorf("errors in the page: %v", errs)
+		tb.mu.Lock()
+		tb.t.Errorf("errors in the page: %v %v", errs, tb.failed)
+		tb.mu.Unlock()
 	}
 	if missing := eval[bool](tb, `document.documentElement.outerHTML.includes("⟨")`); missing {
 		tb.t.Error("a text is missing on the page")

@@ -337,7 +337,7 @@ func (v *visit) fillEmpty(main *devicesMain, q question, all int64) {
 }
 
 // claimCommand makes a claim for ten devices on the collector's machine.
-const claimCommand = `hausmeister-collector claim create --owner "Landkreis Ahorn" --school S0001 --cap 10 --expires 30d`
+const claimCommand = `hausmeister-collector claim create --owner "Landkreis Ahorn" --new-owner --cap 10 --expires 30d`
 
 // showEmptySchool answers a school that is none with the list's own frame, so
 // that the next try is one field away.

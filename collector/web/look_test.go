@@ -28,6 +28,7 @@ func TestEveryPageLooksRight(t *testing.T) {
 		for _, lang := range []string{"de", "en"} {
 			for _, theme := range []string{"light", "dark"} {
 				t.Run(p.name+"-"+lang+"-"+theme, func(t *testing.T) {
+					t.Parallel()
 					tb := w.tab(t, looks{lang: lang, theme: theme, as: p.as})
 					tb.open(p.path)
 					if strings.HasPrefix(p.name, "device") && p.as != "" {
