@@ -48,7 +48,7 @@ func newClaim(t *testing.T, s *site.Site, devices int) string {
 
 // freePort finds a port that is free for UDP and TCP. Another program may take
 // it before we do; the collector then says so.
-func freePort(t *testing.T) int {
+func freePort(t testing.TB) int {
 	t.Helper()
 	for range 100 {
 		tcp, err := net.Listen("tcp", ":0")
@@ -65,7 +65,7 @@ func freePort(t *testing.T) int {
 	return 0
 }
 
-func must(t *testing.T, err error) {
+func must(t testing.TB, err error) {
 	t.Helper()
 	if err != nil {
 		t.Fatal(err)

@@ -42,6 +42,9 @@ type Config struct {
 	PerSocket int
 	// AtOnce is how many enrol at the same time; 0 means 32.
 	AtOnce int
+	// Together lets no device report before all are enrolled, so that the cost
+	// of each can be told apart.
+	Together bool
 	// Source gives the readings of a device; nil means testenv/fakes' machine.
 	Source func(d Device, m *fakes.Machine) Source
 	// Settings is the agents' settings file; nil means none.
@@ -184,6 +187,13 @@ func (s *Swarm) live(ctx context.Context, m *member) error {
 	m.mu.Unlock()
 	if s.enrolled.Add(1) == int64(len(s.members)) {
 		close(s.all)
+	}
+	if s.c.Together {
+		select {
+		case <-s.all:
+		case <-ctx.Done():
+			return nil
+		}
 	}
 	var source Source = m.machine
 	if s.c.Source != nil {

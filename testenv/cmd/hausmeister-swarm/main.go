@@ -28,21 +28,23 @@ func main() {
 	first := flag.Int("first", 1_000_001, "`number` of the first one; the same number is the same device")
 	perSocket := flag.Int("per-socket", 500, "`number` of devices that share a UDP socket")
 	atOnce := flag.Int("at-once", 32, "`number` of devices that enrol at the same time")
+	together := flag.Bool("together", false, "no device reports before all are enrolled")
 	flag.Parse()
-	if err := run(*claim, *devices, *first, *perSocket, *atOnce); err != nil {
+	c := swarm.Config{PerSocket: *perSocket, AtOnce: *atOnce, Together: *together}
+	if err := run(c, *claim, *devices, *first); err != nil {
 		fmt.Fprintln(os.Stderr, "swarm:", err)
 		os.Exit(1)
 	}
 }
 
-func run(claim string, devices, first, perSocket, atOnce int) error {
+func run(c swarm.Config, claim string, devices, first int) error {
 	if claim == "" || devices < 1 || flag.NArg() > 0 {
 		return errors.New("give -claim CLAIM and -devices NUMBER, nothing else")
 	}
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
 	defer stop()
 	log := slog.New(slog.NewTextHandler(os.Stderr, &slog.HandlerOptions{Level: slog.LevelWarn}))
-	c := swarm.Config{PerSocket: perSocket, AtOnce: atOnce, Log: log}
+	c.Log = log
 	for n := range devices {
 		c.Devices = append(c.Devices, swarm.Device{Number: first + n, Claim: claim})
 	}
