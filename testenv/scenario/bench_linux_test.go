@@ -117,11 +117,9 @@ func contains(b *testing.B, file, text string) bool {
 // metric reads one of the collector's own numbers.
 func metric(b *testing.B, s *site.Site, token, name string) float64 {
 	b.Helper()
-	text, err := s.Get(b.Context(), token, "/metrics")
-	if err != nil {
-		b.Fatal(err)
-	}
-	for line := range strings.Lines(string(text)) {
+	var text string
+	must(b, s.Client().Get(b.Context(), token, "/metrics", &text))
+	for line := range strings.Lines(text) {
 		if v, ok := strings.CutPrefix(line, name+" "); ok {
 			n, err := strconv.ParseFloat(strings.TrimSpace(v), 64)
 			if err != nil {

@@ -213,7 +213,11 @@ func (c Client) Get(ctx context.Context, token, path string, into any) error {
 	if resp.StatusCode != http.StatusOK {
 		return fmt.Errorf("GET %s: %s: %s", path, resp.Status, body)
 	}
-	if into == nil {
+	switch into := into.(type) {
+	case nil:
+		return nil
+	case *string:
+		*into = string(body)
 		return nil
 	}
 	if err := json.Unmarshal(body, into); err != nil {
