@@ -257,7 +257,7 @@ func (d *demo) number(ctx context.Context, ready func()) error {
 	crew := supervise.NewCrew(ctx, 3)
 	for n, device := range d.swarm.Enrolled() {
 		err := crew.Go(func(ctx context.Context) {
-			if err := d.site.SetInventory(ctx, device, d.plan.inventory(n)); err != nil {
+			if err := d.site.SetInventory(ctx, device, d.plan.number[n]); err != nil {
 				fail(err)
 			}
 		})

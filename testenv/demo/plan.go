@@ -12,7 +12,8 @@ import (
 type plan struct {
 	schools []fakes.School
 	devices []swarm.Device
-	home    []int // school of each device, as an index
+	home    []int    // school of each device, as an index
+	number  []string // inventory number of each device
 }
 
 // Schools have about six teachers with a device each here, as small ones do,
@@ -26,7 +27,12 @@ func planFor(devices int) plan {
 		// A step that meets another authority each time.
 		p.schools = append(p.schools, all[i*149%len(all)])
 	}
+	next := map[string]int{p.schools[0].Owner: 2} // this machine has its first
 	for n := range devices {
+		school := p.schools[n%len(p.schools)]
+		number := max(next[school.Owner], 1)
+		next[school.Owner] = number + 1
+		p.number = append(p.number, fakes.Inventory(school.Owner, number))
 		p.home = append(p.home, n%len(p.schools))
 		p.devices = append(p.devices, swarm.Device{Number: n + 1})
 	}
@@ -53,10 +59,4 @@ func (p *plan) claim(ctx context.Context, s *site.Site) error {
 		p.devices[n].Claim = claims[p.home[n]]
 	}
 	return nil
-}
-
-// inventory is the number on the sticker of the n-th device; this machine has
-// the first one of the first school's owner.
-func (p *plan) inventory(n int) string {
-	return fakes.Inventory(p.schools[p.home[n]].Owner, n+2)
 }
