@@ -467,7 +467,7 @@ func TestWrongClock(t *testing.T) {
 	for _, year := range []int{1970, 2099} {
 		t.Run(fmt.Sprint(year), func(t *testing.T) {
 			in(t, func(w *world) {
-				off := time.Date(year, 6, 1, 0, 0, 0, 0, time.UTC).Sub(time.Now())
+				off := time.Until(time.Date(year, 6, 1, 0, 0, 0, 0, time.UTC))
 				w.config.Now = func() time.Time { return time.Now().Add(off) }
 				w.enrol()
 				w.run()

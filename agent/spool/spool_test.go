@@ -302,8 +302,10 @@ func TestTornAtEveryByte(t *testing.T) {
 		if err != nil {
 			t.Fatalf("cut at byte %d: Append: %v", cut, err)
 		}
-		if atEnd := cut == ends[max(len(want), 1)-1]; !atEnd && cut > 0 && seq <= uint64(len(want)) {
-			t.Fatalf("cut at byte %d: sequence %d is used again", cut, seq)
+		record := ends[1] - ends[0]
+		begin := ends[0] - record + len(want)*record // of the record that was cut
+		if cut > begin && seq <= uint64(len(want)+1) {
+			t.Fatalf("cut at byte %d: sequence %d was in the torn bytes and is used again", cut, seq)
 		}
 	}
 }
