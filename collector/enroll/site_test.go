@@ -65,14 +65,14 @@ type site struct {
 	clock  *clock
 	dir    string
 	owner  string
-	ln     net.Listener
-	result chan error // of each session served
+	ln     wire.Listener
+	agents *wire.Endpoint // of the other ends
 }
 
 func newSite(t testing.TB, d *db.DB) *site {
 	t.Helper()
 	s := &site{
-		db: d, bus: bus.New(), dir: filepath.Join(t.TempDir(), "ca"), result: make(chan error, 1000),
+		db: d, bus: bus.New(), dir: filepath.Join(t.TempDir(), "ca"), agents: endpoint(t),
 		clock: &clock{now: time.Date(2026, 11, 24, 7, 45, 0, 0, time.UTC)},
 	}
 	var err error
@@ -81,7 +81,8 @@ func newSite(t testing.TB, d *db.DB) *site {
 	}
 	s.owner = s.addOwner(t, "Landkreis Ahorn")
 	s.reopen(t)
-	if s.ln, err = net.Listen("tcp", "127.0.0.1:0"); err != nil {
+	own := endpoint(t)
+	if s.ln, err = own.Listen(ident.CollectorConfig(s.certificate)); err != nil {
 		t.Fatal(err)
 	}
 	ctx, cancel := context.WithCancel(context.Background())
@@ -89,10 +90,27 @@ func newSite(t testing.TB, d *db.DB) *site {
 	running.Go(func() { s.serve(ctx, &running) })
 	t.Cleanup(func() {
 		cancel()
-		s.ln.Close()
 		running.Wait()
+		s.agents.Close()
+		own.Close()
 	})
 	return s
+}
+
+func endpoint(t testing.TB) *wire.Endpoint {
+	t.Helper()
+	pc, err := net.ListenUDP("udp", &net.UDPAddr{IP: net.IPv4(127, 0, 0, 1)})
+	if err != nil {
+		t.Fatal(err)
+	}
+	return wire.NewEndpoint(pc, wire.EndpointConfig{})
+}
+
+// certificate is that of the authority in use.
+func (s *site) certificate() (*tls.Certificate, error) {
+	s.serving.RLock()
+	defer s.serving.RUnlock()
+	return s.TLSConfig().GetCertificate(nil)
 }
 
 // reopen is the collector's restart, as far as this package sees it.
@@ -143,39 +161,20 @@ func (s *site) claim(t testing.TB, n enroll.NewClaim) (enroll.Claim, ident.Claim
 
 func (s *site) serve(ctx context.Context, running *sync.WaitGroup) {
 	for {
-		conn, err := s.ln.Accept()
+		ws, err := s.ln.Accept(ctx)
 		if err != nil {
 			return
 		}
 		running.Go(func() {
-			err := s.session(ctx, conn)
-			select {
-			case s.result <- err:
-			default:
+			s.serving.RLock()
+			defer s.serving.RUnlock()
+			code := wire.CodeOf(s.answer(ctx, ws))
+			if code == hmpb.Code_CODE_UNSPECIFIED {
+				code = hmpb.Code_CODE_NORMAL
 			}
+			ws.Close(code, "")
 		})
 	}
-}
-
-func (s *site) session(ctx context.Context, conn net.Conn) error {
-	s.serving.RLock()
-	defer s.serving.RUnlock()
-	c := tls.Server(conn, s.TLSConfig())
-	if err := c.HandshakeContext(ctx); err != nil {
-		conn.Close()
-		return err
-	}
-	ws, err := wire.ServeTCP(c)
-	if err != nil {
-		return err
-	}
-	err = s.answer(ctx, ws)
-	code := wire.CodeOf(err)
-	if code == hmpb.Code_CODE_UNSPECIFIED {
-		code = hmpb.Code_CODE_NORMAL
-	}
-	ws.Close(code, "")
-	return err
 }
 
 // answer is the gateway's switch. A control stream gets no Welcome here, only the
@@ -234,23 +233,20 @@ func (m *machine) dial(t testing.TB) wire.Session {
 }
 
 func (m *machine) tryDial() (wire.Session, error) {
-	conn, err := net.Dial("tcp", m.s.ln.Addr().String())
-	if err != nil {
-		return nil, err
-	}
 	var pins []ident.Fingerprint
-	if m.pin == (ident.Fingerprint{}) {
+	if m.pin != (ident.Fingerprint{}) {
+		pins = []ident.Fingerprint{m.pin}
+	} else {
+		var err error
 		if pins, err = ident.Pins(m.s.TrustRoots()); err != nil {
 			return nil, err
 		}
-	} else {
-		pins = []ident.Fingerprint{m.pin}
 	}
 	conf := ident.AgentTLS{Pins: pins, ServerName: "localhost", Trusted: func() time.Time { return m.trusted }}
 	if m.chain != nil {
 		conf.Certificate = &tls.Certificate{Certificate: m.chain, PrivateKey: m.key}
 	}
-	return wire.DialTCP(context.Background(), conn, ident.AgentConfig(conf), 0)
+	return m.s.agents.Dial(context.Background(), m.s.ln.Addr(), ident.AgentConfig(conf))
 }
 
 // exchange is header, challenge, request, answer; request gets the challenge.
