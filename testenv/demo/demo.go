@@ -31,6 +31,10 @@ const (
 	collectorStop = 1200 * time.Millisecond
 )
 
+// firstReportWithin is how long the demo waits for this machine's readings; an
+// agent sends its first after 5 to 15 seconds.
+const firstReportWithin = 30 * time.Second
+
 // furtherDevices is how many devices the claim in demo.json admits.
 const furtherDevices = 100_000
 
@@ -104,6 +108,7 @@ func Run(ctx context.Context, c Config) error {
 		supervise.Part{Name: "agent", Run: d.agent, StopWithin: agentStop, StartWithin: time.Minute, Restart: supervise.Always},
 		supervise.Part{Name: "devices", Run: func(ctx context.Context, ready func()) error { return d.swarm.Run(ctx, ready) }, StopWithin: devicesStop, StartWithin: time.Hour},
 		supervise.Part{Name: "inventory numbers", Run: d.number, StartWithin: time.Hour},
+		supervise.Part{Name: "first report", Run: d.firstReport, StartWithin: 2 * firstReportWithin},
 		supervise.Part{Name: "ready", Run: d.announce},
 	)
 }
@@ -268,6 +273,37 @@ func (d *demo) number(ctx context.Context, ready func()) error {
 	crew.Wait()
 	if err := context.Cause(ctx); err != nil {
 		return err
+	}
+	ready()
+	return nil
+}
+
+// firstReport waits until this machine's readings are on its page, so that
+// whoever looks first sees them; a demo without them is better than none.
+func (d *demo) firstReport(ctx context.Context, ready func()) error {
+	within, cancel := context.WithTimeout(ctx, firstReportWithin)
+	defer cancel()
+	d.mu.Lock()
+	token, path := d.facts.Tokens["read"], "/api/v1/devices/"+d.facts.Device
+	d.mu.Unlock()
+	for {
+		var device struct {
+			Readings map[string]any `json:"readings"`
+		}
+		err := d.site.Client().Get(within, token, path, &device)
+		if err == nil && len(device.Readings) > 0 {
+			break
+		}
+		select {
+		case <-time.After(100 * time.Millisecond):
+			continue
+		case <-within.Done():
+		}
+		if ctx.Err() != nil {
+			return nil
+		}
+		d.c.Log.Warn("this machine's agent has not reported yet", "error", err)
+		break
 	}
 	ready()
 	return nil

@@ -1,8 +1,8 @@
 // Package demo shows a whole Hausmeister on one machine: an ordinary collector
 // with invented schools, this machine's real agent, and simulated devices
 // beside it. What it finds out (address, password, tokens, process ids) it
-// writes to demo.json in its folder, by rename, once all devices are enrolled;
-// while that file is missing the demo is not ready.
+// writes to demo.json in its folder, by rename, once all devices are enrolled and
+// this machine has reported; while that file is missing the demo is not ready.
 //
 // Each demo begins anew: what an earlier one left in the folder is removed. It
 // ends everything that it started within 3 seconds of being told to, and the

@@ -94,15 +94,14 @@ func TestDemo(t *testing.T) {
 	if err := api.Get(t.Context(), "", "/api/v1/devices", nil); err == nil {
 		t.Error("the API answers without a token")
 	}
-	// The real agent reads this very machine.
-	eventually(t, time.Minute, "readings of this machine", func() (bool, error) {
-		var device struct {
-			Readings map[string]struct{ Value any } `json:"readings"`
-		}
-		err := api.Get(t.Context(), facts.Tokens["support"], "/api/v1/devices/"+facts.Device, &device)
-		total, ok := device.Readings["memory_total"].Value.(float64)
-		return ok && total > 64<<20, err
-	})
+	// The real agent has read this very machine by then.
+	var device struct {
+		Readings map[string]struct{ Value any } `json:"readings"`
+	}
+	must(t, api.Get(t.Context(), facts.Tokens["support"], "/api/v1/devices/"+facts.Device, &device))
+	if total, ok := device.Readings["memory_total"].Value.(float64); !ok || total < 64<<20 {
+		t.Errorf("memory_total of this machine is %v", device.Readings["memory_total"].Value)
+	}
 
 	t.Run("port taken", func(t *testing.T) {
 		out, err := child.Output(t.Context(), "", filepath.Join(programs.Build(t), "hausmeister-demo"), "-port", strconv.Itoa(port), "-dir", t.TempDir())
