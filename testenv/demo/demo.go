@@ -127,11 +127,11 @@ func prepare(c *Config) (unlock func(), err error) {
 		return nil, err
 	}
 	if _, err := os.Stat(mark); errors.Is(err, fs.ErrNotExist) && len(entries) > 0 {
-		return nil, fmt.Errorf("%s is not empty and not of an earlier demo: choose another folder with DIR=...", c.Dir)
+		return nil, fmt.Errorf("%s is not empty and not of an earlier demo: choose another folder with DIR=FOLDER", c.Dir)
 	}
 	lock, err := layout.Lock(mark)
 	if errors.Is(err, layout.ErrLocked) {
-		return nil, fmt.Errorf("another demo runs in %s: end it, or choose another folder with DIR=...", c.Dir)
+		return nil, fmt.Errorf("another demo runs in %s: end it, or choose another folder with DIR=FOLDER", c.Dir)
 	}
 	if err != nil {
 		return nil, err
@@ -153,12 +153,12 @@ func portFree(ctx context.Context, port int) error {
 	addr := ":" + strconv.Itoa(port)
 	tcp, err := lc.Listen(ctx, "tcp", addr)
 	if err != nil {
-		return fmt.Errorf("port %d cannot be used (another program has it?), choose another with PORT=...: %w", port, err)
+		return fmt.Errorf("port %d cannot be used (another program has it?), choose another with PORT=NUMBER: %w", port, err)
 	}
 	defer tcp.Close()
 	udp, err := lc.ListenPacket(ctx, "udp", addr)
 	if err != nil {
-		return fmt.Errorf("port %d cannot be used for UDP, choose another with PORT=...: %w", port, err)
+		return fmt.Errorf("port %d cannot be used for UDP, choose another with PORT=NUMBER: %w", port, err)
 	}
 	return udp.Close()
 }

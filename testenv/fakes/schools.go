@@ -35,7 +35,7 @@ func Schools() []School {
 // Inventory is the n-th inventory number of an owner: two letters of its name
 // and five digits, as on the stickers of the devices.
 func Inventory(owner string, n int) string {
-	place := []rune(strings.ToUpper(owner[strings.LastIndexByte(owner, ' ')+1:]))
+	place := strings.ToUpper(owner[strings.LastIndexByte(owner, ' ')+1:])
 	letters := make([]rune, 0, 2)
 	for _, r := range place {
 		if unicode.IsLetter(r) && len(letters) < 2 {
