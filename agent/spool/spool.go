@@ -28,6 +28,9 @@ const (
 	minSegment = 4 << 10
 )
 
+// firstReleaseMs is 2026-01-01: no entry can have been made before it.
+const firstReleaseMs = 1_767_225_600_000
+
 // ErrTooLong: the entry is above MaxEntry and was not stored.
 var ErrTooLong = errors.New("entry too long")
 
@@ -51,9 +54,10 @@ type Spool struct {
 	fresh    bool       // active's creation is not durable yet
 	gen      uint64     // highest generation ever used
 	epoch    [16]byte
-	next     uint64 // sequence of the next entry
-	last     uint64 // highest sequence that Append or Open gave out
-	opened   uint64 // last as Open found it
+	next     uint64    // sequence of the next entry
+	last     uint64    // highest sequence that Append or Open gave out
+	opened   uint64    // last as Open found it
+	since    time.Time // when that was
 	acked    uint64
 	total    int64 // bytes of all segments
 	stats    Stats
@@ -108,7 +112,7 @@ func Open(c Config) (*Spool, error) {
 	if c.Rand == nil {
 		c.Rand = rand.Reader
 	}
-	s := &Spool{conf: c, changed: make(chan struct{}, 1), next: 1}
+	s := &Spool{conf: c, changed: make(chan struct{}, 1), next: 1, since: time.Now()}
 	if err := s.load(); err != nil {
 		return nil, fmt.Errorf("opening spool: %w", err)
 	}
@@ -232,7 +236,8 @@ func (s *Spool) Resume(cursor uint64) (renewed bool, err error) {
 // Expire removes what is older than the bound, acknowledged or not. now must
 // be the collector's clock: a device whose own clock jumps to 2099 would give
 // up everything. Entries of this run are measured by the monotonic clock, those
-// of earlier runs by their device clock, which must not have gone backwards.
+// of earlier runs by their device clock, which must not have gone backwards. A
+// clock that stood at 1970 says nothing of their age: it counts from Open.
 func (s *Spool) Expire(now time.Time) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -241,8 +246,11 @@ func (s *Spool) Expire(now time.Time) {
 		g := s.segments[0]
 		newestMs = max(newestMs, g.newestMs)
 		age := now.Sub(time.UnixMilli(newestMs))
-		if !g.touched.IsZero() {
+		switch {
+		case !g.touched.IsZero():
 			age = time.Since(g.touched)
+		case newestMs < firstReleaseMs:
+			age = time.Since(s.since)
 		}
 		if age <= s.conf.MaxAge || s.removeOldestLocked() != nil {
 			return

@@ -544,6 +544,7 @@ func TestFaultsWhileEpochChanges(t *testing.T) {
 
 func TestExpire(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
+		time.Sleep(time.Until(today)) // a bubble begins in 2000, before any release
 		d := fault.NewDisk()
 		c := spool.Config{Disk: d, MaxBytes: 64 << 10}
 		s := open(t, c)
@@ -588,8 +589,33 @@ func TestExpireWithWrongClock(t *testing.T) {
 	})
 }
 
+// TestExpireWithoutClock: a device whose clock always stands at 1970 keeps what
+// it made before a restart; how old that is nobody knows, so it counts from then.
+func TestExpireWithoutClock(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		time.Sleep(time.Until(today))
+		c := spool.Config{Disk: fault.NewDisk(), Now: func() time.Time { return time.Unix(60, 0) }}
+		s := open(t, c)
+		add(t, s, "before the restart")
+		s.Close()
+		s = open(t, c)
+		s.Expire(time.Now())
+		if got := readAll(t, s, 0); len(got.Texts) != 1 {
+			t.Errorf("entries %q, want the one of before", got.Texts)
+		}
+		time.Sleep(45 * 24 * time.Hour)
+		s.Expire(time.Now())
+		if got := readAll(t, s, 0); len(got.Texts) != 0 {
+			t.Errorf("entries %q after 45 days, want none", got.Texts)
+		}
+	})
+}
+
+var today = time.Date(2026, 11, 24, 0, 0, 0, 0, time.UTC)
+
 func TestOldSegmentIsNotGoneOnWith(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
+		time.Sleep(time.Until(today)) // a bubble begins in 2000, before any release
 		d := fault.NewDisk()
 		s := open(t, spool.Config{Disk: d})
 		add(t, s, "before the holidays")
