@@ -250,7 +250,7 @@ func (m *machine) tryDial() (wire.Session, error) {
 }
 
 // exchange is header, challenge, request, answer; request gets the challenge.
-func exchange(ws wire.Session, t hmpb.StreamType, header proto.Message, request func(challenge string) (proto.Message, error)) (*hmpb.EnrollDown, error) {
+func exchange(ws wire.Session, t hmpb.StreamType, header proto.Message, request func(challenge string) (proto.Message, error), answered ...func()) (*hmpb.EnrollDown, error) {
 	f, err := wire.Open(context.Background(), ws, t, header)
 	if err != nil {
 		return nil, err
@@ -275,6 +275,9 @@ func exchange(ws wire.Session, t hmpb.StreamType, header proto.Message, request 
 	}
 	if err := f.ReadMsg(&down); err != nil {
 		return nil, err
+	}
+	for _, f := range answered {
+		f()
 	}
 	_ = f.Finish(time.Second) // the collector may have closed the session by now
 	return &down, nil
