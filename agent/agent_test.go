@@ -38,6 +38,7 @@ const device = "01890a5d-ac96-774b-bcce-b302099a8057"
 // world is one device with its whole agent, and a collector that takes everything.
 type world struct {
 	*testing.T
+	outer    *testing.T // which the tests' own closures fail
 	net      *netsim.Network
 	host     *netsim.Host
 	far      *netsim.Host
@@ -256,7 +257,7 @@ func (w *world) close() {
 	w.serving.Wait()
 	w.endpoint.Close()
 	w.net.Close()
-	if w.Failed() {
+	if w.Failed() || w.outer.Failed() {
 		w.Logf("log:\n%s", w.log.String())
 	}
 }
@@ -292,9 +293,10 @@ func (w *world) numbers() (writes, reads int, lost uint64) {
 	return w.writes, w.reads, w.lost
 }
 
-func in(t *testing.T, f func(*world)) {
-	synctest.Test(t, func(t *testing.T) {
+func in(outer *testing.T, f func(*world)) {
+	synctest.Test(outer, func(t *testing.T) {
 		w := newWorld(t)
+		w.outer = outer
 		defer w.close()
 		f(w)
 	})

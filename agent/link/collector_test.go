@@ -396,6 +396,7 @@ func (m *memory) SetStoreID(id []byte) error {
 // world is a device and its collector on a network.
 type world struct {
 	*testing.T
+	outer     *testing.T // which the tests' own closures fail
 	net       *netsim.Network
 	device    *netsim.Host
 	collector *collector
@@ -503,7 +504,7 @@ func (w *world) close() {
 	}
 	w.endpoint.Close()
 	w.net.Close()
-	if w.Failed() {
+	if w.Failed() || w.outer.Failed() {
 		w.Logf("log of the link:\n%s", w.log)
 	}
 }

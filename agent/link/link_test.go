@@ -19,9 +19,10 @@ import (
 )
 
 // in runs a test in a world of its own.
-func in(t *testing.T, f func(*world)) {
-	synctest.Test(t, func(t *testing.T) {
+func in(outer *testing.T, f func(*world)) {
+	synctest.Test(outer, func(t *testing.T) {
 		w := newWorld(t)
+		w.outer = outer
 		defer w.close()
 		f(w)
 	})
