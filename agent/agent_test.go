@@ -200,7 +200,8 @@ func (w *world) stream(s wire.Session, t hmpb.StreamType, f *wire.Framed) {
 		welcome := hmpb.Welcome_builder{Version: proto.Uint32(1), TimeMs: now(), StoreId: []byte("store"), Cursor: proto.Uint64(w.cursor)}.Build()
 		w.mu.Unlock()
 		f.WriteMsg(hmpb.ControlDown_builder{Welcome: welcome}.Build())
-		f.ReadMsg(&hmpb.ControlUp{})
+		for f.ReadMsg(&hmpb.ControlUp{}) == nil {
+		}
 		s.Close(hmpb.Code_CODE_NORMAL, "")
 		return
 	}

@@ -164,7 +164,6 @@ type device struct {
 	t     *testing.T
 	w     *world
 	id    string
-	owner string
 	cert  *tls.Certificate
 	key   *ecdsa.PrivateKey
 	epoch uint64
