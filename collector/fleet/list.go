@@ -62,7 +62,7 @@ func (c cursor) encode() string {
 func decodeCursor(s string, order Sort, desc bool) (cursor, error) {
 	var c cursor
 	b, err := base64.RawURLEncoding.DecodeString(s)
-	if err != nil || json.Unmarshal(b, &c) != nil || c.Sort != order || c.Desc != desc || c.ID == "" {
+	if err != nil || json.Unmarshal(b, &c) != nil || c.Sort != order || c.Desc != desc || c.ID == "" || !db.Holds(c.ID) || !db.Holds(c.Text) {
 		return cursor{}, ErrCursor
 	}
 	return c, nil

@@ -48,7 +48,7 @@ func faultOf(err error) fault {
 		return fault{http.StatusNotFound, "not-found"}
 	case errors.Is(err, errMethod):
 		return fault{http.StatusMethodNotAllowed, "method-not-allowed"}
-	case errors.As(err, &bad):
+	case errors.As(err, &bad), errors.Is(err, db.ErrText):
 		return fault{http.StatusBadRequest, "bad-request"}
 	case errors.As(err, &tooLong):
 		return fault{http.StatusRequestEntityTooLarge, "too-large"}

@@ -59,7 +59,13 @@ var operator = access.System("test")
 
 func newWorld(t testing.TB) *world {
 	t.Helper()
-	w := newStores(t)
+	return newStores(t).serve()
+}
+
+// serve gives the world a socket.
+func (w *world) serve() *world {
+	t := w.t
+	t.Helper()
 	w.ts = httptest.NewUnstartedServer(http.HandlerFunc(func(rw http.ResponseWriter, r *http.Request) {
 		if w.down.Load() {
 			panic(http.ErrAbortHandler)
@@ -77,9 +83,15 @@ func newWorld(t testing.TB) *world {
 // newStores is a world without a socket.
 func newStores(t testing.TB) *world {
 	t.Helper()
-	w := &world{t: t, now: monday, seq: map[string]uint64{}, bus: bus.New()}
-	log := slog.New(slog.DiscardHandler)
-	w.db = dbtest.Open(t, []db.Migrations{audit.Migrations, access.Migrations, enroll.Migrations, fleet.Migrations, health.Migrations})
+	return storesOn(t, dbtest.Open(t, migrations), slog.New(slog.DiscardHandler))
+}
+
+var migrations = []db.Migrations{audit.Migrations, access.Migrations, enroll.Migrations, fleet.Migrations, health.Migrations}
+
+// storesOn is newStores on this database, with this log.
+func storesOn(t testing.TB, d *db.DB, log *slog.Logger) *world {
+	t.Helper()
+	w := &world{t: t, db: d, now: monday, seq: map[string]uint64{}, bus: bus.New()}
 	w.access = access.New(access.Config{DB: w.db, Now: w.clock, Log: log})
 	var err error
 	if w.fleet, err = fleet.New(fleet.Config{DB: w.db, Now: w.clock}); err != nil {
