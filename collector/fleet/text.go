@@ -109,6 +109,9 @@ func text(what, s string, most int) (string, error) {
 		return "", fmt.Errorf("%w: %s is not text of at most %d characters", ErrInvalid, what, most)
 	}
 	for _, r := range s {
+		if r == utf8.RuneError {
+			return "", fmt.Errorf("%w: %s has a letter that an earlier conversion has lost (U+FFFD)", ErrInvalid, what)
+		}
 		if !unicode.IsPrint(r) {
 			return "", fmt.Errorf("%w: %s has a character that cannot be printed", ErrInvalid, what)
 		}
