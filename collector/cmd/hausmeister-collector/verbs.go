@@ -217,8 +217,11 @@ func (c *cli) password(fromStdin bool) (password string, made bool, err error) {
 		return access.GeneratePassword(), true, nil
 	}
 	line, err := bufio.NewReader(c.stdin).ReadString('\n')
-	if password = strings.TrimRight(line, "\r\n"); password == "" {
+	if err != nil && !errors.Is(err, io.EOF) { // the last line may lack its end
 		return "", false, fmt.Errorf("%w: no password on standard input: %w", collector.ErrConfig, err)
+	}
+	if password = strings.TrimRight(line, "\r\n"); password == "" {
+		return "", false, fmt.Errorf("%w: no password on standard input: its first line is empty", collector.ErrConfig)
 	}
 	return password, false, nil
 }
