@@ -190,6 +190,32 @@ func TestDevicePage(t *testing.T) {
 	}
 }
 
+// TestInstancesHaveWords: what stands on the wire for adapters and places is
+// not what people call them.
+func TestInstancesHaveWords(t *testing.T) {
+	w := newWorld(t)
+	w.importSchools()
+	id := w.admit("Landkreis Ahorn", "S0001", "X", "Y", "SER-1", "linux", "AH-1")
+	w.report(id, num(reading.Temperature, "cpu", 48_000), num(reading.Temperature, "case", 31_000), txt(reading.LinkState, "wired", "down"),
+		txt(reading.LinkState, "wifi", "up"), txt(reading.LinkState, "wifi 2", "up"), num(reading.VolumeTotal, "/home", 100), num(reading.VolumeFree, "/home", 50))
+	for lang, want := range map[string][]string{
+		"de": {"Prozessor 48·°C", "Gehäuse 31·°C", "Kabel ", "WLAN ", "WLAN 2 ", "/home "},
+		"en": {"Processor 48·°C", "Case 31·°C", "Wired ", "Wi-Fi ", "Wi-Fi 2 ", "/home "},
+	} {
+		page := text(w.signedIn("support").get("/devices/"+id, "Accept-Language", lang).body)
+		for _, words := range want {
+			if !strings.Contains(page, words) {
+				t.Errorf("the page in %s lacks %q:\n%s", lang, words, page)
+			}
+		}
+		for _, wire := range []string{"wired", "wifi", " cpu", "case "} {
+			if strings.Contains(page, wire) {
+				t.Errorf("the page in %s shows %q:\n%s", lang, wire, page)
+			}
+		}
+	}
+}
+
 // TestEveryReadingIsShown: a new line of the table needs a place on the page.
 func TestEveryReadingIsShown(t *testing.T) {
 	w := newWorld(t)

@@ -141,7 +141,7 @@ func (s *sheet) temperatures() group {
 	return s.group("temperature", "temperature", []uint32{reading.Temperature}, func() []block {
 		var facts []fact
 		for _, name := range s.instances(reading.Temperature) {
-			facts = append(facts, s.fact(reading.Temperature, name, name))
+			facts = append(facts, s.fact(reading.Temperature, name, s.word(reading.InstanceWord(name))))
 		}
 		return []block{{Facts: facts}}
 	})
@@ -151,7 +151,7 @@ func (s *sheet) network() group {
 	return s.group("network", "network", []uint32{reading.LinkState, reading.LinkSpeed}, func() []block {
 		var blocks []block
 		for _, name := range s.instances(reading.LinkState, reading.LinkSpeed) {
-			blocks = append(blocks, block{Title: name, Facts: s.facts(name, reading.LinkState, reading.LinkSpeed)})
+			blocks = append(blocks, block{Title: s.word(reading.InstanceWord(name)), Facts: s.facts(name, reading.LinkState, reading.LinkSpeed)})
 		}
 		return blocks
 	})
