@@ -93,7 +93,7 @@ func (s *Server) apiDevices(v *visit) error {
 // apiFilter reads the parameters strictly: a misspelt one would silently give
 // all devices.
 func (s *Server) apiFilter(v *visit) (fleet.Filter, error) {
-	values := v.r.URL.Query()
+	values := v.asked
 	for name, all := range values {
 		if !slices.Contains([]string{"limit", "cursor", "q", "state", "school", "sort"}, name) {
 			return fleet.Filter{}, &badRequest{name, "no such parameter"}

@@ -7,7 +7,6 @@ import (
 	"slices"
 	"strconv"
 	"strings"
-	"unicode/utf8"
 
 	"hausmeister/collector/fleet"
 )
@@ -30,10 +29,10 @@ type question struct {
 func ask(values url.Values) (question, error) {
 	q := question{query: strings.TrimSpace(values.Get("q")), state: fleet.State(values.Get("state")),
 		school: strings.TrimSpace(values.Get("school")), cursor: values.Get("cursor"), from: 1}
-	if !utf8.ValidString(q.query) || len(q.query) > 200 {
+	if len(q.query) > 200 {
 		return q, &badRequest{"q", "want at most 200 bytes of text"}
 	}
-	if !utf8.ValidString(q.school) || len(q.school) > 300 {
+	if len(q.school) > 300 {
 		return q, &badRequest{"school", "want at most 300 bytes of text"}
 	}
 	if q.state != "" && !slices.Contains(fleet.States, q.state) {
@@ -161,7 +160,7 @@ var errNoSchool = errors.New("no such school")
 
 func (s *Server) devicesPage(v *visit) error {
 	ctx := v.r.Context()
-	q, err := ask(v.r.URL.Query())
+	q, err := ask(v.asked)
 	if err != nil {
 		return err
 	}
@@ -398,7 +397,7 @@ func (s *Server) schoolOptions(v *visit) error {
 	if err != nil {
 		return err
 	}
-	words := strings.Fields(strings.ToLower(v.r.URL.Query().Get("school")))
+	words := strings.Fields(strings.ToLower(v.asked.Get("school")))
 	var options []string
 	for _, school := range schools {
 		line := suggestion(school)

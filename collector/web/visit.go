@@ -10,9 +10,11 @@ import (
 	"net"
 	"net/http"
 	"net/url"
+	"slices"
 	"strconv"
 	"strings"
 	"sync"
+	"unicode/utf8"
 
 	"hausmeister/collector/access"
 	"hausmeister/collector/db"
@@ -46,8 +48,9 @@ type visit struct {
 	r     *http.Request
 	door  door
 	say   *words.Speaker
-	theme string // light, dark or empty for the system's
-	keys  bool   // single keys are on
+	theme string     // light, dark or empty for the system's
+	keys  bool       // single keys are on
+	asked url.Values // the parameters of the address, each of them UTF-8
 
 	secret string // of the session, empty without one
 	caller access.Caller
@@ -87,6 +90,9 @@ func (s *Server) answer(rt route) http.Handler {
 		v := s.newVisit(w, r, rt.door)
 		err := v.enter()
 		if err == nil {
+			err = v.parse()
+		}
+		if err == nil {
 			err = rt.do(v)
 		}
 		if err != nil {
@@ -116,6 +122,25 @@ func (v *visit) enter() error {
 	if err := v.recognise(); err != nil && !errors.Is(err, access.ErrNoSession) {
 		return err
 	}
+	return nil
+}
+
+// parse reads the parameters of the address strictly: URL.Query leaves out what
+// it cannot read, and a filter that is left out gives all devices.
+func (v *visit) parse() error {
+	asked, err := url.ParseQuery(v.r.URL.RawQuery)
+	if err != nil {
+		return &badRequest{"query", "it cannot be read: " + err.Error()}
+	}
+	for name, values := range asked {
+		if !utf8.ValidString(name) {
+			return &badRequest{"query", "a name in it is not UTF-8"}
+		}
+		if slices.ContainsFunc(values, func(s string) bool { return !utf8.ValidString(s) }) {
+			return &badRequest{name, "not UTF-8"}
+		}
+	}
+	v.asked = asked
 	return nil
 }
 
