@@ -209,10 +209,35 @@ func TestPages(t *testing.T) {
 			"of another order":   {Cursor: p.Cursor, Sort: fleet.ByBattery},
 			"of the other way":   {Cursor: p.Cursor, Desc: true},
 			"of nothing, base64": {Cursor: "e30"},
+			// The total that it brings along is another question's.
+			"of another query":  {Cursor: p.Cursor, Query: "nothing"},
+			"of another state":  {Cursor: p.Cursor, State: fleet.StateOK},
+			"of another school": {Cursor: p.Cursor, School: "s"},
+			"of another owner":  {Cursor: p.Cursor, Owner: o},
 		} {
 			if _, err := w.List(t.Context(), system, f); !errors.Is(err, fleet.ErrCursor) {
 				t.Errorf("cursor %s = %v, want ErrCursor", what, err)
 			}
+		}
+		if _, err := w.List(t.Context(), user(access.RoleRead, o), fleet.Filter{Cursor: p.Cursor}); !errors.Is(err, fleet.ErrCursor) {
+			t.Errorf("cursor of a caller who sees more = %v, want ErrCursor", err)
+		}
+		// Another size of pages is the same question, and so is another spelling.
+		some, err := w.List(t.Context(), system, fleet.Filter{Limit: 4, Query: "lifebook fujitsu"})
+		if err != nil {
+			t.Fatal(err)
+		}
+		if p, err := w.List(t.Context(), system, fleet.Filter{Limit: 9, Query: " LIFEBOOK  Fujitsu", Cursor: some.Cursor}); err != nil || len(p.Items) != 9 {
+			t.Errorf("the next page of another size = %d, %v, want 9", len(p.Items), err)
+		}
+		if _, err := w.List(t.Context(), system, fleet.Filter{Query: "a b c d e f g"}); !errors.Is(err, fleet.ErrWords) || !errors.Is(err, fleet.ErrInvalid) {
+			t.Errorf("List of seven words = %v, want ErrWords, an ErrInvalid", err)
+		}
+		if _, err := w.Counts(t.Context(), system, fleet.Filter{Query: "a b c d e f g"}); !errors.Is(err, fleet.ErrWords) {
+			t.Errorf("Counts of seven words = %v, want ErrWords", err)
+		}
+		if p, err := w.List(t.Context(), system, fleet.Filter{Query: "l i f e b o"}); err != nil || p.Total != n {
+			t.Errorf("List of six words = %d, %v, want all", p.Total, err)
 		}
 		for what, f := range map[string]fleet.Filter{"limit": {Limit: 501}, "limit below": {Limit: -1}, "state": {State: "x"}, "order": {Sort: "x; DROP"}} {
 			if _, err := w.List(t.Context(), system, f); !errors.Is(err, fleet.ErrInvalid) {

@@ -87,13 +87,22 @@ func searchText(inventory, serial, manufacturer, model string, s School) string 
 	return fold(strings.Join(parts, " "))
 }
 
-// maxWords bounds the words of a query: each costs a look at every row.
-const maxWords = 6
+// MaxWords bounds the words of a query: each costs a look at every row.
+const MaxWords = 6
+
+// TooManyWords says of a query that List refuses it with ErrWords.
+func TooManyWords(query string) bool { return len(strings.Fields(fold(query))) > MaxWords }
+
+func checkQuery(query string) error {
+	if TooManyWords(query) {
+		return fmt.Errorf("%w: at most %d", ErrWords, MaxWords)
+	}
+	return nil
+}
 
 // patterns are the LIKE patterns of a query, for ESCAPE '\'.
 func patterns(query string) []string {
 	words := strings.Fields(fold(query))
-	words = words[:min(len(words), maxWords)]
 	for i, w := range words {
 		words[i] = "%" + likeEscapes.Replace(w) + "%"
 	}

@@ -29,7 +29,7 @@ func TestAPIList(t *testing.T) {
 	ids := w.fill(60)
 	token := w.token("probe", access.RoleRead, nil)
 	seen := map[string]bool{}
-	cursor, pages := "", 0
+	cursor, first, pages := "", "", 0
 	for {
 		var list apiList
 		w.api(token, "/api/v1/devices?limit=25&cursor="+cursor, &list)
@@ -46,6 +46,9 @@ func TestAPIList(t *testing.T) {
 			break
 		}
 		cursor = *list.Cursor
+		if first == "" {
+			first = cursor
+		}
 	}
 	if len(seen) != len(ids) || pages != 3 {
 		t.Errorf("%d devices on %d pages, want 60 on 3", len(seen), pages)
@@ -61,6 +64,10 @@ func TestAPIList(t *testing.T) {
 		if it.State != "silent" || it.LastContact == nil || len(*it.LastContact) != len("2026-11-23") {
 			t.Errorf("item %+v: want silent with the day of its last contact", it)
 		}
+	}
+	// A cursor of all devices is none of a search.
+	if res := w.api(token, "/api/v1/devices?limit=25&q=gibtesnicht&cursor="+first, nil); res.StatusCode != http.StatusBadRequest || !strings.Contains(res.body, `"field":"cursor"`) {
+		t.Errorf("the cursor of another question = %d %s, want 400", res.StatusCode, res.body)
 	}
 	var none apiList
 	if res := w.api(token, "/api/v1/devices?q=gibtesnicht", &none); !strings.Contains(res.body, `"items":[],"total":0,"cursor":null`) {

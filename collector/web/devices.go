@@ -165,10 +165,17 @@ func (s *Server) devicesPage(v *visit) error {
 		return err
 	}
 	main := devicesMain{}
+	if fleet.TooManyWords(q.query) {
+		rest := q.first()
+		rest.query = ""
+		return v.showUnasked(q, rest, v.say.Say("devices.words"), v.say.Say("devices.words.text", "n", fleet.MaxWords))
+	}
 	school, err := s.school(v, q.school)
 	switch {
 	case errors.Is(err, errNoSchool):
-		return v.showEmptySchool(q)
+		rest := q.first()
+		rest.school = ""
+		return v.showUnasked(q, rest, v.say.Say("devices.no_school", "school", q.school), v.say.Say("devices.no_school.text"))
 	case err != nil:
 		return err
 	case school.ID != q.school:
@@ -338,20 +345,22 @@ func (v *visit) fillEmpty(main *devicesMain, q question, all int64) {
 // claimCommand makes a claim for ten devices on the collector's machine.
 const claimCommand = `hausmeister-collector claim create --owner "Landkreis Ahorn" --new-owner --cap 10 --expires 30d`
 
-// showEmptySchool answers a school that is none with the list's own frame, so
-// that the next try is one field away.
-func (v *visit) showEmptySchool(q question) error {
-	all, err := v.s.cfg.Fleet.Counts(v.r.Context(), v.caller, fleet.Filter{})
+// showUnasked answers a filter that cannot be with the list's own frame, so that
+// the next try is one field away. q is what was typed, rest the question without
+// that filter; title and text say what is wrong with it.
+func (v *visit) showUnasked(q, rest question, title, text string) error {
+	ctx := v.r.Context()
+	all, err := v.s.cfg.Fleet.Counts(ctx, v.caller, fleet.Filter{})
 	if err != nil {
 		return err
 	}
-	main := devicesMain{Count: v.say.Say("devices.count.some", "n", 0, "all", all.Total),
-		Empty: v.say.Say("devices.no_school", "school", q.school), EmptyText: v.say.Say("devices.no_school.text")}
-	typed := q
-	q.school = ""
-	v.fillFilters(&main, q, all)
-	main.LastFilter = typed.withSchool("")
-	return v.showList(typed, main, all.Total)
+	here, err := v.s.cfg.Fleet.Counts(ctx, v.caller, fleet.Filter{Query: rest.query, School: rest.school})
+	if err != nil {
+		return err
+	}
+	main := devicesMain{Count: v.say.Say("devices.count.some", "n", 0, "all", all.Total), Empty: title, EmptyText: text, LastFilter: rest.first().href()}
+	v.fillFilters(&main, rest, here)
+	return v.showList(q, main, all.Total)
 }
 
 // school finds what the school field or parameter means: an id, a school's

@@ -116,6 +116,10 @@ func TestListSearchAndFilters(t *testing.T) {
 	if rows, page = find("q=gibtesnicht"); len(rows) != 0 || !strings.Contains(page, "Kein Gerät passt") || !strings.Contains(page, "Letzten Filter entfernen") {
 		t.Errorf("no match shows %q", page)
 	}
+	if rows, page = find("state=ok&q=" + url.QueryEscape("a b c d e f g")); len(rows) != 0 || !strings.Contains(page, "Zu viele Wörter") ||
+		!strings.Contains(page, "höchstens 6 Wörtern") || !strings.Contains(page, "Zustand: In Ordnung") || !strings.Contains(page, "Alle 60 ") {
+		t.Errorf("seven words show %q", page)
+	}
 	// The counts of the views are those of the question.
 	if _, page = find("q=lifebook"); !strings.Contains(page, "Alle 30 ") {
 		t.Errorf("the views count %q", page)

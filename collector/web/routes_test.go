@@ -254,6 +254,7 @@ func TestProblems(t *testing.T) {
 		{"/api/v1/devices?q=a;b", token, problem{"urn:hausmeister:problem:bad-request", 400, "query"}},
 		{"/api/v1/devices?%ff=1", token, problem{"urn:hausmeister:problem:bad-request", 400, "query"}},
 		{"/api/v1/devices?q=%ff", token, problem{"urn:hausmeister:problem:bad-request", 400, "q"}},
+		{"/api/v1/devices?q=a+b+c+d+e+f+g", token, problem{"urn:hausmeister:problem:bad-request", 400, "q"}},
 		{"/api/v1/devices?q=a&q=b", token, problem{"urn:hausmeister:problem:bad-request", 400, "q"}},
 		{"/api/v1/devices/none", token, problem{"urn:hausmeister:problem:not-found", 404, ""}},
 		{"/api/v1/devices", "hmt_falsch", problem{"urn:hausmeister:problem:unauthenticated", 401, ""}},
