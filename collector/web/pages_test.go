@@ -12,6 +12,7 @@ import (
 
 	"hausmeister/collector/access"
 	"hausmeister/proto/hmpb"
+	"hausmeister/proto/ident"
 	"hausmeister/proto/reading"
 )
 
@@ -191,6 +192,38 @@ func TestDevicePage(t *testing.T) {
 		if strings.Count(page, words) != 2 || strings.Contains(page, " 0·%") {
 			t.Errorf("absent for %v shows %s", why, page)
 		}
+	}
+}
+
+// TestAbsentFacts: what the device could not read has a line with the reason,
+// and what it has none of has one line, not two that deny each other.
+func TestAbsentFacts(t *testing.T) {
+	w := newWorld(t)
+	w.importSchools()
+	b := w.signedIn("support")
+	var hw ident.Hardware
+	hw.OS, hw.InstallID = "linux", [16]byte{7}
+	id := w.admitHardware("Landkreis Ahorn", "S0001", hw)
+	w.report(id, num(reading.MemoryTotal, "", 8<<30), num(reading.MemoryUsed, "", 3<<30), num(reading.SwapTotal, "", 0), absent(reading.SwapUsed, hmpb.Absent_ABSENT_NO_HARDWARE),
+		absent(reading.Manufacturer, hmpb.Absent_ABSENT_NOT_SUPPORTED), absent(reading.Model, hmpb.Absent_ABSENT_FAILED), absent(reading.Serial, hmpb.Absent_ABSENT_DENIED),
+		txt(reading.LinkState, "wired", "up"), absent(reading.LinkSpeed, hmpb.Absent_ABSENT_TIMEOUT))
+	page := text(b.get("/devices/" + id).body)
+	for _, want := range []string{"Seriennummer nicht lesbar: Zugriff verweigert", "Hersteller nicht lesbar: kann dieses System nicht sagen", "Modell nicht lesbar: Lesen misslungen",
+		"Auslagerungsspeicher keiner", "Lesen dauerte zu lange"} {
+		if !strings.Contains(page, want) {
+			t.Errorf("the page lacks %q:\n%s", want, page)
+		}
+	}
+	if strings.Contains(page, "Auslagerungsspeicher belegt") || strings.Contains(page, " 0·B") {
+		t.Errorf("a device without swap shows how much of it is used:\n%s", page)
+	}
+	w.report(id, num(reading.MemoryTotal, "", 8<<30), absent(reading.SwapTotal, hmpb.Absent_ABSENT_NO_HARDWARE), absent(reading.SwapUsed, hmpb.Absent_ABSENT_NO_HARDWARE))
+	if page = text(b.get("/devices/" + id).body); strings.Count(page, "Auslagerungsspeicher") != 1 || !strings.Contains(page, "Auslagerungsspeicher keiner") || strings.Contains(page, "nicht lesbar") {
+		t.Errorf("a device that has no swap shows:\n%s", page)
+	}
+	w.report(id, num(reading.SwapTotal, "", 2<<30), num(reading.SwapUsed, "", 0))
+	if page = text(b.get("/devices/" + id).body); !strings.Contains(page, "Auslagerungsspeicher belegt 0·B") {
+		t.Errorf("a device that uses none of its swap shows:\n%s", page)
 	}
 }
 

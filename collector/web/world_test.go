@@ -156,18 +156,24 @@ func (w *world) importSchools() {
 // admit makes a device's record and gives its id.
 func (w *world) admit(owner, school, maker, model, serial, os, inventory string) string {
 	w.t.Helper()
+	id := w.admitHardware(owner, school, ident.Hardware{Manufacturer: maker, Model: model, Serial: serial, OS: os})
+	if inventory != "" {
+		w.must(w.fleet.SetInventory(w.t.Context(), operator, id, inventory))
+	}
+	return id
+}
+
+func (w *world) admitHardware(owner, school string, hw ident.Hardware) string {
+	w.t.Helper()
 	ctx := w.t.Context()
 	ownerID, schoolID, err := w.fleet.Place(ctx, operator, owner, school)
 	w.must(err)
 	var id string
 	w.must(w.db.Write(ctx, func(tx *db.Tx) error {
 		var err error
-		id, _, err = w.fleet.Admit(ctx, tx, operator, ownerID, schoolID, ident.Hardware{Manufacturer: maker, Model: model, Serial: serial, OS: os})
+		id, _, err = w.fleet.Admit(ctx, tx, operator, ownerID, schoolID, hw)
 		return err
 	}))
-	if inventory != "" {
-		w.must(w.fleet.SetInventory(ctx, operator, id, inventory))
-	}
 	return id
 }
 
