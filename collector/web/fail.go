@@ -80,7 +80,11 @@ func (s *Server) fail(v *visit, err error) {
 	}
 	title := v.say.Say("error." + f.name + ".title")
 	main := message{Text: v.say.Say("error." + f.name + ".text"), Doors: v.doors(f)}
-	if err := v.show(f.code, "message", v.page(title, main)); err != nil {
+	p := v.page(title, main)
+	if v.caller.Name != "" && f.code < 500 { // a store that does not answer is not asked again
+		p = v.framed(p)
+	}
+	if err := v.show(f.code, "message", p); err != nil {
 		s.cfg.Log.Error("showing an error", "path", v.r.URL.Path, "error", err)
 		http.Error(v.w, title, f.code)
 	}

@@ -284,6 +284,22 @@ func TestEveryReadingIsShown(t *testing.T) {
 	}
 }
 
+// TestErrorPagesKeepTheFrame: the side bar counts the devices also beside an error.
+func TestErrorPagesKeepTheFrame(t *testing.T) {
+	w := newWorld(t)
+	w.fill(4)
+	count := regexp.MustCompile(`Geräte <span class="n">4</span>`)
+	b := w.signedIn("admin")
+	for path, code := range map[string]int{"/devices/none": 404, "/nirgends": 404, "/devices?state=kaputt": 400} {
+		if res := b.get(path); res.StatusCode != code || !count.MatchString(res.body) {
+			t.Errorf("GET %s = %d, want %d with the number of devices in the side bar", path, res.StatusCode, code)
+		}
+		if res := w.browser().get(path); count.MatchString(res.body) {
+			t.Errorf("GET %s tells a stranger how many devices there are", path)
+		}
+	}
+}
+
 // TestNoTimesOfDay: what is finer than a day tells when a teacher works.
 func TestNoTimesOfDay(t *testing.T) {
 	w := newWorld(t)
