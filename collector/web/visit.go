@@ -109,7 +109,7 @@ func (v *visit) enter() error {
 	case program:
 		return v.bearer()
 	case scrape:
-		if v.r.Header.Get("Authorization") == "" && v.fromHere() {
+		if v.s.cfg.MetricsOpen && v.r.Header.Get("Authorization") == "" && v.fromHere() {
 			v.caller = access.System("metrics")
 			return nil
 		}
@@ -192,7 +192,8 @@ func (v *visit) bearer() error {
 }
 
 // fromHere says whether the request comes from a program on this machine and
-// not through a proxy on it.
+// not through a proxy on it, as far as that proxy says what it is: nginx by
+// itself does not.
 func (v *visit) fromHere() bool {
 	for _, h := range []string{"Forwarded", "X-Forwarded-For", "X-Real-Ip", "Via"} {
 		if v.r.Header.Get(h) != "" {
