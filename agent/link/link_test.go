@@ -402,6 +402,69 @@ func TestChangeOfNetwork(t *testing.T) {
 			}
 		})
 	})
+	// A new device, one on battery that has nothing new, and one whose last
+	// report the disk needed room for: nothing to tell, not even once more.
+	empty := func(deaf bool, f func(*world)) func(*testing.T) {
+		return func(t *testing.T) {
+			in(t, func(w *world) {
+				w.collector.deaf = deaf
+				w.collector.start()
+				w.run()
+				w.until("connected", 5*time.Second, w.connected)
+				time.Sleep(5 * time.Second)
+				f(w)
+			})
+		}
+	}
+	notice := func(w *world) {
+		for range 10 {
+			w.link.Notice(wake.Event{Network: true})
+			time.Sleep(10 * time.Second)
+		}
+		if n, _ := w.collector.lastHello(); n != 1 {
+			w.outer.Errorf("%d sessions, want 1: this one lives", n)
+		}
+	}
+	t.Run("empty spool, path alive", empty(false, func(w *world) {
+		notice(w)
+		if w.collector.pings != 11 {
+			w.outer.Errorf("%d pings, want one at the begin and 10", w.collector.pings)
+		}
+	}))
+	t.Run("empty spool, path alive, older collector", empty(true, func(w *world) {
+		notice(w)
+		w.add(1)
+		w.until("told", 5*time.Second, w.toldAll)
+	}))
+	t.Run("empty spool, path dead", empty(false, func(w *world) {
+		w.device.Set(netsim.Weather{CutDown: true})
+		w.link.Notice(wake.Event{Network: true})
+		w.until("noticed", 6*time.Second, func() bool { return !w.connected() })
+		w.device.Set(netsim.Weather{})
+		w.link.Notice(wake.Event{Network: true})
+		w.until("back", 25*time.Second, w.connected)
+	}))
+	t.Run("acknowledged report is gone, path alive", func(t *testing.T) {
+		in(t, func(w *world) {
+			w.collector.start()
+			w.add(1)
+			w.run()
+			w.until("told", 5*time.Second, w.toldAll)
+			w.stop()
+			time.Sleep(45 * 24 * time.Hour)
+			w.run()
+			w.until("connected", 5*time.Second, w.connected)
+			time.Sleep(5 * time.Second)
+			if first, last := w.spool.First(), w.spool.Last(); first != 0 || last != 1 {
+				t.Errorf("spool holds %d to %d, want nothing of 1: it was too old at the Welcome", first, last)
+			}
+			w.link.Notice(wake.Event{Slept: time.Hour})
+			time.Sleep(10 * time.Second)
+			if n, _ := w.collector.lastHello(); n != 2 {
+				t.Errorf("%d sessions, want 2: the second lives", n)
+			}
+		})
+	})
 	t.Run("nobody says so", func(t *testing.T) {
 		in(t, func(w *world) {
 			w.collector.start()
