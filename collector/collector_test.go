@@ -119,6 +119,26 @@ func TestNonsenseOnThePort(t *testing.T) {
 	r.session("quic", r.deviceTLS())
 }
 
+// udpWithFreeTCP takes a UDP port whose number is free on TCP, which the
+// collector takes first. Another test's connection has some of the free ones.
+func udpWithFreeTCP(t *testing.T) net.PacketConn {
+	t.Helper()
+	for range 100 {
+		udp, err := net.ListenPacket("udp", "127.0.0.1:0")
+		if err != nil {
+			t.Fatal(err)
+		}
+		tcp, err := net.Listen("tcp", udp.LocalAddr().String())
+		if err == nil {
+			tcp.Close()
+			return udp
+		}
+		udp.Close()
+	}
+	t.Fatal("no UDP port whose number is free on TCP")
+	return nil
+}
+
 func TestRefusedStarts(t *testing.T) {
 	run := func(cfg collector.Config) error {
 		c, err := collector.New(cfg)
@@ -151,10 +171,7 @@ func TestRefusedStarts(t *testing.T) {
 		refused(t, cfg, nil, cfg.Listen, "TCP", "another program uses this port")
 	})
 	t.Run("UDP port taken", func(t *testing.T) {
-		taken, err := net.ListenPacket("udp", "127.0.0.1:0")
-		if err != nil {
-			t.Fatal(err)
-		}
+		taken := udpWithFreeTCP(t)
 		defer taken.Close()
 		cfg := config(t)
 		cfg.Listen = taken.LocalAddr().String()
