@@ -306,6 +306,7 @@ type identity struct {
 	due     bool
 	renewed int
 	renew   func() error
+	roots   []announcement
 }
 
 func newIdentity(t *testing.T, ca *ident.Authority) *identity {
@@ -354,7 +355,24 @@ func (i *identity) Trust(t time.Time) {
 	i.trusted = t
 }
 
-func (i *identity) SetRoots([][]byte, tls.ConnectionState) error { return nil }
+// announcement is what SetRoots was called with.
+type announcement struct {
+	roots [][]byte
+	cs    tls.ConnectionState
+}
+
+func (i *identity) SetRoots(roots [][]byte, cs tls.ConnectionState) error {
+	i.mu.Lock()
+	defer i.mu.Unlock()
+	i.roots = append(i.roots, announcement{roots, cs})
+	return nil
+}
+
+func (i *identity) announced() []announcement {
+	i.mu.Lock()
+	defer i.mu.Unlock()
+	return slices.Clone(i.roots)
+}
 
 func (i *identity) NeedsRenewal() bool {
 	i.mu.Lock()

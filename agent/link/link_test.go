@@ -1,6 +1,7 @@
 package link_test
 
 import (
+	"bytes"
 	"errors"
 	"slices"
 	"strings"
@@ -232,6 +233,24 @@ func TestEndings(t *testing.T) {
 	}
 }
 
+// TestComeBackIsSpread: those who were told the same come over a quarter more.
+func TestComeBackIsSpread(t *testing.T) {
+	for random, want := range map[float64]time.Duration{0: 300 * time.Second, 0.5: 337500 * time.Millisecond} {
+		in(t, func(w *world) {
+			w.config.Random = func() float64 { return random }
+			w.collector.greet = func(int, wire.Session, *hmpb.Hello) *hmpb.ControlDown {
+				return hmpb.ControlDown_builder{ComeBack: hmpb.ComeBack_builder{RetryAfterS: proto.Uint32(300)}.Build()}.Build()
+			}
+			w.collector.start()
+			w.run()
+			w.until("sent away", 5*time.Second, func() bool { return w.link.Status().Problem == link.Busy })
+			if wait := time.Until(w.link.Status().RetryAt); (wait - want).Abs() > 50*time.Millisecond {
+				t.Errorf("with a random number of %v the next try is in %v, want %v", random, wait, want)
+			}
+		})
+	}
+}
+
 // TestCollectorDiesBetweenCommitAndAck: what it stored is not stored again.
 func TestCollectorDiesBetweenCommitAndAck(t *testing.T) {
 	in(t, func(w *world) {
@@ -267,6 +286,23 @@ func TestCollectorKilled(t *testing.T) {
 		w.add(1)
 		if took := w.until("told", 2*time.Minute, w.toldAll); took > 5*time.Second {
 			t.Errorf("the restarted collector knew after %v", took)
+		}
+	})
+}
+
+// TestKilledCollectorIsNoticedByAnIdleAgent: StillHere is the packet that the
+// restarted one answers; without it three keep-alives would pass.
+func TestKilledCollectorIsNoticedByAnIdleAgent(t *testing.T) {
+	in(t, func(w *world) {
+		w.collector.start()
+		w.run()
+		w.until("connected", 5*time.Second, w.connected)
+		time.Sleep(10 * time.Minute)
+		w.collector.kill()
+		w.collector.start()
+		w.until("the session's end", wire.DefaultKeepAlive, func() bool { return !w.connected() })
+		if p := w.link.Status().Problem; p != link.Lost {
+			t.Errorf("problem %q, want %q", p, link.Lost)
 		}
 	})
 }
@@ -695,6 +731,32 @@ func TestComeBackAtTheCollectorsStop(t *testing.T) {
 		}
 		c.set(func() { c.onBatch = nil })
 		w.until("told", time.Minute, w.toldAll)
+	})
+}
+
+// TestRoots: what a Welcome wants trusted reaches the identity, with the session
+// that it came on; a Welcome without any changes nothing.
+func TestRoots(t *testing.T) {
+	in(t, func(w *world) {
+		roots := [][]byte{[]byte("this root"), []byte("next root")}
+		w.collector.welcome = func(m *hmpb.Welcome) {
+			if len(w.collector.hellos) > 1 {
+				m.SetTrustRoots(roots)
+			}
+		}
+		w.collector.start()
+		w.run()
+		w.until("connected", 5*time.Second, w.connected)
+		if n := len(w.identity.announced()); n != 0 {
+			t.Errorf("a Welcome without roots set %d", n)
+		}
+		w.stop()
+		w.run()
+		w.until("connected", 5*time.Second, w.connected)
+		got := w.identity.announced()
+		if len(got) != 1 || !slices.EqualFunc(got[0].roots, roots, bytes.Equal) || len(got[0].cs.PeerCertificates) == 0 {
+			t.Errorf("announced %v, want the two roots once, on a session with a certificate", got)
+		}
 	})
 }
 
