@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"sync/atomic"
 	"time"
 
 	"google.golang.org/protobuf/proto"
@@ -205,6 +206,8 @@ type held struct {
 	alive   chan struct{} // its answer; holds one
 	over    chan ending   // why listen or report want it to end; holds one
 	rtt     time.Duration // shortest so far; only the reporter's
+	pinged  atomic.Uint64 // id of the last Ping sent
+	ponged  atomic.Uint64 // and answered; 0 = this collector answers none
 }
 
 // hold runs a session until it ends, here or there.
@@ -271,10 +274,14 @@ func (h *held) watch(ctx context.Context, renew bool, listening, reporting <-cha
 }
 
 // stillHere says so at each keep-alive, a moment before the transport would.
+// Before that it asks once for a Pong, to know whether this collector gives any.
 // Only its padding makes a collector that was restarted answer that it knows
 // nothing of this session; see the message. A write that waits, waits for a
 // network, and that it fails is seen by watch.
 func (h *held) stillHere(ctx context.Context) {
+	if h.sendPing() != nil {
+		return
+	}
 	still := hmpb.ControlUp_builder{StillHere: hmpb.StillHere_builder{Padding: make([]byte, 16)}.Build()}.Build()
 	for {
 		every := time.Duration(h.l.keepAlive.Load()) * time.Second
@@ -371,6 +378,8 @@ func (h *held) listen() {
 		case hmpb.ControlDown_Refused_case:
 			h.end(refused(down.GetRefused()))
 			return
+		case hmpb.ControlDown_Pong_case:
+			h.pong(down.GetPong().GetId())
 		case hmpb.ControlDown_Welcome_case:
 			h.s.Close(hmpb.Code_CODE_WRONG_ORDER, "second welcome")
 			return

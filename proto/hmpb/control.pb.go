@@ -702,6 +702,15 @@ func (x *ControlDown) GetSettings() *Settings {
 	return nil
 }
 
+func (x *ControlDown) GetPong() *Pong {
+	if x != nil {
+		if x, ok := x.xxx_hidden_Kind.(*controlDown_Pong); ok {
+			return x.Pong
+		}
+	}
+	return nil
+}
+
 func (x *ControlDown) SetWelcome(v *Welcome) {
 	if v == nil {
 		x.xxx_hidden_Kind = nil
@@ -732,6 +741,14 @@ func (x *ControlDown) SetSettings(v *Settings) {
 		return
 	}
 	x.xxx_hidden_Kind = &controlDown_Settings{v}
+}
+
+func (x *ControlDown) SetPong(v *Pong) {
+	if v == nil {
+		x.xxx_hidden_Kind = nil
+		return
+	}
+	x.xxx_hidden_Kind = &controlDown_Pong{v}
 }
 
 func (x *ControlDown) HasKind() bool {
@@ -773,6 +790,14 @@ func (x *ControlDown) HasSettings() bool {
 	return ok
 }
 
+func (x *ControlDown) HasPong() bool {
+	if x == nil {
+		return false
+	}
+	_, ok := x.xxx_hidden_Kind.(*controlDown_Pong)
+	return ok
+}
+
 func (x *ControlDown) ClearKind() {
 	x.xxx_hidden_Kind = nil
 }
@@ -801,11 +826,18 @@ func (x *ControlDown) ClearSettings() {
 	}
 }
 
+func (x *ControlDown) ClearPong() {
+	if _, ok := x.xxx_hidden_Kind.(*controlDown_Pong); ok {
+		x.xxx_hidden_Kind = nil
+	}
+}
+
 const ControlDown_Kind_not_set_case case_ControlDown_Kind = 0
 const ControlDown_Welcome_case case_ControlDown_Kind = 1
 const ControlDown_Refused_case case_ControlDown_Kind = 2
 const ControlDown_ComeBack_case case_ControlDown_Kind = 3
 const ControlDown_Settings_case case_ControlDown_Kind = 4
+const ControlDown_Pong_case case_ControlDown_Kind = 6
 
 func (x *ControlDown) WhichKind() case_ControlDown_Kind {
 	if x == nil {
@@ -820,6 +852,8 @@ func (x *ControlDown) WhichKind() case_ControlDown_Kind {
 		return ControlDown_ComeBack_case
 	case *controlDown_Settings:
 		return ControlDown_Settings_case
+	case *controlDown_Pong:
+		return ControlDown_Pong_case
 	default:
 		return ControlDown_Kind_not_set_case
 	}
@@ -833,6 +867,7 @@ type ControlDown_builder struct {
 	Refused  *Refused
 	ComeBack *ComeBack
 	Settings *Settings
+	Pong     *Pong
 	// -- end of xxx_hidden_Kind
 }
 
@@ -851,6 +886,9 @@ func (b0 ControlDown_builder) Build() *ControlDown {
 	}
 	if b.Settings != nil {
 		x.xxx_hidden_Kind = &controlDown_Settings{b.Settings}
+	}
+	if b.Pong != nil {
+		x.xxx_hidden_Kind = &controlDown_Pong{b.Pong}
 	}
 	return m0
 }
@@ -885,6 +923,10 @@ type controlDown_Settings struct {
 	Settings *Settings `protobuf:"bytes,4,opt,name=settings,oneof"`
 }
 
+type controlDown_Pong struct {
+	Pong *Pong `protobuf:"bytes,6,opt,name=pong,oneof"`
+}
+
 func (*controlDown_Welcome) isControlDown_Kind() {}
 
 func (*controlDown_Refused) isControlDown_Kind() {}
@@ -892,6 +934,8 @@ func (*controlDown_Refused) isControlDown_Kind() {}
 func (*controlDown_ComeBack) isControlDown_Kind() {}
 
 func (*controlDown_Settings) isControlDown_Kind() {}
+
+func (*controlDown_Pong) isControlDown_Kind() {}
 
 // ControlUp is every frame of the control stream after Hello, agent to collector.
 type ControlUp struct {
@@ -944,6 +988,15 @@ func (x *ControlUp) GetStillHere() *StillHere {
 	return nil
 }
 
+func (x *ControlUp) GetPing() *Ping {
+	if x != nil {
+		if x, ok := x.xxx_hidden_Kind.(*controlUp_Ping); ok {
+			return x.Ping
+		}
+	}
+	return nil
+}
+
 func (x *ControlUp) SetGoodbye(v *Goodbye) {
 	if v == nil {
 		x.xxx_hidden_Kind = nil
@@ -958,6 +1011,14 @@ func (x *ControlUp) SetStillHere(v *StillHere) {
 		return
 	}
 	x.xxx_hidden_Kind = &controlUp_StillHere{v}
+}
+
+func (x *ControlUp) SetPing(v *Ping) {
+	if v == nil {
+		x.xxx_hidden_Kind = nil
+		return
+	}
+	x.xxx_hidden_Kind = &controlUp_Ping{v}
 }
 
 func (x *ControlUp) HasKind() bool {
@@ -983,6 +1044,14 @@ func (x *ControlUp) HasStillHere() bool {
 	return ok
 }
 
+func (x *ControlUp) HasPing() bool {
+	if x == nil {
+		return false
+	}
+	_, ok := x.xxx_hidden_Kind.(*controlUp_Ping)
+	return ok
+}
+
 func (x *ControlUp) ClearKind() {
 	x.xxx_hidden_Kind = nil
 }
@@ -999,9 +1068,16 @@ func (x *ControlUp) ClearStillHere() {
 	}
 }
 
+func (x *ControlUp) ClearPing() {
+	if _, ok := x.xxx_hidden_Kind.(*controlUp_Ping); ok {
+		x.xxx_hidden_Kind = nil
+	}
+}
+
 const ControlUp_Kind_not_set_case case_ControlUp_Kind = 0
 const ControlUp_Goodbye_case case_ControlUp_Kind = 1
 const ControlUp_StillHere_case case_ControlUp_Kind = 2
+const ControlUp_Ping_case case_ControlUp_Kind = 3
 
 func (x *ControlUp) WhichKind() case_ControlUp_Kind {
 	if x == nil {
@@ -1012,6 +1088,8 @@ func (x *ControlUp) WhichKind() case_ControlUp_Kind {
 		return ControlUp_Goodbye_case
 	case *controlUp_StillHere:
 		return ControlUp_StillHere_case
+	case *controlUp_Ping:
+		return ControlUp_Ping_case
 	default:
 		return ControlUp_Kind_not_set_case
 	}
@@ -1023,6 +1101,7 @@ type ControlUp_builder struct {
 	// Fields of oneof xxx_hidden_Kind:
 	Goodbye   *Goodbye
 	StillHere *StillHere
+	Ping      *Ping
 	// -- end of xxx_hidden_Kind
 }
 
@@ -1035,6 +1114,9 @@ func (b0 ControlUp_builder) Build() *ControlUp {
 	}
 	if b.StillHere != nil {
 		x.xxx_hidden_Kind = &controlUp_StillHere{b.StillHere}
+	}
+	if b.Ping != nil {
+		x.xxx_hidden_Kind = &controlUp_Ping{b.Ping}
 	}
 	return m0
 }
@@ -1061,9 +1143,15 @@ type controlUp_StillHere struct {
 	StillHere *StillHere `protobuf:"bytes,2,opt,name=still_here,json=stillHere,oneof"`
 }
 
+type controlUp_Ping struct {
+	Ping *Ping `protobuf:"bytes,3,opt,name=ping,oneof"`
+}
+
 func (*controlUp_Goodbye) isControlUp_Kind() {}
 
 func (*controlUp_StillHere) isControlUp_Kind() {}
+
+func (*controlUp_Ping) isControlUp_Kind() {}
 
 // StillHere is sent at each keep-alive and has no answer. A collector that was
 // restarted answers it by a stateless reset, which QUIC implementations do not
@@ -1146,6 +1234,159 @@ func (b0 StillHere_builder) Build() *StillHere {
 	return m0
 }
 
+// Ping asks for a Pong with the same id, which a collector sends as fast as it
+// reads the frames of this stream and no faster. One from before 2026-11-24
+// ignores it.
+type Ping struct {
+	state                  protoimpl.MessageState `protogen:"opaque.v1"`
+	xxx_hidden_Id          uint64                 `protobuf:"varint,1,opt,name=id"`
+	XXX_raceDetectHookData protoimpl.RaceDetectHookData
+	XXX_presence           [1]uint32
+	unknownFields          protoimpl.UnknownFields
+	sizeCache              protoimpl.SizeCache
+}
+
+func (x *Ping) Reset() {
+	*x = Ping{}
+	mi := &file_control_proto_msgTypes[4]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *Ping) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*Ping) ProtoMessage() {}
+
+func (x *Ping) ProtoReflect() protoreflect.Message {
+	mi := &file_control_proto_msgTypes[4]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+func (x *Ping) GetId() uint64 {
+	if x != nil {
+		return x.xxx_hidden_Id
+	}
+	return 0
+}
+
+func (x *Ping) SetId(v uint64) {
+	x.xxx_hidden_Id = v
+	protoimpl.X.SetPresent(&(x.XXX_presence[0]), 0, 1)
+}
+
+func (x *Ping) HasId() bool {
+	if x == nil {
+		return false
+	}
+	return protoimpl.X.Present(&(x.XXX_presence[0]), 0)
+}
+
+func (x *Ping) ClearId() {
+	protoimpl.X.ClearPresent(&(x.XXX_presence[0]), 0)
+	x.xxx_hidden_Id = 0
+}
+
+type Ping_builder struct {
+	_ [0]func() // Prevents comparability and use of unkeyed literals for the builder.
+
+	Id *uint64
+}
+
+func (b0 Ping_builder) Build() *Ping {
+	m0 := &Ping{}
+	b, x := &b0, m0
+	_, _ = b, x
+	if b.Id != nil {
+		protoimpl.X.SetPresentNonAtomic(&(x.XXX_presence[0]), 0, 1)
+		x.xxx_hidden_Id = *b.Id
+	}
+	return m0
+}
+
+type Pong struct {
+	state                  protoimpl.MessageState `protogen:"opaque.v1"`
+	xxx_hidden_Id          uint64                 `protobuf:"varint,1,opt,name=id"`
+	XXX_raceDetectHookData protoimpl.RaceDetectHookData
+	XXX_presence           [1]uint32
+	unknownFields          protoimpl.UnknownFields
+	sizeCache              protoimpl.SizeCache
+}
+
+func (x *Pong) Reset() {
+	*x = Pong{}
+	mi := &file_control_proto_msgTypes[5]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *Pong) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*Pong) ProtoMessage() {}
+
+func (x *Pong) ProtoReflect() protoreflect.Message {
+	mi := &file_control_proto_msgTypes[5]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+func (x *Pong) GetId() uint64 {
+	if x != nil {
+		return x.xxx_hidden_Id
+	}
+	return 0
+}
+
+func (x *Pong) SetId(v uint64) {
+	x.xxx_hidden_Id = v
+	protoimpl.X.SetPresent(&(x.XXX_presence[0]), 0, 1)
+}
+
+func (x *Pong) HasId() bool {
+	if x == nil {
+		return false
+	}
+	return protoimpl.X.Present(&(x.XXX_presence[0]), 0)
+}
+
+func (x *Pong) ClearId() {
+	protoimpl.X.ClearPresent(&(x.XXX_presence[0]), 0)
+	x.xxx_hidden_Id = 0
+}
+
+type Pong_builder struct {
+	_ [0]func() // Prevents comparability and use of unkeyed literals for the builder.
+
+	Id *uint64
+}
+
+func (b0 Pong_builder) Build() *Pong {
+	m0 := &Pong{}
+	b, x := &b0, m0
+	_, _ = b, x
+	if b.Id != nil {
+		protoimpl.X.SetPresentNonAtomic(&(x.XXX_presence[0]), 0, 1)
+		x.xxx_hidden_Id = *b.Id
+	}
+	return m0
+}
+
 // Welcome is what "in" means.
 type Welcome struct {
 	state                  protoimpl.MessageState `protogen:"opaque.v1"`
@@ -1164,7 +1405,7 @@ type Welcome struct {
 
 func (x *Welcome) Reset() {
 	*x = Welcome{}
-	mi := &file_control_proto_msgTypes[4]
+	mi := &file_control_proto_msgTypes[6]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1176,7 +1417,7 @@ func (x *Welcome) String() string {
 func (*Welcome) ProtoMessage() {}
 
 func (x *Welcome) ProtoReflect() protoreflect.Message {
-	mi := &file_control_proto_msgTypes[4]
+	mi := &file_control_proto_msgTypes[6]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1397,7 +1638,7 @@ type Refused struct {
 
 func (x *Refused) Reset() {
 	*x = Refused{}
-	mi := &file_control_proto_msgTypes[5]
+	mi := &file_control_proto_msgTypes[7]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1409,7 +1650,7 @@ func (x *Refused) String() string {
 func (*Refused) ProtoMessage() {}
 
 func (x *Refused) ProtoReflect() protoreflect.Message {
-	mi := &file_control_proto_msgTypes[5]
+	mi := &file_control_proto_msgTypes[7]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1535,7 +1776,7 @@ type ComeBack struct {
 
 func (x *ComeBack) Reset() {
 	*x = ComeBack{}
-	mi := &file_control_proto_msgTypes[6]
+	mi := &file_control_proto_msgTypes[8]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1547,7 +1788,7 @@ func (x *ComeBack) String() string {
 func (*ComeBack) ProtoMessage() {}
 
 func (x *ComeBack) ProtoReflect() protoreflect.Message {
-	mi := &file_control_proto_msgTypes[6]
+	mi := &file_control_proto_msgTypes[8]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1611,7 +1852,7 @@ type Goodbye struct {
 
 func (x *Goodbye) Reset() {
 	*x = Goodbye{}
-	mi := &file_control_proto_msgTypes[7]
+	mi := &file_control_proto_msgTypes[9]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1623,7 +1864,7 @@ func (x *Goodbye) String() string {
 func (*Goodbye) ProtoMessage() {}
 
 func (x *Goodbye) ProtoReflect() protoreflect.Message {
-	mi := &file_control_proto_msgTypes[7]
+	mi := &file_control_proto_msgTypes[9]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1691,7 +1932,7 @@ type Settings struct {
 
 func (x *Settings) Reset() {
 	*x = Settings{}
-	mi := &file_control_proto_msgTypes[8]
+	mi := &file_control_proto_msgTypes[10]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1703,7 +1944,7 @@ func (x *Settings) String() string {
 func (*Settings) ProtoMessage() {}
 
 func (x *Settings) ProtoReflect() protoreflect.Message {
-	mi := &file_control_proto_msgTypes[8]
+	mi := &file_control_proto_msgTypes[10]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1837,20 +2078,26 @@ const file_control_proto_rawDesc = "" +
 	"\fcapabilities\x18\n" +
 	" \x03(\tR\fcapabilities\x12\x17\n" +
 	"\atime_ms\x18\v \x01(\x03R\x06timeMs\x12\x19\n" +
-	"\bstore_id\x18\f \x01(\fR\astoreId\"\xf0\x01\n" +
+	"\bstore_id\x18\f \x01(\fR\astoreId\"\x9c\x02\n" +
 	"\vControlDown\x123\n" +
 	"\awelcome\x18\x01 \x01(\v2\x17.hausmeister.v1.WelcomeH\x00R\awelcome\x123\n" +
 	"\arefused\x18\x02 \x01(\v2\x17.hausmeister.v1.RefusedH\x00R\arefused\x127\n" +
 	"\tcome_back\x18\x03 \x01(\v2\x18.hausmeister.v1.ComeBackH\x00R\bcomeBack\x126\n" +
-	"\bsettings\x18\x04 \x01(\v2\x18.hausmeister.v1.SettingsH\x00R\bsettingsB\x06\n" +
-	"\x04kind\"\x84\x01\n" +
+	"\bsettings\x18\x04 \x01(\v2\x18.hausmeister.v1.SettingsH\x00R\bsettings\x12*\n" +
+	"\x04pong\x18\x06 \x01(\v2\x14.hausmeister.v1.PongH\x00R\x04pongB\x06\n" +
+	"\x04kind\"\xb0\x01\n" +
 	"\tControlUp\x123\n" +
 	"\agoodbye\x18\x01 \x01(\v2\x17.hausmeister.v1.GoodbyeH\x00R\agoodbye\x12:\n" +
 	"\n" +
-	"still_here\x18\x02 \x01(\v2\x19.hausmeister.v1.StillHereH\x00R\tstillHereB\x06\n" +
+	"still_here\x18\x02 \x01(\v2\x19.hausmeister.v1.StillHereH\x00R\tstillHere\x12*\n" +
+	"\x04ping\x18\x03 \x01(\v2\x14.hausmeister.v1.PingH\x00R\x04pingB\x06\n" +
 	"\x04kind\"%\n" +
 	"\tStillHere\x12\x18\n" +
-	"\apadding\x18\x01 \x01(\fR\apadding\"\xdc\x01\n" +
+	"\apadding\x18\x01 \x01(\fR\apadding\"\x16\n" +
+	"\x04Ping\x12\x0e\n" +
+	"\x02id\x18\x01 \x01(\x04R\x02id\"\x16\n" +
+	"\x04Pong\x12\x0e\n" +
+	"\x02id\x18\x01 \x01(\x04R\x02id\"\xdc\x01\n" +
 	"\aWelcome\x12\x18\n" +
 	"\aversion\x18\x01 \x01(\rR\aversion\x12\x17\n" +
 	"\atime_ms\x18\x02 \x01(\x03R\x06timeMs\x12\x19\n" +
@@ -1913,7 +2160,7 @@ const file_control_proto_rawDesc = "" +
 	"\tCODE_LOST\x10\x18B Z\x16hausmeister/proto/hmpb\x92\x03\x05\xd2>\x02\x10\x03b\beditionsp\xe8\a"
 
 var file_control_proto_enumTypes = make([]protoimpl.EnumInfo, 3)
-var file_control_proto_msgTypes = make([]protoimpl.MessageInfo, 9)
+var file_control_proto_msgTypes = make([]protoimpl.MessageInfo, 11)
 var file_control_proto_goTypes = []any{
 	(StreamType)(0),     // 0: hausmeister.v1.StreamType
 	(Code)(0),           // 1: hausmeister.v1.Code
@@ -1922,27 +2169,31 @@ var file_control_proto_goTypes = []any{
 	(*ControlDown)(nil), // 4: hausmeister.v1.ControlDown
 	(*ControlUp)(nil),   // 5: hausmeister.v1.ControlUp
 	(*StillHere)(nil),   // 6: hausmeister.v1.StillHere
-	(*Welcome)(nil),     // 7: hausmeister.v1.Welcome
-	(*Refused)(nil),     // 8: hausmeister.v1.Refused
-	(*ComeBack)(nil),    // 9: hausmeister.v1.ComeBack
-	(*Goodbye)(nil),     // 10: hausmeister.v1.Goodbye
-	(*Settings)(nil),    // 11: hausmeister.v1.Settings
+	(*Ping)(nil),        // 7: hausmeister.v1.Ping
+	(*Pong)(nil),        // 8: hausmeister.v1.Pong
+	(*Welcome)(nil),     // 9: hausmeister.v1.Welcome
+	(*Refused)(nil),     // 10: hausmeister.v1.Refused
+	(*ComeBack)(nil),    // 11: hausmeister.v1.ComeBack
+	(*Goodbye)(nil),     // 12: hausmeister.v1.Goodbye
+	(*Settings)(nil),    // 13: hausmeister.v1.Settings
 }
 var file_control_proto_depIdxs = []int32{
-	7,  // 0: hausmeister.v1.ControlDown.welcome:type_name -> hausmeister.v1.Welcome
-	8,  // 1: hausmeister.v1.ControlDown.refused:type_name -> hausmeister.v1.Refused
-	9,  // 2: hausmeister.v1.ControlDown.come_back:type_name -> hausmeister.v1.ComeBack
-	11, // 3: hausmeister.v1.ControlDown.settings:type_name -> hausmeister.v1.Settings
-	10, // 4: hausmeister.v1.ControlUp.goodbye:type_name -> hausmeister.v1.Goodbye
-	6,  // 5: hausmeister.v1.ControlUp.still_here:type_name -> hausmeister.v1.StillHere
-	11, // 6: hausmeister.v1.Welcome.settings:type_name -> hausmeister.v1.Settings
-	1,  // 7: hausmeister.v1.Refused.code:type_name -> hausmeister.v1.Code
-	2,  // 8: hausmeister.v1.Goodbye.reason:type_name -> hausmeister.v1.Goodbye.Reason
-	9,  // [9:9] is the sub-list for method output_type
-	9,  // [9:9] is the sub-list for method input_type
-	9,  // [9:9] is the sub-list for extension type_name
-	9,  // [9:9] is the sub-list for extension extendee
-	0,  // [0:9] is the sub-list for field type_name
+	9,  // 0: hausmeister.v1.ControlDown.welcome:type_name -> hausmeister.v1.Welcome
+	10, // 1: hausmeister.v1.ControlDown.refused:type_name -> hausmeister.v1.Refused
+	11, // 2: hausmeister.v1.ControlDown.come_back:type_name -> hausmeister.v1.ComeBack
+	13, // 3: hausmeister.v1.ControlDown.settings:type_name -> hausmeister.v1.Settings
+	8,  // 4: hausmeister.v1.ControlDown.pong:type_name -> hausmeister.v1.Pong
+	12, // 5: hausmeister.v1.ControlUp.goodbye:type_name -> hausmeister.v1.Goodbye
+	6,  // 6: hausmeister.v1.ControlUp.still_here:type_name -> hausmeister.v1.StillHere
+	7,  // 7: hausmeister.v1.ControlUp.ping:type_name -> hausmeister.v1.Ping
+	13, // 8: hausmeister.v1.Welcome.settings:type_name -> hausmeister.v1.Settings
+	1,  // 9: hausmeister.v1.Refused.code:type_name -> hausmeister.v1.Code
+	2,  // 10: hausmeister.v1.Goodbye.reason:type_name -> hausmeister.v1.Goodbye.Reason
+	11, // [11:11] is the sub-list for method output_type
+	11, // [11:11] is the sub-list for method input_type
+	11, // [11:11] is the sub-list for extension type_name
+	11, // [11:11] is the sub-list for extension extendee
+	0,  // [0:11] is the sub-list for field type_name
 }
 
 func init() { file_control_proto_init() }
@@ -1955,10 +2206,12 @@ func file_control_proto_init() {
 		(*controlDown_Refused)(nil),
 		(*controlDown_ComeBack)(nil),
 		(*controlDown_Settings)(nil),
+		(*controlDown_Pong)(nil),
 	}
 	file_control_proto_msgTypes[2].OneofWrappers = []any{
 		(*controlUp_Goodbye)(nil),
 		(*controlUp_StillHere)(nil),
+		(*controlUp_Ping)(nil),
 	}
 	type x struct{}
 	out := protoimpl.TypeBuilder{
@@ -1966,7 +2219,7 @@ func file_control_proto_init() {
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_control_proto_rawDesc), len(file_control_proto_rawDesc)),
 			NumEnums:      3,
-			NumMessages:   9,
+			NumMessages:   11,
 			NumExtensions: 0,
 			NumServices:   0,
 		},
