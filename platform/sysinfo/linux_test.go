@@ -196,7 +196,7 @@ func TestUnreadableIsAbsent(t *testing.T) {
 	r := sysinfo.New(sysinfo.Config{Root: root, Statfs: disks})
 	s := r.Read(t.Context())
 	failed := none(sysinfo.Failed)
-	if s.CPU != (sysinfo.CPU{Used: failed, Cores: failed, Load1: failed}) {
+	if s.CPU.Used != failed || s.CPU.Cores != failed || s.CPU.Load1 != failed {
 		t.Errorf("CPU = %+v, want all failed", s.CPU)
 	}
 	if s.Memory != (sysinfo.Memory{Total: failed, Used: failed, SwapTotal: failed, SwapUsed: failed}) {

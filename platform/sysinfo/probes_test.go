@@ -16,6 +16,7 @@ import (
 
 // stuck is a machine of which some groups hang.
 type stuck struct {
+	unsupported
 	release chan struct{}
 }
 

@@ -27,6 +27,10 @@ type Config struct {
 type Reader struct {
 	now func() time.Time
 
+	programs supervise.Cutoff[[]Program]
+	within   time.Duration
+	source   source
+
 	mu     sync.Mutex
 	probes []*probe // the cache in them
 }
@@ -55,7 +59,8 @@ func New(c Config) *Reader {
 	if c.Now == nil {
 		c.Now = time.Now
 	}
-	r := &Reader{now: c.Now, probes: probes(newSource(c))}
+	src := newSource(c)
+	r := &Reader{now: c.Now, within: c.Within, source: src, probes: probes(src)}
 	for _, p := range r.probes {
 		p.within = c.Within
 	}
@@ -83,6 +88,13 @@ func (r *Reader) Identify(ctx context.Context) Identity {
 		}
 	}
 	return s.Identity
+}
+
+// Software lists what is installed, sorted by name and each name once (with its
+// highest place in the system's own order). It is asked for seldom and so is
+// not part of a Snapshot. The error says why there is no list.
+func (r *Reader) Software(ctx context.Context) ([]Program, error) {
+	return r.programs.Do(ctx, 6*r.within, r.source.software)
 }
 
 const groupIdentity = "identity"

@@ -26,6 +26,8 @@ const (
 )
 
 type darwin struct {
+	unsupported
+
 	mach func() (*mach, error)
 	// Written by the one call of links at a time.
 	ports   map[string]string

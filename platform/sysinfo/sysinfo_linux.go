@@ -29,6 +29,8 @@ const (
 
 // linux reads below root, which is "" on a live machine.
 type linux struct {
+	unsupported
+
 	root   string
 	env    common.EnvMap // for gopsutil
 	statfs func(path string) (total, free int64, err error)

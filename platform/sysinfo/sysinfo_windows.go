@@ -30,7 +30,7 @@ var (
 	getProcessMemoryInfo   = kernel32.NewProc("K32GetProcessMemoryInfo")
 )
 
-type windowsSource struct{}
+type windowsSource struct{ unsupported }
 
 func newSource(Config) source { return windowsSource{} }
 
