@@ -54,7 +54,8 @@ var rooms = map[string][][]string{
 		{"bundle", "release"},
 	},
 	"proto": {
-		{"wire", "ident", "reading", "block", "manifest"},
+		{"wire", "ident", "block", "inventory", "finding", "manifest"},
+		{"reading"}, // what may be told; the packers above ask it
 		{"hmpb"},
 	},
 	"platform": {
