@@ -55,13 +55,10 @@ func (h *Health) OpenLook(ctx context.Context, caller access.Caller, device, rea
 	if len(reason) < MinReason || !reading.Printable(reason, MaxReason) {
 		return Look{}, ErrReason
 	}
-	id, err := ident.NewID(h.now())
-	if err != nil {
-		return Look{}, err
-	}
+	id := ident.NewID(h.now())
 	now := h.now().UTC().Truncate(time.Millisecond)
 	l := Look{ID: id, Device: device, Actor: caller.Actor(), Name: caller.Name, Role: caller.Role, Reason: reason, Opened: now, Until: now.Add(LookFor)}
-	err = h.db.Write(ctx, func(tx *db.Tx) error {
+	err := h.db.Write(ctx, func(tx *db.Tx) error {
 		owner, err := ownerOf(ctx, tx, caller, device)
 		if err != nil {
 			return err
