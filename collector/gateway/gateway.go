@@ -49,8 +49,8 @@ const (
 	// farewell is how long a peer may take to go by itself once it was told.
 	farewell = time.Second
 	// perSession is how many goroutines one session has at most: its own, its
-	// control stream's, its report streams' (old and new), a renewal's.
-	perSession = 5
+	// control stream's, its report streams' (old and new), a renewal's, live mode's.
+	perSession = 6
 )
 
 // Enroll knows who a peer is.
@@ -67,6 +67,8 @@ type Health interface {
 	Begin(ctx context.Context, device access.Caller, session int64, epoch []byte) (cursor uint64, err error)
 	End(ctx context.Context, device access.Caller, session int64) error
 	Ingest(ctx context.Context, device access.Caller, b *hmpb.Batch) (*hmpb.ReportDown, error)
+	// Settings are what the device's owner wants of it; nil = the agent's defaults.
+	Settings(ctx context.Context, device access.Caller) (*hmpb.Settings, error)
 }
 
 // Config is what the gateway needs.
@@ -75,10 +77,8 @@ type Config struct {
 	Health  Health
 	Bus     *bus.Bus
 	StoreID []byte // of the database as opened
-	// Settings go to each device in its Welcome; nil = the agent's defaults.
-	Settings *hmpb.Settings
-	Now      func() time.Time
-	Log      *slog.Logger
+	Now     func() time.Time
+	Log     *slog.Logger
 
 	// MaxSessions at once; 0 = 100,000.
 	MaxSessions int
@@ -156,11 +156,15 @@ func (g *Gateway) Serve(ctx context.Context, ln wire.Listener) error {
 	}
 }
 
-// Run watches for revocations and ends the sessions they concern, until ctx
-// ends. It is ready before the first session should be served.
+// Run ends the sessions that revocations concern, and tells devices who looks at
+// them and what their owner wants, until ctx ends. It is ready before the first
+// session should be served.
 func (g *Gateway) Run(ctx context.Context, ready func()) error {
 	sub := g.cfg.Bus.Subscribe(bus.Revoked)
 	defer sub.Close()
+	// A queue of their own: a burst of looks must not push a revocation out.
+	word := g.cfg.Bus.Subscribe(bus.Watch, bus.Settings)
+	defer word.Close()
 	crew := supervise.NewCrew(ctx, 64)
 	defer crew.Wait()
 	ready()
@@ -176,6 +180,15 @@ func (g *Gateway) Run(ctx context.Context, ready func()) error {
 			}
 			if sub.Lagged() {
 				g.recheck(ctx, crew)
+			}
+		case e := <-word.C:
+			switch {
+			case e.Kind == bus.Watch:
+				g.watch(crew, e)
+			case word.Lagged():
+				g.settings(ctx, crew, bus.Event{Kind: bus.Settings})
+			default:
+				g.settings(ctx, crew, e)
 			}
 		}
 	}
@@ -254,6 +267,13 @@ func (p *presence) welcome(s *session) (older []*session, ok bool) {
 	}
 	s.welcomed = true
 	return older, true
+}
+
+// in says whether s was welcomed and is not over.
+func (p *presence) in(s *session) bool {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	return s.welcomed
 }
 
 func (p *presence) of(device string) (sessions []*session) {

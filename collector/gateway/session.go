@@ -38,6 +38,7 @@ type session struct {
 	// below is guarded by mu
 	report   *wire.Framed // the report stream that counts
 	renewing bool
+	living   bool      // a live stream is open
 	ended    hmpb.Code // why we ended it; unspecified = we did not
 }
 
@@ -280,9 +281,13 @@ func (s *session) admit(ctx context.Context, hello *hmpb.Hello) (*hmpb.Welcome, 
 	if err != nil {
 		return nil, retryAfter(err), err
 	}
+	settings, err := s.g.cfg.Health.Settings(ctx, s.device)
+	if err != nil {
+		return nil, retryAfter(err), err
+	}
 	return hmpb.Welcome_builder{
 		Version: &version, TimeMs: new(s.g.cfg.Now().UnixMilli()), StoreId: s.g.cfg.StoreID, Cursor: &cursor,
-		Settings: s.g.cfg.Settings, TrustRoots: s.g.cfg.Enroll.TrustRoots(), Renew: &s.peer.RenewDue,
+		Settings: settings, TrustRoots: s.g.cfg.Enroll.TrustRoots(), Renew: &s.peer.RenewDue,
 	}.Build(), 0, nil
 }
 
@@ -312,6 +317,8 @@ func (s *session) streams(ctx context.Context, crew *supervise.Crew) {
 			serve = func(ctx context.Context) { s.reports(ctx, f) }
 		case t == hmpb.StreamType_STREAM_TYPE_RENEW && s.beginRenewal():
 			serve = func(ctx context.Context) { s.renew(ctx, f) }
+		case t == hmpb.StreamType_STREAM_TYPE_LIVE && s.beginLive():
+			serve = func(ctx context.Context) { s.samples(ctx, f) }
 		default:
 			f.Reset(hmpb.Code_CODE_STREAM_NOT_ALLOWED)
 			continue
