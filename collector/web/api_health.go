@@ -14,6 +14,7 @@ import (
 	"time"
 
 	"hausmeister/collector/health"
+	"hausmeister/collector/web/words"
 	"hausmeister/proto/finding"
 	"hausmeister/proto/hmpb"
 	"hausmeister/proto/reading"
@@ -250,10 +251,15 @@ func severityName(s hmpb.Severity) string {
 	return strings.ToLower(strings.TrimPrefix(s.String(), "SEVERITY_"))
 }
 
-// findingTexts are title, cause and both next steps in both languages.
+// findingTexts are title, cause and both next steps in both languages; false for
+// a code that only a newer version of this program knows.
 func (s *Server) findingTexts(f health.Finding) (out [4]apiWords, ok bool) {
-	_ = finding.Table
-	return out, ok
+	row, ok := finding.ByCode(f.Code)
+	if !ok {
+		return out, false
+	}
+	de, en := s.texts(words.German, row, f), s.texts(words.English, row, f)
+	return [4]apiWords{{de.Title, en.Title}, {de.Cause, en.Cause}, {de.Teacher, en.Teacher}, {de.Support, en.Support}}, true
 }
 
 type apiProgram struct {
@@ -320,16 +326,13 @@ func (v *visit) sendList(items any) error {
 	}{Items: raw, Total: len(count)})
 }
 
-// maxBody is the longest body of a request to the API.
-const maxBody = 64 << 10
-
 // readJSON reads the body strictly: one object, no fields that mean nothing.
 func (v *visit) readJSON(into any) error {
 	kind, _, err := mime.ParseMediaType(v.r.Header.Get("Content-Type"))
 	if err != nil || kind != "application/json" {
 		return &badRequest{"Content-Type", "want application/json"}
 	}
-	d := json.NewDecoder(http.MaxBytesReader(v.w, v.r.Body, maxBody))
+	d := json.NewDecoder(v.r.Body) // bounded by guard
 	d.DisallowUnknownFields()
 	if err := d.Decode(into); err != nil {
 		var tooLong *http.MaxBytesError
