@@ -154,6 +154,7 @@ var codes = []struct {
 	{fleet.ErrCursor, CodeInvalid, http.StatusBadRequest},
 	{enroll.ErrInvalid, CodeInvalid, http.StatusBadRequest},
 	{errRequest, CodeInvalid, http.StatusBadRequest},
+	{db.ErrText, CodeInvalid, http.StatusBadRequest},
 	{db.ErrFull, CodeUnavailable, http.StatusInsufficientStorage},
 	{db.ErrUnavailable, CodeUnavailable, http.StatusServiceUnavailable},
 }

@@ -5,6 +5,7 @@ import (
 	"net/http"
 
 	"hausmeister/collector/fleet"
+	"hausmeister/proto/reading"
 )
 
 type deviceMain struct {
@@ -35,13 +36,15 @@ func (s *Server) devicePage(v *visit) error {
 		return err
 	}
 	main := deviceMain{Name: d.Label(), Model: joined(d.Manufacturer, d.Model), State: v.mark(d.State),
-		Sentence: v.sentence(d), Live: "/devices/" + d.ID + "/live", About: v.about(d)}
+		Sentence: v.sentence(d), Live: "/devices/" + d.ID + "/live"}
 	main.Crumbs = []link{{"", d.OwnerName}}
 	if d.School != "" {
 		main.Crumbs = append(main.Crumbs, link{question{school: d.School}.href(), d.SchoolName})
 	}
+	sheet := newSheet(v.say, s.pages, s.cfg.Now(), latest.Values)
+	main.About = v.about(d, sheet)
 	if len(latest.Values) > 0 {
-		columns := newSheet(v.say, s.pages, s.cfg.Now(), latest.Values).columns()
+		columns := sheet.columns()
 		main.Groups, main.Aside = columns[:2], columns[2]
 	}
 	p := v.framed(v.page(d.Label(), main))
@@ -65,7 +68,9 @@ func (v *visit) sentence(d fleet.Device) string {
 	return v.say.Say("device.new")
 }
 
-func (v *visit) about(d fleet.Device) []about {
+// about is what the record says of the device. What is not in it because the
+// device could not read it has its reason from the sheet.
+func (v *visit) about(d fleet.Device, sheet *sheet) []about {
 	var lines []about
 	add := func(label, text, href string, code bool) {
 		if text != "" {
@@ -73,9 +78,15 @@ func (v *visit) about(d fleet.Device) []about {
 		}
 	}
 	add("device.inventory", d.Inventory, "", true)
-	add("device.serial", d.Serial, "", true)
-	add("device.manufacturer", d.Manufacturer, "", false)
-	add("device.model", d.Model, "", false)
+	told := func(label, text string, number uint32, code bool) {
+		if why := sheet.unread(number); text == "" && why != "" {
+			text, code = v.say.Say("device.unread", "why", why), false
+		}
+		add(label, text, "", code)
+	}
+	told("device.serial", d.Serial, reading.Serial, true)
+	told("device.manufacturer", d.Manufacturer, reading.Manufacturer, false)
+	told("device.model", d.Model, reading.Model, false)
 	add("device.system", v.system(d.OS), "", false)
 	if d.School != "" {
 		add("device.school", d.SchoolName, question{school: d.School}.href(), false)

@@ -97,9 +97,18 @@ func (s *sheet) memory() group {
 		return []block{{
 			Figure: s.share("memory", reading.MemoryUsed, reading.MemoryTotal, "", "device.used_of"),
 			Meter:  s.meter("memory", reading.MemoryUsed, reading.MemoryTotal, ""),
-			Facts:  s.facts("", reading.SwapUsed, reading.SwapTotal),
+			Facts:  s.swap(),
 		}}
 	})
+}
+
+// swap is one line where there is none: how much of nothing is used is no fact.
+func (s *sheet) swap() []fact {
+	total, ok := s.all[reading.SwapTotal][""]
+	if ok && (total.Absent == hmpb.Absent_ABSENT_NO_HARDWARE || total.Absent == hmpb.Absent_ABSENT_UNSPECIFIED && total.Number == 0) {
+		return []fact{{s.word(total.Reading.Word), cell{total.Reading.Name, s.absent(s.say.Say("device.no_swap"))}}}
+	}
+	return s.facts("", reading.SwapUsed, reading.SwapTotal)
 }
 
 func (s *sheet) processor() group {
@@ -141,7 +150,7 @@ func (s *sheet) temperatures() group {
 	return s.group("temperature", "temperature", []uint32{reading.Temperature}, func() []block {
 		var facts []fact
 		for _, name := range s.instances(reading.Temperature) {
-			facts = append(facts, s.fact(reading.Temperature, name, name))
+			facts = append(facts, s.fact(reading.Temperature, name, s.word(reading.InstanceWord(name))))
 		}
 		return []block{{Facts: facts}}
 	})
@@ -151,7 +160,7 @@ func (s *sheet) network() group {
 	return s.group("network", "network", []uint32{reading.LinkState, reading.LinkSpeed}, func() []block {
 		var blocks []block
 		for _, name := range s.instances(reading.LinkState, reading.LinkSpeed) {
-			blocks = append(blocks, block{Title: name, Facts: s.facts(name, reading.LinkState, reading.LinkSpeed)})
+			blocks = append(blocks, block{Title: s.word(reading.InstanceWord(name)), Facts: s.facts(name, reading.LinkState, reading.LinkSpeed)})
 		}
 		return blocks
 	})
@@ -213,7 +222,7 @@ func (s *sheet) instances(of ...uint32) []string {
 func (s *sheet) facts(instance string, of ...uint32) []fact {
 	var facts []fact
 	for _, number := range of {
-		if v, ok := s.all[number][instance]; ok {
+		if v, ok := s.find(number, instance); ok {
 			facts = append(facts, s.fact(number, instance, s.word(v.Reading.Word)))
 		}
 	}
@@ -272,6 +281,26 @@ func (s *sheet) permille(key string, number uint32, instance string) cell {
 	return cell{key + "-meter", s.render("meter", min(max(n, 0), 1000))}
 }
 
+// find looks up a reading; one that is absent without an instance is so for each.
+func (s *sheet) find(number uint32, instance string) (health.Value, bool) {
+	v, ok := s.all[number][instance]
+	if !ok {
+		v, ok = s.all[number][""]
+		ok = ok && v.Absent != hmpb.Absent_ABSENT_UNSPECIFIED
+	}
+	return v, ok
+}
+
+// unread says why the device could not read what it has once, empty if it could
+// or did not try.
+func (s *sheet) unread(number uint32) string {
+	v, ok := s.all[number][""]
+	if !ok || v.Absent == hmpb.Absent_ABSENT_UNSPECIFIED {
+		return ""
+	}
+	return s.say.Say("absent." + absentName(v.Absent))
+}
+
 func (s *sheet) number(number uint32, instance string) (int64, bool) {
 	v, ok := s.all[number][instance]
 	if !ok || v.Absent != hmpb.Absent_ABSENT_UNSPECIFIED {
@@ -282,7 +311,7 @@ func (s *sheet) number(number uint32, instance string) (int64, bool) {
 
 // value writes a reading, or says why there is none.
 func (s *sheet) value(number uint32, instance string) (text, why string) {
-	v, ok := s.all[number][instance]
+	v, ok := s.find(number, instance)
 	switch {
 	case !ok:
 		return "", s.say.Say("absent.not_told")

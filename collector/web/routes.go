@@ -14,7 +14,7 @@ const (
 	open    door = iota // anybody
 	signed              // a person with a session; others are led to the sign-in page
 	program             // an API token
-	scrape              // an API token that may read metrics, or this very machine
+	scrape              // an API token that may read metrics; with MetricsOpen also this very machine
 )
 
 // route is one line of the map of this server. The mux is built from the

@@ -15,6 +15,7 @@ import (
 	"hausmeister/agent/link"
 	"hausmeister/platform/layout"
 	"hausmeister/platform/service"
+	"hausmeister/proto/reading"
 )
 
 func (p *program) version(context.Context) error {
@@ -167,7 +168,12 @@ func (p *program) lastReport(context.Context) error {
 			name = v.Name
 		}
 		if v.Instance != "" {
-			name += " (" + v.Instance + ")"
+			instance := reading.InstanceWord(v.Instance)
+			if p.words.lang == "de" {
+				name += " (" + instance.DE + ")"
+			} else {
+				name += " (" + instance.EN + ")"
+			}
 		}
 		fmt.Fprintf(p.out, "  %s  %s\n", pad(name, 44), p.words.value(v))
 	}
