@@ -27,6 +27,7 @@ type deviceMain struct {
 type about struct {
 	Label, Text, Href string
 	Copy              bool // a code that people copy
+	Absent            bool // Text is a reason
 }
 
 func (s *Server) devicePage(v *visit) error { return s.showDevice(v, http.StatusOK, nil) }
@@ -97,10 +98,12 @@ func (v *visit) about(d fleet.Device, sheet *sheet) []about {
 	}
 	add("device.inventory", d.Inventory, "", true)
 	told := func(label, text string, number uint32, code bool) {
-		if why := sheet.unread(number); text == "" && why != "" {
-			text, code = v.say.Say("device.unread", "why", why), false
+		why := sheet.unread(number)
+		if text != "" || why == "" {
+			add(label, text, "", code)
+			return
 		}
-		add(label, text, "", code)
+		lines = append(lines, about{Label: v.say.Say(label), Text: v.say.Say("device.unread", "why", why), Absent: true})
 	}
 	told("device.serial", d.Serial, reading.Serial, true)
 	told("device.manufacturer", d.Manufacturer, reading.Manufacturer, false)
