@@ -28,8 +28,6 @@ const (
 
 // linux reads below root, which is "" on a live machine.
 type linux struct {
-	unsupported
-
 	root   string
 	env    common.EnvMap // for gopsutil
 	statfs func(path string) (Space, error)
