@@ -150,7 +150,7 @@ func TestUpdatesOfDebian(t *testing.T) {
 		"var/log/dpkg.log":    "2026-11-01 00:00:01 status installed wine:all 8.0\n",
 		"var/log/dpkg.log.1":  recording(t, "debian-12/dpkg.log"),
 	})
-	m.programs["apt-get -s -q -o Debug::NoLocking=true --with-new-pkgs upgrade"] = recording(t, "debian-12/apt-get-upgrade.txt")
+	m.programs["apt-get -s -q -o Debug::NoLocking=true -o Dir::Log::Planner=/dev/null --with-new-pkgs upgrade"] = recording(t, "debian-12/apt-get-upgrade.txt")
 	c := m.config()
 	c.Run = m.ok
 	r := sysinfo.New(c)

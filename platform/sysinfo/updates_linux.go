@@ -36,8 +36,10 @@ func (l *linux) aptUpdates(ctx context.Context) (Updates, error) {
 		return u, nil // it would say that nothing is pending
 	}
 	// A simulation needs neither the lock nor root. With new packages, since a
-	// new kernel is one; not dist-upgrade, which would also remove some.
-	out, err := l.ask(ctx, "apt-get", "-s", "-q", "-o", "Debug::NoLocking=true", "--with-new-pkgs", "upgrade")
+	// new kernel is one; not dist-upgrade, which would also remove some. The planner
+	// would write its log each time.
+	out, err := l.ask(ctx, "apt-get", "-s", "-q", "-o", "Debug::NoLocking=true",
+		"-o", "Dir::Log::Planner=/dev/null", "--with-new-pkgs", "upgrade")
 	if err != nil {
 		if errors.As(err, new(errAbsent)) {
 			return u, nil
