@@ -70,7 +70,9 @@ func (l *linux) restart(ctx context.Context) (bool, error) {
 	return l.replacedSinceBoot(ctx)
 }
 
-// rebootPackages are those of needs-restarting(1) (dnf-plugins-core).
+// rebootPackages are of the kind that dnf5-needs-restarting(8) names (kernel,
+// systemd, and those of access.redhat.com/solutions/27943, which was not to be
+// had here: the list is from general knowledge). Advisories are not looked at.
 var rebootPackages = []string{
 	"kernel-core", "kernel-rt-core", "glibc", "linux-firmware", "systemd", "dbus", "dbus-broker", "dbus-daemon", "microcode_ctl",
 }

@@ -73,8 +73,9 @@ func (l *linux) changedSince(pattern string, since time.Time) (ts []time.Time) {
 }
 
 // powerOffs counts boots that no shutdown went before: by wtmp where the system
-// keeps it, else (Debian 13, Fedora 43: wtmp cannot hold times after 2038 and is
-// gone) by the journal.
+// keeps it, else by the journal: wtmp cannot hold times after 2038, and Debian 13,
+// Ubuntu 25.10 and openSUSE write none any more (github.com/osquery/osquery issue
+// 8749, github.com/MichaIng/DietPi issue 7823).
 func (l *linux) powerOffs(ctx context.Context, since time.Time) (int64, error) {
 	var turns []turn
 	var denied error

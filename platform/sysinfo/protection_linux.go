@@ -161,10 +161,10 @@ func iptablesRefuses(rules string) bool {
 	return false
 }
 
-// antiviruses by where they are installed and the service that watches. Folders
-// and units from the makers' guides: learn.microsoft.com/defender-endpoint/linux-resources,
-// help.eset.com/eeau, support.kaspersky.com (Endpoint Security for Linux),
-// docs.sophos.com (Protection for Linux), falcon.crowdstrike.com, docs.clamav.net.
+// antiviruses by where they are installed and the service that watches. ClamAV's
+// and Defender's are looked up (github.com/Cisco-Talos/clamav pull 859,
+// github.com/juju4/mde-baseline); folders and units of the other five are from
+// general knowledge and not tried on a machine that has them.
 var antiviruses = []struct{ installed, service string }{
 	{"/opt/microsoft/mdatp", "mdatp.service"},
 	{"/opt/eset/eea", "eea.service"},

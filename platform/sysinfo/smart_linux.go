@@ -29,7 +29,7 @@ type smartReport struct {
 	PowerOn *struct {
 		Hours, Minutes int64
 	} `json:"power_on_time"`
-	// smartctl 7.4 and later tell these for all makers alike.
+	// smartctl 7.5 tells these for all makers alike (github.com/nasty-project/nasty pull 378).
 	Endurance *struct {
 		Percent int64 `json:"current_percent"`
 	} `json:"endurance_used"`
