@@ -1,10 +1,13 @@
 package reading_test
 
 import (
+	"fmt"
+	"os"
 	"slices"
 	"strings"
 	"testing"
 
+	"github.com/google/go-cmp/cmp"
 	"google.golang.org/protobuf/proto"
 	"google.golang.org/protobuf/reflect/protoreflect"
 
@@ -79,5 +82,38 @@ func TestNothingUnlisted(t *testing.T) {
 		if !found && !strings.HasPrefix(name, "Reading.") {
 			t.Errorf("the catalogue names %s, which is no field that is sent", name)
 		}
+	}
+}
+
+// TestCatalogueFile holds proto/CATALOGUE.md, which staff councils and data
+// protection officers get, to the table. -update writes it anew; the change is
+// then seen in review, as a change of what devices tell has to be.
+func TestCatalogueFile(t *testing.T) {
+	const file = "../CATALOGUE.md"
+	var b strings.Builder
+	b.WriteString("# Feldkatalog / field catalogue\n\nAlles, was ein Gerät meldet; was hier nicht steht, kann weder gesendet noch gespeichert werden.\n" +
+		"Everything that a device tells; what is not listed here can be neither sent nor stored.\n\n" +
+		"Made from `proto/reading` by `go test ./proto/reading -update`.\n")
+	for _, class := range []reading.Class{reading.Thing, reading.Use, reading.Identity} {
+		fmt.Fprintf(&b, "\n## %s / %s\n\n%s.\n%s.\n\n", class.Word().DE, class.Word().EN, class.Audience().DE, class.Audience().EN)
+		b.WriteString("| Feld / field | Einheit / unit | Zweck / purpose | Aufbewahrung / retention |\n|---|---|---|---|\n")
+		for _, f := range reading.Catalogue() {
+			if f.Class == class {
+				fmt.Fprintf(&b, "| `%s`<br>%s<br>%s | %s | %s<br>%s | %s<br>%s |\n", f.Name, f.Word.DE, f.Word.EN, f.Unit, f.Purpose.DE, f.Purpose.EN, f.Retain.DE, f.Retain.EN)
+			}
+		}
+	}
+	fmt.Fprintf(&b, "\nRechtsgrundlage / legal basis: %s. %s.\n", reading.Operation.Word().DE, reading.Operation.Word().EN)
+	if *update {
+		if err := os.WriteFile(file, []byte(b.String()), 0o644); err != nil {
+			t.Fatal(err)
+		}
+	}
+	want, err := os.ReadFile(file)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if d := cmp.Diff(string(want), b.String()); d != "" {
+		t.Errorf("the file is not the table's (-file +table; -update writes it):\n%s", d)
 	}
 }
