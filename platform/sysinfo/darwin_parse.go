@@ -33,10 +33,10 @@ func parseBattery(out []byte) (Power, error) {
 		return noBattery(), nil
 	}
 	var batteries []struct {
-		Installed bool `plist:"BatteryInstalled"`
-		External  bool `plist:"ExternalConnected"`
-		Charging  bool `plist:"IsCharging"`
-		Full      bool `plist:"FullyCharged"`
+		Installed *bool `plist:"BatteryInstalled"` // where it is missing, the entry says it
+		External  bool  `plist:"ExternalConnected"`
+		Charging  bool  `plist:"IsCharging"`
+		Full      bool  `plist:"FullyCharged"`
 		// In mAh, or on Apple silicon in percent with the mAh in AppleRaw...
 		Current    int64 `plist:"CurrentCapacity"`
 		Max        int64 `plist:"MaxCapacity"`
@@ -44,15 +44,34 @@ func parseBattery(out []byte) (Power, error) {
 		RawMax     int64 `plist:"AppleRawMaxCapacity"`
 		Design     int64 `plist:"DesignCapacity"`
 		Cycles     int64 `plist:"CycleCount"`
+		Voltage    int64 `plist:"Voltage"` // mV
+		// Negative while it empties; signed, or the same bits unsigned.
+		Amperage any `plist:"Amperage"`
+		// macOS 27 has moved the mAh in here.
+		Data struct {
+			RawCurrent int64 `plist:"AppleRawCurrentCapacity"`
+			RawMax     int64 `plist:"AppleRawMaxCapacity"`
+			Design     int64 `plist:"DesignCapacity"`
+		} `plist:"BatteryData"`
 	}
 	if _, err := plist.Unmarshal(out, &batteries); err != nil {
 		return Power{}, err
 	}
 	var sum cells
 	external := false
+	var full, design float64 // mWh
 	for _, b := range batteries {
-		if !b.Installed {
+		if b.Installed != nil && !*b.Installed {
 			continue
+		}
+		if b.RawMax == 0 {
+			b.RawMax, b.RawCurrent = b.Data.RawMax, b.Data.RawCurrent
+		}
+		if b.Design == 0 {
+			b.Design = b.Data.Design
+		}
+		if b.RawMax == 0 && b.Max <= 100 { // shares only
+			b.Design = 0
 		}
 		external = external || b.External
 		c := cell{now: float64(b.Current), full: float64(b.Max), design: float64(b.Design), cycles: b.Cycles}
@@ -62,12 +81,15 @@ func parseBattery(out []byte) (Power, error) {
 		if b.RawMax > 0 {
 			c.now, c.full = float64(b.RawCurrent), float64(b.RawMax)
 		}
+		// The voltage is today's for both, so that their ratio stays that of the mAh.
+		full += c.full * float64(b.Voltage) / 1000
+		design += c.design * float64(b.Voltage) / 1000
 		switch {
 		case b.Charging:
 			c.state = Charging
 		case b.Full:
 			c.state = Full
-		case b.External:
+		case b.External && !emptying(b.Amperage):
 			c.state = Idle
 		default:
 			c.state = Discharging
@@ -82,7 +104,21 @@ func parseBattery(out []byte) (Power, error) {
 	if external {
 		p.Source = Some(Mains)
 	}
+	p.energy(full, design)
+	p.charger()
 	return p, nil
+}
+
+// emptying: a battery that rests takes or gives some milliamperes too.
+func emptying(amperage any) bool {
+	const resting = -100 // mA
+	switch v := amperage.(type) {
+	case int64:
+		return v < resting
+	case uint64:
+		return int64(v) < resting
+	}
+	return false
 }
 
 // parseHardwarePorts reads `networksetup -listallhardwareports`: which device
