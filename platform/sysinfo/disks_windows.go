@@ -23,6 +23,7 @@ func (*windowsSource) disks(context.Context) ([]Disk, error) {
 	if len(a.predicted) > 0 {
 		a.drives, _ = wmi(nsCIM, "Win32_DiskDrive", "Index", "PNPDeviceID")
 	}
+	const busNVMe = 17 // MSFT_PhysicalDisk.BusType
 	numbers, rows := a.builtIn()
 	for _, n := range numbers {
 		if bus, _ := rows[n].number("BusType"); bus == busNVMe {

@@ -22,8 +22,6 @@ type diskAnswers struct {
 // no disk (virtual, file backed, a pool).
 var notBuiltIn = map[int64]bool{4: true, 7: true, 9: true, 12: true, 14: true, 15: true, 16: true}
 
-const busNVMe = 17
-
 // builtIn gives the numbers of the built-in disks, in order, with their rows.
 func (a diskAnswers) builtIn() (numbers []int64, disks map[int64]row) {
 	disks = make(map[int64]row)
