@@ -1,7 +1,7 @@
 #!/usr/bin/env bash
 # Makes sure that what building or testing needs from the operating system is
 # there: looks for each program, installs the missing ones by apt where it may,
-# and otherwise says what is missing. usage: testenv/setup.sh build|test
+# and otherwise says what is missing. usage: testenv/setup.sh build|test|wine
 set -euo pipefail
 PATH=$PATH:/usr/sbin:/sbin
 packages=() programs=()
@@ -28,6 +28,11 @@ if [ "${1:-build}" = test ]; then
   if ! compgen -G '/usr/lib/postgresql/*/bin/initdb' >/dev/null; then
     programs+=(postgresql) packages+=(postgresql)
   fi
+fi
+# Not part of test: 77 s and 1 GB for one test, which says so when it is missing.
+if [ "${1:-build}" = wine ]; then
+  need wine wine wine64
+  need x86_64-w64-mingw32-gcc gcc-mingw-w64-x86-64-win32
 fi
 [ ${#packages[@]} -eq 0 ] && exit 0
 

@@ -11,8 +11,10 @@
 //
 // Linux reads /proc, /sys and files of its package managers, and asks the
 // programs smartctl, busctl, systemctl, nft, apt-get, dnf, rpm, flatpak, lpstat
-// and journalctl where they are; Windows the Win32 calls and the firmware's SMBIOS
-// table, macOS sysctl, Mach and a few system programs; gopsutil does a part of
-// it on each. The Linux side is tested on recorded trees and on live machines;
-// the other two are compiled and their parsers tested on recorded outputs.
+// and journalctl where they are; Windows the Win32 calls, WMI and a few other COM
+// objects; macOS sysctl, Mach, a few system programs and property lists; gopsutil
+// does a part of it on each. The Linux side is tested on recorded trees and on
+// live machines; what the other two answer is judged in portable files
+// (windows_*.go, darwin_*.go) that are tested on recordings, and Windows runs in
+// Wine as far as that goes (testenv/scenario).
 package sysinfo

@@ -305,8 +305,16 @@ func TestWindowsName(t *testing.T) {
 		{"Windows Server 2022 Standard", "21H2", 20348, "Windows Server 2022 Standard 21H2"},
 		{"Windows 10 Enterprise LTSB", "", 14393, "Windows 10 Enterprise LTSB"},
 	} {
-		if got := windowsName(c.product, c.display, c.build); got != c.want {
-			t.Errorf("windowsName(%q, %q, %d) = %q, want %q", c.product, c.display, c.build, got, c.want)
+		v := windowsVersion{registered: c.product, release: c.display, number: c.build}
+		if got := v.name(); got != c.want {
+			t.Errorf("name of %+v = %q, want %q", v, got, c.want)
 		}
+	}
+}
+
+func TestWindowsVersion(t *testing.T) {
+	v := windowsVersion{registered: "Windows 10 Education", release: "24H2", major: 10, number: 26100, revision: 4061}
+	if v.product() != "Windows 11 Education" || v.build() != "10.0.26100.4061" || v.patch() != "26100.4061" {
+		t.Errorf("%+v is %q, %q, %q", v, v.product(), v.build(), v.patch())
 	}
 }

@@ -19,6 +19,7 @@ var homes = map[string][]string{
 	"github.com/BurntSushi/toml":           {"agent/config", "collector"},
 	"github.com/alecthomas/kong":           {"agent/cmd", "collector/cmd", "installer/cmd"},
 	"github.com/distatus/battery":          {"platform/sysinfo"},
+	"github.com/go-ole/go-ole":             {"platform/sysinfo"},
 	"github.com/goreleaser/nfpm/v2":        {"installer/bundle"},
 	"github.com/jackc/pgx/v5":              {"collector/db"},
 	"github.com/kardianos/service":         {"platform/service"},
