@@ -35,6 +35,9 @@ type Config struct {
 	// KeepAlive takes what the settings say, for later dials; nil = nobody wants it.
 	KeepAlive func(time.Duration)
 	Source    health.Source
+	// Live makes a source with means of its own, for when somebody watches this
+	// device by the second; nil = nobody can.
+	Live func() health.Source
 	// Watcher tells of sleep and network; nil = nobody does.
 	Watcher Watcher
 	// Publish replaces a file that everybody at this machine may read; nil =
@@ -99,14 +102,25 @@ func (a *Agent) Run(ctx context.Context) error {
 		return err
 	}
 	a.c.KeepAlive(settings.KeepAlive)
-	h := health.New(health.Config{Source: a.c.Source, Sink: sp, Settings: healthSettings(settings), Now: a.c.Now, Random: a.c.Random, Log: a.c.Log})
 	memory := config.OpenMemory(a.c.Files)
+	h := health.New(health.Config{
+		Source:   a.c.Source,
+		Live:     a.c.Live,
+		Sink:     sp,
+		Memory:   memory,
+		Settings: healthSettings(settings),
+		About:    a.facts,
+		Now:      a.c.Now,
+		Random:   a.c.Random,
+		Log:      a.c.Log,
+	})
 	l := link.New(link.Config{
 		Dialer:   link.DialFunc(a.dialer(keeper)),
 		Identity: keeper,
 		Memory:   memory,
 		Spool:    sp,
 		About:    link.About{Version: a.c.Version, Hash: a.c.Hash, BootID: a.bootID(ctx, memory)},
+		Watched:  h,
 		Settings: func(p *hmpb.Settings) {
 			s := settings.Policy(p)
 			h.Apply(healthSettings(s))
@@ -212,6 +226,25 @@ func (a *Agent) bootID(ctx context.Context, m *config.Memory) []byte {
 		a.c.Log.Warn("boot id not stored", "error", err)
 	}
 	return id
+}
+
+// facts is how the agent is, for the reports.
+func (a *Agent) facts() health.Facts {
+	a.mu.Lock()
+	l, sp := a.link, a.spool
+	a.mu.Unlock()
+	if l == nil {
+		return health.Facts{}
+	}
+	ls, ss := l.Status(), sp.Stats()
+	return health.Facts{
+		Path:         ls.Transport,
+		ClockOffset:  ls.ClockOffset,
+		Heard:        ls.Heard,
+		SpoolWaiting: ss.Waiting,
+		SpoolDropped: ss.Dropped + ss.Failures,
+		SpoolFailing: ss.Failing,
+	}
 }
 
 func healthSettings(s config.Settings) health.Settings {

@@ -201,20 +201,23 @@ type held struct {
 	l       *Link
 	s       wire.Session
 	control *wire.Framed
-	kick    chan struct{} // asks the reporter for a probe; holds one
-	alive   chan struct{} // its answer; holds one
-	over    chan ending   // why listen or report want it to end; holds one
-	rtt     time.Duration // shortest so far; only the reporter's
+	kick    chan struct{}      // asks the reporter for a probe; holds one
+	alive   chan struct{}      // its answer; holds one
+	over    chan ending        // why listen or report want it to end; holds one
+	watches chan time.Duration // how long somebody watches from now on; holds the newest
+	rtt     time.Duration      // shortest so far; only the reporter's
 }
 
 // hold runs a session until it ends, here or there.
 func (l *Link) hold(ctx context.Context, s wire.Session, control *wire.Framed, renew bool) ending {
-	h := &held{l: l, s: s, control: control, kick: make(chan struct{}, 1), alive: make(chan struct{}, 1), over: make(chan ending, 1)}
-	crew := supervise.NewCrew(context.WithoutCancel(ctx), 3)
+	h := &held{l: l, s: s, control: control, kick: make(chan struct{}, 1), alive: make(chan struct{}, 1), over: make(chan ending, 1),
+		watches: make(chan time.Duration, 1)}
+	crew := supervise.NewCrew(context.WithoutCancel(ctx), 4)
 	listening, reporting := make(chan struct{}), make(chan struct{})
 	crew.TryGo(func(context.Context) { defer close(listening); h.listen() })
 	crew.TryGo(func(ctx context.Context) { defer close(reporting); h.report(ctx) })
 	crew.TryGo(h.stillHere)
+	crew.TryGo(h.live)
 	since := time.Now()
 	end := h.watch(ctx, renew, listening, reporting)
 	end.lasted = max(time.Since(since), 1)
@@ -371,6 +374,8 @@ func (h *held) listen() {
 		case hmpb.ControlDown_Refused_case:
 			h.end(refused(down.GetRefused()))
 			return
+		case hmpb.ControlDown_Watch_case:
+			h.watched(down.GetWatch())
 		case hmpb.ControlDown_Welcome_case:
 			h.s.Close(hmpb.Code_CODE_WRONG_ORDER, "second welcome")
 			return
