@@ -64,6 +64,10 @@ func (f *subjects) ServeRenew(ctx context.Context, _ wire.Session, s *wire.Frame
 }
 func (f *subjects) TrustRoots() [][]byte { return nil }
 
+func (f *subjects) Settings(context.Context, access.Caller) (*hmpb.Settings, error) {
+	return &hmpb.Settings{}, nil
+}
+
 func (f *subjects) Begin(_ context.Context, _ access.Caller, session int64, _ []byte) (uint64, error) {
 	f.mu.Lock()
 	defer f.mu.Unlock()

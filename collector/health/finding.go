@@ -9,6 +9,7 @@ import (
 
 	"hausmeister/collector/access"
 	"hausmeister/collector/db"
+	"hausmeister/proto/finding"
 	"hausmeister/proto/hmpb"
 )
 
@@ -19,7 +20,7 @@ const maxFindings = 500
 
 // finding takes one that the table knows, or counts a bad one.
 func (p *parsed) finding(m *hmpb.Finding) *hmpb.Finding {
-	if err := checkFinding(m); err != nil {
+	if err := finding.Check(m); err != nil {
 		p.badFindings++
 		return nil
 	}
@@ -40,7 +41,7 @@ func storeFinding(ctx context.Context, tx *db.Tx, device string, spool int64, r 
 			device, f.GetCode(), f.GetInstance(), at)
 		return err
 	}
-	arguments, err := json.Marshal(argumentsOf(f))
+	arguments, err := json.Marshal(finding.Values(f))
 	if err != nil {
 		return fmt.Errorf("encoding a finding's arguments: %w", err)
 	}
@@ -52,19 +53,6 @@ func storeFinding(ctx context.Context, tx *db.Tx, device string, spool int64, r 
 	_, err = tx.Exec(ctx, `INSERT INTO health_findings (device_id, spool, seq, code, instance, severity, arguments, raised_ms) VALUES ($1, $2, $3, $4, $5, $6, $7, $8)`,
 		device, spool, r.seq, f.GetCode(), f.GetInstance(), int64(f.GetSeverity()), string(arguments), at)
 	return err
-}
-
-// argumentsOf keeps numbers as numbers.
-func argumentsOf(f *hmpb.Finding) map[string]any {
-	out := make(map[string]any, len(f.GetArguments()))
-	for _, a := range f.GetArguments() {
-		if a.HasNumber() {
-			out[a.GetName()] = a.GetNumber()
-		} else {
-			out[a.GetName()] = a.GetText()
-		}
-	}
-	return out
 }
 
 // A Finding is something about a device that somebody should know. Days only:

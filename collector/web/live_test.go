@@ -25,6 +25,8 @@ import (
 // desk stands for access, fleet and health in a bubble of synctest, where no
 // database can live: one device, one session.
 type desk struct {
+	web.Health // what no test here asks
+
 	mu     sync.Mutex
 	ended  bool // the session
 	gone   bool // the device

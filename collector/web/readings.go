@@ -297,36 +297,13 @@ func (s *sheet) value(number uint32, instance string) (text, why string) {
 	return v.Text, ""
 }
 
-// write gives a number in the unit that people use for it.
+// write gives a number in the unit that people use for it. Sizes of volumes are
+// counted as on their boxes, all others are of main memory.
 func (s *sheet) write(row reading.Reading, n int64) string {
-	switch row.Unit {
-	case reading.Permille:
-		return s.say.Percent(n)
-	case reading.Milli:
-		return s.say.Fixed2(n)
-	case reading.Bytes:
-		if row.Instanced { // volumes; all other sizes are of main memory
-			return s.say.Bytes(n)
-		}
-		return s.say.Memory(n)
-	case reading.MilliCelsius:
-		return s.say.Celsius(n)
-	case reading.BitPerSecond:
-		return s.say.BitRate(n)
-	case reading.UnixMilli:
-		return s.say.Day(time.UnixMilli(n), s.now)
-	case reading.PPM:
-		return s.say.Say("device.of_a_core", "share", s.say.SmallPercent(n))
-	}
-	return s.say.Number(n)
+	return measure(s.say, n, row.Unit, !row.Instanced, s.now)
 }
 
-func (s *sheet) word(w reading.Words) string {
-	if s.say.Lang == words.English {
-		return w.EN
-	}
-	return w.DE
-}
+func (s *sheet) word(w reading.Words) string { return pick(s.say.Lang, w) }
 
 func (s *sheet) absent(why string) template.HTML { return s.render("absent", why) }
 
