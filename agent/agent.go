@@ -11,6 +11,7 @@ import (
 
 	"hausmeister/agent/config"
 	"hausmeister/agent/enroll"
+	"hausmeister/agent/finding"
 	"hausmeister/agent/health"
 	"hausmeister/agent/link"
 	"hausmeister/agent/spool"
@@ -109,10 +110,14 @@ func (a *Agent) Run(ctx context.Context) error {
 		Sink:     sp,
 		Memory:   memory,
 		Settings: healthSettings(settings),
-		About:    a.facts,
-		Now:      a.c.Now,
-		Random:   a.c.Random,
-		Log:      a.c.Log,
+
+		Findings:     a.watcher(memory),
+		KeepFindings: memory.SetFindings,
+
+		About:  a.facts,
+		Now:    a.c.Now,
+		Random: a.c.Random,
+		Log:    a.c.Log,
 	})
 	l := link.New(link.Config{
 		Dialer:   link.DialFunc(a.dialer(keeper)),
@@ -124,6 +129,11 @@ func (a *Agent) Run(ctx context.Context) error {
 		Settings: func(p *hmpb.Settings) {
 			s := settings.Policy(p)
 			h.Apply(healthSettings(s))
+			standard := config.Standard(p)
+			h.Require(standard)
+			if err := memory.SetStandard(standard); err != nil {
+				a.c.Log.Warn("standard software not remembered", "error", err)
+			}
 			a.c.KeepAlive(s.KeepAlive)
 		},
 		Sent:    a.public.sent,
@@ -226,6 +236,15 @@ func (a *Agent) bootID(ctx context.Context, m *config.Memory) []byte {
 		a.c.Log.Warn("boot id not stored", "error", err)
 	}
 	return id
+}
+
+// watcher goes on where the last run stopped.
+func (a *Agent) watcher(m *config.Memory) *finding.Watcher {
+	w := finding.New(finding.Config{Standard: m.Standard()})
+	if err := w.Restore(m.Findings()); err != nil {
+		a.c.Log.Warn("findings begin anew", "error", err)
+	}
+	return w
 }
 
 // facts is how the agent is, for the reports.

@@ -73,6 +73,9 @@ type Config struct {
 	Sink     Sink
 	Memory   Memory
 	Settings Settings // the zero value means DefaultSettings
+	// Findings judges each look, KeepFindings remembers its snapshots; nil = none.
+	Findings     Findings
+	KeepFindings func(snapshot []byte) error
 	// About says how the agent is; nil = nobody knows.
 	About func() Facts
 	Now   func() time.Time // the device's clock
@@ -92,6 +95,9 @@ type Health struct {
 	log    *slog.Logger
 	random func() float64
 
+	findings     Findings
+	keepFindings func([]byte) error
+
 	changed chan struct{} // settings, a nudge or a flush; holds one
 
 	// below is Run's
@@ -99,11 +105,13 @@ type Health struct {
 	minutes minutes
 	waiting []*hmpb.Entry // blocks that the sink did not take yet, oldest first
 	path    string        // Facts.Path as last known
+	judged  judgement
 
 	mu       sync.Mutex
 	settings Settings
 	nudged   bool
 	flush    bool
+	required []*hmpb.StandardSoftware // not yet seen by the findings
 	software software
 }
 
@@ -118,7 +126,11 @@ func New(c Config) *Health {
 	if c.Random == nil {
 		c.Random = rand.Float64
 	}
+	if c.KeepFindings == nil {
+		c.KeepFindings = func([]byte) error { return nil }
+	}
 	return &Health{
+		findings: c.Findings, keepFindings: c.KeepFindings,
 		source: c.Source, live: c.Live, sink: c.Sink, memory: c.Memory, about: c.About, now: c.Now, log: c.Log, random: c.Random,
 		settings: c.Settings.bounded(), changed: make(chan struct{}, 1),
 	}
@@ -178,6 +190,7 @@ func (h *Health) Run(ctx context.Context, ready func()) error {
 	s := h.source.Read(ctx)
 	w.onBattery = onBattery(s)
 	h.clock.recall(h.memory, s.BootTime)
+	h.judged.keptAt = time.Now()
 	h.mu.Lock()
 	h.software.next = time.Now().Add(listMin + spread(h.random, listMax-listMin))
 	h.mu.Unlock()
@@ -195,6 +208,8 @@ func (h *Health) Run(ctx context.Context, ready func()) error {
 	}
 	h.closeBlock()
 	h.tellBlocks(context.WithoutCancel(ctx))
+	h.tellFindings(context.WithoutCancel(ctx))
+	h.keepJudgement()
 	return nil
 }
 

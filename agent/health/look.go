@@ -28,6 +28,7 @@ const (
 type watch struct {
 	onBattery bool
 	lastRead  time.Time // monotonic
+	device    time.Time // the device's clock at that
 	lastBest  time.Time
 	phase     time.Duration // of looks within the minute
 	lastTold  time.Time     // zero: nothing told yet
@@ -115,8 +116,7 @@ func (h *Health) look(ctx context.Context, w *watch) {
 	settings, nudged := h.settings, h.nudged
 	h.nudged = false
 	h.mu.Unlock()
-	w.lastRead = time.Now()
-	device := h.now().Round(0)
+	w.lastRead, w.device = time.Now(), h.now().Round(0)
 	s := h.source.Read(ctx)
 	if ctx.Err() != nil {
 		return // what was cut short by our own end is not told
@@ -127,16 +127,17 @@ func (h *Health) look(ctx context.Context, w *watch) {
 	w.onBattery = onBattery(s)
 	h.logTrouble(w, s)
 	facts := h.facts()
-	if jump := h.clock.look(device, w.lastRead, s.BootTime, facts); jump.Abs() > shaky {
+	if jump := h.clock.look(w.device, w.lastRead, s.BootTime, facts); jump.Abs() > shaky {
 		h.closeBlock()
 	}
 	if err := h.clock.keep(h.memory); err != nil {
 		h.log.Warn("offset of the clock not remembered", "error", err)
 	}
-	w.lastBest = h.clock.best(device)
+	w.lastBest = h.clock.best(w.device)
 	w.align()
 	rs := readings(s, h.own(facts))
 	h.minute(ctx, w, rs, settings)
+	h.judge(ctx, w, s, rs, facts)
 	interval := settings.Interval
 	if saving {
 		interval = settings.BatteryInterval
