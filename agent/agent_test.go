@@ -54,17 +54,20 @@ type world struct {
 
 	mu sync.Mutex
 	// below is guarded by mu
-	entries []*hmpb.Entry // that the collector stored
-	cursor  uint64
-	lost    uint64 // named as dropped
-	public  map[string][]byte
-	writes  int
-	reads   int
-	events  chan wake.Event
-	serving sync.WaitGroup
-	cancel  context.CancelFunc
-	ended   chan error
-	ca      *ident.Authority
+	entries  []*hmpb.Entry // that the collector stored
+	samples  []*hmpb.LiveUp
+	control  *wire.Framed // of the newest session
+	settings *hmpb.Settings
+	cursor   uint64
+	lost     uint64 // named as dropped
+	public   map[string][]byte
+	writes   int
+	reads    int
+	events   chan wake.Event
+	serving  sync.WaitGroup
+	cancel   context.CancelFunc
+	ended    chan error
+	ca       *ident.Authority
 }
 
 func newWorld(t *testing.T) *world {
@@ -197,12 +200,17 @@ func (w *world) stream(s wire.Session, t hmpb.StreamType, f *wire.Framed) {
 			return
 		}
 		w.mu.Lock()
-		welcome := hmpb.Welcome_builder{Version: proto.Uint32(1), TimeMs: now(), StoreId: []byte("store"), Cursor: proto.Uint64(w.cursor)}.Build()
+		w.control = f
+		welcome := hmpb.Welcome_builder{Settings: w.settings, Version: proto.Uint32(1), TimeMs: now(), StoreId: []byte("store"), Cursor: proto.Uint64(w.cursor)}.Build()
 		w.mu.Unlock()
 		f.WriteMsg(hmpb.ControlDown_builder{Welcome: welcome}.Build())
 		for f.ReadMsg(&hmpb.ControlUp{}) == nil {
 		}
 		s.Close(hmpb.Code_CODE_NORMAL, "")
+		return
+	}
+	if t == hmpb.StreamType_STREAM_TYPE_LIVE {
+		w.live(f)
 		return
 	}
 	if f.ReadMsg(&hmpb.ReportHeader{}) != nil {
