@@ -223,7 +223,7 @@ func TestFlapping(t *testing.T) {
 	for _, r := range rows {
 		t.Run(r.name(), func(t *testing.T) {
 			d := newDevice(t, r.standard...)
-			step := max(time.Minute, min(r.hold, r.calm)/20)
+			step := max(time.Minute, min(r.hold, r.calm)/5)
 			week := max(7*day, 3*(r.hold+r.calm))
 			r.good(d)
 			d.run(r.calm, step)

@@ -91,7 +91,7 @@ type apiHistory struct {
 }
 
 func (s *Server) apiHistory(v *visit) error {
-	span, err := s.span(v.r.URL.Query())
+	span, err := s.span(v.asked)
 	if err != nil {
 		return err
 	}
@@ -196,7 +196,7 @@ func (s *Server) apiOpenLook(v *visit) error {
 }
 
 func (s *Server) apiLooks(v *visit) error {
-	if err := only(v.r.URL.Query()); err != nil {
+	if err := only(v.asked); err != nil {
 		return err
 	}
 	looks, err := s.cfg.Health.Looks(v.r.Context(), v.caller, v.r.PathValue("id"))
@@ -226,7 +226,7 @@ type apiFinding struct {
 }
 
 func (s *Server) apiFindings(v *visit) error {
-	if err := only(v.r.URL.Query()); err != nil {
+	if err := only(v.asked); err != nil {
 		return err
 	}
 	all, err := s.cfg.Health.Findings(v.r.Context(), v.caller, v.r.PathValue("id"))
@@ -276,7 +276,7 @@ type apiChange struct {
 }
 
 func (s *Server) apiInventory(v *visit) error {
-	if err := only(v.r.URL.Query()); err != nil {
+	if err := only(v.asked); err != nil {
 		return err
 	}
 	inv, err := s.cfg.Health.Inventory(v.r.Context(), v.caller, v.r.PathValue("id"))

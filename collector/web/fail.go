@@ -51,7 +51,7 @@ func faultOf(err error) fault {
 		return fault{http.StatusNotFound, "not-found"}
 	case errors.Is(err, errMethod):
 		return fault{http.StatusMethodNotAllowed, "method-not-allowed"}
-	case errors.As(err, &bad), errors.Is(err, health.ErrHistory), errors.Is(err, health.ErrReason):
+	case errors.As(err, &bad), errors.Is(err, db.ErrText), errors.Is(err, health.ErrHistory), errors.Is(err, health.ErrReason):
 		return fault{http.StatusBadRequest, "bad-request"}
 	case errors.As(err, &tooLong):
 		return fault{http.StatusRequestEntityTooLarge, "too-large"}
@@ -83,7 +83,11 @@ func (s *Server) fail(v *visit, err error) {
 	}
 	title := v.say.Say("error." + f.name + ".title")
 	main := message{Text: v.say.Say("error." + f.name + ".text"), Doors: v.doors(f)}
-	if err := v.show(f.code, "message", v.page(title, main)); err != nil {
+	p := v.page(title, main)
+	if v.caller.Name != "" && f.code < 500 { // a store that does not answer is not asked again
+		p = v.framed(p)
+	}
+	if err := v.show(f.code, "message", p); err != nil {
 		s.cfg.Log.Error("showing an error", "path", v.r.URL.Path, "error", err)
 		http.Error(v.w, title, f.code)
 	}

@@ -14,7 +14,7 @@ const (
 	open    door = iota // anybody
 	signed              // a person with a session; others are led to the sign-in page
 	program             // an API token
-	scrape              // an API token that may read metrics, or this very machine
+	scrape              // an API token that may read metrics; with MetricsOpen also this very machine
 )
 
 // route is one line of the map of this server. The mux is built from the
@@ -38,6 +38,9 @@ func (s *Server) allRoutes() []route {
 		{get, "/devices", signed, s.devicesPage},
 		{get, "/devices/{id}", signed, s.devicePage},
 		{get, "/devices/{id}/live", signed, s.liveStream},
+		{get, "/devices/{id}/software", signed, s.softwarePage},
+		{post, "/devices/{id}/looks", signed, s.openLook},
+		{get, "/catalogue", signed, s.cataloguePage},
 		{get, "/schools", signed, s.schoolOptions},
 		{get, "/static/{file}", open, s.assets.serve},
 		{get, "/api/v1/devices", program, s.apiDevices},

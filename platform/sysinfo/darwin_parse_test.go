@@ -17,7 +17,9 @@ func plistOf(body string) []byte {
 
 func TestParseBattery(t *testing.T) {
 	power := func(src PowerSource, st BatteryState, charge, health, cycles int64) Power {
-		return Power{Source: Some(src), State: Some(st), Charge: Some(charge), Health: Some(health), Cycles: Some(cycles)}
+		p := noPower(NotSupported)
+		p.Source, p.State, p.Charge, p.Health, p.Cycles = Some(src), Some(st), Some(charge), Some(health), Some(cycles)
+		return p
 	}
 	for _, c := range []struct {
 		name, body string

@@ -62,17 +62,21 @@ func (w words) when(t time.Time) string {
 	return t.Local().Format("2 Jan 2006, 15:04:05")
 }
 
+func (w words) pick(of reading.Words) string {
+	if w.lang == "de" {
+		return of.DE
+	}
+	return of.EN
+}
+
 // name of a reading in a report.
 func (w words) name(v agent.ReportReading) string {
-	name := v.WordEN
-	if w.lang == "de" {
-		name = v.WordDE
-	}
+	name := w.pick(reading.Words{DE: v.WordDE, EN: v.WordEN})
 	if name == "" {
 		name = v.Name
 	}
 	if v.Instance != "" {
-		name += " (" + v.Instance + ")"
+		name += " (" + w.pick(reading.InstanceWord(v.Instance)) + ")"
 	}
 	return name
 }

@@ -8,6 +8,7 @@ import (
 	"strings"
 
 	"hausmeister/agent"
+	"hausmeister/proto/reading"
 )
 
 // lastReport shows the last message of each kind that left this device, all of it.
@@ -35,10 +36,14 @@ func (p *program) lastReport(context.Context) error {
 const wide = 44
 
 func (p *program) showState(r agent.Report) {
-	if r.State == nil {
+	at := r.SentAt // in a file that an older version wrote
+	switch {
+	case r.State != nil:
+		at = r.State.SentAt
+	case len(r.Readings) == 0:
 		return
 	}
-	p.say("report", p.words.when(r.State.SentAt))
+	p.say("report", p.words.when(at))
 	for _, v := range r.Readings {
 		fmt.Fprintf(p.out, "  %s  %s\n", pad(p.words.name(v), wide), p.words.value(v))
 	}
@@ -63,15 +68,12 @@ func (p *program) showFindings(all []agent.ReportFinding) {
 		if i == 0 {
 			p.say("report_findings", p.words.when(f.SentAt))
 		}
-		title := f.TitleEN
-		if p.words.lang == "de" {
-			title = f.TitleDE
-		}
+		title := p.words.pick(reading.Words{DE: f.TitleDE, EN: f.TitleEN})
 		if title == "" {
 			title = f.Code
 		}
 		if f.Instance != "" {
-			title += " (" + f.Instance + ")"
+			title += " (" + p.words.pick(reading.InstanceWord(f.Instance)) + ")"
 		}
 		what := p.words.text("report_cleared")
 		if f.Raised {
