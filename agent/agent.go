@@ -11,6 +11,7 @@ import (
 
 	"hausmeister/agent/config"
 	"hausmeister/agent/enroll"
+	"hausmeister/agent/finding"
 	"hausmeister/agent/health"
 	"hausmeister/agent/link"
 	"hausmeister/agent/spool"
@@ -35,6 +36,9 @@ type Config struct {
 	// KeepAlive takes what the settings say, for later dials; nil = nobody wants it.
 	KeepAlive func(time.Duration)
 	Source    health.Source
+	// Live makes a source with means of its own, for when somebody watches this
+	// device by the second; nil = nobody can.
+	Live func() health.Source
 	// Watcher tells of sleep and network; nil = nobody does.
 	Watcher Watcher
 	// Publish replaces a file that everybody at this machine may read; nil =
@@ -99,17 +103,37 @@ func (a *Agent) Run(ctx context.Context) error {
 		return err
 	}
 	a.c.KeepAlive(settings.KeepAlive)
-	h := health.New(health.Config{Source: a.c.Source, Sink: sp, Settings: healthSettings(settings), Now: a.c.Now, Random: a.c.Random, Log: a.c.Log})
 	memory := config.OpenMemory(a.c.Files)
+	h := health.New(health.Config{
+		Source:   a.c.Source,
+		Live:     a.c.Live,
+		Sink:     sp,
+		Memory:   memory,
+		Settings: healthSettings(settings),
+
+		Findings:     a.watcher(memory),
+		KeepFindings: memory.SetFindings,
+
+		About:  a.facts,
+		Now:    a.c.Now,
+		Random: a.c.Random,
+		Log:    a.c.Log,
+	})
 	l := link.New(link.Config{
 		Dialer:   link.DialFunc(a.dialer(keeper)),
 		Identity: keeper,
 		Memory:   memory,
 		Spool:    sp,
 		About:    link.About{Version: a.c.Version, Hash: a.c.Hash, BootID: a.bootID(ctx, memory)},
+		Watched:  h,
 		Settings: func(p *hmpb.Settings) {
 			s := settings.Policy(p)
 			h.Apply(healthSettings(s))
+			standard := config.Standard(p)
+			h.Require(standard)
+			if err := memory.SetStandard(standard); err != nil {
+				a.c.Log.Warn("standard software not remembered", "error", err)
+			}
 			a.c.KeepAlive(s.KeepAlive)
 		},
 		Sent:    a.public.sent,
@@ -212,6 +236,34 @@ func (a *Agent) bootID(ctx context.Context, m *config.Memory) []byte {
 		a.c.Log.Warn("boot id not stored", "error", err)
 	}
 	return id
+}
+
+// watcher goes on where the last run stopped.
+func (a *Agent) watcher(m *config.Memory) *finding.Watcher {
+	w := finding.New(finding.Config{Standard: m.Standard()})
+	if err := w.Restore(m.Findings()); err != nil {
+		a.c.Log.Warn("findings begin anew", "error", err)
+	}
+	return w
+}
+
+// facts is how the agent is, for the reports.
+func (a *Agent) facts() health.Facts {
+	a.mu.Lock()
+	l, sp := a.link, a.spool
+	a.mu.Unlock()
+	if l == nil {
+		return health.Facts{}
+	}
+	ls, ss := l.Status(), sp.Stats()
+	return health.Facts{
+		Path:         ls.Transport,
+		ClockOffset:  ls.ClockOffset,
+		Heard:        ls.Heard,
+		SpoolWaiting: ss.Waiting,
+		SpoolDropped: ss.Dropped + ss.Failures,
+		SpoolFailing: ss.Failing,
+	}
 }
 
 func healthSettings(s config.Settings) health.Settings {

@@ -54,17 +54,20 @@ type world struct {
 
 	mu sync.Mutex
 	// below is guarded by mu
-	entries []*hmpb.Entry // that the collector stored
-	cursor  uint64
-	lost    uint64 // named as dropped
-	public  map[string][]byte
-	writes  int
-	reads   int
-	events  chan wake.Event
-	serving sync.WaitGroup
-	cancel  context.CancelFunc
-	ended   chan error
-	ca      *ident.Authority
+	entries  []*hmpb.Entry // that the collector stored
+	samples  []*hmpb.LiveUp
+	control  *wire.Framed // of the newest session
+	settings *hmpb.Settings
+	cursor   uint64
+	lost     uint64 // named as dropped
+	public   map[string][]byte
+	writes   int
+	reads    int
+	events   chan wake.Event
+	serving  sync.WaitGroup
+	cancel   context.CancelFunc
+	ended    chan error
+	ca       *ident.Authority
 }
 
 func newWorld(t *testing.T) *world {
@@ -197,12 +200,17 @@ func (w *world) stream(s wire.Session, t hmpb.StreamType, f *wire.Framed) {
 			return
 		}
 		w.mu.Lock()
-		welcome := hmpb.Welcome_builder{Version: proto.Uint32(1), TimeMs: now(), StoreId: []byte("store"), Cursor: proto.Uint64(w.cursor)}.Build()
+		w.control = f
+		welcome := hmpb.Welcome_builder{Settings: w.settings, Version: proto.Uint32(1), TimeMs: now(), StoreId: []byte("store"), Cursor: proto.Uint64(w.cursor)}.Build()
 		w.mu.Unlock()
 		f.WriteMsg(hmpb.ControlDown_builder{Welcome: welcome}.Build())
 		for f.ReadMsg(&hmpb.ControlUp{}) == nil {
 		}
 		s.Close(hmpb.Code_CODE_NORMAL, "")
+		return
+	}
+	if t == hmpb.StreamType_STREAM_TYPE_LIVE {
+		w.live(f)
 		return
 	}
 	if f.ReadMsg(&hmpb.ReportHeader{}) != nil {
@@ -317,7 +325,11 @@ func TestTellsAndShowsWhatItTold(t *testing.T) {
 		}
 		time.Sleep(time.Hour)
 		sent := w.stored()
-		checkLastReport(t, w, sent[len(sent)-1])
+		i := len(sent) - 1
+		for !sent[i].HasState() {
+			i--
+		}
+		checkLastReport(t, w, sent[i])
 		w.stop()
 		if st := w.status(); st.State != link.Stopped {
 			t.Errorf("status after the end: %+v", st)
@@ -336,8 +348,8 @@ func checkLastReport(t *testing.T, w *world, e *hmpb.Entry) {
 		t.Fatal(err)
 	}
 	readings := e.GetState().GetReadings()
-	if len(readings) != len(r.Readings) || len(readings) < 10 || r.DeviceTime.UnixMilli() != e.GetDeviceMs() {
-		t.Fatalf("file has %d readings of %v, sent were %d of %d", len(r.Readings), r.DeviceTime, len(readings), e.GetDeviceMs())
+	if len(readings) != len(r.Readings) || len(readings) < 10 || r.State.DeviceTime.UnixMilli() != e.GetDeviceMs() {
+		t.Fatalf("file has %d readings of %v, sent were %d of %d", len(r.Readings), r.State.DeviceTime, len(readings), e.GetDeviceMs())
 	}
 	for i, m := range readings {
 		got := r.Readings[i]

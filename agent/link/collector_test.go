@@ -54,6 +54,9 @@ type collector struct {
 	// onBatch may take the answering over; n counts from 1.
 	onBatch func(n int, s wire.Session, f *wire.Framed, b *hmpb.Batch) (taken bool)
 	welcome func(*hmpb.Welcome)
+	// onLive serves live streams.
+	onLive func(*wire.Framed)
+	down   *wire.Framed // control stream of the newest session
 }
 
 func newCollector(t *testing.T, ca *ident.Authority, host *netsim.Host) *collector {
@@ -128,6 +131,8 @@ func (c *collector) serve(s wire.Session) {
 				c.control(s, f)
 			case hmpb.StreamType_STREAM_TYPE_REPORT:
 				c.report(s, f)
+			case hmpb.StreamType_STREAM_TYPE_LIVE:
+				c.onLive(f)
 			case hmpb.StreamType_STREAM_TYPE_RENEW:
 				c.mu.Lock()
 				c.renewals++
@@ -144,7 +149,7 @@ func (c *collector) control(s wire.Session, f *wire.Framed) {
 		return
 	}
 	c.mu.Lock()
-	c.hellos = append(c.hellos, &hello)
+	c.hellos, c.down = append(c.hellos, &hello), f
 	n := len(c.hellos)
 	w := hmpb.Welcome_builder{
 		Version: proto.Uint32(1), TimeMs: proto.Int64(time.Now().UnixMilli()),

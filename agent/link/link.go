@@ -49,6 +49,14 @@ type Memory interface {
 	SetStoreID(id []byte) error
 }
 
+// Watched is asked when somebody looks at this device; *health.Health is one.
+type Watched interface {
+	// Flush tells what is not told yet of the minutes so far. It never waits.
+	Flush()
+	// Live begins samples by the second, each a call of sample; nil = there are none.
+	Live() (sample func(ctx context.Context) []*hmpb.Reading)
+}
+
 // About is what Hello says of this program and machine.
 type About struct {
 	Version      string
@@ -64,6 +72,8 @@ type Config struct {
 	Memory   Memory
 	Spool    *spool.Spool
 	About    About
+	// Watched is nil on a device of which nobody can have a closer look.
+	Watched Watched
 	// Settings takes the collector's policy, at each Welcome and when it changes.
 	Settings func(*hmpb.Settings)
 	// Sent takes each batch once it is on its way.

@@ -41,6 +41,7 @@ func (h *held) report(ctx context.Context) {
 		}
 		batch, err := sp.Batch(from, batchBytes)
 		if err == nil && batch == nil {
+			signal(h.quiet)
 			if probing = h.idle(ctx); ctx.Err() != nil {
 				return
 			}

@@ -201,24 +201,29 @@ type held struct {
 	l       *Link
 	s       wire.Session
 	control *wire.Framed
-	kick    chan struct{} // asks the reporter for a probe; holds one
-	alive   chan struct{} // its answer; holds one
-	over    chan ending   // why listen or report want it to end; holds one
-	rtt     time.Duration // shortest so far; only the reporter's
+	kick    chan struct{}      // asks the reporter for a probe; holds one
+	alive   chan struct{}      // its answer; holds one
+	over    chan ending        // why listen or report want it to end; holds one
+	quiet   chan struct{}      // all that was in the spool is acknowledged; holds one
+	watches chan time.Duration // how long somebody watches from now on; holds the newest
+	rtt     time.Duration      // shortest so far; only the reporter's
 }
 
 // hold runs a session until it ends, here or there.
 func (l *Link) hold(ctx context.Context, s wire.Session, control *wire.Framed, renew bool) ending {
-	h := &held{l: l, s: s, control: control, kick: make(chan struct{}, 1), alive: make(chan struct{}, 1), over: make(chan ending, 1)}
-	crew := supervise.NewCrew(context.WithoutCancel(ctx), 3)
+	h := &held{l: l, s: s, control: control, kick: make(chan struct{}, 1), alive: make(chan struct{}, 1), over: make(chan ending, 1),
+		quiet: make(chan struct{}, 1), watches: make(chan time.Duration, 1)}
+	crew := supervise.NewCrew(context.WithoutCancel(ctx), 4)
 	listening, reporting := make(chan struct{}), make(chan struct{})
 	crew.TryGo(func(context.Context) { defer close(listening); h.listen() })
 	crew.TryGo(func(ctx context.Context) { defer close(reporting); h.report(ctx) })
 	crew.TryGo(h.stillHere)
+	crew.TryGo(h.live)
 	since := time.Now()
 	end := h.watch(ctx, renew, listening, reporting)
 	end.lasted = max(time.Since(since), 1)
 	if ctx.Err() != nil {
+		h.lastWords()
 		h.goodbye(listening)
 	}
 	s.Close(hmpb.Code_CODE_NORMAL, "")
@@ -337,6 +342,25 @@ func (h *held) renew(ctx context.Context) {
 	}
 }
 
+// lastWords gives what the other parts told at their end a moment to arrive: else
+// it would come with the next start, after the night or the holidays.
+func (h *held) lastWords() {
+	select {
+	case <-h.quiet: // of an earlier time
+	default:
+	}
+	if h.l.c.Spool.Acked() >= h.l.c.Spool.Last() {
+		return
+	}
+	t := time.NewTimer(byeWithin)
+	defer t.Stop()
+	select {
+	case <-h.quiet:
+	case <-h.s.Context().Done():
+	case <-t.C:
+	}
+}
+
 // goodbye tells the collector that this is no failure, and gives it a moment.
 func (h *held) goodbye(listening <-chan struct{}) {
 	bye := hmpb.ControlUp_builder{Goodbye: hmpb.Goodbye_builder{
@@ -371,6 +395,8 @@ func (h *held) listen() {
 		case hmpb.ControlDown_Refused_case:
 			h.end(refused(down.GetRefused()))
 			return
+		case hmpb.ControlDown_Watch_case:
+			h.watched(down.GetWatch())
 		case hmpb.ControlDown_Welcome_case:
 			h.s.Close(hmpb.Code_CODE_WRONG_ORDER, "second welcome")
 			return

@@ -96,7 +96,8 @@ func probes(src source) []*probe {
 		group("links", 0, src.links,
 			func(s *Snapshot, l []Link) { s.Links, linkErrors = Some(sinceBefore(l, linkErrors)), countErrors(l) },
 			func(s *Snapshot, why Absence) { s.Links, linkErrors = None[[]Link](why), nil }),
-		group("boot", 10*time.Minute, src.bootTime,
+		// Read each time: that it moves is how one knows that the clock was set.
+		group("boot", 0, src.bootTime,
 			func(s *Snapshot, t time.Time) { s.BootTime = Some(t) },
 			func(s *Snapshot, why Absence) { s.BootTime = None[time.Time](why) }),
 		group(groupIdentity, time.Hour, src.identity,

@@ -20,6 +20,7 @@ import (
 	"hausmeister/agent"
 	"hausmeister/agent/config"
 	"hausmeister/agent/enroll"
+	"hausmeister/agent/health"
 	"hausmeister/agent/link"
 	"hausmeister/platform/supervise"
 	"hausmeister/platform/sysinfo"
@@ -208,6 +209,7 @@ func (s *Swarm) live(ctx context.Context, m *member) error {
 		Open:    func() (*enroll.Keeper, error) { return keeper, nil },
 		Dial:    m.dial,
 		Source:  source,
+		Live:    func() health.Source { return m.machine },
 		Now:     s.c.Now,
 		Log:     log,
 	})

@@ -14,6 +14,7 @@ import (
 
 	"hausmeister/agent"
 	"hausmeister/agent/enroll"
+	"hausmeister/agent/health"
 	"hausmeister/platform/keystore"
 	"hausmeister/platform/layout"
 	"hausmeister/platform/sysinfo"
@@ -64,6 +65,12 @@ func (m *machine) hardware(ctx context.Context) ident.Hardware {
 		OS:           id.OS,
 	}
 }
+
+// liveWithin is how long a group may take that is read each second.
+const liveWithin = time.Second
+
+// live reads this machine for somebody who watches it.
+func live() health.Source { return sysinfo.NewLive(sysinfo.Config{Within: liveWithin}) }
 
 // publish replaces a file of the public folder.
 func (m *machine) publish(name string, data []byte) error {

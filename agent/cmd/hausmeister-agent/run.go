@@ -78,6 +78,7 @@ func (p *program) serve(ctx context.Context, n *service.Notifier, logs *slog.Log
 		Dial:      m.dialer.Dial,
 		KeepAlive: m.endpoint.SetKeepAlive,
 		Source:    m.reader,
+		Live:      live,
 		Watcher:   wake.NewWatcher(),
 		Publish:   m.publish,
 		Ready:     n.Ready,
