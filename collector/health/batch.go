@@ -14,10 +14,11 @@ import (
 	"hausmeister/proto/reading"
 )
 
-// item is one step of a batch: a report, or a range that was dropped.
+// item is one step of a batch: a report, or a range that is missing.
 type item struct {
 	from, to uint64
-	report   *report // nil = dropped
+	report   *report // nil = missing
+	thinned  bool    // what is missing lives on in a later block; else it was dropped
 }
 
 // report is an entry, checked and ready to be stored.
@@ -55,20 +56,20 @@ type parsed struct {
 func parse(b *hmpb.Batch, collectorMS int64) (parsed, error) {
 	p := parsed{epoch: slices.Clone(b.GetSpoolEpoch())}
 	first := b.GetFirstSeq()
-	entries, dropped := b.GetEntries(), b.GetDropped()
+	entries, dropped, thinned := b.GetEntries(), b.GetDropped(), b.GetThinned()
 	switch {
 	case len(p.epoch) != EpochSize:
 		return p, fmt.Errorf("%w: spool epoch of %d bytes", ErrMalformed, len(p.epoch))
 	case first == 0 || first > math.MaxInt64:
 		return p, fmt.Errorf("%w: first sequence %d", ErrMalformed, first)
-	case len(entries) == 0 && len(dropped) == 0:
+	case len(entries)+len(dropped)+len(thinned) == 0:
 		return p, fmt.Errorf("%w: empty", ErrMalformed)
 	}
 	if len(entries) > MaxEntries {
 		p.rest = first + uint64(entries[MaxEntries].GetOffset())
 		entries = entries[:MaxEntries]
 	}
-	p.items = make([]item, 0, len(entries)+len(dropped))
+	p.items = make([]item, 0, len(entries)+len(dropped)+len(thinned))
 	for i, e := range entries {
 		seq := first + uint64(e.GetOffset()) // no overflow: 63 and 32 bits
 		if seq > math.MaxInt64 {
@@ -83,13 +84,11 @@ func parse(b *hmpb.Batch, collectorMS int64) (parsed, error) {
 		}
 		p.items = append(p.items, item{from: seq, to: seq, report: r})
 	}
-	for _, d := range dropped {
-		if d.GetFrom() < first || d.GetTo() < d.GetFrom() || d.GetTo() > math.MaxInt64 {
-			return p, fmt.Errorf("%w: dropped range %d to %d in a batch from %d", ErrMalformed, d.GetFrom(), d.GetTo(), first)
-		}
-		if p.rest == 0 || d.GetFrom() < p.rest {
-			p.items = append(p.items, item{from: d.GetFrom(), to: d.GetTo()})
-		}
+	if err := p.missing("dropped", dropped, first, false); err != nil {
+		return p, err
+	}
+	if err := p.missing("thinned", thinned, first, true); err != nil {
+		return p, err
 	}
 	slices.SortFunc(p.items, func(a, b item) int { return cmp.Compare(a.from, b.from) })
 	for i := 1; i < len(p.items); i++ {
@@ -98,6 +97,19 @@ func parse(b *hmpb.Batch, collectorMS int64) (parsed, error) {
 		}
 	}
 	return p, nil
+}
+
+// missing adds ranges that the batch names as missing.
+func (p *parsed) missing(how string, ranges []*hmpb.Range, first uint64, thinned bool) error {
+	for _, r := range ranges {
+		if r.GetFrom() < first || r.GetTo() < r.GetFrom() || r.GetTo() > math.MaxInt64 {
+			return fmt.Errorf("%w: %s range %d to %d in a batch from %d", ErrMalformed, how, r.GetFrom(), r.GetTo(), first)
+		}
+		if p.rest == 0 || r.GetFrom() < p.rest {
+			p.items = append(p.items, item{from: r.GetFrom(), to: r.GetTo(), thinned: thinned})
+		}
+	}
+	return nil
 }
 
 // report checks the entry's content.

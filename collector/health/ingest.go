@@ -115,6 +115,7 @@ func (h *Health) counted(p *parsed, did *outcome) {
 	c.stored.Add(did.stored)
 	c.duplicates.Add(did.duplicates)
 	c.dropped.Add(did.dropped)
+	c.thinned.Add(did.thinned)
 	if did.gap {
 		c.gaps.Add(1)
 	}
@@ -132,12 +133,13 @@ func (h *Health) counted(p *parsed, did *outcome) {
 
 // outcome is what one run of a batch's transaction did.
 type outcome struct {
-	last                        uint64 // the cursor after it
-	stored, duplicates, dropped uint64
-	gap                         bool // an unnamed one: resend from last+1
-	rest                        bool // the batch was too long: resend from last+1
-	news                        bool // the latest state changed
-	other                       bool // something else came that a page may show
+	last               uint64 // the cursor after it
+	stored, duplicates uint64
+	dropped, thinned   uint64 // sequences
+	gap                bool   // an unnamed one: resend from last+1
+	rest               bool   // the batch was too long: resend from last+1
+	news               bool   // the latest state changed
+	other              bool   // something else came that a page may show
 }
 
 func (o *outcome) answer(nowMS int64) *hmpb.ReportDown {
@@ -227,6 +229,9 @@ func (o *outcome) run(p *parsed) (news []*report) {
 		case it.report != nil:
 			news = append(news, it.report)
 			o.stored++
+			o.last = it.to
+		case it.thinned:
+			o.thinned += it.to - o.last
 			o.last = it.to
 		default:
 			o.dropped += it.to - o.last

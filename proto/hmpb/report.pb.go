@@ -341,7 +341,7 @@ func (*reportUp_Batch) isReportUp_Kind() {}
 func (*reportUp_BatchZstd) isReportUp_Kind() {}
 
 // Batch is a run of the spool. Sequences rise strictly inside it, and each
-// sequence from first_seq to its last is either an entry or in a dropped range.
+// sequence from first_seq to its last is an entry or in exactly one range.
 type Batch struct {
 	state                  protoimpl.MessageState `protogen:"opaque.v1"`
 	xxx_hidden_SpoolEpoch  []byte                 `protobuf:"bytes,1,opt,name=spool_epoch,json=spoolEpoch"`
@@ -478,7 +478,8 @@ type Batch_builder struct {
 	Entries    []*Entry
 	Dropped    []*Range
 	// Sequences of blocks whose content lives on in a thinned block with a higher
-	// sequence. The collector steps over them as over dropped ones; nothing is lost.
+	// sequence, of this batch or the next. The collector steps over them as over
+	// dropped ones and counts them apart; nothing is lost.
 	Thinned []*Range
 }
 
