@@ -32,6 +32,8 @@ type Config struct {
 	Open func() (*enroll.Keeper, error)
 	// Dial opens a session to the collector at address.
 	Dial func(ctx context.Context, address string, conf *tls.Config) (wire.Session, error)
+	// Ways are those that Dial chooses from; nil = there is one only.
+	Ways Ways
 	// KeepAlive takes what the settings say, for later dials; nil = nobody wants it.
 	KeepAlive func(time.Duration)
 	Source    health.Source
@@ -45,6 +47,14 @@ type Config struct {
 	Now    func() time.Time
 	Random func() float64
 	Log    *slog.Logger
+}
+
+// Ways is link.Ways for whatever address the identity has; *path.Dialer is one.
+type Ways interface {
+	DialQUIC(ctx context.Context, address string, conf *tls.Config) (wire.Session, error)
+	DialAround(ctx context.Context, address string, conf *tls.Config) (wire.Session, error)
+	Worked(s wire.Session)
+	Inspection() config.Inspection
 }
 
 // Watcher tells what happens to the machine; *wake.Watcher is one.
@@ -101,8 +111,8 @@ func (a *Agent) Run(ctx context.Context) error {
 	a.c.KeepAlive(settings.KeepAlive)
 	h := health.New(health.Config{Source: a.c.Source, Sink: sp, Settings: healthSettings(settings), Now: a.c.Now, Random: a.c.Random, Log: a.c.Log})
 	memory := config.OpenMemory(a.c.Files)
-	l := link.New(link.Config{
-		Dialer:   link.DialFunc(a.dialer(keeper)),
+	lc := link.Config{
+		Dialer:   link.DialFunc(at(keeper, a.c.Dial)),
 		Identity: keeper,
 		Memory:   memory,
 		Spool:    sp,
@@ -117,7 +127,11 @@ func (a *Agent) Run(ctx context.Context) error {
 		Now:     a.c.Now,
 		Random:  a.c.Random,
 		Log:     a.c.Log,
-	})
+	}
+	if a.c.Ways != nil {
+		lc.Ways = ways{a.c.Ways, keeper}
+	}
+	l := link.New(lc)
 	a.mu.Lock()
 	a.keeper, a.link, a.spool = keeper, l, sp
 	a.mu.Unlock()
@@ -193,12 +207,26 @@ func (a *Agent) identity(ctx context.Context) (*enroll.Keeper, error) {
 	}
 }
 
-// dialer dials whatever address the identity has just now.
-func (a *Agent) dialer(k *enroll.Keeper) link.DialFunc {
+// at dials whatever address the identity has just now.
+func at(k *enroll.Keeper, dial func(context.Context, string, *tls.Config) (wire.Session, error)) func(context.Context, *tls.Config) (wire.Session, error) {
 	return func(ctx context.Context, conf *tls.Config) (wire.Session, error) {
 		id, _ := k.Enrolled()
-		return a.c.Dial(ctx, id.Address, conf)
+		return dial(ctx, id.Address, conf)
 	}
+}
+
+// ways are the link's.
+type ways struct {
+	Ways
+	keeper *enroll.Keeper
+}
+
+func (w ways) DialQUIC(ctx context.Context, conf *tls.Config) (wire.Session, error) {
+	return at(w.keeper, w.Ways.DialQUIC)(ctx, conf)
+}
+
+func (w ways) DialAround(ctx context.Context, conf *tls.Config) (wire.Session, error) {
+	return at(w.keeper, w.Ways.DialAround)(ctx, conf)
 }
 
 // bootID is unknown where the time of boot is.
