@@ -31,6 +31,8 @@ type machine struct {
 	dialer   *path.Dialer
 	reader   *sysinfo.Reader
 	proxies  netpath.Finder
+	networks *config.Networks
+	ways     path.Config // of a dialler that remembers nothing
 }
 
 // openMachine opens the one socket. It is bound to no address, so that it goes
@@ -46,17 +48,20 @@ func openMachine(l layout.Layout) (*machine, error) {
 	files := enroll.Dir(l.State())
 	settings, _ := config.ReadSettings(files) // whoever runs says what is wrong with it
 	m.proxies.Setting = settings.Proxy
-	var tcp net.Dialer
-	m.dialer = path.New(path.Config{
+	m.networks = config.OpenNetworks(files)
+	m.ways = path.Config{
 		Endpoint: m.endpoint,
 		Connect: func(ctx context.Context, address string) (net.Conn, error) {
+			var tcp net.Dialer
 			return tcp.DialContext(ctx, "tcp", address)
 		},
 		Proxies:     m.proxies.Proxies,
 		Network:     wake.Network,
-		Networks:    config.OpenNetworks(files),
 		PortalProbe: settings.PortalProbe,
-	})
+	}
+	all := m.ways
+	all.Networks = m.networks
+	m.dialer = path.New(all)
 	return m, nil
 }
 

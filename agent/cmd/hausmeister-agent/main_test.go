@@ -136,7 +136,10 @@ func TestTextsAreComplete(t *testing.T) {
 			}
 		}
 	}
-	need("flag.", "json", "dir", "lang", "file", "replace", "version")
+	need("flag.", "json", "dir", "lang", "file", "replace", "claim", "version")
+	need("doctor.", constants(t, ".", "finding")...)
+	need("verdict.", constants(t, ".", "verdict")...)
+	need("check.", "name", "udp", "tcp", "proxy", "inspection", "clock", "rights", "spool", "disk")
 	var have, want []string
 	for key := range texts {
 		have = append(have, key)

@@ -215,17 +215,23 @@ type attempt struct {
 	portal    bool                                        // a page answered in the collector's place
 }
 
-func (d *Dialer) dial(ctx context.Context, address string, conf *tls.Config, p plan) (wire.Session, error) {
-	a := &attempt{d: d, plan: p, address: address, conf: conf, found: make(chan struct{})}
+func (d *Dialer) attempt(address string, conf *tls.Config, p plan) (*attempt, error) {
 	host, port, err := net.SplitHostPort(address)
 	if err != nil {
 		return nil, fmt.Errorf("collector's address %q: %w", address, err)
 	}
 	number, err := strconv.ParseUint(port, 10, 16)
-	if err != nil || number == 0 {
-		return nil, fmt.Errorf("collector's address %q: no port", address)
+	if err != nil || number == 0 || host == "" {
+		return nil, fmt.Errorf("collector's address %q: not HOST:PORT", address)
 	}
-	a.host, a.port = host, uint16(number)
+	return &attempt{d: d, plan: p, address: address, host: host, port: uint16(number), conf: conf, found: make(chan struct{})}, nil
+}
+
+func (d *Dialer) dial(ctx context.Context, address string, conf *tls.Config, p plan) (wire.Session, error) {
+	a, err := d.attempt(address, conf, p)
+	if err != nil {
+		return nil, err
+	}
 	s, err := a.race(ctx)
 	if err != nil {
 		if cause := a.explain(ctx); cause != nil {
