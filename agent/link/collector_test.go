@@ -138,7 +138,9 @@ func (c *collector) kill() {
 	if c.tcp != nil {
 		c.tcp.Close()
 		for _, s := range c.sessions {
-			s.Close(hmpb.Code_CODE_SHUTTING_DOWN, "")
+			if s.Transport() == "tcp" { // the system tells the peers of a process that is gone
+				s.Close(hmpb.Code_CODE_SHUTTING_DOWN, "")
+			}
 		}
 	}
 	c.endpoint.Close()

@@ -24,8 +24,15 @@ const (
 	silentFor = 2 * time.Second
 	lookEvery = 250 * time.Millisecond
 	// pingAfter: a batch that waits so long for its answer is either with a busy
-	// collector, which still answers a StillHere on QUIC's level, or lost.
+	// collector, which still answers a StillHere on QUIC's level, or lost. Each
+	// answer doubles the wait before the next, up to pingMost: a collector that is
+	// slow for everybody must not be asked by everybody each second.
 	pingAfter = 700 * time.Millisecond
+	pingMost  = 20 * time.Second
+	// proven: after so long a silent session over QUIC may as well mean that its
+	// collector was started anew. Then QUIC is dialled first again, half a second
+	// before TCP, or each restart would send the whole fleet over to TCP and back.
+	proven = time.Minute
 	// QUIC is tried again after seekFirst, then after twice that, up to
 	// seekLast; and seekSoon after a change of network. A session over QUIC that
 	// lasted for seekTrust shows that it works here again.
@@ -45,21 +52,21 @@ func (h *held) move(ctx context.Context) {
 		return
 	}
 	began := time.Now()
-	h.guard(ctx)
+	h.guard(ctx, began)
 	if time.Since(began) >= seekTrust {
 		h.l.seekWait = seekFirst
 	}
 }
 
 // guard leaves a path over QUIC that has gone silent.
-func (h *held) guard(ctx context.Context) {
+func (h *held) guard(ctx context.Context, began time.Time) {
 	for {
 		select {
 		case <-h.said:
 		case <-ctx.Done():
 			return
 		}
-		if !h.answered(ctx) && (ctx.Err() != nil || h.leave(ctx)) {
+		if !h.answered(ctx) && (ctx.Err() != nil || h.leave(ctx, time.Since(began) >= proven)) {
 			return
 		}
 	}
@@ -71,7 +78,7 @@ func (h *held) answered(ctx context.Context) bool {
 	look := time.NewTicker(lookEvery)
 	defer look.Stop()
 	heard, since := h.s.Heard(), time.Now()
-	ping := since.Add(pingAfter)
+	ping, wait := since.Add(pingAfter), pingAfter
 	var asked time.Time // when something came while the batch still waited
 	for {
 		select {
@@ -87,7 +94,8 @@ func (h *held) answered(ctx context.Context) bool {
 			if asked.IsZero() {
 				asked = time.Now()
 			}
-			if time.Since(asked) >= pingAfter {
+			if time.Since(asked) >= wait {
+				wait = min(2*wait, pingMost)
 				asked = time.Time{}
 				heard, since = h.s.Heard(), time.Now()
 				ping = since
@@ -106,13 +114,20 @@ func (h *held) answered(ctx context.Context) bool {
 
 // leave dials around a silent path until it answers again, which makes true, or
 // another session is in. Whatever is dead for good ends by the idle timeout.
-func (h *held) leave(ctx context.Context) (left bool) {
+func (h *held) leave(ctx context.Context, proven bool) (left bool) {
 	l := h.l
+	dial := l.c.Ways.DialAround
+	if proven {
+		dial = l.c.Dialer.Dial
+	}
 	began, heard := time.Now(), h.s.Heard()
 	again := func() bool { return h.s.Heard() != heard }
 	l.c.Log.Info("path is silent, looking for another", "transport", h.s.Transport())
 	for n := 1; ctx.Err() == nil; n++ {
-		in, _ := h.enter(ctx, dialWithin, l.c.Ways.DialAround, again, 0)
+		in, _ := h.enter(ctx, dialWithin, dial, again, 0)
+		if h.unheard { // a handshake gets through over QUIC, and what follows does not
+			dial = l.c.Ways.DialAround
+		}
 		switch {
 		case in != nil:
 			l.c.Log.Info("moved to another path", "from", h.s.Transport(), "to", in.s.Transport(), "took", time.Since(began).Round(time.Millisecond))
@@ -193,6 +208,7 @@ func (h *held) enter(ctx context.Context, within time.Duration, dial dial, noLon
 	control, welcome, end := l.greet(ctx, s, epoch)
 	if welcome == nil {
 		l.c.Log.Debug("not in over another path", "problem", end.problem, "detail", end.detail())
+		h.unheard = h.unheard || s.Transport() == path.QUIC
 		s.Close(hmpb.Code_CODE_NORMAL, "")
 		h.moving.Store(false)
 		<-h.turn

@@ -258,7 +258,37 @@ func TestBusyIsNotSilent(t *testing.T) {
 		if n, _ := w.collector.lastHello(); n != 1 || !w.over("quic")() {
 			t.Errorf("%d sessions, status %+v; want the one over QUIC", n, w.link.Status())
 		}
+		// Two batches of half a minute, and four keep-alives.
+		w.collector.set(func() {
+			if w.collector.byes > 2*6+4 {
+				t.Errorf("a busy collector was asked %d times in a minute", w.collector.byes)
+			}
+		})
 	})
+}
+
+// TestRestartKeepsQUIC: a collector that is killed and started again is found
+// over QUIC, not over TCP for a minute and then anew.
+func TestRestartKeepsQUIC(t *testing.T) {
+	for _, away := range []time.Duration{time.Second, 4 * time.Second, 10 * time.Second} {
+		t.Run(fmt.Sprint(away), func(t *testing.T) {
+			in(t, func(w *world) {
+				w.withWays()
+				w.run()
+				w.until("connected", 5*time.Second, w.connected)
+				time.Sleep(10 * time.Minute)
+				w.collector.kill()
+				w.add(1)
+				time.Sleep(away)
+				w.collector.start()
+				w.collector.startTCP()
+				w.until("told", 30*time.Second, w.toldAll)
+				if n, _ := w.collector.lastHello(); n != 2 || !w.over("quic")() {
+					t.Errorf("%d sessions, status %+v; want 2, over QUIC", n, w.link.Status())
+				}
+			})
+		})
+	}
 }
 
 // TestLossIsNotSilence: a bad line is not left, since TCP would fare worse.

@@ -239,6 +239,7 @@ type held struct {
 	waiting atomic.Bool // for the answer to a batch
 	moving  atomic.Bool // a Hello is said on another session
 	moved   chan *entered
+	unheard bool // no Welcome came over another session over QUIC; only the mover's
 }
 
 // hold runs a session until it ends, here or there, or until there is a better
