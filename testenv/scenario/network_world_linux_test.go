@@ -113,7 +113,7 @@ func (w *networks) place(t *testing.T) *place {
 	p.ip("addr", "add", fmt.Sprintf("fd77:%d::2/64", p.n), "dev", "eth0", "nodad")
 	p.ip("link", "set", "eth0", "up")
 	p.ip("route", "add", "default", "via", p.gateway())
-	p.bind("/etc/resolv.conf", "nameserver "+p.gateway()+"\noptions timeout:2 attempts:2\n")
+	p.bind("/etc/resolv.conf", "nameserver "+p.gateway()+"\noptions timeout:5 attempts:2\n")
 	p.bind("/etc/hosts", "")
 	p.bind("/etc/environment", "")
 	p.hosts(p.gateway() + " " + collectorName + "\n")
@@ -157,7 +157,7 @@ func (p *place) hosts(text string) {
 // closed leaves no direct way, and no name.
 func (p *place) closed() {
 	p.udp.drop(true)
-	p.tcp.serve(func(conn net.Conn) { conn.Close() })
+	p.tcp.shut()
 	p.hosts("")
 }
 
@@ -438,17 +438,7 @@ type tcpRelay struct {
 func newTCPRelay(t *testing.T, addrs ...string) *tcpRelay {
 	t.Helper()
 	r := &tcpRelay{}
-	r.serve(func(conn net.Conn) {
-		up, err := net.Dial("tcp", fmt.Sprintf("127.0.0.1:%d", collectorPort))
-		if err != nil {
-			conn.Close()
-			return
-		}
-		var wg sync.WaitGroup
-		wg.Go(func() { io.Copy(up, conn); up.Close() })
-		wg.Go(func() { io.Copy(conn, up); conn.Close() })
-		wg.Wait()
-	})
+	r.open()
 	var all []io.Closer
 	for _, addr := range addrs {
 		ln, err := net.Listen("tcp", addr)
@@ -469,6 +459,25 @@ func newTCPRelay(t *testing.T, addrs ...string) *tcpRelay {
 }
 
 func (r *tcpRelay) serve(f func(net.Conn)) { r.handle.Store(&f) }
+
+// shut refuses all, as on a machine so busy that a handshake over QUIC takes more
+// than TCP's handicap a test needs that is about UDP.
+func (r *tcpRelay) shut() { r.serve(func(conn net.Conn) { conn.Close() }) }
+
+// open lets all through to the collector.
+func (r *tcpRelay) open() {
+	r.serve(func(conn net.Conn) {
+		up, err := net.Dial("tcp", fmt.Sprintf("127.0.0.1:%d", collectorPort))
+		if err != nil {
+			conn.Close()
+			return
+		}
+		var wg sync.WaitGroup
+		wg.Go(func() { io.Copy(up, conn); up.Close() })
+		wg.Go(func() { io.Copy(conn, up); conn.Close() })
+		wg.Wait()
+	})
+}
 
 // inspectingBox opens TLS with a certificate of its own, as a school's filter
 // does, and speaks HTTP behind it.
