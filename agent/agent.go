@@ -33,6 +33,8 @@ type Config struct {
 	Open func() (*enroll.Keeper, error)
 	// Dial opens a session to the collector at address.
 	Dial func(ctx context.Context, address string, conf *tls.Config) (wire.Session, error)
+	// Ways are those that Dial chooses from; nil = there is one only.
+	Ways Ways
 	// KeepAlive takes what the settings say, for later dials; nil = nobody wants it.
 	KeepAlive func(time.Duration)
 	Source    health.Source
@@ -49,6 +51,14 @@ type Config struct {
 	Now    func() time.Time
 	Random func() float64
 	Log    *slog.Logger
+}
+
+// Ways is link.Ways for whatever address the identity has; *path.Dialer is one.
+type Ways interface {
+	DialQUIC(ctx context.Context, address string, conf *tls.Config) (wire.Session, error)
+	DialAround(ctx context.Context, address string, conf *tls.Config) (wire.Session, error)
+	Worked(s wire.Session)
+	Inspection() config.Inspection
 }
 
 // Watcher tells what happens to the machine; *wake.Watcher is one.
@@ -119,8 +129,8 @@ func (a *Agent) Run(ctx context.Context) error {
 		Random: a.c.Random,
 		Log:    a.c.Log,
 	})
-	l := link.New(link.Config{
-		Dialer:   link.DialFunc(a.dialer(keeper)),
+	lc := link.Config{
+		Dialer:   link.DialFunc(at(keeper, a.c.Dial)),
 		Identity: keeper,
 		Memory:   memory,
 		Spool:    sp,
@@ -141,7 +151,11 @@ func (a *Agent) Run(ctx context.Context) error {
 		Now:     a.c.Now,
 		Random:  a.c.Random,
 		Log:     a.c.Log,
-	})
+	}
+	if a.c.Ways != nil {
+		lc.Ways = ways{a.c.Ways, keeper}
+	}
+	l := link.New(lc)
 	a.mu.Lock()
 	a.keeper, a.link, a.spool = keeper, l, sp
 	a.mu.Unlock()
@@ -217,12 +231,26 @@ func (a *Agent) identity(ctx context.Context) (*enroll.Keeper, error) {
 	}
 }
 
-// dialer dials whatever address the identity has just now.
-func (a *Agent) dialer(k *enroll.Keeper) link.DialFunc {
+// at dials whatever address the identity has just now.
+func at(k *enroll.Keeper, dial func(context.Context, string, *tls.Config) (wire.Session, error)) func(context.Context, *tls.Config) (wire.Session, error) {
 	return func(ctx context.Context, conf *tls.Config) (wire.Session, error) {
 		id, _ := k.Enrolled()
-		return a.c.Dial(ctx, id.Address, conf)
+		return dial(ctx, id.Address, conf)
 	}
+}
+
+// ways are the link's.
+type ways struct {
+	Ways
+	keeper *enroll.Keeper
+}
+
+func (w ways) DialQUIC(ctx context.Context, conf *tls.Config) (wire.Session, error) {
+	return at(w.keeper, w.Ways.DialQUIC)(ctx, conf)
+}
+
+func (w ways) DialAround(ctx context.Context, conf *tls.Config) (wire.Session, error) {
+	return at(w.keeper, w.Ways.DialAround)(ctx, conf)
 }
 
 // bootID is unknown where the time of boot is.
@@ -255,15 +283,38 @@ func (a *Agent) facts() health.Facts {
 	if l == nil {
 		return health.Facts{}
 	}
-	ls, ss := l.Status(), sp.Stats()
+	ls, ss, way := l.Status(), sp.Stats(), l.Path()
 	return health.Facts{
-		Path:         ls.Transport,
+		Path:    way.Transport,
+		Trouble: trouble(ls.State, way.Obstacle),
+
+		InspectionIssuer: way.InspectionIssuer,
+
 		ClockOffset:  ls.ClockOffset,
 		Heard:        ls.Heard,
 		SpoolWaiting: ss.Waiting,
 		SpoolDropped: ss.Dropped + ss.Failures,
 		SpoolFailing: ss.Failing,
 	}
+}
+
+// trouble is the code of network_trouble for what is in the way; empty when
+// nobody knows: a device without a network has no bad one.
+func trouble(state link.State, p link.Problem) string {
+	switch p {
+	case link.UDPBlocked:
+		return "udp_blocked"
+	case link.Inspected:
+		return "inspected"
+	case link.Portal:
+		return "captive_portal"
+	case link.ProxyLogin:
+		return "proxy_needs_login"
+	}
+	if state == link.Connected {
+		return "none"
+	}
+	return ""
 }
 
 func healthSettings(s config.Settings) health.Settings {

@@ -21,6 +21,7 @@ import (
 	"hausmeister/agent"
 	"hausmeister/agent/enroll"
 	"hausmeister/agent/link"
+	"hausmeister/agent/link/path"
 	"hausmeister/agent/spool"
 	"hausmeister/platform/sysinfo"
 	"hausmeister/platform/wake"
@@ -86,10 +87,10 @@ func newWorld(t *testing.T) *world {
 	machine := fakes.NewMachine(1, time.Now)
 	w.config = agent.Config{
 		Version: "1.2.3", Disk: w.disk, Files: w.files, Open: w.keeper,
-		Dial: agent.Dialer{Endpoint: w.endpoint, Lookup: func(context.Context, string) ([]netip.Addr, error) {
+		Dial: path.New(path.Config{Endpoint: w.endpoint, Lookup: func(context.Context, string) ([]netip.Addr, error) {
 			// The first leads nowhere, as IPv6 does in many a school.
 			return []netip.Addr{netip.MustParseAddr("2001:db8::9"), netip.MustParseAddr("192.0.2.2")}, nil
-		}}.Dial,
+		}}).Dial,
 		Source:  source(func(ctx context.Context) sysinfo.Snapshot { w.count(&w.reads); return machine.Read(ctx) }),
 		Watcher: w,
 		Publish: func(name string, data []byte) error {
@@ -557,30 +558,6 @@ func TestPublicFolderBroken(t *testing.T) {
 		}
 		if n := strings.Count(w.logged(), "public files not written"); n != 1 {
 			t.Errorf("%d log lines about it, want 1", n)
-		}
-	})
-}
-
-// TestDialErrors: each address that cannot be is an error and no hang.
-func TestDialErrors(t *testing.T) {
-	in(t, func(w *world) {
-		for _, address := range []string{"", "host", "host:port:x", "[::1", "host:99999"} {
-			if _, err := w.config.Dial(context.Background(), address, &tls.Config{}); err == nil {
-				t.Errorf("Dial(%q) works", address)
-			}
-		}
-		none := agent.Dialer{Endpoint: w.endpoint, Lookup: func(context.Context, string) ([]netip.Addr, error) { return nil, nil }}
-		if _, err := none.Dial(context.Background(), "host:1", &tls.Config{}); err == nil {
-			t.Error("Dial of a host without addresses works")
-		}
-		dead := agent.Dialer{Endpoint: w.endpoint, Lookup: func(context.Context, string) ([]netip.Addr, error) {
-			return []netip.Addr{netip.MustParseAddr("192.0.2.77"), netip.MustParseAddr("192.0.2.78")}, nil
-		}}
-		ctx, cancel := context.WithTimeout(context.Background(), 3*time.Second)
-		defer cancel()
-		began := time.Now()
-		if _, err := dead.Dial(ctx, "host:443", &tls.Config{NextProtos: []string{ident.ALPN}}); err == nil || time.Since(began) > 4*time.Second {
-			t.Errorf("Dial of dead addresses = %v after %v", err, time.Since(began))
 		}
 	})
 }

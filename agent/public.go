@@ -28,7 +28,10 @@ type Status struct {
 	RetryAt      time.Time    `json:"retry_at,omitzero"`
 	Device       string       `json:"device,omitempty"`
 	Collector    string       `json:"collector,omitempty"`
-	Transport    string       `json:"transport,omitempty"`
+	Transport    string       `json:"transport,omitempty"`         // "quic", "tcp", "tcp_proxy"
+	Obstacle     link.Problem `json:"obstacle,omitempty"`          // what the network has against a session, or against QUIC
+	Inspection   string       `json:"inspection_issuer,omitempty"` // who opened our connections, here or elsewhere
+	Inspected    string       `json:"inspected_day,omitempty"`
 	LastHeard    time.Time    `json:"last_heard,omitzero"`
 	ClockOffset  int64        `json:"clock_offset_ms"` // collector's clock minus this one
 	Certificate  time.Time    `json:"certificate_until,omitzero"`
@@ -55,6 +58,8 @@ func (a *Agent) Status() Status {
 	ls, ss := l.Status(), sp.Stats()
 	st.State, st.Since, st.Problem, st.Detail = ls.State, ls.Since.UTC(), ls.Problem, ls.Detail
 	st.RetryAt, st.Transport, st.LastHeard = utc(ls.RetryAt), ls.Transport, utc(ls.Heard)
+	p := l.Path()
+	st.Obstacle, st.Inspection, st.Inspected = p.Obstacle, p.InspectionIssuer, p.InspectedDay
 	st.ClockOffset = ls.ClockOffset.Milliseconds()
 	st.Device, st.Collector, st.Certificate = id.Device, id.Address, utc(id.NotAfter)
 	st.SpoolEntries, st.SpoolWaiting, st.SpoolBytes = ss.Entries, ss.Waiting, ss.Bytes

@@ -25,6 +25,8 @@ if [ "${1:-build}" = test ]; then
   need debootstrap debootstrap
   need ip iproute2
   need nsenter util-linux
+  need tinyproxy tinyproxy                   # proxies as schools have them
+  need squid squid
   if ! compgen -G '/usr/lib/postgresql/*/bin/initdb' >/dev/null; then
     programs+=(postgresql) packages+=(postgresql)
   fi
@@ -51,6 +53,15 @@ if [[ " ${packages[*]} " == *" postgresql "* && ! -e /etc/postgresql-common ]]; 
   mkdir -p /etc/postgresql-common/createcluster.d
   echo 'create_main_cluster = false' >/etc/postgresql-common/createcluster.d/hausmeister.conf
 fi
+# Nor shall this machine become a proxy: tests run their own, in networks of their own.
+if [ ! -e /usr/sbin/policy-rc.d ]; then
+  printf '#!/bin/sh\nexit 101\n' >/usr/sbin/policy-rc.d
+  chmod +x /usr/sbin/policy-rc.d
+  trap 'rm -f /usr/sbin/policy-rc.d' EXIT
+fi
 export DEBIAN_FRONTEND=noninteractive
 apt-get update -qq
 apt-get install -y -qq --no-install-recommends "${packages[@]}" >/dev/null
+for proxy in tinyproxy squid; do
+  if [[ " ${packages[*]} " == *" $proxy "* ]] && [ -d /run/systemd/system ]; then systemctl disable -q "$proxy" || true; fi
+done

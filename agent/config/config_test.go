@@ -37,6 +37,13 @@ func TestReadSettings(t *testing.T) {
 		}), false},
 		{"unknown key", "state_intervall_s = 60\nspool_mb = 5", config.Defaults, true},
 		{"wrong type", "spool_mb = \"much\"", config.Defaults, true},
+		{"proxy and probe", "proxy = \"proxy.schule.example:3128\"\nportal_probe = \"http://probe.example/204\"", with(func(s *config.Settings) {
+			s.Proxy, s.PortalProbe = "proxy.schule.example:3128", "http://probe.example/204"
+		}), false},
+		{"no proxy", "proxy = \"none\"", with(func(s *config.Settings) { s.Proxy = "none" }), false},
+		{"proxy that cannot be", "proxy = \"socks5://x:1\"", config.Defaults, true},
+		{"probe with a secret", "portal_probe = \"http://a:b@probe.example/\"", config.Defaults, true},
+		{"probe over TLS", "portal_probe = \"https://probe.example/\"", config.Defaults, true},
 		{"no TOML", "\x00\x01", config.Defaults, true},
 	}
 	for _, tt := range tests {

@@ -98,6 +98,31 @@ func (k *Keeper) enroll(ctx context.Context, text string, replace bool) (Identit
 	return id, nil
 }
 
+// CollectorTime asks the collector for its clock, over a session without a
+// certificate: the challenge of an enrolment carries it, and nothing has to be
+// said of us for that. The enrolment is not gone on with.
+func CollectorTime(ctx context.Context, session wire.Session) (time.Time, error) {
+	ctx, cancel := context.WithTimeout(ctx, finishTimeout)
+	defer cancel()
+	f, err := wire.Open(ctx, session, hmpb.StreamType_STREAM_TYPE_ENROLL, hmpb.EnrollHeader_builder{
+		VersionMin: proto.Uint32(wire.VersionMin), VersionMax: proto.Uint32(wire.VersionMax),
+	}.Build())
+	if err != nil {
+		return time.Time{}, err
+	}
+	defer f.Reset(hmpb.Code_CODE_NORMAL)
+	stop := context.AfterFunc(ctx, func() { f.Reset(hmpb.Code_CODE_TIMEOUT) })
+	defer stop()
+	down, err := readDown(f)
+	if err != nil {
+		return time.Time{}, err
+	}
+	if down.GetChallenge().GetTimeMs() <= 0 {
+		return time.Time{}, errors.New("answer without a time")
+	}
+	return fromMillis(down.GetChallenge().GetTimeMs()), nil
+}
+
 // Renew gets a new certificate for a new key, authorised by the certificate with
 // which session was opened; that one may have ended. The session stays as it is,
 // the next one uses the new certificate.

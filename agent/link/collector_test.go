@@ -8,6 +8,7 @@ import (
 	"fmt"
 	"log/slog"
 	"maps"
+	"net"
 	"slices"
 	"strings"
 	"sync"
@@ -47,6 +48,8 @@ type collector struct {
 	renewals int
 	sessions []wire.Session
 	endpoint *wire.Endpoint
+	tcp      net.Listener // nil unless startTCP
+	welcomed []wire.Session
 	running  sync.WaitGroup
 
 	// greet answers a Hello instead of a Welcome, or is nil.
@@ -102,8 +105,47 @@ func (c *collector) start() {
 	})
 }
 
+// startTCP opens the TCP port beside it.
+func (c *collector) startTCP() {
+	c.t.Helper()
+	ln, err := c.host.ListenTCP(port)
+	if err != nil {
+		c.t.Fatal(err)
+	}
+	c.set(func() { c.tcp = ln })
+	c.running.Go(func() {
+		for {
+			conn, err := ln.Accept()
+			if err != nil {
+				return
+			}
+			c.running.Go(func() {
+				tc := tls.Server(conn, c.tls)
+				if tc.Handshake() != nil {
+					conn.Close()
+					return
+				}
+				s, err := wire.ServeTCP(tc)
+				if err != nil {
+					return
+				}
+				c.set(func() { c.sessions = append(c.sessions, s) })
+				c.serve(s)
+			})
+		}
+	})
+}
+
 // kill is kill -9: nobody is told.
 func (c *collector) kill() {
+	if c.tcp != nil {
+		c.tcp.Close()
+		for _, s := range c.sessions {
+			if s.Transport() == "tcp" { // the system tells the peers of a process that is gone
+				s.Close(hmpb.Code_CODE_SHUTTING_DOWN, "")
+			}
+		}
+	}
 	c.endpoint.Close()
 	c.running.Wait()
 }
@@ -167,6 +209,15 @@ func (c *collector) control(s wire.Session, f *wire.Framed) {
 		}
 	}
 	f.WriteMsg(down)
+	if down.GetWelcome() != nil { // the newer session of a device counts, as in collector/gateway
+		c.mu.Lock()
+		older := c.welcomed
+		c.welcomed = []wire.Session{s}
+		c.mu.Unlock()
+		for _, o := range older {
+			c.running.Go(func() { o.Close(hmpb.Code_CODE_REPLACED, "") })
+		}
+	}
 	for {
 		var up hmpb.ControlUp
 		if f.ReadMsg(&up) != nil {

@@ -49,7 +49,11 @@ func (h *held) report(ctx context.Context) {
 		}
 		through := from
 		if err == nil {
+			if !h.take(ctx) { // the mover has it: whatever is to be told is told over its session
+				return
+			}
 			f, through, err = h.tell(ctx, f, batch, from, from < sent)
+			<-h.turn
 		}
 		if err == nil {
 			if probing {
@@ -67,6 +71,17 @@ func (h *held) report(ctx context.Context) {
 			return
 		}
 	}
+}
+
+// take waits for the turn to tell; false when the session ends first.
+func (h *held) take(ctx context.Context) bool {
+	select {
+	case h.turn <- struct{}{}:
+		return true
+	case <-h.s.Context().Done():
+	case <-ctx.Done():
+	}
+	return false
 }
 
 // idle waits until there is something to send, and says whether that is a probe.
@@ -111,6 +126,10 @@ func (h *held) tell(ctx context.Context, f *wire.Framed, batch *hmpb.Batch, from
 		}
 	}
 	asked := time.Now()
+	h.stream.Store(f)
+	h.waiting.Store(true)
+	defer h.waiting.Store(false)
+	signal(h.said)
 	f.SetDeadline(asked.Add(ackWithin))
 	if err := f.WriteBatch(batch); err != nil {
 		f.Reset(hmpb.Code_CODE_NORMAL)

@@ -117,6 +117,12 @@ func (p *program) showStatus(s shown, known bool) {
 	}
 	line("retry", w.when(s.RetryAt))
 	line("collector", s.Collector)
+	if s.Transport != "" {
+		line("transport", w.text("transport."+s.Transport))
+	}
+	if s.Inspection != "" {
+		line("inspection", w.text("inspected", s.Inspected, s.Inspection))
+	}
 	line("device", s.Device)
 	line("heard", w.when(s.LastHeard))
 	if off := time.Duration(s.ClockOffset) * time.Millisecond; off.Abs() > time.Minute {
