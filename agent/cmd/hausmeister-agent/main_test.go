@@ -137,7 +137,7 @@ func TestTextsAreComplete(t *testing.T) {
 		}
 	}
 	need("flag.", "json", "dir", "lang", "file", "replace", "claim", "version")
-	need("doctor.", constants(t, ".", "finding")...)
+	need("doctor.", constants(t, ".", "outcome")...)
 	need("verdict.", constants(t, ".", "verdict")...)
 	need("check.", "name", "udp", "tcp", "proxy", "inspection", "clock", "rights", "spool", "disk")
 	var have, want []string
