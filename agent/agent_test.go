@@ -10,6 +10,7 @@ import (
 	"fmt"
 	"log/slog"
 	"net/netip"
+	"slices"
 	"strings"
 	"sync"
 	"testing"
@@ -558,6 +559,75 @@ func TestPublicFolderBroken(t *testing.T) {
 		}
 		if n := strings.Count(w.logged(), "public files not written"); n != 1 {
 			t.Errorf("%d log lines about it, want 1", n)
+		}
+	})
+}
+
+// power makes the machine run on battery or not, whatever it invents.
+func (w *world) power(from sysinfo.PowerSource) {
+	read := w.config.Source
+	w.config.Source = source(func(ctx context.Context) sysinfo.Snapshot {
+		s := read.Read(ctx)
+		s.Power.Source = sysinfo.Some(from)
+		return s
+	})
+}
+
+// TestEvents: what happens to the machine reaches the link, which finds out
+// whether its session lives, and health, which looks before its time.
+func TestEvents(t *testing.T) {
+	t.Run("link", func(t *testing.T) {
+		in(t, func(w *world) {
+			w.enrol()
+			w.run()
+			time.Sleep(5 * time.Minute)
+			w.host.Set(netsim.Weather{CutDown: true})
+			w.events <- wake.Event{Network: true}
+			time.Sleep(6 * time.Second)
+			if st := w.agent.Status(); st.State == link.Connected {
+				t.Errorf("6 s after a change of network without answers: %s", st.State)
+			}
+		})
+	})
+	t.Run("health", func(t *testing.T) {
+		in(t, func(w *world) {
+			w.power(sysinfo.Battery)
+			w.enrol()
+			w.run()
+			time.Sleep(30 * time.Second)
+			_, before, _ := w.numbers()
+			w.events <- wake.Event{Slept: time.Hour}
+			time.Sleep(50 * time.Second)
+			if _, after, _ := w.numbers(); after != before+1 {
+				t.Errorf("%d looks within 50 s after waking up on battery, want 1", after-before)
+			}
+		})
+	})
+}
+
+// TestPolicy: what the Welcome says holds for health and for the next sessions.
+func TestPolicy(t *testing.T) {
+	in(t, func(w *world) {
+		var keep []time.Duration
+		w.config.KeepAlive = func(d time.Duration) {
+			w.mu.Lock()
+			defer w.mu.Unlock()
+			keep = append(keep, d)
+		}
+		w.settings = hmpb.Settings_builder{StateIntervalS: proto.Uint32(600), KeepAliveS: proto.Uint32(7)}.Build()
+		w.power(sysinfo.Mains)
+		w.enrol()
+		w.run()
+		time.Sleep(time.Minute)
+		w.mu.Lock()
+		if !slices.Equal(keep, []time.Duration{25 * time.Second, 7 * time.Second}) {
+			t.Errorf("keep-alive was %v, want 25 s and after the Welcome 7 s", keep)
+		}
+		w.mu.Unlock()
+		_, before, _ := w.numbers()
+		time.Sleep(time.Hour)
+		if _, after, _ := w.numbers(); after-before != 6 {
+			t.Errorf("%d looks in an hour, want one each 600 s", after-before)
 		}
 	})
 }

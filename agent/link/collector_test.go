@@ -45,6 +45,7 @@ type collector struct {
 	batches  int
 	hellos   []*hmpb.Hello
 	byes     int
+	pings    int
 	renewals int
 	sessions []wire.Session
 	endpoint *wire.Endpoint
@@ -60,6 +61,7 @@ type collector struct {
 	// onLive serves live streams.
 	onLive func(*wire.Framed)
 	down   *wire.Framed // control stream of the newest session
+	deaf   bool         // to pings, as collectors before them
 }
 
 func newCollector(t *testing.T, ca *ident.Authority, host *netsim.Host) *collector {
@@ -225,8 +227,17 @@ func (c *collector) control(s wire.Session, f *wire.Framed) {
 			return
 		}
 		c.mu.Lock()
-		c.byes++
+		deaf := c.deaf
+		switch up.WhichKind() {
+		case hmpb.ControlUp_Goodbye_case:
+			c.byes++
+		case hmpb.ControlUp_Ping_case:
+			c.pings++
+		}
 		c.mu.Unlock()
+		if ping := up.GetPing(); ping != nil && !deaf {
+			f.WriteMsg(hmpb.ControlDown_builder{Pong: hmpb.Pong_builder{Id: proto.Uint64(ping.GetId())}.Build()}.Build())
+		}
 	}
 }
 
@@ -351,6 +362,7 @@ type identity struct {
 	due     bool
 	renewed int
 	renew   func() error
+	roots   []announcement
 }
 
 func newIdentity(t *testing.T, ca *ident.Authority) *identity {
@@ -399,7 +411,24 @@ func (i *identity) Trust(t time.Time) {
 	i.trusted = t
 }
 
-func (i *identity) SetRoots([][]byte, tls.ConnectionState) error { return nil }
+// announcement is what SetRoots was called with.
+type announcement struct {
+	roots [][]byte
+	cs    tls.ConnectionState
+}
+
+func (i *identity) SetRoots(roots [][]byte, cs tls.ConnectionState) error {
+	i.mu.Lock()
+	defer i.mu.Unlock()
+	i.roots = append(i.roots, announcement{roots, cs})
+	return nil
+}
+
+func (i *identity) announced() []announcement {
+	i.mu.Lock()
+	defer i.mu.Unlock()
+	return slices.Clone(i.roots)
+}
 
 func (i *identity) NeedsRenewal() bool {
 	i.mu.Lock()

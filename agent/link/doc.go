@@ -9,7 +9,8 @@
 // have full jitter and a ceiling; "come back in n seconds" is obeyed.
 //
 // When the network changes or the machine woke, a live session is probed: the
-// last report is sent once more, which the collector knows and acknowledges.
+// last report is sent once more, which the collector knows and acknowledges, or
+// where the spool has none a Ping, if this collector answers those.
 // Silence ends the session at once instead of after the idle timeout. A change
 // of the device's address needs nothing: QUIC's connection survives it.
 //

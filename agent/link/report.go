@@ -42,6 +42,9 @@ func (h *held) report(ctx context.Context) {
 		batch, err := sp.Batch(from, batchBytes)
 		if err == nil && batch == nil {
 			signal(h.quiet)
+			if probing {
+				h.ping() // there is nothing to tell, not even once more
+			}
 			if probing = h.idle(ctx); ctx.Err() != nil {
 				return
 			}
@@ -94,6 +97,36 @@ func (h *held) idle(ctx context.Context) (probing bool) {
 	case <-ctx.Done():
 	}
 	return false
+}
+
+// ping asks the collector whether it is there, where no batch can. One that did
+// not answer the ping at the session's begin knows none: that its path is dead is
+// then for the transport to notice.
+func (h *held) ping() {
+	switch h.ponged.Load() {
+	case 0:
+		signal(h.alive)
+	case h.pinged.Load():
+		h.sendPing() // an error is the session's end, which watch sees
+	default: // one is on its way, and its answer is as good
+	}
+}
+
+func (h *held) sendPing() error {
+	id := h.pinged.Add(1)
+	return h.control.WriteMsg(hmpb.ControlUp_builder{Ping: hmpb.Ping_builder{Id: &id}.Build()}.Build())
+}
+
+// pong takes the answer to a ping. The first, asked before any event, says only
+// that there are answers.
+func (h *held) pong(id uint64) {
+	if id <= h.ponged.Load() || id > h.pinged.Load() {
+		return
+	}
+	h.ponged.Store(id)
+	if id > 1 {
+		signal(h.alive)
+	}
 }
 
 // retry waits after an error; false when it is the session that ended.

@@ -242,6 +242,9 @@ type held struct {
 	moving  atomic.Bool // a Hello is said on another session
 	moved   chan *entered
 	unheard bool // no Welcome came over another session over QUIC; only the mover's
+
+	pinged atomic.Uint64 // id of the last Ping sent
+	ponged atomic.Uint64 // and answered; 0 = this collector answers none
 }
 
 // hold runs a session until it ends, here or there, or until there is a better
@@ -328,10 +331,14 @@ func (h *held) watch(ctx context.Context, renew bool, listening, reporting <-cha
 }
 
 // stillHere says so at each keep-alive, a moment before the transport would.
+// Before that it asks once for a Pong, to know whether this collector gives any.
 // Only its padding makes a collector that was restarted answer that it knows
 // nothing of this session; see the message. A write that waits, waits for a
 // network, and that it fails is seen by watch.
 func (h *held) stillHere(ctx context.Context) {
+	if h.sendPing() != nil {
+		return
+	}
 	for {
 		every := time.Duration(h.l.keepAlive.Load()) * time.Second
 		t := time.NewTimer(every - every/10)
@@ -456,6 +463,8 @@ func (h *held) listen() {
 			return
 		case hmpb.ControlDown_Watch_case:
 			h.watched(down.GetWatch())
+		case hmpb.ControlDown_Pong_case:
+			h.pong(down.GetPong().GetId())
 		case hmpb.ControlDown_Welcome_case:
 			h.s.Close(hmpb.Code_CODE_WRONG_ORDER, "second welcome")
 			return

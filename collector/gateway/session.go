@@ -216,6 +216,7 @@ func (s *session) live(ctx context.Context, crew *supervise.Crew) {
 		s.end(hmpb.Code_CODE_TIMEOUT, "")
 		return
 	}
+	s.control.SetWriteDeadline(time.Time{})
 	s.g.stats.welcomed.Add(1)
 	s.g.cfg.Bus.Publish(bus.Event{Kind: bus.Connected, Device: s.peer.Device, Owner: s.peer.Owner})
 	s.log().Debug("session begins", "transport", s.Transport(), "agent", hello.GetAgentVersion())
@@ -345,7 +346,7 @@ func (s *session) member(f func(context.Context)) func(context.Context) {
 }
 
 // listen reads the control stream, so that its end and the peer's Goodbye are
-// noticed. The session ends with it, by the peer that ended it if it is quick.
+// noticed and Pings answered, no faster than the pace. The session ends with it, by the peer that ended it if it is quick.
 func (s *session) listen() {
 	pace := rate.NewLimiter(1, 32)
 	for {
@@ -358,8 +359,16 @@ func (s *session) listen() {
 			}
 			return
 		}
-		if up.WhichKind() == hmpb.ControlUp_Goodbye_case {
+		switch up.WhichKind() {
+		case hmpb.ControlUp_Goodbye_case:
 			s.log().Debug("device says goodbye", "reason", up.GetGoodbye().GetReason())
+		case hmpb.ControlUp_Ping_case:
+			// Without a deadline, which would be the farewell's too: who does
+			// not read this has only this goroutine wait.
+			pong := hmpb.Pong_builder{Id: new(up.GetPing().GetId())}.Build()
+			if s.control.WriteMsg(hmpb.ControlDown_builder{Pong: pong}.Build()) != nil {
+				return
+			}
 		}
 		if pace.Wait(s.Context()) != nil {
 			return

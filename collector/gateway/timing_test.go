@@ -498,6 +498,35 @@ func TestControlStreamEnds(t *testing.T) {
 	})
 }
 
+// A Ping is answered at once, a flood of them at the pace of this stream, and
+// also when the deadline of the Welcome has long passed.
+func TestPing(t *testing.T) {
+	inBubble(t, &subjects{}, nil, func(t *testing.T, b *bubble) {
+		s, control := b.in()
+		time.Sleep(time.Hour)
+		const pings = 92
+		begin := time.Now()
+		for id := range uint64(pings) {
+			if err := control.WriteMsg(hmpb.ControlUp_builder{Ping: hmpb.Ping_builder{Id: &id}.Build()}.Build()); err != nil {
+				t.Fatal(err)
+			}
+		}
+		for id := range uint64(pings) {
+			var down hmpb.ControlDown
+			if err := control.ReadMsg(&down); err != nil || !down.HasPong() || down.GetPong().GetId() != id {
+				t.Fatalf("answer to Ping %d = %v, %v, want its Pong", id, &down, err)
+			}
+			if took := time.Since(begin); id == 0 && took > 50*time.Millisecond {
+				t.Errorf("first Pong after %v, want a round trip", took)
+			}
+		}
+		if took := time.Since(begin); took < 58*time.Second || took > time.Minute+time.Second {
+			t.Errorf("%d Pongs after %v, want 32 at once and then one a second", pings, took)
+		}
+		s.Close(hmpb.Code_CODE_NORMAL, "")
+	})
+}
+
 // Every session that began ends, in the store too.
 func TestEveryBeginHasItsEnd(t *testing.T) {
 	f := &subjects{}

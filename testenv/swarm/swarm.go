@@ -50,8 +50,11 @@ type Config struct {
 	Source func(d Device, m *fakes.Machine) Source
 	// Settings is the agents' settings file; nil means none.
 	Settings []byte
-	Now      func() time.Time // nil means time.Now
-	Log      *slog.Logger     // nil means slog.Default
+	// Random gives the numbers in [0, 1) that the agents' waits are spread by;
+	// nil means math/rand.
+	Random func() float64
+	Now    func() time.Time // nil means time.Now
+	Log    *slog.Logger     // nil means slog.Default
 }
 
 // Source reads a machine.
@@ -211,6 +214,7 @@ func (s *Swarm) live(ctx context.Context, m *member) error {
 		Source:  source,
 		Live:    func() health.Source { return m.machine },
 		Now:     s.c.Now,
+		Random:  s.c.Random,
 		Log:     log,
 	})
 	m.mu.Lock()
