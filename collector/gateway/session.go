@@ -518,6 +518,7 @@ func (s *session) over(ctx context.Context, others bool) {
 		return // stopping: the next start clears all flags at once
 	}
 	if err := s.g.cfg.Health.End(ctx, s.device, s.number); err != nil && ctx.Err() == nil {
-		s.g.storeLog.Do(func() { s.log().Warn("the end of a session is not stored", "error", err) })
+		s.g.ends.add(s) // Run tries again
+		s.g.storeLog.Do(func() { s.log().Warn("the end of a session is not stored yet", "error", err) })
 	}
 }
