@@ -85,12 +85,16 @@ type Config struct {
 	// AdmitRate is how many sessions a second are let in when many come at
 	// once, after a first AdmitBurst; 0 = 300 and 600.
 	AdmitRate, AdmitBurst int
+	// BacklogRate is how many entries a second are taken from all devices
+	// together that have many to tell; 0 = 4000.
+	BacklogRate int
 }
 
 // Gateway holds the sessions of one collector.
 type Gateway struct {
 	cfg       Config
 	admission *admission
+	backlog   backlog
 	presence  presence
 	stats     stats
 	visitors  chan struct{} // places of sessions without a Welcome to come
@@ -117,9 +121,13 @@ func New(cfg Config) (*Gateway, error) {
 	if cfg.AdmitBurst <= 0 {
 		cfg.AdmitBurst = 2 * cfg.AdmitRate
 	}
+	if cfg.BacklogRate <= 0 {
+		cfg.BacklogRate = 4000
+	}
 	g := &Gateway{
 		cfg:       cfg,
 		admission: newAdmission(cfg.AdmitRate, cfg.AdmitBurst),
+		backlog:   backlog{perSecond: float64(cfg.BacklogRate)},
 		presence:  presence{live: map[string]*session{}},
 		visitors:  make(chan struct{}, maxVisitors),
 		ends:      ends{open: map[string]ending{}},
