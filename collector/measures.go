@@ -24,6 +24,7 @@ func (o *opened) measures() []web.Measure {
 		counter("hausmeister_reports_stored_total", "Reports made durable.", func() uint64 { return o.health.Stats().Stored }),
 		counter("hausmeister_reports_duplicate_total", "Reports that were known already.", func() uint64 { return o.health.Stats().Duplicates }),
 		counter("hausmeister_reports_dropped_total", "Reports that devices named as dropped.", func() uint64 { return o.health.Stats().Dropped }),
+		counter("hausmeister_blocks_thinned_total", "Blocks that devices made coarser before they could send them.", func() uint64 { return o.health.Stats().Thinned }),
 		counter("hausmeister_report_gaps_total", "Batches with an unnamed gap, asked for again.", func() uint64 { return o.health.Stats().Gaps }),
 		counter("hausmeister_batches_malformed_total", "Batches that were none.", func() uint64 { return o.health.Stats().Malformed }),
 		counter("hausmeister_reports_future_clock_total", "Reports of devices whose clock is ahead.", func() uint64 { return o.health.Stats().FutureClock }),

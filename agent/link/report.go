@@ -12,11 +12,13 @@ import (
 
 const (
 	// batchBytes of entries make a batch: far below the limit of its frame,
-	// large enough that six weeks of holidays are told in a minute.
+	// large enough that six weeks of holidays are told in a minute, if nobody
+	// else is back: the collector says how fast.
 	batchBytes = 64 << 10
-	// ackWithin is for a collector under load whose network lives; a dead
-	// network is noticed by the transport or the probe.
-	ackWithin = 2 * time.Minute
+	// ackWithin is for a collector whose network lives; a dead network is
+	// noticed by the transport or the probe. Devices that have much to tell
+	// take turns there, and a whole fleet may be back from its holidays.
+	ackWithin = 10 * time.Minute
 )
 
 // errNoProgress: the collector answered and has got no further.
@@ -41,6 +43,7 @@ func (h *held) report(ctx context.Context) {
 		}
 		batch, err := sp.Batch(from, batchBytes)
 		if err == nil && batch == nil {
+			signal(h.quiet)
 			if probing {
 				h.ping() // there is nothing to tell, not even once more
 			}
@@ -51,7 +54,11 @@ func (h *held) report(ctx context.Context) {
 		}
 		through := from
 		if err == nil {
+			if !h.take(ctx) { // the mover has it: whatever is to be told is told over its session
+				return
+			}
 			f, through, err = h.tell(ctx, f, batch, from, from < sent)
+			<-h.turn
 		}
 		if err == nil {
 			if probing {
@@ -69,6 +76,17 @@ func (h *held) report(ctx context.Context) {
 			return
 		}
 	}
+}
+
+// take waits for the turn to tell; false when the session ends first.
+func (h *held) take(ctx context.Context) bool {
+	select {
+	case h.turn <- struct{}{}:
+		return true
+	case <-h.s.Context().Done():
+	case <-ctx.Done():
+	}
+	return false
 }
 
 // idle waits until there is something to send, and says whether that is a probe.
@@ -143,6 +161,10 @@ func (h *held) tell(ctx context.Context, f *wire.Framed, batch *hmpb.Batch, from
 		}
 	}
 	asked := time.Now()
+	h.stream.Store(f)
+	h.waiting.Store(true)
+	defer h.waiting.Store(false)
+	signal(h.said)
 	f.SetDeadline(asked.Add(ackWithin))
 	if err := f.WriteBatch(batch); err != nil {
 		f.Reset(hmpb.Code_CODE_NORMAL)

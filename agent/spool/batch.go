@@ -16,15 +16,14 @@ const maxEntries = 4096
 
 // Batch gives the entries above after, as many as fit into maxBytes but at
 // least one; nil when there are none. What is missing between after and its
-// last entry is named as dropped.
+// last entry is named as thinned or as dropped.
 func (s *Spool) Batch(after uint64, maxBytes int) (*hmpb.Batch, error) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	var (
 		entries []*hmpb.Entry
-		dropped []*hmpb.Range
+		gaps    = missing{through: after}
 		size    int
-		prev    = after
 		full    bool
 		bad     error
 	)
@@ -37,13 +36,10 @@ func (s *Spool) Batch(after uint64, maxBytes int) (*hmpb.Batch, error) {
 			bad = fmt.Errorf("decoding entry %d: %w", seq, err) // whole by its checksum: a fault of ours
 			return false
 		}
-		if seq > prev+1 {
-			dropped = append(dropped, hmpb.Range_builder{From: proto.Uint64(prev + 1), To: proto.Uint64(seq - 1)}.Build())
-		}
+		gaps.before(seq, r.gap)
 		e.SetOffset(uint32(seq - after - 1))
 		entries = append(entries, e)
-		size += len(r.entry)
-		prev = seq
+		size += len(r.entry) + rangeBytes*len(r.gap)
 		return true
 	}
 	for seq := after + 1; !full && seq <= s.last; {
@@ -64,15 +60,54 @@ func (s *Spool) Batch(after uint64, maxBytes int) (*hmpb.Batch, error) {
 		SpoolEpoch: s.epoch[:],
 		FirstSeq:   proto.Uint64(after + 1),
 		Entries:    entries,
-		Dropped:    dropped,
+		Dropped:    gaps.dropped,
+		Thinned:    gaps.thinned,
 	}.Build(), nil
+}
+
+// rangeBytes is about what a range takes in a batch.
+const rangeBytes = 12
+
+// missing collects the ranges between a batch's entries.
+type missing struct {
+	dropped, thinned []*hmpb.Range
+	through          uint64 // up to here all is told
+}
+
+// before tells what is missing up to the entry seq; gap is what is known of
+// that, the rest was dropped.
+func (m *missing) before(seq uint64, gap []run) {
+	at := seq - record{gap: gap}.skipped()
+	m.tell(&m.dropped, m.through+1, at)
+	for _, g := range gap {
+		to := &m.dropped
+		if g.thinned {
+			to = &m.thinned
+		}
+		m.tell(to, max(at, m.through+1), at+g.n)
+		at += g.n
+	}
+	m.through = seq
+}
+
+// tell adds the range from from until before to.
+func (m *missing) tell(all *[]*hmpb.Range, from, to uint64) {
+	if from >= to {
+		return
+	}
+	m.through = to - 1
+	if n := len(*all); n > 0 && (*all)[n-1].GetTo()+1 == from {
+		(*all)[n-1].SetTo(to - 1)
+		return
+	}
+	*all = append(*all, hmpb.Range_builder{From: &from, To: proto.Uint64(to - 1)}.Build())
 }
 
 // holderLocked finds the segment that holds seq or, if none does, the first
 // that begins above it.
 func (s *Spool) holderLocked(seq uint64) (*segment, bool) {
 	for _, g := range s.segments {
-		if g.last >= g.first && g.last >= seq {
+		if !g.empty() && g.last >= seq {
 			return g, true
 		}
 	}
@@ -101,25 +136,26 @@ func (s *Spool) scanLocked(g *segment, from uint64, f func(uint64, record) bool)
 		}
 		defer file.Close()
 	}
-	at := position{gen: g.gen, seq: g.first, off: headerSize}
-	if s.hint.gen == g.gen && s.hint.seq >= g.first && s.hint.seq <= from {
+	at := g.start()
+	if s.hint.gen == g.gen && s.hint.seq >= at.seq && s.hint.seq <= from {
 		at = s.hint
 	}
 	in := bufio.NewReader(io.NewSectionReader(file, at.off, g.size-at.off))
 	var buf []byte
 	for at.seq <= g.last {
 		var err error
-		if buf, err = readRecord(in, buf[:0]); err != nil {
+		if buf, err = readRecord(in, buf[:0], g.fileID); err != nil {
 			return s.unreadableLocked(g, at, err)
 		}
-		r, ok := parseRecord(buf, g.gen)
+		r, ok := parseRecord(buf, g.fileID)
 		if !ok {
 			return s.cutLocked(g, at.seq)
 		}
-		if at.seq >= from && !f(at.seq, r) {
+		seq := at.seq + r.skipped()
+		if seq >= from && !f(seq, r) {
 			break
 		}
-		at.seq++
+		at.seq = seq + 1
 		at.off += int64(len(buf))
 	}
 	s.hint = at
@@ -127,12 +163,12 @@ func (s *Spool) scanLocked(g *segment, from uint64, f func(uint64, record) bool)
 }
 
 // readRecord appends the next record's bytes to b.
-func readRecord(in io.Reader, b []byte) ([]byte, error) {
+func readRecord(in io.Reader, b []byte, id fileID) ([]byte, error) {
 	b = append(b, make([]byte, recordSize)...)
 	if _, err := io.ReadFull(in, b); err != nil {
 		return b, err
 	}
-	n, ok := entryLength(b)
+	n, ok := entryLength(b, id)
 	if !ok {
 		return b, errDamaged
 	}
@@ -158,7 +194,7 @@ func (s *Spool) unreadableLocked(g *segment, at position, err error) error {
 // cutLocked gives up the records of g from sequence seq on.
 func (s *Spool) cutLocked(g *segment, seq uint64) error {
 	s.stats.Damaged++
-	g.last = seq - 1
+	g.cut(seq)
 	if g == s.newestLocked() {
 		return s.sealLocked() // nothing may follow the unreadable place
 	}

@@ -63,24 +63,66 @@ type Spool struct {
 	stats    Stats
 	hint     position
 	trouble  trouble
+	failed   int // squeezes in a row
 	scratch  []byte
 }
 
 // segment is what is remembered of a file.
 type segment struct {
-	gen         uint64
-	first, last uint64 // last < first: no entry
+	fileID
+	first, last uint64 // of the records that are here; last < first: none
 	size        int64  // up to the end of the last whole record
 	waste       int64  // torn bytes behind that
 	newestMs    int64  // device clock at the last record
 	// touched is when this run last wrote to it: unlike newestMs it is not
 	// moved by a clock that is set.
 	touched time.Time
+	level   level // what was given up in it
+
+	// Of a squeezed segment only.
+	begin, end uint64   // the sequences that it speaks for
+	seqs       []uint64 // those that are here
 }
 
-func (g *segment) name() string { return segmentName(g.gen) }
+// start is where reading the segment begins.
+func (g *segment) start() position {
+	if g.squeezed {
+		return position{g.gen, g.begin, squeezedSize}
+	}
+	return position{g.gen, g.first, headerSize}
+}
 
-// position is where in a segment a sequence begins.
+func (g *segment) empty() bool { return g.last < g.first }
+
+// above is how many records have a sequence higher than seq.
+func (g *segment) above(seq uint64) uint64 {
+	if g.squeezed {
+		i, _ := slices.BinarySearch(g.seqs, seq+1)
+		return uint64(len(g.seqs) - i)
+	}
+	return g.last - min(g.last, max(g.first-1, seq))
+}
+
+// cut forgets the records from seq on, which cannot be read any more.
+func (g *segment) cut(seq uint64) {
+	if !g.squeezed {
+		g.last = seq - 1
+		return
+	}
+	i, _ := slices.BinarySearch(g.seqs, seq)
+	g.hold(g.seqs[:i])
+}
+
+// hold makes seqs the records that are here.
+func (g *segment) hold(seqs []uint64) {
+	g.seqs, g.first, g.last = seqs, g.begin, g.begin-1
+	if n := len(seqs); n > 0 {
+		g.first, g.last = seqs[0], seqs[n-1]
+	}
+}
+
+// position is where in a segment the record begins that has the sequence, or is
+// the next behind it.
 type position struct {
 	gen, seq uint64
 	off      int64
@@ -92,6 +134,7 @@ type Stats struct {
 	Entries  uint64 // in the spool
 	Waiting  uint64 // of these, not acknowledged
 	Dropped  uint64 // given up unacknowledged since Open
+	Thinned  uint64 // blocks that went into a coarser one, unacknowledged, since Open
 	Damaged  uint64 // files or records found unreadable since Open
 	Failures uint64 // Appends that failed since Open
 	Failing  bool   // the last Append failed: most likely the disk is full
@@ -167,7 +210,7 @@ func (s *Spool) First() uint64 {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	for _, g := range s.segments {
-		if g.last >= g.first {
+		if !g.empty() {
 			return g.first
 		}
 	}
@@ -195,9 +238,9 @@ func (s *Spool) Stats() Stats {
 	st := s.stats
 	st.Bytes = s.total
 	for _, g := range s.segments {
-		if g.last >= g.first {
-			st.Entries += g.last - g.first + 1
-			st.Waiting += g.last - min(g.last, max(g.first-1, s.acked))
+		if !g.empty() {
+			st.Entries += g.above(0)
+			st.Waiting += g.above(s.acked)
 		}
 	}
 	return st
@@ -242,6 +285,7 @@ func (s *Spool) Expire(now time.Time) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	newestMs := int64(0)
+	s.sweepLocked()
 	for len(s.segments) > 0 {
 		g := s.segments[0]
 		newestMs = max(newestMs, g.newestMs)
@@ -265,107 +309,6 @@ func (s *Spool) Close() error {
 	return s.sealLocked()
 }
 
-// load builds the index. Broken segments are passed over: what they held shows
-// as a gap, and the sequences that could have been in them stay unused.
-func (s *Spool) load() error {
-	names, err := s.conf.Disk.Names()
-	if err != nil {
-		return err
-	}
-	var gens []uint64
-	for _, name := range names {
-		if gen, ok := segmentGeneration(name); ok {
-			gens = append(gens, gen)
-		}
-	}
-	slices.Sort(gens)
-	for _, gen := range gens {
-		s.gen = gen
-		if err := s.loadSegment(gen); err != nil {
-			return fmt.Errorf("segment %s: %w", segmentName(gen), err)
-		}
-	}
-	s.opened = s.last
-	if s.epoch == ([16]byte{}) {
-		s.forgetLocked(len(s.segments)) // none of them is whole enough to name its epoch
-		s.next = 1
-		if _, err := io.ReadFull(s.conf.Rand, s.epoch[:]); err != nil {
-			return fmt.Errorf("making an epoch: %w", err)
-		}
-		return nil
-	}
-	return s.reopen()
-}
-
-// loadSegment adds the file of one generation to the index.
-func (s *Spool) loadSegment(gen uint64) error {
-	b, err := s.readAll(segmentName(gen))
-	if err != nil {
-		return err
-	}
-	h, records, torn, err := decode(b, gen)
-	other := err == nil && h.epoch != s.epoch
-	switch {
-	case errors.Is(err, ErrNewer):
-		return err
-	case err != nil,
-		other && len(records) < int(h.carried), // a Resume that did not come to its end
-		!other && h.first <= s.last:            // would give sequences twice
-		// It stays, since its length is what keeps the sequences unused that
-		// could have been in it, and goes when its turn comes.
-		s.stats.Damaged++
-		s.segments = append(s.segments, &segment{gen: gen, first: s.next, last: s.next - 1, waste: int64(len(b))})
-		s.total += int64(len(b))
-		s.next += uint64(len(b))
-		return nil
-	case other:
-		s.forgetLocked(len(s.segments))
-		s.last = 0
-	}
-	g := &segment{gen: gen, first: h.first, last: h.first + uint64(len(records)) - 1, size: int64(len(b) - torn), waste: int64(torn)}
-	s.epoch, s.acked, s.last = h.epoch, h.acked, max(h.first-1, g.last)
-	if n := len(records); n > 0 {
-		g.newestMs, s.acked = records[n-1].atMs, records[n-1].acked
-	}
-	// Torn bytes were at most so many records; none of them was given out, but
-	// the collector may have met one that a failing disk took back.
-	s.next = s.last + 1 + uint64(torn)
-	if torn > 0 {
-		s.stats.Damaged++
-	}
-	s.segments = append(s.segments, g)
-	s.total += g.size + g.waste
-	return nil
-}
-
-func (s *Spool) readAll(name string) ([]byte, error) {
-	f, err := s.conf.Disk.Open(name, false)
-	if err != nil {
-		return nil, err
-	}
-	defer f.Close()
-	return io.ReadAll(io.NewSectionReader(f, 0, max(s.conf.MaxBytes, maxSegment)+MaxEntry))
-}
-
-// reopen goes on in the newest segment when it is whole. What was read from it
-// may have been in memory only, after kill -9: it must be durable before the
-// collector hears of it, else a power cut would free its sequences again.
-func (s *Spool) reopen() error {
-	g := s.segments[len(s.segments)-1]
-	f, err := s.conf.Disk.Open(g.name(), false)
-	if err != nil {
-		return err
-	}
-	if err := errors.Join(f.Sync(), s.conf.Disk.Sync()); err != nil {
-		return errors.Join(err, f.Close())
-	}
-	if g.size == 0 || g.waste > 0 || s.next != g.last+1 {
-		return f.Close()
-	}
-	s.active = f
-	return nil
-}
-
 // appendLocked makes entry durable as sequence next.
 func (s *Spool) appendLocked(entry []byte) error {
 	need := int64(recordSize + len(entry))
@@ -374,7 +317,7 @@ func (s *Spool) appendLocked(entry []byte) error {
 	}
 	if s.active != nil && s.outgrownLocked(need) {
 		s.sealLocked() // nothing is lost by a Close that fails: all was synced
-		if g := s.newestLocked(); g.last < g.first && s.conf.Disk.Remove(g.name()) == nil {
+		if g := s.newestLocked(); g.empty() && s.removeLocked(g.fileID) == nil {
 			s.total -= g.size + g.waste
 			s.segments = s.segments[:len(s.segments)-1]
 		}
@@ -396,14 +339,17 @@ func (s *Spool) outgrownLocked(need int64) bool {
 	if g.last+1 != s.next {
 		return true
 	}
-	if g.last < g.first {
+	if g.empty() {
 		return false
 	}
 	if g.touched.IsZero() && s.conf.Now().Sub(time.UnixMilli(g.newestMs)).Abs() > 24*time.Hour {
 		return true
 	}
-	return g.size+need > min(max(s.conf.MaxBytes/16, minSegment), maxSegment)
+	return g.size+need > s.segmentBytes()
 }
+
+// segmentBytes is how long a segment may become, but for its last record.
+func (s *Spool) segmentBytes() int64 { return min(max(s.conf.MaxBytes/16, minSegment), maxSegment) }
 
 // createLocked begins a segment; its header becomes durable with the first record.
 func (s *Spool) createLocked(h header) error {
@@ -412,7 +358,7 @@ func (s *Spool) createLocked(h header) error {
 	if h.epoch == ([16]byte{}) {
 		h.epoch = s.epoch
 	}
-	g := &segment{gen: s.gen, first: h.first, last: h.first - 1, size: headerSize}
+	g := &segment{fileID: fileID{gen: s.gen}, first: h.first, last: h.first - 1, size: headerSize}
 	f, err := s.conf.Disk.Open(g.name(), true)
 	if err != nil {
 		return err
@@ -432,7 +378,7 @@ func (s *Spool) createLocked(h header) error {
 func (s *Spool) writeLocked(entry []byte) error {
 	g := s.newestLocked()
 	r := record{atMs: s.conf.Now().UnixMilli(), acked: s.acked, entry: entry}
-	s.scratch = r.append(s.scratch[:0], g.gen)
+	s.scratch = r.append(s.scratch[:0], g.fileID)
 	n := int64(len(s.scratch))
 	_, err := s.active.WriteAt(s.scratch, g.size)
 	if cap(s.scratch) > minSegment {
@@ -460,28 +406,13 @@ func (s *Spool) writeLocked(entry []byte) error {
 	return nil
 }
 
-// makeRoomLocked drops oldest segments until need more bytes are within the bound.
-func (s *Spool) makeRoomLocked(need int64) error {
-	for s.total+need > s.conf.MaxBytes && len(s.segments) > 1 {
-		// A file that cannot be removed now (a virus scanner holds it) is
-		// tried again next time; until then the bound gives way, but not far.
-		if err := s.removeOldestLocked(); err != nil {
-			if s.total+need > 2*s.conf.MaxBytes {
-				return err
-			}
-			return nil
-		}
-	}
-	return nil
-}
-
 // freeAckedLocked removes all segments that hold nothing unacknowledged and
 // says whether there were any.
 func (s *Spool) freeAckedLocked() bool {
 	freed := false
 	for len(s.segments) > 0 {
 		g := s.segments[0]
-		if g.last >= g.first && g.last > s.acked || s.removeOldestLocked() != nil {
+		if !g.empty() && g.last > s.acked || s.removeOldestLocked() != nil {
 			break
 		}
 		freed = true
@@ -494,11 +425,11 @@ func (s *Spool) removeOldestLocked() error {
 	if len(s.segments) == 1 {
 		s.sealLocked()
 	}
-	if err := s.conf.Disk.Remove(g.name()); err != nil {
+	if err := s.removeLocked(g.fileID); err != nil {
 		return err
 	}
-	if g.last > s.acked && g.last >= g.first {
-		s.stats.Dropped += g.last - max(s.acked, g.first-1)
+	if !g.empty() {
+		s.stats.Dropped += g.above(s.acked)
 	}
 	s.total -= g.size + g.waste
 	s.segments = slices.Delete(s.segments, 0, 1)
@@ -533,7 +464,7 @@ func (s *Spool) newEpochLocked() error {
 		}
 		seq = max(seq, g.first)
 		err := s.scanLocked(g, seq, func(_ uint64, r record) bool {
-			r.entry = slices.Clone(r.entry)
+			r.entry, r.gap = slices.Clone(r.entry), nil
 			moved = append(moved, r)
 			return true
 		})
@@ -555,7 +486,7 @@ func (s *Spool) newEpochLocked() error {
 	var b []byte
 	for _, r := range moved {
 		r.acked = 0
-		b = r.append(b, g.gen)
+		b = r.append(b, g.fileID)
 		g.newestMs = r.atMs
 	}
 	_, err := s.active.WriteAt(b, g.size)

@@ -36,10 +36,12 @@ const (
 	ReadDevices   Permission = "devices.read"   // list, state, and what the list says about days
 	WriteDevices  Permission = "devices.write"  // inventory number
 	RevokeDevices Permission = "devices.revoke" // end a device's credentials
+	LookDevices   Permission = "devices.look"   // with a reason, see a device finer than by the day
 	ReadSchools   Permission = "schools.read"
 	WriteSchools  Permission = "schools.write"
 	ReadClaims    Permission = "claims.read"
 	WriteClaims   Permission = "claims.write"
+	WriteSettings Permission = "settings.write" // what devices of an owner should do
 	ReadUsers     Permission = "users.read"
 	WriteUsers    Permission = "users.write" // users and API tokens
 	ReadAudit     Permission = "audit.read"
@@ -51,8 +53,8 @@ const (
 )
 
 // Permissions are all permissions.
-var Permissions = []Permission{ReadDevices, WriteDevices, RevokeDevices, ReadSchools, WriteSchools, ReadClaims, WriteClaims,
-	ReadUsers, WriteUsers, ReadAudit, ReadMetrics, Operate, SendReports, RenewOwn, EnrolDevices}
+var Permissions = []Permission{ReadDevices, WriteDevices, RevokeDevices, LookDevices, ReadSchools, WriteSchools, ReadClaims, WriteClaims,
+	WriteSettings, ReadUsers, WriteUsers, ReadAudit, ReadMetrics, Operate, SendReports, RenewOwn, EnrolDevices}
 
 // granted is the whole table; testdata/permissions.golden shows it.
 func granted(kind Kind, role Role, p Permission) bool {
@@ -69,7 +71,7 @@ func granted(kind Kind, role Role, p Permission) bool {
 	case RoleAdmin:
 		return p != SendReports && p != RenewOwn && p != EnrolDevices && slices.Contains(Permissions, p)
 	case RoleSupport:
-		return p == WriteDevices || p == ReadClaims || granted(kind, RoleRead, p)
+		return p == WriteDevices || p == LookDevices || p == ReadClaims || granted(kind, RoleRead, p)
 	case RoleRead:
 		return p == ReadDevices || p == ReadSchools || p == ReadMetrics
 	}

@@ -150,6 +150,7 @@ var codes = []struct {
 	{access.ErrInvalid, CodeInvalid, http.StatusBadRequest},
 	{access.ErrPassword, CodeInvalid, http.StatusBadRequest},
 	{fleet.ErrInvalid, CodeInvalid, http.StatusBadRequest},
+	{health.ErrStandard, CodeInvalid, http.StatusBadRequest},
 	{fleet.ErrCursor, CodeInvalid, http.StatusBadRequest},
 	{enroll.ErrInvalid, CodeInvalid, http.StatusBadRequest},
 	{errRequest, CodeInvalid, http.StatusBadRequest},

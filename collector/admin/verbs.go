@@ -175,6 +175,9 @@ func (s *Server) routes() http.Handler {
 	mux.Handle("POST /device/show", verb(s, s.device))
 	mux.Handle("POST /device/set", verb(s, s.setInventory))
 	mux.Handle("POST /device/revoke", verb(s, s.revokeDevice))
+	mux.Handle("POST /settings/software/set", verb(s, s.setSoftware))
+	mux.Handle("POST /settings/software/remove", verb(s, s.removeSoftware))
+	mux.Handle("POST /settings/software/list", verb(s, s.software))
 	mux.Handle("POST /backup", verb(s, s.backup))
 	return mux
 }

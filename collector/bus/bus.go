@@ -12,6 +12,9 @@ import (
 	"slices"
 	"sync"
 	"sync/atomic"
+	"time"
+
+	"hausmeister/proto/hmpb"
 )
 
 // Kind is what happened.
@@ -23,10 +26,12 @@ const (
 	Connected                    // a device's session was admitted
 	Disconnected                 // its last session ended
 	Settings                     // what the device should do was changed
+	Watch                        // somebody looks at the device: see Event.Flush and Event.Live
+	Sample                       // a live sample of the device came: see Event.Live
 )
 
 func (k Kind) String() string {
-	names := [...]string{"", "changed", "revoked", "connected", "disconnected", "settings"}
+	names := [...]string{"", "changed", "revoked", "connected", "disconnected", "settings", "watch", "sample"}
 	if k < 1 || int(k) >= len(names) {
 		return "unknown"
 	}
@@ -39,6 +44,14 @@ type Event struct {
 	Device     string
 	Owner      string // of the device, where the publisher knows it
 	Credential string // of Revoked: only this one; empty = all of the device
+	// Of Watch: the device is to report its running block; and to sample each
+	// second until then, for whoever watches. The zero time ends nothing: live
+	// mode ends when nobody asks again.
+	Flush bool
+	Live  time.Time
+	// Readings of Sample. They are the one thing that goes over the bus itself,
+	// because it is stored nowhere; nobody changes them.
+	Readings []*hmpb.Reading
 }
 
 // queue is how many events a subscription holds. A page's reader needs a few;

@@ -14,10 +14,11 @@ import (
 	"hausmeister/proto/reading"
 )
 
-// item is one step of a batch: a report, or a range that was dropped.
+// item is one step of a batch: a report, or a range that is missing.
 type item struct {
 	from, to uint64
-	report   *report // nil = dropped
+	report   *report // nil = missing
+	thinned  bool    // what is missing lives on in a later block; else it was dropped
 }
 
 // report is an entry, checked and ready to be stored.
@@ -25,9 +26,13 @@ type report struct {
 	seq      int64
 	deviceMS int64
 	marks    int64
-	body     []byte
-	state    bool // it is a State; other kinds are of newer agents
+	body     []byte // of a State; empty for kinds of newer agents
+	state    bool
 	glance   glance
+	// At most one of these, for what is not a State.
+	block     *minutes
+	finding   *hmpb.Finding
+	inventory *hmpb.Inventory
 }
 
 // glance is what lists show of a state.
@@ -42,6 +47,7 @@ type parsed struct {
 	rest  uint64 // where the part begins that is left for another batch; 0 = none
 
 	unknownReadings, badReadings, future, past uint64
+	badBlocks, badFindings, badInventories     uint64
 }
 
 // parse checks a batch and brings it into one order. What it returns shares
@@ -50,20 +56,20 @@ type parsed struct {
 func parse(b *hmpb.Batch, collectorMS int64) (parsed, error) {
 	p := parsed{epoch: slices.Clone(b.GetSpoolEpoch())}
 	first := b.GetFirstSeq()
-	entries, dropped := b.GetEntries(), b.GetDropped()
+	entries, dropped, thinned := b.GetEntries(), b.GetDropped(), b.GetThinned()
 	switch {
 	case len(p.epoch) != EpochSize:
 		return p, fmt.Errorf("%w: spool epoch of %d bytes", ErrMalformed, len(p.epoch))
 	case first == 0 || first > math.MaxInt64:
 		return p, fmt.Errorf("%w: first sequence %d", ErrMalformed, first)
-	case len(entries) == 0 && len(dropped) == 0:
+	case len(entries)+len(dropped)+len(thinned) == 0:
 		return p, fmt.Errorf("%w: empty", ErrMalformed)
 	}
 	if len(entries) > MaxEntries {
 		p.rest = first + uint64(entries[MaxEntries].GetOffset())
 		entries = entries[:MaxEntries]
 	}
-	p.items = make([]item, 0, len(entries)+len(dropped))
+	p.items = make([]item, 0, len(entries)+len(dropped)+len(thinned))
 	for i, e := range entries {
 		seq := first + uint64(e.GetOffset()) // no overflow: 63 and 32 bits
 		if seq > math.MaxInt64 {
@@ -78,13 +84,11 @@ func parse(b *hmpb.Batch, collectorMS int64) (parsed, error) {
 		}
 		p.items = append(p.items, item{from: seq, to: seq, report: r})
 	}
-	for _, d := range dropped {
-		if d.GetFrom() < first || d.GetTo() < d.GetFrom() || d.GetTo() > math.MaxInt64 {
-			return p, fmt.Errorf("%w: dropped range %d to %d in a batch from %d", ErrMalformed, d.GetFrom(), d.GetTo(), first)
-		}
-		if p.rest == 0 || d.GetFrom() < p.rest {
-			p.items = append(p.items, item{from: d.GetFrom(), to: d.GetTo()})
-		}
+	if err := p.missing("dropped", dropped, first, false); err != nil {
+		return p, err
+	}
+	if err := p.missing("thinned", thinned, first, true); err != nil {
+		return p, err
 	}
 	slices.SortFunc(p.items, func(a, b item) int { return cmp.Compare(a.from, b.from) })
 	for i := 1; i < len(p.items); i++ {
@@ -95,10 +99,34 @@ func parse(b *hmpb.Batch, collectorMS int64) (parsed, error) {
 	return p, nil
 }
 
+// missing adds ranges that the batch names as missing.
+func (p *parsed) missing(how string, ranges []*hmpb.Range, first uint64, thinned bool) error {
+	for _, r := range ranges {
+		if r.GetFrom() < first || r.GetTo() < r.GetFrom() || r.GetTo() > math.MaxInt64 {
+			return fmt.Errorf("%w: %s range %d to %d in a batch from %d", ErrMalformed, how, r.GetFrom(), r.GetTo(), first)
+		}
+		if p.rest == 0 || r.GetFrom() < p.rest {
+			p.items = append(p.items, item{from: r.GetFrom(), to: r.GetTo(), thinned: thinned})
+		}
+	}
+	return nil
+}
+
 // report checks the entry's content.
 func (p *parsed) report(e *hmpb.Entry, seq uint64, collectorMS int64) (*report, error) {
 	r := &report{seq: int64(seq), body: []byte{}, deviceMS: e.GetDeviceMs(), marks: p.mark(e.GetDeviceMs(), collectorMS)}
-	if e.WhichKind() != hmpb.Entry_State_case {
+	switch e.WhichKind() {
+	case hmpb.Entry_State_case:
+	case hmpb.Entry_Block_case:
+		r.block = p.minutes(e.GetBlock(), collectorMS)
+		return r, nil
+	case hmpb.Entry_Finding_case:
+		r.finding = p.finding(e.GetFinding())
+		return r, nil
+	case hmpb.Entry_Inventory_case:
+		r.inventory = p.inventory(e.GetInventory())
+		return r, nil
+	default:
 		// An entry of a newer agent's kind: its place is kept, so that the
 		// cursor can pass, and it shows nothing.
 		return r, nil

@@ -15,7 +15,7 @@ import (
 // FuzzIngest sends whatever decodes as a batch: it is stored, asked for again
 // or refused as malformed. What is acknowledged stays acknowledged.
 func FuzzIngest(f *testing.F) {
-	for _, b := range []*hmpb.Batch{batch(1, 1, 2, 3), dropped(batch(1, 1, 6), 2, 5), batch(0), dropped(batch(1), 1, 1<<62), batchOf("B", 1, 1, 9)} {
+	for _, b := range []*hmpb.Batch{batch(1, 1, 2, 3), dropped(batch(1, 1, 6), 2, 5), batch(0), dropped(batch(1), 1, 1<<62), thinned(dropped(batch(1, 5), 1, 2), 3, 4), batchOf("B", 1, 1, 9)} {
 		raw, err := proto.Marshal(b)
 		if err != nil {
 			f.Fatal(err)

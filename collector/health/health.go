@@ -6,8 +6,8 @@
 // commit, and an answer leaves only after it: a device may throw away what is
 // acknowledged, and a crash at any point leaves either nothing of a batch or
 // all of it with its cursor. What is known already is acknowledged again and
-// not stored; a gap is stepped over only when the batch names it as dropped,
-// otherwise it is asked for again.
+// not stored; a gap is stepped over only when the batch names it as dropped
+// or thinned, otherwise it is asked for again.
 //
 // The device's clock may say anything. Both clocks' times are stored, reports
 // from an impossible time are counted and marked, and the collector's time is
@@ -97,6 +97,7 @@ type Stats struct {
 	Stored          uint64 // reports
 	Duplicates      uint64 // reports that were known already
 	Dropped         uint64 // sequences that agents named as dropped
+	Thinned         uint64 // sequences whose content agents put into a coarser block
 	Gaps            uint64 // batches with an unnamed gap
 	Malformed       uint64 // batches
 	FutureClock     uint64 // reports
@@ -104,19 +105,24 @@ type Stats struct {
 	UnknownReadings uint64 // left out: not in the table, from a newer agent
 	BadReadings     uint64 // left out: against the table
 	StoreErrors     uint64 // batches that could not be stored now
+	BadBlocks       uint64 // left out: broken, or against the table
+	BadFindings     uint64 // left out
+	BadInventories  uint64 // left out
 }
 
 type counters struct {
-	batches, stored, duplicates, dropped, gaps, malformed   atomic.Uint64
-	future, past, unknownReadings, badReadings, storeErrors atomic.Uint64
+	batches, stored, duplicates, dropped, thinned, gaps, malformed atomic.Uint64
+	future, past, unknownReadings, badReadings, storeErrors        atomic.Uint64
+	badBlocks, badFindings, badInventories                         atomic.Uint64
 }
 
 // Stats gives the counts.
 func (h *Health) Stats() Stats {
 	c := &h.count
 	return Stats{
-		Batches: c.batches.Load(), Stored: c.stored.Load(), Duplicates: c.duplicates.Load(), Dropped: c.dropped.Load(),
+		Batches: c.batches.Load(), Stored: c.stored.Load(), Duplicates: c.duplicates.Load(), Dropped: c.dropped.Load(), Thinned: c.thinned.Load(),
 		Gaps: c.gaps.Load(), Malformed: c.malformed.Load(), FutureClock: c.future.Load(), PastClock: c.past.Load(),
 		UnknownReadings: c.unknownReadings.Load(), BadReadings: c.badReadings.Load(), StoreErrors: c.storeErrors.Load(),
+		BadBlocks: c.badBlocks.Load(), BadFindings: c.badFindings.Load(), BadInventories: c.badInventories.Load(),
 	}
 }

@@ -82,6 +82,19 @@ func TestIngest(t *testing.T) {
 		{"a range that names too little", []step{
 			{batch: dropped(batch(1, 1, 6), 2, 4), resend: 5},
 		}, health.Tally{Reports: 1, Last: 4, Dropped: 3}, 1},
+		{"blocks that were thinned", []step{
+			{batch: thinned(batch(1, 1, 5, 6), 2, 4), ack: 6},
+		}, health.Tally{Reports: 3, Last: 6}, 6},
+		{"thinned and dropped taking turns", []step{
+			{batch: thinned(dropped(batch(1, 7, 8), 1, 1, 3, 3, 5, 5), 2, 2, 4, 4, 6, 6), ack: 8},
+		}, health.Tally{Reports: 2, Last: 8, Dropped: 3}, 8},
+		{"thinned in part after the rest was told", []step{
+			{batch: batch(1, 1, 2), ack: 2},
+			{batch: thinned(batch(1, 4), 1, 3), ack: 4},
+		}, health.Tally{Reports: 3, Last: 4}, 4},
+		{"a gap that is thinned in part", []step{
+			{batch: thinned(batch(1, 1, 6), 2, 4), resend: 5},
+		}, health.Tally{Reports: 1, Last: 4}, 1},
 		{"what is stored is not dropped later", []step{
 			{batch: batch(1, 1, 2, 3), ack: 3},
 			{batch: dropped(batch(1, 4), 1, 3), ack: 4},
@@ -113,6 +126,10 @@ func TestIngest(t *testing.T) {
 				}
 			})
 		}
+		// 3 once; 3 of 6 that took turns; 3, of which 2 were known; 3 before a gap.
+		if got := w.Stats().Thinned; got != 3+3+1+3 {
+			t.Errorf("Stats.Thinned = %d, want 10", got)
+		}
 	})
 }
 
@@ -138,6 +155,11 @@ func TestMalformed(t *testing.T) {
 		"range beyond int64":      dropped(batch(1), 1, math.MaxUint64),
 		"range over an entry":     dropped(batch(1, 1, 2, 3), 2, 2),
 		"ranges that overlap":     dropped(batch(1), 1, 5, 5, 9),
+		"thinned backwards":       thinned(batch(1), 5, 4),
+		"thinned before first":    thinned(batch(5, 5), 1, 4),
+		"thinned beyond int64":    thinned(batch(1), 1, math.MaxUint64),
+		"thinned over an entry":   thinned(batch(1, 1, 2, 3), 2, 2),
+		"thinned and dropped":     thinned(dropped(batch(1), 1, 5), 3, 3),
 	}
 	w := newWorld(t, dbtest.Open(t, migrations))
 	device := w.device(t, "DEMO000001")

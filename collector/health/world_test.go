@@ -118,6 +118,13 @@ func dropped(b *hmpb.Batch, ranges ...uint64) *hmpb.Batch {
 	return b
 }
 
+func thinned(b *hmpb.Batch, ranges ...uint64) *hmpb.Batch {
+	for i := 0; i < len(ranges); i += 2 {
+		b.SetThinned(append(b.GetThinned(), hmpb.Range_builder{From: &ranges[i], To: &ranges[i+1]}.Build()))
+	}
+	return b
+}
+
 // latest is the sequence of the state that counts, 0 = none.
 func (w *world) latest(t testing.TB, device access.Caller) uint64 {
 	t.Helper()

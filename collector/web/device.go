@@ -5,6 +5,7 @@ import (
 	"net/http"
 
 	"hausmeister/collector/fleet"
+	"hausmeister/collector/health"
 	"hausmeister/proto/reading"
 )
 
@@ -17,6 +18,9 @@ type deviceMain struct {
 	Groups      [][]group // columns of cards
 	Aside       []group   // cards below what the device is
 	About       []about
+	Findings    []noted
+	Software    string // address of the page of what is installed
+	Look        lookMain
 }
 
 // about is one line of what the device is.
@@ -26,7 +30,10 @@ type about struct {
 	Absent            bool // Text is a reason
 }
 
-func (s *Server) devicePage(v *visit) error {
+func (s *Server) devicePage(v *visit) error { return s.showDevice(v, http.StatusOK, nil) }
+
+// showDevice shows the page of a device; change, if any, has the last word on it.
+func (s *Server) showDevice(v *visit, code int, change func(*deviceMain)) error {
 	ctx := v.r.Context()
 	d, err := s.cfg.Fleet.Device(ctx, v.caller, v.r.PathValue("id"))
 	if err != nil {
@@ -48,9 +55,20 @@ func (s *Server) devicePage(v *visit) error {
 		columns := sheet.columns()
 		main.Groups, main.Aside = columns[:2], columns[2]
 	}
+	if main.Findings, err = v.findings(d.ID); err != nil {
+		return err
+	}
+	if main.Look, err = v.look(d.ID); err != nil {
+		return err
+	}
+	main.Software = "/devices/" + d.ID + "/software"
+	if change != nil {
+		change(&main)
+	}
 	p := v.framed(v.page(d.Label(), main))
 	p.Current = "true" // below the list, not the list itself
-	return v.show(http.StatusOK, "device", p)
+	p.Back = "/devices/" + d.ID
+	return v.show(code, "device", p)
 }
 
 // sentence says how the device is and what to do.
@@ -117,7 +135,8 @@ func joined(maker, model string) string {
 
 // liveCells are the cells of a device as they are now: its state, the sentence
 // about it, and every reading.
-func (v *visit) liveCells() ([]cell, error) {
+// sample, if any, is newer than what is stored.
+func (v *visit) liveCells(sample []health.Value) ([]cell, error) {
 	ctx := v.r.Context()
 	d, err := v.s.cfg.Fleet.Device(ctx, v.caller, v.r.PathValue("id"))
 	if err != nil {
@@ -127,7 +146,7 @@ func (v *visit) liveCells() ([]cell, error) {
 	if err != nil {
 		return nil, err
 	}
-	sheet := newSheet(v.say, v.s.pages, v.s.cfg.Now(), latest.Values)
+	sheet := newSheet(v.say, v.s.pages, v.s.cfg.Now(), append(latest.Values, sample...)) // the later one counts
 	cells := []cell{
 		{"state", sheet.render("pill", v.mark(d.State))},
 		{"sentence", template.HTML(template.HTMLEscapeString(v.sentence(d)))},

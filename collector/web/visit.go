@@ -211,7 +211,8 @@ type view struct {
 	Main    any
 	OnList  bool   // the search field belongs to the list's filters
 	Query   string // what stands in the search field
-	Current string // aria-current of the navigation
+	Current string // aria-current of the list in the navigation
+	Place   string // the page in the navigation that this is, if not the list
 	Devices int64  // how many the caller sees; -1 unknown
 	Back    string // address of this page, for forms that return here
 }

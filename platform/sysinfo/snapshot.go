@@ -48,6 +48,16 @@ type Snapshot struct {
 	BootTime     Opt[time.Time]
 	Identity     Identity
 	Self         Self
+	Pressure     Opt[[]Pressure]
+	Disks        Opt[[]Disk]
+	Fans         Opt[[]Fan]
+	Metered      Opt[bool] // the connection that is used costs by volume
+	BootDuration Opt[time.Duration]
+	Updates      Updates
+	Restart      Opt[bool] // an update waits for one
+	Protection   Protection
+	Crashes      Crashes
+	Printers     Opt[[]Printer]
 	// CutOff names the groups that hung, CouldNot those that failed, with the error.
 	CutOff   []string
 	CouldNot map[string]error
@@ -59,6 +69,11 @@ type CPU struct {
 	Used  Opt[int64] // permille of all cores
 	Cores Opt[int64] // logical
 	Load1 Opt[int64] // thousandths; the mean length of the run queue over 1 minute
+	// CoreUsed is Used of each core, in the system's order.
+	CoreUsed Opt[[]int64]
+	// SpeedLimit is how fast the processor may run now, permille of what it was
+	// made for; Throttled counts how often it was slowed down since the Read before.
+	SpeedLimit, Throttled Opt[int64]
 }
 
 // Memory in bytes. Used is total minus what could be had without swapping.
@@ -72,6 +87,98 @@ type Memory struct {
 type Volume struct {
 	Name        string
 	Total, Free Opt[int64] // bytes; Free is what an ordinary program may use
+	// InodesFree is permille of the entries that the file system can have.
+	InodesFree Opt[int64]
+	Errors     Opt[int64] // that the file system has noted since it was made or last checked
+	ReadOnly   Opt[bool]
+}
+
+// Pressure is the share of the last minute in which something waited for a
+// resource, "cpu", "memory" or "io" (Linux: pressure stall information).
+type Pressure struct {
+	Name    string
+	Stalled int64 // permille
+}
+
+// DiskHealth is the disk's judgement of itself.
+type DiskHealth string
+
+const (
+	DiskOK      DiskHealth = "ok"
+	DiskWarning DiskHealth = "warning" // a threshold of the maker's is passed
+	DiskFailing DiskHealth = "failing" // it says so itself
+)
+
+// A Disk is a built-in disk: "disk", and "disk 2" for the second. Never its serial number.
+type Disk struct {
+	Name    string
+	Health  Opt[DiskHealth]
+	Wear    Opt[int64] // permille of the life that the maker promises; may pass 1000
+	Spare   Opt[int64] // permille of the spare blocks that are left
+	Errors  Opt[int64] // media errors, or sectors that were reallocated or cannot be read
+	PowerOn Opt[int64] // seconds
+}
+
+// A Fan is "fan", and "fan 2" for the second.
+type Fan struct {
+	Name  string
+	Speed int64 // revolutions per minute
+}
+
+// Updates of the operating system.
+type Updates struct {
+	Pending  Opt[int64]     // that could be installed now
+	Security Opt[int64]     // of these, those that close a hole
+	Last     Opt[time.Time] // when one was last installed
+}
+
+// Guard says whether something protects this machine.
+type Guard string
+
+const (
+	On     Guard = "on"
+	Partly Guard = "partly" // one of several volumes, profiles or programs does not
+	Off    Guard = "off"
+)
+
+// Protection of this machine.
+type Protection struct {
+	Encryption   Opt[Guard] // of the volumes that hold data
+	Firewall     Opt[Guard]
+	Antivirus    Opt[Guard]
+	AntivirusAge Opt[int64] // seconds since its patterns were made
+	SecureBoot   Opt[Guard]
+	TPM          Opt[string] // version, "2.0"
+}
+
+// Crashes within the last 30 days.
+type Crashes struct {
+	System    Opt[int64] // kernel panics, blue screens
+	Programs  Opt[int64]
+	PowerOffs Opt[int64] // boots after which the system found that it was not shut down
+}
+
+// PrinterState is what a queue does.
+type PrinterState string
+
+const (
+	PrinterReady   PrinterState = "ready"
+	Printing       PrinterState = "printing"
+	PrinterStopped PrinterState = "stopped"
+	PrinterOffline PrinterState = "offline"
+	PrinterTrouble PrinterState = "trouble" // paper, toner, a jam
+)
+
+// A Printer is "printer", and "printer 2" for the second: the names of queues
+// are people's and rooms' and are not read.
+type Printer struct {
+	Name  string
+	State PrinterState
+}
+
+// A Program is one that is installed, as the system's package list names it.
+type Program struct {
+	Name, Version string
 }
 
 // PowerSource is where the power comes from.
@@ -99,7 +206,19 @@ type Power struct {
 	Charge Opt[int64] // permille of what it holds now
 	Health Opt[int64] // permille: what it holds now of what it held by design
 	Cycles Opt[int64]
+	// Full is what it holds now, Design what it held when new, in milliwatt hours.
+	Full, Design Opt[int64]
+	Charger      Opt[Charger]
 }
+
+// Charger is what the power supply does.
+type Charger string
+
+const (
+	ChargerConnected    Charger = "connected"
+	ChargerDisconnected Charger = "disconnected"
+	ChargerTooWeak      Charger = "too_weak" // connected, and the battery empties all the same
+)
 
 // Temperature is the hottest sensor at one place of the machine: "cpu", "disk",
 // "case", "battery", "wifi", "gpu".
@@ -113,14 +232,21 @@ type Link struct {
 	Name  string
 	Up    bool
 	Speed Opt[int64] // bits per second
+	// Errors counts frames that were lost or broken since the Read before.
+	Errors Opt[int64]
+	Signal Opt[int64] // dBm, of radio links
 }
 
 // Identity is what the machine is. Maker's texts are cleaned; a text that
 // stands for none ("To be filled by O.E.M.") is absent as NoHardware.
 type Identity struct {
-	OS           string // "linux", "windows", "darwin"
-	OSName       Opt[string]
-	OSBuild      Opt[string]
+	OS      string // "linux", "windows", "darwin"
+	OSName  Opt[string]
+	OSBuild Opt[string]
+	// OSPatch is how far the system is patched, in its maker's own terms;
+	// SupportEnd the day when its maker stops patching it.
+	OSPatch      Opt[string]
+	SupportEnd   Opt[time.Time]
 	Architecture Opt[string]
 	Manufacturer Opt[string]
 	Model        Opt[string]
@@ -142,6 +268,8 @@ func (e errAbsent) Error() string {
 		return "the machine has none"
 	case NotSupported:
 		return "not supported by this system"
+	case Unread:
+		return "not known yet"
 	}
 	return "absent"
 }

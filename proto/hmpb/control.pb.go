@@ -30,6 +30,7 @@ const (
 	StreamType_STREAM_TYPE_REPORT      StreamType = 2 // agent opens; batches up, acknowledgements down
 	StreamType_STREAM_TYPE_ENROLL      StreamType = 3 // agent opens on a session without certificate
 	StreamType_STREAM_TYPE_RENEW       StreamType = 4 // agent opens on a session with its old certificate
+	StreamType_STREAM_TYPE_LIVE        StreamType = 5 // agent opens when a Watch asks for it; samples up, never stored
 )
 
 // Enum value maps for StreamType.
@@ -40,6 +41,7 @@ var (
 		2: "STREAM_TYPE_REPORT",
 		3: "STREAM_TYPE_ENROLL",
 		4: "STREAM_TYPE_RENEW",
+		5: "STREAM_TYPE_LIVE",
 	}
 	StreamType_value = map[string]int32{
 		"STREAM_TYPE_UNSPECIFIED": 0,
@@ -47,6 +49,7 @@ var (
 		"STREAM_TYPE_REPORT":      2,
 		"STREAM_TYPE_ENROLL":      3,
 		"STREAM_TYPE_RENEW":       4,
+		"STREAM_TYPE_LIVE":        5,
 	}
 )
 
@@ -702,6 +705,15 @@ func (x *ControlDown) GetSettings() *Settings {
 	return nil
 }
 
+func (x *ControlDown) GetWatch() *Watch {
+	if x != nil {
+		if x, ok := x.xxx_hidden_Kind.(*controlDown_Watch); ok {
+			return x.Watch
+		}
+	}
+	return nil
+}
+
 func (x *ControlDown) GetPong() *Pong {
 	if x != nil {
 		if x, ok := x.xxx_hidden_Kind.(*controlDown_Pong); ok {
@@ -741,6 +753,14 @@ func (x *ControlDown) SetSettings(v *Settings) {
 		return
 	}
 	x.xxx_hidden_Kind = &controlDown_Settings{v}
+}
+
+func (x *ControlDown) SetWatch(v *Watch) {
+	if v == nil {
+		x.xxx_hidden_Kind = nil
+		return
+	}
+	x.xxx_hidden_Kind = &controlDown_Watch{v}
 }
 
 func (x *ControlDown) SetPong(v *Pong) {
@@ -790,6 +810,14 @@ func (x *ControlDown) HasSettings() bool {
 	return ok
 }
 
+func (x *ControlDown) HasWatch() bool {
+	if x == nil {
+		return false
+	}
+	_, ok := x.xxx_hidden_Kind.(*controlDown_Watch)
+	return ok
+}
+
 func (x *ControlDown) HasPong() bool {
 	if x == nil {
 		return false
@@ -826,6 +854,12 @@ func (x *ControlDown) ClearSettings() {
 	}
 }
 
+func (x *ControlDown) ClearWatch() {
+	if _, ok := x.xxx_hidden_Kind.(*controlDown_Watch); ok {
+		x.xxx_hidden_Kind = nil
+	}
+}
+
 func (x *ControlDown) ClearPong() {
 	if _, ok := x.xxx_hidden_Kind.(*controlDown_Pong); ok {
 		x.xxx_hidden_Kind = nil
@@ -837,6 +871,7 @@ const ControlDown_Welcome_case case_ControlDown_Kind = 1
 const ControlDown_Refused_case case_ControlDown_Kind = 2
 const ControlDown_ComeBack_case case_ControlDown_Kind = 3
 const ControlDown_Settings_case case_ControlDown_Kind = 4
+const ControlDown_Watch_case case_ControlDown_Kind = 5
 const ControlDown_Pong_case case_ControlDown_Kind = 6
 
 func (x *ControlDown) WhichKind() case_ControlDown_Kind {
@@ -852,6 +887,8 @@ func (x *ControlDown) WhichKind() case_ControlDown_Kind {
 		return ControlDown_ComeBack_case
 	case *controlDown_Settings:
 		return ControlDown_Settings_case
+	case *controlDown_Watch:
+		return ControlDown_Watch_case
 	case *controlDown_Pong:
 		return ControlDown_Pong_case
 	default:
@@ -867,6 +904,7 @@ type ControlDown_builder struct {
 	Refused  *Refused
 	ComeBack *ComeBack
 	Settings *Settings
+	Watch    *Watch
 	Pong     *Pong
 	// -- end of xxx_hidden_Kind
 }
@@ -886,6 +924,9 @@ func (b0 ControlDown_builder) Build() *ControlDown {
 	}
 	if b.Settings != nil {
 		x.xxx_hidden_Kind = &controlDown_Settings{b.Settings}
+	}
+	if b.Watch != nil {
+		x.xxx_hidden_Kind = &controlDown_Watch{b.Watch}
 	}
 	if b.Pong != nil {
 		x.xxx_hidden_Kind = &controlDown_Pong{b.Pong}
@@ -923,6 +964,10 @@ type controlDown_Settings struct {
 	Settings *Settings `protobuf:"bytes,4,opt,name=settings,oneof"`
 }
 
+type controlDown_Watch struct {
+	Watch *Watch `protobuf:"bytes,5,opt,name=watch,oneof"`
+}
+
 type controlDown_Pong struct {
 	Pong *Pong `protobuf:"bytes,6,opt,name=pong,oneof"`
 }
@@ -935,7 +980,256 @@ func (*controlDown_ComeBack) isControlDown_Kind() {}
 
 func (*controlDown_Settings) isControlDown_Kind() {}
 
+func (*controlDown_Watch) isControlDown_Kind() {}
+
 func (*controlDown_Pong) isControlDown_Kind() {}
+
+// Watch says that somebody looks at this device, with a reason that stands in
+// the device's own list of who looked.
+type Watch struct {
+	state                  protoimpl.MessageState `protogen:"opaque.v1"`
+	xxx_hidden_LiveS       uint32                 `protobuf:"varint,1,opt,name=live_s,json=liveS"`
+	xxx_hidden_Flush       bool                   `protobuf:"varint,2,opt,name=flush"`
+	XXX_raceDetectHookData protoimpl.RaceDetectHookData
+	XXX_presence           [1]uint32
+	unknownFields          protoimpl.UnknownFields
+	sizeCache              protoimpl.SizeCache
+}
+
+func (x *Watch) Reset() {
+	*x = Watch{}
+	mi := &file_control_proto_msgTypes[2]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *Watch) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*Watch) ProtoMessage() {}
+
+func (x *Watch) ProtoReflect() protoreflect.Message {
+	mi := &file_control_proto_msgTypes[2]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+func (x *Watch) GetLiveS() uint32 {
+	if x != nil {
+		return x.xxx_hidden_LiveS
+	}
+	return 0
+}
+
+func (x *Watch) GetFlush() bool {
+	if x != nil {
+		return x.xxx_hidden_Flush
+	}
+	return false
+}
+
+func (x *Watch) SetLiveS(v uint32) {
+	x.xxx_hidden_LiveS = v
+	protoimpl.X.SetPresent(&(x.XXX_presence[0]), 0, 2)
+}
+
+func (x *Watch) SetFlush(v bool) {
+	x.xxx_hidden_Flush = v
+	protoimpl.X.SetPresent(&(x.XXX_presence[0]), 1, 2)
+}
+
+func (x *Watch) HasLiveS() bool {
+	if x == nil {
+		return false
+	}
+	return protoimpl.X.Present(&(x.XXX_presence[0]), 0)
+}
+
+func (x *Watch) HasFlush() bool {
+	if x == nil {
+		return false
+	}
+	return protoimpl.X.Present(&(x.XXX_presence[0]), 1)
+}
+
+func (x *Watch) ClearLiveS() {
+	protoimpl.X.ClearPresent(&(x.XXX_presence[0]), 0)
+	x.xxx_hidden_LiveS = 0
+}
+
+func (x *Watch) ClearFlush() {
+	protoimpl.X.ClearPresent(&(x.XXX_presence[0]), 1)
+	x.xxx_hidden_Flush = false
+}
+
+type Watch_builder struct {
+	_ [0]func() // Prevents comparability and use of unkeyed literals for the builder.
+
+	// The agent samples each second and sends the samples on a live stream for so
+	// long; 0 ends that. At most 3600. A later Watch replaces an earlier one.
+	LiveS *uint32
+	// The agent closes its running block now and reports it, so that the history
+	// reaches to the present.
+	Flush *bool
+}
+
+func (b0 Watch_builder) Build() *Watch {
+	m0 := &Watch{}
+	b, x := &b0, m0
+	_, _ = b, x
+	if b.LiveS != nil {
+		protoimpl.X.SetPresentNonAtomic(&(x.XXX_presence[0]), 0, 2)
+		x.xxx_hidden_LiveS = *b.LiveS
+	}
+	if b.Flush != nil {
+		protoimpl.X.SetPresentNonAtomic(&(x.XXX_presence[0]), 1, 2)
+		x.xxx_hidden_Flush = *b.Flush
+	}
+	return m0
+}
+
+// LiveHeader begins the live stream.
+type LiveHeader struct {
+	state         protoimpl.MessageState `protogen:"opaque.v1"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *LiveHeader) Reset() {
+	*x = LiveHeader{}
+	mi := &file_control_proto_msgTypes[3]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *LiveHeader) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*LiveHeader) ProtoMessage() {}
+
+func (x *LiveHeader) ProtoReflect() protoreflect.Message {
+	mi := &file_control_proto_msgTypes[3]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+type LiveHeader_builder struct {
+	_ [0]func() // Prevents comparability and use of unkeyed literals for the builder.
+
+}
+
+func (b0 LiveHeader_builder) Build() *LiveHeader {
+	m0 := &LiveHeader{}
+	b, x := &b0, m0
+	_, _ = b, x
+	return m0
+}
+
+// LiveUp is one sample; the collector shows it and forgets it.
+type LiveUp struct {
+	state                  protoimpl.MessageState `protogen:"opaque.v1"`
+	xxx_hidden_DeviceMs    int64                  `protobuf:"varint,1,opt,name=device_ms,json=deviceMs"`
+	xxx_hidden_Readings    *[]*Reading            `protobuf:"bytes,2,rep,name=readings"`
+	XXX_raceDetectHookData protoimpl.RaceDetectHookData
+	XXX_presence           [1]uint32
+	unknownFields          protoimpl.UnknownFields
+	sizeCache              protoimpl.SizeCache
+}
+
+func (x *LiveUp) Reset() {
+	*x = LiveUp{}
+	mi := &file_control_proto_msgTypes[4]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *LiveUp) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*LiveUp) ProtoMessage() {}
+
+func (x *LiveUp) ProtoReflect() protoreflect.Message {
+	mi := &file_control_proto_msgTypes[4]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+func (x *LiveUp) GetDeviceMs() int64 {
+	if x != nil {
+		return x.xxx_hidden_DeviceMs
+	}
+	return 0
+}
+
+func (x *LiveUp) GetReadings() []*Reading {
+	if x != nil {
+		if x.xxx_hidden_Readings != nil {
+			return *x.xxx_hidden_Readings
+		}
+	}
+	return nil
+}
+
+func (x *LiveUp) SetDeviceMs(v int64) {
+	x.xxx_hidden_DeviceMs = v
+	protoimpl.X.SetPresent(&(x.XXX_presence[0]), 0, 2)
+}
+
+func (x *LiveUp) SetReadings(v []*Reading) {
+	x.xxx_hidden_Readings = &v
+}
+
+func (x *LiveUp) HasDeviceMs() bool {
+	if x == nil {
+		return false
+	}
+	return protoimpl.X.Present(&(x.XXX_presence[0]), 0)
+}
+
+func (x *LiveUp) ClearDeviceMs() {
+	protoimpl.X.ClearPresent(&(x.XXX_presence[0]), 0)
+	x.xxx_hidden_DeviceMs = 0
+}
+
+type LiveUp_builder struct {
+	_ [0]func() // Prevents comparability and use of unkeyed literals for the builder.
+
+	DeviceMs *int64
+	Readings []*Reading
+}
+
+func (b0 LiveUp_builder) Build() *LiveUp {
+	m0 := &LiveUp{}
+	b, x := &b0, m0
+	_, _ = b, x
+	if b.DeviceMs != nil {
+		protoimpl.X.SetPresentNonAtomic(&(x.XXX_presence[0]), 0, 2)
+		x.xxx_hidden_DeviceMs = *b.DeviceMs
+	}
+	x.xxx_hidden_Readings = &b.Readings
+	return m0
+}
 
 // ControlUp is every frame of the control stream after Hello, agent to collector.
 type ControlUp struct {
@@ -947,7 +1241,7 @@ type ControlUp struct {
 
 func (x *ControlUp) Reset() {
 	*x = ControlUp{}
-	mi := &file_control_proto_msgTypes[2]
+	mi := &file_control_proto_msgTypes[5]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -959,7 +1253,7 @@ func (x *ControlUp) String() string {
 func (*ControlUp) ProtoMessage() {}
 
 func (x *ControlUp) ProtoReflect() protoreflect.Message {
-	mi := &file_control_proto_msgTypes[2]
+	mi := &file_control_proto_msgTypes[5]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1124,7 +1418,7 @@ func (b0 ControlUp_builder) Build() *ControlUp {
 type case_ControlUp_Kind protoreflect.FieldNumber
 
 func (x case_ControlUp_Kind) String() string {
-	md := file_control_proto_msgTypes[2].Descriptor()
+	md := file_control_proto_msgTypes[5].Descriptor()
 	if x == 0 {
 		return "not set"
 	}
@@ -1167,7 +1461,7 @@ type StillHere struct {
 
 func (x *StillHere) Reset() {
 	*x = StillHere{}
-	mi := &file_control_proto_msgTypes[3]
+	mi := &file_control_proto_msgTypes[6]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1179,7 +1473,7 @@ func (x *StillHere) String() string {
 func (*StillHere) ProtoMessage() {}
 
 func (x *StillHere) ProtoReflect() protoreflect.Message {
-	mi := &file_control_proto_msgTypes[3]
+	mi := &file_control_proto_msgTypes[6]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1248,7 +1542,7 @@ type Ping struct {
 
 func (x *Ping) Reset() {
 	*x = Ping{}
-	mi := &file_control_proto_msgTypes[4]
+	mi := &file_control_proto_msgTypes[7]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1260,7 +1554,7 @@ func (x *Ping) String() string {
 func (*Ping) ProtoMessage() {}
 
 func (x *Ping) ProtoReflect() protoreflect.Message {
-	mi := &file_control_proto_msgTypes[4]
+	mi := &file_control_proto_msgTypes[7]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1323,7 +1617,7 @@ type Pong struct {
 
 func (x *Pong) Reset() {
 	*x = Pong{}
-	mi := &file_control_proto_msgTypes[5]
+	mi := &file_control_proto_msgTypes[8]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1335,7 +1629,7 @@ func (x *Pong) String() string {
 func (*Pong) ProtoMessage() {}
 
 func (x *Pong) ProtoReflect() protoreflect.Message {
-	mi := &file_control_proto_msgTypes[5]
+	mi := &file_control_proto_msgTypes[8]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1405,7 +1699,7 @@ type Welcome struct {
 
 func (x *Welcome) Reset() {
 	*x = Welcome{}
-	mi := &file_control_proto_msgTypes[6]
+	mi := &file_control_proto_msgTypes[9]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1417,7 +1711,7 @@ func (x *Welcome) String() string {
 func (*Welcome) ProtoMessage() {}
 
 func (x *Welcome) ProtoReflect() protoreflect.Message {
-	mi := &file_control_proto_msgTypes[6]
+	mi := &file_control_proto_msgTypes[9]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1638,7 +1932,7 @@ type Refused struct {
 
 func (x *Refused) Reset() {
 	*x = Refused{}
-	mi := &file_control_proto_msgTypes[7]
+	mi := &file_control_proto_msgTypes[10]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1650,7 +1944,7 @@ func (x *Refused) String() string {
 func (*Refused) ProtoMessage() {}
 
 func (x *Refused) ProtoReflect() protoreflect.Message {
-	mi := &file_control_proto_msgTypes[7]
+	mi := &file_control_proto_msgTypes[10]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1776,7 +2070,7 @@ type ComeBack struct {
 
 func (x *ComeBack) Reset() {
 	*x = ComeBack{}
-	mi := &file_control_proto_msgTypes[8]
+	mi := &file_control_proto_msgTypes[11]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1788,7 +2082,7 @@ func (x *ComeBack) String() string {
 func (*ComeBack) ProtoMessage() {}
 
 func (x *ComeBack) ProtoReflect() protoreflect.Message {
-	mi := &file_control_proto_msgTypes[8]
+	mi := &file_control_proto_msgTypes[11]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1852,7 +2146,7 @@ type Goodbye struct {
 
 func (x *Goodbye) Reset() {
 	*x = Goodbye{}
-	mi := &file_control_proto_msgTypes[9]
+	mi := &file_control_proto_msgTypes[12]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1864,7 +2158,7 @@ func (x *Goodbye) String() string {
 func (*Goodbye) ProtoMessage() {}
 
 func (x *Goodbye) ProtoReflect() protoreflect.Message {
-	mi := &file_control_proto_msgTypes[9]
+	mi := &file_control_proto_msgTypes[12]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1924,6 +2218,7 @@ type Settings struct {
 	xxx_hidden_StateIntervalS        uint32                 `protobuf:"varint,1,opt,name=state_interval_s,json=stateIntervalS"`
 	xxx_hidden_StateIntervalBatteryS uint32                 `protobuf:"varint,2,opt,name=state_interval_battery_s,json=stateIntervalBatteryS"`
 	xxx_hidden_KeepAliveS            uint32                 `protobuf:"varint,3,opt,name=keep_alive_s,json=keepAliveS"`
+	xxx_hidden_StandardSoftware      *[]*StandardSoftware   `protobuf:"bytes,4,rep,name=standard_software,json=standardSoftware"`
 	XXX_raceDetectHookData           protoimpl.RaceDetectHookData
 	XXX_presence                     [1]uint32
 	unknownFields                    protoimpl.UnknownFields
@@ -1932,7 +2227,7 @@ type Settings struct {
 
 func (x *Settings) Reset() {
 	*x = Settings{}
-	mi := &file_control_proto_msgTypes[10]
+	mi := &file_control_proto_msgTypes[13]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1944,7 +2239,7 @@ func (x *Settings) String() string {
 func (*Settings) ProtoMessage() {}
 
 func (x *Settings) ProtoReflect() protoreflect.Message {
-	mi := &file_control_proto_msgTypes[10]
+	mi := &file_control_proto_msgTypes[13]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1976,19 +2271,32 @@ func (x *Settings) GetKeepAliveS() uint32 {
 	return 0
 }
 
+func (x *Settings) GetStandardSoftware() []*StandardSoftware {
+	if x != nil {
+		if x.xxx_hidden_StandardSoftware != nil {
+			return *x.xxx_hidden_StandardSoftware
+		}
+	}
+	return nil
+}
+
 func (x *Settings) SetStateIntervalS(v uint32) {
 	x.xxx_hidden_StateIntervalS = v
-	protoimpl.X.SetPresent(&(x.XXX_presence[0]), 0, 3)
+	protoimpl.X.SetPresent(&(x.XXX_presence[0]), 0, 4)
 }
 
 func (x *Settings) SetStateIntervalBatteryS(v uint32) {
 	x.xxx_hidden_StateIntervalBatteryS = v
-	protoimpl.X.SetPresent(&(x.XXX_presence[0]), 1, 3)
+	protoimpl.X.SetPresent(&(x.XXX_presence[0]), 1, 4)
 }
 
 func (x *Settings) SetKeepAliveS(v uint32) {
 	x.xxx_hidden_KeepAliveS = v
-	protoimpl.X.SetPresent(&(x.XXX_presence[0]), 2, 3)
+	protoimpl.X.SetPresent(&(x.XXX_presence[0]), 2, 4)
+}
+
+func (x *Settings) SetStandardSoftware(v []*StandardSoftware) {
+	x.xxx_hidden_StandardSoftware = &v
 }
 
 func (x *Settings) HasStateIntervalS() bool {
@@ -2033,6 +2341,9 @@ type Settings_builder struct {
 	StateIntervalS        *uint32
 	StateIntervalBatteryS *uint32
 	KeepAliveS            *uint32
+	// What each device of this owner must have; the agent raises a finding for
+	// what is missing or too old. At most 64.
+	StandardSoftware []*StandardSoftware
 }
 
 func (b0 Settings_builder) Build() *Settings {
@@ -2040,16 +2351,111 @@ func (b0 Settings_builder) Build() *Settings {
 	b, x := &b0, m0
 	_, _ = b, x
 	if b.StateIntervalS != nil {
-		protoimpl.X.SetPresentNonAtomic(&(x.XXX_presence[0]), 0, 3)
+		protoimpl.X.SetPresentNonAtomic(&(x.XXX_presence[0]), 0, 4)
 		x.xxx_hidden_StateIntervalS = *b.StateIntervalS
 	}
 	if b.StateIntervalBatteryS != nil {
-		protoimpl.X.SetPresentNonAtomic(&(x.XXX_presence[0]), 1, 3)
+		protoimpl.X.SetPresentNonAtomic(&(x.XXX_presence[0]), 1, 4)
 		x.xxx_hidden_StateIntervalBatteryS = *b.StateIntervalBatteryS
 	}
 	if b.KeepAliveS != nil {
-		protoimpl.X.SetPresentNonAtomic(&(x.XXX_presence[0]), 2, 3)
+		protoimpl.X.SetPresentNonAtomic(&(x.XXX_presence[0]), 2, 4)
 		x.xxx_hidden_KeepAliveS = *b.KeepAliveS
+	}
+	x.xxx_hidden_StandardSoftware = &b.StandardSoftware
+	return m0
+}
+
+// StandardSoftware is a program by the name that the system's package list gives
+// it; several names, one per operating system say, are alternatives.
+type StandardSoftware struct {
+	state                   protoimpl.MessageState `protogen:"opaque.v1"`
+	xxx_hidden_Names        []string               `protobuf:"bytes,1,rep,name=names"`
+	xxx_hidden_LeastVersion *string                `protobuf:"bytes,2,opt,name=least_version,json=leastVersion"`
+	XXX_raceDetectHookData  protoimpl.RaceDetectHookData
+	XXX_presence            [1]uint32
+	unknownFields           protoimpl.UnknownFields
+	sizeCache               protoimpl.SizeCache
+}
+
+func (x *StandardSoftware) Reset() {
+	*x = StandardSoftware{}
+	mi := &file_control_proto_msgTypes[14]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *StandardSoftware) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*StandardSoftware) ProtoMessage() {}
+
+func (x *StandardSoftware) ProtoReflect() protoreflect.Message {
+	mi := &file_control_proto_msgTypes[14]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+func (x *StandardSoftware) GetNames() []string {
+	if x != nil {
+		return x.xxx_hidden_Names
+	}
+	return nil
+}
+
+func (x *StandardSoftware) GetLeastVersion() string {
+	if x != nil {
+		if x.xxx_hidden_LeastVersion != nil {
+			return *x.xxx_hidden_LeastVersion
+		}
+		return ""
+	}
+	return ""
+}
+
+func (x *StandardSoftware) SetNames(v []string) {
+	x.xxx_hidden_Names = v
+}
+
+func (x *StandardSoftware) SetLeastVersion(v string) {
+	x.xxx_hidden_LeastVersion = &v
+	protoimpl.X.SetPresent(&(x.XXX_presence[0]), 1, 2)
+}
+
+func (x *StandardSoftware) HasLeastVersion() bool {
+	if x == nil {
+		return false
+	}
+	return protoimpl.X.Present(&(x.XXX_presence[0]), 1)
+}
+
+func (x *StandardSoftware) ClearLeastVersion() {
+	protoimpl.X.ClearPresent(&(x.XXX_presence[0]), 1)
+	x.xxx_hidden_LeastVersion = nil
+}
+
+type StandardSoftware_builder struct {
+	_ [0]func() // Prevents comparability and use of unkeyed literals for the builder.
+
+	Names        []string
+	LeastVersion *string
+}
+
+func (b0 StandardSoftware_builder) Build() *StandardSoftware {
+	m0 := &StandardSoftware{}
+	b, x := &b0, m0
+	_, _ = b, x
+	x.xxx_hidden_Names = b.Names
+	if b.LeastVersion != nil {
+		protoimpl.X.SetPresentNonAtomic(&(x.XXX_presence[0]), 1, 2)
+		x.xxx_hidden_LeastVersion = b.LeastVersion
 	}
 	return m0
 }
@@ -2058,7 +2464,7 @@ var File_control_proto protoreflect.FileDescriptor
 
 const file_control_proto_rawDesc = "" +
 	"\n" +
-	"\rcontrol.proto\x12\x0ehausmeister.v1\x1a!google/protobuf/go_features.proto\"\x8a\x03\n" +
+	"\rcontrol.proto\x12\x0ehausmeister.v1\x1a!google/protobuf/go_features.proto\x1a\freport.proto\"\x8a\x03\n" +
 	"\x05Hello\x12\x1f\n" +
 	"\vversion_min\x18\x01 \x01(\rR\n" +
 	"versionMin\x12\x1f\n" +
@@ -2078,14 +2484,23 @@ const file_control_proto_rawDesc = "" +
 	"\fcapabilities\x18\n" +
 	" \x03(\tR\fcapabilities\x12\x17\n" +
 	"\atime_ms\x18\v \x01(\x03R\x06timeMs\x12\x19\n" +
-	"\bstore_id\x18\f \x01(\fR\astoreId\"\x9c\x02\n" +
+	"\bstore_id\x18\f \x01(\fR\astoreId\"\xcb\x02\n" +
 	"\vControlDown\x123\n" +
 	"\awelcome\x18\x01 \x01(\v2\x17.hausmeister.v1.WelcomeH\x00R\awelcome\x123\n" +
 	"\arefused\x18\x02 \x01(\v2\x17.hausmeister.v1.RefusedH\x00R\arefused\x127\n" +
 	"\tcome_back\x18\x03 \x01(\v2\x18.hausmeister.v1.ComeBackH\x00R\bcomeBack\x126\n" +
-	"\bsettings\x18\x04 \x01(\v2\x18.hausmeister.v1.SettingsH\x00R\bsettings\x12*\n" +
+	"\bsettings\x18\x04 \x01(\v2\x18.hausmeister.v1.SettingsH\x00R\bsettings\x12-\n" +
+	"\x05watch\x18\x05 \x01(\v2\x15.hausmeister.v1.WatchH\x00R\x05watch\x12*\n" +
 	"\x04pong\x18\x06 \x01(\v2\x14.hausmeister.v1.PongH\x00R\x04pongB\x06\n" +
-	"\x04kind\"\xb0\x01\n" +
+	"\x04kind\"4\n" +
+	"\x05Watch\x12\x15\n" +
+	"\x06live_s\x18\x01 \x01(\rR\x05liveS\x12\x14\n" +
+	"\x05flush\x18\x02 \x01(\bR\x05flush\"\f\n" +
+	"\n" +
+	"LiveHeader\"Z\n" +
+	"\x06LiveUp\x12\x1b\n" +
+	"\tdevice_ms\x18\x01 \x01(\x03R\bdeviceMs\x123\n" +
+	"\breadings\x18\x02 \x03(\v2\x17.hausmeister.v1.ReadingR\breadings\"\xb0\x01\n" +
 	"\tControlUp\x123\n" +
 	"\agoodbye\x18\x01 \x01(\v2\x17.hausmeister.v1.GoodbyeH\x00R\agoodbye\x12:\n" +
 	"\n" +
@@ -2118,19 +2533,24 @@ const file_control_proto_rawDesc = "" +
 	"\x06Reason\x12\x16\n" +
 	"\x12REASON_UNSPECIFIED\x10\x00\x12\x13\n" +
 	"\x0fREASON_STOPPING\x10\x01\x12\x13\n" +
-	"\x0fREASON_SLEEPING\x10\x02\"\x8f\x01\n" +
+	"\x0fREASON_SLEEPING\x10\x02\"\xde\x01\n" +
 	"\bSettings\x12(\n" +
 	"\x10state_interval_s\x18\x01 \x01(\rR\x0estateIntervalS\x127\n" +
 	"\x18state_interval_battery_s\x18\x02 \x01(\rR\x15stateIntervalBatteryS\x12 \n" +
 	"\fkeep_alive_s\x18\x03 \x01(\rR\n" +
-	"keepAliveS*\x89\x01\n" +
+	"keepAliveS\x12M\n" +
+	"\x11standard_software\x18\x04 \x03(\v2 .hausmeister.v1.StandardSoftwareR\x10standardSoftware\"M\n" +
+	"\x10StandardSoftware\x12\x14\n" +
+	"\x05names\x18\x01 \x03(\tR\x05names\x12#\n" +
+	"\rleast_version\x18\x02 \x01(\tR\fleastVersion*\x9f\x01\n" +
 	"\n" +
 	"StreamType\x12\x1b\n" +
 	"\x17STREAM_TYPE_UNSPECIFIED\x10\x00\x12\x17\n" +
 	"\x13STREAM_TYPE_CONTROL\x10\x01\x12\x16\n" +
 	"\x12STREAM_TYPE_REPORT\x10\x02\x12\x16\n" +
 	"\x12STREAM_TYPE_ENROLL\x10\x03\x12\x15\n" +
-	"\x11STREAM_TYPE_RENEW\x10\x04*\xd4\x04\n" +
+	"\x11STREAM_TYPE_RENEW\x10\x04\x12\x14\n" +
+	"\x10STREAM_TYPE_LIVE\x10\x05*\xd4\x04\n" +
 	"\x04Code\x12\x14\n" +
 	"\x10CODE_UNSPECIFIED\x10\x00\x12\x0f\n" +
 	"\vCODE_NORMAL\x10\x01\x12\x16\n" +
@@ -2160,40 +2580,48 @@ const file_control_proto_rawDesc = "" +
 	"\tCODE_LOST\x10\x18B Z\x16hausmeister/proto/hmpb\x92\x03\x05\xd2>\x02\x10\x03b\beditionsp\xe8\a"
 
 var file_control_proto_enumTypes = make([]protoimpl.EnumInfo, 3)
-var file_control_proto_msgTypes = make([]protoimpl.MessageInfo, 11)
+var file_control_proto_msgTypes = make([]protoimpl.MessageInfo, 15)
 var file_control_proto_goTypes = []any{
-	(StreamType)(0),     // 0: hausmeister.v1.StreamType
-	(Code)(0),           // 1: hausmeister.v1.Code
-	(Goodbye_Reason)(0), // 2: hausmeister.v1.Goodbye.Reason
-	(*Hello)(nil),       // 3: hausmeister.v1.Hello
-	(*ControlDown)(nil), // 4: hausmeister.v1.ControlDown
-	(*ControlUp)(nil),   // 5: hausmeister.v1.ControlUp
-	(*StillHere)(nil),   // 6: hausmeister.v1.StillHere
-	(*Ping)(nil),        // 7: hausmeister.v1.Ping
-	(*Pong)(nil),        // 8: hausmeister.v1.Pong
-	(*Welcome)(nil),     // 9: hausmeister.v1.Welcome
-	(*Refused)(nil),     // 10: hausmeister.v1.Refused
-	(*ComeBack)(nil),    // 11: hausmeister.v1.ComeBack
-	(*Goodbye)(nil),     // 12: hausmeister.v1.Goodbye
-	(*Settings)(nil),    // 13: hausmeister.v1.Settings
+	(StreamType)(0),          // 0: hausmeister.v1.StreamType
+	(Code)(0),                // 1: hausmeister.v1.Code
+	(Goodbye_Reason)(0),      // 2: hausmeister.v1.Goodbye.Reason
+	(*Hello)(nil),            // 3: hausmeister.v1.Hello
+	(*ControlDown)(nil),      // 4: hausmeister.v1.ControlDown
+	(*Watch)(nil),            // 5: hausmeister.v1.Watch
+	(*LiveHeader)(nil),       // 6: hausmeister.v1.LiveHeader
+	(*LiveUp)(nil),           // 7: hausmeister.v1.LiveUp
+	(*ControlUp)(nil),        // 8: hausmeister.v1.ControlUp
+	(*StillHere)(nil),        // 9: hausmeister.v1.StillHere
+	(*Ping)(nil),             // 10: hausmeister.v1.Ping
+	(*Pong)(nil),             // 11: hausmeister.v1.Pong
+	(*Welcome)(nil),          // 12: hausmeister.v1.Welcome
+	(*Refused)(nil),          // 13: hausmeister.v1.Refused
+	(*ComeBack)(nil),         // 14: hausmeister.v1.ComeBack
+	(*Goodbye)(nil),          // 15: hausmeister.v1.Goodbye
+	(*Settings)(nil),         // 16: hausmeister.v1.Settings
+	(*StandardSoftware)(nil), // 17: hausmeister.v1.StandardSoftware
+	(*Reading)(nil),          // 18: hausmeister.v1.Reading
 }
 var file_control_proto_depIdxs = []int32{
-	9,  // 0: hausmeister.v1.ControlDown.welcome:type_name -> hausmeister.v1.Welcome
-	10, // 1: hausmeister.v1.ControlDown.refused:type_name -> hausmeister.v1.Refused
-	11, // 2: hausmeister.v1.ControlDown.come_back:type_name -> hausmeister.v1.ComeBack
-	13, // 3: hausmeister.v1.ControlDown.settings:type_name -> hausmeister.v1.Settings
-	8,  // 4: hausmeister.v1.ControlDown.pong:type_name -> hausmeister.v1.Pong
-	12, // 5: hausmeister.v1.ControlUp.goodbye:type_name -> hausmeister.v1.Goodbye
-	6,  // 6: hausmeister.v1.ControlUp.still_here:type_name -> hausmeister.v1.StillHere
-	7,  // 7: hausmeister.v1.ControlUp.ping:type_name -> hausmeister.v1.Ping
-	13, // 8: hausmeister.v1.Welcome.settings:type_name -> hausmeister.v1.Settings
-	1,  // 9: hausmeister.v1.Refused.code:type_name -> hausmeister.v1.Code
-	2,  // 10: hausmeister.v1.Goodbye.reason:type_name -> hausmeister.v1.Goodbye.Reason
-	11, // [11:11] is the sub-list for method output_type
-	11, // [11:11] is the sub-list for method input_type
-	11, // [11:11] is the sub-list for extension type_name
-	11, // [11:11] is the sub-list for extension extendee
-	0,  // [0:11] is the sub-list for field type_name
+	12, // 0: hausmeister.v1.ControlDown.welcome:type_name -> hausmeister.v1.Welcome
+	13, // 1: hausmeister.v1.ControlDown.refused:type_name -> hausmeister.v1.Refused
+	14, // 2: hausmeister.v1.ControlDown.come_back:type_name -> hausmeister.v1.ComeBack
+	16, // 3: hausmeister.v1.ControlDown.settings:type_name -> hausmeister.v1.Settings
+	5,  // 4: hausmeister.v1.ControlDown.watch:type_name -> hausmeister.v1.Watch
+	11, // 5: hausmeister.v1.ControlDown.pong:type_name -> hausmeister.v1.Pong
+	18, // 6: hausmeister.v1.LiveUp.readings:type_name -> hausmeister.v1.Reading
+	15, // 7: hausmeister.v1.ControlUp.goodbye:type_name -> hausmeister.v1.Goodbye
+	9,  // 8: hausmeister.v1.ControlUp.still_here:type_name -> hausmeister.v1.StillHere
+	10, // 9: hausmeister.v1.ControlUp.ping:type_name -> hausmeister.v1.Ping
+	16, // 10: hausmeister.v1.Welcome.settings:type_name -> hausmeister.v1.Settings
+	1,  // 11: hausmeister.v1.Refused.code:type_name -> hausmeister.v1.Code
+	2,  // 12: hausmeister.v1.Goodbye.reason:type_name -> hausmeister.v1.Goodbye.Reason
+	17, // 13: hausmeister.v1.Settings.standard_software:type_name -> hausmeister.v1.StandardSoftware
+	14, // [14:14] is the sub-list for method output_type
+	14, // [14:14] is the sub-list for method input_type
+	14, // [14:14] is the sub-list for extension type_name
+	14, // [14:14] is the sub-list for extension extendee
+	0,  // [0:14] is the sub-list for field type_name
 }
 
 func init() { file_control_proto_init() }
@@ -2201,14 +2629,16 @@ func file_control_proto_init() {
 	if File_control_proto != nil {
 		return
 	}
+	file_report_proto_init()
 	file_control_proto_msgTypes[1].OneofWrappers = []any{
 		(*controlDown_Welcome)(nil),
 		(*controlDown_Refused)(nil),
 		(*controlDown_ComeBack)(nil),
 		(*controlDown_Settings)(nil),
+		(*controlDown_Watch)(nil),
 		(*controlDown_Pong)(nil),
 	}
-	file_control_proto_msgTypes[2].OneofWrappers = []any{
+	file_control_proto_msgTypes[5].OneofWrappers = []any{
 		(*controlUp_Goodbye)(nil),
 		(*controlUp_StillHere)(nil),
 		(*controlUp_Ping)(nil),
@@ -2219,7 +2649,7 @@ func file_control_proto_init() {
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_control_proto_rawDesc), len(file_control_proto_rawDesc)),
 			NumEnums:      3,
-			NumMessages:   11,
+			NumMessages:   15,
 			NumExtensions: 0,
 			NumServices:   0,
 		},

@@ -78,6 +78,53 @@ func (x Absent) Number() protoreflect.EnumNumber {
 	return protoreflect.EnumNumber(x)
 }
 
+type Severity int32
+
+const (
+	Severity_SEVERITY_UNSPECIFIED Severity = 0
+	Severity_SEVERITY_NOTICE      Severity = 1 // good to know
+	Severity_SEVERITY_WARNING     Severity = 2 // act within weeks
+	Severity_SEVERITY_CRITICAL    Severity = 3 // act now
+)
+
+// Enum value maps for Severity.
+var (
+	Severity_name = map[int32]string{
+		0: "SEVERITY_UNSPECIFIED",
+		1: "SEVERITY_NOTICE",
+		2: "SEVERITY_WARNING",
+		3: "SEVERITY_CRITICAL",
+	}
+	Severity_value = map[string]int32{
+		"SEVERITY_UNSPECIFIED": 0,
+		"SEVERITY_NOTICE":      1,
+		"SEVERITY_WARNING":     2,
+		"SEVERITY_CRITICAL":    3,
+	}
+)
+
+func (x Severity) Enum() *Severity {
+	p := new(Severity)
+	*p = x
+	return p
+}
+
+func (x Severity) String() string {
+	return protoimpl.X.EnumStringOf(x.Descriptor(), protoreflect.EnumNumber(x))
+}
+
+func (Severity) Descriptor() protoreflect.EnumDescriptor {
+	return file_report_proto_enumTypes[1].Descriptor()
+}
+
+func (Severity) Type() protoreflect.EnumType {
+	return &file_report_proto_enumTypes[1]
+}
+
+func (x Severity) Number() protoreflect.EnumNumber {
+	return protoreflect.EnumNumber(x)
+}
+
 // ReportHeader begins the report stream.
 type ReportHeader struct {
 	state         protoimpl.MessageState `protogen:"opaque.v1"`
@@ -294,13 +341,14 @@ func (*reportUp_Batch) isReportUp_Kind() {}
 func (*reportUp_BatchZstd) isReportUp_Kind() {}
 
 // Batch is a run of the spool. Sequences rise strictly inside it, and each
-// sequence from first_seq to its last is either an entry or in a dropped range.
+// sequence from first_seq to its last is an entry or in exactly one range.
 type Batch struct {
 	state                  protoimpl.MessageState `protogen:"opaque.v1"`
 	xxx_hidden_SpoolEpoch  []byte                 `protobuf:"bytes,1,opt,name=spool_epoch,json=spoolEpoch"`
 	xxx_hidden_FirstSeq    uint64                 `protobuf:"varint,2,opt,name=first_seq,json=firstSeq"`
 	xxx_hidden_Entries     *[]*Entry              `protobuf:"bytes,3,rep,name=entries"`
 	xxx_hidden_Dropped     *[]*Range              `protobuf:"bytes,4,rep,name=dropped"`
+	xxx_hidden_Thinned     *[]*Range              `protobuf:"bytes,5,rep,name=thinned"`
 	XXX_raceDetectHookData protoimpl.RaceDetectHookData
 	XXX_presence           [1]uint32
 	unknownFields          protoimpl.UnknownFields
@@ -364,17 +412,26 @@ func (x *Batch) GetDropped() []*Range {
 	return nil
 }
 
+func (x *Batch) GetThinned() []*Range {
+	if x != nil {
+		if x.xxx_hidden_Thinned != nil {
+			return *x.xxx_hidden_Thinned
+		}
+	}
+	return nil
+}
+
 func (x *Batch) SetSpoolEpoch(v []byte) {
 	if v == nil {
 		v = []byte{}
 	}
 	x.xxx_hidden_SpoolEpoch = v
-	protoimpl.X.SetPresent(&(x.XXX_presence[0]), 0, 4)
+	protoimpl.X.SetPresent(&(x.XXX_presence[0]), 0, 5)
 }
 
 func (x *Batch) SetFirstSeq(v uint64) {
 	x.xxx_hidden_FirstSeq = v
-	protoimpl.X.SetPresent(&(x.XXX_presence[0]), 1, 4)
+	protoimpl.X.SetPresent(&(x.XXX_presence[0]), 1, 5)
 }
 
 func (x *Batch) SetEntries(v []*Entry) {
@@ -383,6 +440,10 @@ func (x *Batch) SetEntries(v []*Entry) {
 
 func (x *Batch) SetDropped(v []*Range) {
 	x.xxx_hidden_Dropped = &v
+}
+
+func (x *Batch) SetThinned(v []*Range) {
+	x.xxx_hidden_Thinned = &v
 }
 
 func (x *Batch) HasSpoolEpoch() bool {
@@ -416,6 +477,10 @@ type Batch_builder struct {
 	FirstSeq   *uint64
 	Entries    []*Entry
 	Dropped    []*Range
+	// Sequences of blocks whose content lives on in a thinned block with a higher
+	// sequence, of this batch or the next. The collector steps over them as over
+	// dropped ones and counts them apart; nothing is lost.
+	Thinned []*Range
 }
 
 func (b0 Batch_builder) Build() *Batch {
@@ -423,15 +488,16 @@ func (b0 Batch_builder) Build() *Batch {
 	b, x := &b0, m0
 	_, _ = b, x
 	if b.SpoolEpoch != nil {
-		protoimpl.X.SetPresentNonAtomic(&(x.XXX_presence[0]), 0, 4)
+		protoimpl.X.SetPresentNonAtomic(&(x.XXX_presence[0]), 0, 5)
 		x.xxx_hidden_SpoolEpoch = b.SpoolEpoch
 	}
 	if b.FirstSeq != nil {
-		protoimpl.X.SetPresentNonAtomic(&(x.XXX_presence[0]), 1, 4)
+		protoimpl.X.SetPresentNonAtomic(&(x.XXX_presence[0]), 1, 5)
 		x.xxx_hidden_FirstSeq = *b.FirstSeq
 	}
 	x.xxx_hidden_Entries = &b.Entries
 	x.xxx_hidden_Dropped = &b.Dropped
+	x.xxx_hidden_Thinned = &b.Thinned
 	return m0
 }
 
@@ -601,6 +667,33 @@ func (x *Entry) GetState() *State {
 	return nil
 }
 
+func (x *Entry) GetBlock() *Block {
+	if x != nil {
+		if x, ok := x.xxx_hidden_Kind.(*entry_Block); ok {
+			return x.Block
+		}
+	}
+	return nil
+}
+
+func (x *Entry) GetFinding() *Finding {
+	if x != nil {
+		if x, ok := x.xxx_hidden_Kind.(*entry_Finding); ok {
+			return x.Finding
+		}
+	}
+	return nil
+}
+
+func (x *Entry) GetInventory() *Inventory {
+	if x != nil {
+		if x, ok := x.xxx_hidden_Kind.(*entry_Inventory); ok {
+			return x.Inventory
+		}
+	}
+	return nil
+}
+
 func (x *Entry) SetOffset(v uint32) {
 	x.xxx_hidden_Offset = v
 	protoimpl.X.SetPresent(&(x.XXX_presence[0]), 0, 3)
@@ -617,6 +710,30 @@ func (x *Entry) SetState(v *State) {
 		return
 	}
 	x.xxx_hidden_Kind = &entry_State{v}
+}
+
+func (x *Entry) SetBlock(v *Block) {
+	if v == nil {
+		x.xxx_hidden_Kind = nil
+		return
+	}
+	x.xxx_hidden_Kind = &entry_Block{v}
+}
+
+func (x *Entry) SetFinding(v *Finding) {
+	if v == nil {
+		x.xxx_hidden_Kind = nil
+		return
+	}
+	x.xxx_hidden_Kind = &entry_Finding{v}
+}
+
+func (x *Entry) SetInventory(v *Inventory) {
+	if v == nil {
+		x.xxx_hidden_Kind = nil
+		return
+	}
+	x.xxx_hidden_Kind = &entry_Inventory{v}
 }
 
 func (x *Entry) HasOffset() bool {
@@ -648,6 +765,30 @@ func (x *Entry) HasState() bool {
 	return ok
 }
 
+func (x *Entry) HasBlock() bool {
+	if x == nil {
+		return false
+	}
+	_, ok := x.xxx_hidden_Kind.(*entry_Block)
+	return ok
+}
+
+func (x *Entry) HasFinding() bool {
+	if x == nil {
+		return false
+	}
+	_, ok := x.xxx_hidden_Kind.(*entry_Finding)
+	return ok
+}
+
+func (x *Entry) HasInventory() bool {
+	if x == nil {
+		return false
+	}
+	_, ok := x.xxx_hidden_Kind.(*entry_Inventory)
+	return ok
+}
+
 func (x *Entry) ClearOffset() {
 	protoimpl.X.ClearPresent(&(x.XXX_presence[0]), 0)
 	x.xxx_hidden_Offset = 0
@@ -668,8 +809,29 @@ func (x *Entry) ClearState() {
 	}
 }
 
+func (x *Entry) ClearBlock() {
+	if _, ok := x.xxx_hidden_Kind.(*entry_Block); ok {
+		x.xxx_hidden_Kind = nil
+	}
+}
+
+func (x *Entry) ClearFinding() {
+	if _, ok := x.xxx_hidden_Kind.(*entry_Finding); ok {
+		x.xxx_hidden_Kind = nil
+	}
+}
+
+func (x *Entry) ClearInventory() {
+	if _, ok := x.xxx_hidden_Kind.(*entry_Inventory); ok {
+		x.xxx_hidden_Kind = nil
+	}
+}
+
 const Entry_Kind_not_set_case case_Entry_Kind = 0
 const Entry_State_case case_Entry_Kind = 3
+const Entry_Block_case case_Entry_Kind = 4
+const Entry_Finding_case case_Entry_Kind = 5
+const Entry_Inventory_case case_Entry_Kind = 6
 
 func (x *Entry) WhichKind() case_Entry_Kind {
 	if x == nil {
@@ -678,6 +840,12 @@ func (x *Entry) WhichKind() case_Entry_Kind {
 	switch x.xxx_hidden_Kind.(type) {
 	case *entry_State:
 		return Entry_State_case
+	case *entry_Block:
+		return Entry_Block_case
+	case *entry_Finding:
+		return Entry_Finding_case
+	case *entry_Inventory:
+		return Entry_Inventory_case
 	default:
 		return Entry_Kind_not_set_case
 	}
@@ -689,7 +857,10 @@ type Entry_builder struct {
 	Offset   *uint32
 	DeviceMs *int64
 	// Fields of oneof xxx_hidden_Kind:
-	State *State
+	State     *State
+	Block     *Block
+	Finding   *Finding
+	Inventory *Inventory
 	// -- end of xxx_hidden_Kind
 }
 
@@ -707,6 +878,15 @@ func (b0 Entry_builder) Build() *Entry {
 	}
 	if b.State != nil {
 		x.xxx_hidden_Kind = &entry_State{b.State}
+	}
+	if b.Block != nil {
+		x.xxx_hidden_Kind = &entry_Block{b.Block}
+	}
+	if b.Finding != nil {
+		x.xxx_hidden_Kind = &entry_Finding{b.Finding}
+	}
+	if b.Inventory != nil {
+		x.xxx_hidden_Kind = &entry_Inventory{b.Inventory}
 	}
 	return m0
 }
@@ -729,7 +909,25 @@ type entry_State struct {
 	State *State `protobuf:"bytes,3,opt,name=state,oneof"`
 }
 
+type entry_Block struct {
+	Block *Block `protobuf:"bytes,4,opt,name=block,oneof"`
+}
+
+type entry_Finding struct {
+	Finding *Finding `protobuf:"bytes,5,opt,name=finding,oneof"`
+}
+
+type entry_Inventory struct {
+	Inventory *Inventory `protobuf:"bytes,6,opt,name=inventory,oneof"`
+}
+
 func (*entry_State) isEntry_Kind() {}
+
+func (*entry_Block) isEntry_Kind() {}
+
+func (*entry_Finding) isEntry_Kind() {}
+
+func (*entry_Inventory) isEntry_Kind() {}
 
 // State is the latest readings, whole.
 type State struct {
@@ -1444,6 +1642,880 @@ func (b0 Resend_builder) Build() *Resend {
 	return m0
 }
 
+// Block is some minutes of samples, packed by proto/block. It begins and ends
+// with a step; blocks of a device do not overlap, but a thinned one (step_s
+// above 60) replaces the finer ones of its time.
+type Block struct {
+	state                  protoimpl.MessageState `protogen:"opaque.v1"`
+	xxx_hidden_StartMs     int64                  `protobuf:"varint,1,opt,name=start_ms,json=startMs"`
+	xxx_hidden_StepS       uint32                 `protobuf:"varint,2,opt,name=step_s,json=stepS"`
+	xxx_hidden_Steps       uint32                 `protobuf:"varint,3,opt,name=steps"`
+	xxx_hidden_Packed      []byte                 `protobuf:"bytes,4,opt,name=packed"`
+	XXX_raceDetectHookData protoimpl.RaceDetectHookData
+	XXX_presence           [1]uint32
+	unknownFields          protoimpl.UnknownFields
+	sizeCache              protoimpl.SizeCache
+}
+
+func (x *Block) Reset() {
+	*x = Block{}
+	mi := &file_report_proto_msgTypes[10]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *Block) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*Block) ProtoMessage() {}
+
+func (x *Block) ProtoReflect() protoreflect.Message {
+	mi := &file_report_proto_msgTypes[10]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+func (x *Block) GetStartMs() int64 {
+	if x != nil {
+		return x.xxx_hidden_StartMs
+	}
+	return 0
+}
+
+func (x *Block) GetStepS() uint32 {
+	if x != nil {
+		return x.xxx_hidden_StepS
+	}
+	return 0
+}
+
+func (x *Block) GetSteps() uint32 {
+	if x != nil {
+		return x.xxx_hidden_Steps
+	}
+	return 0
+}
+
+func (x *Block) GetPacked() []byte {
+	if x != nil {
+		return x.xxx_hidden_Packed
+	}
+	return nil
+}
+
+func (x *Block) SetStartMs(v int64) {
+	x.xxx_hidden_StartMs = v
+	protoimpl.X.SetPresent(&(x.XXX_presence[0]), 0, 4)
+}
+
+func (x *Block) SetStepS(v uint32) {
+	x.xxx_hidden_StepS = v
+	protoimpl.X.SetPresent(&(x.XXX_presence[0]), 1, 4)
+}
+
+func (x *Block) SetSteps(v uint32) {
+	x.xxx_hidden_Steps = v
+	protoimpl.X.SetPresent(&(x.XXX_presence[0]), 2, 4)
+}
+
+func (x *Block) SetPacked(v []byte) {
+	if v == nil {
+		v = []byte{}
+	}
+	x.xxx_hidden_Packed = v
+	protoimpl.X.SetPresent(&(x.XXX_presence[0]), 3, 4)
+}
+
+func (x *Block) HasStartMs() bool {
+	if x == nil {
+		return false
+	}
+	return protoimpl.X.Present(&(x.XXX_presence[0]), 0)
+}
+
+func (x *Block) HasStepS() bool {
+	if x == nil {
+		return false
+	}
+	return protoimpl.X.Present(&(x.XXX_presence[0]), 1)
+}
+
+func (x *Block) HasSteps() bool {
+	if x == nil {
+		return false
+	}
+	return protoimpl.X.Present(&(x.XXX_presence[0]), 2)
+}
+
+func (x *Block) HasPacked() bool {
+	if x == nil {
+		return false
+	}
+	return protoimpl.X.Present(&(x.XXX_presence[0]), 3)
+}
+
+func (x *Block) ClearStartMs() {
+	protoimpl.X.ClearPresent(&(x.XXX_presence[0]), 0)
+	x.xxx_hidden_StartMs = 0
+}
+
+func (x *Block) ClearStepS() {
+	protoimpl.X.ClearPresent(&(x.XXX_presence[0]), 1)
+	x.xxx_hidden_StepS = 0
+}
+
+func (x *Block) ClearSteps() {
+	protoimpl.X.ClearPresent(&(x.XXX_presence[0]), 2)
+	x.xxx_hidden_Steps = 0
+}
+
+func (x *Block) ClearPacked() {
+	protoimpl.X.ClearPresent(&(x.XXX_presence[0]), 3)
+	x.xxx_hidden_Packed = nil
+}
+
+type Block_builder struct {
+	_ [0]func() // Prevents comparability and use of unkeyed literals for the builder.
+
+	StartMs *int64
+	StepS   *uint32
+	Steps   *uint32
+	Packed  []byte
+}
+
+func (b0 Block_builder) Build() *Block {
+	m0 := &Block{}
+	b, x := &b0, m0
+	_, _ = b, x
+	if b.StartMs != nil {
+		protoimpl.X.SetPresentNonAtomic(&(x.XXX_presence[0]), 0, 4)
+		x.xxx_hidden_StartMs = *b.StartMs
+	}
+	if b.StepS != nil {
+		protoimpl.X.SetPresentNonAtomic(&(x.XXX_presence[0]), 1, 4)
+		x.xxx_hidden_StepS = *b.StepS
+	}
+	if b.Steps != nil {
+		protoimpl.X.SetPresentNonAtomic(&(x.XXX_presence[0]), 2, 4)
+		x.xxx_hidden_Steps = *b.Steps
+	}
+	if b.Packed != nil {
+		protoimpl.X.SetPresentNonAtomic(&(x.XXX_presence[0]), 3, 4)
+		x.xxx_hidden_Packed = b.Packed
+	}
+	return m0
+}
+
+// Finding is raised or cleared at once; code, severity and arguments are as in
+// proto/finding.
+type Finding struct {
+	state                  protoimpl.MessageState `protogen:"opaque.v1"`
+	xxx_hidden_Code        *string                `protobuf:"bytes,1,opt,name=code"`
+	xxx_hidden_Raised      bool                   `protobuf:"varint,2,opt,name=raised"`
+	xxx_hidden_Instance    *string                `protobuf:"bytes,3,opt,name=instance"`
+	xxx_hidden_Severity    Severity               `protobuf:"varint,4,opt,name=severity,enum=hausmeister.v1.Severity"`
+	xxx_hidden_Arguments   *[]*Argument           `protobuf:"bytes,5,rep,name=arguments"`
+	XXX_raceDetectHookData protoimpl.RaceDetectHookData
+	XXX_presence           [1]uint32
+	unknownFields          protoimpl.UnknownFields
+	sizeCache              protoimpl.SizeCache
+}
+
+func (x *Finding) Reset() {
+	*x = Finding{}
+	mi := &file_report_proto_msgTypes[11]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *Finding) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*Finding) ProtoMessage() {}
+
+func (x *Finding) ProtoReflect() protoreflect.Message {
+	mi := &file_report_proto_msgTypes[11]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+func (x *Finding) GetCode() string {
+	if x != nil {
+		if x.xxx_hidden_Code != nil {
+			return *x.xxx_hidden_Code
+		}
+		return ""
+	}
+	return ""
+}
+
+func (x *Finding) GetRaised() bool {
+	if x != nil {
+		return x.xxx_hidden_Raised
+	}
+	return false
+}
+
+func (x *Finding) GetInstance() string {
+	if x != nil {
+		if x.xxx_hidden_Instance != nil {
+			return *x.xxx_hidden_Instance
+		}
+		return ""
+	}
+	return ""
+}
+
+func (x *Finding) GetSeverity() Severity {
+	if x != nil {
+		if protoimpl.X.Present(&(x.XXX_presence[0]), 3) {
+			return x.xxx_hidden_Severity
+		}
+	}
+	return Severity_SEVERITY_UNSPECIFIED
+}
+
+func (x *Finding) GetArguments() []*Argument {
+	if x != nil {
+		if x.xxx_hidden_Arguments != nil {
+			return *x.xxx_hidden_Arguments
+		}
+	}
+	return nil
+}
+
+func (x *Finding) SetCode(v string) {
+	x.xxx_hidden_Code = &v
+	protoimpl.X.SetPresent(&(x.XXX_presence[0]), 0, 5)
+}
+
+func (x *Finding) SetRaised(v bool) {
+	x.xxx_hidden_Raised = v
+	protoimpl.X.SetPresent(&(x.XXX_presence[0]), 1, 5)
+}
+
+func (x *Finding) SetInstance(v string) {
+	x.xxx_hidden_Instance = &v
+	protoimpl.X.SetPresent(&(x.XXX_presence[0]), 2, 5)
+}
+
+func (x *Finding) SetSeverity(v Severity) {
+	x.xxx_hidden_Severity = v
+	protoimpl.X.SetPresent(&(x.XXX_presence[0]), 3, 5)
+}
+
+func (x *Finding) SetArguments(v []*Argument) {
+	x.xxx_hidden_Arguments = &v
+}
+
+func (x *Finding) HasCode() bool {
+	if x == nil {
+		return false
+	}
+	return protoimpl.X.Present(&(x.XXX_presence[0]), 0)
+}
+
+func (x *Finding) HasRaised() bool {
+	if x == nil {
+		return false
+	}
+	return protoimpl.X.Present(&(x.XXX_presence[0]), 1)
+}
+
+func (x *Finding) HasInstance() bool {
+	if x == nil {
+		return false
+	}
+	return protoimpl.X.Present(&(x.XXX_presence[0]), 2)
+}
+
+func (x *Finding) HasSeverity() bool {
+	if x == nil {
+		return false
+	}
+	return protoimpl.X.Present(&(x.XXX_presence[0]), 3)
+}
+
+func (x *Finding) ClearCode() {
+	protoimpl.X.ClearPresent(&(x.XXX_presence[0]), 0)
+	x.xxx_hidden_Code = nil
+}
+
+func (x *Finding) ClearRaised() {
+	protoimpl.X.ClearPresent(&(x.XXX_presence[0]), 1)
+	x.xxx_hidden_Raised = false
+}
+
+func (x *Finding) ClearInstance() {
+	protoimpl.X.ClearPresent(&(x.XXX_presence[0]), 2)
+	x.xxx_hidden_Instance = nil
+}
+
+func (x *Finding) ClearSeverity() {
+	protoimpl.X.ClearPresent(&(x.XXX_presence[0]), 3)
+	x.xxx_hidden_Severity = Severity_SEVERITY_UNSPECIFIED
+}
+
+type Finding_builder struct {
+	_ [0]func() // Prevents comparability and use of unkeyed literals for the builder.
+
+	Code      *string
+	Raised    *bool
+	Instance  *string
+	Severity  *Severity
+	Arguments []*Argument
+}
+
+func (b0 Finding_builder) Build() *Finding {
+	m0 := &Finding{}
+	b, x := &b0, m0
+	_, _ = b, x
+	if b.Code != nil {
+		protoimpl.X.SetPresentNonAtomic(&(x.XXX_presence[0]), 0, 5)
+		x.xxx_hidden_Code = b.Code
+	}
+	if b.Raised != nil {
+		protoimpl.X.SetPresentNonAtomic(&(x.XXX_presence[0]), 1, 5)
+		x.xxx_hidden_Raised = *b.Raised
+	}
+	if b.Instance != nil {
+		protoimpl.X.SetPresentNonAtomic(&(x.XXX_presence[0]), 2, 5)
+		x.xxx_hidden_Instance = b.Instance
+	}
+	if b.Severity != nil {
+		protoimpl.X.SetPresentNonAtomic(&(x.XXX_presence[0]), 3, 5)
+		x.xxx_hidden_Severity = *b.Severity
+	}
+	x.xxx_hidden_Arguments = &b.Arguments
+	return m0
+}
+
+// Argument fills a place in the finding's texts.
+type Argument struct {
+	state                  protoimpl.MessageState `protogen:"opaque.v1"`
+	xxx_hidden_Name        *string                `protobuf:"bytes,1,opt,name=name"`
+	xxx_hidden_Value       isArgument_Value       `protobuf_oneof:"value"`
+	XXX_raceDetectHookData protoimpl.RaceDetectHookData
+	XXX_presence           [1]uint32
+	unknownFields          protoimpl.UnknownFields
+	sizeCache              protoimpl.SizeCache
+}
+
+func (x *Argument) Reset() {
+	*x = Argument{}
+	mi := &file_report_proto_msgTypes[12]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *Argument) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*Argument) ProtoMessage() {}
+
+func (x *Argument) ProtoReflect() protoreflect.Message {
+	mi := &file_report_proto_msgTypes[12]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+func (x *Argument) GetName() string {
+	if x != nil {
+		if x.xxx_hidden_Name != nil {
+			return *x.xxx_hidden_Name
+		}
+		return ""
+	}
+	return ""
+}
+
+func (x *Argument) GetNumber() int64 {
+	if x != nil {
+		if x, ok := x.xxx_hidden_Value.(*argument_Number); ok {
+			return x.Number
+		}
+	}
+	return 0
+}
+
+func (x *Argument) GetText() string {
+	if x != nil {
+		if x, ok := x.xxx_hidden_Value.(*argument_Text); ok {
+			return x.Text
+		}
+	}
+	return ""
+}
+
+func (x *Argument) SetName(v string) {
+	x.xxx_hidden_Name = &v
+	protoimpl.X.SetPresent(&(x.XXX_presence[0]), 0, 2)
+}
+
+func (x *Argument) SetNumber(v int64) {
+	x.xxx_hidden_Value = &argument_Number{v}
+}
+
+func (x *Argument) SetText(v string) {
+	x.xxx_hidden_Value = &argument_Text{v}
+}
+
+func (x *Argument) HasName() bool {
+	if x == nil {
+		return false
+	}
+	return protoimpl.X.Present(&(x.XXX_presence[0]), 0)
+}
+
+func (x *Argument) HasValue() bool {
+	if x == nil {
+		return false
+	}
+	return x.xxx_hidden_Value != nil
+}
+
+func (x *Argument) HasNumber() bool {
+	if x == nil {
+		return false
+	}
+	_, ok := x.xxx_hidden_Value.(*argument_Number)
+	return ok
+}
+
+func (x *Argument) HasText() bool {
+	if x == nil {
+		return false
+	}
+	_, ok := x.xxx_hidden_Value.(*argument_Text)
+	return ok
+}
+
+func (x *Argument) ClearName() {
+	protoimpl.X.ClearPresent(&(x.XXX_presence[0]), 0)
+	x.xxx_hidden_Name = nil
+}
+
+func (x *Argument) ClearValue() {
+	x.xxx_hidden_Value = nil
+}
+
+func (x *Argument) ClearNumber() {
+	if _, ok := x.xxx_hidden_Value.(*argument_Number); ok {
+		x.xxx_hidden_Value = nil
+	}
+}
+
+func (x *Argument) ClearText() {
+	if _, ok := x.xxx_hidden_Value.(*argument_Text); ok {
+		x.xxx_hidden_Value = nil
+	}
+}
+
+const Argument_Value_not_set_case case_Argument_Value = 0
+const Argument_Number_case case_Argument_Value = 2
+const Argument_Text_case case_Argument_Value = 3
+
+func (x *Argument) WhichValue() case_Argument_Value {
+	if x == nil {
+		return Argument_Value_not_set_case
+	}
+	switch x.xxx_hidden_Value.(type) {
+	case *argument_Number:
+		return Argument_Number_case
+	case *argument_Text:
+		return Argument_Text_case
+	default:
+		return Argument_Value_not_set_case
+	}
+}
+
+type Argument_builder struct {
+	_ [0]func() // Prevents comparability and use of unkeyed literals for the builder.
+
+	Name *string
+	// Fields of oneof xxx_hidden_Value:
+	Number *int64
+	Text   *string
+	// -- end of xxx_hidden_Value
+}
+
+func (b0 Argument_builder) Build() *Argument {
+	m0 := &Argument{}
+	b, x := &b0, m0
+	_, _ = b, x
+	if b.Name != nil {
+		protoimpl.X.SetPresentNonAtomic(&(x.XXX_presence[0]), 0, 2)
+		x.xxx_hidden_Name = b.Name
+	}
+	if b.Number != nil {
+		x.xxx_hidden_Value = &argument_Number{*b.Number}
+	}
+	if b.Text != nil {
+		x.xxx_hidden_Value = &argument_Text{*b.Text}
+	}
+	return m0
+}
+
+type case_Argument_Value protoreflect.FieldNumber
+
+func (x case_Argument_Value) String() string {
+	md := file_report_proto_msgTypes[12].Descriptor()
+	if x == 0 {
+		return "not set"
+	}
+	return protoimpl.X.MessageFieldStringOf(md, protoreflect.FieldNumber(x))
+}
+
+type isArgument_Value interface {
+	isArgument_Value()
+}
+
+type argument_Number struct {
+	Number int64 `protobuf:"zigzag64,2,opt,name=number,oneof"` // in the unit that proto/finding gives it
+}
+
+type argument_Text struct {
+	Text string `protobuf:"bytes,3,opt,name=text,oneof"`
+}
+
+func (*argument_Number) isArgument_Value() {}
+
+func (*argument_Text) isArgument_Value() {}
+
+// Inventory is what is installed, whole, sent when its hash changed.
+type Inventory struct {
+	state                  protoimpl.MessageState `protogen:"opaque.v1"`
+	xxx_hidden_Hash        []byte                 `protobuf:"bytes,1,opt,name=hash"`
+	xxx_hidden_Packed      []byte                 `protobuf:"bytes,2,opt,name=packed"`
+	xxx_hidden_Programs    uint32                 `protobuf:"varint,3,opt,name=programs"`
+	XXX_raceDetectHookData protoimpl.RaceDetectHookData
+	XXX_presence           [1]uint32
+	unknownFields          protoimpl.UnknownFields
+	sizeCache              protoimpl.SizeCache
+}
+
+func (x *Inventory) Reset() {
+	*x = Inventory{}
+	mi := &file_report_proto_msgTypes[13]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *Inventory) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*Inventory) ProtoMessage() {}
+
+func (x *Inventory) ProtoReflect() protoreflect.Message {
+	mi := &file_report_proto_msgTypes[13]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+func (x *Inventory) GetHash() []byte {
+	if x != nil {
+		return x.xxx_hidden_Hash
+	}
+	return nil
+}
+
+func (x *Inventory) GetPacked() []byte {
+	if x != nil {
+		return x.xxx_hidden_Packed
+	}
+	return nil
+}
+
+func (x *Inventory) GetPrograms() uint32 {
+	if x != nil {
+		return x.xxx_hidden_Programs
+	}
+	return 0
+}
+
+func (x *Inventory) SetHash(v []byte) {
+	if v == nil {
+		v = []byte{}
+	}
+	x.xxx_hidden_Hash = v
+	protoimpl.X.SetPresent(&(x.XXX_presence[0]), 0, 3)
+}
+
+func (x *Inventory) SetPacked(v []byte) {
+	if v == nil {
+		v = []byte{}
+	}
+	x.xxx_hidden_Packed = v
+	protoimpl.X.SetPresent(&(x.XXX_presence[0]), 1, 3)
+}
+
+func (x *Inventory) SetPrograms(v uint32) {
+	x.xxx_hidden_Programs = v
+	protoimpl.X.SetPresent(&(x.XXX_presence[0]), 2, 3)
+}
+
+func (x *Inventory) HasHash() bool {
+	if x == nil {
+		return false
+	}
+	return protoimpl.X.Present(&(x.XXX_presence[0]), 0)
+}
+
+func (x *Inventory) HasPacked() bool {
+	if x == nil {
+		return false
+	}
+	return protoimpl.X.Present(&(x.XXX_presence[0]), 1)
+}
+
+func (x *Inventory) HasPrograms() bool {
+	if x == nil {
+		return false
+	}
+	return protoimpl.X.Present(&(x.XXX_presence[0]), 2)
+}
+
+func (x *Inventory) ClearHash() {
+	protoimpl.X.ClearPresent(&(x.XXX_presence[0]), 0)
+	x.xxx_hidden_Hash = nil
+}
+
+func (x *Inventory) ClearPacked() {
+	protoimpl.X.ClearPresent(&(x.XXX_presence[0]), 1)
+	x.xxx_hidden_Packed = nil
+}
+
+func (x *Inventory) ClearPrograms() {
+	protoimpl.X.ClearPresent(&(x.XXX_presence[0]), 2)
+	x.xxx_hidden_Programs = 0
+}
+
+type Inventory_builder struct {
+	_ [0]func() // Prevents comparability and use of unkeyed literals for the builder.
+
+	Hash     []byte
+	Packed   []byte
+	Programs *uint32
+}
+
+func (b0 Inventory_builder) Build() *Inventory {
+	m0 := &Inventory{}
+	b, x := &b0, m0
+	_, _ = b, x
+	if b.Hash != nil {
+		protoimpl.X.SetPresentNonAtomic(&(x.XXX_presence[0]), 0, 3)
+		x.xxx_hidden_Hash = b.Hash
+	}
+	if b.Packed != nil {
+		protoimpl.X.SetPresentNonAtomic(&(x.XXX_presence[0]), 1, 3)
+		x.xxx_hidden_Packed = b.Packed
+	}
+	if b.Programs != nil {
+		protoimpl.X.SetPresentNonAtomic(&(x.XXX_presence[0]), 2, 3)
+		x.xxx_hidden_Programs = *b.Programs
+	}
+	return m0
+}
+
+// Software is the content of an Inventory, sorted by name.
+type Software struct {
+	state               protoimpl.MessageState `protogen:"opaque.v1"`
+	xxx_hidden_Programs *[]*Program            `protobuf:"bytes,1,rep,name=programs"`
+	unknownFields       protoimpl.UnknownFields
+	sizeCache           protoimpl.SizeCache
+}
+
+func (x *Software) Reset() {
+	*x = Software{}
+	mi := &file_report_proto_msgTypes[14]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *Software) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*Software) ProtoMessage() {}
+
+func (x *Software) ProtoReflect() protoreflect.Message {
+	mi := &file_report_proto_msgTypes[14]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+func (x *Software) GetPrograms() []*Program {
+	if x != nil {
+		if x.xxx_hidden_Programs != nil {
+			return *x.xxx_hidden_Programs
+		}
+	}
+	return nil
+}
+
+func (x *Software) SetPrograms(v []*Program) {
+	x.xxx_hidden_Programs = &v
+}
+
+type Software_builder struct {
+	_ [0]func() // Prevents comparability and use of unkeyed literals for the builder.
+
+	Programs []*Program
+}
+
+func (b0 Software_builder) Build() *Software {
+	m0 := &Software{}
+	b, x := &b0, m0
+	_, _ = b, x
+	x.xxx_hidden_Programs = &b.Programs
+	return m0
+}
+
+type Program struct {
+	state                  protoimpl.MessageState `protogen:"opaque.v1"`
+	xxx_hidden_Name        *string                `protobuf:"bytes,1,opt,name=name"`
+	xxx_hidden_Version     *string                `protobuf:"bytes,2,opt,name=version"`
+	XXX_raceDetectHookData protoimpl.RaceDetectHookData
+	XXX_presence           [1]uint32
+	unknownFields          protoimpl.UnknownFields
+	sizeCache              protoimpl.SizeCache
+}
+
+func (x *Program) Reset() {
+	*x = Program{}
+	mi := &file_report_proto_msgTypes[15]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *Program) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*Program) ProtoMessage() {}
+
+func (x *Program) ProtoReflect() protoreflect.Message {
+	mi := &file_report_proto_msgTypes[15]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+func (x *Program) GetName() string {
+	if x != nil {
+		if x.xxx_hidden_Name != nil {
+			return *x.xxx_hidden_Name
+		}
+		return ""
+	}
+	return ""
+}
+
+func (x *Program) GetVersion() string {
+	if x != nil {
+		if x.xxx_hidden_Version != nil {
+			return *x.xxx_hidden_Version
+		}
+		return ""
+	}
+	return ""
+}
+
+func (x *Program) SetName(v string) {
+	x.xxx_hidden_Name = &v
+	protoimpl.X.SetPresent(&(x.XXX_presence[0]), 0, 2)
+}
+
+func (x *Program) SetVersion(v string) {
+	x.xxx_hidden_Version = &v
+	protoimpl.X.SetPresent(&(x.XXX_presence[0]), 1, 2)
+}
+
+func (x *Program) HasName() bool {
+	if x == nil {
+		return false
+	}
+	return protoimpl.X.Present(&(x.XXX_presence[0]), 0)
+}
+
+func (x *Program) HasVersion() bool {
+	if x == nil {
+		return false
+	}
+	return protoimpl.X.Present(&(x.XXX_presence[0]), 1)
+}
+
+func (x *Program) ClearName() {
+	protoimpl.X.ClearPresent(&(x.XXX_presence[0]), 0)
+	x.xxx_hidden_Name = nil
+}
+
+func (x *Program) ClearVersion() {
+	protoimpl.X.ClearPresent(&(x.XXX_presence[0]), 1)
+	x.xxx_hidden_Version = nil
+}
+
+type Program_builder struct {
+	_ [0]func() // Prevents comparability and use of unkeyed literals for the builder.
+
+	Name    *string
+	Version *string
+}
+
+func (b0 Program_builder) Build() *Program {
+	m0 := &Program{}
+	b, x := &b0, m0
+	_, _ = b, x
+	if b.Name != nil {
+		protoimpl.X.SetPresentNonAtomic(&(x.XXX_presence[0]), 0, 2)
+		x.xxx_hidden_Name = b.Name
+	}
+	if b.Version != nil {
+		protoimpl.X.SetPresentNonAtomic(&(x.XXX_presence[0]), 1, 2)
+		x.xxx_hidden_Version = b.Version
+	}
+	return m0
+}
+
 var File_report_proto protoreflect.FileDescriptor
 
 const file_report_proto_rawDesc = "" +
@@ -1454,20 +2526,24 @@ const file_report_proto_rawDesc = "" +
 	"\x05batch\x18\x01 \x01(\v2\x15.hausmeister.v1.BatchH\x00R\x05batch\x12\x1f\n" +
 	"\n" +
 	"batch_zstd\x18\x02 \x01(\fH\x00R\tbatchZstdB\x06\n" +
-	"\x04kind\"\xa7\x01\n" +
+	"\x04kind\"\xd8\x01\n" +
 	"\x05Batch\x12\x1f\n" +
 	"\vspool_epoch\x18\x01 \x01(\fR\n" +
 	"spoolEpoch\x12\x1b\n" +
 	"\tfirst_seq\x18\x02 \x01(\x04R\bfirstSeq\x12/\n" +
 	"\aentries\x18\x03 \x03(\v2\x15.hausmeister.v1.EntryR\aentries\x12/\n" +
-	"\adropped\x18\x04 \x03(\v2\x15.hausmeister.v1.RangeR\adropped\"+\n" +
+	"\adropped\x18\x04 \x03(\v2\x15.hausmeister.v1.RangeR\adropped\x12/\n" +
+	"\athinned\x18\x05 \x03(\v2\x15.hausmeister.v1.RangeR\athinned\"+\n" +
 	"\x05Range\x12\x12\n" +
 	"\x04from\x18\x01 \x01(\x04R\x04from\x12\x0e\n" +
-	"\x02to\x18\x02 \x01(\x04R\x02to\"s\n" +
+	"\x02to\x18\x02 \x01(\x04R\x02to\"\x92\x02\n" +
 	"\x05Entry\x12\x16\n" +
 	"\x06offset\x18\x01 \x01(\rR\x06offset\x12\x1b\n" +
 	"\tdevice_ms\x18\x02 \x01(\x03R\bdeviceMs\x12-\n" +
-	"\x05state\x18\x03 \x01(\v2\x15.hausmeister.v1.StateH\x00R\x05stateB\x06\n" +
+	"\x05state\x18\x03 \x01(\v2\x15.hausmeister.v1.StateH\x00R\x05state\x12-\n" +
+	"\x05block\x18\x04 \x01(\v2\x15.hausmeister.v1.BlockH\x00R\x05block\x123\n" +
+	"\afinding\x18\x05 \x01(\v2\x17.hausmeister.v1.FindingH\x00R\afinding\x129\n" +
+	"\tinventory\x18\x06 \x01(\v2\x19.hausmeister.v1.InventoryH\x00R\tinventoryB\x06\n" +
 	"\x04kind\"<\n" +
 	"\x05State\x123\n" +
 	"\breadings\x18\x01 \x03(\v2\x17.hausmeister.v1.ReadingR\breadings\"\xa0\x01\n" +
@@ -1489,7 +2565,32 @@ const file_report_proto_rawDesc = "" +
 	"\atime_ms\x18\x02 \x01(\x03R\x06timeMs\"<\n" +
 	"\x06Resend\x12\x19\n" +
 	"\bfrom_seq\x18\x01 \x01(\x04R\afromSeq\x12\x17\n" +
-	"\atime_ms\x18\x02 \x01(\x03R\x06timeMs*\xa5\x01\n" +
+	"\atime_ms\x18\x02 \x01(\x03R\x06timeMs\"g\n" +
+	"\x05Block\x12\x19\n" +
+	"\bstart_ms\x18\x01 \x01(\x03R\astartMs\x12\x15\n" +
+	"\x06step_s\x18\x02 \x01(\rR\x05stepS\x12\x14\n" +
+	"\x05steps\x18\x03 \x01(\rR\x05steps\x12\x16\n" +
+	"\x06packed\x18\x04 \x01(\fR\x06packed\"\xbf\x01\n" +
+	"\aFinding\x12\x12\n" +
+	"\x04code\x18\x01 \x01(\tR\x04code\x12\x16\n" +
+	"\x06raised\x18\x02 \x01(\bR\x06raised\x12\x1a\n" +
+	"\binstance\x18\x03 \x01(\tR\binstance\x124\n" +
+	"\bseverity\x18\x04 \x01(\x0e2\x18.hausmeister.v1.SeverityR\bseverity\x126\n" +
+	"\targuments\x18\x05 \x03(\v2\x18.hausmeister.v1.ArgumentR\targuments\"W\n" +
+	"\bArgument\x12\x12\n" +
+	"\x04name\x18\x01 \x01(\tR\x04name\x12\x18\n" +
+	"\x06number\x18\x02 \x01(\x12H\x00R\x06number\x12\x14\n" +
+	"\x04text\x18\x03 \x01(\tH\x00R\x04textB\a\n" +
+	"\x05value\"S\n" +
+	"\tInventory\x12\x12\n" +
+	"\x04hash\x18\x01 \x01(\fR\x04hash\x12\x16\n" +
+	"\x06packed\x18\x02 \x01(\fR\x06packed\x12\x1a\n" +
+	"\bprograms\x18\x03 \x01(\rR\bprograms\"?\n" +
+	"\bSoftware\x123\n" +
+	"\bprograms\x18\x01 \x03(\v2\x17.hausmeister.v1.ProgramR\bprograms\"7\n" +
+	"\aProgram\x12\x12\n" +
+	"\x04name\x18\x01 \x01(\tR\x04name\x12\x18\n" +
+	"\aversion\x18\x02 \x01(\tR\aversion*\xa5\x01\n" +
 	"\x06Absent\x12\x16\n" +
 	"\x12ABSENT_UNSPECIFIED\x10\x00\x12\x16\n" +
 	"\x12ABSENT_NO_HARDWARE\x10\x01\x12\x18\n" +
@@ -1497,37 +2598,56 @@ const file_report_proto_rawDesc = "" +
 	"\rABSENT_DENIED\x10\x03\x12\x12\n" +
 	"\x0eABSENT_TIMEOUT\x10\x04\x12\x11\n" +
 	"\rABSENT_FAILED\x10\x05\x12\x17\n" +
-	"\x13ABSENT_OUT_OF_RANGE\x10\x06B Z\x16hausmeister/proto/hmpb\x92\x03\x05\xd2>\x02\x10\x03b\beditionsp\xe8\a"
+	"\x13ABSENT_OUT_OF_RANGE\x10\x06*f\n" +
+	"\bSeverity\x12\x18\n" +
+	"\x14SEVERITY_UNSPECIFIED\x10\x00\x12\x13\n" +
+	"\x0fSEVERITY_NOTICE\x10\x01\x12\x14\n" +
+	"\x10SEVERITY_WARNING\x10\x02\x12\x15\n" +
+	"\x11SEVERITY_CRITICAL\x10\x03B Z\x16hausmeister/proto/hmpb\x92\x03\x05\xd2>\x02\x10\x03b\beditionsp\xe8\a"
 
-var file_report_proto_enumTypes = make([]protoimpl.EnumInfo, 1)
-var file_report_proto_msgTypes = make([]protoimpl.MessageInfo, 10)
+var file_report_proto_enumTypes = make([]protoimpl.EnumInfo, 2)
+var file_report_proto_msgTypes = make([]protoimpl.MessageInfo, 16)
 var file_report_proto_goTypes = []any{
 	(Absent)(0),          // 0: hausmeister.v1.Absent
-	(*ReportHeader)(nil), // 1: hausmeister.v1.ReportHeader
-	(*ReportUp)(nil),     // 2: hausmeister.v1.ReportUp
-	(*Batch)(nil),        // 3: hausmeister.v1.Batch
-	(*Range)(nil),        // 4: hausmeister.v1.Range
-	(*Entry)(nil),        // 5: hausmeister.v1.Entry
-	(*State)(nil),        // 6: hausmeister.v1.State
-	(*Reading)(nil),      // 7: hausmeister.v1.Reading
-	(*ReportDown)(nil),   // 8: hausmeister.v1.ReportDown
-	(*Ack)(nil),          // 9: hausmeister.v1.Ack
-	(*Resend)(nil),       // 10: hausmeister.v1.Resend
+	(Severity)(0),        // 1: hausmeister.v1.Severity
+	(*ReportHeader)(nil), // 2: hausmeister.v1.ReportHeader
+	(*ReportUp)(nil),     // 3: hausmeister.v1.ReportUp
+	(*Batch)(nil),        // 4: hausmeister.v1.Batch
+	(*Range)(nil),        // 5: hausmeister.v1.Range
+	(*Entry)(nil),        // 6: hausmeister.v1.Entry
+	(*State)(nil),        // 7: hausmeister.v1.State
+	(*Reading)(nil),      // 8: hausmeister.v1.Reading
+	(*ReportDown)(nil),   // 9: hausmeister.v1.ReportDown
+	(*Ack)(nil),          // 10: hausmeister.v1.Ack
+	(*Resend)(nil),       // 11: hausmeister.v1.Resend
+	(*Block)(nil),        // 12: hausmeister.v1.Block
+	(*Finding)(nil),      // 13: hausmeister.v1.Finding
+	(*Argument)(nil),     // 14: hausmeister.v1.Argument
+	(*Inventory)(nil),    // 15: hausmeister.v1.Inventory
+	(*Software)(nil),     // 16: hausmeister.v1.Software
+	(*Program)(nil),      // 17: hausmeister.v1.Program
 }
 var file_report_proto_depIdxs = []int32{
-	3,  // 0: hausmeister.v1.ReportUp.batch:type_name -> hausmeister.v1.Batch
-	5,  // 1: hausmeister.v1.Batch.entries:type_name -> hausmeister.v1.Entry
-	4,  // 2: hausmeister.v1.Batch.dropped:type_name -> hausmeister.v1.Range
-	6,  // 3: hausmeister.v1.Entry.state:type_name -> hausmeister.v1.State
-	7,  // 4: hausmeister.v1.State.readings:type_name -> hausmeister.v1.Reading
-	0,  // 5: hausmeister.v1.Reading.absent:type_name -> hausmeister.v1.Absent
-	9,  // 6: hausmeister.v1.ReportDown.ack:type_name -> hausmeister.v1.Ack
-	10, // 7: hausmeister.v1.ReportDown.resend:type_name -> hausmeister.v1.Resend
-	8,  // [8:8] is the sub-list for method output_type
-	8,  // [8:8] is the sub-list for method input_type
-	8,  // [8:8] is the sub-list for extension type_name
-	8,  // [8:8] is the sub-list for extension extendee
-	0,  // [0:8] is the sub-list for field type_name
+	4,  // 0: hausmeister.v1.ReportUp.batch:type_name -> hausmeister.v1.Batch
+	6,  // 1: hausmeister.v1.Batch.entries:type_name -> hausmeister.v1.Entry
+	5,  // 2: hausmeister.v1.Batch.dropped:type_name -> hausmeister.v1.Range
+	5,  // 3: hausmeister.v1.Batch.thinned:type_name -> hausmeister.v1.Range
+	7,  // 4: hausmeister.v1.Entry.state:type_name -> hausmeister.v1.State
+	12, // 5: hausmeister.v1.Entry.block:type_name -> hausmeister.v1.Block
+	13, // 6: hausmeister.v1.Entry.finding:type_name -> hausmeister.v1.Finding
+	15, // 7: hausmeister.v1.Entry.inventory:type_name -> hausmeister.v1.Inventory
+	8,  // 8: hausmeister.v1.State.readings:type_name -> hausmeister.v1.Reading
+	0,  // 9: hausmeister.v1.Reading.absent:type_name -> hausmeister.v1.Absent
+	10, // 10: hausmeister.v1.ReportDown.ack:type_name -> hausmeister.v1.Ack
+	11, // 11: hausmeister.v1.ReportDown.resend:type_name -> hausmeister.v1.Resend
+	1,  // 12: hausmeister.v1.Finding.severity:type_name -> hausmeister.v1.Severity
+	14, // 13: hausmeister.v1.Finding.arguments:type_name -> hausmeister.v1.Argument
+	17, // 14: hausmeister.v1.Software.programs:type_name -> hausmeister.v1.Program
+	15, // [15:15] is the sub-list for method output_type
+	15, // [15:15] is the sub-list for method input_type
+	15, // [15:15] is the sub-list for extension type_name
+	15, // [15:15] is the sub-list for extension extendee
+	0,  // [0:15] is the sub-list for field type_name
 }
 
 func init() { file_report_proto_init() }
@@ -1541,6 +2661,9 @@ func file_report_proto_init() {
 	}
 	file_report_proto_msgTypes[4].OneofWrappers = []any{
 		(*entry_State)(nil),
+		(*entry_Block)(nil),
+		(*entry_Finding)(nil),
+		(*entry_Inventory)(nil),
 	}
 	file_report_proto_msgTypes[6].OneofWrappers = []any{
 		(*reading_Number)(nil),
@@ -1551,13 +2674,17 @@ func file_report_proto_init() {
 		(*reportDown_Ack)(nil),
 		(*reportDown_Resend)(nil),
 	}
+	file_report_proto_msgTypes[12].OneofWrappers = []any{
+		(*argument_Number)(nil),
+		(*argument_Text)(nil),
+	}
 	type x struct{}
 	out := protoimpl.TypeBuilder{
 		File: protoimpl.DescBuilder{
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_report_proto_rawDesc), len(file_report_proto_rawDesc)),
-			NumEnums:      1,
-			NumMessages:   10,
+			NumEnums:      2,
+			NumMessages:   16,
 			NumExtensions: 0,
 			NumServices:   0,
 		},

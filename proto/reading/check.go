@@ -41,7 +41,7 @@ func (r Reading) check(m *hmpb.Reading) error {
 	// could not be read either.
 	case r.Instanced && instance == "" && !absent:
 		return fmt.Errorf("%w: no instance", ErrForm)
-	case !printable(instance, MaxInstance):
+	case !Printable(instance, MaxInstance):
 		return fmt.Errorf("%w: instance is too long or not printable", ErrForm)
 	}
 	switch m.WhichValue() {
@@ -71,7 +71,7 @@ func (r Reading) checkNumber(n int64) error {
 func (r Reading) checkText(s string) error {
 	switch r.Kind {
 	case Text:
-		if s == "" || !printable(s, MaxText) {
+		if s == "" || !Printable(s, MaxText) {
 			return fmt.Errorf("%w: text is empty, too long or not printable", ErrForm)
 		}
 		return nil
@@ -84,9 +84,9 @@ func (r Reading) checkText(s string) error {
 	return fmt.Errorf("%w: a text", ErrForm)
 }
 
-// printable: valid UTF-8 that shows as what it is, without control, format
+// Printable says whether s is at most so many bytes long and valid UTF-8 that shows as what it is, without control, format
 // (bidirectional overrides) or private characters.
-func printable(s string, most int) bool {
+func Printable(s string, most int) bool {
 	if len(s) > most || !utf8.ValidString(s) {
 		return false
 	}

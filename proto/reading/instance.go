@@ -2,15 +2,19 @@ package reading
 
 import "strings"
 
-// places are the instances that name a kind of thing: adapters and the places
-// where temperatures are taken. Volumes bear names of their own.
+// places are the instances that name a kind of thing: adapters, printers, and
+// the places where temperatures are taken. Volumes bear names of their own.
 var places = map[string]Words{
 	"battery": {"Akku", "Battery"},
 	"case":    {"Gehäuse", "Case"},
 	"cpu":     {"Prozessor", "Processor"},
 	"disk":    {"Datenträger", "Disk"},
+	"fan":     {"Lüfter", "Fan"},
 	"gpu":     {"Grafik", "Graphics"},
+	"io":      {"Datenträger", "Disk"},
+	"memory":  {"Arbeitsspeicher", "Memory"},
 	"mobile":  {"Mobilfunk", "Mobile"},
+	"printer": {"Drucker", "Printer"},
 	"wifi":    {"WLAN", "Wi-Fi"},
 	"wired":   {"Kabel", "Wired"},
 }

@@ -15,6 +15,12 @@ const (
 	BitPerSecond Unit = "bit_per_s"    //
 	UnixMilli    Unit = "unix_ms"      // milliseconds since 1970 UTC
 	PPM          Unit = "ppm"          // millionths of one processor core
+	Milliseconds Unit = "ms"           //
+	Seconds      Unit = "s"            //
+	PerMinute    Unit = "per_min"      // revolutions
+	// MilliwattHours is what a battery holds.
+	MilliwattHours    Unit = "mwh"
+	DecibelMilliwatts Unit = "dbm" // strength of a radio signal; 0 is one milliwatt
 )
 
 // Kind says which form a value has.
@@ -62,6 +68,10 @@ type Reading struct {
 	Codes     []CodeValue
 	Word      Words
 	Purpose   Words // why it is read, for the field catalogue
+	Basis     Basis
+	Class     Class
+	Retain    Retain
+	Daily     Daily
 }
 
 // Moved says whether the change from a to b matters.

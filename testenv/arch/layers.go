@@ -38,7 +38,7 @@ var rooms = map[string][][]string{
 		{"cmd"},
 		{""}, // the root package
 		{"enroll", "link", "health", "update", "support", "ipad"},
-		{"config", "spool"},
+		{"config", "spool", "finding"},
 	},
 	"collector": {
 		{"cmd"},
@@ -54,11 +54,12 @@ var rooms = map[string][][]string{
 		{"bundle", "release"},
 	},
 	"proto": {
-		{"wire", "ident", "reading", "block", "manifest"},
+		{"wire", "ident", "block", "inventory", "finding", "manifest"},
+		{"reading"}, // what may be told; the packers above ask it
 		{"hmpb"},
 	},
 	"platform": {
-		{"service", "sysinfo", "keystore", "desktop", "pty", "swap", "wake"},
+		{"service", "sysinfo", "keystore", "desktop", "pty", "swap", "wake", "netpath"},
 		{"supervise", "layout"},
 	},
 }

@@ -21,7 +21,7 @@ import (
 // is not simply a run of entries.
 func span(b *hmpb.Batch) (first, last uint64, ok bool) {
 	n := len(b.GetEntries())
-	if n == 0 || len(b.GetDropped()) > 0 {
+	if n == 0 || len(b.GetDropped())+len(b.GetThinned()) > 0 {
 		return 0, 0, false
 	}
 	return b.GetFirstSeq(), b.GetFirstSeq() + uint64(b.GetEntries()[n-1].GetOffset()), true

@@ -1,0 +1,604 @@
+package spool_test
+
+import (
+	"context"
+	"fmt"
+	"math/rand/v2"
+	"os"
+	"slices"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/google/go-cmp/cmp"
+	"google.golang.org/protobuf/proto"
+
+	"hausmeister/agent/spool"
+	"hausmeister/proto/block"
+	"hausmeister/proto/hmpb"
+	"hausmeister/testenv/fault"
+)
+
+// life is a device that works and tells: it makes what a spool gets in an hour.
+type life struct {
+	now    time.Time
+	random *rand.Rand
+	// of an hour
+	states, findings, inventories int
+	width                         int // of an entry that is no block
+	series                        int // of a block
+	made                          map[uint64]*hmpb.Entry
+	checked                       map[string]bool // thinned blocks that were found right
+}
+
+func newLife() *life {
+	return &life{now: today.Add(6 * time.Hour), random: rand.New(rand.NewPCG(1, 2)), states: 20, findings: 1,
+		width: 150, series: 2, made: map[uint64]*hmpb.Entry{}, checked: map[string]bool{}}
+}
+
+func (l *life) clock() time.Time { return l.now }
+
+// add appends e, if the spool takes it.
+func (l *life) add(s *spool.Spool, e *hmpb.Entry) {
+	e.SetDeviceMs(l.now.UnixMilli())
+	if seq, err := s.Append(context.Background(), e); err == nil {
+		l.made[seq] = e
+	}
+}
+
+func (l *life) text(what string) string {
+	for len(what) < l.width {
+		what += string(rune('a' + l.random.IntN(26)))
+	}
+	return what
+}
+
+// hours lets the device run; it sleeps from 14 to 6.
+func (l *life) hours(s *spool.Spool, n int) {
+	for range n {
+		if l.now.Hour() == 14 {
+			l.now = l.now.Add(16 * time.Hour)
+		}
+		for quarter := range 4 {
+			begin := l.now
+			for i := range max(l.states, 4) {
+				l.now = begin.Add(time.Duration(i) * 15 * time.Minute / time.Duration(max(l.states, 4)))
+				if i < l.states/4 {
+					l.add(s, entry(l.text("state "), 0))
+				}
+			}
+			l.now = begin.Add(15 * time.Minute)
+			l.add(s, l.block(begin))
+			if quarter < l.findings {
+				l.add(s, hmpb.Entry_builder{Finding: hmpb.Finding_builder{Code: proto.String("disk_low"), Instance: proto.String(l.text(""))}.Build()}.Build())
+			}
+			if quarter < l.inventories {
+				l.add(s, hmpb.Entry_builder{Inventory: hmpb.Inventory_builder{Packed: []byte(l.text(""))}.Build()}.Build())
+			}
+		}
+	}
+}
+
+func (l *life) block(begin time.Time) *hmpb.Entry {
+	b := block.Block{Start: begin.UnixMilli(), Step: block.Minute, Count: 15}
+	for id := range l.series {
+		for i := range 15 {
+			if err := b.Set(b.Start+int64(i)*b.Step, block.Key{ID: uint32(id + 1)}, false, l.random.Int64N(1000)); err != nil {
+				panic(err)
+			}
+		}
+	}
+	packed, err := block.Encode(b)
+	if err != nil {
+		panic(err)
+	}
+	return hmpb.Entry_builder{Block: hmpb.Block_builder{StartMs: &b.Start, StepS: proto.Uint32(60), Steps: proto.Uint32(15), Packed: packed}.Build()}.Build()
+}
+
+// rest is what of a life is in a spool, and what is named as missing.
+type rest struct {
+	entries          map[uint64]*hmpb.Entry
+	order            []uint64
+	thinned, dropped map[uint64]bool
+}
+
+// readRest reads all above after and holds it against what was made: each
+// sequence once, each entry as it was made or, if it is a thinned block, what
+// thinning makes of the blocks that it names.
+func (l *life) readRest(t *testing.T, s *spool.Spool, after uint64) rest {
+	t.Helper()
+	r := rest{map[uint64]*hmpb.Entry{}, nil, map[uint64]bool{}, map[uint64]bool{}}
+	known := map[uint64]bool{}
+	once := func(seq uint64, what string) {
+		if known[seq] {
+			t.Errorf("sequence %d is told twice, now as %s", seq, what)
+		}
+		known[seq] = true
+	}
+	last := after
+	for {
+		b, err := s.Batch(last, 2000)
+		if err != nil {
+			t.Fatalf("Batch(%d): %v", last, err)
+		}
+		if b == nil {
+			break
+		}
+		for name, ranges := range map[string][]*hmpb.Range{"dropped": b.GetDropped(), "thinned": b.GetThinned()} {
+			for _, g := range ranges {
+				for seq := g.GetFrom(); seq <= g.GetTo(); seq++ {
+					once(seq, name)
+					if name == "dropped" {
+						r.dropped[seq] = true
+					} else {
+						r.thinned[seq] = true
+					}
+				}
+			}
+		}
+		for _, e := range b.GetEntries() {
+			last = b.GetFirstSeq() + uint64(e.GetOffset())
+			once(last, "entry")
+			r.entries[last] = e
+			r.order = append(r.order, last)
+		}
+	}
+	for seq := after + 1; seq <= last; seq++ {
+		if !known[seq] {
+			t.Errorf("sequence %d is neither there nor named as missing", seq)
+		}
+	}
+	l.compare(t, r, after)
+	return r
+}
+
+func (l *life) compare(t *testing.T, r rest, after uint64) {
+	t.Helper()
+	prev := after // sequence of the block before
+	counted := 0
+	for _, seq := range r.order {
+		e, made := r.entries[seq], l.made[seq]
+		e.ClearOffset()
+		if e.GetBlock().GetStepS() == 3600 {
+			var parts []block.Block
+			for p := prev + 1; p < seq; p++ {
+				if r.thinned[p] {
+					counted++
+					if l.made[p] != nil { // else its Append failed late
+						parts = append(parts, unpack(t, l.made[p]))
+					}
+				}
+			}
+			if known := string(e.GetBlock().GetPacked()); made != nil && !l.checked[known] {
+				checkThinned(t, seq, e, append(parts, unpack(t, made)))
+				l.checked[known] = true
+			}
+			prev = seq
+			continue
+		}
+		if e.HasBlock() {
+			prev = seq
+		}
+		if made != nil && !proto.Equal(e, made) {
+			t.Errorf("sequence %d was changed", seq)
+		}
+	}
+	if counted != len(r.thinned) {
+		t.Errorf("%d sequences are named as thinned and %d belong to a block", len(r.thinned), counted)
+	}
+}
+
+func unpack(t *testing.T, e *hmpb.Entry) block.Block {
+	t.Helper()
+	b, err := block.Decode(e.GetBlock().GetPacked())
+	if err != nil {
+		t.Fatal(err)
+	}
+	return b
+}
+
+func checkThinned(t *testing.T, seq uint64, e *hmpb.Entry, parts []block.Block) {
+	t.Helper()
+	want, err := block.Merge(parts...)
+	if err == nil {
+		want, err = block.Thin(want, block.Hour)
+	}
+	if err != nil {
+		t.Fatal(err)
+	}
+	if d := cmp.Diff(want, unpack(t, e)); d != "" {
+		t.Errorf("thinned block %d (-want +got):\n%s", seq, d)
+	}
+	if e.GetBlock().GetStartMs() != want.Start || e.GetBlock().GetSteps() != 1 {
+		t.Errorf("thinned block %d says start %d, %d steps", seq, e.GetBlock().GetStartMs(), e.GetBlock().GetSteps())
+	}
+}
+
+// lost counts what was made above after and is not in r, by kind; thinned
+// blocks are not lost.
+func (l *life) lost(r rest, after uint64) (states, blocks, findings, inventories int) {
+	for seq, e := range l.made {
+		if seq <= after || r.entries[seq] != nil || r.thinned[seq] {
+			continue
+		}
+		switch e.WhichKind() {
+		case hmpb.Entry_State_case:
+			states++
+		case hmpb.Entry_Block_case:
+			blocks++
+		case hmpb.Entry_Finding_case:
+			findings++
+		default:
+			inventories++
+		}
+	}
+	return states, blocks, findings, inventories
+}
+
+// days counts the days of States.
+func (l *life) days(has func(seq uint64) bool) map[int64]bool {
+	days := map[int64]bool{}
+	for seq, e := range l.made {
+		if e.HasState() && has(seq) {
+			days[e.GetDeviceMs()/(24*3600*1000)] = true
+		}
+	}
+	return days
+}
+
+// gauge is a disk that notes how much there ever was on it.
+type gauge struct {
+	*fault.Disk
+	most int
+}
+
+func (g *gauge) Open(name string, create bool) (spool.File, error) {
+	f, err := g.Disk.Open(name, create)
+	if err != nil {
+		return nil, err
+	}
+	return &gauged{f, g}, nil
+}
+
+type gauged struct {
+	spool.File
+	g *gauge
+}
+
+func (f *gauged) WriteAt(b []byte, off int64) (int, error) {
+	n, err := f.File.WriteAt(b, off)
+	f.g.most = max(f.g.most, f.g.Bytes())
+	return n, err
+}
+
+const (
+	bound   = 256 << 10
+	segment = bound / 16
+	small   = 128 << 10 // where a test is run a thousand times
+)
+
+// fullLife runs hours of l in a spool of 256 kB and reads what is left.
+func fullLife(t *testing.T, l *life, hours int) (rest, spool.Stats) {
+	t.Helper()
+	d := &gauge{Disk: fault.NewDisk()}
+	s := open(t, spool.Config{Disk: d, MaxBytes: bound, Now: l.clock})
+	l.hours(s, hours)
+	if d.most > bound+segment {
+		t.Errorf("%d bytes on the disk at one time, bound %d and one segment of %d", d.most, bound, segment)
+	}
+	if d.most < bound-2*segment {
+		t.Errorf("never more than %d bytes on the disk: nothing had to be given up", d.most)
+	}
+	r, st := l.readRest(t, s, 0), s.Stats()
+	if int(st.Entries) != len(r.entries) || st.Waiting != st.Entries || int(st.Dropped) > len(r.dropped) || int(st.Thinned) < len(r.thinned) || st.Damaged != 0 {
+		t.Errorf("Stats = %+v; %d entries, %d dropped, %d thinned", st, len(r.entries), len(r.dropped), len(r.thinned))
+	}
+	// The next run finds the same.
+	s.Close()
+	again := open(t, spool.Config{Disk: d, MaxBytes: bound, Now: l.clock})
+	if r2 := l.readRest(t, again, 0); !slices.Equal(r.order, r2.order) || len(r.thinned) != len(r2.thinned) {
+		t.Errorf("after reopening %d entries, %d thinned, want %d, %d", len(r2.order), len(r2.thinned), len(r.order), len(r.thinned))
+	}
+	if got := again.Stats(); got.Entries != st.Entries || got.Bytes != st.Bytes {
+		t.Errorf("after reopening Stats = %+v, want entries and bytes of %+v", got, st)
+	}
+	return r, st
+}
+
+func TestStatesGoFirst(t *testing.T) {
+	l := newLife()
+	r, _ := fullLife(t, l, 150)
+	states, blocks, findings, _ := l.lost(r, 0)
+	if states == 0 || len(r.thinned) > 0 || blocks+findings > 0 {
+		t.Errorf("lost %d states, %d blocks, %d findings, %d blocks thinned; want states only", states, blocks, findings, len(r.thinned))
+	}
+	made, left := l.days(func(uint64) bool { return true }), l.days(func(seq uint64) bool { return r.entries[seq] != nil })
+	if !cmp.Equal(made, left) {
+		t.Errorf("States of %d days were made and of %d are left", len(made), len(left))
+	}
+	// The oldest went first: behind a whole day no other has lost any.
+	whole := false
+	for day := range int64(20) {
+		of := func(has bool) (n int) {
+			for seq, e := range l.made {
+				if e.HasState() && e.GetDeviceMs()/(24*3600*1000) == today.UnixMilli()/(24*3600*1000)+day && (!has || r.entries[seq] != nil) {
+					n++
+				}
+			}
+			return n
+		}
+		if whole && of(true) < of(false) {
+			t.Errorf("day %d lost States, an older one did not", day)
+		}
+		whole = of(true) == of(false) && of(true) > 0
+	}
+}
+
+func TestBlocksAreThinnedBeforeTheyAreDropped(t *testing.T) {
+	l := newLife()
+	l.states, l.series = 4, 8
+	r, st := fullLife(t, l, 450)
+	states, blocks, findings, _ := l.lost(r, 0)
+	if len(r.thinned) == 0 || st.Thinned == 0 || states == 0 || blocks+findings > 0 {
+		t.Errorf("lost %d states, %d blocks, %d findings, %d blocks thinned; want no block lost", states, blocks, findings, len(r.thinned))
+	}
+	if made, left := l.days(func(uint64) bool { return true }), l.days(func(seq uint64) bool { return r.entries[seq] != nil }); !cmp.Equal(made, left) {
+		t.Errorf("States of %d days were made and of %d are left", len(made), len(left))
+	}
+	// Each hour is there, as four blocks or as one.
+	hours := map[int64]bool{}
+	for _, e := range r.entries {
+		if e.HasBlock() {
+			hours[e.GetBlock().GetStartMs()/block.Hour] = true
+		}
+	}
+	if len(hours) != 450 {
+		t.Errorf("blocks of %d hours are left, want 450", len(hours))
+	}
+}
+
+func TestBlocksGoOldestFirst(t *testing.T) {
+	l := newLife()
+	l.states, l.series, l.width = 4, 8, 40
+	r, _ := fullLife(t, l, 1500)
+	_, blocks, findings, _ := l.lost(r, 0)
+	if blocks == 0 || findings > 0 {
+		t.Errorf("lost %d blocks, %d findings, want blocks and no finding", blocks, findings)
+	}
+	oldest := l.now.UnixMilli()
+	for _, e := range r.entries {
+		if e.HasBlock() {
+			oldest = min(oldest, e.GetBlock().GetStartMs())
+		}
+	}
+	for seq, e := range l.made {
+		if e.HasBlock() && e.GetBlock().GetStartMs()/block.Hour > oldest/block.Hour && r.entries[seq] == nil && !r.thinned[seq] {
+			t.Fatalf("block %d is lost, older ones are there", seq)
+		}
+	}
+	if age := l.now.Sub(time.UnixMilli(oldest)); age < 20*24*time.Hour {
+		t.Errorf("the oldest block is only %v old", age)
+	}
+}
+
+func TestInventoriesGoBeforeFindings(t *testing.T) {
+	l := newLife()
+	l.states, l.findings, l.inventories = 4, 2, 1
+	r, _ := fullLife(t, l, 520)
+	_, _, findings, inventories := l.lost(r, 0)
+	if inventories == 0 || findings > 0 {
+		t.Errorf("lost %d inventories, %d findings, want inventories only", inventories, findings)
+	}
+	newest := uint64(0)
+	for seq, e := range l.made {
+		if e.HasInventory() {
+			newest = max(newest, seq)
+		}
+	}
+	if r.entries[newest] == nil {
+		t.Error("the newest inventory is lost")
+	}
+}
+
+func TestFindingsGoLast(t *testing.T) {
+	l := newLife()
+	l.states, l.findings, l.inventories = 4, 4, 1
+	d := &gauge{Disk: fault.NewDisk()}
+	s := open(t, spool.Config{Disk: d, MaxBytes: bound, Now: l.clock})
+	l.hours(s, 10)
+	l.inventories = 0 // the newest one is old now
+	l.hours(s, 600)
+	if d.most > bound+segment {
+		t.Errorf("%d bytes on the disk at one time", d.most)
+	}
+	r := l.readRest(t, s, 0)
+	_, _, findings, inventories := l.lost(r, 0)
+	if findings == 0 || inventories != 9 {
+		t.Errorf("lost %d findings and %d inventories of 10, want the newest to stay", findings, inventories)
+	}
+}
+
+// TestAcknowledgedGoBeforeAll: what the collector has is given up before
+// anything that it has not, and an hour that it has a part of is not thinned.
+func TestAcknowledgedGoBeforeAll(t *testing.T) {
+	l := newLife()
+	d := fault.NewDisk()
+	s := open(t, spool.Config{Disk: d, MaxBytes: bound, Now: l.clock})
+	l.hours(s, 40)
+	s.Ack(s.Last() - 30)
+	cursor := s.Acked()
+	l.states, l.series = 4, 8
+	for range 60 {
+		l.hours(s, 5)
+		r := l.readRest(t, s, cursor)
+		if states, blocks, _, _ := l.lost(r, cursor); s.First() <= cursor && states+blocks+len(r.thinned) > 0 {
+			t.Fatalf("%d states and %d blocks lost, %d thinned, while %d is here and %d acknowledged", states, blocks, len(r.thinned), s.First(), cursor)
+		}
+	}
+	r := l.readRest(t, s, cursor)
+	if len(r.thinned) == 0 {
+		t.Fatal("nothing was thinned")
+	}
+	told := map[int64]bool{}
+	for seq, e := range l.made {
+		if seq <= cursor && e.HasBlock() {
+			told[e.GetBlock().GetStartMs()/block.Hour] = true
+		}
+	}
+	for seq, e := range r.entries {
+		if e.GetBlock().GetStepS() == 3600 && told[e.GetBlock().GetStartMs()/block.Hour] {
+			t.Errorf("thinned block %d would replace blocks that were told", seq)
+		}
+	}
+}
+
+// TestClockSetBack: hours that come twice are not thinned one by one, since the
+// second would replace the first.
+func TestClockSetBack(t *testing.T) {
+	l := newLife()
+	l.states, l.series = 4, 8
+	d := fault.NewDisk()
+	s := open(t, spool.Config{Disk: d, MaxBytes: bound, Now: l.clock})
+	for range 150 {
+		l.hours(s, 2)
+		if l.now.Hour() == 12 {
+			l.now = l.now.Add(-2 * time.Hour)
+			l.hours(s, 4)
+		}
+	}
+	r := l.readRest(t, s, 0)
+	times := map[int64]int{}
+	for _, e := range r.entries {
+		if e.GetBlock().GetStepS() == 3600 {
+			times[e.GetBlock().GetStartMs()]++
+		}
+	}
+	if len(times) == 0 {
+		t.Fatal("nothing was thinned")
+	}
+	for hour, n := range times {
+		if n > 1 {
+			t.Errorf("hour %d has %d thinned blocks", hour, n)
+		}
+	}
+}
+
+// TestForeignBlocks: what cannot be decoded is not thinned, and stays while
+// there is space.
+func TestForeignBlocks(t *testing.T) {
+	l := newLife()
+	l.states, l.findings = 0, 0
+	d := fault.NewDisk()
+	s := open(t, spool.Config{Disk: d, MaxBytes: bound, Now: l.clock})
+	for i := range 2000 {
+		l.now = l.now.Add(15 * time.Minute)
+		b := hmpb.Block_builder{StartMs: proto.Int64(l.now.UnixMilli()), StepS: proto.Uint32(60), Steps: proto.Uint32(15), Packed: fmt.Appendf(nil, "hB\x09 of a newer version %4d %s", i, l.text(""))}
+		l.add(s, hmpb.Entry_builder{Block: b.Build()}.Build())
+	}
+	r := l.readRest(t, s, 0)
+	if len(r.thinned) > 0 || len(r.entries) < 1000 || d.Bytes() > bound {
+		t.Errorf("%d entries left, %d thinned, %d bytes", len(r.entries), len(r.thinned), d.Bytes())
+	}
+}
+
+// TestFaultsWhileSqueezing is the promise of the package once more, for a spool
+// that is full: whatever operation fails or is the last one, there is what was
+// there before the squeeze or what should be after it, each entry once, and no
+// finding is lost.
+func TestFaultsWhileSqueezing(t *testing.T) {
+	for _, tt := range []struct {
+		name          string
+		before, hours int
+		shape         func(*life)
+	}{
+		{"states", 50, 8, func(*life) {}},
+		{"blocks", 205, 8, func(l *life) { l.states, l.series = 4, 8 }},
+		{"all", 700, 8, func(l *life) { l.states, l.series, l.width = 4, 8, 40 }},
+	} {
+		t.Run(tt.name, func(t *testing.T) {
+			base, before := fault.NewDisk(), newLife()
+			tt.shape(before)
+			s := open(t, spool.Config{Disk: base, MaxBytes: small, Now: before.clock})
+			before.hours(s, tt.before)
+			// run appends with a fault, with a restart in between.
+			run := func(d *fault.Disk, plan func(fault.Op) fault.Fault) *life {
+				l := newLife()
+				tt.shape(l)
+				l.now, l.checked = before.now, before.checked
+				for seq, e := range before.made {
+					l.made[seq] = e
+				}
+				d.Plan(plan)
+				for range 2 { // two runs of the agent
+					if s, err := spool.Open(spool.Config{Disk: d, MaxBytes: small, Now: l.clock}); err == nil {
+						l.hours(s, tt.hours/2)
+						s.Batch(100, 10000)
+						s.Close()
+					}
+				}
+				return l
+			}
+			d := base.Clone()
+			var ops []int // those that have to do with squeezing
+			var kinds []string
+			clean := run(d, func(op fault.Op) fault.Fault {
+				// Those of appending are TestFaultAtEveryOperation's.
+				if op.Kind != "read" && (strings.HasSuffix(op.Name, ".sqz") || op.Kind == "remove" || op.Kind == "sync folder") {
+					ops, kinds = append(ops, op.N), append(kinds, op.Kind+" "+op.Name)
+				}
+				return fault.None
+			})
+			if s := open(t, spool.Config{Disk: d, MaxBytes: small, Now: clean.clock}); true {
+				r := clean.readRest(t, s, 0)
+				states, blocks, _, _ := clean.lost(r, 0)
+				t.Logf("without a fault %d states and %d blocks are lost, %d thinned", states, blocks, len(r.thinned))
+			}
+			tries, most, long := 0, 40, os.Getenv("HAUSMEISTER_LONG") != ""
+			for j, m := range modes() {
+				for i, n := range ops {
+					// make test-long tries all of them.
+					if (i+j)%3 > 0 && !long || i > most && !long {
+						continue
+					}
+					tries++
+					d := base.Clone()
+					l := run(d, fault.At(n, m.fault))
+					d.Plan(nil)
+					if m.seed > 0 {
+						d.PowerCut(rand.New(rand.NewPCG(m.seed, uint64(n))))
+					}
+					checkSqueezed(t, d, l, tt.name != "all")
+					if t.Failed() {
+						t.Fatalf("with %v at operation %d, %s", m, n, kinds[i])
+					}
+				}
+			}
+			t.Logf("%d faults at %d operations", tries, len(ops))
+		})
+	}
+}
+
+func checkSqueezed(t *testing.T, d *fault.Disk, l *life, everyHour bool) {
+	t.Helper()
+	s, err := spool.Open(spool.Config{Disk: d, MaxBytes: small, Now: l.clock})
+	if err != nil {
+		t.Errorf("Open: %v", err)
+		return
+	}
+	defer s.Close()
+	r := l.readRest(t, s, 0)
+	if _, blocks, findings, _ := l.lost(r, 0); findings > 0 || everyHour && blocks > 0 {
+		t.Errorf("%d findings and %d blocks are lost", findings, blocks)
+	}
+	highest := uint64(0)
+	for seq := range l.made {
+		highest = max(highest, seq)
+	}
+	seq, err := s.Append(context.Background(), entry("next", 100))
+	if err != nil || seq <= highest {
+		t.Errorf("Append gives sequence %d, %v; %d was given out before", seq, err, highest)
+	}
+	if n := d.Bytes(); n > small+small/16 {
+		t.Errorf("%d bytes on the disk", n)
+	}
+}

@@ -1,0 +1,151 @@
+package health
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"strings"
+	"time"
+
+	"hausmeister/collector/access"
+	"hausmeister/collector/audit"
+	"hausmeister/collector/bus"
+	"hausmeister/collector/db"
+	"hausmeister/proto/ident"
+	"hausmeister/proto/reading"
+)
+
+// What is finer than a day tells when somebody works. It opens to who says why,
+// for a while, and that stays written down (requirements TE-3, PR-6).
+const (
+	LookFor = time.Hour
+	// MinReason and MaxReason bound a reason in bytes.
+	MinReason, MaxReason = 3, 500
+	// keepLooks is how long a look stands in the device's list.
+	keepLooks = 365 * 24 * time.Hour
+	maxLooks  = 500
+)
+
+var (
+	// ErrReason: no reason, or one that says nothing.
+	ErrReason = errors.New("a look needs a reason of 3 to 500 bytes of text")
+	// ErrLookNeeded: what was asked for is finer than a day and no look is open.
+	ErrLookNeeded = errors.New("finer than a day needs a look with a reason")
+)
+
+// A Look is one person's or program's access to what is finer than a day.
+type Look struct {
+	ID, Device  string
+	Actor, Name string // access.Caller.Actor, and the name that people know
+	Role        access.Role
+	Reason      string
+	Opened      time.Time // device pages show its day and time: this is about who looked, not about who teaches
+	Until       time.Time
+}
+
+// OpenLook lets caller see device by the minute for LookFor from now on, writes
+// that into the audit record and into the device's own list, and asks the
+// device for its running block. A second look before the first is over is a new
+// one, with a reason of its own.
+func (h *Health) OpenLook(ctx context.Context, caller access.Caller, device, reason string) (Look, error) {
+	if err := caller.Allow(access.LookDevices); err != nil {
+		return Look{}, err
+	}
+	reason = strings.TrimSpace(reason)
+	if len(reason) < MinReason || !reading.Printable(reason, MaxReason) {
+		return Look{}, ErrReason
+	}
+	id := ident.NewID(h.now())
+	now := h.now().UTC().Truncate(time.Millisecond)
+	l := Look{ID: id, Device: device, Actor: caller.Actor(), Name: caller.Name, Role: caller.Role, Reason: reason, Opened: now, Until: now.Add(LookFor)}
+	err := h.db.Write(ctx, func(tx *db.Tx) error {
+		owner, err := ownerOf(ctx, tx, caller, device)
+		if err != nil {
+			return err
+		}
+		_, err = tx.Exec(ctx, `INSERT INTO health_looks (id, device_id, actor, actor_name, role, reason, opened_ms, until_ms) VALUES ($1, $2, $3, $4, $5, $6, $7, $8)`,
+			l.ID, device, l.Actor, l.Name, string(l.Role), reason, l.Opened.UnixMilli(), l.Until.UnixMilli())
+		if err != nil {
+			return err
+		}
+		return audit.Append(ctx, tx, audit.Entry{AtMS: now.UnixMilli(), Actor: l.Actor, Action: "look.opened", Subject: "device:" + device, Owner: owner,
+			Details: map[string]string{"look": l.ID}})
+	})
+	if err != nil {
+		return Look{}, fmt.Errorf("opening a look: %w", err)
+	}
+	h.bus.Publish(bus.Event{Kind: bus.Watch, Device: device, Flush: true})
+	return l, nil
+}
+
+// Looks lists who looked at a device, the latest first. Whoever may see the
+// device may see that.
+func (h *Health) Looks(ctx context.Context, caller access.Caller, device string) ([]Look, error) {
+	if err := caller.Allow(access.ReadDevices); err != nil {
+		return nil, err
+	}
+	var out []Look
+	err := h.db.Read(ctx, func(tx *db.Tx) error {
+		out = nil
+		if err := seen(ctx, tx, caller, device); err != nil {
+			return err
+		}
+		rows, err := tx.Query(ctx, `SELECT id, actor, actor_name, role, reason, opened_ms, until_ms FROM health_looks
+			WHERE device_id = $1 ORDER BY opened_ms DESC, id DESC LIMIT $2`, device, int64(maxLooks))
+		if err != nil {
+			return err
+		}
+		defer rows.Close()
+		for rows.Next() {
+			l := Look{Device: device}
+			var opened, until int64
+			if err := rows.Scan(&l.ID, &l.Actor, &l.Name, &l.Role, &l.Reason, &opened, &until); err != nil {
+				return err
+			}
+			l.Opened, l.Until = time.UnixMilli(opened).UTC(), time.UnixMilli(until).UTC()
+			out = append(out, l)
+		}
+		return rows.Close()
+	})
+	if err != nil {
+		return nil, fmt.Errorf("listing looks: %w", err)
+	}
+	return out, nil
+}
+
+// Looking says until when caller may see device by the minute; zero = not now.
+func (h *Health) Looking(ctx context.Context, caller access.Caller, device string) (until time.Time, err error) {
+	err = h.db.Read(ctx, func(tx *db.Tx) error {
+		if err := seen(ctx, tx, caller, device); err != nil {
+			return err
+		}
+		until, err = h.looking(ctx, tx, caller, device)
+		return err
+	})
+	return until, err
+}
+
+// looking is asked inside the transaction that then reads: a look that ended in
+// between shows nothing. A role that was taken away ends it too.
+func (h *Health) looking(ctx context.Context, tx *db.Tx, caller access.Caller, device string) (time.Time, error) {
+	if caller.Allow(access.LookDevices) != nil {
+		return time.Time{}, nil
+	}
+	var until int64
+	now := h.now().UnixMilli()
+	err := tx.QueryRow(ctx, `SELECT COALESCE(MAX(until_ms), 0) FROM health_looks WHERE device_id = $1 AND opened_ms > $2 AND actor = $3 AND until_ms > $4`,
+		device, now-LookFor.Milliseconds()-1, caller.Actor(), now).Scan(&until)
+	if err != nil || until == 0 {
+		return time.Time{}, err
+	}
+	return time.UnixMilli(until).UTC(), nil
+}
+
+// ownerOf is seen, and says whose the device is.
+func ownerOf(ctx context.Context, tx *db.Tx, caller access.Caller, device string) (owner string, err error) {
+	err = tx.QueryRow(ctx, `SELECT owner_id FROM fleet_devices WHERE device_id = $1`, device).Scan(&owner)
+	if errors.Is(err, db.ErrNoRows) || err == nil && !caller.Sees(owner) {
+		return "", access.ErrNotFound
+	}
+	return owner, err
+}

@@ -1,0 +1,87 @@
+package reading
+
+import "time"
+
+// Class says what a value may tell about a person, and from that who may see it
+// and how finely. The zero value is none: a row without a class fails the build.
+type Class int
+
+const (
+	// Thing is about the machine only. Still, when it was told says that the
+	// device was on, so times of day need a look all the same.
+	Thing Class = iota + 1
+	// Use moves when somebody works with the device: whoever sees it by the
+	// minute sees when that was.
+	Use
+	// Identity tells devices apart. It names the device, never the person who
+	// has it on loan.
+	Identity
+)
+
+// Basis is the legal ground on which a value is read.
+type Basis int
+
+// Operation is the running and securing of lent devices, a task in the public
+// interest. Whether it carries is for the controller (the school) to confirm.
+const Operation Basis = 1
+
+// Retain says how long a value is kept.
+type Retain int
+
+const (
+	Now  Retain = iota + 1 // the latest value only, with the reports that brought it
+	Days                   // the same, and one value a day
+	Fine                   // the same, and by the minute in blocks
+)
+
+// How long each grain is kept unless an owner shortens it (PR-3).
+const (
+	KeepReports = 30 * 24 * time.Hour
+	KeepBlocks  = 30 * 24 * time.Hour
+	KeepDays    = 24 * 30 * 24 * time.Hour
+)
+
+// Daily says which value of a day its daily row holds; the zero value: none.
+type Daily int
+
+const (
+	Last Daily = iota + 1
+	Min
+	Max
+	Mean
+	Sum
+)
+
+// Word says the class in words.
+func (c Class) Word() Words { return classWords[c] }
+
+// Audience says who may see values of the class. Roles: access.Role.
+func (c Class) Audience() Words { return audiences[c] }
+
+// Word says the basis in words.
+func (b Basis) Word() Words { return basisWords[b] }
+
+// Word says the retention in words.
+func (r Retain) Word() Words { return retainWords[r] }
+
+var classWords = map[Class]Words{
+	Thing:    {"Zustand des Geräts", "State of the device"},
+	Use:      {"Nutzung des Geräts", "Use of the device"},
+	Identity: {"Kennung des Geräts", "Identity of the device"},
+}
+
+var audiences = map[Class]Words{
+	Thing:    {"Alle Rollen nach Tagen; nach Minuten nur Support mit Begründung", "All roles by the day; by the minute only support with a reason"},
+	Use:      {"Alle Rollen ohne Uhrzeit; nach Minuten nur Support mit Begründung", "All roles without time of day; by the minute only support with a reason"},
+	Identity: {"Alle Rollen", "All roles"},
+}
+
+var basisWords = map[Basis]Words{
+	Operation: {"Art. 6 Abs. 1 Buchst. e DSGVO: Betrieb und Sicherheit der Leihgeräte", "Art. 6 (1) (e) GDPR: running and securing the loan devices"},
+}
+
+var retainWords = map[Retain]Words{
+	Now:  {"30 Tage", "30 days"},
+	Days: {"30 Tage, ein Wert je Tag 24 Monate", "30 days, one value a day for 24 months"},
+	Fine: {"Minutenwerte 30 Tage, ein Wert je Tag 24 Monate", "By the minute 30 days, one value a day for 24 months"},
+}
