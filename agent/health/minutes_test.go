@@ -204,7 +204,7 @@ func TestClockJumps(t *testing.T) {
 				r := startDevice(t, d, nil)
 				time.Sleep(2*time.Hour + 7*min + min/2)
 				before := len(d.read)
-				d.setClock(c.to(time.Now()).Sub(time.Now()))
+				d.setClock(time.Until(c.to(time.Now())))
 				time.Sleep(3 * time.Hour)
 				// And back: by the network's time, say.
 				d.setClock(0)
@@ -241,7 +241,7 @@ func TestCollectorsTime(t *testing.T) {
 		hear := func() {
 			mu.Lock()
 			defer mu.Unlock()
-			facts.Heard, facts.ClockOffset = d.now(), time.Now().Sub(d.now())
+			facts.Heard, facts.ClockOffset = d.now(), time.Since(d.now())
 		}
 		kept, remembered := &sink{begin: time.Now()}, &memory{}
 		begin := func() *run {
