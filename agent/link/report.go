@@ -12,11 +12,13 @@ import (
 
 const (
 	// batchBytes of entries make a batch: far below the limit of its frame,
-	// large enough that six weeks of holidays are told in a minute.
+	// large enough that six weeks of holidays are told in a minute, if nobody
+	// else is back: the collector says how fast.
 	batchBytes = 64 << 10
-	// ackWithin is for a collector under load whose network lives; a dead
-	// network is noticed by the transport or the probe.
-	ackWithin = 2 * time.Minute
+	// ackWithin is for a collector whose network lives; a dead network is
+	// noticed by the transport or the probe. Devices that have much to tell
+	// take turns there, and a whole fleet may be back from its holidays.
+	ackWithin = 10 * time.Minute
 )
 
 // errNoProgress: the collector answered and has got no further.

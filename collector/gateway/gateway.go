@@ -85,15 +85,20 @@ type Config struct {
 	// AdmitRate is how many sessions a second are let in when many come at
 	// once, after a first AdmitBurst; 0 = 300 and 600.
 	AdmitRate, AdmitBurst int
+	// BacklogRate is how many entries a second are taken from all devices
+	// together that have many to tell; 0 = 4000.
+	BacklogRate int
 }
 
 // Gateway holds the sessions of one collector.
 type Gateway struct {
 	cfg       Config
 	admission *admission
+	backlog   backlog
 	presence  presence
 	stats     stats
-	visitors  chan struct{}  // places of sessions without a Welcome to come
+	visitors  chan struct{} // places of sessions without a Welcome to come
+	ends      ends
 	storeLog  rate.Sometimes // a full disk fails all devices: one line tells it
 	numbers   atomic.Int64
 }
@@ -116,11 +121,16 @@ func New(cfg Config) (*Gateway, error) {
 	if cfg.AdmitBurst <= 0 {
 		cfg.AdmitBurst = 2 * cfg.AdmitRate
 	}
+	if cfg.BacklogRate <= 0 {
+		cfg.BacklogRate = 4000
+	}
 	g := &Gateway{
 		cfg:       cfg,
 		admission: newAdmission(cfg.AdmitRate, cfg.AdmitBurst),
+		backlog:   backlog{perSecond: float64(cfg.BacklogRate)},
 		presence:  presence{live: map[string]*session{}},
 		visitors:  make(chan struct{}, maxVisitors),
+		ends:      ends{open: map[string]ending{}},
 		storeLog:  rate.Sometimes{Interval: 10 * time.Second},
 	}
 	// Numbers rise over restarts too, so that the flag of an earlier run that
@@ -156,9 +166,10 @@ func (g *Gateway) Serve(ctx context.Context, ln wire.Listener) error {
 	}
 }
 
-// Run ends the sessions that revocations concern, and tells devices who looks at
-// them and what their owner wants, until ctx ends. It is ready before the first
-// session should be served.
+// Run ends the sessions that revocations concern, tells devices who looks at
+// them and what their owner wants, and stores ends of sessions that could not be
+// stored at once, until ctx ends. It is ready before the first session should be
+// served.
 func (g *Gateway) Run(ctx context.Context, ready func()) error {
 	sub := g.cfg.Bus.Subscribe(bus.Revoked)
 	defer sub.Close()
@@ -167,11 +178,22 @@ func (g *Gateway) Run(ctx context.Context, ready func()) error {
 	defer word.Close()
 	crew := supervise.NewCrew(ctx, 64)
 	defer crew.Wait()
+	again := time.NewTicker(endAgain)
+	defer again.Stop()
+	storing := make(chan struct{}, 1)
 	ready()
 	for {
 		select {
 		case <-ctx.Done():
 			return nil
+		case <-again.C:
+			select {
+			case storing <- struct{}{}: // not while the last try is still waiting for the store
+				if !crew.TryGo(func(ctx context.Context) { defer func() { <-storing }(); g.storeEnds(ctx) }) {
+					<-storing
+				}
+			default:
+			}
 		case e := <-sub.C:
 			for _, s := range g.presence.of(e.Device) {
 				if e.Credential == "" || e.Credential == s.peer.Credential.String() {
@@ -274,6 +296,18 @@ func (p *presence) in(s *session) bool {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	return s.welcomed
+}
+
+// has says whether a welcomed session of the device is there.
+func (p *presence) has(device string) bool {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	for s := p.live[device]; s != nil; s = s.next {
+		if s.welcomed {
+			return true
+		}
+	}
+	return false
 }
 
 func (p *presence) of(device string) (sessions []*session) {

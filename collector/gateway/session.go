@@ -29,6 +29,7 @@ type session struct {
 	device       access.Caller
 	number       int64
 	control      *wire.Framed
+	waiting      uint64 // entries that the device had to tell at its Hello
 
 	// next and welcomed are guarded by presence.mu
 	next     *session
@@ -36,10 +37,11 @@ type session struct {
 
 	mu sync.Mutex
 	// below is guarded by mu
-	report   *wire.Framed // the report stream that counts
-	renewing bool
-	living   bool      // a live stream is open
-	ended    hmpb.Code // why we ended it; unspecified = we did not
+	report    *wire.Framed // the report stream that counts
+	stopTurns context.CancelFunc
+	renewing  bool
+	living    bool      // a live stream is open
+	ended     hmpb.Code // why we ended it; unspecified = we did not
 }
 
 func (s *session) log() *slog.Logger {
@@ -286,6 +288,7 @@ func (s *session) admit(ctx context.Context, hello *hmpb.Hello) (*hmpb.Welcome, 
 	if err != nil {
 		return nil, retryAfter(err), err
 	}
+	s.waiting = waiting(hello, cursor)
 	return hmpb.Welcome_builder{
 		Version: &version, TimeMs: new(s.g.cfg.Now().UnixMilli()), StoreId: s.g.cfg.StoreID, Cursor: &cursor,
 		Settings: settings, TrustRoots: s.g.cfg.Enroll.TrustRoots(), Renew: &s.peer.RenewDue,
@@ -314,8 +317,8 @@ func (s *session) streams(ctx context.Context, crew *supervise.Crew) {
 		var serve func(context.Context)
 		switch {
 		case t == hmpb.StreamType_STREAM_TYPE_REPORT:
-			s.replaceReport(f)
-			serve = func(ctx context.Context) { s.reports(ctx, f) }
+			turns := s.replaceReport(f)
+			serve = func(ctx context.Context) { s.reports(ctx, turns, f) }
 		case t == hmpb.StreamType_STREAM_TYPE_RENEW && s.beginRenewal():
 			serve = func(ctx context.Context) { s.renew(ctx, f) }
 		case t == hmpb.StreamType_STREAM_TYPE_LIVE && s.beginLive():
@@ -405,16 +408,20 @@ func (g *Gateway) spread() time.Duration {
 	return time.Second + rand.N(max(2*time.Second, min(all, maxWait)))
 }
 
-// replaceReport makes f the report stream. An older one has been given up by
+// replaceReport makes f the report stream, and gives a context that ends when
+// another replaces it or the session ends. An older one has been given up by
 // its agent, or will be now.
-func (s *session) replaceReport(f *wire.Framed) {
+func (s *session) replaceReport(f *wire.Framed) context.Context {
+	turns, cancel := context.WithCancel(s.Context())
 	s.mu.Lock()
-	old := s.report
-	s.report = f
+	old, stop := s.report, s.stopTurns
+	s.report, s.stopTurns = f, cancel
 	s.mu.Unlock()
 	if old != nil {
+		stop()
 		old.Reset(hmpb.Code_CODE_REPLACED)
 	}
+	return turns
 }
 
 func (s *session) beginRenewal() bool {
@@ -441,23 +448,19 @@ func (s *session) renew(ctx context.Context, f *wire.Framed) {
 	}
 }
 
-// What one device may send without being read more slowly. After 44 days
-// without network it has 21,000 states to tell, which then takes half a minute.
-const (
-	entriesPerSecond = 500
-	entriesBurst     = 5000
-	batchCost        = 10 // of a batch beside its entries
-)
-
-// reports serves one report stream.
-func (s *session) reports(ctx context.Context, f *wire.Framed) {
+// reports serves one report stream. What came from it is stored though its
+// session ends; turns ends with the stream.
+func (s *session) reports(ctx, turns context.Context, f *wire.Framed) {
 	f.SetReadDeadline(time.Now().Add(helloTimeout))
 	if err := f.ReadMsg(&hmpb.ReportHeader{}); err != nil {
 		f.Reset(hmpb.Code_CODE_TIMEOUT)
 		return
 	}
 	f.SetReadDeadline(time.Time{})
-	pace := rate.NewLimiter(entriesPerSecond, entriesBurst)
+	pace := newPace(&s.g.backlog)
+	if !pace.begin(turns, s.waiting) {
+		return
+	}
 	for {
 		b, err := f.ReadBatch()
 		if err != nil {
@@ -479,7 +482,7 @@ func (s *session) reports(ctx context.Context, f *wire.Framed) {
 			f.Reset(hmpb.Code_CODE_TIMEOUT)
 			return
 		}
-		if pace.WaitN(ctx, min(entries+batchCost, entriesBurst)) != nil {
+		if !pace.next(turns, entries) {
 			return
 		}
 	}
@@ -518,6 +521,7 @@ func (s *session) over(ctx context.Context, others bool) {
 		return // stopping: the next start clears all flags at once
 	}
 	if err := s.g.cfg.Health.End(ctx, s.device, s.number); err != nil && ctx.Err() == nil {
-		s.g.storeLog.Do(func() { s.log().Warn("the end of a session is not stored", "error", err) })
+		s.g.ends.add(s) // Run tries again
+		s.g.storeLog.Do(func() { s.log().Warn("the end of a session is not stored yet", "error", err) })
 	}
 }

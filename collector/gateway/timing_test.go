@@ -4,9 +4,11 @@ import (
 	"context"
 	"crypto/tls"
 	"errors"
+	"fmt"
 	"io"
 	"log/slog"
 	"net"
+	"slices"
 	"sync"
 	"testing"
 	"testing/synctest"
@@ -34,6 +36,7 @@ type subjects struct {
 	begin   error
 	ingest  func(n int) error
 	revoked map[string]bool
+	end     func() error // called with mu held
 
 	mu sync.Mutex
 	// below is guarded by mu
@@ -78,6 +81,11 @@ func (f *subjects) Begin(_ context.Context, _ access.Caller, session int64, _ []
 func (f *subjects) End(_ context.Context, _ access.Caller, session int64) error {
 	f.mu.Lock()
 	defer f.mu.Unlock()
+	if f.end != nil {
+		if err := f.end(); err != nil {
+			return err
+		}
+	}
 	f.ended = append(f.ended, session)
 	return nil
 }
@@ -524,6 +532,47 @@ func TestPing(t *testing.T) {
 			t.Errorf("%d Pongs after %v, want 32 at once and then one a second", pings, took)
 		}
 		s.Close(hmpb.Code_CODE_NORMAL, "")
+	})
+}
+
+// What the store does not take at a session's end it gets later, once, and the
+// pages are told then: the device shall not stay "connected".
+func TestEndsAreStoredLater(t *testing.T) {
+	away := true
+	f := &subjects{device: func(n int) string { return fmt.Sprint("device ", n) }}
+	f.end = func() error {
+		if away {
+			return fmt.Errorf("%w: locked", db.ErrUnavailable)
+		}
+		return nil
+	}
+	inBubble(t, f, nil, func(t *testing.T, b *bubble) {
+		const devices = 3
+		for range devices {
+			s, _ := b.in()
+			s.Close(hmpb.Code_CODE_NORMAL, "")
+		}
+		time.Sleep(time.Minute)
+		f.mu.Lock()
+		if len(f.begun) != devices || len(f.ended) != 0 {
+			t.Errorf("%d sessions begun, %d ended, want %d and none while the store is away", len(f.begun), len(f.ended), devices)
+		}
+		away = false
+		f.mu.Unlock()
+		told := b.bus.Subscribe(bus.Disconnected)
+		defer told.Close()
+		time.Sleep(time.Minute)
+		f.mu.Lock()
+		ended := slices.Clone(f.ended)
+		begun := slices.Clone(f.begun)
+		f.mu.Unlock()
+		slices.Sort(ended)
+		if !slices.Equal(ended, begun) {
+			t.Errorf("ended %v within a minute of the store's return, want %v, each once", ended, begun)
+		}
+		if len(told.C) != devices {
+			t.Errorf("%d devices told to the pages, want %d", len(told.C), devices)
+		}
 	})
 }
 

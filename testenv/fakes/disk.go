@@ -97,10 +97,34 @@ func (d *Disk) Put(name string, data []byte) {
 	d.files[name] = &File{data: slices.Clone(data)}
 }
 
+// Fill makes the disk a copy of another. The two share memory until one of
+// them writes: a thousand full disks are no more than one.
+func (d *Disk) Fill(from *Disk) {
+	from.mu.Lock()
+	defer from.mu.Unlock()
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	d.files = map[string]*File{}
+	for name, f := range from.files {
+		f.mu.Lock()
+		f.shared = true
+		d.files[name] = &File{data: f.data, shared: true}
+		f.mu.Unlock()
+	}
+}
+
 // A File is one file of a Disk.
 type File struct {
-	mu   sync.Mutex
-	data []byte
+	mu     sync.Mutex
+	data   []byte
+	shared bool // with a file of another disk
+}
+
+// ownLocked makes data this file's own before it is changed.
+func (f *File) ownLocked() {
+	if f.shared {
+		f.data, f.shared = slices.Clone(f.data), false
+	}
 }
 
 // ReadAt is io.ReaderAt.
@@ -127,6 +151,7 @@ func (f *File) WriteAt(p []byte, off int64) (int, error) {
 	if off < 0 {
 		return 0, errors.New("negative offset")
 	}
+	f.ownLocked()
 	if end := off + int64(len(p)); end > int64(len(f.data)) {
 		f.data = append(f.data, make([]byte, end-int64(len(f.data)))...)
 	}
@@ -137,6 +162,7 @@ func (f *File) WriteAt(p []byte, off int64) (int, error) {
 func (f *File) Truncate(size int64) error {
 	f.mu.Lock()
 	defer f.mu.Unlock()
+	f.ownLocked()
 	if size <= int64(len(f.data)) {
 		f.data = f.data[:size]
 	} else {

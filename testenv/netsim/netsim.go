@@ -107,6 +107,15 @@ type Host struct {
 	udp      map[uint16]*simnet.SimulatedLink
 	tcp      map[uint16]*listener
 	nextPort uint16
+	sent     int64
+}
+
+// Sent is how many bytes the host put on its line as UDP, with the headers of
+// UDP and IPv4, lost ones too.
+func (h *Host) Sent() int64 {
+	h.net.mu.Lock()
+	defer h.net.mu.Unlock()
+	return h.sent
 }
 
 // Set changes the weather.
@@ -205,6 +214,7 @@ func (r *router) SendPacket(p simnet.Packet) error {
 	target := p.To.(*net.UDPAddr).AddrPort()
 	n := from.net
 	n.mu.Lock()
+	from.sent += int64(len(p.Data)) + 28
 	to := n.hosts[target.Addr().Unmap()]
 	if to == nil || n.lostLocked(from.weather, to.weather) {
 		n.mu.Unlock()

@@ -48,6 +48,9 @@ type Config struct {
 	Together bool
 	// Source gives the readings of a device; nil means testenv/fakes' machine.
 	Source func(d Device, m *fakes.Machine) Source
+	// Acked takes how long a batch of a device waited for its answer, in
+	// whatever goroutine that is; nil means nobody asks.
+	Acked func(d Device, took time.Duration)
 	// Settings is the agents' settings file; nil means none.
 	Settings []byte
 	// Random gives the numbers in [0, 1) that the agents' waits are spread by;
@@ -75,6 +78,7 @@ type Swarm struct {
 // member is one device.
 type member struct {
 	device   Device
+	acked    func(d Device, took time.Duration)
 	endpoint *wire.Endpoint
 	machine  *fakes.Machine
 	spool    *fakes.Disk
@@ -101,7 +105,7 @@ func New(c Config) *Swarm {
 	}
 	s := &Swarm{c: c, enrolling: make(chan struct{}, c.AtOnce), all: make(chan struct{})}
 	for _, d := range c.Devices {
-		m := &member{device: d, machine: fakes.NewMachine(d.Number, c.Now), spool: fakes.NewDisk(), files: fakes.NewDisk()}
+		m := &member{device: d, acked: c.Acked, machine: fakes.NewMachine(d.Number, c.Now), spool: fakes.NewDisk(), files: fakes.NewDisk()}
 		if c.Settings != nil {
 			m.files.Put(config.SettingsFile, c.Settings)
 		}
@@ -257,7 +261,11 @@ func (m *member) dial(ctx context.Context, address string, conf *tls.Config) (wi
 	if err != nil {
 		return nil, err
 	}
-	return m.endpoint.Dial(ctx, addr, conf)
+	s, err := m.endpoint.Dial(ctx, addr, conf)
+	if err != nil || m.acked == nil {
+		return s, err
+	}
+	return &timed{Session: s, told: func(took time.Duration) { m.acked(m.device, took) }}, nil
 }
 
 // Enrolled gives the record id of each device, "" for one that is not enrolled.

@@ -1,0 +1,258 @@
+package netsim_test
+
+import (
+	"context"
+	"encoding/hex"
+	"fmt"
+	"log/slog"
+	"maps"
+	"slices"
+	"sync"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"hausmeister/agent/config"
+	"hausmeister/agent/spool"
+	"hausmeister/collector/access"
+	"hausmeister/collector/db"
+	"hausmeister/collector/enroll"
+	"hausmeister/collector/gateway"
+	"hausmeister/proto/block"
+	"hausmeister/proto/hmpb"
+	"hausmeister/testenv/fakes"
+	"hausmeister/testenv/ledger"
+	"hausmeister/testenv/netsim"
+)
+
+// account is what a collector took in, by spool and sequence.
+type account struct {
+	mu    sync.Mutex
+	pages map[string]*page
+}
+
+type page struct {
+	entries          map[uint64]*hmpb.Entry
+	thinned, dropped map[uint64]bool
+	cursor           uint64
+	twice            int
+}
+
+// accountant notes what its health has stored: the part of a batch above the
+// cursor before, up to the one after.
+type accountant struct {
+	gateway.Health
+	account *account
+}
+
+func (a *account) plant(h gateway.Health, _ *db.DB) gateway.Health { return &accountant{h, a} }
+
+func (a *accountant) Ingest(ctx context.Context, device access.Caller, b *hmpb.Batch) (*hmpb.ReportDown, error) {
+	down, err := a.Health.Ingest(ctx, device, b)
+	if err == nil {
+		a.account.note(b, max(down.GetAck().GetThroughSeq(), down.GetResend().GetFromSeq()-min(1, down.GetResend().GetFromSeq())))
+	}
+	return down, err
+}
+
+func (a *account) note(b *hmpb.Batch, through uint64) {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	p := a.pages[hex.EncodeToString(b.GetSpoolEpoch())]
+	if p == nil {
+		p = &page{entries: map[uint64]*hmpb.Entry{}, thinned: map[uint64]bool{}, dropped: map[uint64]bool{}}
+		a.pages[hex.EncodeToString(b.GetSpoolEpoch())] = p
+	}
+	// once calls f if the sequence is new to the collector.
+	once := func(seq uint64, f func()) {
+		switch {
+		case seq > through:
+		case seq <= p.cursor:
+			p.twice++
+		default:
+			f()
+		}
+	}
+	for _, e := range b.GetEntries() {
+		seq := b.GetFirstSeq() + uint64(e.GetOffset())
+		once(seq, func() { p.entries[seq] = e })
+	}
+	for _, r := range b.GetThinned() {
+		for seq := r.GetFrom(); seq <= r.GetTo(); seq++ {
+			once(seq, func() { p.thinned[seq] = true })
+		}
+	}
+	for _, r := range b.GetDropped() {
+		for seq := r.GetFrom(); seq <= r.GetTo(); seq++ {
+			once(seq, func() { p.dropped[seq] = true })
+		}
+	}
+	p.cursor = max(p.cursor, through)
+}
+
+// away is a laptop that comes back.
+type away struct {
+	*laptop
+	made        map[uint64]*hmpb.Entry
+	used        int64 // bytes of its spool
+	begin, sent int64
+	took        time.Duration
+}
+
+// TestAway: 44 days of use without network, then one evening with it. One
+// laptop has the default spool, in which all of it fits; the other has one of
+// 1 MB, the least that may be set, which has to give up.
+func TestAway(t *testing.T) {
+	const days = 44
+	synctest.Test(t, func(t *testing.T) {
+		home := birth.Add(12 * time.Hour)
+		begin := time.Date(2026, 11, 24-days+1, 6, 0, 0, 0, time.UTC)
+		time.Sleep(time.Until(begin.Add(-time.Hour)))
+		n := netsim.New(netsim.Config{Seed: 44, Latency: 15 * time.Millisecond})
+		defer n.Close()
+		log := slog.New(slog.DiscardHandler)
+		taken := &account{pages: map[string]*page{}}
+		s := &site{host: n.Host("192.0.2.1"), dir: t.TempDir(), plant: taken.plant, log: log}
+		c := s.start(t)
+		owner, err := c.fleet.AddOwner(t.Context(), system, "Landkreis Ahorn")
+		if err != nil {
+			t.Fatal(err)
+		}
+		_, claim, err := c.enroll.CreateClaim(t.Context(), system, enroll.NewClaim{Owner: owner.ID, Cap: 10, Expires: home.AddDate(0, 0, 1)})
+		if err != nil {
+			t.Fatal(err)
+		}
+		large := &away{laptop: newLaptop(n.Host("10.0.0.1"), 1, 0, log)}
+		small := &away{laptop: newLaptop(n.Host("10.0.0.2"), 2, 0, log)}
+		small.files.Put(config.SettingsFile, []byte("spool_mb = 1\n"))
+		for i, a := range []*away{large, small} {
+			a.start(t, claim) // enrolled at school, and then the holidays begin
+			time.Sleep(time.Minute)
+			a.stop()
+			a.spool = fakes.NewDisk()
+			a.made, err = fakes.Away{Number: i + 1, Begin: begin, Days: days,
+				Spool: spool.Config{Disk: a.spool, MaxBytes: []int64{20, 1}[i] << 20}}.Fill(t.Context())
+			if err != nil {
+				t.Fatal(err)
+			}
+			a.used = a.bytes(t)
+			a.begin = a.host.Sent()
+		}
+		time.Sleep(time.Until(home))
+		for _, a := range []*away{large, small} {
+			a.start(t, "")
+			a.flush(t)
+		}
+		large.check(t, taken, 20<<20, false)
+		small.check(t, taken, 1<<20, true)
+		if st := c.health.Stats(); st.Gaps+st.Malformed+st.Duplicates > 0 || st.Thinned == 0 || st.Dropped == 0 {
+			t.Errorf("the collector counts %+v", st)
+		}
+		for _, a := range []*away{large, small} {
+			a.rest(t)
+		}
+		c.stop(t)
+		stored := ledger.Book{}
+		if err := stored.Stored(context.Background(), s.database().Path); err != nil {
+			t.Error(err)
+		}
+		t.Logf("the collector's database holds %d rows of reports", stored.Count())
+	})
+}
+
+func (a *away) bytes(t *testing.T) (n int64) {
+	names, err := a.spool.Names()
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, name := range names {
+		b, err := a.spool.Read(name)
+		if err != nil {
+			t.Fatal(err)
+		}
+		n += int64(len(b))
+	}
+	return n
+}
+
+// flush waits until all is told.
+func (a *away) flush(t *testing.T) {
+	t.Helper()
+	began := time.Now()
+	for time.Since(began) < 4*time.Hour {
+		time.Sleep(100 * time.Millisecond)
+		if st := a.agent.Status(); st.SpoolEntries > 0 && st.SpoolWaiting == 0 {
+			a.took, a.sent = time.Since(began), a.host.Sent()-a.begin
+			return
+		}
+	}
+	t.Fatalf("laptop %d still has %d entries to tell", a.number, a.agent.Status().SpoolWaiting)
+}
+
+// check holds what the collector took in against what was made.
+func (a *away) check(t *testing.T, taken *account, bound int64, tight bool) {
+	t.Helper()
+	taken.mu.Lock()
+	defer taken.mu.Unlock()
+	sp, err := spool.Open(spool.Config{Disk: a.spool})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer sp.Close()
+	p := taken.pages[hex.EncodeToString(sp.Epoch())]
+	if p == nil {
+		t.Fatalf("nothing of laptop %d arrived", a.number)
+	}
+	if a.used > bound {
+		t.Errorf("laptop %d: spool of %d bytes, bound %d", a.number, a.used, bound)
+	}
+	if p.twice > 0 {
+		t.Errorf("laptop %d: %d sequences came twice", a.number, p.twice)
+	}
+	hours, told, days, toldDays := map[int64]bool{}, map[int64]bool{}, map[int64]bool{}, map[int64]bool{}
+	lost := map[string]int{}
+	for _, seq := range slices.Sorted(maps.Keys(a.made)) {
+		e, got := a.made[seq], p.entries[seq]
+		there := 0
+		for _, yes := range []bool{got != nil, p.thinned[seq], p.dropped[seq]} {
+			if yes {
+				there++
+			}
+		}
+		if there != 1 {
+			t.Fatalf("laptop %d: sequence %d arrived %v, is named as thinned %v, as dropped %v; want one of them", a.number, seq, got != nil, p.thinned[seq], p.dropped[seq])
+		}
+		if p.dropped[seq] {
+			lost[fmt.Sprint(e.WhichKind())]++
+		}
+		switch e.WhichKind() {
+		case hmpb.Entry_Block_case:
+			hours[e.GetBlock().GetStartMs()/block.Hour] = true
+			if got != nil {
+				told[e.GetBlock().GetStartMs()/block.Hour] = true
+			}
+		case hmpb.Entry_State_case:
+			days[e.GetDeviceMs()/(24*3600*1000)] = true
+			if got != nil {
+				toldDays[e.GetDeviceMs()/(24*3600*1000)] = true
+			}
+		default: // a finding or an inventory
+			if got == nil {
+				t.Errorf("laptop %d: sequence %d, a finding or inventory, did not arrive", a.number, seq)
+			}
+		}
+	}
+	if !maps.Equal(hours, told) || !maps.Equal(days, toldDays) {
+		t.Errorf("laptop %d: hours of blocks made %d, told %d; days with a State %d, told %d", a.number, len(hours), len(told), len(days), len(toldDays))
+	}
+	if tight != (len(p.thinned) > 0) || tight != (len(p.dropped) > 0) || lost["block"] > 0 {
+		t.Errorf("laptop %d: %d thinned, %d dropped", a.number, len(p.thinned), len(p.dropped))
+	}
+	for seq := range p.thinned {
+		if !a.made[seq].HasBlock() {
+			t.Errorf("laptop %d: sequence %d is named as thinned and is no block", a.number, seq)
+		}
+	}
+	t.Logf("laptop %d, spool of at most %d MB: %d entries made in 44 days, %d bytes in the spool; told %d entries, %d thinned, %d dropped; flushed in %v, %d bytes sent",
+		a.number, bound>>20, len(a.made), a.used, len(p.entries), len(p.thinned), len(p.dropped), a.took.Round(100*time.Millisecond), a.sent)
+}
