@@ -160,13 +160,13 @@ func (a *Agent) Run(ctx context.Context) error {
 	a.keeper, a.link, a.spool = keeper, l, sp
 	a.mu.Unlock()
 	a.c.Ready()
-	err = supervise.Run(ctx, a.c.Log, a.parts(h, l)...)
+	err = supervise.Run(ctx, a.c.Log, a.parts(keeper, h, l)...)
 	return errors.Join(err, sp.Close())
 }
 
 // parts in the order of their start; the link stops after health, so that it
 // can say goodbye last, and the public files show how it ended.
-func (a *Agent) parts(h *health.Health, l *link.Link) []supervise.Part {
+func (a *Agent) parts(k *enroll.Keeper, h *health.Health, l *link.Link) []supervise.Part {
 	var parts []supervise.Part
 	if a.c.Publish != nil {
 		parts = append(parts, supervise.Part{Name: "public files", Run: a.public.run, Restart: supervise.Always})
@@ -174,6 +174,11 @@ func (a *Agent) parts(h *health.Health, l *link.Link) []supervise.Part {
 	parts = append(parts,
 		supervise.Part{Name: "link", Run: l.Run, Restart: supervise.Always},
 		supervise.Part{Name: "health", Run: h.Run, Restart: supervise.Always},
+		supervise.Part{Name: "identity", Restart: supervise.Always, Run: func(ctx context.Context, ready func()) error {
+			ready()
+			a.watchIdentity(ctx, k, l)
+			return nil
+		}},
 	)
 	if a.c.Watcher != nil {
 		parts = append(parts,
@@ -199,7 +204,35 @@ const (
 	// A person who enrols a device looks at it; later nobody waits.
 	lookOften, lookSeldom = 2 * time.Second, 30 * time.Second
 	lookOftenFor          = 10 * time.Minute
+	// Another identity comes at most once in a device's life, from a person who
+	// can wait a minute: the one wake a minute that we allow ourselves on battery.
+	lookAgain = time.Minute
 )
+
+// watchIdentity takes over an identity that another process put into the state
+// folder (enroll --replace), with a new session.
+func (a *Agent) watchIdentity(ctx context.Context, k *enroll.Keeper, l *link.Link) {
+	tick := time.NewTicker(lookAgain)
+	defer tick.Stop()
+	told := "" // each trouble once
+	for {
+		select {
+		case <-tick.C:
+		case <-ctx.Done():
+			return
+		}
+		changed, err := k.Reload()
+		switch {
+		case err != nil && err.Error() != told:
+			told = err.Error()
+			a.c.Log.Warn("identity in the state folder not taken over", "error", err)
+		case changed:
+			id, _ := k.Enrolled()
+			a.c.Log.Info("another identity", "device", id.Device, "collector", id.Address)
+			l.Reconnect()
+		}
+	}
+}
 
 // identity waits until this device has an identity; nil when ctx ended first.
 func (a *Agent) identity(ctx context.Context) (*enroll.Keeper, error) {

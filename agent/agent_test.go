@@ -70,6 +70,7 @@ type world struct {
 	cancel   context.CancelFunc
 	ended    chan error
 	ca       *ident.Authority
+	devices  []string // of each session's certificate
 }
 
 func newWorld(t *testing.T) *world {
@@ -143,8 +144,10 @@ func (w *world) keeper() (*enroll.Keeper, error) {
 }
 
 // enrol puts an identity into the state folder, as another process would.
-func (w *world) enrol() {
-	key, err := w.keys.Create("device-1")
+func (w *world) enrol() { w.enrolAs(device, "device-1") }
+
+func (w *world) enrolAs(device, name string) {
+	key, err := w.keys.Create(name)
 	if err != nil {
 		w.Fatal(err)
 	}
@@ -153,7 +156,7 @@ func (w *world) enrol() {
 		w.Fatal(err)
 	}
 	body, err := json.Marshal(map[string]any{
-		"device": device, "address": "collector.example:443", "host": "collector.example", "key": "device-1",
+		"device": device, "address": "collector.example:443", "host": "collector.example", "key": name,
 		"claim": hex.EncodeToString([]byte("claim")), "chain": w.ca.Chain(leaf), "roots": [][]byte{w.ca.Root.Raw},
 	})
 	if err == nil {
@@ -202,6 +205,7 @@ func (w *world) stream(s wire.Session, t hmpb.StreamType, f *wire.Framed) {
 			return
 		}
 		w.mu.Lock()
+		w.devices = append(w.devices, s.ConnectionState().PeerCertificates[0].URIs[0].String())
 		w.control = f
 		welcome := hmpb.Welcome_builder{Settings: w.settings, Version: proto.Uint32(1), TimeMs: now(), StoreId: []byte("store"), Cursor: proto.Uint64(w.cursor)}.Build()
 		w.mu.Unlock()
@@ -602,6 +606,27 @@ func TestEvents(t *testing.T) {
 				t.Errorf("%d looks within 50 s after waking up on battery, want 1", after-before)
 			}
 		})
+	})
+}
+
+// TestIdentityReplaced: enroll --replace beside a running agent.
+func TestIdentityReplaced(t *testing.T) {
+	in(t, func(w *world) {
+		w.enrol()
+		w.run()
+		time.Sleep(5 * time.Minute)
+		const next = "01890a5d-ac96-774b-bcce-b302099a8058"
+		w.enrolAs(next, "device-2")
+		time.Sleep(65 * time.Second)
+		w.mu.Lock()
+		got := w.devices
+		w.mu.Unlock()
+		if want := []string{"urn:uuid:" + device, "urn:uuid:" + next}; !slices.Equal(got, want) {
+			t.Errorf("sessions of %v, want %v", got, want)
+		}
+		if st := w.agent.Status(); st.Device != next || st.State != link.Connected {
+			t.Errorf("status %+v, want %s connected", st, next)
+		}
 	})
 }
 

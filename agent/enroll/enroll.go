@@ -48,6 +48,9 @@ func (k *Keeper) enroll(ctx context.Context, text string, replace bool) (Identit
 		Address: claim.Address(), Host: claim.Host,
 		Key: keyName(hash[:]), Claim: hex.EncodeToString(hash[:]),
 	}
+	if _, err := k.reload(); err != nil && k.Damage() == nil && !replace {
+		return Identity{}, err
+	}
 	if err := k.Damage(); err != nil && !replace {
 		return Identity{}, &Error{Word: WordDamaged, Err: err}
 	}
@@ -234,6 +237,11 @@ func (k *Keeper) accept(q question, m *hmpb.Issued, pin ident.Fingerprint) error
 		return &Error{Word: WordFault, Err: err}
 	}
 	q.state.Device, q.state.Chain, q.state.Roots = m.GetDeviceId(), issued.Chain, issued.Roots
+	release, err := k.exclusive()
+	if err != nil {
+		return err
+	}
+	defer release()
 	if err := k.replace(q.state, q.key); err != nil {
 		return err
 	}

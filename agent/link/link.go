@@ -139,6 +139,7 @@ type Status struct {
 type Link struct {
 	c      Config
 	events chan wake.Event // holds one
+	anew   chan struct{}   // asks for a new session; holds one
 	// keepAlive is that of the collector's settings, in seconds.
 	keepAlive atomic.Uint32
 	// seekWait is the wait before QUIC is tried again; only the mover's and,
@@ -170,7 +171,7 @@ func New(c Config) *Link {
 	if c.Log == nil {
 		c.Log = slog.Default()
 	}
-	l := &Link{c: c, events: make(chan wake.Event, 1), seekWait: seekFirst, status: Status{State: Waiting, Since: c.Now()}}
+	l := &Link{c: c, events: make(chan wake.Event, 1), anew: make(chan struct{}, 1), seekWait: seekFirst, status: Status{State: Waiting, Since: c.Now()}}
 	l.keepAlive.Store(uint32(wire.DefaultKeepAlive / time.Second))
 	return l
 }
@@ -189,6 +190,11 @@ func (l *Link) Notice(e wake.Event) {
 	default: // one is waiting already, and one is as good as two
 	}
 }
+
+// Reconnect ends the session, if there is one, for a new one by the identity as it
+// is now, and cuts every wait short: what was refused or asked for concerned the
+// one of before. It never waits.
+func (l *Link) Reconnect() { signal(l.anew) }
 
 // Run keeps the session until ctx ends, which is its only end.
 func (l *Link) Run(ctx context.Context, ready func()) error {
@@ -229,6 +235,8 @@ func (l *Link) pause(ctx context.Context, wait time.Duration, end ending) {
 			return
 		case <-ctx.Done():
 			return
+		case <-l.anew:
+			t.Reset(min(wait, spread(l.c.Random, hurry)))
 		case <-l.events:
 			if state == Waiting && end.retryAfter == 0 {
 				t.Reset(min(wait, spread(l.c.Random, hurry)))

@@ -760,6 +760,35 @@ func TestRoots(t *testing.T) {
 	})
 }
 
+// TestReconnect: another identity gets its session at once, whatever the one of
+// before has been told.
+func TestReconnect(t *testing.T) {
+	in(t, func(w *world) {
+		w.collector.start()
+		w.run()
+		w.until("connected", 5*time.Second, w.connected)
+		hellos := func() int { n, _ := w.collector.lastHello(); return n }
+		w.link.Reconnect()
+		w.until("second session", 3*time.Second, func() bool { return hellos() == 2 && w.connected() })
+		w.collector.set(func() {
+			w.collector.greet = func(n int, _ wire.Session, _ *hmpb.Hello) *hmpb.ControlDown {
+				if n != 3 {
+					return nil
+				}
+				return hmpb.ControlDown_builder{Refused: hmpb.Refused_builder{Code: hmpb.Code_CODE_REVOKED.Enum()}.Build()}.Build()
+			}
+		})
+		w.link.Reconnect()
+		w.until("refused", 3*time.Second, func() bool { return w.link.Status().State == link.Refused })
+		w.link.Reconnect()
+		w.until("fourth session", 3*time.Second, func() bool { return hellos() == 4 && w.connected() })
+		time.Sleep(time.Hour)
+		if n := hellos(); n != 4 {
+			t.Errorf("%d sessions, want 4: each was asked for once", n)
+		}
+	})
+}
+
 func TestSettings(t *testing.T) {
 	in(t, func(w *world) {
 		got := make(chan uint32, 2)

@@ -30,6 +30,10 @@ const (
 
 // session is one session from dialling to its end.
 func (l *Link) session(ctx context.Context) ending {
+	select {
+	case <-l.anew: // this session is the new one
+	default:
+	}
 	conf := l.c.Identity.TLSConfig()
 	if conf == nil {
 		return ending{problem: NotEnrolled}
@@ -307,6 +311,8 @@ func (h *held) watch(ctx context.Context, renew bool, listening, reporting <-cha
 			return h.outcome(ctx), h.lost()
 		case <-reporting:
 			return h.outcome(ctx), h.lost()
+		case <-l.anew:
+			return nil, ending{soon: true, err: errors.New("another identity")}
 		case e := <-l.events:
 			l.c.Log.Info("probing the session", "network_changed", e.Network, "slept", e.Slept)
 			if !probing {

@@ -28,11 +28,18 @@ func (s *sheet) swap() []fact {
 
 func (s *sheet) processor() group {
 	return s.group("cpu", "cpu", []uint32{reading.CPUUsed, reading.CPUCores, reading.Load1, reading.Architecture}, func() []block {
-		return []block{{
+		blocks := []block{{
 			Figure: s.figure("cpu", reading.CPUUsed, "", s.say.Say("device.busy")),
 			Meter:  s.permille("cpu", reading.CPUUsed, ""),
 			Facts:  append(s.facts("", reading.Load1, reading.CPUCores, reading.Architecture), s.told("", reading.CPUSpeedLimit, reading.CPUThrottled)...),
 		}}
+		for _, number := range []uint32{reading.CPUCoreUsed, reading.Pressure} {
+			if facts := s.each(number); len(facts) > 0 {
+				row, _ := reading.ByID(number)
+				blocks = append(blocks, block{Title: s.word(row.Word), Facts: facts})
+			}
+		}
+		return blocks
 	})
 }
 
@@ -85,7 +92,7 @@ func (s *sheet) network() group {
 func (s *sheet) system() group {
 	return s.group("system", "system", []uint32{reading.OSName, reading.OSBuild, reading.BootTime}, func() []block {
 		return []block{
-			{Facts: append(s.facts("", reading.OSName, reading.OSBuild), s.told("", reading.OSPatch, reading.OSSupportEnd)...)},
+			{Facts: append(s.facts("", reading.OSName, reading.OSBuild), s.told("", reading.OSPatch, reading.OSSupportEnd, reading.SoftwareCount)...)},
 			{Facts: append(s.facts("", reading.BootTime), s.told("", reading.BootDuration, reading.RestartPending, reading.UpdatesPending, reading.UpdatesSecurity, reading.UpdatesLast, reading.ClockOffset)...)},
 		}
 	})

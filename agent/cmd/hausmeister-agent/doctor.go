@@ -174,7 +174,7 @@ func (v *visit) collector() (address string, conf *tls.Config, err error) {
 		return p.rest[0], unpinned(p.rest[0]), nil
 	}
 	if _, err := os.Stat(filepath.Join(v.p.layout.State(), "identity")); err == nil {
-		if k, err := v.m.keeper(); err == nil {
+		if k, err := v.m.keeper(nil); err == nil {
 			if id, ok := k.Enrolled(); ok {
 				conf := k.TLSConfig()
 				conf.GetClientCertificate = nil

@@ -74,13 +74,14 @@ func (m *machine) keepAlive(d time.Duration) {
 
 func (m *machine) Close() error { return m.endpoint.Close() }
 
-// keeper opens the identity in the state folder.
-func (m *machine) keeper() (*enroll.Keeper, error) {
+// keeper opens the identity in the state folder; exclusive as in enroll.Config.
+func (m *machine) keeper(exclusive func() (release func() error, err error)) (*enroll.Keeper, error) {
 	return enroll.Open(enroll.Config{
 		Files:     enroll.Dir(m.layout.State()),
 		Keys:      keystore.Open(filepath.Join(m.layout.State(), "keys")),
 		Hardware:  m.hardware,
 		BuildTime: buildTime(),
+		Exclusive: exclusive,
 		Dial:      m.dialer.Dial,
 	})
 }
