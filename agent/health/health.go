@@ -105,6 +105,7 @@ type Health struct {
 	minutes minutes
 	waiting []*hmpb.Entry // blocks that the sink did not take yet, oldest first
 	path    string        // Facts.Path as last known
+	trouble string        // the same of Facts.Trouble
 	judged  judgement
 
 	mu       sync.Mutex

@@ -37,6 +37,13 @@ func (m *machine) Read(context.Context) sysinfo.Snapshot {
 	return s
 }
 
+// looks gives the times of all Reads so far.
+func (m *machine) looks() []time.Time {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	return append([]time.Time(nil), m.reads...)
+}
+
 func (m *machine) set(f func(*sysinfo.Snapshot)) {
 	m.mu.Lock()
 	defer m.mu.Unlock()
@@ -251,8 +258,8 @@ func TestFirstStateIsWhole(t *testing.T) {
 		if got := r.s.told[0].GetDeviceMs(); got != time.Now().UnixMilli() {
 			t.Errorf("device_ms = %d, want now", got)
 		}
-		if len(r.m.reads) != 2 {
-			t.Errorf("%d reads before the first State, want 2: means over time need a beginning", len(r.m.reads))
+		if len(r.m.looks()) != 2 {
+			t.Errorf("%d reads before the first State, want 2: means over time need a beginning", len(r.m.looks()))
 		}
 	})
 }

@@ -1,6 +1,7 @@
 package health
 
 import (
+	"cmp"
 	"context"
 	"fmt"
 	"slices"
@@ -145,13 +146,12 @@ func (h *Health) look(ctx context.Context, w *watch) {
 	h.state(ctx, w, rs, interval)
 }
 
-// facts with the path as last known: a session that is being replaced is no news.
+// facts with path and trouble as last known: a session that is being replaced,
+// or a night without a network, is no news about either.
 func (h *Health) facts() Facts {
 	f := h.about()
-	if f.Path == "" {
-		f.Path = h.path
-	}
-	h.path = f.Path
+	f.Path, f.Trouble = cmp.Or(f.Path, h.path), cmp.Or(f.Trouble, h.trouble)
+	h.path, h.trouble = f.Path, f.Trouble
 	return f
 }
 

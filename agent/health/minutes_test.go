@@ -203,8 +203,8 @@ func TestClockJumps(t *testing.T) {
 				d := newDevice(desktop())
 				r := startDevice(t, d, nil)
 				time.Sleep(2*time.Hour + 7*min + min/2)
-				before := len(d.read)
-				d.setClock(c.to(time.Now()).Sub(time.Now()))
+				before := len(d.looks())
+				d.setClock(time.Until(c.to(time.Now())))
 				time.Sleep(3 * time.Hour)
 				// And back: by the network's time, say.
 				d.setClock(0)
@@ -241,7 +241,7 @@ func TestCollectorsTime(t *testing.T) {
 		hear := func() {
 			mu.Lock()
 			defer mu.Unlock()
-			facts.Heard, facts.ClockOffset = d.now(), time.Now().Sub(d.now())
+			facts.Heard, facts.ClockOffset = d.now(), time.Since(d.now())
 		}
 		kept, remembered := &sink{begin: time.Now()}, &memory{}
 		begin := func() *run {
@@ -300,11 +300,11 @@ func TestOneWakeAMinute(t *testing.T) {
 			d.setClock(drift)
 		}
 		r.stop()
-		if n := len(r.m.reads); n > int((8*time.Hour+drift)/min)+2 || n < 8*60-4 {
+		if n := len(r.m.looks()); n > int((8*time.Hour+drift)/min)+2 || n < 8*60-4 {
 			t.Errorf("%d reads in 8 hours on battery", n)
 		}
-		for i, at := range r.m.reads[2:] {
-			if gap := at.Sub(r.m.reads[i+1]); gap < 50*time.Second {
+		for i, at := range r.m.looks()[2:] {
+			if gap := at.Sub(r.m.looks()[i+1]); gap < 50*time.Second {
 				t.Errorf("reads %v apart", gap)
 			}
 		}

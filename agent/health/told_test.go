@@ -5,6 +5,7 @@ import (
 	"context"
 	"errors"
 	"strings"
+	"sync"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -23,20 +24,49 @@ import (
 
 // judge is a fake of the rules: it gives what it is told to give.
 type judge struct {
+	mu    sync.Mutex
 	give  []*hmpb.Finding
 	looks []finding.Input
 	snaps int
 	want  [][]*hmpb.StandardSoftware
+	kept  []time.Time
 }
 
 func (j *judge) Look(_ time.Time, in finding.Input) []*hmpb.Finding {
+	j.mu.Lock()
+	defer j.mu.Unlock()
 	j.looks = append(j.looks, in)
 	out := j.give
 	j.give = nil
 	return out
 }
-func (j *judge) Require(list []*hmpb.StandardSoftware) { j.want = append(j.want, list) }
-func (j *judge) Snapshot() ([]byte, error)             { j.snaps++; return []byte{byte(j.snaps)}, nil }
+
+func (j *judge) Require(list []*hmpb.StandardSoftware) {
+	j.mu.Lock()
+	defer j.mu.Unlock()
+	j.want = append(j.want, list)
+}
+
+func (j *judge) Snapshot() ([]byte, error) {
+	j.mu.Lock()
+	defer j.mu.Unlock()
+	j.snaps++
+	return []byte{byte(j.snaps)}, nil
+}
+
+// keep takes what is to be remembered.
+func (j *judge) keep([]byte) error {
+	j.mu.Lock()
+	defer j.mu.Unlock()
+	j.kept = append(j.kept, time.Now())
+	return nil
+}
+
+func (j *judge) set(f func()) {
+	j.mu.Lock()
+	defer j.mu.Unlock()
+	f()
+}
 
 func raise(code, instance string) *hmpb.Finding {
 	return hmpb.Finding_builder{Code: &code, Raised: proto.Bool(false), Instance: &instance, Severity: hmpb.Severity_SEVERITY_WARNING.Enum()}.Build()
@@ -56,36 +86,39 @@ func sound(t *testing.T) *hmpb.Finding {
 func TestFindingsAreToldAtOnce(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		j := &judge{}
-		var kept []time.Time
 		r := startWith(t, &machine{snap: desktop()}, func(c *health.Config) {
-			c.Findings = j
-			c.KeepFindings = func([]byte) error { kept = append(kept, time.Now()); return nil }
+			c.Findings, c.KeepFindings = j, j.keep
 		})
 		time.Sleep(s10 + 10*time.Second)
-		j.give = []*hmpb.Finding{sound(t)}
+		j.set(func() { j.give = []*hmpb.Finding{sound(t)} })
 		r.Require([]*hmpb.StandardSoftware{{}})
 		time.Sleep(min)
 		synctest.Wait()
 		if n := len(r.s.entries((*hmpb.Entry).HasFinding)); n != 1 {
 			t.Fatalf("%d findings told within a minute", n)
 		}
-		if len(j.want) != 1 || len(j.looks) != 2 || len(j.looks[0].Readings) < 20 {
-			t.Errorf("%d requirements, %d looks", len(j.want), len(j.looks))
-		}
+		j.set(func() {
+			if len(j.want) != 1 || len(j.looks) != 2 || len(j.looks[0].Readings) < 20 {
+				t.Errorf("%d requirements, %d looks", len(j.want), len(j.looks))
+			}
+		})
 		// A full disk: kept in order, and nothing is remembered as told.
 		r.s.fail(errors.New("no space left on device"))
-		j.give = []*hmpb.Finding{sound(t)}
+		j.set(func() { j.give = []*hmpb.Finding{sound(t)} })
 		time.Sleep(time.Hour)
 		synctest.Wait()
-		if len(kept) > 1 {
-			t.Errorf("remembered %d times while a finding was not told", len(kept))
-		}
+		j.set(func() {
+			if len(j.kept) > 1 {
+				t.Errorf("remembered %d times while a finding was not told", len(j.kept))
+			}
+		})
 		r.s.fail(nil)
 		time.Sleep(time.Hour)
 		r.stop()
 		if n := len(r.s.entries((*hmpb.Entry).HasFinding)); n != 2 {
 			t.Errorf("%d findings told in the end", n)
 		}
+		kept := j.kept
 		for i := 1; i < len(kept)-1; i++ {
 			if gap := kept[i].Sub(kept[i-1]); gap < 10*min {
 				t.Errorf("remembered after %v", gap)
@@ -194,7 +227,7 @@ func TestLive(t *testing.T) {
 		r := startWith(t, &machine{snap: whole()}, func(c *health.Config) { c.Live = func() health.Source { return own } })
 		time.Sleep(5 * min)
 		sample := r.Live()
-		reads := len(r.m.reads)
+		reads := len(r.m.looks())
 		for range 30 {
 			rs := sample(t.Context())
 			if len(rs) < 15 {
@@ -206,8 +239,8 @@ func TestLive(t *testing.T) {
 				}
 			}
 		}
-		if len(r.m.reads) != reads || len(own.reads) != 30 {
-			t.Errorf("the minutes' source was read %d times for samples, the other one %d times", len(r.m.reads)-reads, len(own.reads))
+		if len(r.m.looks()) != reads || len(own.looks()) != 30 {
+			t.Errorf("the minutes' source was read %d times for samples, the other one %d times", len(r.m.looks())-reads, len(own.looks()))
 		}
 		r.stop()
 		if startNothing() != nil {

@@ -104,3 +104,25 @@ func TestAbsenceOfGroups(t *testing.T) {
 		}
 	})
 }
+
+// TestPathOutlivesItsSession: while there is no session the last path is told,
+// and its coming and going is no news.
+func TestPathOutlivesItsSession(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		begin := time.Now()
+		r := startWith(t, &machine{snap: desktop()}, func(c *health.Config) {
+			c.About = func() health.Facts {
+				if time.Since(begin).Minutes() < 3 || time.Since(begin).Minutes() > 7 {
+					return health.Facts{Path: "tcp", Trouble: "udp_blocked"}
+				}
+				return health.Facts{}
+			}
+		})
+		defer r.stop()
+		time.Sleep(10 * min)
+		r.wantTimes(t, s10)
+		if got := r.s.last(); got["collector_path"] != "tcp" || got["network_trouble"] != "udp_blocked" {
+			t.Errorf("path %q, trouble %q", got["collector_path"], got["network_trouble"])
+		}
+	})
+}

@@ -102,7 +102,7 @@ var others = []Field{
 	{
 		Name: "goodbye", Word: Words{"Grund des Verbindungsendes", "Reason of the end of a connection"},
 		Purpose: Words{"Ausgeschaltet von gestört unterscheiden", "Tell switched off from broken"}, Basis: Operation, Class: Thing,
-		Retain: notKept, Audience: nobody, Sources: []string{"Goodbye.reason", "StillHere.padding"},
+		Retain: notKept, Audience: nobody, Sources: []string{"Goodbye.reason", "StillHere.padding", "Ping.id"},
 	},
 	{
 		Name: "finding", Word: Words{"Hinweis", "Finding"},

@@ -21,6 +21,7 @@ import (
 
 	"hausmeister/agent"
 	"hausmeister/agent/link/path"
+	"hausmeister/proto/finding"
 	"hausmeister/proto/hmpb"
 	"hausmeister/proto/ident"
 	"hausmeister/proto/reading"
@@ -224,6 +225,12 @@ func TestValues(t *testing.T) {
 		{number(reading.BitPerSecond, 1_000_000_000), "1.000 Mbit/s", "1,000 Mbit/s"},
 		{number(reading.Count, 1234567), "1.234.567", "1,234,567"},
 		{number(reading.Milli, 1500), "1,50", "1.50"},
+		{number(reading.Milliseconds, 21_400), "21,4 s", "21.4 s"},
+		{number(reading.Seconds, 9000), "2,5 Stunden", "2.5 hours"},
+		{number(finding.Days, 14), "14 Tage", "14 days"},
+		{number(reading.PerMinute, 2100), "2.100 U/min", "2,100 rpm"},
+		{number(reading.MilliwattHours, 43_500), "43,5 Wh", "43.5 Wh"},
+		{number(reading.DecibelMilliwatts, -61), "-61 dBm", "-61 dBm"},
 		{text("battery_state", "charging"), "wird geladen", "charging"},
 		{text("os_name", "Debian"), "Debian", "Debian"},
 		{agent.ReportReading{Absent: "ABSENT_NO_HARDWARE"}, "hat das Gerät nicht", "the device has none"},
