@@ -68,6 +68,9 @@ func (h *Health) History(ctx context.Context, caller access.Caller, device strin
 		if !fine && !span.daily() {
 			return ErrLookNeeded
 		}
+		if span.To.Sub(span.From)/span.Step > MaxPoints {
+			return fmt.Errorf("%w: more than %d steps", ErrHistory, MaxPoints)
+		}
 		if row.Retain == reading.Fine {
 			if out.Instance, out.Points, err = minutePoints(ctx, tx, device, row, span); err != nil {
 				return err
@@ -113,8 +116,6 @@ func (s *Span) check() (reading.Reading, error) {
 	switch {
 	case s.From.UnixMilli() < 0 || !s.From.Before(s.To):
 		return row, fmt.Errorf("%w: it ends before it begins", ErrHistory)
-	case s.To.Sub(s.From)/s.Step > MaxPoints:
-		return row, fmt.Errorf("%w: more than %d steps", ErrHistory, MaxPoints)
 	}
 	return row, nil
 }

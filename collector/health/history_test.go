@@ -157,6 +157,9 @@ func TestHistoryByMinutesNeedsALook(t *testing.T) {
 func TestHistoryRefuses(t *testing.T) {
 	w := newWorld(t, dbtest.Open(t, migrations))
 	device := w.device(t, "DEMO000001")
+	if _, err := w.OpenLook(t.Context(), support, device.ID, "a good reason"); err != nil {
+		t.Fatal(err)
+	}
 	for name, span := range map[string]health.Span{
 		"unknown":             {Reading: "user_name", From: noon.Add(-time.Hour), To: noon, Step: health.Day},
 		"a text":              {Reading: "model", From: noon.Add(-time.Hour), To: noon, Step: health.Day},

@@ -106,7 +106,8 @@ func (s *Server) apiHistory(v *visit) error {
 	return v.sendJSON(out)
 }
 
-// span reads the parameters strictly. Without from and to it is the last 30 days.
+// span reads the parameters strictly. Without from and to it is the last 30
+// days, or the last one by finer steps.
 func (s *Server) span(values url.Values) (health.Span, error) {
 	if err := only(values, "reading", "instance", "from", "to", "step"); err != nil {
 		return health.Span{}, err
@@ -138,8 +139,10 @@ func (s *Server) span(values url.Values) (health.Span, error) {
 			span.From = t
 		}
 	}
-	if span.From.IsZero() {
+	if span.From.IsZero() && span.Step%health.Day == 0 {
 		span.From = span.To.Add(-30 * health.Day)
+	} else if span.From.IsZero() {
+		span.From = span.To.Add(-health.Day)
 	}
 	return span, nil
 }
