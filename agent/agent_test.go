@@ -450,8 +450,8 @@ func TestStateFolderFull(t *testing.T) {
 		w.server.Close()
 		w.serving.Wait()
 		time.Sleep(time.Hour)
-		if p := w.agent.Status().Problem; p != link.DiskTrouble && p != link.Unreachable {
-			t.Errorf("problem %q", p)
+		if p := w.agent.Status().Problem; p != link.DiskTrouble {
+			t.Errorf("problem %q, want %q", p, link.DiskTrouble)
 		}
 		w.serve()
 		full.set(false)

@@ -133,10 +133,52 @@ func (c *collector) stop(t *testing.T) {
 // stage is where a test stops the collector in the middle of a report. Each of
 // its hooks works once.
 type stage struct {
-	// beforeCommit is closed by the test when a batch that waits may go on.
-	beforeCommit atomic.Pointer[chan struct{}]
+	// overlap makes the next batch come between a newer session of its device
+	// and that one's first batch.
+	overlap atomic.Pointer[overlap]
 	// committed gets a value when a batch is committed; its answer is not sent.
 	committed atomic.Pointer[chan struct{}]
+}
+
+// overlap is the scene of two sessions of one device: the batch of the first is
+// held until the second has got its cursor, and stored before its Welcome is sent.
+type overlap struct {
+	held, begun, stored chan struct{} // closed in this order
+
+	mu     sync.Mutex
+	device string // whose batch is held
+}
+
+func newOverlap() *overlap {
+	return &overlap{held: make(chan struct{}), begun: make(chan struct{}), stored: make(chan struct{})}
+}
+
+// hold takes the first batch that comes.
+func (o *overlap) hold(device string) bool {
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	if o.device != "" {
+		return false
+	}
+	o.device = device
+	close(o.held)
+	return true
+}
+
+// begins says whether a session that has its cursor is the one that is waited for.
+func (o *overlap) begins(device string) bool {
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	select {
+	case <-o.begun:
+		return false
+	default:
+	}
+	if o.device != device {
+		return false
+	}
+	close(o.begun)
+	return true
 }
 
 type staged struct {
@@ -144,13 +186,25 @@ type staged struct {
 	stage *stage
 }
 
-func (s *staged) Ingest(ctx context.Context, device access.Caller, b *hmpb.Batch) (*hmpb.ReportDown, error) {
-	if hold := s.stage.beforeCommit.Swap(nil); hold != nil {
+func (s *staged) Begin(ctx context.Context, device access.Caller, session int64, epoch []byte) (uint64, error) {
+	cursor, err := s.Health.Begin(ctx, device, session, epoch)
+	if o := s.stage.overlap.Load(); o != nil && err == nil && o.begins(device.ID) {
 		select {
-		case <-*hold:
+		case <-o.stored:
+		case <-ctx.Done():
+		}
+	}
+	return cursor, err
+}
+
+func (s *staged) Ingest(ctx context.Context, device access.Caller, b *hmpb.Batch) (*hmpb.ReportDown, error) {
+	if o := s.stage.overlap.Load(); o != nil && o.hold(device.ID) {
+		select {
+		case <-o.begun:
 		case <-ctx.Done():
 			return nil, ctx.Err()
 		}
+		defer close(o.stored)
 	}
 	tell := s.stage.committed.Swap(nil)
 	down, err := s.Health.Ingest(ctx, device, b)
