@@ -31,20 +31,34 @@ const (
 	maxTurn = 8 * time.Minute
 )
 
+// places is how many batches of backlogs may be on their way into the store at
+// once: the commit that the others wait for holds no more than these. On a disk
+// that is slow today the backlog takes longer, and they do not.
+const places = 2
+
+// idlePlace is how long a place waits for its batch. An agent sends the next
+// one with the acknowledgement of the last, so that it is here already.
+const idlePlace = 2 * time.Second
+
 // backlog lets the devices that have much to tell take turns. Without it two
 // hundred that come back from their holidays fill each commit, and those that
-// report as on any day wait two seconds for theirs instead of ten milliseconds.
-// Whoever waits is not read, so that nothing of the backlog lies in our memory.
+// report as on any day wait seconds for theirs instead of milliseconds. Whoever
+// waits is not read, so that nothing of the backlog lies in our memory.
 type backlog struct {
 	perSecond float64
+	places    chan struct{}
 
 	mu sync.Mutex
-	// free is when all that has a turn is stored; guarded by mu.
+	// free is when all that has a turn may be read; guarded by mu.
 	free time.Time
 }
 
-// turn takes the place behind all others for so many entries and says how long
-// that is away.
+func newBacklog(perSecond int) *backlog {
+	return &backlog{perSecond: float64(perSecond), places: make(chan struct{}, places)}
+}
+
+// turn gets behind all others for so many entries and says how long that is
+// away.
 func (b *backlog) turn(entries int, now time.Time) time.Duration {
 	b.mu.Lock()
 	defer b.mu.Unlock()
@@ -59,28 +73,57 @@ func (b *backlog) turn(entries int, now time.Time) time.Duration {
 	return wait
 }
 
+// place waits for a place; leave gives it back.
+func (b *backlog) place(ctx context.Context) (leave func(), ok bool) {
+	select {
+	case b.places <- struct{}{}:
+	case <-ctx.Done():
+		return nil, false
+	}
+	once := sync.OnceFunc(func() { <-b.places })
+	idle := time.AfterFunc(idlePlace, once)
+	return func() { idle.Stop(); once() }, true
+}
+
 // pace is how fast one report stream is read.
 type pace struct {
 	backlog *backlog
 	own     *rate.Limiter
+	leave   func() // of its place; nil = it has none
 }
 
 func newPace(b *backlog) *pace {
-	return &pace{b, rate.NewLimiter(entriesPerSecond, entriesBurst)}
+	return &pace{backlog: b, own: rate.NewLimiter(entriesPerSecond, entriesBurst)}
 }
 
 // begin waits before the first batch of a device with so many entries to tell;
 // false when ctx ended.
 func (p *pace) begin(ctx context.Context, waiting uint64) bool {
-	return waiting <= fewEntries || sleep(ctx, p.backlog.turn(firstTurn, time.Now()))
+	return waiting <= fewEntries || p.turn(ctx, firstTurn)
+}
+
+// stored is called when a batch is: its place is free for the next.
+func (p *pace) stored() {
+	if p.leave != nil {
+		p.leave()
+		p.leave = nil
+	}
 }
 
 // next waits after a batch, before the next one is read.
 func (p *pace) next(ctx context.Context, entries int) bool {
-	if entries > fewEntries && !sleep(ctx, p.backlog.turn(entries, time.Now())) {
+	if p.own.WaitN(ctx, min(entries+batchCost, entriesBurst)) != nil {
 		return false
 	}
-	return p.own.WaitN(ctx, min(entries+batchCost, entriesBurst)) == nil
+	return entries <= fewEntries || p.turn(ctx, entries)
+}
+
+func (p *pace) turn(ctx context.Context, entries int) (ok bool) {
+	if !sleep(ctx, p.backlog.turn(entries, time.Now())) {
+		return false
+	}
+	p.leave, ok = p.backlog.place(ctx)
+	return ok
 }
 
 func sleep(ctx context.Context, d time.Duration) bool {

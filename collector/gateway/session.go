@@ -441,7 +441,8 @@ func (s *session) reports(ctx, turns context.Context, f *wire.Framed) {
 		return
 	}
 	f.SetReadDeadline(time.Time{})
-	pace := newPace(&s.g.backlog)
+	pace := newPace(s.g.backlog)
+	defer pace.stored()
 	if !pace.begin(turns, s.waiting) {
 		return
 	}
@@ -457,6 +458,7 @@ func (s *session) reports(ctx, turns context.Context, f *wire.Framed) {
 		}
 		entries := len(b.GetEntries())
 		down, err := s.g.cfg.Health.Ingest(ctx, s.device, b)
+		pace.stored()
 		if err != nil {
 			s.notStored(ctx, f, err)
 			return
