@@ -6,8 +6,6 @@ import (
 	"time"
 
 	"golang.org/x/time/rate"
-
-	"hausmeister/proto/hmpb"
 )
 
 // What one device may send without being read more slowly. After 44 days
@@ -31,30 +29,37 @@ const (
 	maxTurn = 8 * time.Minute
 )
 
-// places is how many batches of backlogs may be on their way into the store at
-// once: the commit that the others wait for holds no more than these. On a disk
-// that is slow today the backlog takes longer, and they do not.
-const places = 2
-
-// idlePlace is how long a place waits for its batch. An agent sends the next
-// one with the acknowledgement of the last, so that it is here already.
-const idlePlace = 2 * time.Second
+// idlePlace is how long the place waits for its batch if others want it. An
+// agent sends the next one with the acknowledgement of the last, so that it is
+// here already.
+const idlePlace = 500 * time.Millisecond
 
 // backlog lets the devices that have much to tell take turns. Without it two
 // hundred that come back from their holidays fill each commit, and those that
 // report as on any day wait seconds for theirs instead of milliseconds. Whoever
 // waits is not read, so that nothing of the backlog lies in our memory.
+//
+// A rate spreads them, and there is one place for a batch on its way into the
+// store: the commit that the others wait for holds no more than that one. On a
+// disk that is slow today the backlog takes longer, and they do not.
 type backlog struct {
 	perSecond float64
-	places    chan struct{}
+	taken     chan struct{} // holds one when the place is taken
 
 	mu sync.Mutex
-	// free is when all that has a turn may be read; guarded by mu.
-	free time.Time
+	// below is guarded by mu
+	free   time.Time // when all that has a turn may be read
+	seated *seat     // who has the place
+}
+
+// seat is one use of the place.
+type seat struct {
+	since   time.Time
+	arrived bool // its batch is here
 }
 
 func newBacklog(perSecond int) *backlog {
-	return &backlog{perSecond: float64(perSecond), places: make(chan struct{}, places)}
+	return &backlog{perSecond: float64(perSecond), taken: make(chan struct{}, 1)}
 }
 
 // turn gets behind all others for so many entries and says how long that is
@@ -73,56 +78,100 @@ func (b *backlog) turn(entries int, now time.Time) time.Duration {
 	return wait
 }
 
-// place waits for a place; leave gives it back.
-func (b *backlog) place(ctx context.Context) (leave func(), ok bool) {
-	select {
-	case b.places <- struct{}{}:
-	case <-ctx.Done():
-		return nil, false
+// sit waits for the place.
+func (b *backlog) sit(ctx context.Context) (s *seat, ok bool) {
+	for {
+		idle := time.NewTimer(idlePlace)
+		select {
+		case b.taken <- struct{}{}:
+			idle.Stop()
+			s = &seat{since: time.Now()}
+			b.mu.Lock()
+			b.seated = s
+			b.mu.Unlock()
+			return s, true
+		case <-idle.C:
+			b.unseat()
+		case <-ctx.Done():
+			idle.Stop()
+			return nil, false
+		}
 	}
-	once := sync.OnceFunc(func() { <-b.places })
-	idle := time.AfterFunc(idlePlace, once)
-	return func() { idle.Stop(); once() }, true
+}
+
+// unseat takes the place from whom it waits for in vain.
+func (b *backlog) unseat() {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	if s := b.seated; s != nil && !s.arrived && time.Since(s.since) >= idlePlace {
+		b.leaveLocked(s)
+	}
+}
+
+// arrive keeps the place until the batch is stored.
+func (b *backlog) arrive(s *seat) {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	s.arrived = true
+}
+
+// leave frees the place, unless it was taken from s.
+func (b *backlog) leave(s *seat) {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	b.leaveLocked(s)
+}
+
+func (b *backlog) leaveLocked(s *seat) {
+	if b.seated == s {
+		b.seated = nil
+		<-b.taken
+	}
 }
 
 // pace is how fast one report stream is read.
 type pace struct {
 	backlog *backlog
 	own     *rate.Limiter
-	leave   func() // of its place; nil = it has none
+	last    uint64 // of the spool, when the session began
+	seat    *seat  // nil = it has none
 }
 
-func newPace(b *backlog) *pace {
-	return &pace{backlog: b, own: rate.NewLimiter(entriesPerSecond, entriesBurst)}
+// begin waits before the first batch of a device whose spool goes from cursor
+// to last; false when ctx ended.
+func (b *backlog) begin(ctx context.Context, cursor, last uint64) (*pace, bool) {
+	p := &pace{backlog: b, own: rate.NewLimiter(entriesPerSecond, entriesBurst), last: last}
+	return p, last-min(last, cursor) <= fewEntries || p.turn(ctx, firstTurn)
 }
 
-// begin waits before the first batch of a device with so many entries to tell;
-// false when ctx ended.
-func (p *pace) begin(ctx context.Context, waiting uint64) bool {
-	return waiting <= fewEntries || p.turn(ctx, firstTurn)
-}
-
-// stored is called when a batch is: its place is free for the next.
-func (p *pace) stored() {
-	if p.leave != nil {
-		p.leave()
-		p.leave = nil
+// arrived is called when a batch was read, stored when it is in the store.
+func (p *pace) arrived() {
+	if p.seat != nil {
+		p.backlog.arrive(p.seat)
 	}
 }
 
-// next waits after a batch, before the next one is read.
-func (p *pace) next(ctx context.Context, entries int) bool {
+func (p *pace) stored() {
+	if p.seat != nil {
+		p.backlog.leave(p.seat)
+		p.seat = nil
+	}
+}
+
+// next waits after a batch up to sequence through, before the next one is read.
+// Who has told what it brought has no backlog any more.
+func (p *pace) next(ctx context.Context, entries int, through uint64) bool {
 	if p.own.WaitN(ctx, min(entries+batchCost, entriesBurst)) != nil {
 		return false
 	}
-	return entries <= fewEntries || p.turn(ctx, entries)
+	return entries <= fewEntries || through >= p.last || p.turn(ctx, entries)
 }
 
 func (p *pace) turn(ctx context.Context, entries int) (ok bool) {
 	if !sleep(ctx, p.backlog.turn(entries, time.Now())) {
 		return false
 	}
-	p.leave, ok = p.backlog.place(ctx)
+	p.seat, ok = p.backlog.sit(ctx)
 	return ok
 }
 
@@ -138,10 +187,4 @@ func sleep(ctx context.Context, d time.Duration) bool {
 	case <-ctx.Done():
 		return false
 	}
-}
-
-// waiting is how many entries a device has to tell above the cursor.
-func waiting(hello *hmpb.Hello, cursor uint64) uint64 {
-	last := hello.GetSpoolLast()
-	return last - min(last, cursor)
 }

@@ -29,7 +29,7 @@ type session struct {
 	device       access.Caller
 	number       int64
 	control      *wire.Framed
-	waiting      uint64 // entries that the device had to tell at its Hello
+	cursor, last uint64 // of the device's spool at its Hello: what is stored, what there is
 
 	// next and welcomed are guarded by presence.mu
 	next     *session
@@ -282,7 +282,7 @@ func (s *session) admit(ctx context.Context, hello *hmpb.Hello) (*hmpb.Welcome, 
 	if err != nil {
 		return nil, retryAfter(err), err
 	}
-	s.waiting = waiting(hello, cursor)
+	s.cursor, s.last = cursor, hello.GetSpoolLast()
 	return hmpb.Welcome_builder{
 		Version: &version, TimeMs: new(s.g.cfg.Now().UnixMilli()), StoreId: s.g.cfg.StoreID, Cursor: &cursor,
 		Settings: s.g.cfg.Settings, TrustRoots: s.g.cfg.Enroll.TrustRoots(), Renew: &s.peer.RenewDue,
@@ -441,11 +441,11 @@ func (s *session) reports(ctx, turns context.Context, f *wire.Framed) {
 		return
 	}
 	f.SetReadDeadline(time.Time{})
-	pace := newPace(s.g.backlog)
-	defer pace.stored()
-	if !pace.begin(turns, s.waiting) {
+	pace, ok := s.g.backlog.begin(turns, s.cursor, s.last)
+	if !ok {
 		return
 	}
+	defer pace.stored()
 	for {
 		b, err := f.ReadBatch()
 		if err != nil {
@@ -456,7 +456,8 @@ func (s *session) reports(ctx, turns context.Context, f *wire.Framed) {
 			}
 			return
 		}
-		entries := len(b.GetEntries())
+		pace.arrived()
+		entries, through := len(b.GetEntries()), lastOf(b)
 		down, err := s.g.cfg.Health.Ingest(ctx, s.device, b)
 		pace.stored()
 		if err != nil {
@@ -468,10 +469,19 @@ func (s *session) reports(ctx, turns context.Context, f *wire.Framed) {
 			f.Reset(hmpb.Code_CODE_TIMEOUT)
 			return
 		}
-		if !pace.next(turns, entries) {
+		if !pace.next(turns, entries, through) {
 			return
 		}
 	}
+}
+
+// lastOf is the sequence of a batch's last entry.
+func lastOf(b *hmpb.Batch) uint64 {
+	n := len(b.GetEntries())
+	if n == 0 {
+		return b.GetFirstSeq()
+	}
+	return b.GetFirstSeq() + uint64(b.GetEntries()[n-1].GetOffset())
 }
 
 // notStored ends a report stream, or the session of who sends nonsense. What
