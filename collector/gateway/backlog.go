@@ -2,6 +2,7 @@ package gateway
 
 import (
 	"context"
+	"slices"
 	"sync"
 	"time"
 
@@ -44,22 +45,24 @@ const idlePlace = 500 * time.Millisecond
 // disk that is slow today the backlog takes longer, and they do not.
 type backlog struct {
 	perSecond float64
-	taken     chan struct{} // holds one when the place is taken
-
-	mu sync.Mutex
+	mu        sync.Mutex
 	// below is guarded by mu
 	free   time.Time // when all that has a turn may be read
 	seated *seat     // who has the place
+	queue  []*seat   // who waits for it; empty when nobody has it
 }
 
 // seat is one use of the place.
 type seat struct {
-	since   time.Time
-	arrived bool // its batch is here
+	ready chan struct{} // closed when the place is its own
+
+	// below is guarded by backlog.mu
+	since   time.Time // from when it had the place
+	arrived bool      // its batch is here
 }
 
 func newBacklog(perSecond int) *backlog {
-	return &backlog{perSecond: float64(perSecond), taken: make(chan struct{}, 1)}
+	return &backlog{perSecond: float64(perSecond)}
 }
 
 // turn gets behind all others for so many entries and says how long that is
@@ -80,22 +83,33 @@ func (b *backlog) turn(entries int, now time.Time) time.Duration {
 
 // sit waits for the place.
 func (b *backlog) sit(ctx context.Context) (s *seat, ok bool) {
+	s = &seat{ready: make(chan struct{})}
+	b.mu.Lock()
+	b.queue = append(b.queue, s)
+	b.callLocked()
+	b.mu.Unlock()
+	idle := time.NewTicker(idlePlace)
+	defer idle.Stop()
 	for {
-		idle := time.NewTimer(idlePlace)
 		select {
-		case b.taken <- struct{}{}:
-			idle.Stop()
-			s = &seat{since: time.Now()}
-			b.mu.Lock()
-			b.seated = s
-			b.mu.Unlock()
+		case <-s.ready:
 			return s, true
 		case <-idle.C:
 			b.unseat()
 		case <-ctx.Done():
-			idle.Stop()
+			b.leave(s)
 			return nil, false
 		}
+	}
+}
+
+// callLocked gives the place to the next, if it is free.
+func (b *backlog) callLocked() {
+	if b.seated == nil && len(b.queue) > 0 {
+		b.seated = b.queue[0]
+		b.queue = slices.Delete(b.queue, 0, 1)
+		b.seated.since = time.Now()
+		close(b.seated.ready)
 	}
 }
 
@@ -104,7 +118,8 @@ func (b *backlog) unseat() {
 	b.mu.Lock()
 	defer b.mu.Unlock()
 	if s := b.seated; s != nil && !s.arrived && time.Since(s.since) >= idlePlace {
-		b.leaveLocked(s)
+		b.seated = nil
+		b.callLocked()
 	}
 }
 
@@ -115,18 +130,17 @@ func (b *backlog) arrive(s *seat) {
 	s.arrived = true
 }
 
-// leave frees the place, unless it was taken from s.
+// leave frees the place, or that in the queue.
 func (b *backlog) leave(s *seat) {
 	b.mu.Lock()
 	defer b.mu.Unlock()
-	b.leaveLocked(s)
-}
-
-func (b *backlog) leaveLocked(s *seat) {
-	if b.seated == s {
+	switch {
+	case b.seated == s:
 		b.seated = nil
-		<-b.taken
+	case !s.arrived: // else the place was taken from it
+		b.queue = slices.DeleteFunc(b.queue, func(o *seat) bool { return o == s })
 	}
+	b.callLocked()
 }
 
 // pace is how fast one report stream is read.
