@@ -11,6 +11,7 @@ import (
 
 	"hausmeister/agent/config"
 	"hausmeister/agent/enroll"
+	"hausmeister/agent/finding"
 	"hausmeister/agent/health"
 	"hausmeister/agent/link"
 	"hausmeister/agent/spool"
@@ -32,9 +33,14 @@ type Config struct {
 	Open func() (*enroll.Keeper, error)
 	// Dial opens a session to the collector at address.
 	Dial func(ctx context.Context, address string, conf *tls.Config) (wire.Session, error)
+	// Ways are those that Dial chooses from; nil = there is one only.
+	Ways Ways
 	// KeepAlive takes what the settings say, for later dials; nil = nobody wants it.
 	KeepAlive func(time.Duration)
 	Source    health.Source
+	// Live makes a source with means of its own, for when somebody watches this
+	// device by the second; nil = nobody can.
+	Live func() health.Source
 	// Watcher tells of sleep and network; nil = nobody does.
 	Watcher Watcher
 	// Publish replaces a file that everybody at this machine may read; nil =
@@ -45,6 +51,14 @@ type Config struct {
 	Now    func() time.Time
 	Random func() float64
 	Log    *slog.Logger
+}
+
+// Ways is link.Ways for whatever address the identity has; *path.Dialer is one.
+type Ways interface {
+	DialQUIC(ctx context.Context, address string, conf *tls.Config) (wire.Session, error)
+	DialAround(ctx context.Context, address string, conf *tls.Config) (wire.Session, error)
+	Worked(s wire.Session)
+	Inspection() config.Inspection
 }
 
 // Watcher tells what happens to the machine; *wake.Watcher is one.
@@ -99,17 +113,37 @@ func (a *Agent) Run(ctx context.Context) error {
 		return err
 	}
 	a.c.KeepAlive(settings.KeepAlive)
-	h := health.New(health.Config{Source: a.c.Source, Sink: sp, Settings: healthSettings(settings), Now: a.c.Now, Random: a.c.Random, Log: a.c.Log})
 	memory := config.OpenMemory(a.c.Files)
-	l := link.New(link.Config{
-		Dialer:   link.DialFunc(a.dialer(keeper)),
+	h := health.New(health.Config{
+		Source:   a.c.Source,
+		Live:     a.c.Live,
+		Sink:     sp,
+		Memory:   memory,
+		Settings: healthSettings(settings),
+
+		Findings:     a.watcher(memory),
+		KeepFindings: memory.SetFindings,
+
+		About:  a.facts,
+		Now:    a.c.Now,
+		Random: a.c.Random,
+		Log:    a.c.Log,
+	})
+	lc := link.Config{
+		Dialer:   link.DialFunc(at(keeper, a.c.Dial)),
 		Identity: keeper,
 		Memory:   memory,
 		Spool:    sp,
 		About:    link.About{Version: a.c.Version, Hash: a.c.Hash, BootID: a.bootID(ctx, memory)},
+		Watched:  h,
 		Settings: func(p *hmpb.Settings) {
 			s := settings.Policy(p)
 			h.Apply(healthSettings(s))
+			standard := config.Standard(p)
+			h.Require(standard)
+			if err := memory.SetStandard(standard); err != nil {
+				a.c.Log.Warn("standard software not remembered", "error", err)
+			}
 			a.c.KeepAlive(s.KeepAlive)
 		},
 		Sent:    a.public.sent,
@@ -117,18 +151,22 @@ func (a *Agent) Run(ctx context.Context) error {
 		Now:     a.c.Now,
 		Random:  a.c.Random,
 		Log:     a.c.Log,
-	})
+	}
+	if a.c.Ways != nil {
+		lc.Ways = ways{a.c.Ways, keeper}
+	}
+	l := link.New(lc)
 	a.mu.Lock()
 	a.keeper, a.link, a.spool = keeper, l, sp
 	a.mu.Unlock()
 	a.c.Ready()
-	err = supervise.Run(ctx, a.c.Log, a.parts(h, l)...)
+	err = supervise.Run(ctx, a.c.Log, a.parts(keeper, h, l)...)
 	return errors.Join(err, sp.Close())
 }
 
 // parts in the order of their start; the link stops after health, so that it
 // can say goodbye last, and the public files show how it ended.
-func (a *Agent) parts(h *health.Health, l *link.Link) []supervise.Part {
+func (a *Agent) parts(k *enroll.Keeper, h *health.Health, l *link.Link) []supervise.Part {
 	var parts []supervise.Part
 	if a.c.Publish != nil {
 		parts = append(parts, supervise.Part{Name: "public files", Run: a.public.run, Restart: supervise.Always})
@@ -136,6 +174,11 @@ func (a *Agent) parts(h *health.Health, l *link.Link) []supervise.Part {
 	parts = append(parts,
 		supervise.Part{Name: "link", Run: l.Run, Restart: supervise.Always},
 		supervise.Part{Name: "health", Run: h.Run, Restart: supervise.Always},
+		supervise.Part{Name: "identity", Restart: supervise.Always, Run: func(ctx context.Context, ready func()) error {
+			ready()
+			a.watchIdentity(ctx, k, l)
+			return nil
+		}},
 	)
 	if a.c.Watcher != nil {
 		parts = append(parts,
@@ -161,7 +204,35 @@ const (
 	// A person who enrols a device looks at it; later nobody waits.
 	lookOften, lookSeldom = 2 * time.Second, 30 * time.Second
 	lookOftenFor          = 10 * time.Minute
+	// Another identity comes at most once in a device's life, from a person who
+	// can wait a minute: the one wake a minute that we allow ourselves on battery.
+	lookAgain = time.Minute
 )
+
+// watchIdentity takes over an identity that another process put into the state
+// folder (enroll --replace), with a new session.
+func (a *Agent) watchIdentity(ctx context.Context, k *enroll.Keeper, l *link.Link) {
+	tick := time.NewTicker(lookAgain)
+	defer tick.Stop()
+	told := "" // each trouble once
+	for {
+		select {
+		case <-tick.C:
+		case <-ctx.Done():
+			return
+		}
+		changed, err := k.Reload()
+		switch {
+		case err != nil && err.Error() != told:
+			told = err.Error()
+			a.c.Log.Warn("identity in the state folder not taken over", "error", err)
+		case changed:
+			id, _ := k.Enrolled()
+			a.c.Log.Info("another identity", "device", id.Device, "collector", id.Address)
+			l.Reconnect()
+		}
+	}
+}
 
 // identity waits until this device has an identity; nil when ctx ended first.
 func (a *Agent) identity(ctx context.Context) (*enroll.Keeper, error) {
@@ -193,12 +264,26 @@ func (a *Agent) identity(ctx context.Context) (*enroll.Keeper, error) {
 	}
 }
 
-// dialer dials whatever address the identity has just now.
-func (a *Agent) dialer(k *enroll.Keeper) link.DialFunc {
+// at dials whatever address the identity has just now.
+func at(k *enroll.Keeper, dial func(context.Context, string, *tls.Config) (wire.Session, error)) func(context.Context, *tls.Config) (wire.Session, error) {
 	return func(ctx context.Context, conf *tls.Config) (wire.Session, error) {
 		id, _ := k.Enrolled()
-		return a.c.Dial(ctx, id.Address, conf)
+		return dial(ctx, id.Address, conf)
 	}
+}
+
+// ways are the link's.
+type ways struct {
+	Ways
+	keeper *enroll.Keeper
+}
+
+func (w ways) DialQUIC(ctx context.Context, conf *tls.Config) (wire.Session, error) {
+	return at(w.keeper, w.Ways.DialQUIC)(ctx, conf)
+}
+
+func (w ways) DialAround(ctx context.Context, conf *tls.Config) (wire.Session, error) {
+	return at(w.keeper, w.Ways.DialAround)(ctx, conf)
 }
 
 // bootID is unknown where the time of boot is.
@@ -212,6 +297,57 @@ func (a *Agent) bootID(ctx context.Context, m *config.Memory) []byte {
 		a.c.Log.Warn("boot id not stored", "error", err)
 	}
 	return id
+}
+
+// watcher goes on where the last run stopped.
+func (a *Agent) watcher(m *config.Memory) *finding.Watcher {
+	w := finding.New(finding.Config{Standard: m.Standard()})
+	if err := w.Restore(m.Findings()); err != nil {
+		a.c.Log.Warn("findings begin anew", "error", err)
+	}
+	return w
+}
+
+// facts is how the agent is, for the reports.
+func (a *Agent) facts() health.Facts {
+	a.mu.Lock()
+	l, sp := a.link, a.spool
+	a.mu.Unlock()
+	if l == nil {
+		return health.Facts{}
+	}
+	ls, ss, way := l.Status(), sp.Stats(), l.Path()
+	return health.Facts{
+		Path:    way.Transport,
+		Trouble: trouble(ls.State, way.Obstacle),
+
+		InspectionIssuer: way.InspectionIssuer,
+
+		ClockOffset:  ls.ClockOffset,
+		Heard:        ls.Heard,
+		SpoolWaiting: ss.Waiting,
+		SpoolDropped: ss.Dropped + ss.Failures,
+		SpoolFailing: ss.Failing,
+	}
+}
+
+// trouble is the code of network_trouble for what is in the way; empty when
+// nobody knows: a device without a network has no bad one.
+func trouble(state link.State, p link.Problem) string {
+	switch p {
+	case link.UDPBlocked:
+		return "udp_blocked"
+	case link.Inspected:
+		return "inspected"
+	case link.Portal:
+		return "captive_portal"
+	case link.ProxyLogin:
+		return "proxy_needs_login"
+	}
+	if state == link.Connected {
+		return "none"
+	}
+	return ""
 }
 
 func healthSettings(s config.Settings) health.Settings {

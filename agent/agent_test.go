@@ -10,6 +10,7 @@ import (
 	"fmt"
 	"log/slog"
 	"net/netip"
+	"slices"
 	"strings"
 	"sync"
 	"testing"
@@ -21,6 +22,7 @@ import (
 	"hausmeister/agent"
 	"hausmeister/agent/enroll"
 	"hausmeister/agent/link"
+	"hausmeister/agent/link/path"
 	"hausmeister/agent/spool"
 	"hausmeister/platform/sysinfo"
 	"hausmeister/platform/wake"
@@ -54,17 +56,21 @@ type world struct {
 
 	mu sync.Mutex
 	// below is guarded by mu
-	entries []*hmpb.Entry // that the collector stored
-	cursor  uint64
-	lost    uint64 // named as dropped
-	public  map[string][]byte
-	writes  int
-	reads   int
-	events  chan wake.Event
-	serving sync.WaitGroup
-	cancel  context.CancelFunc
-	ended   chan error
-	ca      *ident.Authority
+	entries  []*hmpb.Entry // that the collector stored
+	samples  []*hmpb.LiveUp
+	control  *wire.Framed // of the newest session
+	settings *hmpb.Settings
+	cursor   uint64
+	lost     uint64 // named as dropped
+	public   map[string][]byte
+	writes   int
+	reads    int
+	events   chan wake.Event
+	serving  sync.WaitGroup
+	cancel   context.CancelFunc
+	ended    chan error
+	ca       *ident.Authority
+	devices  []string // of each session's certificate
 }
 
 func newWorld(t *testing.T) *world {
@@ -83,10 +89,10 @@ func newWorld(t *testing.T) *world {
 	machine := fakes.NewMachine(1, time.Now)
 	w.config = agent.Config{
 		Version: "1.2.3", Disk: w.disk, Files: w.files, Open: w.keeper,
-		Dial: agent.Dialer{Endpoint: w.endpoint, Lookup: func(context.Context, string) ([]netip.Addr, error) {
+		Dial: path.New(path.Config{Endpoint: w.endpoint, Lookup: func(context.Context, string) ([]netip.Addr, error) {
 			// The first leads nowhere, as IPv6 does in many a school.
 			return []netip.Addr{netip.MustParseAddr("2001:db8::9"), netip.MustParseAddr("192.0.2.2")}, nil
-		}}.Dial,
+		}}).Dial,
 		Source:  source(func(ctx context.Context) sysinfo.Snapshot { w.count(&w.reads); return machine.Read(ctx) }),
 		Watcher: w,
 		Publish: func(name string, data []byte) error {
@@ -138,8 +144,10 @@ func (w *world) keeper() (*enroll.Keeper, error) {
 }
 
 // enrol puts an identity into the state folder, as another process would.
-func (w *world) enrol() {
-	key, err := w.keys.Create("device-1")
+func (w *world) enrol() { w.enrolAs(device, "device-1") }
+
+func (w *world) enrolAs(device, name string) {
+	key, err := w.keys.Create(name)
 	if err != nil {
 		w.Fatal(err)
 	}
@@ -148,7 +156,7 @@ func (w *world) enrol() {
 		w.Fatal(err)
 	}
 	body, err := json.Marshal(map[string]any{
-		"device": device, "address": "collector.example:443", "host": "collector.example", "key": "device-1",
+		"device": device, "address": "collector.example:443", "host": "collector.example", "key": name,
 		"claim": hex.EncodeToString([]byte("claim")), "chain": w.ca.Chain(leaf), "roots": [][]byte{w.ca.Root.Raw},
 	})
 	if err == nil {
@@ -197,12 +205,18 @@ func (w *world) stream(s wire.Session, t hmpb.StreamType, f *wire.Framed) {
 			return
 		}
 		w.mu.Lock()
-		welcome := hmpb.Welcome_builder{Version: proto.Uint32(1), TimeMs: now(), StoreId: []byte("store"), Cursor: proto.Uint64(w.cursor)}.Build()
+		w.devices = append(w.devices, s.ConnectionState().PeerCertificates[0].URIs[0].String())
+		w.control = f
+		welcome := hmpb.Welcome_builder{Settings: w.settings, Version: proto.Uint32(1), TimeMs: now(), StoreId: []byte("store"), Cursor: proto.Uint64(w.cursor)}.Build()
 		w.mu.Unlock()
 		f.WriteMsg(hmpb.ControlDown_builder{Welcome: welcome}.Build())
 		for f.ReadMsg(&hmpb.ControlUp{}) == nil {
 		}
 		s.Close(hmpb.Code_CODE_NORMAL, "")
+		return
+	}
+	if t == hmpb.StreamType_STREAM_TYPE_LIVE {
+		w.live(f)
 		return
 	}
 	if f.ReadMsg(&hmpb.ReportHeader{}) != nil {
@@ -317,7 +331,11 @@ func TestTellsAndShowsWhatItTold(t *testing.T) {
 		}
 		time.Sleep(time.Hour)
 		sent := w.stored()
-		checkLastReport(t, w, sent[len(sent)-1])
+		i := len(sent) - 1
+		for !sent[i].HasState() {
+			i--
+		}
+		checkLastReport(t, w, sent[i])
 		w.stop()
 		if st := w.status(); st.State != link.Stopped {
 			t.Errorf("status after the end: %+v", st)
@@ -336,8 +354,8 @@ func checkLastReport(t *testing.T, w *world, e *hmpb.Entry) {
 		t.Fatal(err)
 	}
 	readings := e.GetState().GetReadings()
-	if len(readings) != len(r.Readings) || len(readings) < 10 || r.DeviceTime.UnixMilli() != e.GetDeviceMs() {
-		t.Fatalf("file has %d readings of %v, sent were %d of %d", len(r.Readings), r.DeviceTime, len(readings), e.GetDeviceMs())
+	if len(readings) != len(r.Readings) || len(readings) < 10 || r.State.DeviceTime.UnixMilli() != e.GetDeviceMs() {
+		t.Fatalf("file has %d readings of %v, sent were %d of %d", len(r.Readings), r.State.DeviceTime, len(readings), e.GetDeviceMs())
 	}
 	for i, m := range readings {
 		got := r.Readings[i]
@@ -549,26 +567,102 @@ func TestPublicFolderBroken(t *testing.T) {
 	})
 }
 
-// TestDialErrors: each address that cannot be is an error and no hang.
-func TestDialErrors(t *testing.T) {
-	in(t, func(w *world) {
-		for _, address := range []string{"", "host", "host:port:x", "[::1", "host:99999"} {
-			if _, err := w.config.Dial(context.Background(), address, &tls.Config{}); err == nil {
-				t.Errorf("Dial(%q) works", address)
+// power makes the machine run on battery or not, whatever it invents.
+func (w *world) power(from sysinfo.PowerSource) {
+	read := w.config.Source
+	w.config.Source = source(func(ctx context.Context) sysinfo.Snapshot {
+		s := read.Read(ctx)
+		s.Power.Source = sysinfo.Some(from)
+		return s
+	})
+}
+
+// TestEvents: what happens to the machine reaches the link, which finds out
+// whether its session lives, and health, which looks before its time.
+func TestEvents(t *testing.T) {
+	t.Run("link", func(t *testing.T) {
+		in(t, func(w *world) {
+			w.enrol()
+			w.run()
+			time.Sleep(5 * time.Minute)
+			w.host.Set(netsim.Weather{CutDown: true})
+			w.events <- wake.Event{Network: true}
+			time.Sleep(6 * time.Second)
+			if st := w.agent.Status(); st.State == link.Connected {
+				t.Errorf("6 s after a change of network without answers: %s", st.State)
 			}
+		})
+	})
+	t.Run("health", func(t *testing.T) {
+		in(t, func(w *world) {
+			w.power(sysinfo.Battery)
+			w.enrol()
+			w.run()
+			time.Sleep(30 * time.Second)
+			_, before, _ := w.numbers()
+			w.events <- wake.Event{Slept: time.Hour}
+			time.Sleep(50 * time.Second)
+			if _, after, _ := w.numbers(); after != before+1 {
+				t.Errorf("%d looks within 50 s after waking up on battery, want 1", after-before)
+			}
+		})
+	})
+}
+
+// TestIdentityReplaced: enroll --replace beside a running agent.
+func TestIdentityReplaced(t *testing.T) {
+	in(t, func(w *world) {
+		w.enrol()
+		w.run()
+		time.Sleep(5 * time.Minute)
+		const next = "01890a5d-ac96-774b-bcce-b302099a8058"
+		w.enrolAs(next, "device-2")
+		time.Sleep(65 * time.Second)
+		w.mu.Lock()
+		got := w.devices
+		w.mu.Unlock()
+		if want := []string{"urn:uuid:" + device, "urn:uuid:" + next}; !slices.Equal(got, want) {
+			t.Errorf("sessions of %v, want %v", got, want)
 		}
-		none := agent.Dialer{Endpoint: w.endpoint, Lookup: func(context.Context, string) ([]netip.Addr, error) { return nil, nil }}
-		if _, err := none.Dial(context.Background(), "host:1", &tls.Config{}); err == nil {
-			t.Error("Dial of a host without addresses works")
+		if st := w.agent.Status(); st.Device != next || st.State != link.Connected {
+			t.Errorf("status %+v, want %s connected", st, next)
 		}
-		dead := agent.Dialer{Endpoint: w.endpoint, Lookup: func(context.Context, string) ([]netip.Addr, error) {
-			return []netip.Addr{netip.MustParseAddr("192.0.2.77"), netip.MustParseAddr("192.0.2.78")}, nil
-		}}
-		ctx, cancel := context.WithTimeout(context.Background(), 3*time.Second)
-		defer cancel()
-		began := time.Now()
-		if _, err := dead.Dial(ctx, "host:443", &tls.Config{NextProtos: []string{ident.ALPN}}); err == nil || time.Since(began) > 4*time.Second {
-			t.Errorf("Dial of dead addresses = %v after %v", err, time.Since(began))
+	})
+}
+
+// TestPolicy: what the Welcome says holds for health and for the next sessions.
+func TestPolicy(t *testing.T) {
+	in(t, func(w *world) {
+		var keep []time.Duration
+		w.config.KeepAlive = func(d time.Duration) {
+			w.mu.Lock()
+			defer w.mu.Unlock()
+			keep = append(keep, d)
+		}
+		w.settings = hmpb.Settings_builder{StateIntervalS: proto.Uint32(600), KeepAliveS: proto.Uint32(7)}.Build()
+		w.power(sysinfo.Mains)
+		w.enrol()
+		w.run()
+		time.Sleep(time.Minute)
+		w.mu.Lock()
+		if !slices.Equal(keep, []time.Duration{25 * time.Second, 7 * time.Second}) {
+			t.Errorf("keep-alive was %v, want 25 s and after the Welcome 7 s", keep)
+		}
+		w.mu.Unlock()
+		states := func() (n int) {
+			w.mu.Lock()
+			defer w.mu.Unlock()
+			for _, e := range w.entries {
+				if e.HasState() {
+					n++
+				}
+			}
+			return n
+		}
+		before := states()
+		time.Sleep(time.Hour)
+		if n := states() - before; n < 2 || n > 6 {
+			t.Errorf("%d States in an hour, want at most one each 600 s and one each half hour", n)
 		}
 	})
 }

@@ -4,13 +4,11 @@ import (
 	"context"
 	"encoding/json"
 	"errors"
-	"fmt"
 	"sync"
 	"time"
 
 	"hausmeister/agent/link"
 	"hausmeister/proto/hmpb"
-	"hausmeister/proto/reading"
 )
 
 // The files of the public folder.
@@ -30,7 +28,10 @@ type Status struct {
 	RetryAt      time.Time    `json:"retry_at,omitzero"`
 	Device       string       `json:"device,omitempty"`
 	Collector    string       `json:"collector,omitempty"`
-	Transport    string       `json:"transport,omitempty"`
+	Transport    string       `json:"transport,omitempty"`         // "quic", "tcp", "tcp_proxy"
+	Obstacle     link.Problem `json:"obstacle,omitempty"`          // what the network has against a session, or against QUIC
+	Inspection   string       `json:"inspection_issuer,omitempty"` // who opened our connections, here or elsewhere
+	Inspected    string       `json:"inspected_day,omitempty"`
 	LastHeard    time.Time    `json:"last_heard,omitzero"`
 	ClockOffset  int64        `json:"clock_offset_ms"` // collector's clock minus this one
 	Certificate  time.Time    `json:"certificate_until,omitzero"`
@@ -57,6 +58,8 @@ func (a *Agent) Status() Status {
 	ls, ss := l.Status(), sp.Stats()
 	st.State, st.Since, st.Problem, st.Detail = ls.State, ls.Since.UTC(), ls.Problem, ls.Detail
 	st.RetryAt, st.Transport, st.LastHeard = utc(ls.RetryAt), ls.Transport, utc(ls.Heard)
+	p := l.Path()
+	st.Obstacle, st.Inspection, st.Inspected = p.Obstacle, p.InspectionIssuer, p.InspectedDay
 	st.ClockOffset = ls.ClockOffset.Milliseconds()
 	st.Device, st.Collector, st.Certificate = id.Device, id.Address, utc(id.NotAfter)
 	st.SpoolEntries, st.SpoolWaiting, st.SpoolBytes = ss.Entries, ss.Waiting, ss.Bytes
@@ -70,55 +73,6 @@ func utc(t time.Time) time.Time {
 		return t
 	}
 	return t.UTC()
-}
-
-// Report is the last message that was sent, word for word.
-type Report struct {
-	SentAt     time.Time       `json:"sent_at"`
-	Sequence   uint64          `json:"sequence"`
-	DeviceTime time.Time       `json:"device_time"`
-	Readings   []ReportReading `json:"readings"`
-}
-
-// ReportReading is one value with everything that proto/reading says of it.
-type ReportReading struct {
-	Name     string       `json:"name"`
-	Instance string       `json:"instance,omitempty"`
-	Unit     reading.Unit `json:"unit,omitempty"`
-	Number   *int64       `json:"number,omitempty"`
-	Text     *string      `json:"text,omitempty"`
-	Absent   string       `json:"absent,omitempty"` // why there is no value
-	WordDE   string       `json:"word_de"`
-	WordEN   string       `json:"word_en"`
-}
-
-func reportOf(b *hmpb.Batch, at time.Time) Report {
-	entries := b.GetEntries()
-	e := entries[len(entries)-1]
-	r := Report{
-		SentAt:     at.UTC(),
-		Sequence:   b.GetFirstSeq() + uint64(e.GetOffset()),
-		DeviceTime: time.UnixMilli(e.GetDeviceMs()).UTC(),
-	}
-	for _, v := range e.GetState().GetReadings() {
-		row, ok := reading.ByID(v.GetId())
-		if !ok {
-			// Only a spool that a newer version wrote holds such. It was sent,
-			// so it is shown.
-			row.Name = fmt.Sprintf("reading_%d", v.GetId())
-		}
-		out := ReportReading{Name: row.Name, Instance: v.GetInstance(), Unit: row.Unit, WordDE: row.Word.DE, WordEN: row.Word.EN}
-		switch v.WhichValue() {
-		case hmpb.Reading_Number_case:
-			out.Number = new(v.GetNumber())
-		case hmpb.Reading_Text_case:
-			out.Text = new(v.GetText())
-		default:
-			out.Absent = v.GetAbsent().String()
-		}
-		r.Readings = append(r.Readings, out)
-	}
-	return r
 }
 
 const (
@@ -136,8 +90,8 @@ type publisher struct {
 
 	mu sync.Mutex
 	// below is guarded by mu
-	batch  *hmpb.Batch // sent and not shown yet
-	sentAt time.Time
+	last   lastSent
+	unseen bool // something of last is not in the file yet
 	failed bool // the last write: so that the log says it once
 }
 
@@ -148,7 +102,8 @@ func newPublisher(a *Agent) *publisher { return &publisher{a: a, kick: make(chan
 func (p *publisher) sent(b *hmpb.Batch) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	p.batch, p.sentAt = b, p.a.c.Now()
+	p.last.take(b, p.a.c.Now())
+	p.unseen = true
 }
 
 // changed asks for a write, sooner or later.
@@ -194,9 +149,9 @@ func (p *publisher) write() {
 	err := p.file(StatusFile, p.a.Status())
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	if p.batch != nil {
-		err = errors.Join(err, p.file(LastReportFile, reportOf(p.batch, p.sentAt)))
-		p.batch = nil
+	if p.unseen {
+		err = errors.Join(err, p.file(LastReportFile, p.last.report()))
+		p.unseen = false
 	}
 	if failed := err != nil; failed != p.failed {
 		p.failed = failed

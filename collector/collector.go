@@ -217,7 +217,7 @@ func (o *opened) edges(ready func(context.Context) error) (err error) {
 	devices.NextProtos = []string{wire.ALPN}
 	o.split = newSplitter(o.ports.tcp, devices, o.browser.get, c.Log)
 	if o.web, err = web.New(web.Config{Access: o.access, Fleet: o.fleet, Health: o.health, Bus: o.bus,
-		Ready: ready, Measures: o.measures(), Now: c.Now, Log: c.Log, Version: c.Version}); err != nil {
+		Ready: ready, Measures: o.measures(), Now: c.Now, Log: c.Log, Version: c.Version, MetricsOpen: c.MetricsOpen}); err != nil {
 		return err
 	}
 	o.admin, err = admin.New(admin.Config{Socket: c.SocketPath(), DB: o.db, Access: o.access, Enroll: o.enroll, Fleet: o.fleet, Health: o.health,

@@ -12,6 +12,7 @@ import (
 	"runtime"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -119,6 +120,26 @@ func TestNonsenseOnThePort(t *testing.T) {
 	r.session("quic", r.deviceTLS())
 }
 
+// udpWithFreeTCP takes a UDP port whose number is free on TCP, which the
+// collector takes first. Another test's connection has some of the free ones.
+func udpWithFreeTCP(t *testing.T) net.PacketConn {
+	t.Helper()
+	for range 100 {
+		udp, err := net.ListenPacket("udp", "127.0.0.1:0")
+		if err != nil {
+			t.Fatal(err)
+		}
+		tcp, err := net.Listen("tcp", udp.LocalAddr().String())
+		if err == nil {
+			tcp.Close()
+			return udp
+		}
+		udp.Close()
+	}
+	t.Fatal("no UDP port whose number is free on TCP")
+	return nil
+}
+
 func TestRefusedStarts(t *testing.T) {
 	run := func(cfg collector.Config) error {
 		c, err := collector.New(cfg)
@@ -151,10 +172,7 @@ func TestRefusedStarts(t *testing.T) {
 		refused(t, cfg, nil, cfg.Listen, "TCP", "another program uses this port")
 	})
 	t.Run("UDP port taken", func(t *testing.T) {
-		taken, err := net.ListenPacket("udp", "127.0.0.1:0")
-		if err != nil {
-			t.Fatal(err)
-		}
+		taken := udpWithFreeTCP(t)
 		defer taken.Close()
 		cfg := config(t)
 		cfg.Listen = taken.LocalAddr().String()
@@ -445,4 +463,72 @@ func TestVerbsDuringStop(t *testing.T) {
 	}
 	r.stop()
 	wg.Wait()
+}
+
+// A collector that died and came back is noticed at the device's next packet, by
+// the keys that it kept, and not after a minute of silence.
+func TestRestartIsNoticed(t *testing.T) {
+	cfg := config(t)
+	r := start(t, cfg)
+	socket, err := net.ListenUDP("udp", &net.UDPAddr{IP: net.IPv4(127, 0, 0, 1)})
+	if err != nil {
+		t.Fatal(err)
+	}
+	far := &deafSocket{PacketConn: socket}
+	endpoint := wire.NewEndpoint(far, wire.EndpointConfig{})
+	defer endpoint.Close()
+	addr, err := net.ResolveUDPAddr("udp", r.listen)
+	if err != nil {
+		t.Fatal(err)
+	}
+	ctx, cancel := context.WithTimeout(t.Context(), 10*time.Second)
+	defer cancel()
+	s, err := endpoint.Dial(ctx, addr, r.deviceTLS())
+	if err != nil {
+		t.Fatal(err)
+	}
+	far.deaf.Store(true) // the goodbye is lost, as if it was killed
+	r.cancel()
+	if err := <-r.done; err != nil {
+		t.Fatal(err)
+	}
+	r.cancel = nil
+	cfg.Listen = r.listen
+	start(t, cfg)
+	far.deaf.Store(false)
+	// As long as a StillHere: the answer must be shorter than what it answers.
+	f, err := wire.Open(ctx, s, hmpb.StreamType_STREAM_TYPE_ENROLL, &hmpb.EnrollHeader{})
+	if err == nil {
+		err = f.WriteMsg(hmpb.EnrollRequest_builder{Csr: make([]byte, 16)}.Build())
+	}
+	if err != nil {
+		t.Fatal(err)
+	}
+	begin := time.Now()
+	select {
+	case <-s.Context().Done():
+		if code := wire.CodeOf(context.Cause(s.Context())); code != hmpb.Code_CODE_LOST {
+			t.Errorf("session ended with %s, want CODE_LOST by a stateless reset", code)
+		}
+		if took := time.Since(begin); took > 3*time.Second {
+			t.Errorf("noticed after %v, want a round trip", took)
+		}
+	case <-time.After(10 * time.Second):
+		t.Error("not noticed within 10 s")
+	}
+}
+
+// deafSocket drops what it receives while it is deaf.
+type deafSocket struct {
+	net.PacketConn
+	deaf atomic.Bool
+}
+
+func (s *deafSocket) ReadFrom(b []byte) (int, net.Addr, error) {
+	for {
+		n, from, err := s.PacketConn.ReadFrom(b)
+		if err != nil || !s.deaf.Load() {
+			return n, from, err
+		}
+	}
 }

@@ -28,6 +28,7 @@ type Config struct {
 	Key         string   `toml:"key"`
 	KeepDays    int      `toml:"keep_days"`
 	SilentDays  int      `toml:"silent_days"`
+	MetricsOpen bool     `toml:"metrics_open"`
 	LogLevel    string   `toml:"log_level"`
 	LogFormat   string   `toml:"log_format"`
 

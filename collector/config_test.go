@@ -38,7 +38,7 @@ func TestDefaultFile(t *testing.T) {
 			t.Errorf("%s (-defaults +file):\n%s", name, diff)
 		}
 	}
-	for _, line := range []string{"data_dir", "listen", "public", "names", "database", "certificate", "key", "keep_days", "silent_days", "log_level", "log_format"} {
+	for _, line := range []string{"data_dir", "listen", "public", "names", "database", "certificate", "key", "keep_days", "silent_days", "metrics_open", "log_level", "log_format"} {
 		if !strings.Contains(collector.DefaultFile, "\n#"+line+" = ") {
 			t.Errorf("the file does not show %s", line)
 		}

@@ -37,6 +37,13 @@ func TestReadSettings(t *testing.T) {
 		}), false},
 		{"unknown key", "state_intervall_s = 60\nspool_mb = 5", config.Defaults, true},
 		{"wrong type", "spool_mb = \"much\"", config.Defaults, true},
+		{"proxy and probe", "proxy = \"proxy.schule.example:3128\"\nportal_probe = \"http://probe.example/204\"", with(func(s *config.Settings) {
+			s.Proxy, s.PortalProbe = "proxy.schule.example:3128", "http://probe.example/204"
+		}), false},
+		{"no proxy", "proxy = \"none\"", with(func(s *config.Settings) { s.Proxy = "none" }), false},
+		{"proxy that cannot be", "proxy = \"socks5://x:1\"", config.Defaults, true},
+		{"probe with a secret", "portal_probe = \"http://a:b@probe.example/\"", config.Defaults, true},
+		{"probe over TLS", "portal_probe = \"https://probe.example/\"", config.Defaults, true},
 		{"no TOML", "\x00\x01", config.Defaults, true},
 	}
 	for _, tt := range tests {
@@ -123,5 +130,113 @@ func TestBootID(t *testing.T) {
 	}
 	if id, err := config.OpenMemory(refusing{fakes.NewDisk()}).BootID(boot); err == nil || len(id) != 16 {
 		t.Errorf("BootID on a full disk = %x, %v; want an id and an error", id, err)
+	}
+}
+
+// TestClockOffset: it holds in the boot in which it was heard, and follows a
+// clock that is set, which moves the time of boot.
+func TestClockOffset(t *testing.T) {
+	d := fakes.NewDisk()
+	boot := time.Date(2026, 11, 24, 7, 40, 0, 0, time.UTC)
+	m := config.OpenMemory(d)
+	if err := m.SetClockOffset(boot, time.Hour); err != nil {
+		t.Fatal(err)
+	}
+	if _, ok := m.ClockOffset(boot); ok {
+		t.Error("an offset without a boot that it belongs to")
+	}
+	if _, err := m.BootID(boot); err != nil {
+		t.Fatal(err)
+	}
+	if _, ok := m.ClockOffset(boot); ok {
+		t.Error("an offset before one was heard")
+	}
+	if err := m.SetClockOffset(boot.Add(time.Second), time.Hour); err != nil {
+		t.Fatal(err)
+	}
+	again := config.OpenMemory(d)
+	for _, c := range []struct {
+		boot time.Time
+		want time.Duration
+		ok   bool
+	}{
+		{boot.Add(time.Second), time.Hour, true},
+		{boot.Add(61 * time.Second), time.Hour - time.Minute, true},
+		{boot.Add(8 * time.Hour), 0, false},
+	} {
+		if got, ok := again.ClockOffset(c.boot); got != c.want || ok != c.ok {
+			t.Errorf("ClockOffset of a boot at %v = %v, %v; want %v, %v", c.boot, got, ok, c.want, c.ok)
+		}
+	}
+	if _, err := again.BootID(boot.Add(8 * time.Hour)); err != nil {
+		t.Fatal(err)
+	}
+	if _, ok := again.ClockOffset(boot.Add(8 * time.Hour)); ok {
+		t.Error("the offset outlived its boot")
+	}
+}
+
+// TestInventoryHash: another store of the collector's was told nothing.
+func TestInventoryHash(t *testing.T) {
+	d := fakes.NewDisk()
+	m := config.OpenMemory(d)
+	for _, err := range []error{m.SetStoreID([]byte("one")), m.SetInventoryHash([]byte("hash")), m.SetFindings([]byte("snapshot"))} {
+		if err != nil {
+			t.Fatal(err)
+		}
+	}
+	again := config.OpenMemory(d)
+	if got := again.InventoryHash(); string(got) != "hash" {
+		t.Errorf("InventoryHash = %q", got)
+	}
+	if got := again.Findings(); string(got) != "snapshot" {
+		t.Errorf("Findings = %q", got)
+	}
+	if err := again.SetStoreID([]byte("two")); err != nil {
+		t.Fatal(err)
+	}
+	if got := again.InventoryHash(); got != nil {
+		t.Errorf("InventoryHash of another store = %q", got)
+	}
+}
+
+func TestStandard(t *testing.T) {
+	software := func(least string, names ...string) *hmpb.StandardSoftware {
+		return hmpb.StandardSoftware_builder{Names: names, LeastVersion: &least}.Build()
+	}
+	nine := []string{"a", "b", "c", "d", "e", "f", "g", "h", "i"}
+	p := hmpb.Settings_builder{StandardSoftware: []*hmpb.StandardSoftware{
+		software("140", "Firefox", "firefox-esr"), software("", nine...), software("1", ""), software("1"), software("1\n", "x"), software("1", "evil\u202e", "good"),
+	}}.Build()
+	got := config.Standard(p)
+	if len(got) != 3 || len(got[1].GetNames()) != 8 || got[2].GetNames()[0] != "good" {
+		t.Errorf("Standard = %v", got)
+	}
+	many := &hmpb.Settings{}
+	for range 100 {
+		many.SetStandardSoftware(append(many.GetStandardSoftware(), software("", "x")))
+	}
+	if got := config.Standard(many); len(got) != 64 {
+		t.Errorf("%d programs of 100, want 64", len(got))
+	}
+	if config.Standard(nil) == nil {
+		t.Error("nothing asked for is not the same as nothing heard")
+	}
+	d := fakes.NewDisk()
+	m := config.OpenMemory(d)
+	if m.Standard() != nil {
+		t.Error("standard software before one was heard")
+	}
+	if err := m.SetStandard(got); err != nil {
+		t.Fatal(err)
+	}
+	if again := config.OpenMemory(d).Standard(); len(again) != 3 || again[0].GetLeastVersion() != "140" {
+		t.Errorf("remembered %v", again)
+	}
+	if err := m.SetStandard([]*hmpb.StandardSoftware{}); err != nil {
+		t.Fatal(err)
+	}
+	if again := config.OpenMemory(d).Standard(); again == nil || len(again) != 0 {
+		t.Errorf("remembered %v, want that nothing is asked for", again)
 	}
 }

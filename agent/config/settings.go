@@ -5,11 +5,13 @@ import (
 	"fmt"
 	"io/fs"
 	"log/slog"
+	"net/url"
 	"strings"
 	"time"
 
 	"github.com/BurntSushi/toml"
 
+	"hausmeister/platform/netpath"
 	"hausmeister/proto/hmpb"
 )
 
@@ -23,6 +25,11 @@ type Settings struct {
 	KeepAlive       time.Duration
 	SpoolBytes      int64
 	LogLevel        slog.Level
+	// Proxy is "" for what the system says, "none", or a URL.
+	Proxy string
+	// PortalProbe is an http address that answers 204 wherever there is no
+	// captive portal; "" asks the collector's own host.
+	PortalProbe string
 }
 
 // Defaults hold where nobody says otherwise.
@@ -69,6 +76,8 @@ type file struct {
 	KeepAliveS            *uint32     `toml:"keep_alive_s"`
 	SpoolMB               *int64      `toml:"spool_mb"`
 	LogLevel              *slog.Level `toml:"log_level"`
+	Proxy                 string      `toml:"proxy"`
+	PortalProbe           string      `toml:"portal_probe"`
 }
 
 // ReadSettings gives defaults and file. The error says what is wrong with the
@@ -93,7 +102,26 @@ func ReadSettings(files Files) (Settings, error) {
 		}
 		return Defaults, fmt.Errorf("reading %s: unknown settings %s", SettingsFile, strings.Join(names, ", "))
 	}
+	if err := f.check(); err != nil {
+		return Defaults, fmt.Errorf("reading %s: %w", SettingsFile, err)
+	}
 	return f.over(Defaults), nil
+}
+
+// check judges what has no bounds to be moved into. An error does not hold the
+// value: that of proxy may have a password in it.
+func (f file) check() error {
+	if p := f.Proxy; p != "" && p != netpath.None {
+		if _, err := netpath.Parse(p); err != nil {
+			return fmt.Errorf("proxy: %w", err)
+		}
+	}
+	if p := f.PortalProbe; p != "" {
+		if u, err := url.Parse(p); err != nil || u.Scheme != "http" || u.Host == "" || u.User != nil {
+			return errors.New("portal_probe: not an http address")
+		}
+	}
+	return nil
 }
 
 // over lays the file's values over s.
@@ -116,6 +144,7 @@ func (f file) over(s Settings) Settings {
 	if f.LogLevel != nil {
 		s.LogLevel = *f.LogLevel
 	}
+	s.Proxy, s.PortalProbe = f.Proxy, f.PortalProbe
 	return s.Bounded()
 }
 

@@ -15,6 +15,11 @@
 // answer is in order does the identity change, in one step; keys that it does not
 // name are deleted after that.
 //
+// A running agent and `enroll --replace` may have the state folder open at once.
+// What is stored is never replaced by who did not see it: the agent finds another
+// identity by Reload, and a Keeper that is about to write first makes sure that it
+// knows what is there. Counters in the connection file are merged, they only rise.
+//
 // The highest trusted time never goes back: it begins with the time of the build
 // and rises by what the collector says. The clock of the machine plays no part.
 //

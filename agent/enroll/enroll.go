@@ -48,6 +48,9 @@ func (k *Keeper) enroll(ctx context.Context, text string, replace bool) (Identit
 		Address: claim.Address(), Host: claim.Host,
 		Key: keyName(hash[:]), Claim: hex.EncodeToString(hash[:]),
 	}
+	if _, err := k.reload(); err != nil && k.Damage() == nil && !replace {
+		return Identity{}, err
+	}
 	if err := k.Damage(); err != nil && !replace {
 		return Identity{}, &Error{Word: WordDamaged, Err: err}
 	}
@@ -96,6 +99,31 @@ func (k *Keeper) enroll(ctx context.Context, text string, replace bool) (Identit
 	id, _ := k.Enrolled()
 	k.cfg.Log.Info("enrolled", "device", id.Device, "collector", id.Address, "until", id.NotAfter)
 	return id, nil
+}
+
+// CollectorTime asks the collector for its clock, over a session without a
+// certificate: the challenge of an enrolment carries it, and nothing has to be
+// said of us for that. The enrolment is not gone on with.
+func CollectorTime(ctx context.Context, session wire.Session) (time.Time, error) {
+	ctx, cancel := context.WithTimeout(ctx, finishTimeout)
+	defer cancel()
+	f, err := wire.Open(ctx, session, hmpb.StreamType_STREAM_TYPE_ENROLL, hmpb.EnrollHeader_builder{
+		VersionMin: proto.Uint32(wire.VersionMin), VersionMax: proto.Uint32(wire.VersionMax),
+	}.Build())
+	if err != nil {
+		return time.Time{}, err
+	}
+	defer f.Reset(hmpb.Code_CODE_NORMAL)
+	stop := context.AfterFunc(ctx, func() { f.Reset(hmpb.Code_CODE_TIMEOUT) })
+	defer stop()
+	down, err := readDown(f)
+	if err != nil {
+		return time.Time{}, err
+	}
+	if down.GetChallenge().GetTimeMs() <= 0 {
+		return time.Time{}, errors.New("answer without a time")
+	}
+	return fromMillis(down.GetChallenge().GetTimeMs()), nil
 }
 
 // Renew gets a new certificate for a new key, authorised by the certificate with
@@ -209,6 +237,11 @@ func (k *Keeper) accept(q question, m *hmpb.Issued, pin ident.Fingerprint) error
 		return &Error{Word: WordFault, Err: err}
 	}
 	q.state.Device, q.state.Chain, q.state.Roots = m.GetDeviceId(), issued.Chain, issued.Roots
+	release, err := k.exclusive()
+	if err != nil {
+		return err
+	}
+	defer release()
 	if err := k.replace(q.state, q.key); err != nil {
 		return err
 	}

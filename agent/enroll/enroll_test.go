@@ -789,6 +789,140 @@ func TestAnnouncedRoots(t *testing.T) {
 	}
 }
 
+// A running agent and `enroll --replace` in the same folder: the agent finds the
+// other identity, and writes neither over it nor deletes its key.
+func TestAnotherProcessReplacesTheIdentity(t *testing.T) {
+	c, next, d := newCollector(t), newCollector(t), newDisk()
+	k := open(t, d)
+	id, err := k.Enroll(t.Context(), c.claim())
+	if err != nil {
+		t.Fatal(err)
+	}
+	c.advance(t, c.ca, begin.Add(90*day))
+	s, err := dial(t.Context(), id.Address, k.TLSConfig())
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer s.Close(hmpb.Code_CODE_NORMAL, "")
+	if changed, err := k.Reload(); changed || err != nil {
+		t.Errorf("Reload of what is there = %v, %v", changed, err)
+	}
+
+	want, err := open(t, d).Reenroll(t.Context(), next.claim())
+	if err != nil {
+		t.Fatal(err)
+	}
+	file := d.files["identity"]
+	if err := k.Renew(t.Context(), s); !errors.Is(err, enroll.ErrReplaced) {
+		t.Errorf("Renew of the former identity = %v, want %v", err, enroll.ErrReplaced)
+	}
+	other, err := ident.NewAuthority(begin)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := k.SetRoots([][]byte{c.ca.Root.Raw, other.Root.Raw}, s.ConnectionState()); !errors.Is(err, enroll.ErrReplaced) {
+		t.Errorf("SetRoots of the former identity = %v, want %v", err, enroll.ErrReplaced)
+	}
+	if !bytes.Equal(d.files["identity"], file) {
+		t.Fatal("the new identity was overwritten")
+	}
+	if got, ok := open(t, d).Enrolled(); !ok || got != want {
+		t.Errorf("after that a start finds %+v, %v, want %+v", got, ok, want)
+	}
+	if got, ok := k.Enrolled(); !ok || got != id {
+		t.Errorf("before Reload the agent is %+v, %v, want %+v", got, ok, id)
+	}
+
+	d.files["identity"] = []byte("hausm")
+	if changed, err := k.Reload(); changed || wordOf(err) != enroll.WordDamaged {
+		t.Errorf("Reload of a damaged file = %v, %v, want state_damaged", changed, err)
+	}
+	d.files["identity"] = file
+	if changed, err := k.Reload(); !changed || err != nil {
+		t.Errorf("Reload = %v, %v, want true", changed, err)
+	}
+	if got, ok := k.Enrolled(); !ok || got != want {
+		t.Errorf("after Reload the agent is %+v, %v, want %+v", got, ok, want)
+	}
+	next.advance(t, next.ca, begin.Add(90*day)) // by now the agent knows that this time has come
+	n, err := dial(t.Context(), want.Address, k.TLSConfig())
+	if err != nil {
+		t.Fatalf("dialling with the new identity: %v", err)
+	}
+	n.Close(hmpb.Code_CODE_NORMAL, "")
+}
+
+// While another process enrols, nothing is written.
+func TestExclusive(t *testing.T) {
+	c, d := newCollector(t), newDisk()
+	busy := errors.New("somebody enrols")
+	var held, released int
+	cfg := config(d)
+	cfg.Exclusive = func() (func() error, error) {
+		if busy != nil {
+			return nil, busy
+		}
+		held++
+		return func() error { released++; return nil }, nil
+	}
+	k, err := enroll.Open(cfg)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if _, err := k.Enroll(t.Context(), c.claim()); !errors.Is(err, busy) || d.files["identity"] != nil {
+		t.Errorf("Enroll = %v, identity %q; want %v and none", err, d.files["identity"], busy)
+	}
+	busy = nil
+	if _, err := k.Enroll(t.Context(), c.claim()); err != nil || held != 1 || released != 1 {
+		t.Errorf("Enroll = %v, lock taken %d times and released %d times; want once", err, held, released)
+	}
+}
+
+// Neither number of the connection file goes back, whoever wrote it last.
+func TestConnectionFileOfTwoProcesses(t *testing.T) {
+	c, d := newCollector(t), newDisk()
+	k := open(t, d)
+	if _, err := k.Enroll(t.Context(), c.claim()); err != nil {
+		t.Fatal(err)
+	}
+	raise := func(k *enroll.Keeper, want uint64) {
+		t.Helper()
+		if got, err := k.RaiseEpoch(); err != nil || got != want {
+			t.Errorf("RaiseEpoch = %d, %v, want %d", got, err, want)
+		}
+	}
+	raise(k, 1)
+	other := open(t, d)
+	raise(k, 2)
+	raise(k, 3)
+	other.Trust(begin.Add(9 * time.Hour)) // stores what it read before
+	raise(open(t, d), 4)
+	raise(k, 5)
+	if got := k.Trusted(); got.Before(begin.Add(9 * time.Hour)) {
+		t.Errorf("trusted time %v, want that of the other process", got)
+	}
+}
+
+// Two first starts at once, each before the other has written anything: there is
+// one id of the installation.
+func TestOneInstallID(t *testing.T) {
+	c, d := newCollector(t), newDisk()
+	first, second := open(t, d), open(t, d)
+	if d.files["install"] != nil {
+		t.Error("an id is drawn by a start that does not enrol")
+	}
+	if _, err := first.Enroll(t.Context(), c.claim()); err != nil {
+		t.Fatal(err)
+	}
+	id := d.files["install"]
+	if _, err := second.Reenroll(t.Context(), c.claim()); err != nil {
+		t.Fatal(err)
+	}
+	if id == nil || !bytes.Equal(d.files["install"], id) {
+		t.Errorf("id of the installation %q, was %q", d.files["install"], id)
+	}
+}
+
 func FuzzState(f *testing.F) {
 	f.Add("identity", []byte("hausmeister identity 1\n{\"device\":\"x\",\"chain\":[\"AQ==\"]}"))
 	f.Add("connection", []byte("hausmeister connection 1\n{\"epoch\":1}"))

@@ -39,7 +39,10 @@ type Config struct {
 	BuildTime time.Time
 	// Dial opens the session of an enrolment, over whichever transport works.
 	Dial func(ctx context.Context, address string, conf *tls.Config) (wire.Session, error)
-	Log  *slog.Logger // nil = slog.Default
+	// Exclusive keeps other processes from replacing the identity until it is
+	// released; an error when one is about to. nil = nobody else does.
+	Exclusive func() (release func() error, err error)
+	Log       *slog.Logger // nil = slog.Default
 }
 
 // Identity is who the agent is and whom it belongs to.
@@ -58,7 +61,8 @@ type Keeper struct {
 	// asking is held through a whole enrolment or renewal; it is taken before mu.
 	asking sync.Mutex
 	// below is guarded by asking
-	install [16]byte
+	install [16]byte // zero until it is needed
+	onDisk  []byte   // the identity's file as last read or written
 
 	mu sync.Mutex
 	// below is guarded by mu
@@ -99,19 +103,25 @@ func Open(cfg Config) (*Keeper, error) {
 func (k *Keeper) readInstall() error {
 	var s installState
 	found, err := load(k.cfg.Files, installFile, &s)
-	if err != nil || found {
+	if err == nil && found {
 		k.install = s.ID
-		return err
 	}
-	return k.makeInstall()
+	return err
 }
 
-// makeInstall draws the id of this installation.
+// makeInstall draws the id of this installation, at the first enrolment: one of
+// them runs at a time, while agents may be started beside it.
 func (k *Keeper) makeInstall() error {
+	if err := k.readInstall(); err == nil && k.install != [16]byte{} {
+		return nil // drawn since Open
+	}
 	var s installState
 	rand.Read(s.ID[:]) // never fails (Go 1.24)
+	if _, err := save(k.cfg.Files, installFile, s); err != nil {
+		return err
+	}
 	k.install = s.ID
-	return save(k.cfg.Files, installFile, s)
+	return nil
 }
 
 func (k *Keeper) readConnection() error {
@@ -125,9 +135,13 @@ func (k *Keeper) readConnection() error {
 }
 
 func (k *Keeper) readIdentity() error {
+	data, err := k.identityOnDisk()
+	if err != nil || data == nil {
+		return err
+	}
+	k.onDisk = data
 	var s identityState
-	found, err := load(k.cfg.Files, identityFile, &s)
-	if err != nil || !found {
+	if err := decode(data, identityFile, &s); err != nil {
 		return err
 	}
 	key, err := k.cfg.Keys.Signer(s.Key)
@@ -197,9 +211,10 @@ func (k *Keeper) TLSConfig() *tls.Config {
 func (k *Keeper) RaiseEpoch() (uint64, error) {
 	k.mu.Lock()
 	defer k.mu.Unlock()
+	k.mergeConnectionLocked()
 	next := k.connection
 	next.Epoch++
-	if err := save(k.cfg.Files, connectionFile, next); err != nil {
+	if _, err := save(k.cfg.Files, connectionFile, next); err != nil {
 		return 0, &Error{Word: WordState, Err: err}
 	}
 	k.connection, k.storedMS = next, next.TrustedMS
@@ -223,9 +238,10 @@ func (k *Keeper) Trust(t time.Time) {
 	if k.connection.TrustedMS-k.storedMS < trustedStep.Milliseconds() {
 		return
 	}
+	k.mergeConnectionLocked()
 	// Not tried again before the next step, whether it works or not.
 	k.storedMS = k.connection.TrustedMS
-	if err := save(k.cfg.Files, connectionFile, k.connection); err != nil {
+	if _, err := save(k.cfg.Files, connectionFile, k.connection); err != nil {
 		k.cfg.Log.Warn("trusted time not stored", "error", err)
 	}
 }
@@ -247,6 +263,11 @@ func (k *Keeper) SetRoots(roots [][]byte, cs tls.ConnectionState) error {
 	if _, err := ident.VerifyCollector(cs.PeerCertificates, pins, state.Host, k.Trusted()); err != nil {
 		return fmt.Errorf("announced roots: %w", err)
 	}
+	release, err := k.exclusive()
+	if err != nil {
+		return err
+	}
+	defer release()
 	next := *state
 	next.Roots = roots
 	return k.replace(&next, key)
@@ -274,11 +295,14 @@ func (k *Keeper) current() (*identityState, crypto.Signer) {
 	return k.state, k.certificate.PrivateKey.(crypto.Signer)
 }
 
-// replace stores an identity and then makes it ours. Caller holds asking.
+// replace stores an identity and then makes it ours. Caller holds asking and is
+// exclusive.
 func (k *Keeper) replace(s *identityState, key crypto.Signer) error {
-	if err := save(k.cfg.Files, identityFile, s); err != nil {
+	data, err := save(k.cfg.Files, identityFile, s)
+	if err != nil {
 		return &Error{Word: WordState, Err: err}
 	}
+	k.onDisk = data
 	if err := k.adopt(s, key); err != nil {
 		return err
 	}
@@ -293,7 +317,7 @@ func (k *Keeper) mend() error {
 	if k.damage == nil {
 		return nil
 	}
-	if err := save(k.cfg.Files, connectionFile, k.connection); err != nil {
+	if _, err := save(k.cfg.Files, connectionFile, k.connection); err != nil {
 		return &Error{Word: WordState, Err: err}
 	}
 	k.damage = nil

@@ -75,25 +75,34 @@ func load(files Files, name string, v any) (bool, error) {
 	if err != nil {
 		return false, fmt.Errorf("reading state: %w", err)
 	}
-	body, ok := bytes.CutPrefix(data, fmt.Appendf(nil, magicFormat, name))
-	if !ok {
-		return false, fmt.Errorf("%w: %s does not begin like one of this version", ErrDamaged, name)
-	}
-	if err := json.Unmarshal(body, v); err != nil {
-		return false, fmt.Errorf("%w: %s: %w", ErrDamaged, name, err)
+	if err := decode(data, name, v); err != nil {
+		return false, err
 	}
 	return true, nil
 }
 
-func save(files Files, name string, v any) error {
-	body, err := json.Marshal(v)
-	if err != nil {
-		return fmt.Errorf("writing state %s: %w", name, err)
+func decode(data []byte, name string, v any) error {
+	body, ok := bytes.CutPrefix(data, fmt.Appendf(nil, magicFormat, name))
+	if !ok {
+		return fmt.Errorf("%w: %s does not begin like one of this version", ErrDamaged, name)
 	}
-	if err := files.Write(name, append(fmt.Appendf(nil, magicFormat, name), body...)); err != nil {
-		return fmt.Errorf("writing state %s: %w", name, err)
+	if err := json.Unmarshal(body, v); err != nil {
+		return fmt.Errorf("%w: %s: %w", ErrDamaged, name, err)
 	}
 	return nil
+}
+
+// save writes v and returns what is in the file then.
+func save(files Files, name string, v any) ([]byte, error) {
+	body, err := json.Marshal(v)
+	if err != nil {
+		return nil, fmt.Errorf("writing state %s: %w", name, err)
+	}
+	data := append(fmt.Appendf(nil, magicFormat, name), body...)
+	if err := files.Write(name, data); err != nil {
+		return nil, fmt.Errorf("writing state %s: %w", name, err)
+	}
+	return data, nil
 }
 
 // leaf parses the device certificate and checks that the state hangs together.

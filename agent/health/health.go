@@ -2,18 +2,17 @@ package health
 
 import (
 	"context"
-	"fmt"
 	"log/slog"
 	"math/rand/v2"
-	"slices"
 	"sync"
 	"time"
 
+	"hausmeister/platform/supervise"
 	"hausmeister/platform/sysinfo"
 	"hausmeister/proto/hmpb"
 )
 
-// Source reads the machine; *sysinfo.Reader is one.
+// Source reads the machine; *sysinfo.Reader is one. It may be a Lister too.
 type Source interface {
 	Read(ctx context.Context) sysinfo.Snapshot
 }
@@ -21,6 +20,17 @@ type Source interface {
 // Sink takes an entry and returns when it is durable; the spool is one.
 type Sink interface {
 	Append(ctx context.Context, e *hmpb.Entry) (seq uint64, err error)
+}
+
+// Memory is what is remembered over restarts; *config.Memory is one.
+type Memory interface {
+	// ClockOffset is the collector's clock minus the device's, as last heard in
+	// the boot that began at boot.
+	ClockOffset(boot time.Time) (time.Duration, bool)
+	SetClockOffset(boot time.Time, offset time.Duration) error
+	// InventoryHash names the list of programs that was told last.
+	InventoryHash() []byte
+	SetInventoryHash(hash []byte) error
 }
 
 // Settings are the collector's to choose, within bounds.
@@ -54,13 +64,22 @@ const (
 	firstMin, firstMax = 5 * time.Second, 15 * time.Second
 )
 
-// Config of a Health.
+// Config of a Health. Source, Sink, Memory and Log are needed.
 type Config struct {
-	Source   Source
+	Source Source
+	// Live makes another Source with means of its own, for looks each second;
+	// nil = there is none.
+	Live     func() Source
 	Sink     Sink
+	Memory   Memory
 	Settings Settings // the zero value means DefaultSettings
-	Now      func() time.Time
-	Log      *slog.Logger
+	// Findings judges each look, KeepFindings remembers its snapshots; nil = none.
+	Findings     Findings
+	KeepFindings func(snapshot []byte) error
+	// About says how the agent is; nil = nobody knows.
+	About func() Facts
+	Now   func() time.Time // the device's clock
+	Log   *slog.Logger
 	// Random gives numbers in [0, 1); nil means math/rand.
 	Random func() float64
 }
@@ -68,28 +87,51 @@ type Config struct {
 // Health is the part of the agent that watches the machine.
 type Health struct {
 	source Source
+	live   func() Source
 	sink   Sink
+	memory Memory
+	about  func() Facts
 	now    func() time.Time
 	log    *slog.Logger
 	random func() float64
 
-	changed chan struct{} // settings or a nudge; holds one
+	findings     Findings
+	keepFindings func([]byte) error
+
+	changed chan struct{} // settings, a nudge or a flush; holds one
+
+	// below is Run's
+	clock   clock
+	minutes minutes
+	waiting []*hmpb.Entry // blocks that the sink did not take yet, oldest first
+	path    string        // Facts.Path as last known
+	judged  judgement
 
 	mu       sync.Mutex
 	settings Settings
 	nudged   bool
+	flush    bool
+	required []*hmpb.StandardSoftware // not yet seen by the findings
+	software software
 }
 
 // New makes a Health that Run then runs.
 func New(c Config) *Health {
+	if c.About == nil {
+		c.About = func() Facts { return Facts{} }
+	}
 	if c.Now == nil {
 		c.Now = time.Now
 	}
 	if c.Random == nil {
 		c.Random = rand.Float64
 	}
+	if c.KeepFindings == nil {
+		c.KeepFindings = func([]byte) error { return nil }
+	}
 	return &Health{
-		source: c.Source, sink: c.Sink, now: c.Now, log: c.Log, random: c.Random,
+		findings: c.Findings, keepFindings: c.KeepFindings,
+		source: c.Source, live: c.Live, sink: c.Sink, memory: c.Memory, about: c.About, now: c.Now, log: c.Log, random: c.Random,
 		settings: c.Settings.bounded(), changed: make(chan struct{}, 1),
 	}
 }
@@ -102,11 +144,19 @@ func (h *Health) Apply(s Settings) {
 	h.wake()
 }
 
-// Nudge asks for a look before the interval is over, for instance after sleep.
+// Nudge asks for a look before its time has come, for instance after sleep.
 // States still keep their distance.
 func (h *Health) Nudge() {
 	h.mu.Lock()
 	h.nudged = true
+	h.mu.Unlock()
+	h.wake()
+}
+
+// Flush asks for the minutes that are not told yet, because somebody looks.
+func (h *Health) Flush() {
+	h.mu.Lock()
+	h.flush = true
 	h.mu.Unlock()
 	h.wake()
 }
@@ -118,125 +168,51 @@ func (h *Health) wake() {
 	}
 }
 
-// watch is what Run knows from tick to tick.
-type watch struct {
-	onBattery bool
-	lastRead  time.Time
-	lastTold  time.Time // zero: nothing told yet
-	told      map[key]*hmpb.Reading
-	trouble   []string // groups without an answer, as last logged
+// Live begins looks that somebody watches: each call of sample gives one, with
+// what blocks hold. It is nil where there is no source for that. Means are
+// those since the call before; they and the minutes' do not mix.
+func (h *Health) Live() (sample func(ctx context.Context) []*hmpb.Reading) {
+	if h.live == nil {
+		return nil
+	}
+	source := h.live()
+	return func(ctx context.Context) []*hmpb.Reading { return fine(readings(source.Read(ctx), own{})) }
 }
 
-// Run reads and tells until ctx ends. A State that the sink does not take is
-// told anew at the next look.
+// Run looks and tells until ctx ends, and then tells the minutes that are left.
 func (h *Health) Run(ctx context.Context, ready func()) error {
 	ready()
+	crew := supervise.NewCrew(ctx, 1)
+	defer crew.Wait()
+	defer crew.Stop() // also when something panics
 	// Counters need a beginning before there is a mean over time.
 	w := &watch{}
 	s := h.source.Read(ctx)
 	w.onBattery = onBattery(s)
-	first := firstMin + time.Duration(h.random()*float64(firstMax-firstMin))
-	if !h.sleep(ctx, first) {
+	h.clock.recall(h.memory, s.BootTime)
+	h.judged.keptAt = time.Now()
+	h.mu.Lock()
+	h.software.next = time.Now().Add(listMin + spread(h.random, listMax-listMin))
+	h.mu.Unlock()
+	if !h.sleep(ctx, firstMin+spread(h.random, firstMax-firstMin)) {
 		return nil
 	}
 	for {
 		h.look(ctx, w)
+		if h.listDue(w.lastRead) {
+			crew.TryGo(h.list)
+		}
 		if !h.pause(ctx, w) {
-			return nil
+			break
 		}
 	}
+	h.closeBlock()
+	h.tellBlocks(context.WithoutCancel(ctx))
+	h.tellFindings(context.WithoutCancel(ctx))
+	h.keepJudgement()
+	return nil
 }
 
-// sleep waits, and says false when ctx ended first.
-func (h *Health) sleep(ctx context.Context, d time.Duration) bool {
-	t := time.NewTimer(d)
-	defer t.Stop()
-	select {
-	case <-t.C:
-		return true
-	case <-ctx.Done():
-		return false
-	}
+func spread(random func() float64, d time.Duration) time.Duration {
+	return time.Duration(random() * float64(d))
 }
-
-// pause waits until the next look is due, and says false when ctx ended first.
-func (h *Health) pause(ctx context.Context, w *watch) bool {
-	for {
-		// Monotonic: the clock may jump, the distance between looks must not.
-		wait := time.Until(w.lastRead.Add(h.interval(w)))
-		if wait <= 0 {
-			return true
-		}
-		t := time.NewTimer(wait)
-		select {
-		case <-t.C:
-			return true
-		case <-ctx.Done():
-			t.Stop()
-			return false
-		case <-h.changed:
-			t.Stop()
-		}
-	}
-}
-
-// interval is the wait from one look to the next.
-func (h *Health) interval(w *watch) time.Duration {
-	h.mu.Lock()
-	defer h.mu.Unlock()
-	if h.nudged || !w.onBattery {
-		// A nudge on battery shortens to the ordinary interval, no further.
-		return h.settings.Interval
-	}
-	return h.settings.BatteryInterval
-}
-
-// look reads once and tells when there is something to tell.
-func (h *Health) look(ctx context.Context, w *watch) {
-	h.mu.Lock()
-	h.nudged = false
-	h.mu.Unlock()
-	w.lastRead = time.Now()
-	s := h.source.Read(ctx)
-	if ctx.Err() != nil {
-		return // what was cut short by our own end is not told
-	}
-	w.onBattery = onBattery(s)
-	h.logTrouble(w, s)
-	rs := readings(s)
-	due := w.lastTold.IsZero() || w.lastRead.Sub(w.lastTold) >= heartbeat
-	if !due && !moved(w.told, rs) {
-		return
-	}
-	state, entry := &hmpb.State{}, &hmpb.Entry{}
-	state.SetReadings(rs)
-	entry.SetDeviceMs(h.now().UnixMilli())
-	entry.SetState(state)
-	if _, err := h.sink.Append(ctx, entry); err != nil {
-		h.log.Warn("state was not stored, will be told again", "error", err)
-		return
-	}
-	w.lastTold, w.told = w.lastRead, byKey(rs)
-}
-
-// logTrouble names the groups that gave no answer, once per change.
-func (h *Health) logTrouble(w *watch, s sysinfo.Snapshot) {
-	var names []string
-	for _, g := range s.CutOff {
-		names = append(names, g+": took too long and was cut off")
-	}
-	for g, err := range s.CouldNot {
-		names = append(names, fmt.Sprintf("%s: %v", g, err))
-	}
-	slices.Sort(names)
-	if !slices.Equal(names, w.trouble) {
-		w.trouble = names
-		if len(names) == 0 {
-			h.log.Info("all readings answer again")
-			return
-		}
-		h.log.Warn("some readings do not answer", "readings", names)
-	}
-}
-
-func onBattery(s sysinfo.Snapshot) bool { return s.Power.Source == sysinfo.Some(sysinfo.Battery) }

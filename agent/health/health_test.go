@@ -46,7 +46,8 @@ func (m *machine) set(f func(*sysinfo.Snapshot)) {
 // sink keeps what was told.
 type sink struct {
 	mu    sync.Mutex
-	told  []*hmpb.Entry
+	all   []*hmpb.Entry
+	told  []*hmpb.Entry // of these, the States
 	at    []time.Duration
 	begin time.Time
 	err   error
@@ -58,9 +59,24 @@ func (s *sink) Append(_ context.Context, e *hmpb.Entry) (uint64, error) {
 	if s.err != nil {
 		return 0, s.err
 	}
-	s.told = append(s.told, proto.CloneOf(e))
-	s.at = append(s.at, time.Since(s.begin))
-	return uint64(len(s.told)), nil
+	s.all = append(s.all, proto.CloneOf(e))
+	if e.HasState() {
+		s.told = append(s.told, proto.CloneOf(e))
+		s.at = append(s.at, time.Since(s.begin))
+	}
+	return uint64(len(s.all)), nil
+}
+
+// entries gives those of one kind.
+func (s *sink) entries(kind func(*hmpb.Entry) bool) (out []*hmpb.Entry) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	for _, e := range s.all {
+		if kind(e) {
+			out = append(out, e)
+		}
+	}
+	return out
 }
 
 func (s *sink) fail(err error) {
@@ -124,6 +140,43 @@ func desktop() sysinfo.Snapshot {
 	}
 }
 
+// memory remembers as config.Memory does.
+type memory struct {
+	mu     sync.Mutex
+	boot   time.Time
+	offset *time.Duration
+	hash   []byte
+}
+
+func (m *memory) ClockOffset(boot time.Time) (time.Duration, bool) {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	if m.offset == nil || boot.Sub(m.boot).Abs() > 2*time.Minute {
+		return 0, false
+	}
+	return *m.offset - boot.Sub(m.boot), true
+}
+
+func (m *memory) SetClockOffset(boot time.Time, d time.Duration) error {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	m.boot, m.offset = boot, &d
+	return nil
+}
+
+func (m *memory) InventoryHash() []byte {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	return m.hash
+}
+
+func (m *memory) SetInventoryHash(hash []byte) error {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	m.hash = hash
+	return nil
+}
+
 // run starts a Health on the machine in a bubble; stop ends it.
 type run struct {
 	*health.Health
@@ -134,11 +187,20 @@ type run struct {
 }
 
 func start(t *testing.T, snap sysinfo.Snapshot) *run {
-	r := &run{m: &machine{snap: snap}, s: &sink{begin: time.Now()}, log: &bytes.Buffer{}}
-	r.Health = health.New(health.Config{
-		Source: r.m, Sink: r.s, Log: slog.New(slog.NewTextHandler(r.log, nil)),
+	return startWith(t, &machine{snap: snap}, func(*health.Config) {})
+}
+
+func startWith(t *testing.T, m *machine, change func(*health.Config)) *run {
+	r := &run{m: m, s: &sink{begin: time.Now()}, log: &bytes.Buffer{}}
+	c := health.Config{
+		Source: r.m, Sink: r.s, Memory: &memory{}, Log: slog.New(slog.NewTextHandler(r.log, nil)),
 		Now: time.Now, Random: func() float64 { return 0.5 },
-	})
+	}
+	change(&c)
+	if s, ok := c.Sink.(*sink); ok {
+		r.s = s
+	}
+	r.Health = health.New(c)
 	ctx, cancel := context.WithCancel(t.Context())
 	done := make(chan error, 1)
 	ready := make(chan struct{})
@@ -181,6 +243,7 @@ func TestFirstStateIsWhole(t *testing.T) {
 			"link_state wired": "down", "link_state wifi": "up", "link_speed wifi": "300000000",
 			"boot_time": "1795000000000", "os_name": "Windows 11 Pro 24H2", "os_build": "10.0.26100.4061", "architecture": "amd64",
 			"manufacturer": "FUJITSU", "model": "LIFEBOOK A3510", "serial": "ABSENT_NO_HARDWARE", "agent_memory": "12582912",
+			"spool_waiting": "0",
 		}
 		if d := cmp.Diff(want, r.s.last()); d != "" {
 			t.Errorf("State (-want +got):\n%s", d)
@@ -316,16 +379,18 @@ func TestNudge(t *testing.T) {
 		snap.Power.Source = sysinfo.Some(sysinfo.Battery)
 		r := start(t, snap)
 		defer r.stop()
-		time.Sleep(s10 + 2*min)
+		time.Sleep(s10 + 2*min + min/2)
 		r.m.set(func(s *sysinfo.Snapshot) { s.Memory.Used.Value = 1 << 30 })
-		r.Nudge() // woken: not after five minutes, but now
-		r.wantTimes(t, s10, s10+2*min)
+		r.Nudge() // woken: not after five minutes, but at the next look
+		r.wantTimes(t, s10)
+		time.Sleep(min / 2)
+		r.wantTimes(t, s10, s10+3*min)
 		r.m.set(func(s *sysinfo.Snapshot) { s.Memory.Used.Value = 2 << 30 })
 		r.Nudge() // but never nearer than the ordinary interval
 		time.Sleep(min - time.Nanosecond)
-		r.wantTimes(t, s10, s10+2*min)
+		r.wantTimes(t, s10, s10+3*min)
 		time.Sleep(time.Nanosecond)
-		r.wantTimes(t, s10, s10+2*min, s10+3*min)
+		r.wantTimes(t, s10, s10+3*min, s10+4*min)
 	})
 }
 

@@ -2,6 +2,7 @@ package health
 
 import (
 	"errors"
+	"time"
 
 	"hausmeister/platform/sysinfo"
 	"hausmeister/proto/hmpb"
@@ -50,92 +51,52 @@ var absences = map[sysinfo.Absence]hmpb.Absent{
 	sysinfo.Failed:       hmpb.Absent_ABSENT_FAILED,
 }
 
-// list collects what a State tells. Each reading passes the table's check or is
+// list collects what a look tells. Each reading passes the table's check or is
 // left out, so nothing else can leave.
 type list struct {
 	rs    []*hmpb.Reading
 	count map[uint32]int // instances so far
 }
 
-// readings is the State for a snapshot.
-func readings(s sysinfo.Snapshot) []*hmpb.Reading {
+// readings is what the machine's snapshot and the agent itself have to tell.
+func readings(s sysinfo.Snapshot, o own) []*hmpb.Reading {
 	l := &list{count: make(map[uint32]int)}
-	l.number(reading.CPUUsed, "", s.CPU.Used)
-	l.number(reading.CPUCores, "", s.CPU.Cores)
-	l.number(reading.Load1, "", s.CPU.Load1)
-	l.number(reading.MemoryTotal, "", s.Memory.Total)
-	l.number(reading.MemoryUsed, "", s.Memory.Used)
-	l.number(reading.SwapTotal, "", s.Memory.SwapTotal)
-	l.number(reading.SwapUsed, "", s.Memory.SwapUsed)
+	l.cpu(s.CPU)
+	l.memory(s.Memory)
+	l.pressure(s.Pressure)
 	l.volumes(s.Volumes)
-	l.number(reading.BatteryCharge, "", s.Power.Charge)
-	text(l, reading.BatteryState, s.Power.State)
-	l.number(reading.BatteryHealth, "", s.Power.Health)
-	l.number(reading.BatteryCycles, "", s.Power.Cycles)
-	text(l, reading.PowerSource, s.Power.Source)
+	l.disks(s.Disks)
+	l.power(s.Power)
 	l.temperatures(s.Temperatures)
+	l.fans(s.Fans)
 	l.links(s.Links)
-	boot := sysinfo.None[int64](s.BootTime.Why)
-	if t, ok := s.BootTime.Get(); ok {
-		boot = sysinfo.Some(t.UnixMilli())
-	}
-	l.number(reading.BootTime, "", boot)
-	text(l, reading.OSName, s.Identity.OSName)
-	text(l, reading.OSBuild, s.Identity.OSBuild)
-	text(l, reading.Architecture, s.Identity.Architecture)
-	text(l, reading.Manufacturer, s.Identity.Manufacturer)
-	text(l, reading.Model, s.Identity.Model)
-	text(l, reading.Serial, s.Identity.Serial)
-	l.number(reading.AgentMemory, "", s.Self.Memory)
-	l.number(reading.AgentCPU, "", s.Self.CPU)
+	yesNo(l, reading.Metered, s.Metered)
+	l.boot(s)
+	l.identity(s.Identity)
+	l.updates(s)
+	l.protection(s.Protection)
+	l.crashes(s.Crashes)
+	l.printers(s.Printers)
+	l.self(s.Self)
+	l.own(o)
 	return l.rs
 }
 
-func (l *list) volumes(o sysinfo.Opt[[]sysinfo.Volume]) {
-	vs, ok := o.Get()
-	if !ok {
-		l.absent(reading.VolumeTotal, o.Why)
-		l.absent(reading.VolumeFree, o.Why)
-	}
-	for _, v := range vs {
-		l.number(reading.VolumeTotal, v.Name, v.Total)
-		l.number(reading.VolumeFree, v.Name, v.Free)
-	}
-}
-
-func (l *list) temperatures(o sysinfo.Opt[[]sysinfo.Temperature]) {
-	ts, ok := o.Get()
-	if !ok {
-		l.absent(reading.Temperature, o.Why)
-	}
-	for _, t := range ts {
-		l.number(reading.Temperature, t.Place, sysinfo.Some(t.MilliCelsius))
-	}
-}
-
-func (l *list) links(o sysinfo.Opt[[]sysinfo.Link]) {
-	ls, ok := o.Get()
-	if !ok {
-		l.absent(reading.LinkState, o.Why)
-	}
-	for _, k := range ls {
-		state := "down"
-		if k.Up {
-			state = "up"
-		}
-		m := &hmpb.Reading{}
-		m.SetText(state)
-		l.add(reading.LinkState, k.Name, m)
-		if k.Up { // no speed without a link, and no reason to give for that
-			l.number(reading.LinkSpeed, k.Name, k.Speed)
+// fine keeps of rs what blocks hold, in rs' own memory.
+func fine(rs []*hmpb.Reading) []*hmpb.Reading {
+	out := rs[:0]
+	for _, r := range rs {
+		if row, ok := reading.ByID(r.GetId()); ok && row.Retain == reading.Fine {
+			out = append(out, r)
 		}
 	}
+	return out
 }
 
 func (l *list) number(id uint32, instance string, o sysinfo.Opt[int64]) {
 	v, ok := o.Get()
 	if !ok {
-		l.absentOf(id, instance, o.Why)
+		l.absent(id, instance, o.Why)
 		return
 	}
 	m := &hmpb.Reading{}
@@ -143,21 +104,59 @@ func (l *list) number(id uint32, instance string, o sysinfo.Opt[int64]) {
 	l.add(id, instance, m)
 }
 
-func text[T ~string](l *list, id uint32, o sysinfo.Opt[T]) {
+func (l *list) time(id uint32, o sysinfo.Opt[time.Time]) {
+	l.number(id, "", convert(o, time.Time.UnixMilli))
+}
+
+// text is for texts and codes.
+func text[T ~string](l *list, id uint32, instance string, o sysinfo.Opt[T]) {
 	v, ok := o.Get()
 	if !ok {
-		l.absent(id, o.Why)
+		l.absent(id, instance, o.Why)
 		return
 	}
 	m := &hmpb.Reading{}
 	m.SetText(string(v))
-	l.add(id, "", m)
+	l.add(id, instance, m)
 }
 
-func (l *list) absent(id uint32, why sysinfo.Absence) { l.absentOf(id, "", why) }
+func yesNo(l *list, id uint32, o sysinfo.Opt[bool]) { choice(l, id, "", o, "yes", "no") }
 
-// absentOf adds a reading without a value; one that was not read is not told.
-func (l *list) absentOf(id uint32, instance string, why sysinfo.Absence) {
+// choice tells a bool as one of two codes.
+func choice(l *list, id uint32, instance string, o sysinfo.Opt[bool], yes, no string) {
+	text(l, id, instance, convert(o, func(v bool) string {
+		if v {
+			return yes
+		}
+		return no
+	}))
+}
+
+// convert makes another value of one that is there.
+func convert[A, B any](o sysinfo.Opt[A], f func(A) B) sysinfo.Opt[B] {
+	v, ok := o.Get()
+	if !ok {
+		return sysinfo.None[B](o.Why)
+	}
+	return sysinfo.Some(f(v))
+}
+
+// each tells the things of a group one by one, or, where the group could not be
+// read, that its readings ids are absent.
+func each[T any](l *list, o sysinfo.Opt[[]T], tell func(T), ids ...uint32) {
+	things, ok := o.Get()
+	if !ok {
+		for _, id := range ids {
+			l.absent(id, "", o.Why)
+		}
+	}
+	for _, v := range things {
+		tell(v)
+	}
+}
+
+// absent adds a reading without a value; one that was not read is not told.
+func (l *list) absent(id uint32, instance string, why sysinfo.Absence) {
 	if a, ok := absences[why]; ok {
 		m := &hmpb.Reading{}
 		m.SetAbsent(a)
@@ -165,9 +164,9 @@ func (l *list) absentOf(id uint32, instance string, why sysinfo.Absence) {
 	}
 }
 
-// add is the one way into a State. A number or code outside the table's range
+// add is the one way into a list. A number or code outside the table's range
 // becomes absent; what has another fault (a text with control characters, an
-// instance too many) is left out.
+// instance too many, a number that the table does not hold) is left out.
 func (l *list) add(id uint32, instance string, m *hmpb.Reading) {
 	m.SetId(id)
 	m.SetInstance(instance)

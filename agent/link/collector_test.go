@@ -8,6 +8,7 @@ import (
 	"fmt"
 	"log/slog"
 	"maps"
+	"net"
 	"slices"
 	"strings"
 	"sync"
@@ -44,9 +45,12 @@ type collector struct {
 	batches  int
 	hellos   []*hmpb.Hello
 	byes     int
+	pings    int
 	renewals int
 	sessions []wire.Session
 	endpoint *wire.Endpoint
+	tcp      net.Listener // nil unless startTCP
+	welcomed []wire.Session
 	running  sync.WaitGroup
 
 	// greet answers a Hello instead of a Welcome, or is nil.
@@ -54,6 +58,10 @@ type collector struct {
 	// onBatch may take the answering over; n counts from 1.
 	onBatch func(n int, s wire.Session, f *wire.Framed, b *hmpb.Batch) (taken bool)
 	welcome func(*hmpb.Welcome)
+	// onLive serves live streams.
+	onLive func(*wire.Framed)
+	down   *wire.Framed // control stream of the newest session
+	deaf   bool         // to pings, as collectors before them
 }
 
 func newCollector(t *testing.T, ca *ident.Authority, host *netsim.Host) *collector {
@@ -99,8 +107,47 @@ func (c *collector) start() {
 	})
 }
 
+// startTCP opens the TCP port beside it.
+func (c *collector) startTCP() {
+	c.t.Helper()
+	ln, err := c.host.ListenTCP(port)
+	if err != nil {
+		c.t.Fatal(err)
+	}
+	c.set(func() { c.tcp = ln })
+	c.running.Go(func() {
+		for {
+			conn, err := ln.Accept()
+			if err != nil {
+				return
+			}
+			c.running.Go(func() {
+				tc := tls.Server(conn, c.tls)
+				if tc.Handshake() != nil {
+					conn.Close()
+					return
+				}
+				s, err := wire.ServeTCP(tc)
+				if err != nil {
+					return
+				}
+				c.set(func() { c.sessions = append(c.sessions, s) })
+				c.serve(s)
+			})
+		}
+	})
+}
+
 // kill is kill -9: nobody is told.
 func (c *collector) kill() {
+	if c.tcp != nil {
+		c.tcp.Close()
+		for _, s := range c.sessions {
+			if s.Transport() == "tcp" { // the system tells the peers of a process that is gone
+				s.Close(hmpb.Code_CODE_SHUTTING_DOWN, "")
+			}
+		}
+	}
 	c.endpoint.Close()
 	c.running.Wait()
 }
@@ -128,6 +175,8 @@ func (c *collector) serve(s wire.Session) {
 				c.control(s, f)
 			case hmpb.StreamType_STREAM_TYPE_REPORT:
 				c.report(s, f)
+			case hmpb.StreamType_STREAM_TYPE_LIVE:
+				c.onLive(f)
 			case hmpb.StreamType_STREAM_TYPE_RENEW:
 				c.mu.Lock()
 				c.renewals++
@@ -144,7 +193,7 @@ func (c *collector) control(s wire.Session, f *wire.Framed) {
 		return
 	}
 	c.mu.Lock()
-	c.hellos = append(c.hellos, &hello)
+	c.hellos, c.down = append(c.hellos, &hello), f
 	n := len(c.hellos)
 	w := hmpb.Welcome_builder{
 		Version: proto.Uint32(1), TimeMs: proto.Int64(time.Now().UnixMilli()),
@@ -162,6 +211,15 @@ func (c *collector) control(s wire.Session, f *wire.Framed) {
 		}
 	}
 	f.WriteMsg(down)
+	if down.GetWelcome() != nil { // the newer session of a device counts, as in collector/gateway
+		c.mu.Lock()
+		older := c.welcomed
+		c.welcomed = []wire.Session{s}
+		c.mu.Unlock()
+		for _, o := range older {
+			c.running.Go(func() { o.Close(hmpb.Code_CODE_REPLACED, "") })
+		}
+	}
 	for {
 		var up hmpb.ControlUp
 		if f.ReadMsg(&up) != nil {
@@ -169,8 +227,17 @@ func (c *collector) control(s wire.Session, f *wire.Framed) {
 			return
 		}
 		c.mu.Lock()
-		c.byes++
+		deaf := c.deaf
+		switch up.WhichKind() {
+		case hmpb.ControlUp_Goodbye_case:
+			c.byes++
+		case hmpb.ControlUp_Ping_case:
+			c.pings++
+		}
 		c.mu.Unlock()
+		if ping := up.GetPing(); ping != nil && !deaf {
+			f.WriteMsg(hmpb.ControlDown_builder{Pong: hmpb.Pong_builder{Id: proto.Uint64(ping.GetId())}.Build()}.Build())
+		}
 	}
 }
 
@@ -295,6 +362,7 @@ type identity struct {
 	due     bool
 	renewed int
 	renew   func() error
+	roots   []announcement
 }
 
 func newIdentity(t *testing.T, ca *ident.Authority) *identity {
@@ -343,7 +411,24 @@ func (i *identity) Trust(t time.Time) {
 	i.trusted = t
 }
 
-func (i *identity) SetRoots([][]byte, tls.ConnectionState) error { return nil }
+// announcement is what SetRoots was called with.
+type announcement struct {
+	roots [][]byte
+	cs    tls.ConnectionState
+}
+
+func (i *identity) SetRoots(roots [][]byte, cs tls.ConnectionState) error {
+	i.mu.Lock()
+	defer i.mu.Unlock()
+	i.roots = append(i.roots, announcement{roots, cs})
+	return nil
+}
+
+func (i *identity) announced() []announcement {
+	i.mu.Lock()
+	defer i.mu.Unlock()
+	return slices.Clone(i.roots)
+}
 
 func (i *identity) NeedsRenewal() bool {
 	i.mu.Lock()

@@ -9,6 +9,7 @@ import (
 	"sync/atomic"
 	"time"
 
+	"hausmeister/agent/config"
 	"hausmeister/agent/spool"
 	"hausmeister/platform/wake"
 	"hausmeister/proto/hmpb"
@@ -27,6 +28,19 @@ type DialFunc func(ctx context.Context, conf *tls.Config) (wire.Session, error)
 // Dial calls f.
 func (f DialFunc) Dial(ctx context.Context, conf *tls.Config) (wire.Session, error) {
 	return f(ctx, conf)
+}
+
+// Ways are other ways to the collector than the one of the present session;
+// agent/link/path chooses them.
+type Ways interface {
+	// DialQUIC tries QUIC alone.
+	DialQUIC(ctx context.Context, conf *tls.Config) (wire.Session, error)
+	// DialAround dials while a session over QUIC lives that is not answered.
+	DialAround(ctx context.Context, conf *tls.Config) (wire.Session, error)
+	// Worked is told of each session that got its Welcome.
+	Worked(s wire.Session)
+	// Inspection is who opened our connections lately, in whatever network.
+	Inspection() config.Inspection
 }
 
 // Identity is who this device is and whom it trusts; *enroll.Keeper is one.
@@ -49,6 +63,14 @@ type Memory interface {
 	SetStoreID(id []byte) error
 }
 
+// Watched is asked when somebody looks at this device; *health.Health is one.
+type Watched interface {
+	// Flush tells what is not told yet of the minutes so far. It never waits.
+	Flush()
+	// Live begins samples by the second, each a call of sample; nil = there are none.
+	Live() (sample func(ctx context.Context) []*hmpb.Reading)
+}
+
 // About is what Hello says of this program and machine.
 type About struct {
 	Version      string
@@ -64,6 +86,10 @@ type Config struct {
 	Memory   Memory
 	Spool    *spool.Spool
 	About    About
+	// Watched is nil on a device of which nobody can have a closer look.
+	Watched Watched
+	// Ways lets the link change its path; nil = there is one way only.
+	Ways Ways
 	// Settings takes the collector's policy, at each Welcome and when it changes.
 	Settings func(*hmpb.Settings)
 	// Sent takes each batch once it is on its way.
@@ -101,7 +127,7 @@ type Status struct {
 	State     State
 	Since     time.Time // device clock
 	RetryAt   time.Time // of Waiting and Refused
-	Transport string    // of Connected
+	Transport string    // of Connected: "quic", "tcp", "tcp_proxy"
 	Problem   Problem   // what ended or prevented the last session; kept until the next Welcome
 	Detail    string    // for logs and support, English
 	// ClockOffset is collector's clock minus device's, once Heard is not zero.
@@ -113,8 +139,13 @@ type Status struct {
 type Link struct {
 	c      Config
 	events chan wake.Event // holds one
+	anew   chan struct{}   // asks for a new session; holds one
 	// keepAlive is that of the collector's settings, in seconds.
 	keepAlive atomic.Uint32
+	// seekWait is the wait before QUIC is tried again; only the mover's and,
+	// between sessions, Run's.
+	seekWait time.Duration
+	around   bool // the next session is not to begin with QUIC; only Run's
 
 	mu     sync.Mutex
 	status Status
@@ -140,7 +171,7 @@ func New(c Config) *Link {
 	if c.Log == nil {
 		c.Log = slog.Default()
 	}
-	l := &Link{c: c, events: make(chan wake.Event, 1), status: Status{State: Waiting, Since: c.Now()}}
+	l := &Link{c: c, events: make(chan wake.Event, 1), anew: make(chan struct{}, 1), seekWait: seekFirst, status: Status{State: Waiting, Since: c.Now()}}
 	l.keepAlive.Store(uint32(wire.DefaultKeepAlive / time.Second))
 	return l
 }
@@ -159,6 +190,11 @@ func (l *Link) Notice(e wake.Event) {
 	default: // one is waiting already, and one is as good as two
 	}
 }
+
+// Reconnect ends the session, if there is one, for a new one by the identity as it
+// is now, and cuts every wait short: what was refused or asked for concerned the
+// one of before. It never waits.
+func (l *Link) Reconnect() { signal(l.anew) }
 
 // Run keeps the session until ctx ends, which is its only end.
 func (l *Link) Run(ctx context.Context, ready func()) error {
@@ -199,6 +235,8 @@ func (l *Link) pause(ctx context.Context, wait time.Duration, end ending) {
 			return
 		case <-ctx.Done():
 			return
+		case <-l.anew:
+			t.Reset(min(wait, spread(l.c.Random, hurry)))
 		case <-l.events:
 			if state == Waiting && end.retryAfter == 0 {
 				t.Reset(min(wait, spread(l.c.Random, hurry)))

@@ -1,6 +1,7 @@
 package link_test
 
 import (
+	"bytes"
 	"errors"
 	"slices"
 	"strings"
@@ -232,6 +233,24 @@ func TestEndings(t *testing.T) {
 	}
 }
 
+// TestComeBackIsSpread: those who were told the same come over a quarter more.
+func TestComeBackIsSpread(t *testing.T) {
+	for random, want := range map[float64]time.Duration{0: 300 * time.Second, 0.5: 337500 * time.Millisecond} {
+		in(t, func(w *world) {
+			w.config.Random = func() float64 { return random }
+			w.collector.greet = func(int, wire.Session, *hmpb.Hello) *hmpb.ControlDown {
+				return hmpb.ControlDown_builder{ComeBack: hmpb.ComeBack_builder{RetryAfterS: proto.Uint32(300)}.Build()}.Build()
+			}
+			w.collector.start()
+			w.run()
+			w.until("sent away", 5*time.Second, func() bool { return w.link.Status().Problem == link.Busy })
+			if wait := time.Until(w.link.Status().RetryAt); (wait - want).Abs() > 50*time.Millisecond {
+				t.Errorf("with a random number of %v the next try is in %v, want %v", random, wait, want)
+			}
+		})
+	}
+}
+
 // TestCollectorDiesBetweenCommitAndAck: what it stored is not stored again.
 func TestCollectorDiesBetweenCommitAndAck(t *testing.T) {
 	in(t, func(w *world) {
@@ -267,6 +286,23 @@ func TestCollectorKilled(t *testing.T) {
 		w.add(1)
 		if took := w.until("told", 2*time.Minute, w.toldAll); took > 5*time.Second {
 			t.Errorf("the restarted collector knew after %v", took)
+		}
+	})
+}
+
+// TestKilledCollectorIsNoticedByAnIdleAgent: StillHere is the packet that the
+// restarted one answers; without it three keep-alives would pass.
+func TestKilledCollectorIsNoticedByAnIdleAgent(t *testing.T) {
+	in(t, func(w *world) {
+		w.collector.start()
+		w.run()
+		w.until("connected", 5*time.Second, w.connected)
+		time.Sleep(10 * time.Minute)
+		w.collector.kill()
+		w.collector.start()
+		w.until("the session's end", wire.DefaultKeepAlive, func() bool { return !w.connected() })
+		if p := w.link.Status().Problem; p != link.Lost {
+			t.Errorf("problem %q, want %q", p, link.Lost)
 		}
 	})
 }
@@ -399,6 +435,69 @@ func TestChangeOfNetwork(t *testing.T) {
 			}
 			if d := cmp.Diff(w.all(), w.collector.texts()); d != "" {
 				t.Errorf("stored (-want +got):\n%s", d)
+			}
+		})
+	})
+	// A new device, one on battery that has nothing new, and one whose last
+	// report the disk needed room for: nothing to tell, not even once more.
+	empty := func(deaf bool, f func(*world)) func(*testing.T) {
+		return func(t *testing.T) {
+			in(t, func(w *world) {
+				w.collector.deaf = deaf
+				w.collector.start()
+				w.run()
+				w.until("connected", 5*time.Second, w.connected)
+				time.Sleep(5 * time.Second)
+				f(w)
+			})
+		}
+	}
+	notice := func(w *world) {
+		for range 10 {
+			w.link.Notice(wake.Event{Network: true})
+			time.Sleep(10 * time.Second)
+		}
+		if n, _ := w.collector.lastHello(); n != 1 {
+			w.outer.Errorf("%d sessions, want 1: this one lives", n)
+		}
+	}
+	t.Run("empty spool, path alive", empty(false, func(w *world) {
+		notice(w)
+		if w.collector.pings != 11 {
+			w.outer.Errorf("%d pings, want one at the begin and 10", w.collector.pings)
+		}
+	}))
+	t.Run("empty spool, path alive, older collector", empty(true, func(w *world) {
+		notice(w)
+		w.add(1)
+		w.until("told", 5*time.Second, w.toldAll)
+	}))
+	t.Run("empty spool, path dead", empty(false, func(w *world) {
+		w.device.Set(netsim.Weather{CutDown: true})
+		w.link.Notice(wake.Event{Network: true})
+		w.until("noticed", 6*time.Second, func() bool { return !w.connected() })
+		w.device.Set(netsim.Weather{})
+		w.link.Notice(wake.Event{Network: true})
+		w.until("back", 25*time.Second, w.connected)
+	}))
+	t.Run("acknowledged report is gone, path alive", func(t *testing.T) {
+		in(t, func(w *world) {
+			w.collector.start()
+			w.add(1)
+			w.run()
+			w.until("told", 5*time.Second, w.toldAll)
+			w.stop()
+			time.Sleep(45 * 24 * time.Hour)
+			w.run()
+			w.until("connected", 5*time.Second, w.connected)
+			time.Sleep(5 * time.Second)
+			if first, last := w.spool.First(), w.spool.Last(); first != 0 || last != 1 {
+				t.Errorf("spool holds %d to %d, want nothing of 1: it was too old at the Welcome", first, last)
+			}
+			w.link.Notice(wake.Event{Slept: time.Hour})
+			time.Sleep(10 * time.Second)
+			if n, _ := w.collector.lastHello(); n != 2 {
+				t.Errorf("%d sessions, want 2: the second lives", n)
 			}
 		})
 	})
@@ -632,6 +731,61 @@ func TestComeBackAtTheCollectorsStop(t *testing.T) {
 		}
 		c.set(func() { c.onBatch = nil })
 		w.until("told", time.Minute, w.toldAll)
+	})
+}
+
+// TestRoots: what a Welcome wants trusted reaches the identity, with the session
+// that it came on; a Welcome without any changes nothing.
+func TestRoots(t *testing.T) {
+	in(t, func(w *world) {
+		roots := [][]byte{[]byte("this root"), []byte("next root")}
+		w.collector.welcome = func(m *hmpb.Welcome) {
+			if len(w.collector.hellos) > 1 {
+				m.SetTrustRoots(roots)
+			}
+		}
+		w.collector.start()
+		w.run()
+		w.until("connected", 5*time.Second, w.connected)
+		if n := len(w.identity.announced()); n != 0 {
+			t.Errorf("a Welcome without roots set %d", n)
+		}
+		w.stop()
+		w.run()
+		w.until("connected", 5*time.Second, w.connected)
+		got := w.identity.announced()
+		if len(got) != 1 || !slices.EqualFunc(got[0].roots, roots, bytes.Equal) || len(got[0].cs.PeerCertificates) == 0 {
+			t.Errorf("announced %v, want the two roots once, on a session with a certificate", got)
+		}
+	})
+}
+
+// TestReconnect: another identity gets its session at once, whatever the one of
+// before has been told.
+func TestReconnect(t *testing.T) {
+	in(t, func(w *world) {
+		w.collector.start()
+		w.run()
+		w.until("connected", 5*time.Second, w.connected)
+		hellos := func() int { n, _ := w.collector.lastHello(); return n }
+		w.link.Reconnect()
+		w.until("second session", 3*time.Second, func() bool { return hellos() == 2 && w.connected() })
+		w.collector.set(func() {
+			w.collector.greet = func(n int, _ wire.Session, _ *hmpb.Hello) *hmpb.ControlDown {
+				if n != 3 {
+					return nil
+				}
+				return hmpb.ControlDown_builder{Refused: hmpb.Refused_builder{Code: hmpb.Code_CODE_REVOKED.Enum()}.Build()}.Build()
+			}
+		})
+		w.link.Reconnect()
+		w.until("refused", 3*time.Second, func() bool { return w.link.Status().State == link.Refused })
+		w.link.Reconnect()
+		w.until("fourth session", 3*time.Second, func() bool { return hellos() == 4 && w.connected() })
+		time.Sleep(time.Hour)
+		if n := hellos(); n != 4 {
+			t.Errorf("%d sessions, want 4: each was asked for once", n)
+		}
 	})
 }
 

@@ -3,6 +3,7 @@ package link
 import (
 	"errors"
 
+	"hausmeister/agent/link/path"
 	"hausmeister/proto/hmpb"
 	"hausmeister/proto/ident"
 	"hausmeister/proto/wire"
@@ -30,6 +31,11 @@ const (
 	TooOld         Problem = "certificate_too_old" // expired too long ago to renew
 	Copied         Problem = "device_copied"       // an older connection epoch than the collector knows
 	DiskTrouble    Problem = "state_unwritable"
+	NoName         Problem = "name_not_found"
+	Portal         Problem = "captive_portal"
+	ProxyLogin     Problem = "proxy_needs_login"
+	ProxyRefused   Problem = "proxy_refused"
+	UDPBlocked     Problem = "udp_blocked" // a session is there, but not over QUIC; only in Path
 )
 
 // NeedsHelp says whether trying again is of no use until somebody did something.
@@ -64,9 +70,28 @@ var problems = map[hmpb.Code]Problem{
 	hmpb.Code_CODE_WRONG_ORDER:         OutOfOrder,
 }
 
+var obstacles = map[path.Obstacle]Problem{
+	path.NoName:       NoName,
+	path.Portal:       Portal,
+	path.ProxyLogin:   ProxyLogin,
+	path.ProxyRefused: ProxyRefused,
+}
+
+// ofTheNetwork says whether a problem is one of the network that the device is in.
+func (p Problem) ofTheNetwork() bool {
+	switch p {
+	case NoName, Portal, ProxyLogin, ProxyRefused, UDPBlocked, Inspected, Unreachable:
+		return true
+	}
+	return false
+}
+
 // problemOf finds the code for an error; otherwise is for those without one.
 func problemOf(err error, otherwise Problem) Problem {
 	var inspected *ident.InspectionError
+	if p, ok := obstacles[path.ObstacleIn(err)]; ok {
+		return p
+	}
 	switch {
 	case errors.As(err, &inspected):
 		return Inspected

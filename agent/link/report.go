@@ -43,6 +43,10 @@ func (h *held) report(ctx context.Context) {
 		}
 		batch, err := sp.Batch(from, batchBytes)
 		if err == nil && batch == nil {
+			signal(h.quiet)
+			if probing {
+				h.ping() // there is nothing to tell, not even once more
+			}
 			if probing = h.idle(ctx); ctx.Err() != nil {
 				return
 			}
@@ -50,7 +54,11 @@ func (h *held) report(ctx context.Context) {
 		}
 		through := from
 		if err == nil {
+			if !h.take(ctx) { // the mover has it: whatever is to be told is told over its session
+				return
+			}
 			f, through, err = h.tell(ctx, f, batch, from, from < sent)
+			<-h.turn
 		}
 		if err == nil {
 			if probing {
@@ -70,6 +78,17 @@ func (h *held) report(ctx context.Context) {
 	}
 }
 
+// take waits for the turn to tell; false when the session ends first.
+func (h *held) take(ctx context.Context) bool {
+	select {
+	case h.turn <- struct{}{}:
+		return true
+	case <-h.s.Context().Done():
+	case <-ctx.Done():
+	}
+	return false
+}
+
 // idle waits until there is something to send, and says whether that is a probe.
 func (h *held) idle(ctx context.Context) (probing bool) {
 	select {
@@ -80,6 +99,36 @@ func (h *held) idle(ctx context.Context) (probing bool) {
 	case <-ctx.Done():
 	}
 	return false
+}
+
+// ping asks the collector whether it is there, where no batch can. One that did
+// not answer the ping at the session's begin knows none: that its path is dead is
+// then for the transport to notice.
+func (h *held) ping() {
+	switch h.ponged.Load() {
+	case 0:
+		signal(h.alive)
+	case h.pinged.Load():
+		h.sendPing() // an error is the session's end, which watch sees
+	default: // one is on its way, and its answer is as good
+	}
+}
+
+func (h *held) sendPing() error {
+	id := h.pinged.Add(1)
+	return h.control.WriteMsg(hmpb.ControlUp_builder{Ping: hmpb.Ping_builder{Id: &id}.Build()}.Build())
+}
+
+// pong takes the answer to a ping. The first, asked before any event, says only
+// that there are answers.
+func (h *held) pong(id uint64) {
+	if id <= h.ponged.Load() || id > h.pinged.Load() {
+		return
+	}
+	h.ponged.Store(id)
+	if id > 1 {
+		signal(h.alive)
+	}
 }
 
 // retry waits after an error; false when it is the session that ended.
@@ -112,6 +161,10 @@ func (h *held) tell(ctx context.Context, f *wire.Framed, batch *hmpb.Batch, from
 		}
 	}
 	asked := time.Now()
+	h.stream.Store(f)
+	h.waiting.Store(true)
+	defer h.waiting.Store(false)
+	signal(h.said)
 	f.SetDeadline(asked.Add(ackWithin))
 	if err := f.WriteBatch(batch); err != nil {
 		f.Reset(hmpb.Code_CODE_NORMAL)

@@ -4,10 +4,12 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"sync/atomic"
 	"time"
 
 	"google.golang.org/protobuf/proto"
 
+	"hausmeister/agent/link/path"
 	"hausmeister/platform/supervise"
 	"hausmeister/proto/hmpb"
 	"hausmeister/proto/wire"
@@ -28,6 +30,10 @@ const (
 
 // session is one session from dialling to its end.
 func (l *Link) session(ctx context.Context) ending {
+	select {
+	case <-l.anew: // this session is the new one
+	default:
+	}
 	conf := l.c.Identity.TLSConfig()
 	if conf == nil {
 		return ending{problem: NotEnrolled}
@@ -37,8 +43,13 @@ func (l *Link) session(ctx context.Context) ending {
 		return ending{problem: DiskTrouble, err: err}
 	}
 	l.set(Dialing, func(*Status) {})
+	dial := l.c.Dialer.Dial
+	if l.around {
+		dial = l.c.Ways.DialAround
+	}
+	l.around = false
 	dialCtx, cancel := context.WithTimeout(ctx, dialWithin)
-	s, err := l.c.Dialer.Dial(dialCtx, conf)
+	s, err := dial(dialCtx, conf)
 	cancel()
 	if err != nil {
 		p := problemOf(err, Unreachable)
@@ -47,20 +58,35 @@ func (l *Link) session(ctx context.Context) ending {
 		}
 		return ending{problem: p, err: fmt.Errorf("dialling: %w", err)}
 	}
-	// Whatever happens below, the session does not outlive this function.
-	defer s.Close(hmpb.Code_CODE_NORMAL, "")
+	// Whatever happens below, no session outlives this function.
+	defer func() { s.Close(hmpb.Code_CODE_NORMAL, "") }()
 	l.set(Greeting, func(*Status) {})
 	control, welcome, end := l.greet(ctx, s, epoch)
+	// Some networks let a handshake through and drop what follows.
+	l.around = end.problem == Lost && l.c.Ways != nil && s.Transport() == path.QUIC
 	switch {
 	case end.problem == Expired:
 		return l.renewExpired(ctx, s)
 	case welcome == nil:
 		return end
 	}
-	if err := l.admitted(s, welcome); err != nil {
-		return *err
+	for in := (&entered{s, control, welcome}); ; {
+		if err := l.admitted(in.s, in.welcome); err != nil {
+			return *err
+		}
+		next, end := l.hold(ctx, in)
+		if next == nil {
+			return end
+		}
+		s, in = next.s, next
 	}
-	return l.hold(ctx, s, control, welcome.GetRenew())
+}
+
+// entered is a session that got its Welcome.
+type entered struct {
+	s       wire.Session
+	control *wire.Framed
+	welcome *hmpb.Welcome
 }
 
 // renewExpired uses a session that the collector now keeps for renewal only.
@@ -180,6 +206,9 @@ func (l *Link) admitted(s wire.Session, w *hmpb.Welcome) *ending {
 	}
 	l.set(Connected, func(st *Status) { st.Transport, st.Problem, st.Detail = s.Transport(), NoProblem, "" })
 	l.c.Log.Info("connected", "transport", s.Transport(), "cursor", w.GetCursor(), "waiting", l.c.Spool.Last()-w.GetCursor())
+	if l.c.Ways != nil {
+		l.c.Ways.Worked(s)
+	}
 	if set := w.GetSettings(); set != nil {
 		l.settings(set)
 	}
@@ -201,34 +230,66 @@ type held struct {
 	l       *Link
 	s       wire.Session
 	control *wire.Framed
-	kick    chan struct{} // asks the reporter for a probe; holds one
-	alive   chan struct{} // its answer; holds one
-	over    chan ending   // why listen or report want it to end; holds one
-	rtt     time.Duration // shortest so far; only the reporter's
+	kick    chan struct{}      // asks the reporter for a probe; holds one
+	alive   chan struct{}      // its answer; holds one
+	over    chan ending        // why listen or report want it to end; holds one
+	quiet   chan struct{}      // all that was in the spool is acknowledged; holds one
+	watches chan time.Duration // how long somebody watches from now on; holds the newest
+	rtt     time.Duration      // shortest so far; only the reporter's
+
+	// For the mover, see move.go.
+	said    chan struct{} // something was sent; holds one
+	changed chan struct{} // the network changed; holds one
+	turn    chan struct{} // holds a token while a batch is told, or the mover greets
+	stream  atomic.Pointer[wire.Framed]
+	waiting atomic.Bool // for the answer to a batch
+	moving  atomic.Bool // a Hello is said on another session
+	moved   chan *entered
+	unheard bool // no Welcome came over another session over QUIC; only the mover's
+
+	pinged atomic.Uint64 // id of the last Ping sent
+	ponged atomic.Uint64 // and answered; 0 = this collector answers none
 }
 
-// hold runs a session until it ends, here or there.
-func (l *Link) hold(ctx context.Context, s wire.Session, control *wire.Framed, renew bool) ending {
-	h := &held{l: l, s: s, control: control, kick: make(chan struct{}, 1), alive: make(chan struct{}, 1), over: make(chan ending, 1)}
-	crew := supervise.NewCrew(context.WithoutCancel(ctx), 3)
+// hold runs a session until it ends, here or there, or until there is a better
+// one, which it returns.
+func (l *Link) hold(ctx context.Context, in *entered) (*entered, ending) {
+	h := &held{l: l, s: in.s, control: in.control, kick: make(chan struct{}, 1), alive: make(chan struct{}, 1), over: make(chan ending, 1),
+		said: make(chan struct{}, 1), changed: make(chan struct{}, 1), turn: make(chan struct{}, 1), moved: make(chan *entered, 1),
+		quiet: make(chan struct{}, 1), watches: make(chan time.Duration, 1)}
+	crew := supervise.NewCrew(context.WithoutCancel(ctx), 5)
 	listening, reporting := make(chan struct{}), make(chan struct{})
 	crew.TryGo(func(context.Context) { defer close(listening); h.listen() })
 	crew.TryGo(func(ctx context.Context) { defer close(reporting); h.report(ctx) })
 	crew.TryGo(h.stillHere)
+	crew.TryGo(h.live)
+	if l.c.Ways != nil {
+		crew.TryGo(h.move)
+	}
 	since := time.Now()
-	end := h.watch(ctx, renew, listening, reporting)
+	next, end := h.watch(ctx, in.welcome.GetRenew(), listening, reporting)
 	end.lasted = max(time.Since(since), 1)
-	if ctx.Err() != nil {
+	if next == nil && ctx.Err() != nil {
+		h.lastWords()
 		h.goodbye(listening)
 	}
-	s.Close(hmpb.Code_CODE_NORMAL, "")
+	// The goodbye of a session that was left for a better one may wait for
+	// nobody: over a dead path there is none.
+	h.s.Close(hmpb.Code_CODE_NORMAL, "")
 	crew.Stop()
 	crew.Wait()
-	return end
+	select {
+	case late := <-h.moved: // it came about as the session ended for another reason
+		if next == nil {
+			late.s.Close(hmpb.Code_CODE_NORMAL, "")
+		}
+	default:
+	}
+	return next, end
 }
 
 // watch waits for whatever ends the session.
-func (h *held) watch(ctx context.Context, renew bool, listening, reporting <-chan struct{}) ending {
+func (h *held) watch(ctx context.Context, renew bool, listening, reporting <-chan struct{}) (*entered, ending) {
 	l := h.l
 	renewal := time.NewTimer(spread(l.c.Random, renewSpread))
 	defer renewal.Stop()
@@ -239,15 +300,19 @@ func (h *held) watch(ctx context.Context, renew bool, listening, reporting <-cha
 	for {
 		select {
 		case <-ctx.Done():
-			return ending{}
+			return nil, ending{}
+		case next := <-h.moved:
+			return next, ending{}
 		case e := <-h.over:
-			return e
+			return h.outcome(ctx), e
 		case <-h.s.Context().Done():
-			return h.lost()
+			return h.outcome(ctx), h.lost()
 		case <-listening:
-			return h.lost()
+			return h.outcome(ctx), h.lost()
 		case <-reporting:
-			return h.lost()
+			return h.outcome(ctx), h.lost()
+		case <-l.anew:
+			return nil, ending{soon: true, err: errors.New("another identity")}
 		case e := <-l.events:
 			l.c.Log.Info("probing the session", "network_changed", e.Network, "slept", e.Slept)
 			if !probing {
@@ -255,11 +320,12 @@ func (h *held) watch(ctx context.Context, renew bool, listening, reporting <-cha
 				probe.Reset(probeWithin)
 			}
 			signal(h.kick)
+			signal(h.changed)
 		case <-h.alive:
 			probing = false
 			probe.Stop()
 		case <-probe.C:
-			return ending{problem: Lost, err: errors.New("no answer after a change of network or sleep"), soon: true}
+			return h.outcome(ctx), ending{problem: Lost, err: errors.New("no answer after a change of network or sleep"), soon: true}
 		case <-renewal.C:
 			if renew || l.c.Identity.NeedsRenewal() {
 				h.renew(ctx)
@@ -271,11 +337,14 @@ func (h *held) watch(ctx context.Context, renew bool, listening, reporting <-cha
 }
 
 // stillHere says so at each keep-alive, a moment before the transport would.
+// Before that it asks once for a Pong, to know whether this collector gives any.
 // Only its padding makes a collector that was restarted answer that it knows
 // nothing of this session; see the message. A write that waits, waits for a
 // network, and that it fails is seen by watch.
 func (h *held) stillHere(ctx context.Context) {
-	still := hmpb.ControlUp_builder{StillHere: hmpb.StillHere_builder{Padding: make([]byte, 16)}.Build()}.Build()
+	if h.sendPing() != nil {
+		return
+	}
 	for {
 		every := time.Duration(h.l.keepAlive.Load()) * time.Second
 		t := time.NewTimer(every - every/10)
@@ -285,10 +354,18 @@ func (h *held) stillHere(ctx context.Context) {
 			t.Stop()
 			return
 		}
-		if h.control.WriteMsg(still) != nil {
+		if h.say() != nil {
 			return
 		}
 	}
+}
+
+// say says StillHere.
+func (h *held) say() error {
+	signal(h.said)
+	return h.control.WriteMsg(hmpb.ControlUp_builder{
+		StillHere: hmpb.StillHere_builder{Padding: make([]byte, 16)}.Build(),
+	}.Build())
 }
 
 // end tells watch to end the session; the first reason counts.
@@ -337,6 +414,25 @@ func (h *held) renew(ctx context.Context) {
 	}
 }
 
+// lastWords gives what the other parts told at their end a moment to arrive: else
+// it would come with the next start, after the night or the holidays.
+func (h *held) lastWords() {
+	select {
+	case <-h.quiet: // of an earlier time
+	default:
+	}
+	if h.l.c.Spool.Acked() >= h.l.c.Spool.Last() {
+		return
+	}
+	t := time.NewTimer(byeWithin)
+	defer t.Stop()
+	select {
+	case <-h.quiet:
+	case <-h.s.Context().Done():
+	case <-t.C:
+	}
+}
+
 // goodbye tells the collector that this is no failure, and gives it a moment.
 func (h *held) goodbye(listening <-chan struct{}) {
 	bye := hmpb.ControlUp_builder{Goodbye: hmpb.Goodbye_builder{
@@ -371,6 +467,10 @@ func (h *held) listen() {
 		case hmpb.ControlDown_Refused_case:
 			h.end(refused(down.GetRefused()))
 			return
+		case hmpb.ControlDown_Watch_case:
+			h.watched(down.GetWatch())
+		case hmpb.ControlDown_Pong_case:
+			h.pong(down.GetPong().GetId())
 		case hmpb.ControlDown_Welcome_case:
 			h.s.Close(hmpb.Code_CODE_WRONG_ORDER, "second welcome")
 			return

@@ -621,3 +621,24 @@ func TestSessionsPerUserAreBounded(t *testing.T) {
 		}
 	}
 }
+
+// TestStrangeNames: text that no row can hold is no account and no token, on
+// both databases; signing in with it is a wrong password.
+func TestStrangeNames(t *testing.T) {
+	dbtest.Run(t, migrations, func(t *testing.T, d *db.DB) {
+		s, _ := service(t, d)
+		addUser(t, s, "anna", access.RoleRead, nil)
+		// The last is cut to its first 100 bytes, within a letter.
+		for _, name := range []string{"anna\x00", "\xff", "a" + strings.Repeat("ä", 100)} {
+			if _, _, err := s.SignIn(t.Context(), name, password); !errors.Is(err, access.ErrSignIn) {
+				t.Errorf("SignIn(%q) = %v, want ErrSignIn", name, err)
+			}
+			if err := s.DisableUser(t.Context(), operator, name); !errors.Is(err, access.ErrNotFound) {
+				t.Errorf("DisableUser(%q) = %v, want ErrNotFound", name, err)
+			}
+			if err := s.RevokeToken(t.Context(), operator, name); !errors.Is(err, access.ErrNotFound) {
+				t.Errorf("RevokeToken(%q) = %v, want ErrNotFound", name, err)
+			}
+		}
+	})
+}

@@ -41,6 +41,7 @@ const (
 	WriteSchools  Permission = "schools.write"
 	ReadClaims    Permission = "claims.read"
 	WriteClaims   Permission = "claims.write"
+	WriteSettings Permission = "settings.write" // what devices of an owner should do
 	ReadUsers     Permission = "users.read"
 	WriteUsers    Permission = "users.write" // users and API tokens
 	ReadAudit     Permission = "audit.read"
@@ -53,7 +54,7 @@ const (
 
 // Permissions are all permissions.
 var Permissions = []Permission{ReadDevices, WriteDevices, RevokeDevices, LookDevices, ReadSchools, WriteSchools, ReadClaims, WriteClaims,
-	ReadUsers, WriteUsers, ReadAudit, ReadMetrics, Operate, SendReports, RenewOwn, EnrolDevices}
+	WriteSettings, ReadUsers, WriteUsers, ReadAudit, ReadMetrics, Operate, SendReports, RenewOwn, EnrolDevices}
 
 // granted is the whole table; testdata/permissions.golden shows it.
 func granted(kind Kind, role Role, p Permission) bool {

@@ -199,7 +199,7 @@ func (s *Service) changeUser(ctx context.Context, caller Caller, idOrLogin, acti
 	now := s.now()
 	return s.db.Write(ctx, func(tx *db.Tx) error {
 		found, err := readUsers(ctx, tx, `id = $1 OR login = $2`, idOrLogin, foldLogin(idOrLogin))
-		if err != nil {
+		if err != nil && !errors.Is(err, db.ErrNoRows) {
 			return err
 		}
 		if len(found) != 1 || !covers(caller, found[0].Owners) {

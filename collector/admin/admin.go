@@ -150,9 +150,11 @@ var codes = []struct {
 	{access.ErrInvalid, CodeInvalid, http.StatusBadRequest},
 	{access.ErrPassword, CodeInvalid, http.StatusBadRequest},
 	{fleet.ErrInvalid, CodeInvalid, http.StatusBadRequest},
+	{health.ErrStandard, CodeInvalid, http.StatusBadRequest},
 	{fleet.ErrCursor, CodeInvalid, http.StatusBadRequest},
 	{enroll.ErrInvalid, CodeInvalid, http.StatusBadRequest},
 	{errRequest, CodeInvalid, http.StatusBadRequest},
+	{db.ErrText, CodeInvalid, http.StatusBadRequest},
 	{db.ErrFull, CodeUnavailable, http.StatusInsufficientStorage},
 	{db.ErrUnavailable, CodeUnavailable, http.StatusServiceUnavailable},
 }

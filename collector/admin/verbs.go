@@ -1,11 +1,11 @@
 package admin
 
 import (
+	"bytes"
 	"context"
 	"fmt"
 	"net/http"
 	"path/filepath"
-	"strings"
 	"time"
 
 	"hausmeister/collector/access"
@@ -63,11 +63,12 @@ type School struct {
 
 // Import is what came of a list of schools.
 type Import struct {
-	Owners    int         `json:"owners_added"`
-	Added     int         `json:"schools_added"`
-	Changed   int         `json:"schools_changed"`
-	Unchanged int         `json:"schools_unchanged"`
-	Errors    []LineError `json:"errors"`
+	Owners    int            `json:"owners_added"`
+	Added     int            `json:"schools_added"`
+	Changed   int            `json:"schools_changed"`
+	Unchanged int            `json:"schools_unchanged"`
+	Encoding  fleet.Encoding `json:"encoding"`
+	Errors    []LineError    `json:"errors"`
 }
 
 // LineError is a line that was left out.
@@ -174,6 +175,9 @@ func (s *Server) routes() http.Handler {
 	mux.Handle("POST /device/show", verb(s, s.device))
 	mux.Handle("POST /device/set", verb(s, s.setInventory))
 	mux.Handle("POST /device/revoke", verb(s, s.revokeDevice))
+	mux.Handle("POST /settings/software/set", verb(s, s.setSoftware))
+	mux.Handle("POST /settings/software/remove", verb(s, s.removeSoftware))
+	mux.Handle("POST /settings/software/list", verb(s, s.software))
 	mux.Handle("POST /backup", verb(s, s.backup))
 	return mux
 }
@@ -275,17 +279,18 @@ func (s *Server) ownerIDs(ctx context.Context, names []string) ([]string, error)
 	return ids, nil
 }
 
-// Text is the argument of a verb that takes a file.
-type Text struct {
-	Content string `json:"content"`
+// File is the argument of a verb that takes a file: its bytes, for a JSON string
+// would lose what is not UTF-8.
+type File struct {
+	Content []byte `json:"content"`
 }
 
-func (s *Server) importSchools(ctx context.Context, in Text) (Import, error) {
-	done, err := s.cfg.Fleet.ImportSchools(ctx, operator, strings.NewReader(in.Content))
+func (s *Server) importSchools(ctx context.Context, in File) (Import, error) {
+	done, err := s.cfg.Fleet.ImportSchools(ctx, operator, bytes.NewReader(in.Content))
 	if err != nil {
 		return Import{}, err
 	}
-	out := Import{Owners: done.Owners, Added: done.Added, Changed: done.Changed, Unchanged: done.Unchanged, Errors: []LineError{}}
+	out := Import{Owners: done.Owners, Added: done.Added, Changed: done.Changed, Unchanged: done.Unchanged, Encoding: done.Encoding, Errors: []LineError{}}
 	for _, e := range done.Errors {
 		out.Errors = append(out.Errors, LineError(e))
 	}

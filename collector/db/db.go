@@ -6,7 +6,8 @@
 // The same SQL text runs on both: parameters are $1, $2, ...; columns are
 // BIGINT, BYTEA and TEXT; booleans are BIGINT 0 or 1, times BIGINT
 // milliseconds since 1970 UTC. Text compares and sorts by bytes on both. Bytes
-// of length 0 may come back as nil; whether there were any, IS NULL tells.
+// of length 0 may come back as nil; whether there were any, IS NULL tells. Text
+// that PostgreSQL cannot hold is refused on both with ErrText.
 //
 // Write is the group commit. Functions of many callers run in one transaction
 // that is made durable once, so a caller who has its nil back knows that its

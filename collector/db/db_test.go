@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"path/filepath"
 	"runtime"
 	"strings"
 	"sync"
@@ -418,6 +419,25 @@ func TestClosed(t *testing.T) {
 			t.Errorf("Read = %v, want ErrUnavailable", err)
 		}
 	})
+}
+
+// What Write returned for is on the disk, also when the power is cut: an ack to a
+// device says so.
+func TestCommitsAreSynced(t *testing.T) {
+	d, err := db.Open(t.Context(), db.Config{Path: filepath.Join(t.TempDir(), "test.db"), Migrations: tables})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer d.Close()
+	for pragma, want := range map[string]string{"synchronous": "2", "journal_mode": "wal", "foreign_keys": "1"} { // 2 = FULL
+		var got string
+		err := d.Write(t.Context(), func(tx *db.Tx) error {
+			return tx.QueryRow(t.Context(), "PRAGMA "+pragma).Scan(&got)
+		})
+		if err != nil || got != want {
+			t.Errorf("%s of the writing connection = %q, %v, want %q", pragma, got, err, want)
+		}
+	}
 }
 
 func TestStoreIDStays(t *testing.T) {

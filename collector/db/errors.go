@@ -1,12 +1,18 @@
 package db
 
-import "errors"
+import (
+	"errors"
+	"fmt"
+)
 
 // What callers branch on. The text of the database's own error is kept behind
 // each of them.
 var (
 	// ErrNoRows: the row that QueryRow should have read is not there.
 	ErrNoRows = errors.New("no such row")
+	// ErrText: an argument is text that no row can hold, NUL or not UTF-8. It
+	// is an ErrNoRows too, since who looks for it finds nothing.
+	ErrText = fmt.Errorf("%w: not UTF-8 text, or a zero byte in it", ErrNoRows)
 	// ErrUnique: a row with this key is there already.
 	ErrUnique = errors.New("a row with this key exists")
 	// ErrFull: disk or database is full; nothing was written, and writing

@@ -6,7 +6,10 @@ import (
 	"database/sql/driver"
 	"errors"
 	"fmt"
+	"reflect"
+	"strings"
 	"time"
+	"unicode/utf8"
 )
 
 // Tx is a transaction, for one goroutine and only within the function that got
@@ -95,8 +98,16 @@ func (tx *Tx) ready(ctx context.Context, args []any) (context.Context, error) {
 				n = 1
 			}
 			args[i] = n
+		case string:
+			if !Holds(v) {
+				return nil, tx.fail(fmt.Errorf("argument $%d: %w", i+1, ErrText))
+			}
 		case time.Time:
 			return nil, tx.fail(fmt.Errorf("argument $%d is a time.Time, want milliseconds", i+1))
+		default:
+			if r := reflect.ValueOf(arg); r.Kind() == reflect.String && !Holds(r.String()) {
+				return nil, tx.fail(fmt.Errorf("argument $%d: %w", i+1, ErrText))
+			}
 		}
 	}
 	if tx.ctx != nil {
@@ -104,6 +115,10 @@ func (tx *Tx) ready(ctx context.Context, args []any) (context.Context, error) {
 	}
 	return ctx, nil
 }
+
+// Holds says whether a row can hold the text. PostgreSQL takes UTF-8 without
+// NUL; SQLite would take anything, and could then not be moved to PostgreSQL.
+func Holds(s string) bool { return utf8.ValidString(s) && !strings.Contains(s, "\x00") }
 
 // end closes what fn left open and gives the transaction's error: fn's own, or
 // that of a statement which fn passed over.

@@ -136,6 +136,9 @@ func (f *Fleet) Device(ctx context.Context, caller access.Caller, id string) (De
 		d = items[0].Device
 		return nil
 	})
+	if errors.Is(err, db.ErrNoRows) { // no text that an id can be
+		err = unknownHere
+	}
 	return d, err
 }
 
@@ -164,7 +167,7 @@ func (f *Fleet) FindDevice(ctx context.Context, caller access.Caller, name strin
 		return rows.Close()
 	})
 	switch {
-	case err != nil:
+	case err != nil && !errors.Is(err, db.ErrNoRows):
 		return "", fmt.Errorf("looking for device %q: %w", name, err)
 	case len(found) == 0:
 		return "", unknownHere

@@ -16,6 +16,7 @@ package fleet
 import (
 	"embed"
 	"errors"
+	"fmt"
 	"time"
 
 	"hausmeister/collector/access"
@@ -35,6 +36,8 @@ var (
 	ErrInventoryTaken = errors.New("inventory number is taken")
 	// ErrInvalid: a value that a person or a program gave is not of its form.
 	ErrInvalid = errors.New("invalid value")
+	// ErrWords: a query of more than MaxWords words. It is an ErrInvalid.
+	ErrWords = fmt.Errorf("%w: too many words to search for", ErrInvalid)
 )
 
 // State is what the list says of a device. The first that holds counts:
@@ -154,7 +157,7 @@ const (
 
 // Filter says which part of the list is asked for.
 type Filter struct {
-	// Query is words, all of which must occur in inventory number, serial,
+	// Query is at most MaxWords words, all of which must occur in inventory number, serial,
 	// model, manufacturer, or the school's code, name and kind.
 	Query  string
 	State  State  // empty = all
@@ -162,7 +165,7 @@ type Filter struct {
 	Owner  string // id; empty = all that the caller may see
 	Sort   Sort   // empty = ByLabel
 	Desc   bool
-	Cursor string // of the page before; empty = first page
+	Cursor string // of the page before, of the same Filter; empty = first page
 	Limit  int    // 0 = 50, at most 500
 }
 

@@ -209,10 +209,35 @@ func TestPages(t *testing.T) {
 			"of another order":   {Cursor: p.Cursor, Sort: fleet.ByBattery},
 			"of the other way":   {Cursor: p.Cursor, Desc: true},
 			"of nothing, base64": {Cursor: "e30"},
+			// The total that it brings along is another question's.
+			"of another query":  {Cursor: p.Cursor, Query: "nothing"},
+			"of another state":  {Cursor: p.Cursor, State: fleet.StateOK},
+			"of another school": {Cursor: p.Cursor, School: "s"},
+			"of another owner":  {Cursor: p.Cursor, Owner: o},
 		} {
 			if _, err := w.List(t.Context(), system, f); !errors.Is(err, fleet.ErrCursor) {
 				t.Errorf("cursor %s = %v, want ErrCursor", what, err)
 			}
+		}
+		if _, err := w.List(t.Context(), user(access.RoleRead, o), fleet.Filter{Cursor: p.Cursor}); !errors.Is(err, fleet.ErrCursor) {
+			t.Errorf("cursor of a caller who sees more = %v, want ErrCursor", err)
+		}
+		// Another size of pages is the same question, and so is another spelling.
+		some, err := w.List(t.Context(), system, fleet.Filter{Limit: 4, Query: "lifebook fujitsu"})
+		if err != nil {
+			t.Fatal(err)
+		}
+		if p, err := w.List(t.Context(), system, fleet.Filter{Limit: 9, Query: " LIFEBOOK  Fujitsu", Cursor: some.Cursor}); err != nil || len(p.Items) != 9 {
+			t.Errorf("the next page of another size = %d, %v, want 9", len(p.Items), err)
+		}
+		if _, err := w.List(t.Context(), system, fleet.Filter{Query: "a b c d e f g"}); !errors.Is(err, fleet.ErrWords) || !errors.Is(err, fleet.ErrInvalid) {
+			t.Errorf("List of seven words = %v, want ErrWords, an ErrInvalid", err)
+		}
+		if _, err := w.Counts(t.Context(), system, fleet.Filter{Query: "a b c d e f g"}); !errors.Is(err, fleet.ErrWords) {
+			t.Errorf("Counts of seven words = %v, want ErrWords", err)
+		}
+		if p, err := w.List(t.Context(), system, fleet.Filter{Query: "l i f e b o"}); err != nil || p.Total != n {
+			t.Errorf("List of six words = %d, %v, want all", p.Total, err)
 		}
 		for what, f := range map[string]fleet.Filter{"limit": {Limit: 501}, "limit below": {Limit: -1}, "state": {State: "x"}, "order": {Sort: "x; DROP"}} {
 			if _, err := w.List(t.Context(), system, f); !errors.Is(err, fleet.ErrInvalid) {
@@ -415,6 +440,12 @@ func TestImport(t *testing.T) {
 			{"commas, other order, quotes", "name,schultraeger,schul_id\n\"Schule, am Berg\",LANDKREIS  AHORN,S0003\n", want{added: 1}},
 			{"bad lines among good ones", "schul_id;schultraeger;geraete\n;Stadt Rubin;1\nS0004;;1\nS0005;Stadt Rubin;-1\nS0006;Stadt Rubin;x\nS0007\nS0008;Stadt Rubin;1\nS0008;Stadt Rubin;2\nS0\"09;Stadt Rubin;1\nS0010;Stadt\x01Rubin;1\nS0011;Stadt Rubin;\n",
 				want{added: 2, errors: []int{2, 3, 4, 5, 6, 8, 9, 10}}},
+			{"a quote that is never closed", "schul_id;schultraeger\nS0020;\"Stadt Rubin\nS0021;Stadt Rubin\n\nS0022;Stadt \"Rubin\"\nS0021;Stadt Rubin\n;\"Stadt\n\nS0023;Stadt Rubin", want{added: 2, errors: []int{2, 5, 6, 7}}},
+			{"a letter that is lost", "schul_id;schultraeger;name\nS0024;Stadt Rubin;M\ufffdhle\nS0025;Stadt Rubin;M\u00fchle\n", want{added: 1, errors: []int{2}}},
+			{"Windows-1252", "schul_id;schultraeger;name\nS0026;Stadt Rubin;M\xfchle \x96 Stra\xdfe\n", want{added: 1}},
+			{"Windows-1252 with a byte that it does not know", "schul_id;schultraeger;name\nS0027;Stadt Rubin;M\xfchle\nS0028;Stadt Rubin;M\x81hle\n", want{added: 1, errors: []int{3}}},
+			{"UTF-8 with a broken line", "schul_id;schultraeger;name\nS0029;Stadt Rubin;Mühle\nS0030;Stadt Rubin;M\xfchle\n", want{added: 1, errors: []int{3}}},
+			{"marked as UTF-8 with a broken line", "\ufeffschul_id;schultraeger;name\nS0030;Stadt Rubin;M\xfchle\n", want{errors: []int{2}}},
 			{"nothing but the head", "schul_id;schultraeger\n", want{}},
 		} {
 			got, err := w.ImportSchools(t.Context(), system, strings.NewReader(test.file))
@@ -431,7 +462,7 @@ func TestImport(t *testing.T) {
 				t.Errorf("%s: %+v, want %+v", test.name, got, test.want)
 			}
 		}
-		for what, file := range map[string]string{"empty": "", "another head": "a;b\n1;2\n", "no text": "\x00\xff\xfe"} {
+		for what, file := range map[string]string{"empty": "", "another head": "a;b\n1;2\n", "no text": "\x00\xff\xfe", "UTF-16": "\xff\xfes\x00"} {
 			if got, err := w.ImportSchools(t.Context(), system, strings.NewReader(file)); !errors.Is(err, fleet.ErrInvalid) {
 				t.Errorf("%s file = %+v, %v, want ErrInvalid", what, got, err)
 			}
@@ -445,7 +476,9 @@ func TestImport(t *testing.T) {
 			got = append(got, fmt.Sprintf("%s|%s|%s|%d", s.OwnerName, s.Code, s.Title(), s.Planned))
 		}
 		want2 := []string{"Landkreis Ahorn|S0001|Grundschule S0001|45", "Landkreis Ahorn|S0003|Schule, am Berg|0",
-			"Stadt Rubin|S0002|IGS S0002|72", "Stadt Rubin|S0008|S0008|1", "Stadt Rubin|S0011|S0011|0"}
+			"Stadt Rubin|S0002|IGS S0002|72", "Stadt Rubin|S0008|S0008|1", "Stadt Rubin|S0011|S0011|0",
+			"Stadt Rubin|S0021|S0021|0", "Stadt Rubin|S0023|S0023|0", "Stadt Rubin|S0025|Mühle|0", "Stadt Rubin|S0026|Mühle – Straße|0",
+			"Stadt Rubin|S0027|Mühle|0", "Stadt Rubin|S0029|Mühle|0"}
 		if d := cmp.Diff(want2, got); d != "" {
 			t.Errorf("schools (-want +got):\n%s", d)
 		}

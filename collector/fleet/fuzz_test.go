@@ -35,6 +35,7 @@ func FuzzImport(f *testing.F) {
 	w := newWorld(f, dbtest.Open(f, migrations))
 	f.Add("schul_id;schultraeger;schulform;geraete\nS0001;Landkreis Ahorn;Grundschule;44\n")
 	f.Add("\ufeffname,schultraeger,schul_id\n\"a, b\",Stadt,S1\n")
+	f.Add("schul_id;schultraeger;name\nS1;Stadt;\"a\nS2;Stadt;M\xfchle\n")
 	f.Fuzz(func(t *testing.T, file string) {
 		first, err := w.ImportSchools(t.Context(), system, strings.NewReader(file))
 		if err != nil {

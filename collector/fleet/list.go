@@ -6,7 +6,9 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"hash/fnv"
 	"slices"
+	"strconv"
 	"strings"
 	"time"
 
@@ -17,7 +19,7 @@ import (
 // MaxLimit is the longest page.
 const MaxLimit = 500
 
-// ErrCursor: a cursor that List did not give, or gave for another order.
+// ErrCursor: a cursor that List did not give, or gave for another Filter.
 var ErrCursor = errors.New("invalid cursor")
 
 // sorts are the expressions of the orders, none of them ever NULL.
@@ -49,6 +51,16 @@ type cursor struct {
 	Num   int64  `json:"n,omitempty"`
 	ID    string `json:"i"`
 	Total int64  `json:"c"` // counted once, by the first page
+	Of    string `json:"f"` // Filter.sum of what was counted
+}
+
+// sum tells apart which devices a filter asks for, of those that the caller may
+// see: a cursor of another question would bring that one's Total along.
+func (f Filter) sum(caller access.Caller) string {
+	h := fnv.New64a()
+	scope, owners := caller.Scope("", 1)
+	fmt.Fprintf(h, "%q %q %q %q %q %q", strings.Fields(fold(f.Query)), f.State, f.School, f.Owner, scope, owners)
+	return strconv.FormatUint(h.Sum64(), 36)
 }
 
 func (c cursor) encode() string {
@@ -59,10 +71,10 @@ func (c cursor) encode() string {
 	return base64.RawURLEncoding.EncodeToString(b)
 }
 
-func decodeCursor(s string, order Sort, desc bool) (cursor, error) {
+func decodeCursor(s string, filter Filter, caller access.Caller) (cursor, error) {
 	var c cursor
 	b, err := base64.RawURLEncoding.DecodeString(s)
-	if err != nil || json.Unmarshal(b, &c) != nil || c.Sort != order || c.Desc != desc || c.ID == "" {
+	if err != nil || json.Unmarshal(b, &c) != nil || c.Sort != filter.Sort || c.Desc != filter.Desc || c.Of != filter.sum(caller) || c.ID == "" || !db.Holds(c.ID) || !db.Holds(c.Text) {
 		return cursor{}, ErrCursor
 	}
 	return c, nil
@@ -138,10 +150,13 @@ func (f *Fleet) List(ctx context.Context, caller access.Caller, filter Filter) (
 	case filter.Limit < 1 || filter.Limit > MaxLimit:
 		return Page{}, fmt.Errorf("%w: limit must be 1 to %d", ErrInvalid, MaxLimit)
 	}
+	if err := checkQuery(filter.Query); err != nil {
+		return Page{}, err
+	}
 	var after cursor
 	if filter.Cursor != "" {
 		var err error
-		if after, err = decodeCursor(filter.Cursor, filter.Sort, filter.Desc); err != nil {
+		if after, err = decodeCursor(filter.Cursor, filter, caller); err != nil {
 			return Page{}, err
 		}
 	}
@@ -189,7 +204,7 @@ func (f *Fleet) page(ctx context.Context, tx *db.Tx, caller access.Caller, filte
 	}
 	if more {
 		last := items[len(items)-1]
-		next := cursor{Sort: filter.Sort, Desc: filter.Desc, ID: last.ID, Text: last.text, Num: last.num, Total: page.Total}
+		next := cursor{Sort: filter.Sort, Desc: filter.Desc, ID: last.ID, Text: last.text, Num: last.num, Total: page.Total, Of: filter.sum(caller)}
 		page.Cursor = next.encode()
 	}
 	return nil
@@ -286,6 +301,9 @@ func known(v int64) Opt {
 // Counts counts the devices of the filter by state.
 func (f *Fleet) Counts(ctx context.Context, caller access.Caller, filter Filter) (Counts, error) {
 	if err := caller.Allow(access.ReadDevices); err != nil {
+		return Counts{}, err
+	}
+	if err := checkQuery(filter.Query); err != nil {
 		return Counts{}, err
 	}
 	var c Counts

@@ -1,14 +1,12 @@
 package fleet
 
 import (
-	"bufio"
+	"cmp"
 	"context"
-	"encoding/csv"
 	"errors"
 	"fmt"
 	"io"
-	"strconv"
-	"strings"
+	"slices"
 
 	"hausmeister/collector/access"
 	"hausmeister/collector/audit"
@@ -147,6 +145,7 @@ type Import struct {
 	Added     int // schools
 	Changed   int
 	Unchanged int
+	Encoding  Encoding // in which the file was read
 	Errors    []LineError
 }
 
@@ -156,34 +155,24 @@ type LineError struct {
 	Text string
 }
 
-// maxImport bounds the lines of one file; Hesse has about 2,000 schools.
-const maxImport = 20_000
-
-// schoolRow is one line of the file.
-type schoolRow struct {
-	line                    int
-	owner, code, name, kind string
-	planned                 int64
-}
-
-// ImportSchools adds and changes schools from a CSV file with a head line that
-// names the columns schul_id and schultraeger, and may have schulform, name and
-// geraete, separated by semicolons or commas. The same file again changes
-// nothing. A school that the file does not name stays. Lines that cannot be
+// ImportSchools adds and changes schools from a CSV file, UTF-8 or Windows-1252,
+// with a head line that names the columns schul_id and schultraeger, and may have
+// schulform, name and geraete, separated by semicolons or commas. Each school is
+// one line, also within quotes. The same file again changes nothing. A school that the file does not name stays. Lines that cannot be
 // used are told and left out; the rest is one transaction.
 func (f *Fleet) ImportSchools(ctx context.Context, caller access.Caller, file io.Reader) (Import, error) {
 	if err := caller.Allow(access.WriteSchools); err != nil {
 		return Import{}, err
 	}
-	rows, bad, err := readSchools(file)
+	list, err := readSchools(file)
 	if err != nil {
 		return Import{}, err
 	}
 	var result Import
 	err = f.db.Write(ctx, func(tx *db.Tx) error {
-		result = Import{Errors: append([]LineError(nil), bad...)}
+		result = Import{Encoding: list.encoding, Errors: slices.Clone(list.bad)}
 		owners := map[string]Owner{}
-		for _, r := range rows {
+		for _, r := range list.rows {
 			err := f.importRow(ctx, tx, caller, r, owners, &result)
 			switch {
 			case errors.Is(err, ErrInvalid) || errors.Is(err, unknownHere):
@@ -192,6 +181,7 @@ func (f *Fleet) ImportSchools(ctx context.Context, caller access.Caller, file io
 				return err
 			}
 		}
+		slices.SortFunc(result.Errors, func(a, b LineError) int { return cmp.Compare(a.Line, b.Line) })
 		return nil
 	})
 	if err != nil {
@@ -267,96 +257,4 @@ func searchAnew(ctx context.Context, tx *db.Tx, s School) error {
 		}
 	}
 	return nil
-}
-
-// readSchools reads the file. Its error is about the file, bad is about lines.
-func readSchools(file io.Reader) (rows []schoolRow, bad []LineError, err error) {
-	in := bufio.NewReader(file)
-	if mark, _ := in.Peek(3); string(mark) == "\xef\xbb\xbf" { // Excel writes it
-		in.Discard(3)
-	}
-	head, _ := in.Peek(256)
-	first, _, _ := strings.Cut(string(head), "\n")
-	c := csv.NewReader(in)
-	c.FieldsPerRecord = -1
-	if strings.Contains(first, ";") {
-		c.Comma = ';'
-	}
-	names, err := c.Read()
-	if err != nil {
-		return nil, nil, fmt.Errorf("%w: reading the head line: %w", ErrInvalid, err)
-	}
-	column := map[string]int{}
-	for i, n := range names {
-		column[fold(n)] = i
-	}
-	for _, must := range []string{"schul_id", "schultraeger"} {
-		if _, ok := column[must]; !ok {
-			return nil, nil, fmt.Errorf("%w: the head line names no column %s", ErrInvalid, must)
-		}
-	}
-	seen := map[string]int{}
-	for {
-		fields, err := c.Read()
-		if errors.Is(err, io.EOF) {
-			return rows, bad, nil
-		}
-		if parse := (*csv.ParseError)(nil); errors.As(err, &parse) {
-			bad = append(bad, LineError{parse.StartLine, parse.Err.Error()})
-			continue
-		}
-		if err != nil {
-			return nil, nil, fmt.Errorf("reading schools: %w", err)
-		}
-		line, _ := c.FieldPos(0)
-		if len(rows)+len(bad) >= maxImport {
-			return nil, nil, fmt.Errorf("%w: more than %d lines", ErrInvalid, maxImport)
-		}
-		r, err := parseSchool(column, fields)
-		r.line = line
-		key := fold(r.owner) + "\x00" + fold(r.code)
-		if err == nil && seen[key] > 0 {
-			err = fmt.Errorf("%w: school %s stands already in line %d", ErrInvalid, r.code, seen[key])
-		}
-		if err != nil {
-			bad = append(bad, LineError{line, err.Error()})
-			continue
-		}
-		seen[key] = line
-		rows = append(rows, r)
-	}
-}
-
-func parseSchool(column map[string]int, fields []string) (schoolRow, error) {
-	var r schoolRow
-	var errs []error
-	get := func(name, what string, most int, needed bool) string {
-		i, ok := column[name]
-		if !ok || i >= len(fields) {
-			if needed {
-				errs = append(errs, fmt.Errorf("%w: no %s", ErrInvalid, what))
-			}
-			return ""
-		}
-		s, err := text(what, fields[i], most)
-		if err == nil && s == "" && needed {
-			err = fmt.Errorf("%w: no %s", ErrInvalid, what)
-		}
-		if err != nil {
-			errs = append(errs, err)
-		}
-		return s
-	}
-	r.code = get("schul_id", "schul_id", 32, true)
-	r.owner = get("schultraeger", "schultraeger", 120, true)
-	r.kind = get("schulform", "schulform", 80, false)
-	r.name = get("name", "name", 120, false)
-	if n := get("geraete", "geraete", 10, false); n != "" {
-		planned, err := strconv.ParseInt(n, 10, 32)
-		if err != nil || planned < 0 {
-			errs = append(errs, fmt.Errorf("%w: geraete %q is no number of devices", ErrInvalid, n))
-		}
-		r.planned = planned
-	}
-	return r, errors.Join(errs...)
 }

@@ -87,13 +87,22 @@ func searchText(inventory, serial, manufacturer, model string, s School) string 
 	return fold(strings.Join(parts, " "))
 }
 
-// maxWords bounds the words of a query: each costs a look at every row.
-const maxWords = 6
+// MaxWords bounds the words of a query: each costs a look at every row.
+const MaxWords = 6
+
+// TooManyWords says of a query that List refuses it with ErrWords.
+func TooManyWords(query string) bool { return len(strings.Fields(fold(query))) > MaxWords }
+
+func checkQuery(query string) error {
+	if TooManyWords(query) {
+		return fmt.Errorf("%w: at most %d", ErrWords, MaxWords)
+	}
+	return nil
+}
 
 // patterns are the LIKE patterns of a query, for ESCAPE '\'.
 func patterns(query string) []string {
 	words := strings.Fields(fold(query))
-	words = words[:min(len(words), maxWords)]
 	for i, w := range words {
 		words[i] = "%" + likeEscapes.Replace(w) + "%"
 	}
@@ -109,6 +118,9 @@ func text(what, s string, most int) (string, error) {
 		return "", fmt.Errorf("%w: %s is not text of at most %d characters", ErrInvalid, what, most)
 	}
 	for _, r := range s {
+		if r == utf8.RuneError {
+			return "", fmt.Errorf("%w: %s has a letter that an earlier conversion has lost (U+FFFD)", ErrInvalid, what)
+		}
 		if !unicode.IsPrint(r) {
 			return "", fmt.Errorf("%w: %s has a character that cannot be printed", ErrInvalid, what)
 		}

@@ -49,8 +49,8 @@ const (
 	// farewell is how long a peer may take to go by itself once it was told.
 	farewell = time.Second
 	// perSession is how many goroutines one session has at most: its own, its
-	// control stream's, its report streams' (old and new), a renewal's.
-	perSession = 5
+	// control stream's, its report streams' (old and new), a renewal's, live mode's.
+	perSession = 6
 )
 
 // Enroll knows who a peer is.
@@ -67,6 +67,8 @@ type Health interface {
 	Begin(ctx context.Context, device access.Caller, session int64, epoch []byte) (cursor uint64, err error)
 	End(ctx context.Context, device access.Caller, session int64) error
 	Ingest(ctx context.Context, device access.Caller, b *hmpb.Batch) (*hmpb.ReportDown, error)
+	// Settings are what the device's owner wants of it; nil = the agent's defaults.
+	Settings(ctx context.Context, device access.Caller) (*hmpb.Settings, error)
 }
 
 // Config is what the gateway needs.
@@ -75,10 +77,8 @@ type Config struct {
 	Health  Health
 	Bus     *bus.Bus
 	StoreID []byte // of the database as opened
-	// Settings go to each device in its Welcome; nil = the agent's defaults.
-	Settings *hmpb.Settings
-	Now      func() time.Time
-	Log      *slog.Logger
+	Now     func() time.Time
+	Log     *slog.Logger
 
 	// MaxSessions at once; 0 = 100,000.
 	MaxSessions int
@@ -97,7 +97,8 @@ type Gateway struct {
 	backlog   *backlog
 	presence  presence
 	stats     stats
-	visitors  chan struct{}  // places of sessions without a Welcome to come
+	visitors  chan struct{} // places of sessions without a Welcome to come
+	ends      ends
 	storeLog  rate.Sometimes // a full disk fails all devices: one line tells it
 	numbers   atomic.Int64
 }
@@ -129,6 +130,7 @@ func New(cfg Config) (*Gateway, error) {
 		backlog:   newBacklog(cfg.BacklogRate),
 		presence:  presence{live: map[string]*session{}},
 		visitors:  make(chan struct{}, maxVisitors),
+		ends:      ends{open: map[string]ending{}},
 		storeLog:  rate.Sometimes{Interval: 10 * time.Second},
 	}
 	// Numbers rise over restarts too, so that the flag of an earlier run that
@@ -164,18 +166,34 @@ func (g *Gateway) Serve(ctx context.Context, ln wire.Listener) error {
 	}
 }
 
-// Run watches for revocations and ends the sessions they concern, until ctx
-// ends. It is ready before the first session should be served.
+// Run ends the sessions that revocations concern, tells devices who looks at
+// them and what their owner wants, and stores ends of sessions that could not be
+// stored at once, until ctx ends. It is ready before the first session should be
+// served.
 func (g *Gateway) Run(ctx context.Context, ready func()) error {
 	sub := g.cfg.Bus.Subscribe(bus.Revoked)
 	defer sub.Close()
+	// A queue of their own: a burst of looks must not push a revocation out.
+	word := g.cfg.Bus.Subscribe(bus.Watch, bus.Settings)
+	defer word.Close()
 	crew := supervise.NewCrew(ctx, 64)
 	defer crew.Wait()
+	again := time.NewTicker(endAgain)
+	defer again.Stop()
+	storing := make(chan struct{}, 1)
 	ready()
 	for {
 		select {
 		case <-ctx.Done():
 			return nil
+		case <-again.C:
+			select {
+			case storing <- struct{}{}: // not while the last try is still waiting for the store
+				if !crew.TryGo(func(ctx context.Context) { defer func() { <-storing }(); g.storeEnds(ctx) }) {
+					<-storing
+				}
+			default:
+			}
 		case e := <-sub.C:
 			for _, s := range g.presence.of(e.Device) {
 				if e.Credential == "" || e.Credential == s.peer.Credential.String() {
@@ -184,6 +202,15 @@ func (g *Gateway) Run(ctx context.Context, ready func()) error {
 			}
 			if sub.Lagged() {
 				g.recheck(ctx, crew)
+			}
+		case e := <-word.C:
+			switch {
+			case e.Kind == bus.Watch:
+				g.watch(crew, e)
+			case word.Lagged():
+				g.settings(ctx, crew, bus.Event{Kind: bus.Settings})
+			default:
+				g.settings(ctx, crew, e)
 			}
 		}
 	}
@@ -262,6 +289,25 @@ func (p *presence) welcome(s *session) (older []*session, ok bool) {
 	}
 	s.welcomed = true
 	return older, true
+}
+
+// in says whether s was welcomed and is not over.
+func (p *presence) in(s *session) bool {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	return s.welcomed
+}
+
+// has says whether a welcomed session of the device is there.
+func (p *presence) has(device string) bool {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	for s := p.live[device]; s != nil; s = s.next {
+		if s.welcomed {
+			return true
+		}
+	}
+	return false
 }
 
 func (p *presence) of(device string) (sessions []*session) {

@@ -40,6 +40,7 @@ type session struct {
 	report    *wire.Framed // the report stream that counts
 	stopTurns context.CancelFunc
 	renewing  bool
+	living    bool      // a live stream is open
 	ended     hmpb.Code // why we ended it; unspecified = we did not
 }
 
@@ -217,6 +218,7 @@ func (s *session) live(ctx context.Context, crew *supervise.Crew) {
 		s.end(hmpb.Code_CODE_TIMEOUT, "")
 		return
 	}
+	s.control.SetWriteDeadline(time.Time{})
 	s.g.stats.welcomed.Add(1)
 	s.g.cfg.Bus.Publish(bus.Event{Kind: bus.Connected, Device: s.peer.Device, Owner: s.peer.Owner})
 	s.log().Debug("session begins", "transport", s.Transport(), "agent", hello.GetAgentVersion())
@@ -282,10 +284,14 @@ func (s *session) admit(ctx context.Context, hello *hmpb.Hello) (*hmpb.Welcome, 
 	if err != nil {
 		return nil, retryAfter(err), err
 	}
+	settings, err := s.g.cfg.Health.Settings(ctx, s.device)
+	if err != nil {
+		return nil, retryAfter(err), err
+	}
 	s.cursor, s.last = cursor, hello.GetSpoolLast()
 	return hmpb.Welcome_builder{
 		Version: &version, TimeMs: new(s.g.cfg.Now().UnixMilli()), StoreId: s.g.cfg.StoreID, Cursor: &cursor,
-		Settings: s.g.cfg.Settings, TrustRoots: s.g.cfg.Enroll.TrustRoots(), Renew: &s.peer.RenewDue,
+		Settings: settings, TrustRoots: s.g.cfg.Enroll.TrustRoots(), Renew: &s.peer.RenewDue,
 	}.Build(), 0, nil
 }
 
@@ -315,6 +321,8 @@ func (s *session) streams(ctx context.Context, crew *supervise.Crew) {
 			serve = func(ctx context.Context) { s.reports(ctx, turns, f) }
 		case t == hmpb.StreamType_STREAM_TYPE_RENEW && s.beginRenewal():
 			serve = func(ctx context.Context) { s.renew(ctx, f) }
+		case t == hmpb.StreamType_STREAM_TYPE_LIVE && s.beginLive():
+			serve = func(ctx context.Context) { s.samples(ctx, f) }
 		default:
 			f.Reset(hmpb.Code_CODE_STREAM_NOT_ALLOWED)
 			continue
@@ -341,7 +349,7 @@ func (s *session) member(f func(context.Context)) func(context.Context) {
 }
 
 // listen reads the control stream, so that its end and the peer's Goodbye are
-// noticed. The session ends with it, by the peer that ended it if it is quick.
+// noticed and Pings answered, no faster than the pace. The session ends with it, by the peer that ended it if it is quick.
 func (s *session) listen() {
 	pace := rate.NewLimiter(1, 32)
 	for {
@@ -354,8 +362,16 @@ func (s *session) listen() {
 			}
 			return
 		}
-		if up.WhichKind() == hmpb.ControlUp_Goodbye_case {
+		switch up.WhichKind() {
+		case hmpb.ControlUp_Goodbye_case:
 			s.log().Debug("device says goodbye", "reason", up.GetGoodbye().GetReason())
+		case hmpb.ControlUp_Ping_case:
+			// Without a deadline, which would be the farewell's too: who does
+			// not read this has only this goroutine wait.
+			pong := hmpb.Pong_builder{Id: new(up.GetPing().GetId())}.Build()
+			if s.control.WriteMsg(hmpb.ControlDown_builder{Pong: pong}.Build()) != nil {
+				return
+			}
 		}
 		if pace.Wait(s.Context()) != nil {
 			return
@@ -517,6 +533,7 @@ func (s *session) over(ctx context.Context, others bool) {
 		return // stopping: the next start clears all flags at once
 	}
 	if err := s.g.cfg.Health.End(ctx, s.device, s.number); err != nil && ctx.Err() == nil {
-		s.g.storeLog.Do(func() { s.log().Warn("the end of a session is not stored", "error", err) })
+		s.g.ends.add(s) // Run tries again
+		s.g.storeLog.Do(func() { s.log().Warn("the end of a session is not stored yet", "error", err) })
 	}
 }

@@ -4,9 +4,11 @@ import (
 	"context"
 	"crypto/tls"
 	"errors"
+	"fmt"
 	"io"
 	"log/slog"
 	"net"
+	"slices"
 	"sync"
 	"testing"
 	"testing/synctest"
@@ -34,6 +36,7 @@ type subjects struct {
 	begin   error
 	ingest  func(n int) error
 	revoked map[string]bool
+	end     func() error // called with mu held
 
 	mu sync.Mutex
 	// below is guarded by mu
@@ -64,6 +67,10 @@ func (f *subjects) ServeRenew(ctx context.Context, _ wire.Session, s *wire.Frame
 }
 func (f *subjects) TrustRoots() [][]byte { return nil }
 
+func (f *subjects) Settings(context.Context, access.Caller) (*hmpb.Settings, error) {
+	return &hmpb.Settings{}, nil
+}
+
 func (f *subjects) Begin(_ context.Context, _ access.Caller, session int64, _ []byte) (uint64, error) {
 	f.mu.Lock()
 	defer f.mu.Unlock()
@@ -74,6 +81,11 @@ func (f *subjects) Begin(_ context.Context, _ access.Caller, session int64, _ []
 func (f *subjects) End(_ context.Context, _ access.Caller, session int64) error {
 	f.mu.Lock()
 	defer f.mu.Unlock()
+	if f.end != nil {
+		if err := f.end(); err != nil {
+			return err
+		}
+	}
 	f.ended = append(f.ended, session)
 	return nil
 }
@@ -491,6 +503,76 @@ func TestControlStreamEnds(t *testing.T) {
 			t.Errorf("other side of the control stream = %v, want its end too", err)
 		}
 		b.wantEnd(s, time.Second, time.Second, hmpb.Code_CODE_NORMAL) // the peer had its moment to do it
+	})
+}
+
+// A Ping is answered at once, a flood of them at the pace of this stream, and
+// also when the deadline of the Welcome has long passed.
+func TestPing(t *testing.T) {
+	inBubble(t, &subjects{}, nil, func(t *testing.T, b *bubble) {
+		s, control := b.in()
+		time.Sleep(time.Hour)
+		const pings = 92
+		begin := time.Now()
+		for id := range uint64(pings) {
+			if err := control.WriteMsg(hmpb.ControlUp_builder{Ping: hmpb.Ping_builder{Id: &id}.Build()}.Build()); err != nil {
+				t.Fatal(err)
+			}
+		}
+		for id := range uint64(pings) {
+			var down hmpb.ControlDown
+			if err := control.ReadMsg(&down); err != nil || !down.HasPong() || down.GetPong().GetId() != id {
+				t.Fatalf("answer to Ping %d = %v, %v, want its Pong", id, &down, err)
+			}
+			if took := time.Since(begin); id == 0 && took > 50*time.Millisecond {
+				t.Errorf("first Pong after %v, want a round trip", took)
+			}
+		}
+		if took := time.Since(begin); took < 58*time.Second || took > time.Minute+time.Second {
+			t.Errorf("%d Pongs after %v, want 32 at once and then one a second", pings, took)
+		}
+		s.Close(hmpb.Code_CODE_NORMAL, "")
+	})
+}
+
+// What the store does not take at a session's end it gets later, once, and the
+// pages are told then: the device shall not stay "connected".
+func TestEndsAreStoredLater(t *testing.T) {
+	away := true
+	f := &subjects{device: func(n int) string { return fmt.Sprint("device ", n) }}
+	f.end = func() error {
+		if away {
+			return fmt.Errorf("%w: locked", db.ErrUnavailable)
+		}
+		return nil
+	}
+	inBubble(t, f, nil, func(t *testing.T, b *bubble) {
+		const devices = 3
+		for range devices {
+			s, _ := b.in()
+			s.Close(hmpb.Code_CODE_NORMAL, "")
+		}
+		time.Sleep(time.Minute)
+		f.mu.Lock()
+		if len(f.begun) != devices || len(f.ended) != 0 {
+			t.Errorf("%d sessions begun, %d ended, want %d and none while the store is away", len(f.begun), len(f.ended), devices)
+		}
+		away = false
+		f.mu.Unlock()
+		told := b.bus.Subscribe(bus.Disconnected)
+		defer told.Close()
+		time.Sleep(time.Minute)
+		f.mu.Lock()
+		ended := slices.Clone(f.ended)
+		begun := slices.Clone(f.begun)
+		f.mu.Unlock()
+		slices.Sort(ended)
+		if !slices.Equal(ended, begun) {
+			t.Errorf("ended %v within a minute of the store's return, want %v, each once", ended, begun)
+		}
+		if len(told.C) != devices {
+			t.Errorf("%d devices told to the pages, want %d", len(told.C), devices)
+		}
 	})
 }
 

@@ -26,9 +26,13 @@ type report struct {
 	seq      int64
 	deviceMS int64
 	marks    int64
-	body     []byte
-	state    bool // it is a State; other kinds are of newer agents
+	body     []byte // of a State; empty for kinds of newer agents
+	state    bool
 	glance   glance
+	// At most one of these, for what is not a State.
+	block     *minutes
+	finding   *hmpb.Finding
+	inventory *hmpb.Inventory
 }
 
 // glance is what lists show of a state.
@@ -43,6 +47,7 @@ type parsed struct {
 	rest  uint64 // where the part begins that is left for another batch; 0 = none
 
 	unknownReadings, badReadings, future, past uint64
+	badBlocks, badFindings, badInventories     uint64
 }
 
 // parse checks a batch and brings it into one order. What it returns shares
@@ -110,7 +115,18 @@ func (p *parsed) missing(how string, ranges []*hmpb.Range, first uint64, thinned
 // report checks the entry's content.
 func (p *parsed) report(e *hmpb.Entry, seq uint64, collectorMS int64) (*report, error) {
 	r := &report{seq: int64(seq), body: []byte{}, deviceMS: e.GetDeviceMs(), marks: p.mark(e.GetDeviceMs(), collectorMS)}
-	if e.WhichKind() != hmpb.Entry_State_case {
+	switch e.WhichKind() {
+	case hmpb.Entry_State_case:
+	case hmpb.Entry_Block_case:
+		r.block = p.minutes(e.GetBlock(), collectorMS)
+		return r, nil
+	case hmpb.Entry_Finding_case:
+		r.finding = p.finding(e.GetFinding())
+		return r, nil
+	case hmpb.Entry_Inventory_case:
+		r.inventory = p.inventory(e.GetInventory())
+		return r, nil
+	default:
 		// An entry of a newer agent's kind: its place is kept, so that the
 		// cursor can pass, and it shows nothing.
 		return r, nil

@@ -105,11 +105,15 @@ type Stats struct {
 	UnknownReadings uint64 // left out: not in the table, from a newer agent
 	BadReadings     uint64 // left out: against the table
 	StoreErrors     uint64 // batches that could not be stored now
+	BadBlocks       uint64 // left out: broken, or against the table
+	BadFindings     uint64 // left out
+	BadInventories  uint64 // left out
 }
 
 type counters struct {
 	batches, stored, duplicates, dropped, thinned, gaps, malformed atomic.Uint64
 	future, past, unknownReadings, badReadings, storeErrors        atomic.Uint64
+	badBlocks, badFindings, badInventories                         atomic.Uint64
 }
 
 // Stats gives the counts.
@@ -119,5 +123,6 @@ func (h *Health) Stats() Stats {
 		Batches: c.batches.Load(), Stored: c.stored.Load(), Duplicates: c.duplicates.Load(), Dropped: c.dropped.Load(), Thinned: c.thinned.Load(),
 		Gaps: c.gaps.Load(), Malformed: c.malformed.Load(), FutureClock: c.future.Load(), PastClock: c.past.Load(),
 		UnknownReadings: c.unknownReadings.Load(), BadReadings: c.badReadings.Load(), StoreErrors: c.storeErrors.Load(),
+		BadBlocks: c.badBlocks.Load(), BadFindings: c.badFindings.Load(), BadInventories: c.badInventories.Load(),
 	}
 }

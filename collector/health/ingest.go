@@ -98,7 +98,7 @@ func (h *Health) Ingest(ctx context.Context, device access.Caller, b *hmpb.Batch
 		return nil, fmt.Errorf("storing a batch: %w", err)
 	}
 	h.counted(&p, &did)
-	if did.news {
+	if did.news || did.other {
 		e := bus.Event{Kind: bus.Changed, Device: device.ID}
 		if len(device.Owners) == 1 {
 			e.Owner = device.Owners[0]
@@ -126,6 +126,9 @@ func (h *Health) counted(p *parsed, did *outcome) {
 	c.past.Add(p.past)
 	c.unknownReadings.Add(p.unknownReadings)
 	c.badReadings.Add(p.badReadings)
+	c.badBlocks.Add(p.badBlocks)
+	c.badFindings.Add(p.badFindings)
+	c.badInventories.Add(p.badInventories)
 }
 
 // outcome is what one run of a batch's transaction did.
@@ -136,6 +139,7 @@ type outcome struct {
 	gap                bool   // an unnamed one: resend from last+1
 	rest               bool   // the batch was too long: resend from last+1
 	news               bool   // the latest state changed
+	other              bool   // something else came that a page may show
 }
 
 func (o *outcome) answer(nowMS int64) *hmpb.ReportDown {
@@ -171,17 +175,31 @@ func store(ctx context.Context, tx *db.Tx, device string, p *parsed, nowMS int64
 	}
 	var state *report
 	for _, r := range news {
-		_, err := tx.Exec(ctx, `INSERT INTO health_reports (spool, seq, device_ms, collector_ms, marks, body) VALUES ($1, $2, $3, $4, $5, $6)`,
-			spool, r.seq, r.deviceMS, nowMS, r.marks, r.body)
-		if err != nil {
+		if err := keep(ctx, tx, device, spool, r, nowMS); err != nil {
 			return did, err
 		}
+		did.other = did.other || r.finding != nil || r.inventory != nil || r.block != nil
 		if r.state {
 			state = r
 		}
 	}
 	did.news, err = latest(ctx, tx, device, p.epoch, fresh, spool, state, nowMS)
 	return did, err
+}
+
+// keep stores one report where its kind belongs.
+func keep(ctx context.Context, tx *db.Tx, device string, spool int64, r *report, nowMS int64) error {
+	switch {
+	case r.block != nil:
+		return r.block.store(ctx, tx, device, spool, r.seq)
+	case r.finding != nil:
+		return storeFinding(ctx, tx, device, spool, r, nowMS)
+	case r.inventory != nil:
+		return storeInventory(ctx, tx, device, r.inventory, nowMS)
+	}
+	_, err := tx.Exec(ctx, `INSERT INTO health_reports (spool, seq, device_ms, collector_ms, marks, body) VALUES ($1, $2, $3, $4, $5, $6)`,
+		spool, r.seq, r.deviceMS, nowMS, r.marks, r.body)
+	return err
 }
 
 // newSpool notes a spool that was not seen before, and gives its short id.

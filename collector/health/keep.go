@@ -8,10 +8,14 @@ import (
 	"time"
 
 	"hausmeister/collector/db"
+	"hausmeister/proto/reading"
 )
 
 const (
 	sweepEvery = 6 * time.Hour
+	// mergeEvery is how often the daily job looks for days that are over, and
+	// for what came late.
+	mergeEvery = 20 * time.Minute
 	// sweepStep bounds what one transaction deletes or one query reads, so
 	// that reports do not wait for the sweep.
 	sweepStep = 500
@@ -27,15 +31,24 @@ func (h *Health) Run(ctx context.Context, ready func()) error {
 		return err
 	}
 	ready()
-	for {
+	for swept := h.now(); ; {
 		// Not at a fixed time, so that several collectors do not meet.
-		wait := time.NewTimer(sweepEvery/2 + rand.N(sweepEvery))
+		wait := time.NewTimer(mergeEvery/2 + rand.N(mergeEvery))
 		select {
 		case <-ctx.Done():
 			wait.Stop()
 			return nil
 		case <-wait.C:
 		}
+		if days, err := h.MergeDays(ctx); err != nil && ctx.Err() == nil {
+			h.log.Warn("merging days", "error", err)
+		} else if days > 0 {
+			h.log.Info("days merged", "days", days)
+		}
+		if h.now().Sub(swept) < sweepEvery {
+			continue
+		}
+		swept = h.now()
 		n, err := h.Sweep(ctx)
 		switch {
 		case ctx.Err() != nil:
@@ -78,7 +91,53 @@ func (h *Health) Sweep(ctx context.Context) (deleted int64, err error) {
 	if err != nil {
 		return deleted, fmt.Errorf("deleting old spools: %w", err)
 	}
+	for _, o := range outlived {
+		n, err := h.sweepTable(ctx, o, now)
+		deleted += n
+		if err != nil {
+			return deleted, fmt.Errorf("deleting old %s: %w", o.what, err)
+		}
+	}
 	return deleted, nil
+}
+
+// outlived are the tables whose rows go by their age alone. Each statement
+// deletes a bounded number of rows that are older than $1.
+var outlived = []lifetime{
+	{"blocks", reading.KeepBlocks, asMS, `DELETE FROM health_blocks WHERE (device_id, start_ms, step_s, spool, seq) IN
+		(SELECT device_id, start_ms, step_s, spool, seq FROM health_blocks WHERE start_ms < $1 ORDER BY start_ms LIMIT $2)`},
+	{"daily rows", reading.KeepDays, asDay, `DELETE FROM health_days WHERE (device_id, day) IN
+		(SELECT device_id, day FROM health_days WHERE day < $1 ORDER BY day LIMIT $2)`},
+	{"findings", keepFindings, asMS, `DELETE FROM health_findings WHERE (device_id, spool, seq) IN
+		(SELECT device_id, spool, seq FROM health_findings WHERE cleared_ms < $1 LIMIT $2)`},
+	{"differences of inventories", keepChanges, asMS, `DELETE FROM health_inventory_changes WHERE (device_id, told_ms, name) IN
+		(SELECT device_id, told_ms, name FROM health_inventory_changes WHERE told_ms < $1 LIMIT $2)`},
+	{"looks", keepLooks, asMS, `DELETE FROM health_looks WHERE id IN (SELECT id FROM health_looks WHERE until_ms < $1 LIMIT $2)`},
+}
+
+func asMS(before int64) int64  { return before }
+func asDay(before int64) int64 { return before / dayMS }
+
+type lifetime struct {
+	what  string
+	keep  time.Duration
+	limit func(before int64) int64 // what $1 is
+	sql   string
+}
+
+func (h *Health) sweepTable(ctx context.Context, o lifetime, now time.Time) (deleted int64, err error) {
+	before := o.limit(now.Add(-o.keep).UnixMilli())
+	for {
+		var n int64
+		err := h.db.Write(ctx, func(tx *db.Tx) (err error) {
+			n, err = tx.Exec(ctx, o.sql, before, int64(sweepStep))
+			return err
+		})
+		deleted += n
+		if err != nil || n < sweepStep {
+			return deleted, err
+		}
+	}
 }
 
 // oldSpools looks through some spools behind the one given for those whose

@@ -1,8 +1,8 @@
 package health_test
 
 import (
+	"context"
 	"errors"
-
 	"testing"
 	"time"
 
@@ -129,4 +129,34 @@ func TestLatestIsForItsOwners(t *testing.T) {
 	if _, err := w.Latest(t.Context(), access.Caller{}, device.ID); !errors.Is(err, access.ErrForbidden) {
 		t.Errorf("Latest for nobody = %v, want ErrForbidden", err)
 	}
+}
+
+// A collector that died could not say that its sessions ended: the next one says
+// so before it is ready.
+func TestStartClearsSessions(t *testing.T) {
+	dbtest.Run(t, migrations, func(t *testing.T, d *db.DB) {
+		w := newWorld(t, d)
+		device := w.device(t, "DEMO000001")
+		connected := func() bool {
+			t.Helper()
+			l, err := w.Latest(t.Context(), system, device.ID)
+			if err != nil {
+				t.Fatal(err)
+			}
+			return l.Connected
+		}
+		if _, err := w.Begin(t.Context(), device, 7, epoch("A")); err != nil || !connected() {
+			t.Fatalf("connected = %v after Begin = %v, want true", connected(), err)
+		}
+		ctx, cancel := context.WithCancel(t.Context())
+		err := w.Run(ctx, func() {
+			if connected() {
+				t.Error("ready, and the device is connected from the run before")
+			}
+			cancel()
+		})
+		if err != nil || ctx.Err() == nil {
+			t.Errorf("Run = %v, ready called: %v", err, ctx.Err() != nil)
+		}
+	})
 }

@@ -85,8 +85,13 @@ func values(body []byte) ([]Value, error) {
 	if err := proto.Unmarshal(body, &state); err != nil {
 		return nil, fmt.Errorf("decoding a stored state: %w", err)
 	}
-	out := make([]Value, 0, len(state.GetReadings()))
-	for _, m := range state.GetReadings() {
+	return ValuesOf(state.GetReadings()), nil
+}
+
+// ValuesOf gives readings as values, in the order of the table.
+func ValuesOf(readings []*hmpb.Reading) []Value {
+	out := make([]Value, 0, len(readings))
+	for _, m := range readings {
 		r, ok := reading.ByID(m.GetId())
 		if !ok {
 			continue // stored by a newer version of this program
@@ -103,7 +108,7 @@ func values(body []byte) ([]Value, error) {
 		}
 		return strings.Compare(a.Instance, b.Instance)
 	})
-	return out, nil
+	return out
 }
 
 // Tally is how much of a device is stored, for checks that nothing got lost.

@@ -78,6 +78,8 @@ func (s *Server) apiDevices(v *visit) error {
 	switch {
 	case errors.Is(err, fleet.ErrCursor):
 		return &badRequest{"cursor", "this list did not give it"}
+	case errors.Is(err, fleet.ErrWords):
+		return &badRequest{"q", fmt.Sprintf("want at most %d words", fleet.MaxWords)}
 	case errors.Is(err, fleet.ErrInvalid):
 		return &badRequest{"sort", "want one of label, model, school, last_contact, battery, disk_free, or one of them with - before it"}
 	case err != nil:
@@ -93,7 +95,7 @@ func (s *Server) apiDevices(v *visit) error {
 // apiFilter reads the parameters strictly: a misspelt one would silently give
 // all devices.
 func (s *Server) apiFilter(v *visit) (fleet.Filter, error) {
-	values := v.r.URL.Query()
+	values := v.asked
 	for name, all := range values {
 		if !slices.Contains([]string{"limit", "cursor", "q", "state", "school", "sort"}, name) {
 			return fleet.Filter{}, &badRequest{name, "no such parameter"}

@@ -29,7 +29,7 @@ func TestAPIList(t *testing.T) {
 	ids := w.fill(60)
 	token := w.token("probe", access.RoleRead, nil)
 	seen := map[string]bool{}
-	cursor, pages := "", 0
+	cursor, first, pages := "", "", 0
 	for {
 		var list apiList
 		w.api(token, "/api/v1/devices?limit=25&cursor="+cursor, &list)
@@ -46,6 +46,9 @@ func TestAPIList(t *testing.T) {
 			break
 		}
 		cursor = *list.Cursor
+		if first == "" {
+			first = cursor
+		}
 	}
 	if len(seen) != len(ids) || pages != 3 {
 		t.Errorf("%d devices on %d pages, want 60 on 3", len(seen), pages)
@@ -61,6 +64,10 @@ func TestAPIList(t *testing.T) {
 		if it.State != "silent" || it.LastContact == nil || len(*it.LastContact) != len("2026-11-23") {
 			t.Errorf("item %+v: want silent with the day of its last contact", it)
 		}
+	}
+	// A cursor of all devices is none of a search.
+	if res := w.api(token, "/api/v1/devices?limit=25&q=gibtesnicht&cursor="+first, nil); res.StatusCode != http.StatusBadRequest || !strings.Contains(res.body, `"field":"cursor"`) {
+		t.Errorf("the cursor of another question = %d %s, want 400", res.StatusCode, res.body)
 	}
 	var none apiList
 	if res := w.api(token, "/api/v1/devices?q=gibtesnicht", &none); !strings.Contains(res.body, `"items":[],"total":0,"cursor":null`) {
@@ -124,7 +131,8 @@ func TestMetrics(t *testing.T) {
 	w := newWorld(t)
 	w.fill(40)
 	w.signedIn("admin").get("/devices")
-	res := w.browser().get("/metrics") // a program on this machine
+	token := w.token("prometheus", access.RoleRead, nil)
+	res := w.api(token, "/metrics", nil)
 	for _, want := range []string{`hausmeister_devices{state="connected"} `, `hausmeister_connections 7`, `hausmeister_reports_total{kind="state"} 42`,
 		`hausmeister_build_info{version="1.2.3"} 1`, `hausmeister_http_requests_total{code="200",route="GET /devices"} 1`, "go_goroutines", "hausmeister_live_streams 0"} {
 		if !strings.Contains(res.body, want) {
@@ -136,23 +144,41 @@ func TestMetrics(t *testing.T) {
 	for _, p := range problems {
 		t.Errorf("promlint: %s: %s", p.Metric, p.Text)
 	}
-	// From elsewhere, through a proxy, only with a token.
-	if res := w.browser().get("/metrics", "X-Forwarded-For", "192.0.2.1"); res.StatusCode != http.StatusUnauthorized {
-		t.Errorf("through a proxy = %d, want 401", res.StatusCode)
+	// Nobody without a token: who comes from this machine may be the proxy's
+	// guest from anywhere.
+	for _, headers := range [][]string{nil, {"X-Forwarded-For", "192.0.2.1"}, {"Authorization", "Bearer falsch"}} {
+		if res := w.browser().get("/metrics", headers...); res.StatusCode != http.StatusUnauthorized || strings.Contains(res.body, "hausmeister_devices") {
+			t.Errorf("/metrics with headers %q = %d, want 401", headers, res.StatusCode)
+		}
 	}
-	token := w.token("prometheus", access.RoleRead, nil)
-	if res := w.browser().get("/metrics", "X-Forwarded-For", "192.0.2.1", "Authorization", "Bearer "+token); res.StatusCode != http.StatusOK {
-		t.Errorf("with a token = %d, want 200", res.StatusCode)
-	}
-	if res := w.browser().get("/metrics", "Authorization", "Bearer falsch"); res.StatusCode != http.StatusUnauthorized {
-		t.Errorf("with a wrong token = %d, want 401", res.StatusCode)
+	if res := w.signedIn("admin").get("/metrics"); res.StatusCode != http.StatusUnauthorized {
+		t.Errorf("/metrics with a session = %d, want 401", res.StatusCode)
 	}
 	// Strangers cannot make series.
 	for i := range 20 {
 		w.browser().get(fmt.Sprintf("/x%d", i))
 	}
-	if res := w.browser().get("/metrics"); strings.Contains(res.body, "/x7") || !strings.Contains(res.body, `hausmeister_http_requests_total{code="404",route="none"} 20`) {
+	if res := w.api(token, "/metrics", nil); strings.Contains(res.body, "/x7") || !strings.Contains(res.body, `hausmeister_http_requests_total{code="404",route="none"} 20`) {
 		t.Error("addresses of strangers became labels")
+	}
+}
+
+// TestMetricsOpen: the setting lets this machine in, and no proxy that says what
+// it is.
+func TestMetricsOpen(t *testing.T) {
+	w := newWorld(t)
+	w.web.OpenMetrics()
+	for _, test := range []struct {
+		headers []string
+		want    int
+	}{
+		{nil, 200}, {[]string{"X-Forwarded-For", "192.0.2.1"}, 401}, {[]string{"Via", "1.1 proxy"}, 401}, {[]string{"Forwarded", "for=192.0.2.1"}, 401},
+		{[]string{"X-Real-IP", "192.0.2.1"}, 401}, {[]string{"Authorization", "Bearer falsch"}, 401},
+		{[]string{"X-Forwarded-For", "192.0.2.1", "Authorization", "Bearer " + w.token("prometheus", access.RoleRead, nil)}, 200},
+	} {
+		if res := w.browser().get("/metrics", test.headers...); res.StatusCode != test.want {
+			t.Errorf("/metrics with headers %q = %d, want %d", test.headers, res.StatusCode, test.want)
+		}
 	}
 }
 
@@ -189,7 +215,12 @@ func TestStoreAway(t *testing.T) {
 	if res := w.api(token, "/api/v1/devices", &p); res.StatusCode != 503 || p.Type != "urn:hausmeister:problem:unavailable" {
 		t.Errorf("the API without a database = %d %s", res.StatusCode, res.body)
 	}
+	// The token cannot be looked up then.
+	if res := w.api(token, "/metrics", nil); res.StatusCode != http.StatusServiceUnavailable {
+		t.Errorf("/metrics without a database = %d, want 503", res.StatusCode)
+	}
+	w.web.OpenMetrics()
 	if res := w.browser().get("/metrics"); res.StatusCode != http.StatusOK || !strings.Contains(res.body, "hausmeister_connections 7") {
-		t.Errorf("/metrics without a database = %d, want the other numbers", res.StatusCode)
+		t.Errorf("open /metrics without a database = %d, want the other numbers", res.StatusCode)
 	}
 }

@@ -37,6 +37,7 @@ const icons = {
   next: "chevron-right",
   out: "log-out",
   person: "circle-user",
+  printer: "printer",
   search: "search",
   shield: "shield-check",
   system: "monitor-cog",

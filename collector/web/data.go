@@ -26,7 +26,13 @@ type Fleet interface {
 	Schools(ctx context.Context, caller access.Caller) ([]fleet.School, error)
 }
 
-// Health knows what devices told last; *health.Health.
+// Health knows what devices told; *health.Health.
 type Health interface {
 	Latest(ctx context.Context, caller access.Caller, device string) (health.Latest, error)
+	History(ctx context.Context, caller access.Caller, device string, span health.Span) (health.History, error)
+	Findings(ctx context.Context, caller access.Caller, device string) ([]health.Finding, error)
+	Inventory(ctx context.Context, caller access.Caller, device string) (health.Inventory, error)
+	OpenLook(ctx context.Context, caller access.Caller, device, reason string) (health.Look, error)
+	Looks(ctx context.Context, caller access.Caller, device string) ([]health.Look, error)
+	Looking(ctx context.Context, caller access.Caller, device string) (until time.Time, err error)
 }

@@ -5,6 +5,8 @@ import (
 	"net/http"
 
 	"hausmeister/collector/fleet"
+	"hausmeister/collector/health"
+	"hausmeister/proto/reading"
 )
 
 type deviceMain struct {
@@ -16,15 +18,22 @@ type deviceMain struct {
 	Groups      [][]group // columns of cards
 	Aside       []group   // cards below what the device is
 	About       []about
+	Findings    []noted
+	Software    string // address of the page of what is installed
+	Look        lookMain
 }
 
 // about is one line of what the device is.
 type about struct {
 	Label, Text, Href string
 	Copy              bool // a code that people copy
+	Absent            bool // Text is a reason
 }
 
-func (s *Server) devicePage(v *visit) error {
+func (s *Server) devicePage(v *visit) error { return s.showDevice(v, http.StatusOK, nil) }
+
+// showDevice shows the page of a device; change, if any, has the last word on it.
+func (s *Server) showDevice(v *visit, code int, change func(*deviceMain)) error {
 	ctx := v.r.Context()
 	d, err := s.cfg.Fleet.Device(ctx, v.caller, v.r.PathValue("id"))
 	if err != nil {
@@ -35,18 +44,31 @@ func (s *Server) devicePage(v *visit) error {
 		return err
 	}
 	main := deviceMain{Name: d.Label(), Model: joined(d.Manufacturer, d.Model), State: v.mark(d.State),
-		Sentence: v.sentence(d), Live: "/devices/" + d.ID + "/live", About: v.about(d)}
+		Sentence: v.sentence(d), Live: "/devices/" + d.ID + "/live"}
 	main.Crumbs = []link{{"", d.OwnerName}}
 	if d.School != "" {
 		main.Crumbs = append(main.Crumbs, link{question{school: d.School}.href(), d.SchoolName})
 	}
+	sheet := newSheet(v.say, s.pages, s.cfg.Now(), latest.Values)
+	main.About = v.about(d, sheet)
 	if len(latest.Values) > 0 {
-		columns := newSheet(v.say, s.pages, s.cfg.Now(), latest.Values).columns()
+		columns := sheet.columns()
 		main.Groups, main.Aside = columns[:2], columns[2]
+	}
+	if main.Findings, err = v.findings(d.ID); err != nil {
+		return err
+	}
+	if main.Look, err = v.look(d.ID); err != nil {
+		return err
+	}
+	main.Software = "/devices/" + d.ID + "/software"
+	if change != nil {
+		change(&main)
 	}
 	p := v.framed(v.page(d.Label(), main))
 	p.Current = "true" // below the list, not the list itself
-	return v.show(http.StatusOK, "device", p)
+	p.Back = "/devices/" + d.ID
+	return v.show(code, "device", p)
 }
 
 // sentence says how the device is and what to do.
@@ -65,7 +87,9 @@ func (v *visit) sentence(d fleet.Device) string {
 	return v.say.Say("device.new")
 }
 
-func (v *visit) about(d fleet.Device) []about {
+// about is what the record says of the device. What is not in it because the
+// device could not read it has its reason from the sheet.
+func (v *visit) about(d fleet.Device, sheet *sheet) []about {
 	var lines []about
 	add := func(label, text, href string, code bool) {
 		if text != "" {
@@ -73,9 +97,17 @@ func (v *visit) about(d fleet.Device) []about {
 		}
 	}
 	add("device.inventory", d.Inventory, "", true)
-	add("device.serial", d.Serial, "", true)
-	add("device.manufacturer", d.Manufacturer, "", false)
-	add("device.model", d.Model, "", false)
+	told := func(label, text string, number uint32, code bool) {
+		why := sheet.unread(number)
+		if text != "" || why == "" {
+			add(label, text, "", code)
+			return
+		}
+		lines = append(lines, about{Label: v.say.Say(label), Text: v.say.Say("device.unread", "why", why), Absent: true})
+	}
+	told("device.serial", d.Serial, reading.Serial, true)
+	told("device.manufacturer", d.Manufacturer, reading.Manufacturer, false)
+	told("device.model", d.Model, reading.Model, false)
 	add("device.system", v.system(d.OS), "", false)
 	if d.School != "" {
 		add("device.school", d.SchoolName, question{school: d.School}.href(), false)
@@ -103,7 +135,8 @@ func joined(maker, model string) string {
 
 // liveCells are the cells of a device as they are now: its state, the sentence
 // about it, and every reading.
-func (v *visit) liveCells() ([]cell, error) {
+// sample, if any, is newer than what is stored.
+func (v *visit) liveCells(sample []health.Value) ([]cell, error) {
 	ctx := v.r.Context()
 	d, err := v.s.cfg.Fleet.Device(ctx, v.caller, v.r.PathValue("id"))
 	if err != nil {
@@ -113,7 +146,7 @@ func (v *visit) liveCells() ([]cell, error) {
 	if err != nil {
 		return nil, err
 	}
-	sheet := newSheet(v.say, v.s.pages, v.s.cfg.Now(), latest.Values)
+	sheet := newSheet(v.say, v.s.pages, v.s.cfg.Now(), append(latest.Values, sample...)) // the later one counts
 	cells := []cell{
 		{"state", sheet.render("pill", v.mark(d.State))},
 		{"sentence", template.HTML(template.HTMLEscapeString(v.sentence(d)))},

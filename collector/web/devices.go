@@ -7,7 +7,6 @@ import (
 	"slices"
 	"strconv"
 	"strings"
-	"unicode/utf8"
 
 	"hausmeister/collector/fleet"
 )
@@ -30,10 +29,10 @@ type question struct {
 func ask(values url.Values) (question, error) {
 	q := question{query: strings.TrimSpace(values.Get("q")), state: fleet.State(values.Get("state")),
 		school: strings.TrimSpace(values.Get("school")), cursor: values.Get("cursor"), from: 1}
-	if !utf8.ValidString(q.query) || len(q.query) > 200 {
+	if len(q.query) > 200 {
 		return q, &badRequest{"q", "want at most 200 bytes of text"}
 	}
-	if !utf8.ValidString(q.school) || len(q.school) > 300 {
+	if len(q.school) > 300 {
 		return q, &badRequest{"school", "want at most 300 bytes of text"}
 	}
 	if q.state != "" && !slices.Contains(fleet.States, q.state) {
@@ -161,15 +160,22 @@ var errNoSchool = errors.New("no such school")
 
 func (s *Server) devicesPage(v *visit) error {
 	ctx := v.r.Context()
-	q, err := ask(v.r.URL.Query())
+	q, err := ask(v.asked)
 	if err != nil {
 		return err
 	}
 	main := devicesMain{}
+	if fleet.TooManyWords(q.query) {
+		rest := q.first()
+		rest.query = ""
+		return v.showUnasked(q, rest, v.say.Say("devices.words"), v.say.Say("devices.words.text", "n", fleet.MaxWords))
+	}
 	school, err := s.school(v, q.school)
 	switch {
 	case errors.Is(err, errNoSchool):
-		return v.showEmptySchool(q)
+		rest := q.first()
+		rest.school = ""
+		return v.showUnasked(q, rest, v.say.Say("devices.no_school", "school", q.school), v.say.Say("devices.no_school.text"))
 	case err != nil:
 		return err
 	case school.ID != q.school:
@@ -339,20 +345,22 @@ func (v *visit) fillEmpty(main *devicesMain, q question, all int64) {
 // claimCommand makes a claim for ten devices on the collector's machine.
 const claimCommand = `hausmeister-collector claim create --owner "Landkreis Ahorn" --new-owner --cap 10 --expires 30d`
 
-// showEmptySchool answers a school that is none with the list's own frame, so
-// that the next try is one field away.
-func (v *visit) showEmptySchool(q question) error {
-	all, err := v.s.cfg.Fleet.Counts(v.r.Context(), v.caller, fleet.Filter{})
+// showUnasked answers a filter that cannot be with the list's own frame, so that
+// the next try is one field away. q is what was typed, rest the question without
+// that filter; title and text say what is wrong with it.
+func (v *visit) showUnasked(q, rest question, title, text string) error {
+	ctx := v.r.Context()
+	all, err := v.s.cfg.Fleet.Counts(ctx, v.caller, fleet.Filter{})
 	if err != nil {
 		return err
 	}
-	main := devicesMain{Count: v.say.Say("devices.count.some", "n", 0, "all", all.Total),
-		Empty: v.say.Say("devices.no_school", "school", q.school), EmptyText: v.say.Say("devices.no_school.text")}
-	typed := q
-	q.school = ""
-	v.fillFilters(&main, q, all)
-	main.LastFilter = typed.withSchool("")
-	return v.showList(typed, main, all.Total)
+	here, err := v.s.cfg.Fleet.Counts(ctx, v.caller, fleet.Filter{Query: rest.query, School: rest.school})
+	if err != nil {
+		return err
+	}
+	main := devicesMain{Count: v.say.Say("devices.count.some", "n", 0, "all", all.Total), Empty: title, EmptyText: text, LastFilter: rest.first().href()}
+	v.fillFilters(&main, rest, here)
+	return v.showList(q, main, all.Total)
 }
 
 // school finds what the school field or parameter means: an id, a school's
@@ -398,7 +406,7 @@ func (s *Server) schoolOptions(v *visit) error {
 	if err != nil {
 		return err
 	}
-	words := strings.Fields(strings.ToLower(v.r.URL.Query().Get("school")))
+	words := strings.Fields(strings.ToLower(v.asked.Get("school")))
 	var options []string
 	for _, school := range schools {
 		line := suggestion(school)

@@ -23,3 +23,6 @@ func (s *Server) WithoutNPM() {
 }
 
 var LocalPath = localPath
+
+// OpenMetrics sets the Config's MetricsOpen.
+func (s *Server) OpenMetrics() { s.cfg.MetricsOpen = true }

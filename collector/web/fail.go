@@ -11,6 +11,7 @@ import (
 
 	"hausmeister/collector/access"
 	"hausmeister/collector/db"
+	"hausmeister/collector/health"
 )
 
 var (
@@ -40,6 +41,8 @@ func faultOf(err error) fault {
 	switch {
 	case errors.Is(err, access.ErrNoSession):
 		return fault{http.StatusUnauthorized, "unauthenticated"}
+	case errors.Is(err, health.ErrLookNeeded):
+		return fault{http.StatusForbidden, "look-needed"}
 	case errors.Is(err, access.ErrForbidden):
 		return fault{http.StatusForbidden, "forbidden"}
 	case errors.Is(err, errCrossSite):
@@ -48,7 +51,7 @@ func faultOf(err error) fault {
 		return fault{http.StatusNotFound, "not-found"}
 	case errors.Is(err, errMethod):
 		return fault{http.StatusMethodNotAllowed, "method-not-allowed"}
-	case errors.As(err, &bad):
+	case errors.As(err, &bad), errors.Is(err, db.ErrText), errors.Is(err, health.ErrHistory), errors.Is(err, health.ErrReason):
 		return fault{http.StatusBadRequest, "bad-request"}
 	case errors.As(err, &tooLong):
 		return fault{http.StatusRequestEntityTooLarge, "too-large"}
@@ -80,7 +83,11 @@ func (s *Server) fail(v *visit, err error) {
 	}
 	title := v.say.Say("error." + f.name + ".title")
 	main := message{Text: v.say.Say("error." + f.name + ".text"), Doors: v.doors(f)}
-	if err := v.show(f.code, "message", v.page(title, main)); err != nil {
+	p := v.page(title, main)
+	if v.caller.Name != "" && f.code < 500 { // a store that does not answer is not asked again
+		p = v.framed(p)
+	}
+	if err := v.show(f.code, "message", p); err != nil {
 		s.cfg.Log.Error("showing an error", "path", v.r.URL.Path, "error", err)
 		http.Error(v.w, title, f.code)
 	}
@@ -139,8 +146,13 @@ func (s *Server) problem(v *visit, f fault, err error) {
 		Detail: s.say["en"].Say("error." + f.name + ".text"),
 	}
 	var bad *badRequest
-	if errors.As(err, &bad) {
+	switch {
+	case errors.As(err, &bad):
 		p.Detail, p.Field = bad.detail, bad.field
+	case errors.Is(err, health.ErrReason):
+		p.Detail, p.Field = health.ErrReason.Error(), "reason"
+	case errors.Is(err, health.ErrHistory):
+		_, p.Detail, _ = strings.Cut(err.Error(), health.ErrHistory.Error()+": ")
 	}
 	if f.code == http.StatusUnauthorized {
 		p.Detail = s.say["en"].Say("error.unauthenticated.api")

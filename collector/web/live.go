@@ -10,12 +10,14 @@ import (
 
 	"hausmeister/collector/access"
 	"hausmeister/collector/bus"
+	"hausmeister/collector/health"
 )
 
 const (
 	beatEvery  = 10 * time.Second // tells the page that the line is alive
 	checkEvery = 5 * time.Second  // is the caller still signed in?
 	calmEvery  = time.Second      // changes are gathered for so long
+	watchEvery = 15 * time.Second // live mode is asked for again
 	maxLive    = 2000             // streams of this collector
 )
 
@@ -31,11 +33,16 @@ func (s *Server) liveStream(v *visit) error {
 	defer s.live.Add(-1)
 	sub := s.cfg.Bus.Subscribe(bus.Changed, bus.Connected, bus.Disconnected, bus.Revoked)
 	defer sub.Close()
-	cells, err := v.liveCells()
+	st := &stream{v: v, out: http.NewResponseController(v.w), sent: map[string]string{}}
+	if err := st.watch(); err != nil {
+		return err
+	}
+	cells, err := v.liveCells(st.sample)
 	if err != nil {
 		return err
 	}
-	st := &stream{v: v, out: http.NewResponseController(v.w), sent: map[string]string{}}
+	samples := s.cfg.Bus.Subscribe(bus.Sample)
+	defer samples.Close()
 	// The reading deadline of the server is for requests; a stream has none.
 	// In-memory writers of tests know no deadlines, so its error says nothing.
 	st.out.SetReadDeadline(time.Time{})
@@ -49,7 +56,7 @@ func (s *Server) liveStream(v *visit) error {
 	if st.changes(cells); st.flush() != nil {
 		return nil
 	}
-	st.run(sub)
+	st.run(sub, samples)
 	return nil
 }
 
@@ -59,15 +66,22 @@ type stream struct {
 	buf  bytes.Buffer
 	sent map[string]string // by key, what the page shows
 	keys []string          // of all cells, in order
+
+	// until is when the caller's look at the device ends, zero = none is open;
+	// only with one do samples of live mode show.
+	until  time.Time
+	sample []health.Value // the last one; newer than what is stored
 }
 
 // run sends until there is a reason to end.
-func (st *stream) run(sub *bus.Subscription) {
+func (st *stream) run(sub, samples *bus.Subscription) {
 	s, ctx := st.v.s, st.v.r.Context()
 	id := st.v.r.PathValue("id")
 	beat, check := time.NewTicker(beatEvery), time.NewTicker(checkEvery)
+	again := time.NewTicker(watchEvery)
 	defer beat.Stop()
 	defer check.Stop()
+	defer again.Stop()
 	var due <-chan time.Time // set while changes are gathered
 	for {
 		var err error
@@ -81,6 +95,14 @@ func (st *stream) run(sub *bus.Subscription) {
 				due = time.After(calmEvery)
 			}
 			continue
+		case e := <-samples.C:
+			if e.Device != id || !st.looking() {
+				continue
+			}
+			st.sample = health.ValuesOf(e.Readings)
+			err = st.look(false)
+		case <-again.C:
+			err = st.passing(st.watch())
 		case <-beat.C:
 			st.put("beat", "")
 		case <-check.C:
@@ -112,7 +134,10 @@ func (st *stream) look(again bool) error {
 		}
 		v.caller = session.Caller
 	}
-	cells, err := v.liveCells()
+	if !st.looking() {
+		st.sample = nil
+	}
+	cells, err := v.liveCells(st.sample)
 	if err != nil {
 		return st.passing(err)
 	}
@@ -120,9 +145,30 @@ func (st *stream) look(again bool) error {
 	return nil
 }
 
+// watch asks the device for a sample each second while the caller has a look
+// open. It is asked again for as long as this page is there, and stops by itself
+// soon after.
+func (st *stream) watch() (err error) {
+	s, ctx, id := st.v.s, st.v.r.Context(), st.v.r.PathValue("id")
+	if st.until, err = s.cfg.Health.Looking(ctx, st.v.caller, id); err != nil || !st.looking() {
+		return err
+	}
+	until := s.cfg.Now().Add(2 * watchEvery)
+	if st.until.Before(until) {
+		until = st.until
+	}
+	s.cfg.Bus.Publish(bus.Event{Kind: bus.Watch, Device: id, Live: until})
+	return nil
+}
+
+func (st *stream) looking() bool { return st.v.s.cfg.Now().Before(st.until) }
+
 // passing keeps what ends the stream: a caller who may no longer see the
 // device. A database that is away for a moment does not; the next look asks again.
 func (st *stream) passing(err error) error {
+	if err == nil {
+		return nil
+	}
 	if errors.Is(err, access.ErrNoSession) || errors.Is(err, access.ErrForbidden) || errors.Is(err, access.ErrNotFound) {
 		return err
 	}

@@ -3,6 +3,10 @@ package web_test
 import (
 	"strings"
 	"testing"
+
+	"hausmeister/proto/hmpb"
+	"hausmeister/proto/ident"
+	"hausmeister/proto/reading"
 )
 
 // TestEveryPageLooksRight opens each page in both languages and both themes in
@@ -10,6 +14,11 @@ import (
 func TestEveryPageLooksRight(t *testing.T) {
 	w := newWorld(t)
 	ids := w.fill(120)
+	bare := w.admitHardware("Landkreis Ahorn", "S0001", ident.Hardware{OS: "linux", InstallID: [16]byte{7}})
+	w.report(bare, num(reading.MemoryTotal, "", 8<<30), num(reading.MemoryUsed, "", 3<<30), num(reading.SwapTotal, "", 0), absent(reading.SwapUsed, hmpb.Absent_ABSENT_NO_HARDWARE),
+		absent(reading.Manufacturer, hmpb.Absent_ABSENT_NOT_SUPPORTED), absent(reading.Model, hmpb.Absent_ABSENT_NOT_SUPPORTED), absent(reading.Serial, hmpb.Absent_ABSENT_DENIED),
+		num(reading.Temperature, "cpu", 48_000), num(reading.Temperature, "wifi", 41_000), num(reading.Temperature, "case", 31_000),
+		txt(reading.LinkState, "wired", "down"), txt(reading.LinkState, "wifi", "up"), txt(reading.LinkState, "wifi 2", "down"), absent(reading.LinkSpeed, hmpb.Absent_ABSENT_NOT_SUPPORTED))
 	pages := []struct {
 		name, path, as string
 	}{
@@ -17,6 +26,8 @@ func TestEveryPageLooksRight(t *testing.T) {
 		{"list", "/devices", "admin"},
 		{"list-filtered", "/devices?q=lifebook&state=connected", "support"},
 		{"list-empty", "/devices?q=gibtesnicht", "read"},
+		{"list-words", "/devices?q=eins+zwei+drei+vier+f%C3%BCnf+sechs+sieben", "read"},
+		{"device-bare", "/devices/" + bare, "read"},
 		{"device", "/devices/" + ids[0], "admin"},
 		{"device-desktop", "/devices/" + ids[4], "support"},
 		{"device-new", "/devices/" + ids[16], "read"},

@@ -12,6 +12,7 @@ import (
 
 	"hausmeister/collector/access"
 	"hausmeister/proto/hmpb"
+	"hausmeister/proto/ident"
 	"hausmeister/proto/reading"
 )
 
@@ -116,6 +117,10 @@ func TestListSearchAndFilters(t *testing.T) {
 	if rows, page = find("q=gibtesnicht"); len(rows) != 0 || !strings.Contains(page, "Kein Gerät passt") || !strings.Contains(page, "Letzten Filter entfernen") {
 		t.Errorf("no match shows %q", page)
 	}
+	if rows, page = find("state=ok&q=" + url.QueryEscape("a b c d e f g")); len(rows) != 0 || !strings.Contains(page, "Zu viele Wörter") ||
+		!strings.Contains(page, "höchstens 6 Wörtern") || !strings.Contains(page, "Zustand: In Ordnung") || !strings.Contains(page, "Alle 60 ") {
+		t.Errorf("seven words show %q", page)
+	}
 	// The counts of the views are those of the question.
 	if _, page = find("q=lifebook"); !strings.Contains(page, "Alle 30 ") {
 		t.Errorf("the views count %q", page)
@@ -190,6 +195,64 @@ func TestDevicePage(t *testing.T) {
 	}
 }
 
+// TestAbsentFacts: what the device could not read has a line with the reason,
+// and what it has none of has one line, not two that deny each other.
+func TestAbsentFacts(t *testing.T) {
+	w := newWorld(t)
+	w.importSchools()
+	b := w.signedIn("support")
+	var hw ident.Hardware
+	hw.OS, hw.InstallID = "linux", [16]byte{7}
+	id := w.admitHardware("Landkreis Ahorn", "S0001", hw)
+	w.report(id, num(reading.MemoryTotal, "", 8<<30), num(reading.MemoryUsed, "", 3<<30), num(reading.SwapTotal, "", 0), absent(reading.SwapUsed, hmpb.Absent_ABSENT_NO_HARDWARE),
+		absent(reading.Manufacturer, hmpb.Absent_ABSENT_NOT_SUPPORTED), absent(reading.Model, hmpb.Absent_ABSENT_FAILED), absent(reading.Serial, hmpb.Absent_ABSENT_DENIED),
+		txt(reading.LinkState, "wired", "up"), absent(reading.LinkSpeed, hmpb.Absent_ABSENT_TIMEOUT))
+	page := text(b.get("/devices/" + id).body)
+	for _, want := range []string{"Seriennummer nicht lesbar: Zugriff verweigert", "Hersteller nicht lesbar: kann dieses System nicht sagen", "Modell nicht lesbar: Lesen misslungen",
+		"Auslagerungsspeicher keiner", "Lesen dauerte zu lange"} {
+		if !strings.Contains(page, want) {
+			t.Errorf("the page lacks %q:\n%s", want, page)
+		}
+	}
+	if strings.Contains(page, "Auslagerungsspeicher belegt") || strings.Contains(page, " 0·B") {
+		t.Errorf("a device without swap shows how much of it is used:\n%s", page)
+	}
+	w.report(id, num(reading.MemoryTotal, "", 8<<30), absent(reading.SwapTotal, hmpb.Absent_ABSENT_NO_HARDWARE), absent(reading.SwapUsed, hmpb.Absent_ABSENT_NO_HARDWARE))
+	if page = text(b.get("/devices/" + id).body); strings.Count(page, "Auslagerungsspeicher") != 1 || !strings.Contains(page, "Auslagerungsspeicher keiner") || strings.Contains(page, "nicht lesbar") {
+		t.Errorf("a device that has no swap shows:\n%s", page)
+	}
+	w.report(id, num(reading.SwapTotal, "", 2<<30), num(reading.SwapUsed, "", 0))
+	if page = text(b.get("/devices/" + id).body); !strings.Contains(page, "Auslagerungsspeicher belegt 0·B") {
+		t.Errorf("a device that uses none of its swap shows:\n%s", page)
+	}
+}
+
+// TestInstancesHaveWords: what stands on the wire for adapters and places is
+// not what people call them.
+func TestInstancesHaveWords(t *testing.T) {
+	w := newWorld(t)
+	w.importSchools()
+	id := w.admit("Landkreis Ahorn", "S0001", "X", "Y", "SER-1", "linux", "AH-1")
+	w.report(id, num(reading.Temperature, "cpu", 48_000), num(reading.Temperature, "case", 31_000), txt(reading.LinkState, "wired", "down"),
+		txt(reading.LinkState, "wifi", "up"), txt(reading.LinkState, "wifi 2", "up"), num(reading.VolumeTotal, "/home", 100), num(reading.VolumeFree, "/home", 50))
+	for lang, want := range map[string][]string{
+		"de": {"Prozessor 48·°C", "Gehäuse 31·°C", "Kabel ", "WLAN ", "WLAN 2 ", "/home "},
+		"en": {"Processor 48·°C", "Case 31·°C", "Wired ", "Wi-Fi ", "Wi-Fi 2 ", "/home "},
+	} {
+		page := text(w.signedIn("support").get("/devices/"+id, "Accept-Language", lang).body)
+		for _, words := range want {
+			if !strings.Contains(page, words) {
+				t.Errorf("the page in %s lacks %q:\n%s", lang, words, page)
+			}
+		}
+		for _, wire := range []string{"wired", "wifi", " cpu", "case "} {
+			if strings.Contains(page, wire) {
+				t.Errorf("the page in %s shows %q:\n%s", lang, wire, page)
+			}
+		}
+	}
+}
+
 // TestEveryReadingIsShown: a new line of the table needs a place on the page.
 func TestEveryReadingIsShown(t *testing.T) {
 	w := newWorld(t)
@@ -217,6 +280,22 @@ func TestEveryReadingIsShown(t *testing.T) {
 	for r := range reading.All() {
 		if !elsewhere[r.Name] && !strings.Contains(body, `sse-swap="`+r.Name) {
 			t.Errorf("reading %s has no place on the device page", r.Name)
+		}
+	}
+}
+
+// TestErrorPagesKeepTheFrame: the side bar counts the devices also beside an error.
+func TestErrorPagesKeepTheFrame(t *testing.T) {
+	w := newWorld(t)
+	w.fill(4)
+	count := regexp.MustCompile(`Geräte <span class="n">4</span>`)
+	b := w.signedIn("admin")
+	for path, code := range map[string]int{"/devices/none": 404, "/nirgends": 404, "/devices?state=kaputt": 400} {
+		if res := b.get(path); res.StatusCode != code || !count.MatchString(res.body) {
+			t.Errorf("GET %s = %d, want %d with the number of devices in the side bar", path, res.StatusCode, code)
+		}
+		if res := w.browser().get(path); count.MatchString(res.body) {
+			t.Errorf("GET %s tells a stranger how many devices there are", path)
 		}
 	}
 }

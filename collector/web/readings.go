@@ -65,9 +65,9 @@ func newSheet(say *words.Speaker, pages *template.Template, now time.Time, value
 // which column is fixed: a value that grows moves nothing to another place.
 func (s *sheet) columns() [][]group {
 	columns := [][]group{
-		{s.memory(), s.processor(), s.network()},
-		{s.volumes(), s.battery(), s.temperatures()},
-		{s.system(), s.agent()}, // below what the device is
+		{s.memory(), s.processor(), s.network(), s.protection()},
+		{s.volumes(), s.disks(), s.battery(), s.temperatures(), s.printers()},
+		{s.system(), s.crashes(), s.agent()}, // below what the device is
 	}
 	for i, groups := range columns {
 		columns[i] = slices.DeleteFunc(groups, func(g group) bool { return g.ID == "" })
@@ -90,83 +90,6 @@ func (s *sheet) cells() []cell {
 		}
 	}
 	return slices.DeleteFunc(cells, func(c cell) bool { return c.Key == "" })
-}
-
-func (s *sheet) memory() group {
-	return s.group("memory", "memory", []uint32{reading.MemoryTotal, reading.MemoryUsed, reading.SwapTotal, reading.SwapUsed}, func() []block {
-		return []block{{
-			Figure: s.share("memory", reading.MemoryUsed, reading.MemoryTotal, "", "device.used_of"),
-			Meter:  s.meter("memory", reading.MemoryUsed, reading.MemoryTotal, ""),
-			Facts:  s.facts("", reading.SwapUsed, reading.SwapTotal),
-		}}
-	})
-}
-
-func (s *sheet) processor() group {
-	return s.group("cpu", "cpu", []uint32{reading.CPUUsed, reading.CPUCores, reading.Load1, reading.Architecture}, func() []block {
-		return []block{{
-			Figure: s.figure("cpu", reading.CPUUsed, "", s.say.Say("device.busy")),
-			Meter:  s.permille("cpu", reading.CPUUsed, ""),
-			Facts:  s.facts("", reading.Load1, reading.CPUCores, reading.Architecture),
-		}}
-	})
-}
-
-func (s *sheet) volumes() group {
-	return s.group("volumes", "disk", []uint32{reading.VolumeTotal, reading.VolumeFree}, func() []block {
-		var blocks []block
-		for _, name := range s.instances(reading.VolumeTotal, reading.VolumeFree) {
-			key := "volume." + short(name)
-			blocks = append(blocks, block{
-				Title:  name,
-				Figure: s.share(key, reading.VolumeFree, reading.VolumeTotal, name, "device.free_of"),
-				Meter:  s.meter(key, reading.VolumeFree, reading.VolumeTotal, name),
-			})
-		}
-		return blocks
-	})
-}
-
-func (s *sheet) battery() group {
-	return s.group("battery", "battery", []uint32{reading.BatteryCharge, reading.BatteryState, reading.BatteryHealth, reading.BatteryCycles}, func() []block {
-		return []block{{
-			Figure: s.figure("battery", reading.BatteryCharge, "", s.say.Say("device.charged")),
-			Meter:  s.permille("battery", reading.BatteryCharge, ""),
-			Facts:  s.facts("", reading.BatteryState, reading.PowerSource, reading.BatteryHealth, reading.BatteryCycles),
-		}}
-	})
-}
-
-func (s *sheet) temperatures() group {
-	return s.group("temperature", "temperature", []uint32{reading.Temperature}, func() []block {
-		var facts []fact
-		for _, name := range s.instances(reading.Temperature) {
-			facts = append(facts, s.fact(reading.Temperature, name, name))
-		}
-		return []block{{Facts: facts}}
-	})
-}
-
-func (s *sheet) network() group {
-	return s.group("network", "network", []uint32{reading.LinkState, reading.LinkSpeed}, func() []block {
-		var blocks []block
-		for _, name := range s.instances(reading.LinkState, reading.LinkSpeed) {
-			blocks = append(blocks, block{Title: name, Facts: s.facts(name, reading.LinkState, reading.LinkSpeed)})
-		}
-		return blocks
-	})
-}
-
-func (s *sheet) system() group {
-	return s.group("system", "system", []uint32{reading.OSName, reading.OSBuild, reading.BootTime}, func() []block {
-		return []block{{Facts: s.facts("", reading.OSName, reading.OSBuild, reading.BootTime)}}
-	})
-}
-
-func (s *sheet) agent() group {
-	return s.group("agent", "activity", []uint32{reading.AgentMemory, reading.AgentCPU}, func() []block {
-		return []block{{Facts: s.facts("", reading.AgentMemory, reading.AgentCPU)}}
-	})
 }
 
 // group makes a card: none when the device says nothing about its readings, and
@@ -213,9 +136,28 @@ func (s *sheet) instances(of ...uint32) []string {
 func (s *sheet) facts(instance string, of ...uint32) []fact {
 	var facts []fact
 	for _, number := range of {
-		if v, ok := s.all[number][instance]; ok {
+		if v, ok := s.find(number, instance); ok {
 			facts = append(facts, s.fact(number, instance, s.word(v.Reading.Word)))
 		}
+	}
+	return facts
+}
+
+// told are facts without those that this kind of machine or system does not
+// have: a card is not a list of what is missing. What failed or was refused
+// still has its line.
+func (s *sheet) told(instance string, of ...uint32) []fact {
+	return s.facts(instance, slices.DeleteFunc(of, func(number uint32) bool {
+		why := s.all[number][instance].Absent
+		return why == hmpb.Absent_ABSENT_NO_HARDWARE || why == hmpb.Absent_ABSENT_NOT_SUPPORTED
+	})...)
+}
+
+// each are facts of all instances of a reading, by their words.
+func (s *sheet) each(number uint32) []fact {
+	var facts []fact
+	for _, name := range s.instances(number) {
+		facts = append(facts, s.fact(number, name, s.word(reading.InstanceWord(name))))
 	}
 	return facts
 }
@@ -272,6 +214,26 @@ func (s *sheet) permille(key string, number uint32, instance string) cell {
 	return cell{key + "-meter", s.render("meter", min(max(n, 0), 1000))}
 }
 
+// find looks up a reading; one that is absent without an instance is so for each.
+func (s *sheet) find(number uint32, instance string) (health.Value, bool) {
+	v, ok := s.all[number][instance]
+	if !ok {
+		v, ok = s.all[number][""]
+		ok = ok && v.Absent != hmpb.Absent_ABSENT_UNSPECIFIED
+	}
+	return v, ok
+}
+
+// unread says why the device could not read what it has once, empty if it could
+// or did not try.
+func (s *sheet) unread(number uint32) string {
+	v, ok := s.all[number][""]
+	if !ok || v.Absent == hmpb.Absent_ABSENT_UNSPECIFIED {
+		return ""
+	}
+	return s.say.Say("absent." + absentName(v.Absent))
+}
+
 func (s *sheet) number(number uint32, instance string) (int64, bool) {
 	v, ok := s.all[number][instance]
 	if !ok || v.Absent != hmpb.Absent_ABSENT_UNSPECIFIED {
@@ -282,7 +244,7 @@ func (s *sheet) number(number uint32, instance string) (int64, bool) {
 
 // value writes a reading, or says why there is none.
 func (s *sheet) value(number uint32, instance string) (text, why string) {
-	v, ok := s.all[number][instance]
+	v, ok := s.find(number, instance)
 	switch {
 	case !ok:
 		return "", s.say.Say("absent.not_told")
@@ -297,36 +259,13 @@ func (s *sheet) value(number uint32, instance string) (text, why string) {
 	return v.Text, ""
 }
 
-// write gives a number in the unit that people use for it.
+// write gives a number in the unit that people use for it. Sizes of volumes are
+// counted as on their boxes, all others are of main memory.
 func (s *sheet) write(row reading.Reading, n int64) string {
-	switch row.Unit {
-	case reading.Permille:
-		return s.say.Percent(n)
-	case reading.Milli:
-		return s.say.Fixed2(n)
-	case reading.Bytes:
-		if row.Instanced { // volumes; all other sizes are of main memory
-			return s.say.Bytes(n)
-		}
-		return s.say.Memory(n)
-	case reading.MilliCelsius:
-		return s.say.Celsius(n)
-	case reading.BitPerSecond:
-		return s.say.BitRate(n)
-	case reading.UnixMilli:
-		return s.say.Day(time.UnixMilli(n), s.now)
-	case reading.PPM:
-		return s.say.Say("device.of_a_core", "share", s.say.SmallPercent(n))
-	}
-	return s.say.Number(n)
+	return measure(s.say, n, row.Unit, !row.Instanced, s.now)
 }
 
-func (s *sheet) word(w reading.Words) string {
-	if s.say.Lang == words.English {
-		return w.EN
-	}
-	return w.DE
-}
+func (s *sheet) word(w reading.Words) string { return pick(s.say.Lang, w) }
 
 func (s *sheet) absent(why string) template.HTML { return s.render("absent", why) }
 

@@ -14,7 +14,7 @@ const (
 	open    door = iota // anybody
 	signed              // a person with a session; others are led to the sign-in page
 	program             // an API token
-	scrape              // an API token that may read metrics, or this very machine
+	scrape              // an API token that may read metrics; with MetricsOpen also this very machine
 )
 
 // route is one line of the map of this server. The mux is built from the
@@ -38,10 +38,19 @@ func (s *Server) allRoutes() []route {
 		{get, "/devices", signed, s.devicesPage},
 		{get, "/devices/{id}", signed, s.devicePage},
 		{get, "/devices/{id}/live", signed, s.liveStream},
+		{get, "/devices/{id}/software", signed, s.softwarePage},
+		{post, "/devices/{id}/looks", signed, s.openLook},
+		{get, "/catalogue", signed, s.cataloguePage},
 		{get, "/schools", signed, s.schoolOptions},
 		{get, "/static/{file}", open, s.assets.serve},
 		{get, "/api/v1/devices", program, s.apiDevices},
 		{get, "/api/v1/devices/{id}", program, s.apiDevice},
+		{get, "/api/v1/devices/{id}/history", program, s.apiHistory},
+		{get, "/api/v1/devices/{id}/findings", program, s.apiFindings},
+		{get, "/api/v1/devices/{id}/inventory", program, s.apiInventory},
+		{get, "/api/v1/devices/{id}/looks", program, s.apiLooks},
+		{post, "/api/v1/devices/{id}/looks", program, s.apiOpenLook},
+		{get, "/api/v1/catalogue", program, s.apiCatalogue},
 		{get, "/metrics", scrape, s.metrics.serve},
 		{get, "/healthz", open, s.healthz},
 		{get, "/readyz", open, s.readyz},

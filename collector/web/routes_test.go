@@ -163,6 +163,20 @@ func TestLimitsOfARequest(t *testing.T) {
 	}
 }
 
+// TestNothingIsLeftOut: a filter that cannot be read would give all devices.
+func TestNothingIsLeftOut(t *testing.T) {
+	w := newWorld(t)
+	for _, p := range []string{"/devices?state=%zz", "/devices?q=a;state=silent", "/schools?school=%", "/sign-in?next=%zz"} {
+		if res := w.signedIn("read").get(p); res.StatusCode != http.StatusBadRequest || !strings.Contains(res.body, "Anfrage nicht verstanden") {
+			t.Errorf("GET %s = %d, want the page of a 400", p, res.StatusCode)
+		}
+	}
+	token := w.token("probe", access.RoleRead, nil)
+	if res := w.api(token, "/api/v1/devices?q=%ff", nil); !strings.Contains(res.body, `"detail":"not UTF-8"`) {
+		t.Errorf("q=%%ff in the API = %s, want to hear that it is not UTF-8", res.body)
+	}
+}
+
 func TestNextStaysHere(t *testing.T) {
 	for to, want := range map[string]string{
 		"/devices?q=a%20b": "/devices?q=a%20b", "": "/", "devices": "/", "//evil.example": "/", "/\\evil.example": "/", "https://evil.example/x": "/",
@@ -236,6 +250,11 @@ func TestProblems(t *testing.T) {
 		{"/api/v1/devices?school=nirgends", token, problem{"urn:hausmeister:problem:bad-request", 400, "school"}},
 		{"/api/v1/devices?sort=farbe", token, problem{"urn:hausmeister:problem:bad-request", 400, "sort"}},
 		{"/api/v1/devices?serach=x", token, problem{"urn:hausmeister:problem:bad-request", 400, "serach"}},
+		{"/api/v1/devices?limit=%zz", token, problem{"urn:hausmeister:problem:bad-request", 400, "query"}},
+		{"/api/v1/devices?q=a;b", token, problem{"urn:hausmeister:problem:bad-request", 400, "query"}},
+		{"/api/v1/devices?%ff=1", token, problem{"urn:hausmeister:problem:bad-request", 400, "query"}},
+		{"/api/v1/devices?q=%ff", token, problem{"urn:hausmeister:problem:bad-request", 400, "q"}},
+		{"/api/v1/devices?q=a+b+c+d+e+f+g", token, problem{"urn:hausmeister:problem:bad-request", 400, "q"}},
 		{"/api/v1/devices?q=a&q=b", token, problem{"urn:hausmeister:problem:bad-request", 400, "q"}},
 		{"/api/v1/devices/none", token, problem{"urn:hausmeister:problem:not-found", 404, ""}},
 		{"/api/v1/devices", "hmt_falsch", problem{"urn:hausmeister:problem:unauthenticated", 401, ""}},

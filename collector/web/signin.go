@@ -18,12 +18,12 @@ type signInMain struct {
 func (s *Server) home(v *visit) error { return v.redirect("/devices") }
 
 func (s *Server) signInPage(v *visit) error {
-	next := localPath(v.r.URL.Query().Get("next"))
+	next := localPath(v.asked.Get("next"))
 	if v.secret != "" {
 		return v.redirect(next)
 	}
 	main := signInMain{Next: next}
-	if v.r.URL.Query().Has("out") {
+	if v.asked.Has("out") {
 		main.Note = v.say.Say("signin.out")
 	}
 	return v.showSignIn(http.StatusOK, main)

@@ -7,6 +7,7 @@ import (
 	"github.com/chromedp/cdproto/emulation"
 	"github.com/chromedp/chromedp"
 
+	"hausmeister/proto/ident"
 	"hausmeister/proto/reading"
 )
 
@@ -328,4 +329,21 @@ func TestWeight(t *testing.T) {
 			t.Errorf("%s weighs %.0f bytes, want at most 150 kB", p, weight)
 		}
 	}
+}
+
+// TestNarrowRowBeginsWithState: on a phone the device's name has a line of its
+// own, also that of a device without a model.
+func TestNarrowRowBeginsWithState(t *testing.T) {
+	w := newWorld(t)
+	w.importSchools()
+	w.admitHardware("Landkreis Ahorn", "S0001", ident.Hardware{OS: "linux", InstallID: [16]byte{7}})
+	w.admit("Landkreis Ahorn", "S0001", "X", "Y", "SER-1", "linux", "AH-1")
+	tb := w.tab(t, looks{lang: "de", theme: "light", as: "read", width: 320, height: 640})
+	tb.open("/devices")
+	beside := eval[[]string](tb, `[...document.querySelectorAll("tbody tr")].filter(r => r.querySelector("th").getBoundingClientRect().top < r.querySelector(".state").getBoundingClientRect().bottom - 1).map(r => r.innerText)`)
+	if n := eval[int](tb, `document.querySelectorAll("tbody tr").length`); n != 2 || len(beside) > 0 {
+		t.Errorf("of %d rows, want 2, these have the name beside the state: %q", n, beside)
+	}
+	tb.shot("list-no-model-320")
+	tb.clean()
 }

@@ -10,9 +10,11 @@ import (
 	"net"
 	"net/http"
 	"net/url"
+	"slices"
 	"strconv"
 	"strings"
 	"sync"
+	"unicode/utf8"
 
 	"hausmeister/collector/access"
 	"hausmeister/collector/db"
@@ -46,8 +48,9 @@ type visit struct {
 	r     *http.Request
 	door  door
 	say   *words.Speaker
-	theme string // light, dark or empty for the system's
-	keys  bool   // single keys are on
+	theme string     // light, dark or empty for the system's
+	keys  bool       // single keys are on
+	asked url.Values // the parameters of the address, each of them UTF-8
 
 	secret string // of the session, empty without one
 	caller access.Caller
@@ -87,6 +90,9 @@ func (s *Server) answer(rt route) http.Handler {
 		v := s.newVisit(w, r, rt.door)
 		err := v.enter()
 		if err == nil {
+			err = v.parse()
+		}
+		if err == nil {
 			err = rt.do(v)
 		}
 		if err != nil {
@@ -103,7 +109,7 @@ func (v *visit) enter() error {
 	case program:
 		return v.bearer()
 	case scrape:
-		if v.r.Header.Get("Authorization") == "" && v.fromHere() {
+		if v.s.cfg.MetricsOpen && v.r.Header.Get("Authorization") == "" && v.fromHere() {
 			v.caller = access.System("metrics")
 			return nil
 		}
@@ -116,6 +122,25 @@ func (v *visit) enter() error {
 	if err := v.recognise(); err != nil && !errors.Is(err, access.ErrNoSession) {
 		return err
 	}
+	return nil
+}
+
+// parse reads the parameters of the address strictly: URL.Query leaves out what
+// it cannot read, and a filter that is left out gives all devices.
+func (v *visit) parse() error {
+	asked, err := url.ParseQuery(v.r.URL.RawQuery)
+	if err != nil {
+		return &badRequest{"query", "it cannot be read: " + err.Error()}
+	}
+	for name, values := range asked {
+		if !utf8.ValidString(name) {
+			return &badRequest{"query", "a name in it is not UTF-8"}
+		}
+		if slices.ContainsFunc(values, func(s string) bool { return !utf8.ValidString(s) }) {
+			return &badRequest{name, "not UTF-8"}
+		}
+	}
+	v.asked = asked
 	return nil
 }
 
@@ -167,7 +192,8 @@ func (v *visit) bearer() error {
 }
 
 // fromHere says whether the request comes from a program on this machine and
-// not through a proxy on it.
+// not through a proxy on it, as far as that proxy says what it is: nginx by
+// itself does not.
 func (v *visit) fromHere() bool {
 	for _, h := range []string{"Forwarded", "X-Forwarded-For", "X-Real-Ip", "Via"} {
 		if v.r.Header.Get(h) != "" {
@@ -185,7 +211,8 @@ type view struct {
 	Main    any
 	OnList  bool   // the search field belongs to the list's filters
 	Query   string // what stands in the search field
-	Current string // aria-current of the navigation
+	Current string // aria-current of the list in the navigation
+	Place   string // the page in the navigation that this is, if not the list
 	Devices int64  // how many the caller sees; -1 unknown
 	Back    string // address of this page, for forms that return here
 }

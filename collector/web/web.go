@@ -49,6 +49,8 @@ type Config struct {
 	Now      func() time.Time
 	Log      *slog.Logger
 	Version  string // of the program, for /metrics
+	// MetricsOpen lets programs on this machine read /metrics without a token.
+	MetricsOpen bool
 }
 
 // Server answers browsers and programs.

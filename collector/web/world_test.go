@@ -59,7 +59,13 @@ var operator = access.System("test")
 
 func newWorld(t testing.TB) *world {
 	t.Helper()
-	w := newStores(t)
+	return newStores(t).serve()
+}
+
+// serve gives the world a socket.
+func (w *world) serve() *world {
+	t := w.t
+	t.Helper()
 	w.ts = httptest.NewUnstartedServer(http.HandlerFunc(func(rw http.ResponseWriter, r *http.Request) {
 		if w.down.Load() {
 			panic(http.ErrAbortHandler)
@@ -77,9 +83,15 @@ func newWorld(t testing.TB) *world {
 // newStores is a world without a socket.
 func newStores(t testing.TB) *world {
 	t.Helper()
-	w := &world{t: t, now: monday, seq: map[string]uint64{}, bus: bus.New()}
-	log := slog.New(slog.DiscardHandler)
-	w.db = dbtest.Open(t, []db.Migrations{audit.Migrations, access.Migrations, enroll.Migrations, fleet.Migrations, health.Migrations})
+	return storesOn(t, dbtest.Open(t, migrations), slog.New(slog.DiscardHandler))
+}
+
+var migrations = []db.Migrations{audit.Migrations, access.Migrations, enroll.Migrations, fleet.Migrations, health.Migrations}
+
+// storesOn is newStores on this database, with this log.
+func storesOn(t testing.TB, d *db.DB, log *slog.Logger) *world {
+	t.Helper()
+	w := &world{t: t, db: d, now: monday, seq: map[string]uint64{}, bus: bus.New()}
 	w.access = access.New(access.Config{DB: w.db, Now: w.clock, Log: log})
 	var err error
 	if w.fleet, err = fleet.New(fleet.Config{DB: w.db, Now: w.clock}); err != nil {
@@ -144,18 +156,24 @@ func (w *world) importSchools() {
 // admit makes a device's record and gives its id.
 func (w *world) admit(owner, school, maker, model, serial, os, inventory string) string {
 	w.t.Helper()
+	id := w.admitHardware(owner, school, ident.Hardware{Manufacturer: maker, Model: model, Serial: serial, OS: os})
+	if inventory != "" {
+		w.must(w.fleet.SetInventory(w.t.Context(), operator, id, inventory))
+	}
+	return id
+}
+
+func (w *world) admitHardware(owner, school string, hw ident.Hardware) string {
+	w.t.Helper()
 	ctx := w.t.Context()
 	ownerID, schoolID, err := w.fleet.Place(ctx, operator, owner, school)
 	w.must(err)
 	var id string
 	w.must(w.db.Write(ctx, func(tx *db.Tx) error {
 		var err error
-		id, _, err = w.fleet.Admit(ctx, tx, operator, ownerID, schoolID, ident.Hardware{Manufacturer: maker, Model: model, Serial: serial, OS: os})
+		id, _, err = w.fleet.Admit(ctx, tx, operator, ownerID, schoolID, hw)
 		return err
 	}))
-	if inventory != "" {
-		w.must(w.fleet.SetInventory(ctx, operator, id, inventory))
-	}
 	return id
 }
 
@@ -232,8 +250,8 @@ func notebook(i int64) []*hmpb.Reading {
 		num(reading.VolumeTotal, "/home", 511_989_469_184), num(reading.VolumeFree, "/home", 88_000_000_000+i*7_700_000_000%400_000_000_000),
 		num(reading.BatteryCharge, "", 380+i*61%600), txt(reading.BatteryState, "", "discharging"), txt(reading.PowerSource, "", "battery"),
 		num(reading.BatteryHealth, "", 580+i*13%400), num(reading.BatteryCycles, "", 412+i),
-		num(reading.Temperature, "CPU", 48_000+i*700%30_000), num(reading.Temperature, "NVMe", 37_000),
-		txt(reading.LinkState, "Ethernet", "down"), txt(reading.LinkState, "WLAN", "up"), num(reading.LinkSpeed, "WLAN", 866_000_000),
+		num(reading.Temperature, "cpu", 48_000+i*700%30_000), num(reading.Temperature, "disk", 37_000),
+		txt(reading.LinkState, "wired", "down"), txt(reading.LinkState, "wifi", "up"), num(reading.LinkSpeed, "wifi", 866_000_000),
 		num(reading.BootTime, "", monday.AddDate(0, 0, -3).UnixMilli()),
 		txt(reading.OSName, "", "Debian GNU/Linux 12 (bookworm)"), txt(reading.OSBuild, "", "6.1.0-31-amd64"), txt(reading.Architecture, "", "amd64"),
 		num(reading.AgentMemory, "", 14_800_000), num(reading.AgentCPU, "", 310),

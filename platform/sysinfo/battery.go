@@ -4,7 +4,8 @@ package sysinfo
 // machine, 0 when not known.
 type cell struct {
 	now, full, design float64
-	permille          int64 // as the system reckons the charge
+	perMWh            float64 // so many of the unit are a milliwatt hour; 0: not known
+	permille          int64   // as the system reckons the charge
 	hasPermille       bool
 	cycles            int64        // 0: not known
 	state             BatteryState // "": not known
@@ -16,6 +17,7 @@ type cells struct {
 	sum       cell
 	byAmount  bool // all batteries so far know now and full
 	byDesign  bool // and design
+	byEnergy  bool // and what they mean in milliwatt hours
 	permilles int64
 	withPM    int
 	states    map[BatteryState]int
@@ -23,7 +25,8 @@ type cells struct {
 
 func (cs *cells) add(c cell) {
 	if cs.count == 0 {
-		cs.byAmount, cs.byDesign = true, true
+		cs.byAmount, cs.byDesign, cs.byEnergy = true, true, true
+		cs.sum.perMWh = c.perMWh
 		cs.states = make(map[BatteryState]int)
 	}
 	cs.count++
@@ -32,6 +35,7 @@ func (cs *cells) add(c cell) {
 	cs.sum.design += c.design
 	cs.byAmount = cs.byAmount && c.full > 0
 	cs.byDesign = cs.byDesign && c.full > 0 && c.design > 0
+	cs.byEnergy = cs.byEnergy && c.perMWh > 0 && c.perMWh == cs.sum.perMWh
 	if c.hasPermille {
 		cs.permilles += c.permille
 		cs.withPM++
@@ -54,6 +58,12 @@ func (cs *cells) power() Power {
 	}
 	if cs.byDesign {
 		p.Health = Some(int64(1000*cs.sum.full/cs.sum.design + 0.5))
+	}
+	if cs.byAmount && cs.byEnergy {
+		p.Full = Some(int64(cs.sum.full/cs.sum.perMWh + 0.5))
+	}
+	if cs.byDesign && cs.byEnergy {
+		p.Design = Some(int64(cs.sum.design/cs.sum.perMWh + 0.5))
 	}
 	if cs.sum.cycles > 0 { // 0 is what those say that do not count
 		p.Cycles = Some(cs.sum.cycles)

@@ -17,7 +17,12 @@ func plistOf(body string) []byte {
 
 func TestParseBattery(t *testing.T) {
 	power := func(src PowerSource, st BatteryState, charge, health, cycles int64) Power {
-		return Power{Source: Some(src), State: Some(st), Charge: Some(charge), Health: Some(health), Cycles: Some(cycles)}
+		p := Power{Source: Some(src), State: Some(st), Charge: Some(charge), Health: Some(health), Cycles: Some(cycles),
+			Full: None[int64](NotSupported), Design: None[int64](NotSupported), Charger: Some(ChargerDisconnected)}
+		if src == Mains {
+			p.Charger = Some(ChargerConnected)
+		}
+		return p
 	}
 	for _, c := range []struct {
 		name, body string

@@ -2,8 +2,11 @@ package sysinfo
 
 import (
 	"context"
+	"encoding/json"
+	"fmt"
 	"os"
 	"slices"
+	"strconv"
 	"strings"
 )
 
@@ -19,6 +22,7 @@ func (l *linux) links(context.Context) ([]Link, error) {
 		link  Link
 	}
 	var as []adapter
+	signals := l.signals()
 	for _, n := range names {
 		dir := "/sys/class/net/" + n
 		kind := l.linkKind(dir)
@@ -31,9 +35,17 @@ func (l *linux) links(context.Context) ([]Link, error) {
 		carrier, _ := l.number(dir + "/carrier")
 		// Drivers that never learned to tell say "unknown" and have a carrier.
 		a.link.Up = state == "up" || state == "unknown" && carrier == 1
+		a.link.Signal = None[int64](NoHardware)
+		if kind == "wifi" || kind == "mobile" {
+			a.link.Signal = None[int64](NotSupported)
+		}
 		if a.link.Up {
 			a.link.Speed = l.linkSpeed(dir)
+			if dBm, ok := signals[n]; ok {
+				a.link.Signal = Some(dBm)
+			}
 		}
+		a.link.Errors = l.linkErrors(dir)
 		as = append(as, a)
 	}
 	if len(as) == 0 {
@@ -81,4 +93,65 @@ func (l *linux) linkSpeed(dir string) Opt[int64] {
 		return None[int64](NotSupported)
 	}
 	return Some(mbit * 1_000_000)
+}
+
+// linkErrors adds what the adapter could not receive or send
+// (Documentation/networking/statistics.rst). Dropped frames are left out: what
+// nobody here speaks is dropped too.
+func (l *linux) linkErrors(dir string) Opt[int64] {
+	rx, err := l.number(dir + "/statistics/rx_errors")
+	if err != nil {
+		return None[int64](NotSupported)
+	}
+	tx, err := l.number(dir + "/statistics/tx_errors")
+	return orNone(rx+tx, err)
+}
+
+// signals reads /proc/net/wireless by adapter. A level that is not negative is
+// in the driver's own measure and told by nobody; kernels without wireless
+// extensions (CONFIG_CFG80211_WEXT, and all Wi-Fi 7 drivers) have no file or line.
+func (l *linux) signals() map[string]int64 {
+	text, err := l.read("/proc/net/wireless")
+	if err != nil {
+		return nil
+	}
+	levels := make(map[string]int64)
+	for line := range strings.Lines(string(text)) {
+		name, rest, ok := strings.Cut(line, ":")
+		f := strings.Fields(rest)
+		if !ok || len(f) < 3 {
+			continue
+		}
+		// Status, quality, level, noise; a point marks a value that is up to date.
+		level, err := strconv.ParseInt(strings.TrimSuffix(f[2], "."), 10, 64)
+		if err == nil && level < 0 && level > -127 {
+			levels[strings.TrimSpace(name)] = level
+		}
+	}
+	return levels
+}
+
+// metered asks NetworkManager, over the bus and without starting it (its
+// property Metered, NMMetered in its D-Bus reference: 1 and 3 are yes and
+// guessed yes, 2 and 4 no and guessed no). Nothing else on Linux knows.
+func (l *linux) metered(ctx context.Context) (bool, error) {
+	if !l.exists("/run/NetworkManager") {
+		return false, errNotSupported
+	}
+	out, err := l.ask(ctx, "busctl", "--auto-start=no", "--json=short", "get-property", "org.freedesktop.NetworkManager",
+		"/org/freedesktop/NetworkManager", "org.freedesktop.NetworkManager", "Metered")
+	if err != nil {
+		return false, err
+	}
+	var property struct{ Data uint32 }
+	if err := json.Unmarshal(out, &property); err != nil {
+		return false, fmt.Errorf("reading NetworkManager's property: %w", err)
+	}
+	switch property.Data {
+	case 1, 3:
+		return true, nil
+	case 2, 4:
+		return false, nil
+	}
+	return false, errNotSupported // not connected, or it does not know
 }

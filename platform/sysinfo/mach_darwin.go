@@ -12,6 +12,8 @@ import (
 type mach struct {
 	hostStatistics func(host uint32, flavor int32, info unsafe.Pointer, count *uint32) int32
 	taskInfo       func(task uint32, flavor int32, info unsafe.Pointer, count *uint32) int32
+	processorInfo  func(host uint32, flavor int32, processors *uint32, info *unsafe.Pointer, count *uint32) int32
+	deallocate     func(task uint32, address unsafe.Pointer, size uintptr) int32
 	host           uint32
 	task           uint32
 }
@@ -26,6 +28,7 @@ func openMach() (*mach, error) {
 	var hostSelf func() uint32
 	for name, f := range map[string]any{
 		"mach_host_self": &hostSelf, "host_statistics": &m.hostStatistics, "task_info": &m.taskInfo,
+		"host_processor_info": &m.processorInfo, "vm_deallocate": &m.deallocate,
 	} {
 		sym, err := purego.Dlsym(lib, name)
 		if err != nil {
@@ -65,4 +68,21 @@ func (m *mach) resident() (int64, error) {
 		return 0, fmt.Errorf("task_info: code %d", r)
 	}
 	return int64(info.resident), nil
+}
+
+// coreTicks are cpuTicks of each core.
+func (m *mach) coreTicks() ([][4]uint32, error) {
+	const processorCPULoadInfo, most = 2, 4096
+	var cores, count uint32
+	var info unsafe.Pointer
+	if r := m.processorInfo(m.host, processorCPULoadInfo, &cores, &info, &count); r != 0 {
+		return nil, fmt.Errorf("host_processor_info: code %d", r)
+	}
+	defer m.deallocate(m.task, info, uintptr(count)*4)
+	if info == nil || cores == 0 || cores > most || count != cores*4 {
+		return nil, fmt.Errorf("host_processor_info told %d numbers of %d cores", count, cores)
+	}
+	each := make([][4]uint32, cores)
+	copy(each, unsafe.Slice((*[4]uint32)(info), cores))
+	return each, nil
 }

@@ -45,6 +45,15 @@ func (l *linux) power(context.Context) (Power, error) {
 	default:
 		p.Source = Some(Mains)
 	}
+	switch {
+	case adapters == 0:
+	case online == 0:
+		p.Charger = Some(ChargerDisconnected)
+	case p.State.Value == Discharging:
+		p.Charger = Some(ChargerTooWeak)
+	default:
+		p.Charger = Some(ChargerConnected)
+	}
 	return p, nil
 }
 
@@ -53,11 +62,15 @@ func (l *linux) cell(dir string) cell {
 	var c cell
 	// Energy in µWh, or charge in µAh; the voltage makes one of the other, so
 	// that two batteries can be added up.
+	const microwattHours = 1000 // per milliwatt hour
+	c.perMWh = microwattHours
 	c.now, c.full, c.design = l.amount(dir, "energy"), l.amount(dir, "energy_full"), l.amount(dir, "energy_full_design")
 	if c.full <= 0 {
 		volt := 1.0
 		if uv, err := l.number(dir + "voltage_min_design"); err == nil && uv > 0 {
 			volt = float64(uv) / 1e6
+		} else {
+			c.perMWh = 0 // microampere hours
 		}
 		c.now, c.full, c.design = volt*l.amount(dir, "charge"), volt*l.amount(dir, "charge_full"), volt*l.amount(dir, "charge_full_design")
 	}

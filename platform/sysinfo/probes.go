@@ -64,7 +64,7 @@ type footprint struct {
 func probes(src source) []*probe {
 	var times cpuTimes // of the Read before
 	var cores []cpuTimes
-	var throttled int64
+	var throttled Opt[int64]
 	var linkErrors map[string]int64
 	var own footprint
 	var ownAt time.Time
@@ -96,7 +96,8 @@ func probes(src source) []*probe {
 		group("links", 0, src.links,
 			func(s *Snapshot, l []Link) { s.Links, linkErrors = Some(sinceBefore(l, linkErrors)), countErrors(l) },
 			func(s *Snapshot, why Absence) { s.Links, linkErrors = None[[]Link](why), nil }),
-		group("boot", 10*time.Minute, src.bootTime,
+		// Read each time: that it moves is how one knows that the clock was set.
+		group("boot", 0, src.bootTime,
 			func(s *Snapshot, t time.Time) { s.BootTime = Some(t) },
 			func(s *Snapshot, why Absence) { s.BootTime = None[time.Time](why) }),
 		group(groupIdentity, time.Hour, src.identity,
@@ -117,14 +118,8 @@ func probes(src source) []*probe {
 			func(s *Snapshot, why Absence) { s.CPU.CoreUsed, cores = None[[]int64](why), nil }),
 		group("processor speed", 0, src.speed,
 			func(s *Snapshot, v speed) {
-				s.CPU.SpeedLimit, s.CPU.Throttled = v.limit, v.throttled
-				if n, ok := v.throttled.Get(); ok {
-					// Since boot at the first Read; a counter that went back began anew.
-					if s.CPU.Throttled = Some(n - throttled); n < throttled || throttled == 0 {
-						s.CPU.Throttled = Some[int64](0)
-					}
-					throttled = n
-				}
+				s.CPU.SpeedLimit, s.CPU.Throttled = v.limit, sinceCount(throttled, v.throttled)
+				throttled = v.throttled
 			},
 			func(s *Snapshot, why Absence) { s.CPU.SpeedLimit, s.CPU.Throttled = None[int64](why), None[int64](why) }),
 		group("pressure", 0, src.pressure,
@@ -136,24 +131,25 @@ func probes(src source) []*probe {
 		group("fans", tempEvery, src.fans,
 			func(s *Snapshot, f []Fan) { s.Fans = Some(f) },
 			func(s *Snapshot, why Absence) { s.Fans = None[[]Fan](why) }),
-		group("metered", 5*time.Minute, src.metered,
+		group("metered", 10*time.Minute, src.metered,
 			func(s *Snapshot, v bool) { s.Metered = Some(v) },
 			func(s *Snapshot, why Absence) { s.Metered = None[bool](why) }),
-		group("boot duration", 10*time.Minute, src.bootDuration,
+		// It does not change; while the system still starts it is unread, which is not kept.
+		group("boot duration", 24*time.Hour, src.bootDuration,
 			func(s *Snapshot, d time.Duration) { s.BootDuration = Some(d) },
 			func(s *Snapshot, why Absence) { s.BootDuration = None[time.Duration](why) }),
-		group("updates", 6*time.Hour, src.updates,
+		patient(group("updates", 12*time.Hour, src.updates,
 			func(s *Snapshot, u Updates) { s.Updates = u },
 			func(s *Snapshot, why Absence) {
 				s.Updates = Updates{Pending: None[int64](why), Security: None[int64](why), Last: None[time.Time](why)}
-			}),
-		group("restart", 10*time.Minute, src.restart,
+			})),
+		group("restart", programEvery, src.restart,
 			func(s *Snapshot, v bool) { s.Restart = Some(v) },
 			func(s *Snapshot, why Absence) { s.Restart = None[bool](why) }),
 		group("encryption", time.Hour, src.encryption,
 			func(s *Snapshot, g Guard) { s.Protection.Encryption = Some(g) },
 			func(s *Snapshot, why Absence) { s.Protection.Encryption = None[Guard](why) }),
-		group("firewall", 10*time.Minute, src.firewall,
+		group("firewall", programEvery, src.firewall,
 			func(s *Snapshot, g Guard) { s.Protection.Firewall = Some(g) },
 			func(s *Snapshot, why Absence) { s.Protection.Firewall = None[Guard](why) }),
 		group("antivirus", time.Hour, src.antivirus,
@@ -175,10 +171,23 @@ func probes(src source) []*probe {
 				n := None[int64](why)
 				s.Crashes = Crashes{System: n, Programs: n, PowerOffs: n}
 			}),
-		group("printers", 10*time.Minute, src.printers,
+		group("printers", programEvery, src.printers,
 			func(s *Snapshot, p []Printer) { s.Printers = Some(p) },
 			func(s *Snapshot, why Absence) { s.Printers = None[[]Printer](why) }),
 	}
+}
+
+// sinceCount is what a counter grew by; one that went back began anew.
+func sinceCount(before, now Opt[int64]) Opt[int64] {
+	n, ok := now.Get()
+	old, known := before.Get()
+	switch {
+	case !ok:
+		return now
+	case !known, n < old:
+		return None[int64](Unread)
+	}
+	return Some(n - old)
 }
 
 // usedEach is used of each core; a core that came or went makes a new beginning.
@@ -222,6 +231,21 @@ func sinceBefore(links []Link, before map[string]int64) []Link {
 		out[i] = l
 	}
 	return out
+}
+
+// programEvery is how often a group is read for which some system runs a program
+// (nft, rpm, lpstat; powershell takes more). On Linux one takes 20 ms of CPU, so
+// that five of them at this interval take 0.003 s per minute of the 0.02 that
+// all readings may.
+const programEvery = 30 * time.Minute
+
+// patient makes a probe of the dearest group (a simulated upgrade takes 1 to 3
+// seconds of CPU, so 0.004 s per minute at every 12 hours): it may take longer,
+// without holding the others up, and it leaves the first minutes after the
+// agent's start to the lesson.
+func patient(p *probe) *probe {
+	p.patience, p.later = 24, 5*time.Minute // two minutes of 5 s each
+	return p
 }
 
 // group makes a probe of one method. fill and absent run in Read, one at a time.

@@ -131,8 +131,11 @@ func TestSeldomRead(t *testing.T) {
 		}
 	}
 	read(1)
-	read(2) // a failure is not kept
+	read(1) // a failure is dear too
+	now = now.Add(6 * time.Minute)
+	read(2) // but not kept as long as an answer
 	fails = false
+	now = now.Add(6 * time.Minute)
 	read(3)
 	now = now.Add(59 * time.Minute)
 	read(3)
@@ -140,6 +143,56 @@ func TestSeldomRead(t *testing.T) {
 	read(4)
 	now = now.Add(-24 * time.Hour) // the clock was set: what was kept may be of any age
 	read(5)
+}
+
+// slow is a machine whose package manager takes its time.
+type slow struct {
+	stuck
+	takes *time.Duration
+}
+
+func (slow) volumes(context.Context) ([]Volume, error)           { return nil, nil }
+func (slow) temperatures(context.Context) ([]Temperature, error) { return nil, nil }
+func (s slow) updates(ctx context.Context) (Updates, error) {
+	select {
+	case <-time.After(*s.takes):
+		return Updates{Pending: Some[int64](7)}, nil
+	case <-ctx.Done():
+		return Updates{}, ctx.Err()
+	}
+}
+
+// TestDearestGroup: it holds nobody up, and is named when it never ends.
+func TestDearestGroup(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		takes := 30 * time.Second
+		r := readerOf(slow{takes: &takes}, 5*time.Second)
+		read := func(what string, want Opt[int64], most time.Duration, cutOff bool) {
+			t.Helper()
+			begin := time.Now()
+			s := r.Read(t.Context())
+			if took := time.Since(begin); s.Updates.Pending != want || took > most || slices.Contains(s.CutOff, "updates") != cutOff {
+				t.Errorf("%s: pending %+v after %v, cut off %v; want %+v within %v", what, s.Updates.Pending, took, s.CutOff, want, most)
+			}
+		}
+		read("at the start", None[int64](Unread), 0, false)
+		time.Sleep(5 * time.Minute)
+		read("begun", None[int64](Unread), 2*time.Second, false)
+		read("under way", None[int64](Unread), 0, false)
+		time.Sleep(time.Minute)
+		read("answered", Some[int64](7), 0, false)
+		time.Sleep(11 * time.Hour)
+		read("kept", Some[int64](7), 0, false)
+		takes = time.Hour
+		time.Sleep(time.Hour)
+		read("begun again", Some[int64](7), 2*time.Second, false) // what was known holds
+		time.Sleep(3 * time.Minute)
+		read("hung", None[int64](TimedOut), 0, true)
+		read("named, and not begun anew", None[int64](TimedOut), 0, true)
+		takes = 0
+		time.Sleep(2 * time.Hour)
+		read("well again", Some[int64](7), 0, false)
+	})
 }
 
 func TestIdentifyAsksForNothingElse(t *testing.T) {
@@ -252,8 +305,16 @@ func TestWindowsName(t *testing.T) {
 		{"Windows Server 2022 Standard", "21H2", 20348, "Windows Server 2022 Standard 21H2"},
 		{"Windows 10 Enterprise LTSB", "", 14393, "Windows 10 Enterprise LTSB"},
 	} {
-		if got := windowsName(c.product, c.display, c.build); got != c.want {
-			t.Errorf("windowsName(%q, %q, %d) = %q, want %q", c.product, c.display, c.build, got, c.want)
+		v := windowsVersion{registered: c.product, release: c.display, number: c.build}
+		if got := v.name(); got != c.want {
+			t.Errorf("name of %+v = %q, want %q", v, got, c.want)
 		}
+	}
+}
+
+func TestWindowsVersion(t *testing.T) {
+	v := windowsVersion{registered: "Windows 10 Education", release: "24H2", major: 10, number: 26100, revision: 4061}
+	if v.product() != "Windows 11 Education" || v.build() != "10.0.26100.4061" || v.patch() != "26100.4061" {
+		t.Errorf("%+v is %q, %q, %q", v, v.product(), v.build(), v.patch())
 	}
 }

@@ -268,6 +268,8 @@ func (e errAbsent) Error() string {
 		return "the machine has none"
 	case NotSupported:
 		return "not supported by this system"
+	case Unread:
+		return "not known yet"
 	}
 	return "absent"
 }

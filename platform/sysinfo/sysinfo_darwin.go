@@ -3,17 +3,12 @@ package sysinfo
 import (
 	"context"
 	"errors"
-	"math"
-	"net"
-	"os/exec"
 	"sync"
 	"time"
-	"unsafe"
 
 	"github.com/shirou/gopsutil/v3/cpu"
 	"github.com/shirou/gopsutil/v3/load"
 	"github.com/shirou/gopsutil/v3/mem"
-	"golang.org/x/net/route"
 	"golang.org/x/sys/unix"
 )
 
@@ -25,6 +20,10 @@ const (
 	portsEvery = time.Hour       // starts a program
 )
 
+// darwin tells no pressure (the kernel's level of 1, 2 or 4 is no share of
+// time), no fans (they answer as the temperatures do), no duration of the boot,
+// no restart that an update waits for, and whether a network costs by volume
+// only to programs with a window.
 type darwin struct {
 	unsupported
 
@@ -32,6 +31,9 @@ type darwin struct {
 	// Written by the one call of links at a time.
 	ports   map[string]string
 	portsAt time.Time
+
+	keptSpeed  kept[speed]
+	keptSignal kept[Opt[int64]]
 }
 
 func newSource(Config) source { return &darwin{mach: sync.OnceValues(openMach)} }
@@ -42,8 +44,28 @@ func (d *darwin) cpuTimes(context.Context) (cpuTimes, error) {
 		return cpuTimes{}, err
 	}
 	t, err := m.cpuTicks()
-	busy := (float64(t[0]) + float64(t[1]) + float64(t[3])) / 100
-	return cpuTimes{busy: busy, total: busy + float64(t[2])/100}, err
+	return timesOf(t), err
+}
+
+func timesOf(ticks [4]uint32) cpuTimes {
+	busy := (float64(ticks[0]) + float64(ticks[1]) + float64(ticks[3])) / 100
+	return cpuTimes{busy: busy, total: busy + float64(ticks[2])/100}
+}
+
+func (d *darwin) coreTimes(context.Context) ([]cpuTimes, error) {
+	m, err := d.mach()
+	if err != nil {
+		return nil, err
+	}
+	cores, err := m.coreTicks()
+	if err != nil {
+		return nil, err
+	}
+	each := make([]cpuTimes, len(cores))
+	for i, t := range cores {
+		each[i] = timesOf(t)
+	}
+	return each, nil
 }
 
 func (*darwin) cores(ctx context.Context) (int64, error) {
@@ -86,11 +108,22 @@ func (*darwin) volumes(context.Context) ([]Volume, error) {
 		return nil, err
 	}
 	size := int64(st.Bsize)
-	return []Volume{{Name: "/", Total: Some(int64(st.Blocks) * size), Free: Some(int64(st.Bavail) * size)}}, nil
+	v := Volume{
+		Name: "/", Total: Some(int64(st.Blocks) * size), Free: Some(int64(st.Bavail) * size),
+		// APFS makes entries as they are needed and counts no errors.
+		InodesFree: None[int64](NotSupported), Errors: None[int64](NotSupported),
+	}
+	// Since macOS 10.15 the system's own volume is sealed; what is written lies beside it.
+	var data unix.Statfs_t
+	if err := unix.Statfs("/System/Volumes/Data", &data); err != nil {
+		data = st
+	}
+	v.ReadOnly = Some(data.Flags&unix.MNT_RDONLY != 0)
+	return []Volume{v}, nil
 }
 
 func (*darwin) power(ctx context.Context) (Power, error) {
-	out, err := exec.CommandContext(ctx, "/usr/sbin/ioreg", "-rn", "AppleSmartBattery", "-a").Output()
+	out, err := program(ctx, "/usr/sbin/ioreg", "-rn", "AppleSmartBattery", "-a")
 	if err != nil {
 		return Power{}, err
 	}
@@ -100,80 +133,6 @@ func (*darwin) power(ctx context.Context) (Power, error) {
 // temperatures: the sensors answer to the SMC's private interface only.
 func (*darwin) temperatures(context.Context) ([]Temperature, error) {
 	return nil, errAbsent{NotSupported}
-}
-
-func (d *darwin) links(ctx context.Context) ([]Link, error) {
-	if d.ports == nil || time.Since(d.portsAt) > portsEvery {
-		out, err := exec.CommandContext(ctx, "/usr/sbin/networksetup", "-listallhardwareports").Output()
-		if err != nil {
-			return nil, err
-		}
-		d.ports, d.portsAt = parseHardwarePorts(out), time.Now()
-	}
-	adapters, err := net.Interfaces()
-	if err != nil {
-		return nil, err
-	}
-	speeds := linkSpeeds()
-	count := make(map[string]int)
-	var links []Link
-	for _, a := range adapters {
-		kind := d.ports[a.Name]
-		if kind == "" {
-			continue
-		}
-		count[kind]++
-		l := Link{Name: numbered(kind, count[kind]), Up: connected(a)}
-		if l.Up {
-			l.Speed = None[int64](NotSupported)
-			if s := speeds[a.Index]; s > 0 && s < math.MaxUint32 {
-				l.Speed = Some(int64(s))
-			}
-		}
-		links = append(links, l)
-	}
-	if len(links) == 0 {
-		return nil, errAbsent{NoHardware}
-	}
-	return links, nil
-}
-
-// connected: an adapter runs also without a network; then it has no address but
-// the one it gives itself.
-func connected(a net.Interface) bool {
-	if a.Flags&net.FlagRunning == 0 {
-		return false
-	}
-	addrs, _ := a.Addrs()
-	for _, addr := range addrs {
-		if ip, ok := addr.(*net.IPNet); ok && ip.IP.IsGlobalUnicast() {
-			return true
-		}
-	}
-	return false
-}
-
-// linkSpeeds reads bits per second by adapter index from the routing table
-// (route(4), RTM_IFINFO).
-func linkSpeeds() map[int]uint32 {
-	speeds := make(map[int]uint32)
-	b, err := route.FetchRIB(unix.AF_UNSPEC, route.RIBTypeInterface, 0)
-	if err != nil {
-		return speeds
-	}
-	const size = int(unsafe.Sizeof(unix.IfMsghdr{}))
-	for len(b) >= 4 {
-		n := int(*(*uint16)(unsafe.Pointer(&b[0])))
-		if n < 4 || n > len(b) {
-			break
-		}
-		if b[3] == unix.RTM_IFINFO && n >= size {
-			h := (*unix.IfMsghdr)(unsafe.Pointer(&b[0]))
-			speeds[int(h.Index)] = h.Data.Baudrate
-		}
-		b = b[n:]
-	}
-	return speeds
 }
 
 func (*darwin) bootTime(context.Context) (time.Time, error) {
@@ -203,13 +162,17 @@ func (*darwin) identity(ctx context.Context) (Identity, error) {
 	id.OSName = orNone("macOS "+clean(version), err)
 	build, err := unix.Sysctl("kern.osversion")
 	id.OSBuild = orNone(clean(build), err)
+	if end, ok := clientSupportEnd("macOS", version); ok {
+		id.SupportEnd = Some(end)
+	}
+	id.OSPatch = osPatch()
 	arch := "amd64"
 	if arm, err := unix.SysctlUint32("hw.optional.arm64"); err == nil && arm == 1 {
 		arch = "arm64" // also where this program runs translated
 	}
 	id.Architecture = Some(arch)
 	model, _ := unix.Sysctl("hw.model")
-	out, err := exec.CommandContext(ctx, "/usr/sbin/ioreg", "-rd1", "-c", "IOPlatformExpertDevice", "-a").Output()
+	out, err := program(ctx, "/usr/sbin/ioreg", "-rd1", "-c", "IOPlatformExpertDevice", "-a")
 	serial := ""
 	if err == nil {
 		serial, err = parsePlatform(out)
@@ -219,4 +182,27 @@ func (*darwin) identity(ctx context.Context) (Identity, error) {
 		id.Serial = None[string](why(err))
 	}
 	return id, nil
+}
+
+// systemVersions: that of a rapid security response lies over the system's own.
+var systemVersions = []string{
+	"/System/Cryptexes/OS/System/Library/CoreServices/SystemVersion.plist",
+	"/System/Library/CoreServices/SystemVersion.plist",
+}
+
+// osPatch is "13.3.1 (a)".
+func osPatch() Opt[string] {
+	last := None[string](NotSupported)
+	for _, path := range systemVersions {
+		b, err := file(path)
+		if err != nil {
+			continue
+		}
+		release, extra, err := parseVersion(b)
+		if err == nil && release != "" {
+			return Some(clean(release + " " + extra))
+		}
+		last = None[string](Failed)
+	}
+	return last
 }

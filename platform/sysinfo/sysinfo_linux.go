@@ -6,8 +6,8 @@ import (
 	"fmt"
 	"io/fs"
 	"os"
+	"os/exec"
 	"path/filepath"
-	"runtime"
 	"strconv"
 	"strings"
 	"time"
@@ -16,7 +16,6 @@ import (
 	"github.com/shirou/gopsutil/v3/cpu"
 	"github.com/shirou/gopsutil/v3/load"
 	"github.com/shirou/gopsutil/v3/mem"
-	"golang.org/x/sys/unix"
 )
 
 const osName = "linux"
@@ -29,17 +28,31 @@ const (
 
 // linux reads below root, which is "" on a live machine.
 type linux struct {
-	unsupported
-
 	root   string
 	env    common.EnvMap // for gopsutil
-	statfs func(path string) (total, free int64, err error)
+	statfs func(path string) (Space, error)
+	run    runFunc
+	now    func() time.Time
+
+	// Each belongs to the one group that its method reads, of which there is one at a time.
+	slept map[string]Disk // what a disk said before it went to sleep
+	spun  map[string]bool // fans that have turned
 }
 
 func newSource(c Config) source {
-	l := &linux{root: strings.TrimSuffix(c.Root, "/"), statfs: c.Statfs}
+	l := &linux{
+		root: strings.TrimSuffix(c.Root, "/"), statfs: c.Statfs, run: c.Run, now: c.Now,
+		slept: make(map[string]Disk), spun: make(map[string]bool),
+	}
 	if l.statfs == nil {
 		l.statfs = statfs
+	}
+	switch {
+	case l.run != nil:
+	case l.root != "": // a recorded tree must not mix with the live machine
+		l.run = func(context.Context, string, ...string) ([]byte, error) { return nil, exec.ErrNotFound }
+	default:
+		l.run = runProgram
 	}
 	l.env = common.EnvMap{
 		common.HostProcEnvKey: l.path("/proc"),
@@ -54,6 +67,50 @@ func (l *linux) path(p string) string { return l.root + p }
 // psutil gives the context by which gopsutil finds the root.
 func (l *linux) psutil(ctx context.Context) context.Context {
 	return context.WithValue(ctx, common.EnvKey, l.env)
+}
+
+// ask runs a program of the system. One that is not installed is no failure.
+func (l *linux) ask(ctx context.Context, name string, args ...string) ([]byte, error) {
+	out, err := l.run(ctx, name, args...)
+	if errors.Is(err, exec.ErrNotFound) {
+		return nil, errNotSupported
+	}
+	return out, err
+}
+
+// read gives a whole file.
+func (l *linux) read(p string) ([]byte, error) { return os.ReadFile(l.path(p)) }
+
+// exists says whether there is such a file or folder.
+func (l *linux) exists(p string) bool {
+	_, err := os.Stat(l.path(p))
+	return err == nil
+}
+
+// glob finds files; the names come without the root.
+func (l *linux) glob(pattern string) []string {
+	found, _ := filepath.Glob(l.path(pattern)) // an error is a broken pattern
+	for i, f := range found {
+		found[i] = strings.TrimPrefix(f, l.root)
+	}
+	return found
+}
+
+// serviceRuns asks the control groups whether a system service has processes,
+// which costs no program and shows nobody's processes. systemd keeps a group for
+// as long as the service runs; version 1 has its own hierarchy for that.
+func (l *linux) serviceRuns(pattern string) bool {
+	for _, tree := range []string{"/sys/fs/cgroup", "/sys/fs/cgroup/systemd", "/sys/fs/cgroup/unified"} {
+		// A template's instances have a slice of their own: system-clamd.slice/clamd@scan.service.
+		for _, deep := range []string{"/system.slice/", "/system.slice/system-*.slice/"} {
+			for _, dir := range l.glob(tree + deep + pattern) {
+				if procs, err := l.line(dir + "/cgroup.procs"); err == nil && procs != "" {
+					return true
+				}
+			}
+		}
+	}
+	return false
 }
 
 // line reads a file of one value.
@@ -168,68 +225,6 @@ func (l *linux) self(context.Context) (footprint, error) {
 	}
 	used, err := rusage()
 	return footprint{resident: pages * int64(os.Getpagesize()), cpu: used}, err
-}
-
-func (l *linux) identity(context.Context) (Identity, error) {
-	id := noIdentity(NotSupported)
-	id.OSName = orNone(l.osName())
-	release, err := l.line("/proc/sys/kernel/osrelease")
-	id.OSBuild = orNone(clean(release), err)
-	id.Architecture = Some(architecture())
-	l.machine(&id)
-	return id, nil
-}
-
-func (l *linux) osName() (string, error) {
-	b, err := os.ReadFile(l.path("/etc/os-release"))
-	if err != nil {
-		if b, err = os.ReadFile(l.path("/usr/lib/os-release")); err != nil {
-			return "", err
-		}
-	}
-	for line := range strings.Lines(string(b)) {
-		if v, ok := strings.CutPrefix(line, "PRETTY_NAME="); ok {
-			if s := clean(strings.Trim(strings.TrimSpace(v), `"'`)); s != "" {
-				return s, nil
-			}
-		}
-	}
-	return "", errAbsent{NotSupported}
-}
-
-// machine reads the firmware's names: DMI, or the device tree of ARM boards.
-func (l *linux) machine(id *Identity) {
-	const dmi = "/sys/class/dmi/id/"
-	if maker, err := l.line(dmi + "sys_vendor"); err == nil {
-		sys := smbiosSystem{maker: maker}
-		sys.product, _ = l.line(dmi + "product_name")
-		sys.version, _ = l.line(dmi + "product_version")
-		sys.serial, err = l.line(dmi + "product_serial") // root only
-		id.machine(sys)
-		if err != nil {
-			id.Serial = None[string](why(err))
-		}
-		return
-	}
-	const tree = "/proc/device-tree/"
-	if model, err := l.line(tree + "model"); err == nil {
-		serial, _ := l.line(tree + "serial-number")
-		maker, _, _ := strings.Cut(model, " ") // "Raspberry Pi 4 Model B", "Pine64 ..."
-		id.machine(smbiosSystem{maker: maker, product: model, serial: serial})
-	}
-}
-
-func architecture() string {
-	var u unix.Utsname
-	if unix.Uname(&u) == nil {
-		switch m := unix.ByteSliceToString(u.Machine[:]); m {
-		case "x86_64":
-			return "amd64"
-		case "aarch64":
-			return "arm64"
-		}
-	}
-	return runtime.GOARCH
 }
 
 func (l *linux) temperatures(context.Context) ([]Temperature, error) {

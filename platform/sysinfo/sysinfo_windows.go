@@ -8,12 +8,10 @@ import (
 	"time"
 	"unsafe"
 
-	"github.com/distatus/battery"
 	"github.com/shirou/gopsutil/v3/cpu"
 	"github.com/shirou/gopsutil/v3/host"
 	"github.com/shirou/gopsutil/v3/mem"
 	"golang.org/x/sys/windows"
-	"golang.org/x/sys/windows/registry"
 )
 
 const osName = "windows"
@@ -25,16 +23,23 @@ const (
 
 var (
 	kernel32               = windows.NewLazySystemDLL("kernel32.dll")
-	getSystemPowerStatus   = kernel32.NewProc("GetSystemPowerStatus")
 	getSystemFirmwareTable = kernel32.NewProc("GetSystemFirmwareTable")
 	getProcessMemoryInfo   = kernel32.NewProc("K32GetProcessMemoryInfo")
 )
 
-type windowsSource struct{ unsupported }
+// windowsSource has no pressure and no fans: Windows measures no waiting for a
+// resource, and its class of fans is filled by no driver.
+type windowsSource struct {
+	unsupported
 
-func newSource(Config) source { return windowsSource{} }
+	keptUpdates   kept[Updates]
+	keptSpeed     kept[int64]
+	keptBatteries kept[[]batteryInfo]
+}
 
-func (windowsSource) cpuTimes(ctx context.Context) (cpuTimes, error) {
+func newSource(Config) source { return &windowsSource{} }
+
+func (*windowsSource) cpuTimes(ctx context.Context) (cpuTimes, error) {
 	ts, err := cpu.TimesWithContext(ctx, false)
 	if err != nil {
 		return cpuTimes{}, err
@@ -46,15 +51,15 @@ func (windowsSource) cpuTimes(ctx context.Context) (cpuTimes, error) {
 	return cpuTimes{busy: t.User + t.System, total: t.User + t.System + t.Idle}, nil
 }
 
-func (windowsSource) cores(ctx context.Context) (int64, error) {
+func (*windowsSource) cores(ctx context.Context) (int64, error) {
 	n, err := cpu.CountsWithContext(ctx, true)
 	return int64(n), err
 }
 
 // load1: Windows has none; gopsutil's is a goroutine that reckons one.
-func (windowsSource) load1(context.Context) (int64, error) { return 0, errAbsent{NotSupported} }
+func (*windowsSource) load1(context.Context) (int64, error) { return 0, errAbsent{NotSupported} }
 
-func (windowsSource) memory(ctx context.Context) (Memory, error) {
+func (*windowsSource) memory(ctx context.Context) (Memory, error) {
 	v, err := mem.VirtualMemoryWithContext(ctx)
 	if err != nil {
 		return Memory{}, err
@@ -84,7 +89,7 @@ func (windowsSource) memory(ctx context.Context) (Memory, error) {
 
 // volumes tells of fixed drives by their letter; removable ones and shares are
 // somebody's.
-func (windowsSource) volumes(context.Context) ([]Volume, error) {
+func (*windowsSource) volumes(context.Context) ([]Volume, error) {
 	drives, err := windows.GetLogicalDrives()
 	if err != nil {
 		return nil, err
@@ -104,7 +109,9 @@ func (windowsSource) volumes(context.Context) ([]Volume, error) {
 		}
 		var free, total, freeAll uint64
 		err = windows.GetDiskFreeSpaceEx(root, &free, &total, &freeAll)
-		vs = append(vs, Volume{Name: name, Total: orNone(int64(total), err), Free: orNone(int64(free), err)})
+		v := Volume{Name: name, Total: orNone(int64(total), err), Free: orNone(int64(free), err)}
+		volumeState(&v, root)
+		vs = append(vs, v)
 	}
 	if len(vs) == 0 {
 		return nil, errAbsent{NoHardware}
@@ -112,55 +119,9 @@ func (windowsSource) volumes(context.Context) ([]Volume, error) {
 	return vs, nil
 }
 
-func (windowsSource) power(context.Context) (Power, error) {
-	var st struct { // SYSTEM_POWER_STATUS
-		ac, flag, percent, saver byte
-		left, full               uint32
-	}
-	if ok, _, err := getSystemPowerStatus.Call(uintptr(unsafe.Pointer(&st))); ok == 0 {
-		return Power{}, err
-	}
-	const noSystemBattery, unknown = 128, 255
-	if st.flag != unknown && st.flag&noSystemBattery != 0 {
-		return noBattery(), nil
-	}
-	var sum cells
-	// An error may concern one of several; the others are there.
-	batteries, _ := battery.GetAll()
-	for _, b := range batteries {
-		if b == nil {
-			continue
-		}
-		c := cell{now: b.Current, full: b.Full, design: b.Design}
-		switch b.State.Raw {
-		case battery.Charging:
-			c.state = Charging
-		case battery.Discharging, battery.Empty:
-			c.state = Discharging
-		case battery.Full:
-			c.state = Full
-		case battery.Idle:
-			c.state = Idle
-		}
-		sum.add(c)
-	}
-	p := sum.power()
-	p.Source = None[PowerSource](NotSupported)
-	switch st.ac {
-	case 0:
-		p.Source = Some(Battery)
-	case 1:
-		p.Source = Some(Mains)
-	}
-	if st.percent <= 100 { // what the taskbar shows
-		p.Charge = Some(10 * int64(st.percent))
-	}
-	return p, nil
-}
-
 // temperatures: the zones that ACPI tells to administrators; many machines have
 // none, and the query then ends with one of several errors.
-func (windowsSource) temperatures(ctx context.Context) ([]Temperature, error) {
+func (*windowsSource) temperatures(ctx context.Context) ([]Temperature, error) {
 	ts, err := host.SensorsTemperaturesWithContext(ctx)
 	if ctx.Err() != nil {
 		return nil, ctx.Err()
@@ -180,74 +141,11 @@ func (windowsSource) temperatures(ctx context.Context) ([]Temperature, error) {
 	return hottest(all), nil
 }
 
-func (windowsSource) links(context.Context) ([]Link, error) {
-	size := uint32(16 << 10)
-	var buf []byte
-	for {
-		buf = make([]byte, size)
-		const flags = windows.GAA_FLAG_SKIP_ANYCAST | windows.GAA_FLAG_SKIP_MULTICAST | windows.GAA_FLAG_SKIP_DNS_SERVER | windows.GAA_FLAG_SKIP_UNICAST
-		first := (*windows.IpAdapterAddresses)(unsafe.Pointer(&buf[0]))
-		err := windows.GetAdaptersAddresses(windows.AF_UNSPEC, flags, 0, first, &size)
-		if errors.Is(err, windows.ERROR_BUFFER_OVERFLOW) && size < 1<<20 {
-			continue
-		}
-		if errors.Is(err, windows.ERROR_NO_DATA) {
-			return nil, errAbsent{NoHardware}
-		}
-		if err != nil {
-			return nil, err
-		}
-		return adapterLinks(first)
-	}
-}
-
-func adapterLinks(a *windows.IpAdapterAddresses) ([]Link, error) {
-	count := make(map[string]int)
-	var links []Link
-	for ; a != nil; a = a.Next {
-		const wwanPP, wwanPP2 = 243, 244
-		kind := ""
-		switch a.IfType {
-		case windows.IF_TYPE_ETHERNET_CSMACD:
-			kind = "wired"
-		case windows.IF_TYPE_IEEE80211:
-			kind = "wifi"
-		case wwanPP, wwanPP2:
-			kind = "mobile"
-		}
-		if kind == "" || !hardware(a.Luid) {
-			continue
-		}
-		count[kind]++
-		l := Link{Name: numbered(kind, count[kind]), Up: a.OperStatus == windows.IfOperStatusUp}
-		if l.Up {
-			l.Speed = None[int64](NotSupported)
-			// All ones, or 2^63-1: not known.
-			if s := a.TransmitLinkSpeed; s > 0 && s < 1<<62 {
-				l.Speed = Some(int64(s))
-			}
-		}
-		links = append(links, l)
-	}
-	if len(links) == 0 {
-		return nil, errAbsent{NoHardware}
-	}
-	return links, nil
-}
-
-// hardware tells a piece of hardware from a switch of Hyper-V or a tunnel.
-func hardware(luid uint64) bool {
-	row := windows.MibIfRow2{InterfaceLuid: luid}
-	const hardwareInterface = 1 // bit 0 of InterfaceAndOperStatusFlags
-	err := windows.GetIfEntry2Ex(windows.MibIfTableNormalWithoutStatistics, &row)
-	return err == nil && row.InterfaceAndOperStatusFlags&hardwareInterface != 0
-}
-
-func (windowsSource) bootTime(context.Context) (time.Time, error) {
+func (*windowsSource) bootTime(context.Context) (time.Time, error) {
 	return time.Now().Add(-windows.DurationSinceBoot()), nil
 }
 
-func (windowsSource) self(context.Context) (footprint, error) {
+func (*windowsSource) self(context.Context) (footprint, error) {
 	var c struct { // PROCESS_MEMORY_COUNTERS
 		size, faults                                          uint32
 		peak, workingSet                                      uintptr
@@ -268,10 +166,13 @@ func (windowsSource) self(context.Context) (footprint, error) {
 	return footprint{resident: int64(c.workingSet), cpu: ticks(kernel) + ticks(user)}, nil
 }
 
-func (windowsSource) identity(context.Context) (Identity, error) {
+func (*windowsSource) identity(context.Context) (Identity, error) {
 	id := noIdentity(NotSupported)
-	name, build, err := version()
-	id.OSName, id.OSBuild = orNone(name, err), orNone(build, err)
+	v, err := version()
+	id.OSName, id.OSBuild, id.OSPatch = orNone(v.name(), err), orNone(v.build(), err), orNone(v.patch(), err)
+	if end, ok := clientSupportEnd(v.product(), v.release); ok {
+		id.SupportEnd = Some(end)
+	}
 	id.Architecture = Some(architecture())
 	raw, err := firmwareTable()
 	if err == nil {
@@ -302,21 +203,24 @@ func firmwareTable() ([]byte, error) {
 	return b[:n], nil
 }
 
-// version gives "Windows 11 Pro 24H2" and "10.0.26100.4061".
-func version() (name, build string, err error) {
-	k, err := registry.OpenKey(registry.LOCAL_MACHINE, `SOFTWARE\Microsoft\Windows NT\CurrentVersion`, registry.QUERY_VALUE|registry.WOW64_64KEY)
+// version is what the registry says; the kernel says which number it is.
+func version() (windowsVersion, error) {
+	k, err := openKey(`SOFTWARE\Microsoft\Windows NT\CurrentVersion`)
 	if err != nil {
-		return "", "", err
+		return windowsVersion{}, err
 	}
 	defer k.Close()
-	product, _, err := k.GetStringValue("ProductName")
-	if err != nil {
-		return "", "", err
+	v := windowsVersion{}
+	if v.registered, _, err = k.GetStringValue("ProductName"); err != nil {
+		return windowsVersion{}, err
 	}
-	display, _, _ := k.GetStringValue("DisplayVersion")
-	patch, _, _ := k.GetIntegerValue("UBR")
-	major, minor, number := windows.RtlGetNtVersionNumbers()
-	return windowsName(product, display, number), fmt.Sprintf("%d.%d.%d.%d", major, minor, number, patch), nil
+	// DisplayVersion since 2009, ReleaseId before.
+	if v.release, _, err = k.GetStringValue("DisplayVersion"); err != nil {
+		v.release, _, _ = k.GetStringValue("ReleaseId")
+	}
+	v.revision, _, _ = k.GetIntegerValue("UBR")
+	v.major, v.minor, v.number = windows.RtlGetNtVersionNumbers()
+	return v, nil
 }
 
 // architecture is the machine's, also for a program that runs translated.

@@ -4,6 +4,7 @@ import (
 	"bufio"
 	"context"
 	"os"
+	"path"
 	"slices"
 	"strconv"
 	"strings"
@@ -11,13 +12,16 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// statfs asks for total and what an ordinary program may use, in bytes.
-func statfs(path string) (total, free int64, err error) {
+// statfs asks for total and what an ordinary program may use.
+func statfs(path string) (Space, error) {
 	var st unix.Statfs_t
 	if err := unix.Statfs(path, &st); err != nil {
-		return 0, 0, err
+		return Space{}, err
 	}
-	return int64(st.Blocks) * st.Bsize, int64(st.Bavail) * st.Bsize, nil
+	return Space{
+		Total: int64(st.Blocks) * st.Bsize, Free: int64(st.Bavail) * st.Bsize,
+		Inodes: int64(st.Files), InodesFree: int64(st.Ffree),
+	}, nil
 }
 
 // diskSystems are file systems on a disk of this machine; all else (overlay,
@@ -30,9 +34,49 @@ var diskSystems = map[string]bool{
 // commonMounts may be told by name; others may hold a person's or a school's.
 var commonMounts = []string{"/", "/boot", "/boot/efi", "/efi", "/home", "/opt", "/srv", "/tmp", "/usr", "/var"}
 
-type mount struct{ source, point string }
+type mount struct {
+	source, point, system string
+	device                string // major:minor; of btrfs it is nobody's
+	readOnly              bool
+}
 
 func (l *linux) volumes(context.Context) ([]Volume, error) {
+	mounts, err := l.mounts()
+	if err != nil {
+		return nil, err
+	}
+	var vs []Volume
+	others := 0
+	for _, m := range mounts {
+		space, err := l.statfs(m.point)
+		if err == nil && space.Total <= 0 {
+			continue // mounted, but nothing there
+		}
+		v := Volume{
+			Name: m.point, Total: orNone(space.Total, err), Free: orNone(space.Free, err),
+			InodesFree: orNone(space.Inodes, err), Errors: l.volumeErrors(m), ReadOnly: Some(m.readOnly),
+		}
+		if !slices.Contains(commonMounts, v.Name) {
+			others++
+			v.Name = numbered("other", others)
+		}
+		switch {
+		case err != nil:
+		case space.Inodes <= 0: // btrfs and FAT make them as needed
+			v.InodesFree = None[int64](NotSupported)
+		default:
+			v.InodesFree = Some(int64(1000 * float64(space.InodesFree) / float64(space.Inodes)))
+		}
+		vs = append(vs, v)
+	}
+	if len(vs) == 0 {
+		return nil, errAbsent{NoHardware}
+	}
+	return vs, nil
+}
+
+// mounts lists the volumes, each once, sorted by mount point.
+func (l *linux) mounts() ([]mount, error) {
 	f, err := os.Open(l.path("/proc/self/mountinfo"))
 	if err != nil {
 		return nil, err
@@ -45,27 +89,73 @@ func (l *linux) volumes(context.Context) ([]Volume, error) {
 			mounts = append(mounts, m)
 		}
 	}
-	if err := sc.Err(); err != nil {
-		return nil, err
-	}
-	var vs []Volume
-	others := 0
-	for _, m := range oncePerSource(mounts) {
-		total, free, err := l.statfs(m.point)
-		if err == nil && total <= 0 {
-			continue // mounted, but nothing there
+	return oncePerSource(mounts), sc.Err()
+}
+
+// blockName is the kernel's name of the device below m: "sda1", "dm-0".
+func (l *linux) blockName(m mount) string {
+	// The number names it also where the source is /dev/root or /dev/mapper/x.
+	if uevent, err := l.line("/sys/dev/block/" + m.device + "/uevent"); err == nil {
+		for line := range strings.Lines(uevent) {
+			if name, ok := strings.CutPrefix(strings.TrimSpace(line), "DEVNAME="); ok {
+				return name
+			}
 		}
-		name := m.point
-		if !slices.Contains(commonMounts, name) {
-			others++
-			name = numbered("other", others)
+	}
+	name := strings.TrimPrefix(m.source, "/dev/")
+	mapped, ok := strings.CutPrefix(name, "mapper/")
+	if !ok {
+		return name
+	}
+	for _, f := range l.glob("/sys/block/dm-*/dm/name") {
+		if n, err := l.line(f); err == nil && n == mapped {
+			return strings.Split(f, "/")[3]
 		}
-		vs = append(vs, Volume{Name: name, Total: orNone(total, err), Free: orNone(free, err)})
 	}
-	if len(vs) == 0 {
-		return nil, errAbsent{NoHardware}
+	return ""
+}
+
+// volumeErrors reads what the file system itself has noted: ext4 since the last
+// e2fsck (Documentation/ABI/testing/sysfs-fs-ext4), btrfs since the counters
+// were last reset, over all its devices (Linux 5.14, sysfs-fs-btrfs). XFS and
+// the others keep no count.
+func (l *linux) volumeErrors(m mount) Opt[int64] {
+	name := l.blockName(m)
+	switch m.system {
+	case "ext4", "ext3", "ext2": // the driver of ext4 does all three
+		n, err := l.number("/sys/fs/ext4/" + name + "/errors_count")
+		if err != nil {
+			return None[int64](NotSupported)
+		}
+		return Some(n)
+	case "btrfs":
+		for _, dir := range l.glob("/sys/fs/btrfs/*/devices/" + name) {
+			stats := l.glob(path.Dir(path.Dir(dir)) + "/devinfo/*/error_stats")
+			var sum int64
+			for _, f := range stats {
+				text, err := l.line(f)
+				if err != nil {
+					return None[int64](why(err))
+				}
+				sum += sumOfCounters(text)
+			}
+			if len(stats) > 0 {
+				return Some(sum)
+			}
+		}
 	}
-	return vs, nil
+	return None[int64](NotSupported)
+}
+
+// sumOfCounters adds lines of "name number".
+func sumOfCounters(text string) (sum int64) {
+	for line := range strings.Lines(text) {
+		if f := strings.Fields(line); len(f) == 2 {
+			n, _ := strconv.ParseInt(f[1], 10, 64)
+			sum += n
+		}
+	}
+	return sum
 }
 
 // parseMount reads one line of mountinfo (proc_pid_mountinfo(5)) and says
@@ -100,7 +190,11 @@ func parseMount(line string) (mount, bool) {
 			return mount{}, false
 		}
 	}
-	return mount{source, point}, true
+	// Of the two sets of options the file system's own: a service's sandbox
+	// (ProtectSystem=) mounts what is writable read-only for itself, and a file
+	// system that gave up after errors is read-only there.
+	readOnly := len(b) > 2 && slices.Contains(strings.Split(b[2], ","), "ro")
+	return mount{source: source, point: point, system: system, device: a[2], readOnly: readOnly}, true
 }
 
 // oncePerSource keeps the shortest mount point of each device, sorted.

@@ -14,3 +14,9 @@ type Event struct {
 // not be sent now: no route, no network, address gone, buffers full. Such a
 // datagram is as good as lost on the way.
 func Transient(err error) bool { return transient(err) }
+
+// Network describes the network that this machine is in: adapters, prefixes and,
+// where the system tells them, routers, so that two homes with the same private
+// prefix differ. It is the same each time that the machine comes there, says
+// where somebody is, and so may be kept only as a hash and told to nobody.
+func Network() (string, error) { return newSystem().place() }

@@ -28,6 +28,8 @@ func (darwin) slept() (time.Duration, error) {
 
 func (darwin) network() (string, error) { return addresses() }
 
+func (darwin) place() (string, error) { return prefixes() }
+
 // open listens at the routing socket (route(4)), which tells of addresses,
 // links and routes; waking shows there too, since links come up.
 func (darwin) open(hints chan<- hint) (*notices, error) {

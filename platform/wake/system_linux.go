@@ -31,6 +31,11 @@ func (linux) network() (string, error) {
 	return a + "\n" + defaultRoutes("/proc/net/route", "/proc/net/ipv6_route"), err
 }
 
+func (linux) place() (string, error) {
+	p, err := prefixes()
+	return p + "\n" + defaultRoutes("/proc/net/route", "/proc/net/ipv6_route"), err
+}
+
 // defaultRoutes gives interface and gateway of each; a system without one of
 // the files has none of that kind.
 func defaultRoutes(v4, v6 string) string {

@@ -41,6 +41,8 @@ func (windowsSystem) slept() (time.Duration, error) {
 
 func (windowsSystem) network() (string, error) { return addresses() }
 
+func (windowsSystem) place() (string, error) { return prefixes() }
+
 // open has the system set one event at each change of an address or a route,
 // and when the machine goes to sleep or wakes. The callbacks come on threads of
 // the system's pool; all they do is to set the event, whose handle is the

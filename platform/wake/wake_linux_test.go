@@ -115,6 +115,34 @@ func TestRealNetwork(t *testing.T) {
 	}
 }
 
+// TestNetworkIsTheSameAgain: what is lent for a day does not count, the router does.
+func TestNetworkIsTheSameAgain(t *testing.T) {
+	if !inNamespace(t) {
+		return
+	}
+	describe := func() string {
+		s, err := Network()
+		if err != nil {
+			t.Fatal(err)
+		}
+		return s
+	}
+	ip(t, "link", "add", "cable", "type", "veth", "peer", "name", "plug")
+	ip(t, "link", "set", "plug", "up")
+	ip(t, "link", "set", "cable", "up")
+	ip(t, "addr", "add", "192.0.2.10/24", "dev", "cable")
+	ip(t, "route", "add", "default", "via", "192.0.2.1")
+	home := describe()
+	ip(t, "addr", "add", "192.0.2.77/24", "dev", "cable")
+	if got := describe(); got != home {
+		t.Errorf("with another address of the same network %q, want %q", got, home)
+	}
+	ip(t, "route", "replace", "default", "via", "192.0.2.254")
+	if got := describe(); got == home {
+		t.Errorf("behind another router still %q", got)
+	}
+}
+
 func TestSleptIsSteady(t *testing.T) {
 	a, err := linux{}.slept()
 	if err != nil {

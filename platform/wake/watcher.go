@@ -39,6 +39,9 @@ type system interface {
 	// network describes addresses, links and default routes; two descriptions
 	// are only ever compared, and stay in memory.
 	network() (string, error)
+	// place describes the network that the machine is in, alike each time that
+	// it comes there: without what is only lent to it for a day.
+	place() (string, error)
 }
 
 // notices are the subscriptions at the operating system: loops that deliver
@@ -162,6 +165,15 @@ func send(hints chan<- hint, h hint) {
 
 // addresses describes adapters that run, with their usable addresses.
 func addresses() (string, error) {
+	return adapters(func(ip *net.IPNet) string { return ip.String() })
+}
+
+// prefixes describes the same adapters by the networks that they are in.
+func prefixes() (string, error) {
+	return adapters(func(ip *net.IPNet) string { return (&net.IPNet{IP: ip.IP.Mask(ip.Mask), Mask: ip.Mask}).String() })
+}
+
+func adapters(say func(*net.IPNet) string) (string, error) {
 	adapters, err := net.Interfaces()
 	if err != nil {
 		return "", err
@@ -177,10 +189,10 @@ func addresses() (string, error) {
 		}
 		for _, addr := range addrs {
 			if ip, ok := addr.(*net.IPNet); ok && ip.IP.IsGlobalUnicast() {
-				all = append(all, a.Name+" "+addr.String())
+				all = append(all, a.Name+" "+say(ip))
 			}
 		}
 	}
 	slices.Sort(all)
-	return strings.Join(all, "\n"), nil
+	return strings.Join(slices.Compact(all), "\n"), nil
 }

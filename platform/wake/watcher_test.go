@@ -50,6 +50,8 @@ func (f *fake) slept() (time.Duration, error) {
 	return f.asleep, nil
 }
 
+func (f *fake) place() (string, error) { return "", nil }
+
 func (f *fake) network() (string, error) {
 	f.mu.Lock()
 	defer f.mu.Unlock()

@@ -714,6 +714,15 @@ func (x *ControlDown) GetWatch() *Watch {
 	return nil
 }
 
+func (x *ControlDown) GetPong() *Pong {
+	if x != nil {
+		if x, ok := x.xxx_hidden_Kind.(*controlDown_Pong); ok {
+			return x.Pong
+		}
+	}
+	return nil
+}
+
 func (x *ControlDown) SetWelcome(v *Welcome) {
 	if v == nil {
 		x.xxx_hidden_Kind = nil
@@ -752,6 +761,14 @@ func (x *ControlDown) SetWatch(v *Watch) {
 		return
 	}
 	x.xxx_hidden_Kind = &controlDown_Watch{v}
+}
+
+func (x *ControlDown) SetPong(v *Pong) {
+	if v == nil {
+		x.xxx_hidden_Kind = nil
+		return
+	}
+	x.xxx_hidden_Kind = &controlDown_Pong{v}
 }
 
 func (x *ControlDown) HasKind() bool {
@@ -801,6 +818,14 @@ func (x *ControlDown) HasWatch() bool {
 	return ok
 }
 
+func (x *ControlDown) HasPong() bool {
+	if x == nil {
+		return false
+	}
+	_, ok := x.xxx_hidden_Kind.(*controlDown_Pong)
+	return ok
+}
+
 func (x *ControlDown) ClearKind() {
 	x.xxx_hidden_Kind = nil
 }
@@ -835,12 +860,19 @@ func (x *ControlDown) ClearWatch() {
 	}
 }
 
+func (x *ControlDown) ClearPong() {
+	if _, ok := x.xxx_hidden_Kind.(*controlDown_Pong); ok {
+		x.xxx_hidden_Kind = nil
+	}
+}
+
 const ControlDown_Kind_not_set_case case_ControlDown_Kind = 0
 const ControlDown_Welcome_case case_ControlDown_Kind = 1
 const ControlDown_Refused_case case_ControlDown_Kind = 2
 const ControlDown_ComeBack_case case_ControlDown_Kind = 3
 const ControlDown_Settings_case case_ControlDown_Kind = 4
 const ControlDown_Watch_case case_ControlDown_Kind = 5
+const ControlDown_Pong_case case_ControlDown_Kind = 6
 
 func (x *ControlDown) WhichKind() case_ControlDown_Kind {
 	if x == nil {
@@ -857,6 +889,8 @@ func (x *ControlDown) WhichKind() case_ControlDown_Kind {
 		return ControlDown_Settings_case
 	case *controlDown_Watch:
 		return ControlDown_Watch_case
+	case *controlDown_Pong:
+		return ControlDown_Pong_case
 	default:
 		return ControlDown_Kind_not_set_case
 	}
@@ -871,6 +905,7 @@ type ControlDown_builder struct {
 	ComeBack *ComeBack
 	Settings *Settings
 	Watch    *Watch
+	Pong     *Pong
 	// -- end of xxx_hidden_Kind
 }
 
@@ -892,6 +927,9 @@ func (b0 ControlDown_builder) Build() *ControlDown {
 	}
 	if b.Watch != nil {
 		x.xxx_hidden_Kind = &controlDown_Watch{b.Watch}
+	}
+	if b.Pong != nil {
+		x.xxx_hidden_Kind = &controlDown_Pong{b.Pong}
 	}
 	return m0
 }
@@ -930,6 +968,10 @@ type controlDown_Watch struct {
 	Watch *Watch `protobuf:"bytes,5,opt,name=watch,oneof"`
 }
 
+type controlDown_Pong struct {
+	Pong *Pong `protobuf:"bytes,6,opt,name=pong,oneof"`
+}
+
 func (*controlDown_Welcome) isControlDown_Kind() {}
 
 func (*controlDown_Refused) isControlDown_Kind() {}
@@ -939,6 +981,8 @@ func (*controlDown_ComeBack) isControlDown_Kind() {}
 func (*controlDown_Settings) isControlDown_Kind() {}
 
 func (*controlDown_Watch) isControlDown_Kind() {}
+
+func (*controlDown_Pong) isControlDown_Kind() {}
 
 // Watch says that somebody looks at this device, with a reason that stands in
 // the device's own list of who looked.
@@ -1238,6 +1282,15 @@ func (x *ControlUp) GetStillHere() *StillHere {
 	return nil
 }
 
+func (x *ControlUp) GetPing() *Ping {
+	if x != nil {
+		if x, ok := x.xxx_hidden_Kind.(*controlUp_Ping); ok {
+			return x.Ping
+		}
+	}
+	return nil
+}
+
 func (x *ControlUp) SetGoodbye(v *Goodbye) {
 	if v == nil {
 		x.xxx_hidden_Kind = nil
@@ -1252,6 +1305,14 @@ func (x *ControlUp) SetStillHere(v *StillHere) {
 		return
 	}
 	x.xxx_hidden_Kind = &controlUp_StillHere{v}
+}
+
+func (x *ControlUp) SetPing(v *Ping) {
+	if v == nil {
+		x.xxx_hidden_Kind = nil
+		return
+	}
+	x.xxx_hidden_Kind = &controlUp_Ping{v}
 }
 
 func (x *ControlUp) HasKind() bool {
@@ -1277,6 +1338,14 @@ func (x *ControlUp) HasStillHere() bool {
 	return ok
 }
 
+func (x *ControlUp) HasPing() bool {
+	if x == nil {
+		return false
+	}
+	_, ok := x.xxx_hidden_Kind.(*controlUp_Ping)
+	return ok
+}
+
 func (x *ControlUp) ClearKind() {
 	x.xxx_hidden_Kind = nil
 }
@@ -1293,9 +1362,16 @@ func (x *ControlUp) ClearStillHere() {
 	}
 }
 
+func (x *ControlUp) ClearPing() {
+	if _, ok := x.xxx_hidden_Kind.(*controlUp_Ping); ok {
+		x.xxx_hidden_Kind = nil
+	}
+}
+
 const ControlUp_Kind_not_set_case case_ControlUp_Kind = 0
 const ControlUp_Goodbye_case case_ControlUp_Kind = 1
 const ControlUp_StillHere_case case_ControlUp_Kind = 2
+const ControlUp_Ping_case case_ControlUp_Kind = 3
 
 func (x *ControlUp) WhichKind() case_ControlUp_Kind {
 	if x == nil {
@@ -1306,6 +1382,8 @@ func (x *ControlUp) WhichKind() case_ControlUp_Kind {
 		return ControlUp_Goodbye_case
 	case *controlUp_StillHere:
 		return ControlUp_StillHere_case
+	case *controlUp_Ping:
+		return ControlUp_Ping_case
 	default:
 		return ControlUp_Kind_not_set_case
 	}
@@ -1317,6 +1395,7 @@ type ControlUp_builder struct {
 	// Fields of oneof xxx_hidden_Kind:
 	Goodbye   *Goodbye
 	StillHere *StillHere
+	Ping      *Ping
 	// -- end of xxx_hidden_Kind
 }
 
@@ -1329,6 +1408,9 @@ func (b0 ControlUp_builder) Build() *ControlUp {
 	}
 	if b.StillHere != nil {
 		x.xxx_hidden_Kind = &controlUp_StillHere{b.StillHere}
+	}
+	if b.Ping != nil {
+		x.xxx_hidden_Kind = &controlUp_Ping{b.Ping}
 	}
 	return m0
 }
@@ -1355,9 +1437,15 @@ type controlUp_StillHere struct {
 	StillHere *StillHere `protobuf:"bytes,2,opt,name=still_here,json=stillHere,oneof"`
 }
 
+type controlUp_Ping struct {
+	Ping *Ping `protobuf:"bytes,3,opt,name=ping,oneof"`
+}
+
 func (*controlUp_Goodbye) isControlUp_Kind() {}
 
 func (*controlUp_StillHere) isControlUp_Kind() {}
+
+func (*controlUp_Ping) isControlUp_Kind() {}
 
 // StillHere is sent at each keep-alive and has no answer. A collector that was
 // restarted answers it by a stateless reset, which QUIC implementations do not
@@ -1440,6 +1528,159 @@ func (b0 StillHere_builder) Build() *StillHere {
 	return m0
 }
 
+// Ping asks for a Pong with the same id, which a collector sends as fast as it
+// reads the frames of this stream and no faster. One from before 2026-11-24
+// ignores it.
+type Ping struct {
+	state                  protoimpl.MessageState `protogen:"opaque.v1"`
+	xxx_hidden_Id          uint64                 `protobuf:"varint,1,opt,name=id"`
+	XXX_raceDetectHookData protoimpl.RaceDetectHookData
+	XXX_presence           [1]uint32
+	unknownFields          protoimpl.UnknownFields
+	sizeCache              protoimpl.SizeCache
+}
+
+func (x *Ping) Reset() {
+	*x = Ping{}
+	mi := &file_control_proto_msgTypes[7]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *Ping) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*Ping) ProtoMessage() {}
+
+func (x *Ping) ProtoReflect() protoreflect.Message {
+	mi := &file_control_proto_msgTypes[7]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+func (x *Ping) GetId() uint64 {
+	if x != nil {
+		return x.xxx_hidden_Id
+	}
+	return 0
+}
+
+func (x *Ping) SetId(v uint64) {
+	x.xxx_hidden_Id = v
+	protoimpl.X.SetPresent(&(x.XXX_presence[0]), 0, 1)
+}
+
+func (x *Ping) HasId() bool {
+	if x == nil {
+		return false
+	}
+	return protoimpl.X.Present(&(x.XXX_presence[0]), 0)
+}
+
+func (x *Ping) ClearId() {
+	protoimpl.X.ClearPresent(&(x.XXX_presence[0]), 0)
+	x.xxx_hidden_Id = 0
+}
+
+type Ping_builder struct {
+	_ [0]func() // Prevents comparability and use of unkeyed literals for the builder.
+
+	Id *uint64
+}
+
+func (b0 Ping_builder) Build() *Ping {
+	m0 := &Ping{}
+	b, x := &b0, m0
+	_, _ = b, x
+	if b.Id != nil {
+		protoimpl.X.SetPresentNonAtomic(&(x.XXX_presence[0]), 0, 1)
+		x.xxx_hidden_Id = *b.Id
+	}
+	return m0
+}
+
+type Pong struct {
+	state                  protoimpl.MessageState `protogen:"opaque.v1"`
+	xxx_hidden_Id          uint64                 `protobuf:"varint,1,opt,name=id"`
+	XXX_raceDetectHookData protoimpl.RaceDetectHookData
+	XXX_presence           [1]uint32
+	unknownFields          protoimpl.UnknownFields
+	sizeCache              protoimpl.SizeCache
+}
+
+func (x *Pong) Reset() {
+	*x = Pong{}
+	mi := &file_control_proto_msgTypes[8]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *Pong) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*Pong) ProtoMessage() {}
+
+func (x *Pong) ProtoReflect() protoreflect.Message {
+	mi := &file_control_proto_msgTypes[8]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+func (x *Pong) GetId() uint64 {
+	if x != nil {
+		return x.xxx_hidden_Id
+	}
+	return 0
+}
+
+func (x *Pong) SetId(v uint64) {
+	x.xxx_hidden_Id = v
+	protoimpl.X.SetPresent(&(x.XXX_presence[0]), 0, 1)
+}
+
+func (x *Pong) HasId() bool {
+	if x == nil {
+		return false
+	}
+	return protoimpl.X.Present(&(x.XXX_presence[0]), 0)
+}
+
+func (x *Pong) ClearId() {
+	protoimpl.X.ClearPresent(&(x.XXX_presence[0]), 0)
+	x.xxx_hidden_Id = 0
+}
+
+type Pong_builder struct {
+	_ [0]func() // Prevents comparability and use of unkeyed literals for the builder.
+
+	Id *uint64
+}
+
+func (b0 Pong_builder) Build() *Pong {
+	m0 := &Pong{}
+	b, x := &b0, m0
+	_, _ = b, x
+	if b.Id != nil {
+		protoimpl.X.SetPresentNonAtomic(&(x.XXX_presence[0]), 0, 1)
+		x.xxx_hidden_Id = *b.Id
+	}
+	return m0
+}
+
 // Welcome is what "in" means.
 type Welcome struct {
 	state                  protoimpl.MessageState `protogen:"opaque.v1"`
@@ -1458,7 +1699,7 @@ type Welcome struct {
 
 func (x *Welcome) Reset() {
 	*x = Welcome{}
-	mi := &file_control_proto_msgTypes[7]
+	mi := &file_control_proto_msgTypes[9]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1470,7 +1711,7 @@ func (x *Welcome) String() string {
 func (*Welcome) ProtoMessage() {}
 
 func (x *Welcome) ProtoReflect() protoreflect.Message {
-	mi := &file_control_proto_msgTypes[7]
+	mi := &file_control_proto_msgTypes[9]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1691,7 +1932,7 @@ type Refused struct {
 
 func (x *Refused) Reset() {
 	*x = Refused{}
-	mi := &file_control_proto_msgTypes[8]
+	mi := &file_control_proto_msgTypes[10]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1703,7 +1944,7 @@ func (x *Refused) String() string {
 func (*Refused) ProtoMessage() {}
 
 func (x *Refused) ProtoReflect() protoreflect.Message {
-	mi := &file_control_proto_msgTypes[8]
+	mi := &file_control_proto_msgTypes[10]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1829,7 +2070,7 @@ type ComeBack struct {
 
 func (x *ComeBack) Reset() {
 	*x = ComeBack{}
-	mi := &file_control_proto_msgTypes[9]
+	mi := &file_control_proto_msgTypes[11]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1841,7 +2082,7 @@ func (x *ComeBack) String() string {
 func (*ComeBack) ProtoMessage() {}
 
 func (x *ComeBack) ProtoReflect() protoreflect.Message {
-	mi := &file_control_proto_msgTypes[9]
+	mi := &file_control_proto_msgTypes[11]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1905,7 +2146,7 @@ type Goodbye struct {
 
 func (x *Goodbye) Reset() {
 	*x = Goodbye{}
-	mi := &file_control_proto_msgTypes[10]
+	mi := &file_control_proto_msgTypes[12]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1917,7 +2158,7 @@ func (x *Goodbye) String() string {
 func (*Goodbye) ProtoMessage() {}
 
 func (x *Goodbye) ProtoReflect() protoreflect.Message {
-	mi := &file_control_proto_msgTypes[10]
+	mi := &file_control_proto_msgTypes[12]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1986,7 +2227,7 @@ type Settings struct {
 
 func (x *Settings) Reset() {
 	*x = Settings{}
-	mi := &file_control_proto_msgTypes[11]
+	mi := &file_control_proto_msgTypes[13]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1998,7 +2239,7 @@ func (x *Settings) String() string {
 func (*Settings) ProtoMessage() {}
 
 func (x *Settings) ProtoReflect() protoreflect.Message {
-	mi := &file_control_proto_msgTypes[11]
+	mi := &file_control_proto_msgTypes[13]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2139,7 +2380,7 @@ type StandardSoftware struct {
 
 func (x *StandardSoftware) Reset() {
 	*x = StandardSoftware{}
-	mi := &file_control_proto_msgTypes[12]
+	mi := &file_control_proto_msgTypes[14]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2151,7 +2392,7 @@ func (x *StandardSoftware) String() string {
 func (*StandardSoftware) ProtoMessage() {}
 
 func (x *StandardSoftware) ProtoReflect() protoreflect.Message {
-	mi := &file_control_proto_msgTypes[12]
+	mi := &file_control_proto_msgTypes[14]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2243,13 +2484,14 @@ const file_control_proto_rawDesc = "" +
 	"\fcapabilities\x18\n" +
 	" \x03(\tR\fcapabilities\x12\x17\n" +
 	"\atime_ms\x18\v \x01(\x03R\x06timeMs\x12\x19\n" +
-	"\bstore_id\x18\f \x01(\fR\astoreId\"\x9f\x02\n" +
+	"\bstore_id\x18\f \x01(\fR\astoreId\"\xcb\x02\n" +
 	"\vControlDown\x123\n" +
 	"\awelcome\x18\x01 \x01(\v2\x17.hausmeister.v1.WelcomeH\x00R\awelcome\x123\n" +
 	"\arefused\x18\x02 \x01(\v2\x17.hausmeister.v1.RefusedH\x00R\arefused\x127\n" +
 	"\tcome_back\x18\x03 \x01(\v2\x18.hausmeister.v1.ComeBackH\x00R\bcomeBack\x126\n" +
 	"\bsettings\x18\x04 \x01(\v2\x18.hausmeister.v1.SettingsH\x00R\bsettings\x12-\n" +
-	"\x05watch\x18\x05 \x01(\v2\x15.hausmeister.v1.WatchH\x00R\x05watchB\x06\n" +
+	"\x05watch\x18\x05 \x01(\v2\x15.hausmeister.v1.WatchH\x00R\x05watch\x12*\n" +
+	"\x04pong\x18\x06 \x01(\v2\x14.hausmeister.v1.PongH\x00R\x04pongB\x06\n" +
 	"\x04kind\"4\n" +
 	"\x05Watch\x12\x15\n" +
 	"\x06live_s\x18\x01 \x01(\rR\x05liveS\x12\x14\n" +
@@ -2258,14 +2500,19 @@ const file_control_proto_rawDesc = "" +
 	"LiveHeader\"Z\n" +
 	"\x06LiveUp\x12\x1b\n" +
 	"\tdevice_ms\x18\x01 \x01(\x03R\bdeviceMs\x123\n" +
-	"\breadings\x18\x02 \x03(\v2\x17.hausmeister.v1.ReadingR\breadings\"\x84\x01\n" +
+	"\breadings\x18\x02 \x03(\v2\x17.hausmeister.v1.ReadingR\breadings\"\xb0\x01\n" +
 	"\tControlUp\x123\n" +
 	"\agoodbye\x18\x01 \x01(\v2\x17.hausmeister.v1.GoodbyeH\x00R\agoodbye\x12:\n" +
 	"\n" +
-	"still_here\x18\x02 \x01(\v2\x19.hausmeister.v1.StillHereH\x00R\tstillHereB\x06\n" +
+	"still_here\x18\x02 \x01(\v2\x19.hausmeister.v1.StillHereH\x00R\tstillHere\x12*\n" +
+	"\x04ping\x18\x03 \x01(\v2\x14.hausmeister.v1.PingH\x00R\x04pingB\x06\n" +
 	"\x04kind\"%\n" +
 	"\tStillHere\x12\x18\n" +
-	"\apadding\x18\x01 \x01(\fR\apadding\"\xdc\x01\n" +
+	"\apadding\x18\x01 \x01(\fR\apadding\"\x16\n" +
+	"\x04Ping\x12\x0e\n" +
+	"\x02id\x18\x01 \x01(\x04R\x02id\"\x16\n" +
+	"\x04Pong\x12\x0e\n" +
+	"\x02id\x18\x01 \x01(\x04R\x02id\"\xdc\x01\n" +
 	"\aWelcome\x12\x18\n" +
 	"\aversion\x18\x01 \x01(\rR\aversion\x12\x17\n" +
 	"\atime_ms\x18\x02 \x01(\x03R\x06timeMs\x12\x19\n" +
@@ -2333,7 +2580,7 @@ const file_control_proto_rawDesc = "" +
 	"\tCODE_LOST\x10\x18B Z\x16hausmeister/proto/hmpb\x92\x03\x05\xd2>\x02\x10\x03b\beditionsp\xe8\a"
 
 var file_control_proto_enumTypes = make([]protoimpl.EnumInfo, 3)
-var file_control_proto_msgTypes = make([]protoimpl.MessageInfo, 13)
+var file_control_proto_msgTypes = make([]protoimpl.MessageInfo, 15)
 var file_control_proto_goTypes = []any{
 	(StreamType)(0),          // 0: hausmeister.v1.StreamType
 	(Code)(0),                // 1: hausmeister.v1.Code
@@ -2345,32 +2592,36 @@ var file_control_proto_goTypes = []any{
 	(*LiveUp)(nil),           // 7: hausmeister.v1.LiveUp
 	(*ControlUp)(nil),        // 8: hausmeister.v1.ControlUp
 	(*StillHere)(nil),        // 9: hausmeister.v1.StillHere
-	(*Welcome)(nil),          // 10: hausmeister.v1.Welcome
-	(*Refused)(nil),          // 11: hausmeister.v1.Refused
-	(*ComeBack)(nil),         // 12: hausmeister.v1.ComeBack
-	(*Goodbye)(nil),          // 13: hausmeister.v1.Goodbye
-	(*Settings)(nil),         // 14: hausmeister.v1.Settings
-	(*StandardSoftware)(nil), // 15: hausmeister.v1.StandardSoftware
-	(*Reading)(nil),          // 16: hausmeister.v1.Reading
+	(*Ping)(nil),             // 10: hausmeister.v1.Ping
+	(*Pong)(nil),             // 11: hausmeister.v1.Pong
+	(*Welcome)(nil),          // 12: hausmeister.v1.Welcome
+	(*Refused)(nil),          // 13: hausmeister.v1.Refused
+	(*ComeBack)(nil),         // 14: hausmeister.v1.ComeBack
+	(*Goodbye)(nil),          // 15: hausmeister.v1.Goodbye
+	(*Settings)(nil),         // 16: hausmeister.v1.Settings
+	(*StandardSoftware)(nil), // 17: hausmeister.v1.StandardSoftware
+	(*Reading)(nil),          // 18: hausmeister.v1.Reading
 }
 var file_control_proto_depIdxs = []int32{
-	10, // 0: hausmeister.v1.ControlDown.welcome:type_name -> hausmeister.v1.Welcome
-	11, // 1: hausmeister.v1.ControlDown.refused:type_name -> hausmeister.v1.Refused
-	12, // 2: hausmeister.v1.ControlDown.come_back:type_name -> hausmeister.v1.ComeBack
-	14, // 3: hausmeister.v1.ControlDown.settings:type_name -> hausmeister.v1.Settings
+	12, // 0: hausmeister.v1.ControlDown.welcome:type_name -> hausmeister.v1.Welcome
+	13, // 1: hausmeister.v1.ControlDown.refused:type_name -> hausmeister.v1.Refused
+	14, // 2: hausmeister.v1.ControlDown.come_back:type_name -> hausmeister.v1.ComeBack
+	16, // 3: hausmeister.v1.ControlDown.settings:type_name -> hausmeister.v1.Settings
 	5,  // 4: hausmeister.v1.ControlDown.watch:type_name -> hausmeister.v1.Watch
-	16, // 5: hausmeister.v1.LiveUp.readings:type_name -> hausmeister.v1.Reading
-	13, // 6: hausmeister.v1.ControlUp.goodbye:type_name -> hausmeister.v1.Goodbye
-	9,  // 7: hausmeister.v1.ControlUp.still_here:type_name -> hausmeister.v1.StillHere
-	14, // 8: hausmeister.v1.Welcome.settings:type_name -> hausmeister.v1.Settings
-	1,  // 9: hausmeister.v1.Refused.code:type_name -> hausmeister.v1.Code
-	2,  // 10: hausmeister.v1.Goodbye.reason:type_name -> hausmeister.v1.Goodbye.Reason
-	15, // 11: hausmeister.v1.Settings.standard_software:type_name -> hausmeister.v1.StandardSoftware
-	12, // [12:12] is the sub-list for method output_type
-	12, // [12:12] is the sub-list for method input_type
-	12, // [12:12] is the sub-list for extension type_name
-	12, // [12:12] is the sub-list for extension extendee
-	0,  // [0:12] is the sub-list for field type_name
+	11, // 5: hausmeister.v1.ControlDown.pong:type_name -> hausmeister.v1.Pong
+	18, // 6: hausmeister.v1.LiveUp.readings:type_name -> hausmeister.v1.Reading
+	15, // 7: hausmeister.v1.ControlUp.goodbye:type_name -> hausmeister.v1.Goodbye
+	9,  // 8: hausmeister.v1.ControlUp.still_here:type_name -> hausmeister.v1.StillHere
+	10, // 9: hausmeister.v1.ControlUp.ping:type_name -> hausmeister.v1.Ping
+	16, // 10: hausmeister.v1.Welcome.settings:type_name -> hausmeister.v1.Settings
+	1,  // 11: hausmeister.v1.Refused.code:type_name -> hausmeister.v1.Code
+	2,  // 12: hausmeister.v1.Goodbye.reason:type_name -> hausmeister.v1.Goodbye.Reason
+	17, // 13: hausmeister.v1.Settings.standard_software:type_name -> hausmeister.v1.StandardSoftware
+	14, // [14:14] is the sub-list for method output_type
+	14, // [14:14] is the sub-list for method input_type
+	14, // [14:14] is the sub-list for extension type_name
+	14, // [14:14] is the sub-list for extension extendee
+	0,  // [0:14] is the sub-list for field type_name
 }
 
 func init() { file_control_proto_init() }
@@ -2385,10 +2636,12 @@ func file_control_proto_init() {
 		(*controlDown_ComeBack)(nil),
 		(*controlDown_Settings)(nil),
 		(*controlDown_Watch)(nil),
+		(*controlDown_Pong)(nil),
 	}
 	file_control_proto_msgTypes[5].OneofWrappers = []any{
 		(*controlUp_Goodbye)(nil),
 		(*controlUp_StillHere)(nil),
+		(*controlUp_Ping)(nil),
 	}
 	type x struct{}
 	out := protoimpl.TypeBuilder{
@@ -2396,7 +2649,7 @@ func file_control_proto_init() {
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_control_proto_rawDesc), len(file_control_proto_rawDesc)),
 			NumEnums:      3,
-			NumMessages:   13,
+			NumMessages:   15,
 			NumExtensions: 0,
 			NumServices:   0,
 		},

@@ -155,12 +155,6 @@ func (a *Authority) IssueServer(names []string, now time.Time) (*tls.Certificate
 	if err != nil {
 		return nil, err
 	}
-	// A key's first signature fills a cache inside crypto/ecdsa. The race detector
-	// of Go 1.26 reports two handshakes that come first together; the first one is
-	// therefore made here. May go when crypto/internal/fips140cache is mended.
-	if _, err := key.Sign(rand.Reader, make([]byte, 32), crypto.SHA256); err != nil {
-		return nil, fmt.Errorf("signing with the server's key: %w", err)
-	}
 	return &tls.Certificate{
 		Certificate: [][]byte{leaf.Raw, a.Intermediate.Raw, a.Root.Raw},
 		PrivateKey:  key,

@@ -47,11 +47,15 @@ func AgentConfig(a AgentTLS) *tls.Config {
 		// roots by a pool that we do not have yet. Ours runs in its place.
 		InsecureSkipVerify: true,
 		VerifyConnection: func(cs tls.ConnectionState) error {
+			// The chain first: a box that inspects seldom speaks our protocol,
+			// and its name says more than that.
+			if _, err := VerifyCollector(cs.PeerCertificates, a.Pins, a.ServerName, a.Trusted()); err != nil {
+				return err
+			}
 			if cs.NegotiatedProtocol != ALPN {
 				return fmt.Errorf("collector speaks %q", cs.NegotiatedProtocol)
 			}
-			_, err := VerifyCollector(cs.PeerCertificates, a.Pins, a.ServerName, a.Trusted())
-			return err
+			return nil
 		},
 		GetClientCertificate: func(*tls.CertificateRequestInfo) (*tls.Certificate, error) {
 			if a.Certificate == nil {

@@ -16,7 +16,6 @@ import (
 	"fmt"
 	"slices"
 	"strings"
-	"sync"
 
 	"github.com/klauspost/compress/zstd"
 	"google.golang.org/protobuf/encoding/protowire"
@@ -71,7 +70,10 @@ func Pack(programs []Program) (*hmpb.Inventory, error) {
 	if err != nil {
 		return nil, err
 	}
-	packed := encoder().EncodeAll(plain, nil)
+	packed, err := compress(plain)
+	if err != nil {
+		return nil, fmt.Errorf("packing an inventory: %w", err)
+	}
 	if len(programs) > MaxPrograms || len(plain) > MaxPlain || len(packed) > MaxPacked {
 		return nil, fmt.Errorf("%w: %d programs in %d bytes", ErrTooLong, len(programs), len(packed))
 	}
@@ -98,7 +100,7 @@ func Unpack(m *hmpb.Inventory) ([]Program, error) {
 	if len(packed) > MaxPacked {
 		return nil, fmt.Errorf("%w: %d bytes", ErrTooLong, len(packed))
 	}
-	plain, err := decoder().DecodeAll(packed, nil)
+	plain, err := decoder.DecodeAll(packed, nil)
 	if err != nil {
 		return nil, fmt.Errorf("%w: %w", ErrDamaged, err)
 	}
@@ -174,20 +176,25 @@ func missing(a, b []Program) (out []Program) {
 	return out
 }
 
-// One of each serves all: EncodeAll and DecodeAll may be called at once.
-var (
-	encoder = sync.OnceValue(func() *zstd.Encoder {
-		e, err := zstd.NewWriter(nil, zstd.WithEncoderConcurrency(1), zstd.WithLowerEncoderMem(true), zstd.WithWindowSize(128<<10))
-		if err != nil {
-			panic(fmt.Sprintf("inventory: zstd refuses its options: %v", err))
-		}
-		return e
-	})
-	decoder = sync.OnceValue(func() *zstd.Decoder {
-		d, err := zstd.NewReader(nil, zstd.WithDecoderConcurrency(1), zstd.WithDecoderLowmem(true), zstd.WithDecoderMaxMemory(MaxPlain))
-		if err != nil {
-			panic(fmt.Sprintf("inventory: zstd refuses its options: %v", err))
-		}
-		return d
-	})
-)
+// compress makes its encoder anew: a device packs a list four times a day, and
+// an encoder that is kept takes a megabyte.
+func compress(plain []byte) ([]byte, error) {
+	e, err := zstd.NewWriter(nil, zstd.WithEncoderConcurrency(1), zstd.WithLowerEncoderMem(true), zstd.WithWindowSize(128<<10))
+	if err != nil {
+		return nil, err
+	}
+	return e.EncodeAll(plain, nil), nil
+}
+
+// decoder is shared and holds nothing between calls. It is made when the
+// program starts: made later inside a synctest bubble, its channels would
+// belong to that bubble.
+var decoder = newDecoder()
+
+func newDecoder() *zstd.Decoder {
+	d, err := zstd.NewReader(nil, zstd.WithDecoderConcurrency(1), zstd.WithDecoderLowmem(true), zstd.WithDecoderMaxMemory(MaxPlain))
+	if err != nil {
+		panic(fmt.Sprintf("inventory: zstd refuses its options: %v", err))
+	}
+	return d
+}

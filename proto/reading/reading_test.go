@@ -66,6 +66,12 @@ func TestTableIsSound(t *testing.T) {
 				t.Errorf("%s lacks a %s: %+v", r.Name, what, w)
 			}
 		}
+		if r.Class.Word() == (reading.Words{}) || r.Basis.Word() == (reading.Words{}) || r.Retain.Word() == (reading.Words{}) {
+			t.Errorf("%s lacks a class, a legal basis or a retention: %+v", r.Name, r)
+		}
+		if (r.Retain == reading.Now) != (r.Daily == 0) && r.Retain != reading.Fine || r.Retain == reading.Fine && r.Kind != reading.Number {
+			t.Errorf("%s is kept in a way that does not fit: %+v", r.Name, r)
+		}
 		switch r.Kind {
 		case reading.Number:
 			if r.Unit == reading.NoUnit || r.Min >= r.Max || r.DeadBand < 0 || r.Codes != nil {

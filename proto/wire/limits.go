@@ -34,7 +34,7 @@ const (
 var limits = map[protoreflect.FullName]int{
 	name(&hmpb.Hello{}):         4 << 10,
 	name(&hmpb.ControlUp{}):     1 << 10,
-	name(&hmpb.ControlDown{}):   32 << 10, // Welcome carries whole root certificates
+	name(&hmpb.ControlDown{}):   64 << 10, // Welcome carries whole root certificates and the standard software
 	name(&hmpb.ReportHeader{}):  1 << 10,
 	name(&hmpb.ReportUp{}):      256 << 10,
 	name(&hmpb.ReportDown{}):    1 << 10,
@@ -43,6 +43,8 @@ var limits = map[protoreflect.FullName]int{
 	name(&hmpb.EnrollRequest{}): 16 << 10,
 	name(&hmpb.RenewRequest{}):  16 << 10,
 	name(&hmpb.EnrollDown{}):    32 << 10,
+	name(&hmpb.LiveHeader{}):    1 << 10,
+	name(&hmpb.LiveUp{}):        32 << 10,
 }
 
 func name(m proto.Message) protoreflect.FullName { return m.ProtoReflect().Descriptor().FullName() }

@@ -195,6 +195,7 @@ func (s *quicSession) ConnectionState() tls.ConnectionState { return s.conn.Conn
 func (s *quicSession) Transport() string                    { return "quic" }
 func (s *quicSession) RemoteAddr() net.Addr                 { return s.conn.RemoteAddr() }
 func (s *quicSession) Context() context.Context             { return s.ctx }
+func (s *quicSession) Heard() uint64                        { return s.conn.ConnectionStats().PacketsReceived }
 
 func (s *quicSession) Close(code hmpb.Code, text string) error {
 	err := s.conn.CloseWithError(quic.ApplicationErrorCode(code), cutText(text))

@@ -24,8 +24,13 @@ type Session interface {
 	// ConnectionState is that of the TLS handshake below; it also gives the
 	// exporter that enrolment binds to.
 	ConnectionState() tls.ConnectionState
-	// Transport is "quic" or "tcp".
+	// Transport is "quic" or "tcp"; whoever wraps a session may know it better.
 	Transport() string
+	// Heard grows with whatever arrives from the peer, be it only that it got
+	// something: over QUIC each thing sent is answered within a round trip, so
+	// that silence after sending means a dead path, however busy the peer is.
+	// TCP's own acknowledgements are the system's and not seen here.
+	Heard() uint64
 	RemoteAddr() net.Addr
 	// Close ends the session and all its streams at once, with what they had
 	// not yet sent: see Framed.Finish. The peer sees the code, and over QUIC

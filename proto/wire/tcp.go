@@ -178,6 +178,7 @@ func (s *tcpSession) ConnectionState() tls.ConnectionState { return s.tls.Connec
 func (s *tcpSession) Transport() string                    { return "tcp" }
 func (s *tcpSession) RemoteAddr() net.Addr                 { return s.tls.RemoteAddr() }
 func (s *tcpSession) Context() context.Context             { return s.ctx }
+func (s *tcpSession) Heard() uint64                        { return s.conn.heard.Load() }
 
 // Close sends the code only: yamux has no room for a text, which stays in
 // this end's own error.
@@ -302,6 +303,7 @@ type idleConn struct {
 	closing   sync.Once
 	ending    sync.Once
 	readEnded chan struct{}
+	heard     atomic.Uint64 // reads that brought something
 }
 
 func newIdleConn(conn *tls.Conn, idle time.Duration) *idleConn {
@@ -314,6 +316,9 @@ func (c *idleConn) Read(b []byte) (int, error) {
 	n := 0
 	if err == nil {
 		n, err = c.Conn.Read(b)
+	}
+	if n > 0 {
+		c.heard.Add(1)
 	}
 	if err != nil {
 		c.ending.Do(func() { close(c.readEnded) })

@@ -38,7 +38,7 @@ var rooms = map[string][][]string{
 		{"cmd"},
 		{""}, // the root package
 		{"enroll", "link", "health", "update", "support", "ipad"},
-		{"config", "spool"},
+		{"config", "spool", "finding"},
 	},
 	"collector": {
 		{"cmd"},
@@ -59,7 +59,7 @@ var rooms = map[string][][]string{
 		{"hmpb"},
 	},
 	"platform": {
-		{"service", "sysinfo", "keystore", "desktop", "pty", "swap", "wake"},
+		{"service", "sysinfo", "keystore", "desktop", "pty", "swap", "wake", "netpath"},
 		{"supervise", "layout"},
 	},
 }

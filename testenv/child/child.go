@@ -23,6 +23,7 @@ import (
 type Child struct {
 	cmd  *exec.Cmd
 	log  string
+	from int64 // size of log when it started
 	done chan struct{}
 	err  error // of Wait; valid once done is closed
 }
@@ -44,6 +45,10 @@ func Start(c Config) (*Child, error) {
 		return nil, fmt.Errorf("opening the log of %s: %w", c.Program, err)
 	}
 	defer log.Close()
+	from, err := log.Seek(0, io.SeekEnd)
+	if err != nil {
+		return nil, fmt.Errorf("reading the log of %s: %w", c.Program, err)
+	}
 	cmd := exec.Command(c.Program, c.Args...)
 	cmd.Env = append(os.Environ(), c.Env...)
 	cmd.Stdout, cmd.Stderr = log, log
@@ -51,7 +56,7 @@ func Start(c Config) (*Child, error) {
 	if err := cmd.Start(); err != nil {
 		return nil, fmt.Errorf("starting %s: %w", c.Program, err)
 	}
-	ch := &Child{cmd: cmd, log: c.Log, done: make(chan struct{})}
+	ch := &Child{cmd: cmd, log: c.Log, from: from, done: make(chan struct{})}
 	go func() {
 		ch.err = cmd.Wait()
 		close(ch.done)
@@ -106,7 +111,8 @@ func (c *Child) Kill() {
 	<-c.done
 }
 
-// LogTail is the end of what it wrote, for messages.
+// LogTail is the end of what it wrote, for messages: it, not whoever wrote to the
+// same file before it.
 func (c *Child) LogTail() string {
 	const most = 2000
 	f, err := os.Open(c.log)
@@ -114,9 +120,11 @@ func (c *Child) LogTail() string {
 		return err.Error()
 	}
 	defer f.Close()
-	if info, err := f.Stat(); err == nil && info.Size() > most {
-		f.Seek(-most, io.SeekEnd)
+	from := c.from
+	if info, err := f.Stat(); err == nil {
+		from = max(from, info.Size()-most)
 	}
+	f.Seek(from, io.SeekStart)
 	text, _ := io.ReadAll(io.LimitReader(f, most))
 	return strings.TrimSpace(string(text))
 }

@@ -64,6 +64,25 @@ func TestStop(t *testing.T) {
 	}
 }
 
+// TestLogTail: a second program on the same log does not speak for the first.
+func TestLogTail(t *testing.T) {
+	log := filepath.Join(t.TempDir(), "log")
+	for _, script := range []string{"echo first; exit 1", "echo second", "true"} {
+		c, err := child.Start(child.Config{Program: "sh", Args: []string{"-c", script}, Log: log})
+		if err != nil {
+			t.Fatal(err)
+		}
+		<-c.Done()
+		want, _, _ := strings.Cut(strings.TrimPrefix(script, "echo "), ";")
+		if script == "true" {
+			want = ""
+		}
+		if got := c.LogTail(); got != want {
+			t.Errorf("LogTail of %q = %q, want %q", script, got, want)
+		}
+	}
+}
+
 func TestDiesWithItsParent(t *testing.T) {
 	self, err := os.Executable()
 	if err != nil {

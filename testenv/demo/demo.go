@@ -35,6 +35,10 @@ const (
 // agent sends its first after 5 to 15 seconds.
 const firstReportWithin = 30 * time.Second
 
+// comesWithin is how long this machine's agent may take to enrol, and then to
+// connect; both together are less than its part's StartWithin.
+const comesWithin = 25 * time.Second
+
 // furtherDevices is how many devices the claim in demo.json admits.
 const furtherDevices = 100_000
 
@@ -102,16 +106,46 @@ func Run(ctx context.Context, c Config) error {
 	}
 	d := &demo{c: c, site: s, plan: planFor(c.Devices)}
 	defer os.Remove(d.file()) // whoever finds it may count on the demo
-	return supervise.Run(ctx, c.Log,
-		supervise.Part{Name: "collector", Run: d.collector, StopWithin: collectorStop, StartWithin: time.Minute, Restart: supervise.Always},
+	return supervise.Run(ctx, slog.New(once{c.Log.Handler()}),
+		supervise.Part{Name: "collector", Run: must(d.collector), StopWithin: collectorStop, StartWithin: time.Minute, Restart: supervise.Always},
 		supervise.Part{Name: "set-up", Run: d.setUp, StartWithin: 2 * time.Minute},
-		supervise.Part{Name: "agent", Run: d.agent, StopWithin: agentStop, StartWithin: time.Minute, Restart: supervise.Always},
+		supervise.Part{Name: "agent", Run: must(d.agent), StopWithin: agentStop, StartWithin: time.Minute, Restart: supervise.Always},
 		supervise.Part{Name: "devices", Run: func(ctx context.Context, ready func()) error { return d.swarm.Run(ctx, ready) }, StopWithin: devicesStop, StartWithin: time.Hour},
 		supervise.Part{Name: "inventory numbers", Run: d.number, StartWithin: time.Hour},
 		supervise.Part{Name: "first report", Run: d.firstReport, StartWithin: 2 * firstReportWithin},
 		supervise.Part{Name: "ready", Run: d.announce},
 	)
 }
+
+// must makes the first start of a part one that has to succeed. Later it is
+// somebody's play with kill, and restarts mend it; before, a demo that never
+// comes would hide why.
+func must(run func(ctx context.Context, ready func()) error) func(context.Context, func()) error {
+	came := false // of one goroutine at a time: attempts follow each other
+	return func(ctx context.Context, ready func()) error {
+		err := run(ctx, func() {
+			came = true
+			ready()
+		})
+		if err != nil && !came && ctx.Err() == nil {
+			return supervise.Permanent(err)
+		}
+		return err
+	}
+}
+
+// once leaves out of the log what Run returns as well, and its caller tells.
+type once struct{ slog.Handler }
+
+func (o once) Handle(ctx context.Context, r slog.Record) error {
+	if r.Message == "part failed for good" {
+		return nil
+	}
+	return o.Handler.Handle(ctx, r)
+}
+
+func (o once) WithAttrs(attrs []slog.Attr) slog.Handler { return once{o.Handler.WithAttrs(attrs)} }
+func (o once) WithGroup(name string) slog.Handler       { return once{o.Handler.WithGroup(name)} }
 
 // prepare makes the folder ours and empty.
 func prepare(c *Config) (unlock func(), err error) {
@@ -229,7 +263,7 @@ func (d *demo) agent(ctx context.Context, ready func()) error {
 	device := d.facts.Device
 	d.mu.Unlock()
 	if device == "" {
-		out, err := child.Output(ctx, "", program, "enroll", "--dir", dir, "--json", d.claimed)
+		out, err := d.enrol(ctx, program, dir)
 		if err != nil {
 			return fmt.Errorf("enrolling this machine: %w", err)
 		}
@@ -246,12 +280,50 @@ func (d *demo) agent(ctx context.Context, ready func()) error {
 	if err != nil {
 		return err
 	}
+	if device == "" {
+		if err := d.connected(ctx, agent); err != nil {
+			agent.Stop(agentStop - 100*time.Millisecond) // why it failed is known
+			return err
+		}
+	}
 	ready()
 	select {
 	case <-agent.Done():
 		return fmt.Errorf("the agent ended: %v\n%s", agent.Err(), agent.LogTail())
 	case <-ctx.Done():
 		return agent.Stop(agentStop - 100*time.Millisecond)
+	}
+}
+
+func (d *demo) enrol(ctx context.Context, program, dir string) ([]byte, error) {
+	ctx, cancel := context.WithTimeout(ctx, comesWithin)
+	defer cancel()
+	return child.Output(ctx, "", program, "enroll", "--dir", dir, "--json", d.claimed)
+}
+
+// connected waits until the collector has this machine's agent on the line.
+func (d *demo) connected(ctx context.Context, agent *child.Child) error {
+	within, cancel := context.WithTimeout(ctx, comesWithin)
+	defer cancel()
+	d.mu.Lock()
+	token, path := d.facts.Tokens["read"], "/api/v1/devices/"+d.facts.Device
+	d.mu.Unlock()
+	for {
+		var device struct{ State string }
+		err := d.site.Client().Get(within, token, path, &device)
+		if err == nil && device.State == "connected" {
+			return nil
+		}
+		select {
+		case <-time.After(50 * time.Millisecond):
+		case <-agent.Done():
+			return fmt.Errorf("the agent ended at its start: %v\n%s", agent.Err(), agent.LogTail())
+		case <-within.Done():
+			if ctx.Err() != nil {
+				return context.Cause(ctx)
+			}
+			return fmt.Errorf("the agent is not connected after %v: the device is %q, %v\n%s", comesWithin, device.State, err, agent.LogTail())
+		}
 	}
 }
 

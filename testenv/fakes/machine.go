@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"math"
 	"math/rand/v2"
+	"sync"
 	"time"
 
 	"hausmeister/platform/sysinfo"
@@ -26,23 +27,36 @@ type model struct {
 	manufacturer, name  string
 	memory, disk        int64
 	cores               int64
+	patch               string
+	supportEnd          string
 }
 
 var models = []model{
-	{70, "windows", "Windows 11 Education", "10.0.22631.4460", "amd64", "FUJITSU", "LIFEBOOK A3510", 8 * gibi, 238 * gibi, 4},
-	{18, "windows", "Windows 11 Education", "10.0.26100.2314", "amd64", "FUJITSU", "LIFEBOOK U7311", 16 * gibi, 476 * gibi, 8},
-	{8, "windows", "Windows 10 Education", "10.0.19045.5131", "amd64", "Microsoft Corporation", "Surface Go 2", 8 * gibi, 119 * gibi, 4},
-	{4, "darwin", "macOS 15", "24B91", "arm64", "Apple Inc.", "MacBookAir10,1", 8 * gibi, 228 * gibi, 8},
+	{70, "windows", "Windows 11 Education", "10.0.26100.4061", "amd64", "FUJITSU", "LIFEBOOK A3510", 8 * gibi, 238 * gibi, 4, "24H2 (4061)", "2027-10-12"},
+	{18, "windows", "Windows 11 Education", "10.0.26100.2314", "amd64", "FUJITSU", "LIFEBOOK U7311", 16 * gibi, 476 * gibi, 8, "24H2 (2314)", "2027-10-12"},
+	{8, "windows", "Windows 10 Education", "10.0.19045.5131", "amd64", "Microsoft Corporation", "Surface Go 2", 8 * gibi, 119 * gibi, 4, "22H2 (5131)", "2025-10-14"},
+	{4, "darwin", "macOS 15", "24B91", "arm64", "Apple Inc.", "MacBookAir10,1", 8 * gibi, 228 * gibi, 8, "15.1", "2027-09-30"},
+}
+
+func (m model) end() sysinfo.Opt[time.Time] {
+	t, err := time.Parse(time.DateOnly, m.supportEnd)
+	if err != nil {
+		return sysinfo.None[time.Time](sysinfo.Failed)
+	}
+	return sysinfo.Some(t)
 }
 
 // A Machine is the n-th invented device; it stands in for platform/sysinfo.
-// Read is for one goroutine at a time.
 type Machine struct {
 	model  model
 	number int
 	now    func() time.Time
-	random *rand.Rand
 	boot   time.Time
+	traits traits
+
+	mu sync.Mutex
+	// below is guarded by mu
+	random *rand.Rand
 
 	cpu, charge, memory, free, heat float64 // as last read
 	health, cycles                  int64
@@ -64,6 +78,7 @@ func NewMachine(n int, now func() time.Time) *Machine {
 	m.health = int64(min(1000, max(250, 680+120*r.NormFloat64())))
 	m.cycles = 200 + r.Int64N(500)
 	m.mains = r.IntN(3) == 0
+	m.traits = newTraits(n)
 	return m
 }
 
@@ -85,6 +100,8 @@ func (m *Machine) Identity() sysinfo.Identity {
 		OS:           m.model.os,
 		OSName:       sysinfo.Some(m.model.osName),
 		OSBuild:      sysinfo.Some(m.model.osBuild),
+		OSPatch:      sysinfo.Some(m.model.patch),
+		SupportEnd:   m.model.end(),
 		Architecture: sysinfo.Some(m.model.arch),
 		Manufacturer: sysinfo.Some(m.model.manufacturer),
 		Model:        sysinfo.Some(m.model.name),
@@ -94,16 +111,11 @@ func (m *Machine) Identity() sysinfo.Identity {
 
 // Read lets the time since the last Read pass and tells how the machine is.
 func (m *Machine) Read(context.Context) sysinfo.Snapshot {
+	m.mu.Lock()
+	defer m.mu.Unlock()
 	now := m.now()
 	m.live(now.Sub(m.last).Minutes())
 	m.last = now
-	source, state := sysinfo.Battery, sysinfo.Discharging
-	if m.mains {
-		source, state = sysinfo.Mains, sysinfo.Charging
-		if m.charge >= 1000 {
-			state = sysinfo.Full
-		}
-	}
 	total := m.model.memory - 180*mebi // what the firmware and the graphics keep
 	volume := "/"
 	if m.model.os == "windows" {
@@ -113,23 +125,22 @@ func (m *Machine) Read(context.Context) sysinfo.Snapshot {
 	if m.model.os != "windows" {
 		load = sysinfo.Some(int64(m.cpu) * m.model.cores)
 	}
-	return sysinfo.Snapshot{
+	s := sysinfo.Snapshot{
 		Time:   now,
 		CPU:    sysinfo.CPU{Used: sysinfo.Some(int64(m.cpu)), Cores: sysinfo.Some(m.model.cores), Load1: load},
 		Memory: sysinfo.Memory{Total: sysinfo.Some(total), Used: sysinfo.Some(int64(m.memory * float64(total))), SwapTotal: sysinfo.Some[int64](2 * gibi), SwapUsed: sysinfo.Some(int64(m.memory * gibi))},
 		Volumes: sysinfo.Some([]sysinfo.Volume{{
 			Name: volume, Total: sysinfo.Some(m.model.disk), Free: sysinfo.Some(int64(m.free * float64(m.model.disk))),
 		}}),
-		Power: sysinfo.Power{
-			Source: sysinfo.Some(source), State: sysinfo.Some(state),
-			Charge: sysinfo.Some(int64(m.charge)), Health: sysinfo.Some(m.health), Cycles: sysinfo.Some(m.cycles),
-		},
+		Power:        m.power(),
 		Temperatures: sysinfo.Some([]sysinfo.Temperature{{Place: "cpu", MilliCelsius: int64(m.heat * 1000)}}),
 		Links:        sysinfo.Some([]sysinfo.Link{{Name: "wifi", Up: true, Speed: sysinfo.Some[int64](433_000_000)}}),
 		BootTime:     sysinfo.Some(m.boot),
 		Identity:     m.Identity(),
 		Self:         sysinfo.Self{Memory: sysinfo.Some[int64](12 * mebi), CPU: sysinfo.Some[int64](150)},
 	}
+	m.add(&s, now)
+	return s
 }
 
 // live moves everything on by so many minutes.

@@ -95,9 +95,6 @@ func (d *day) enrol() {
 	d.weather(lossy)
 	for _, l := range d.all() {
 		l.start(t, d.claim)
-		// One after the other: the race detector does not see how
-		// encoding/json guards the first use of a type in a bubble.
-		time.Sleep(10 * time.Second)
 	}
 }
 
@@ -137,7 +134,7 @@ func (d *day) overlap() {
 	// The batch may be another laptop's; then that one's session just waits.
 	time.Sleep(time.Second)
 	for _, l := range d.all() {
-		l.crash()
+		l.crash(d.t)
 		l.start(d.t, "")
 	}
 	time.Sleep(20 * time.Millisecond)
@@ -167,7 +164,7 @@ func (d *day) night() {
 		return // the day has failed already
 	}
 	d.collector.kill(d.t)
-	d.laptop.crash()
+	d.laptop.crash(d.t)
 	d.laptop.renew() // it may: all that it told was acknowledged
 	time.Sleep(time.Minute)
 	d.collector = d.site.start(d.t)

@@ -122,9 +122,24 @@ func (l *laptop) stop() {
 	l.endpoint.Close()
 }
 
-func (l *laptop) crash() {
+func (l *laptop) crash(t *testing.T) {
+	t.Helper()
 	l.endpoint.Close()
+	// What the agent writes at its end, a crash does not.
+	left := fakes.NewDisk()
+	names, err := l.spool.Names()
+	for _, name := range names {
+		var data []byte
+		if data, err = l.spool.Read(name); err != nil {
+			break
+		}
+		left.Put(name, data)
+	}
+	if err != nil {
+		t.Fatal(err)
+	}
 	l.stop()
+	l.spool = left
 }
 
 // roam gives it another address, and tells it so as the system would.

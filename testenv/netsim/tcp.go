@@ -101,87 +101,72 @@ func (p *path) wait(give ...<-chan struct{}) error {
 }
 
 // pipe makes a TCP connection: what is written on one side waits for the line
-// and the latency, then is read on the other.
+// and the latency, then can be read on the other.
 func pipe(p *path, near, far net.Addr) (net.Conn, net.Conn) {
-	a, b := net.Pipe()
-	return newConn(a, p, near, far), newConn(b, p, far, near)
+	up, down := newQueue(), newQueue()
+	return newConn(down, up, p, near, far), newConn(up, down, p, far, near)
 }
 
 type conn struct {
-	net.Conn
+	in, out       *queue
 	path          *path
 	local, remote net.Addr
+	reads, writes *deadline
 	closed        chan struct{}
 	once          sync.Once
-
-	mu       sync.Mutex
-	deadline *time.Timer   // guarded by mu; of writes
-	until    time.Time     // guarded by mu; when that is
-	expired  chan struct{} // guarded by mu; closed when the deadline has passed
 }
 
-func newConn(c net.Conn, p *path, local, remote net.Addr) *conn {
-	return &conn{Conn: c, path: p, local: local, remote: remote, closed: make(chan struct{}), expired: make(chan struct{})}
+func newConn(in, out *queue, p *path, local, remote net.Addr) *conn {
+	return &conn{in: in, out: out, path: p, local: local, remote: remote,
+		reads: newDeadline(), writes: newDeadline(), closed: make(chan struct{})}
 }
 
 func (c *conn) LocalAddr() net.Addr  { return c.local }
 func (c *conn) RemoteAddr() net.Addr { return c.remote }
 
+func (c *conn) Read(b []byte) (int, error) { return c.in.take(b, c.reads) }
+
 func (c *conn) Write(b []byte) (int, error) {
-	c.mu.Lock()
-	expired := c.expired
-	c.mu.Unlock()
-	if err := c.path.wait(c.closed, expired); err != nil {
+	for {
+		open, near, far := c.path.state()
 		select {
 		case <-c.closed:
 			return 0, net.ErrClosed
 		default:
+		}
+		switch {
+		case c.writes.passed():
+			return 0, os.ErrDeadlineExceeded
+		case open:
+			time.Sleep(c.path.a.net.cfg.Latency)
+			return c.out.put(b, c.writes)
+		case !c.writes.wait(near, far, c.closed):
 			return 0, os.ErrDeadlineExceeded
 		}
 	}
-	time.Sleep(c.path.a.net.cfg.Latency)
-	return c.Conn.Write(b)
 }
 
 func (c *conn) SetDeadline(t time.Time) error {
 	return errors.Join(c.SetReadDeadline(t), c.SetWriteDeadline(t))
 }
 
-func (c *conn) SetWriteDeadline(t time.Time) error {
-	c.mu.Lock()
-	defer c.mu.Unlock()
-	if c.deadline != nil {
-		c.deadline.Stop()
-	}
-	c.deadline, c.until = nil, t
-	select {
-	case <-c.expired:
-		c.expired = make(chan struct{})
-	default: // a Write that waits already keeps to the new deadline
-	}
-	if !t.IsZero() {
-		c.deadline = time.AfterFunc(time.Until(t), func() { c.expire(t) })
-	}
-	return c.Conn.SetWriteDeadline(t)
+func (c *conn) SetReadDeadline(t time.Time) error {
+	c.reads.set(t)
+	return nil
 }
 
-// expire frees a Write that waits, unless the deadline has moved meanwhile.
-func (c *conn) expire(t time.Time) {
-	c.mu.Lock()
-	defer c.mu.Unlock()
-	if c.until.Equal(t) {
-		c.until = time.Time{}
-		close(c.expired)
-	}
+func (c *conn) SetWriteDeadline(t time.Time) error {
+	c.writes.set(t)
+	return nil
 }
 
 // Close tells the other side at once, also over a cut line: a pipe cannot wait.
+// What was written before can still be read there.
 func (c *conn) Close() error {
-	c.once.Do(func() { close(c.closed) })
-	c.mu.Lock()
-	if c.deadline != nil {
-		c.deadline.Stop()
-	}
-	c.mu.Unlock()
-	return c.Conn.Close()
+	c.once.Do(func() {
+		close(c.closed)
+		c.out.end(true, false)
+		c.in.end(false, true)
+	})
+	return nil
 }

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"net"
 	"os"
+	"os/exec"
 	"path/filepath"
 	"strconv"
 	"strings"
@@ -48,6 +49,37 @@ func startDemo(t *testing.T, port int, dir string) (*child.Child, demo.Facts) {
 		return facts.DemoPID == c.PID(), nil  // else it is that of a demo that was killed
 	})
 	return c, facts
+}
+
+// TestDemoWithoutAgent: an agent that cannot run ends the demo with the reason.
+func TestDemoWithoutAgent(t *testing.T) {
+	t.Parallel()
+	real, bin := programs.Build(t), t.TempDir()
+	must(t, os.Symlink(filepath.Join(real, "hausmeister-collector"), filepath.Join(bin, "hausmeister-collector")))
+	script := "#!/bin/sh\n[ $1 = run ] || exec " + filepath.Join(real, "hausmeister-agent") + " \"$@\"\necho 'the moon is in the way' >&2\nexit 7\n"
+	must(t, os.WriteFile(filepath.Join(bin, "hausmeister-agent"), []byte(script), 0o755))
+	dir := filepath.Join(t.TempDir(), "demo")
+	port := freePort(t)
+	c, err := child.Start(child.Config{
+		Program: filepath.Join(real, "hausmeister-demo"),
+		Args:    []string{"-port", strconv.Itoa(port), "-devices", "1", "-dir", dir, "-bin", bin},
+		Log:     filepath.Join(t.TempDir(), "demo.log"),
+	})
+	must(t, err)
+	t.Cleanup(c.Kill)
+	select {
+	case <-c.Done():
+	case <-time.After(2 * time.Minute):
+		t.Fatalf("the demo goes on without an agent:\n%s", c.LogTail())
+	}
+	var exit *exec.ExitError
+	if !errors.As(c.Err(), &exit) || exit.ExitCode() != 1 {
+		t.Errorf("the demo ended with %v, want exit code 1", c.Err())
+	}
+	if log := c.LogTail(); strings.Count(log, "the moon is in the way") != 1 || !strings.Contains(log, "exit status 7") {
+		t.Errorf("the demo says, want the agent's reason once:\n%s", log)
+	}
+	nothingLeft(t, dir, port)
 }
 
 // TestDemo looks at the demo as the programs do that read its demo.json.

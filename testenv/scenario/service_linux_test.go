@@ -59,31 +59,35 @@ func TestService(t *testing.T) {
 	d.reports("after enrolment", 1)
 	identity := d.status().Device
 
+	had := d.status().Entries
 	must(t, m.Reboot(ctx))
-	d.reports("after a reboot", 1)
+	d.reports("after a reboot", had+1)
 
 	before := d.mainPID()
+	had = d.status().Entries
 	must(t, m.KillAgent(ctx))
-	d.reports("after kill -9", 1)
+	d.reports("after kill -9", had+1)
 	if after := d.mainPID(); after == before {
 		t.Errorf("the service's process is %s before and after kill -9", before)
 	}
 
 	must(t, m.Unplug(ctx))
-	had := d.status().Entries
+	had = d.status().Entries
 	d.exec("systemctl", "restart", bundle.Unit) // each start makes a report soon
 	eventually(t, time.Minute, "a report in the spool while the cable is out", func() (bool, error) {
 		st, err := d.ask()
 		return st.Entries > had && st.Waiting > 0, err
 	})
 	must(t, m.Plug(ctx))
-	d.reports("after the cable was out", 0)
+	d.reports("after the cable was out", had+1)
 
+	had = d.status().Entries
 	must(t, m.PowerCut())
 	must(t, m.PowerOn(ctx))
-	d.reports("after a power cut", 1)
+	d.reports("after a power cut", had+1)
 
 	const next = "0.0.2-test.1"
+	had = d.status().Entries
 	d.install(next)
 	if got := d.exec("readlink", "/opt/hausmeister/current"); got != "versions/"+next {
 		t.Errorf("after the upgrade, current points to %s", got)
@@ -91,7 +95,7 @@ func TestService(t *testing.T) {
 	if got := d.exec("ls", "/opt/hausmeister/versions"); got != next {
 		t.Errorf("after the upgrade, versions/ holds %s", got)
 	}
-	d.reports("after the upgrade", 1)
+	d.reports("after the upgrade", had+1)
 	if got := d.status().Device; got != identity {
 		t.Errorf("the device is %s, was %s", got, identity)
 	}
@@ -175,20 +179,17 @@ func (d device) status() (st agentStatus) {
 	return st
 }
 
-// reports waits until the agent is connected, so many more reports are in its
-// spool than now, and the collector has acknowledged all.
-func (d device) reports(when string, more uint64) {
+// reports waits until the agent is connected, at least so many reports are in
+// its spool, and the collector has acknowledged all. What was there has to be
+// counted before what happens: a first report afterwards may come at once.
+func (d device) reports(when string, atLeast uint64) {
 	d.t.Helper()
-	var first *uint64
 	eventually(d.t, 3*time.Minute, "a report has arrived "+when, func() (bool, error) {
 		st, err := d.ask()
 		if err != nil {
 			return false, err
 		}
-		if first == nil {
-			first = &st.Entries
-		}
-		return st.State == "connected" && st.Waiting == 0 && st.Entries >= *first+more, nil
+		return st.State == "connected" && st.Waiting == 0 && st.Entries >= atLeast, nil
 	})
 	d.t.Logf("%s: connected, all acknowledged", when)
 }

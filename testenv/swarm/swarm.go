@@ -20,6 +20,7 @@ import (
 	"hausmeister/agent"
 	"hausmeister/agent/config"
 	"hausmeister/agent/enroll"
+	"hausmeister/agent/health"
 	"hausmeister/agent/link"
 	"hausmeister/platform/supervise"
 	"hausmeister/platform/sysinfo"
@@ -52,8 +53,11 @@ type Config struct {
 	Acked func(d Device, took time.Duration)
 	// Settings is the agents' settings file; nil means none.
 	Settings []byte
-	Now      func() time.Time // nil means time.Now
-	Log      *slog.Logger     // nil means slog.Default
+	// Random gives the numbers in [0, 1) that the agents' waits are spread by;
+	// nil means math/rand.
+	Random func() float64
+	Now    func() time.Time // nil means time.Now
+	Log    *slog.Logger     // nil means slog.Default
 }
 
 // Source reads a machine.
@@ -212,7 +216,9 @@ func (s *Swarm) live(ctx context.Context, m *member) error {
 		Open:    func() (*enroll.Keeper, error) { return keeper, nil },
 		Dial:    m.dial,
 		Source:  source,
+		Live:    func() health.Source { return m.machine },
 		Now:     s.c.Now,
+		Random:  s.c.Random,
 		Log:     log,
 	})
 	m.mu.Lock()

@@ -27,6 +27,7 @@ func (p *program) parse() (verb, error) {
 	})
 	fs.StringVar(&p.file, "file", "", "")
 	fs.BoolVar(&p.replace, "replace", false, "")
+	fs.StringVar(&p.forClaim, "claim", "", "")
 	showVersion := fs.Bool("version", false, "")
 	args := p.args
 	for {
@@ -58,7 +59,7 @@ func (p *program) parse() (verb, error) {
 	}
 	v := verbs()[i]
 	p.rest = p.rest[1:]
-	if len(p.rest) > 0 && v.name != "enroll" || len(p.rest) > 1 {
+	if len(p.rest) > 0 && v.name != "enroll" && v.name != "doctor" || len(p.rest) > 1 {
 		return verb{}, p.misused(strings.Join(p.rest, " "))
 	}
 	return v, nil
@@ -70,7 +71,7 @@ func (p *program) usage(w io.Writer) {
 		fmt.Fprintf(w, "  %-12s %s\n", v.name, p.words.text("verb."+v.name))
 	}
 	fmt.Fprintln(w)
-	for _, name := range []string{"json", "dir", "lang", "file", "replace", "version"} {
+	for _, name := range []string{"json", "dir", "lang", "file", "replace", "claim", "version"} {
 		fmt.Fprintf(w, "  --%-10s %s\n", name, p.words.text("flag."+name))
 	}
 	fmt.Fprintln(w)

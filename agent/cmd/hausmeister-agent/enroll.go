@@ -19,8 +19,11 @@ import (
 // enrollWithin bounds one enrolment as a whole.
 const enrollWithin = 90 * time.Second
 
+func (p *program) enrollLock() string { return filepath.Join(p.layout.State(), "enroll.lock") }
+
 // enroll makes this device known by a claim. It works beside a running agent,
-// which waits for the identity; therefore it takes a lock of its own.
+// which waits for the identity, or finds another one within a minute; therefore it
+// takes a lock of its own.
 func (p *program) enroll(ctx context.Context) error {
 	claim, err := p.claim()
 	if err != nil {
@@ -29,7 +32,7 @@ func (p *program) enroll(ctx context.Context) error {
 	if err := p.layout.Create(); err != nil {
 		return err
 	}
-	lock, err := layout.Lock(filepath.Join(p.layout.State(), "enroll.lock"))
+	lock, err := layout.Lock(p.enrollLock())
 	if err != nil {
 		return err
 	}
@@ -40,7 +43,8 @@ func (p *program) enroll(ctx context.Context) error {
 	}
 	defer m.Close()
 	slog.SetLogLoggerLevel(slog.LevelWarn) // a person reads this, who is told the rest in sentences
-	keeper, err := m.keeper()
+	// Not exclusive by itself: the lock is ours already.
+	keeper, err := m.keeper(nil)
 	if err != nil {
 		return err
 	}

@@ -8,6 +8,7 @@ import (
 	"io/fs"
 
 	"hausmeister/agent/enroll"
+	"hausmeister/agent/link/path"
 	"hausmeister/agent/spool"
 	"hausmeister/platform/layout"
 	"hausmeister/platform/service"
@@ -78,6 +79,8 @@ func failureOf(err error) *failure {
 		return &failure{code: "slow", exit: exitAgain, err: err}
 	case errors.Is(err, context.Canceled):
 		return &failure{code: "interrupted", exit: exitFailed}
+	case path.ObstacleIn(err) != "":
+		return &failure{code: string(path.ObstacleIn(err)), exit: exitAgain, err: err}
 	case errors.As(err, &inspected):
 		return &failure{code: string(enroll.WordInspected), args: []any{inspected.Issuer}, exit: exitAgain, err: err}
 	case errors.As(err, &e):

@@ -6,6 +6,7 @@ import (
 	"time"
 
 	"hausmeister/agent"
+	"hausmeister/proto/finding"
 	"hausmeister/proto/reading"
 )
 
@@ -61,6 +62,44 @@ func (w words) when(t time.Time) string {
 	return t.Local().Format("2 Jan 2006, 15:04:05")
 }
 
+func (w words) pick(of reading.Words) string {
+	if w.lang == "de" {
+		return of.DE
+	}
+	return of.EN
+}
+
+// name of a reading in a report.
+func (w words) name(v agent.ReportReading) string {
+	name := w.pick(reading.Words{DE: v.WordDE, EN: v.WordEN})
+	if name == "" {
+		name = v.Name
+	}
+	if v.Instance != "" {
+		name += " (" + w.pick(reading.InstanceWord(v.Instance)) + ")"
+	}
+	return name
+}
+
+// series writes what a reading was at each step, as it was read from JSON; "-"
+// where it has no value.
+func (w words) series(v agent.ReportReading, values []any) string {
+	out := make([]string, len(values))
+	for i, x := range values {
+		v.Number, v.Text = nil, nil
+		switch x := x.(type) {
+		case float64: // exact up to 2^53: larger than any reading
+			v.Number = new(int64(x))
+		case string:
+			v.Text = &x
+		}
+		if out[i] = w.value(v); out[i] == "" {
+			out[i] = "-"
+		}
+	}
+	return strings.Join(out, "  ")
+}
+
 // value writes one reading of a report.
 func (w words) value(v agent.ReportReading) string {
 	switch {
@@ -96,6 +135,18 @@ func (w words) value(v agent.ReportReading) string {
 		return w.decimal(float64(n)/1e6, 0) + nbsp + "Mbit/s"
 	case reading.UnixMilli:
 		return w.when(time.UnixMilli(n))
+	case reading.Milliseconds:
+		return w.decimal(float64(n)/1000, 1) + nbsp + "s"
+	case reading.Seconds:
+		return w.text("hours", w.decimal(float64(n)/3600, 1))
+	case finding.Days:
+		return w.text("days", w.whole(n))
+	case reading.PerMinute:
+		return w.text("per_minute", w.whole(n))
+	case reading.MilliwattHours:
+		return w.decimal(float64(n)/1000, 1) + nbsp + "Wh"
+	case reading.DecibelMilliwatts:
+		return w.whole(n) + nbsp + "dBm"
 	case reading.PPM:
 		return w.decimal(float64(n)/10000, 2) + nbsp + "%"
 	}

@@ -12,10 +12,13 @@ import (
 	"runtime/debug"
 	"time"
 
-	"hausmeister/agent"
+	"hausmeister/agent/config"
 	"hausmeister/agent/enroll"
+	"hausmeister/agent/health"
+	"hausmeister/agent/link/path"
 	"hausmeister/platform/keystore"
 	"hausmeister/platform/layout"
+	"hausmeister/platform/netpath"
 	"hausmeister/platform/sysinfo"
 	"hausmeister/platform/wake"
 	"hausmeister/proto/ident"
@@ -26,8 +29,11 @@ import (
 type machine struct {
 	layout   layout.Layout
 	endpoint *wire.Endpoint
-	dialer   agent.Dialer
+	dialer   *path.Dialer
 	reader   *sysinfo.Reader
+	proxies  netpath.Finder
+	networks *config.Networks
+	ways     path.Config // of a dialler that remembers nothing
 }
 
 // openMachine opens the one socket. It is bound to no address, so that it goes
@@ -38,19 +44,44 @@ func openMachine(l layout.Layout) (*machine, error) {
 	if err != nil {
 		return nil, fmt.Errorf("opening a socket: %w", err)
 	}
-	endpoint := wire.NewEndpoint(wire.TolerantSocket(conn, wake.Transient), wire.EndpointConfig{})
-	return &machine{layout: l, endpoint: endpoint, dialer: agent.Dialer{Endpoint: endpoint}, reader: sysinfo.New(sysinfo.Config{})}, nil
+	m := &machine{layout: l, reader: sysinfo.New(sysinfo.Config{})}
+	m.endpoint = wire.NewEndpoint(wire.TolerantSocket(conn, wake.Transient), wire.EndpointConfig{})
+	files := enroll.Dir(l.State())
+	settings, _ := config.ReadSettings(files) // whoever runs says what is wrong with it
+	m.proxies.Setting = settings.Proxy
+	m.networks = config.OpenNetworks(files)
+	m.ways = path.Config{
+		Endpoint: m.endpoint,
+		Connect: func(ctx context.Context, address string) (net.Conn, error) {
+			var tcp net.Dialer
+			return tcp.DialContext(ctx, "tcp", address)
+		},
+		Proxies:     m.proxies.Proxies,
+		Network:     wake.Network,
+		PortalProbe: settings.PortalProbe,
+	}
+	all := m.ways
+	all.Networks = m.networks
+	m.dialer = path.New(all)
+	return m, nil
+}
+
+// keepAlive takes what the settings say, for both transports.
+func (m *machine) keepAlive(d time.Duration) {
+	m.endpoint.SetKeepAlive(d)
+	m.dialer.SetKeepAlive(d)
 }
 
 func (m *machine) Close() error { return m.endpoint.Close() }
 
-// keeper opens the identity in the state folder.
-func (m *machine) keeper() (*enroll.Keeper, error) {
+// keeper opens the identity in the state folder; exclusive as in enroll.Config.
+func (m *machine) keeper(exclusive func() (release func() error, err error)) (*enroll.Keeper, error) {
 	return enroll.Open(enroll.Config{
 		Files:     enroll.Dir(m.layout.State()),
 		Keys:      keystore.Open(filepath.Join(m.layout.State(), "keys")),
 		Hardware:  m.hardware,
 		BuildTime: buildTime(),
+		Exclusive: exclusive,
 		Dial:      m.dialer.Dial,
 	})
 }
@@ -64,6 +95,12 @@ func (m *machine) hardware(ctx context.Context) ident.Hardware {
 		OS:           id.OS,
 	}
 }
+
+// liveWithin is how long a group may take that is read each second.
+const liveWithin = time.Second
+
+// live reads this machine for somebody who watches it.
+func live() health.Source { return sysinfo.NewLive(sysinfo.Config{Within: liveWithin}) }
 
 // publish replaces a file of the public folder.
 func (m *machine) publish(name string, data []byte) error {

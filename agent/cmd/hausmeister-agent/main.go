@@ -37,6 +37,8 @@ type program struct {
 	root    string
 	layout  layout.Layout
 	rest    []string // arguments after verb and flags
+
+	forClaim string // whose collector the doctor is to look for
 }
 
 // A verb is what the first argument may be; its text is "verb.NAME".
@@ -50,6 +52,7 @@ func verbs() []verb {
 		{name: "enroll", run: (*program).enroll},
 		{name: "status", run: (*program).status},
 		{name: "last-report", run: (*program).lastReport},
+		{name: "doctor", run: (*program).doctor},
 		{name: "install", run: (*program).install},
 		{name: "uninstall", run: (*program).uninstall},
 		{name: "start", run: (*program).start},

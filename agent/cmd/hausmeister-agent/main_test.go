@@ -20,6 +20,7 @@ import (
 	"github.com/rogpeppe/go-internal/testscript"
 
 	"hausmeister/agent"
+	"hausmeister/agent/link/path"
 	"hausmeister/proto/hmpb"
 	"hausmeister/proto/ident"
 	"hausmeister/proto/reading"
@@ -101,6 +102,8 @@ func TestTextsAreComplete(t *testing.T) {
 	}
 	need("error.", constants(t, "../../enroll", "Word")...)
 	need("problem.", constants(t, "../../link", "Problem")...)
+	need("error.", constants(t, "../../link/path", "Obstacle")...)
+	need("transport.", path.QUIC, path.TCP, path.TCPProxy)
 	need("state.", append(constants(t, "../../link", "State"), string(agent.StateNotEnrolled))...)
 	need("service.", constants(t, "../../../platform/service", "Status")...)
 	for _, name := range hmpb.Absent_name {
@@ -133,7 +136,10 @@ func TestTextsAreComplete(t *testing.T) {
 			}
 		}
 	}
-	need("flag.", "json", "dir", "lang", "file", "replace", "version")
+	need("flag.", "json", "dir", "lang", "file", "replace", "claim", "version")
+	need("doctor.", constants(t, ".", "outcome")...)
+	need("verdict.", constants(t, ".", "verdict")...)
+	need("check.", "name", "udp", "tcp", "proxy", "inspection", "clock", "rights", "spool", "disk")
 	var have, want []string
 	for key := range texts {
 		have = append(have, key)

@@ -59,6 +59,15 @@ func (p *program) run(ctx context.Context) error {
 	return err
 }
 
+// besideEnroll takes the lock that enroll holds from its start to its end.
+func (p *program) besideEnroll() (release func() error, err error) {
+	lock, err := layout.Lock(p.enrollLock())
+	if err != nil {
+		return nil, err
+	}
+	return lock.Close, nil
+}
+
 // serve runs the agent until ctx ends.
 func (p *program) serve(ctx context.Context, n *service.Notifier, logs *slog.Logger) error {
 	m, err := openMachine(p.layout)
@@ -74,10 +83,12 @@ func (p *program) serve(ctx context.Context, n *service.Notifier, logs *slog.Log
 		Hash:      hash,
 		Disk:      spool.Dir(p.layout.Spool()),
 		Files:     enroll.Dir(p.layout.State()),
-		Open:      m.keeper,
+		Open:      func() (*enroll.Keeper, error) { return m.keeper(p.besideEnroll) },
 		Dial:      m.dialer.Dial,
-		KeepAlive: m.endpoint.SetKeepAlive,
+		Ways:      m.dialer,
+		KeepAlive: m.keepAlive,
 		Source:    m.reader,
+		Live:      live,
 		Watcher:   wake.NewWatcher(),
 		Publish:   m.publish,
 		Ready:     n.Ready,

@@ -8,7 +8,6 @@ import (
 	"io/fs"
 	"os"
 	"path/filepath"
-	"strings"
 	"time"
 
 	"hausmeister/agent"
@@ -118,6 +117,12 @@ func (p *program) showStatus(s shown, known bool) {
 	}
 	line("retry", w.when(s.RetryAt))
 	line("collector", s.Collector)
+	if s.Transport != "" {
+		line("transport", w.text("transport."+s.Transport))
+	}
+	if s.Inspection != "" {
+		line("inspection", w.text("inspected", s.Inspected, s.Inspection))
+	}
 	line("device", s.Device)
 	line("heard", w.when(s.LastHeard))
 	if off := time.Duration(s.ClockOffset) * time.Millisecond; off.Abs() > time.Minute {
@@ -142,42 +147,6 @@ func (p *program) showStatus(s shown, known bool) {
 	}
 	line("version", s.Version)
 	line("as_of", w.when(s.AsOf))
-}
-
-// lastReport shows the last message that left this device, all of it.
-func (p *program) lastReport(context.Context) error {
-	var r agent.Report
-	err := p.read(agent.LastReportFile, &r)
-	if errors.Is(err, fs.ErrNotExist) {
-		return &failure{code: "no_report", exit: exitNotConnected}
-	}
-	if err != nil {
-		return err
-	}
-	if p.json {
-		return p.print(r)
-	}
-	p.say("report", p.words.when(r.SentAt))
-	for _, v := range r.Readings {
-		name := v.WordEN
-		if p.words.lang == "de" {
-			name = v.WordDE
-		}
-		if name == "" {
-			name = v.Name
-		}
-		if v.Instance != "" {
-			name += " (" + v.Instance + ")"
-		}
-		fmt.Fprintf(p.out, "  %s  %s\n", pad(name, 44), p.words.value(v))
-	}
-	p.say("report_all")
-	return nil
-}
-
-// pad fills s up to n characters.
-func pad(s string, n int) string {
-	return s + strings.Repeat(" ", max(0, n-len([]rune(s))))
 }
 
 // read reads a file of the public folder.

@@ -32,15 +32,16 @@ type cli struct {
 	JSON    bool             `help:"Answer as JSON." name:"json"`
 	Version kong.VersionFlag `help:"Show the version and end."`
 
-	Serve   serveCmd   `cmd:"" help:"Run the collector."`
-	Claim   claimCmd   `cmd:"" help:"Claims, with which devices enrol."`
-	School  schoolCmd  `cmd:"" help:"Schools and their owners."`
-	User    userCmd    `cmd:"" help:"People and programs with access."`
-	Device  deviceCmd  `cmd:"" help:"Devices."`
-	Backup  backupCmd  `cmd:"" help:"Copy the database of the running collector into a file."`
-	Restore restoreCmd `cmd:"" help:"Replace the database by a backup. The collector must not run."`
-	Doctor  doctorCmd  `cmd:"" help:"Look for what is wrong or soon will be."`
-	Print   printCmd   `cmd:"" name:"config" help:"Print a config file with every setting and its default."`
+	Serve    serveCmd    `cmd:"" help:"Run the collector."`
+	Claim    claimCmd    `cmd:"" help:"Claims, with which devices enrol."`
+	School   schoolCmd   `cmd:"" help:"Schools and their owners."`
+	User     userCmd     `cmd:"" help:"People and programs with access."`
+	Device   deviceCmd   `cmd:"" help:"Devices."`
+	Settings settingsCmd `cmd:"" help:"What devices of an owner should have and do."`
+	Backup   backupCmd   `cmd:"" help:"Copy the database of the running collector into a file."`
+	Restore  restoreCmd  `cmd:"" help:"Replace the database by a backup. The collector must not run."`
+	Doctor   doctorCmd   `cmd:"" help:"Look for what is wrong or soon will be."`
+	Print    printCmd    `cmd:"" name:"config" help:"Print a config file with every setting and its default."`
 
 	stdin          io.Reader `kong:"-"`
 	stdout, stderr io.Writer `kong:"-"`

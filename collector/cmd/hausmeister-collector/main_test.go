@@ -74,13 +74,18 @@ func freePort() (string, error) {
 	return "", errors.New("no port is free for both TCP and UDP")
 }
 
-// await waits until the collector at $PORT is ready.
-func await(ts *testscript.TestScript, _ bool, _ []string) {
+// await [PATH] waits until the collector at $PORT answers PATH, without it until
+// it is ready.
+func await(ts *testscript.TestScript, _ bool, args []string) {
+	path := "/readyz"
+	if len(args) > 0 {
+		path = args[0]
+	}
 	deadline := time.Now().Add(30 * time.Second)
 	for {
 		conn, err := tls.Dial("tcp", "localhost:"+ts.Getenv("PORT"), &tls.Config{InsecureSkipVerify: true, NextProtos: []string{"http/1.1"}})
 		if err == nil {
-			fmt.Fprint(conn, "GET /readyz HTTP/1.0\r\n\r\n")
+			fmt.Fprintf(conn, "GET %s HTTP/1.0\r\n\r\n", path)
 			answer := make([]byte, 12)
 			conn.SetDeadline(time.Now().Add(5 * time.Second))
 			conn.Read(answer)
@@ -90,7 +95,7 @@ func await(ts *testscript.TestScript, _ bool, _ []string) {
 			}
 		}
 		if time.Now().After(deadline) {
-			ts.Fatalf("the collector is not ready: %v", err)
+			ts.Fatalf("the collector does not answer %s with 200: %v", path, err)
 		}
 		<-time.After(10 * time.Millisecond)
 	}

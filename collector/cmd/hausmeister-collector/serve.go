@@ -27,6 +27,7 @@ type settings struct {
 	Key         string   `help:"Its key (PEM)." env:"HAUSMEISTER_KEY" placeholder:"FILE"`
 	KeepDays    int      `help:"How long single reports are kept." env:"HAUSMEISTER_KEEP_DAYS" placeholder:"30"`
 	SilentDays  int      `help:"Days without contact after which a device counts as silent." env:"HAUSMEISTER_SILENT_DAYS" placeholder:"14"`
+	MetricsOpen bool     `help:"Programs on this machine may read /metrics without a token." env:"HAUSMEISTER_METRICS_OPEN"`
 	LogLevel    string   `help:"debug, info, warn or error." env:"HAUSMEISTER_LOG_LEVEL" placeholder:"info"`
 	LogFormat   string   `help:"text or json." env:"HAUSMEISTER_LOG_FORMAT" placeholder:"text"`
 }
@@ -52,6 +53,7 @@ func (c *cli) load(s settings) (collector.Config, error) {
 	over(&cfg.Key, s.Key)
 	over(&cfg.KeepDays, s.KeepDays)
 	over(&cfg.SilentDays, s.SilentDays)
+	over(&cfg.MetricsOpen, s.MetricsOpen)
 	over(&cfg.LogLevel, s.LogLevel)
 	over(&cfg.LogFormat, s.LogFormat)
 	if len(s.Names) > 0 {

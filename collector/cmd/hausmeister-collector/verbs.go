@@ -4,6 +4,7 @@ import (
 	"bufio"
 	"context"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"io"
 	"os"
@@ -158,19 +159,26 @@ func (v *schoolCmd) Run(c *cli, command cmdName) error {
 		return err
 	}
 	var done admin.Import
-	if err := c.do("school/import", admin.Text{Content: string(content)}, &done); err != nil {
+	if err := c.do("school/import", admin.File{Content: content}, &done); err != nil {
 		return err
 	}
 	for _, e := range done.Errors {
 		fmt.Fprintf(c.stderr, "%s:%d: %s\n", v.Import.File, e.Line, e.Text)
 	}
+	if done.Encoding != fleet.UTF8 {
+		fmt.Fprintf(c.stderr, "%s is not UTF-8; it was read as %s.\n", v.Import.File, done.Encoding)
+	}
 	if err := c.show(done, "Schools: %d added, %d changed, %d unchanged. Owners: %d added.\n", done.Added, done.Changed, done.Unchanged, done.Owners); err != nil {
 		return err
 	}
-	if n := len(done.Errors); n > 0 {
+	switch n := len(done.Errors); n {
+	case 0:
+		return nil
+	case 1:
+		return errors.New("1 line was left out")
+	default:
 		return fmt.Errorf("%d lines were left out", n)
 	}
-	return nil
 }
 
 type userCmd struct {
@@ -209,8 +217,11 @@ func (c *cli) password(fromStdin bool) (password string, made bool, err error) {
 		return access.GeneratePassword(), true, nil
 	}
 	line, err := bufio.NewReader(c.stdin).ReadString('\n')
-	if password = strings.TrimRight(line, "\r\n"); password == "" {
+	if err != nil && !errors.Is(err, io.EOF) { // the last line may lack its end
 		return "", false, fmt.Errorf("%w: no password on standard input: %w", collector.ErrConfig, err)
+	}
+	if password = strings.TrimRight(line, "\r\n"); password == "" {
+		return "", false, fmt.Errorf("%w: no password on standard input: its first line is empty", collector.ErrConfig)
 	}
 	return password, false, nil
 }

@@ -14,8 +14,10 @@ CREATE TABLE health_blocks (
     body BYTEA NOT NULL,
     PRIMARY KEY (device_id, start_ms, step_s, spool, seq)
 );
--- For the daily job (what is not merged yet) and for the end of their time.
-CREATE INDEX health_blocks_time ON health_blocks (spool, start_ms);
+-- For the daily job: what is not merged yet. A negative spool marks what cannot be.
+CREATE INDEX health_blocks_fresh ON health_blocks (start_ms) WHERE spool > 0;
+-- For the end of their time.
+CREATE INDEX health_blocks_time ON health_blocks (start_ms);
 
 -- One typed row per device and day, for questions about the fleet. The columns
 -- are the readings of proto/reading that say Daily, by their names; a test holds
@@ -58,6 +60,7 @@ CREATE TABLE health_findings (
     cleared_ms BIGINT,
     PRIMARY KEY (device_id, spool, seq)
 );
+CREATE INDEX health_findings_device ON health_findings (device_id, code, instance) WHERE cleared_ms IS NULL;
 CREATE INDEX health_findings_open ON health_findings (code, device_id) WHERE cleared_ms IS NULL;
 
 -- The installed software as last told, packed (proto/inventory), and what changed.

@@ -1,0 +1,27 @@
+// Package finding decides on the device what is wrong with it: from the
+// readings of each minute, the installed programs and how the agent itself is,
+// it raises and clears the findings of proto/finding.
+//
+// The rules are data (rules.go): what is looked at, from where on it is raised
+// and up to where it is cleared, and how long either must hold. Promises, for
+// each code and instance:
+//
+//   - raises and clears alternate, and each change is given once;
+//   - at most one raise in 24 hours, whatever the values do. What gets worse or
+//     better by a level is a clear and a raise at once, so that holds for levels
+//     too;
+//   - what a boot causes is not judged within 10 minutes of a boot;
+//   - a value that is absent neither raises nor clears. When it has been away for
+//     a day, the finding is cleared for that reason;
+//   - the device's clock decides nothing. Durations are monotonic; dates are held
+//     against the collector's time, and until that is known they are not judged.
+//
+// It is pure: no goroutines, no files, no clock of its own. Who calls it keeps
+// Snapshot's bytes; after a restart that restores them nothing is raised again.
+// A crash between telling and keeping raises again what the collector takes for
+// the same. Without or with damaged bytes the Watcher starts anew: what still
+// holds is raised once more, and what was over by then is never cleared by it;
+// the collector closes what is open when a device begins a new spool epoch.
+//
+// What findings are called and how they read is proto/finding's.
+package finding

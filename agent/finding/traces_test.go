@@ -1,0 +1,282 @@
+package finding_test
+
+import (
+	"fmt"
+	"testing"
+	"time"
+
+	words "hausmeister/proto/finding"
+	"hausmeister/proto/hmpb"
+	"hausmeister/proto/inventory"
+	"hausmeister/proto/reading"
+)
+
+// TestClockJumps: whatever the device's clock does, nothing is raised, cleared
+// or hurried.
+func TestClockJumps(t *testing.T) {
+	d := newDevice(t)
+	both(ago(reading.OSSupportEnd, -200), ago(reading.UpdatesLast, 3), num(reading.UpdatesSecurity, "", 1),
+		num(reading.AntivirusAge, "", 86_400), num(reading.BatteryHealth, "", 600))(d)
+	d.run(2*time.Hour, time.Minute)
+	if m := only(t, "a worn battery", d.all); m.GetCode() != words.BatteryWorn {
+		t.Fatalf("raised %v", m)
+	}
+	for _, wrong := range []time.Duration{-20000 * day, 26000 * day, -time.Hour, 3 * day, 40 * day, 0} {
+		// The offset that is known is the one from before the jump.
+		d.synced, d.wrong = false, wrong
+		none(t, fmt.Sprintf("jump to %v", wrong), d.run(30*time.Minute, time.Minute))
+		// Measured anew, the clock is wrong, which is another trace's matter.
+		d.synced = true
+		none(t, fmt.Sprintf("offset of %v", wrong), d.run(10*time.Minute, time.Minute))
+		d.wrong = 0
+		none(t, "set right", d.run(10*time.Minute, time.Minute))
+	}
+	d.wrong = 40 * day
+	d.run(30*time.Minute, time.Minute)
+	if m := only(t, "clock off", d.all[1:]); m.GetCode() != words.ClockOff || m.GetSeverity() != critical || words.Values(m)["offset"].(int64) > -40*86_400_000+10 {
+		t.Errorf("raised %v, want %s by -40 days", m, words.ClockOff)
+	}
+	d.wrong = 0
+	d.run(16*time.Minute, time.Minute)
+	if m := only(t, "clock right", d.all[2:]); m.GetRaised() {
+		t.Errorf("raised %v", m)
+	}
+}
+
+// TestRaisedBeforeTheCatchUp: how long a device slept is known only when the
+// collector is heard again; a raise in between is none of the day before.
+func TestRaisedBeforeTheCatchUp(t *testing.T) {
+	d := newDevice(t)
+	d.run(minutes(20), time.Minute)
+	d.synced = false
+	d.sleep(20 * time.Hour)
+	r := rows[0]
+	r.bad(d)
+	only(t, "low", d.run(r.hold+minutes(5), time.Minute))
+	r.good(d)
+	only(t, "good", d.run(r.calm+minutes(5), time.Minute))
+	d.synced = true
+	r.bad(d)
+	none(t, "low again", d.run(22*time.Hour, time.Minute))
+	only(t, "the next day", d.run(2*time.Hour, time.Minute))
+}
+
+// TestNotSynced: what needs a date waits for the collector's.
+func TestNotSynced(t *testing.T) {
+	d := newDevice(t)
+	d.synced = false
+	both(ago(reading.OSSupportEnd, 100), ago(reading.UpdatesLast, 100), num(reading.AntivirusAge, "", 100*86_400))(d)
+	none(t, "without the collector", d.run(3*day, 10*time.Minute))
+	d.synced = true
+	if got := d.run(2*day, 10*time.Minute); len(got) != 3 {
+		t.Errorf("with the collector: %v, want three", got)
+	}
+}
+
+// TestLevels: what gets worse is told anew, a day after the last raise at the earliest.
+func TestLevels(t *testing.T) {
+	d := newDevice(t)
+	volume(9*giB, 100*giB)(d)
+	only(t, "low", d.run(time.Hour, time.Minute))
+	volume(1*giB, 100*giB)(d)
+	none(t, "the same day", d.run(20*time.Hour, time.Minute))
+	got := d.run(4*time.Hour, time.Minute)
+	if len(got) != 2 || got[0].m.GetRaised() || got[0].m.GetSeverity() != warning || !got[1].m.GetRaised() || got[1].m.GetSeverity() != critical {
+		t.Errorf("the next day: %v, want warning cleared and critical raised", got)
+	}
+	volume(8*giB, 100*giB)(d)
+	got = d.run(2*day, time.Minute)
+	if len(got) != 2 || got[1].m.GetSeverity() != warning {
+		t.Errorf("better, not good: %v", got)
+	}
+	volume(50*giB, 100*giB)(d)
+	only(t, "good", d.run(time.Hour, time.Minute))
+}
+
+// TestSpike: a short low within a longer one does not set the level.
+func TestSpike(t *testing.T) {
+	d := newDevice(t)
+	volume(9*giB, 100*giB)(d)
+	d.run(9*time.Minute, time.Minute)
+	volume(1*giB, 100*giB)(d)
+	if m := only(t, "nine minutes low, then very low", d.run(3*time.Minute, time.Minute)); m.GetSeverity() != warning {
+		t.Errorf("raised as %v", m.GetSeverity())
+	}
+}
+
+// TestAbsence: a value that is away keeps the state for a day and then clears
+// it, with the reason.
+func TestAbsence(t *testing.T) {
+	for what, away := range map[string]func(d *device){
+		"absent": func(d *device) { d.absent(reading.DiskHealth, "disk") },
+		"gone":   func(d *device) { d.remove(reading.DiskHealth, "disk") },
+		"group":  func(d *device) { d.remove(reading.DiskHealth, "disk"); d.absent(reading.DiskHealth, "") },
+	} {
+		t.Run(what, func(t *testing.T) {
+			d := newDevice(t)
+			away(d)
+			none(t, "from the start", d.run(2*day, time.Hour))
+			d.text(reading.DiskHealth, "disk", "failing")
+			only(t, "failing", d.run(2*time.Hour, 5*time.Minute))
+			away(d)
+			none(t, "less than a day", d.run(23*time.Hour, 5*time.Minute))
+			m := only(t, "a day", d.run(2*time.Hour, 5*time.Minute))
+			if w, ok := words.Reason(m); m.GetRaised() || !ok || w.EN != "no longer measurable" {
+				t.Errorf("told %v, want it cleared as vanished", m)
+			}
+			d.text(reading.DiskHealth, "disk", "failing")
+			only(t, "back", d.run(time.Hour, 5*time.Minute))
+			for range 10 {
+				away(d)
+				d.run(20*time.Hour, time.Hour)
+				d.text(reading.DiskHealth, "disk", "failing")
+				d.run(time.Hour, time.Hour)
+			}
+			if len(d.all) != 3 {
+				t.Errorf("a sensor that comes and goes: %v", d.all[3:])
+			}
+		})
+	}
+}
+
+// TestAbsenceDoesNotHurry: a look now and then is no fact.
+func TestAbsenceDoesNotHurry(t *testing.T) {
+	d := newDevice(t)
+	d.number(reading.Temperature, "cpu", 99_000)
+	d.look(0)
+	d.sleep(12 * time.Hour)
+	none(t, "hot before and after a night", d.run(3*time.Minute, time.Minute))
+}
+
+// TestDiskFullSoon: a volume that fills by 2 GiB a day.
+func TestDiskFullSoon(t *testing.T) {
+	d := newDevice(t)
+	total := int64(200 * giB)
+	free := func() int64 {
+		noise := int64(d.now/time.Hour) * 7919 % giB // up to 1 GiB, without a trend
+		return 100*giB - int64(d.now.Hours()/24*2*giB) + noise
+	}
+	var m *hmpb.Finding
+	for m == nil {
+		volume(free(), total)(d)
+		for _, x := range d.look(10 * time.Minute) {
+			m = x.m
+		}
+		if d.now > 60*day {
+			t.Fatal("never raised")
+		}
+	}
+	left := int64(50 - d.now/day)
+	v := words.Values(m)
+	days, stderr := v["days"].(int64), v["error_days"].(int64)
+	if m.GetCode() != words.DiskFullSoon || m.GetInstance() != "/" || m.GetSeverity() != warning || days+stderr > 30 || days < left-3 || days > left+3 || stderr > 3 {
+		t.Errorf("raised on day %d: %v, want about %d days", d.now/day, v, left)
+	}
+	t.Logf("raised on day %d: in %d ± %d days", d.now/day, days, stderr)
+	// Cleaned up: the trend is over.
+	for end := d.now + 4*day; d.now < end; {
+		volume(150*giB, total)(d)
+		d.look(10 * time.Minute)
+	}
+	if got := d.all[1:]; len(got) != 1 || got[0].m.GetRaised() {
+		t.Errorf("after the clean-up: %v, want one clear", got)
+	}
+	// Steady use raises nothing.
+	for end := d.now + 30*day; d.now < end; {
+		volume(150*giB+int64(d.now/time.Hour)*7919%giB, total)(d)
+		none(t, "steady", d.look(time.Hour))
+	}
+}
+
+// TestDiskFullSoonOverNights: days count while the device is off, as the
+// collector's time tells, and the trend outlives restarts.
+func TestDiskFullSoonOverNights(t *testing.T) {
+	d := newDevice(t)
+	for i := range 12 {
+		volume(int64(60-3*i)*giB, 200*giB)(d)
+		d.run(7*time.Hour, 10*time.Minute)
+		d.reboot(17 * time.Hour)
+	}
+	if m := only(t, "twelve school days", d.all); m.GetCode() != words.DiskFullSoon {
+		t.Errorf("raised %v", m)
+	}
+}
+
+func TestLargeAndSealedVolumes(t *testing.T) {
+	d := newDevice(t)
+	volume(100*giB, 4000*giB)(d) // 2.5 %, and plenty
+	d.number(reading.VolumeFree, "other", 0)
+	d.number(reading.VolumeTotal, "other", giB)
+	d.number(reading.VolumeInodesFree, "other", 0)
+	d.text(reading.VolumeMode, "other", "read_only")
+	none(t, "a large volume and a full image", d.run(day, 10*time.Minute))
+	d.text(reading.VolumeMode, "other", "read_write")
+	if got := d.run(day, 10*time.Minute); len(got) != 2 {
+		t.Errorf("a volume that takes data is full: %v, want two findings", got)
+	}
+}
+
+// TestFullMemoryThatNobodyWaitsFor is a cache.
+func TestFullMemoryThatNobodyWaitsFor(t *testing.T) {
+	d := newDevice(t)
+	memory(8*giB-1, 8*giB)(d)
+	d.number(reading.Pressure, "memory", 0)
+	none(t, "nobody waits", d.run(2*time.Hour, time.Minute))
+	d.number(reading.Pressure, "memory", 300)
+	only(t, "waiting", d.run(2*time.Hour, time.Minute))
+}
+
+func TestThrottledOnBattery(t *testing.T) {
+	d := newDevice(t)
+	d.number(reading.CPUSpeedLimit, "", 300)
+	d.text(reading.PowerSource, "", "battery")
+	none(t, "to save power", d.run(5*time.Hour, time.Minute))
+	d.text(reading.PowerSource, "", "mains")
+	only(t, "on mains", d.run(time.Hour, time.Minute))
+	d.text(reading.PowerSource, "", "battery")
+	none(t, "on battery it is not judged", d.run(3*day, 10*time.Minute))
+}
+
+func TestOrdinaryUpdatesMayWait(t *testing.T) {
+	d := newDevice(t)
+	both(ago(reading.UpdatesLast, 50), num(reading.UpdatesPending, "", 5), num(reading.UpdatesSecurity, "", 0))(d)
+	none(t, "50 days", d.run(2*day, 10*time.Minute))
+	ago(reading.UpdatesLast, 65)(d)
+	only(t, "65 days", d.run(2*day, 10*time.Minute))
+	d.number(reading.UpdatesPending, "", 0)
+	only(t, "none is waiting", d.run(day, 10*time.Minute))
+}
+
+// TestDroppedReports: the queue gave up reports.
+func TestDroppedReports(t *testing.T) {
+	d := newDevice(t)
+	d.run(time.Hour, time.Minute)
+	d.agent.Dropped = 5
+	if m := only(t, "dropped", d.run(time.Hour, time.Minute)); m.GetInstance() != words.UnwellSpool {
+		t.Errorf("raised %v", m)
+	}
+	none(t, "the same day", d.run(20*time.Hour, time.Minute))
+	only(t, "a day without", d.run(6*time.Hour, time.Minute))
+}
+
+func TestStandardSoftware(t *testing.T) {
+	d := newDevice(t)
+	d.programs = []inventory.Program{{Name: "Firefox", Version: "115.0"}, {Name: "firefox", Version: "128.0"}, {Name: "GIMP", Version: ""}}
+	none(t, "nothing is known to be asked for", d.run(5*time.Hour, 10*time.Minute))
+	d.w.Require([]*hmpb.StandardSoftware{
+		standard("", "VLC"), standard("120", "Firefox"), standard("2.10", "gimp"), standard("1"), standard("", "bad\x1bname"), standard("", "", "x"), standard("", "VLC"),
+	})
+	if m := only(t, "VLC is missing", d.run(5*time.Hour, 10*time.Minute)); m.GetInstance() != "VLC" || m.GetCode() != words.SoftwareMissing {
+		t.Errorf("raised %v", m)
+	}
+	if err := d.restart(nil); err != nil {
+		t.Fatal(err)
+	}
+	none(t, "after a restart nothing is known", d.run(2*day, 10*time.Minute))
+	d.w.Require([]*hmpb.StandardSoftware{})
+	d.programs = []inventory.Program{}
+	m := only(t, "no longer asked for", d.run(time.Hour, 10*time.Minute))
+	if w, ok := words.Reason(m); m.GetRaised() || !ok || w.EN != "no longer asked for" {
+		t.Errorf("told %v", m)
+	}
+}

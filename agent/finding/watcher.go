@@ -1,0 +1,400 @@
+package finding
+
+import (
+	"cmp"
+	"maps"
+	"slices"
+	"time"
+
+	"hausmeister/proto/finding"
+	"hausmeister/proto/hmpb"
+	"hausmeister/proto/inventory"
+	"hausmeister/proto/reading"
+)
+
+const (
+	// settle is how long after a boot what a boot causes is not judged.
+	settle = 10 * time.Minute
+	// vanish is how long a finding outlives the values that it came from.
+	vanish = day
+	// quiet is the least time between two raises of the same.
+	quiet = day
+	// stale: after so long without a look, what had held before counts no more.
+	stale = 7 * day
+	// maxStates bounds what a Watcher remembers; a device has some dozens.
+	maxStates = 512
+	// maxUptime is how long a machine may have been up to be believed.
+	maxUptime = 400 * day
+	// maxAway is how long a device may have been away to be believed.
+	maxAway = 3 * 366 * day
+)
+
+// Config of a Watcher.
+type Config struct {
+	// Standard is what the device must have as a Welcome last said; nil = not
+	// known, so it is not judged.
+	Standard []*hmpb.StandardSoftware
+}
+
+// Facts are how the agent itself is.
+type Facts struct {
+	StoreFailing bool     // the spool did not take the last report
+	Dropped      uint64   // reports given up untold since the start
+	Hanging      []string // groups of readings that do not answer
+}
+
+// Input is what a look sees.
+type Input struct {
+	// Clock is the device's clock when the readings were made. It is used with
+	// clock_offset and boot_time only, which are relative to it.
+	Clock time.Time
+	// Readings of one minute, each passed by reading.Check.
+	Readings []*hmpb.Reading
+	// Programs that are installed, when they changed; nil = as before. They stay
+	// the Watcher's to read.
+	Programs []inventory.Program
+	Agent    Facts
+}
+
+// Watcher evaluates the rules. It is for one goroutine at a time.
+type Watcher struct {
+	states   map[key]*state
+	software software
+
+	// age is how long the device has been known: the sum of monotonic time, and,
+	// from one word of the collector to the next, of its time, which goes on while
+	// the device sleeps or is off.
+	age    time.Duration
+	looked time.Time // of the last look; zero before the first one
+	sync   anchor    // the last word of the collector
+	synced bool      // since this process began
+	offset int64     // as last read
+	booted time.Duration
+
+	writable map[string]bool // volumes that were seen to take data
+	trend    trend
+	boots    []int64 // durations of the last boots
+	dropped  uint64
+	dropAge  time.Duration // when reports were last given up, 0 = never
+}
+
+// anchor ties the collector's time to the Watcher's age.
+type anchor struct {
+	True time.Time
+	Age  time.Duration
+}
+
+type key struct{ code, instance string }
+
+// state is one code and instance.
+type state struct {
+	level int // that the values say, debounced; 0 = all is well
+	told  int // the level that was raised; 0 = cleared
+	// severity of the raise that was told.
+	severity hmpb.Severity
+	raised   time.Duration // age at the last raise; never = not yet
+	pending  pending
+	seen     time.Duration // age at the last value
+	gone     time.Duration // without a value
+	why      string        // reason of a clear that no value brought
+}
+
+// pending is a change that has not held long enough.
+type pending struct {
+	dir  int // 1 = worse, -1 = better, 0 = none
+	to   int // the level that was kept all the time
+	held time.Duration
+}
+
+const never = -quiet
+
+// New makes a Watcher that knows nothing yet.
+func New(c Config) *Watcher {
+	w := &Watcher{}
+	w.reset()
+	if c.Standard != nil {
+		w.Require(c.Standard)
+	}
+	return w
+}
+
+func (w *Watcher) reset() {
+	*w = Watcher{states: make(map[key]*state), writable: make(map[string]bool), software: w.software}
+}
+
+// Require takes what the device must have, from a Welcome.
+func (w *Watcher) Require(list []*hmpb.StandardSoftware) { w.software.require(list) }
+
+// Look judges what is there and gives what to tell, clears before raises of the
+// same. now is only held against the now of other looks, by its monotonic part.
+func (w *Watcher) Look(now time.Time, in Input) []*hmpb.Finding {
+	v := newView(w, in)
+	step := w.advance(now, v)
+	w.remember(v)
+	var out []*hmpb.Finding
+	for i := range rules {
+		out = append(out, w.judge(&rules[i], v, step)...)
+	}
+	maps.DeleteFunc(w.states, func(_ key, s *state) bool {
+		return s.level == 0 && s.told == 0 && s.pending.dir == 0 && w.age-s.raised >= quiet
+	})
+	return out
+}
+
+// advance moves the age on and says by how much.
+func (w *Watcher) advance(now time.Time, v *view) time.Duration {
+	before := w.age
+	first := w.looked.IsZero()
+	if !first {
+		w.age += max(now.Sub(w.looked), 0)
+	}
+	w.looked = now
+	w.listen(v)
+	if up, ok := v.uptime(); ok {
+		// The latest boot counts: a clock that was set forward would make it
+		// longer ago than it is.
+		if b := w.age - up; first || b > w.booted+settle {
+			w.booted = b
+		}
+	} else if first {
+		w.booted = w.age
+	}
+	step := w.age - before
+	if step > stale {
+		for _, s := range w.states {
+			s.pending = pending{}
+		}
+	}
+	return step
+}
+
+// listen takes the collector's time where it was measured anew: an offset that
+// did not move may be older than a jump of the clock.
+func (w *Watcher) listen(v *view) {
+	off, ok := v.number(reading.ClockOffset, "")
+	if !ok || w.synced && off == w.offset {
+		return
+	}
+	first := !w.synced
+	w.offset, w.synced = off, true
+	now := v.clock.Add(time.Duration(off) * time.Millisecond)
+	if !w.sync.True.IsZero() {
+		if away := now.Sub(w.sync.True) - (w.age - w.sync.Age); away > 0 && away < maxAway {
+			w.catchUp(away, first)
+		}
+	}
+	w.sync = anchor{now, w.age}
+}
+
+// catchUp adds the time that the device was asleep or off since the collector was
+// last heard. When in between that was is not known, so what was told in between
+// counts as told after it.
+func (w *Watcher) catchUp(away time.Duration, first bool) {
+	for _, s := range w.states {
+		if s.raised >= w.sync.Age {
+			s.raised += away
+		}
+	}
+	w.age += away
+	if first {
+		w.booted += away // the device was off before this process
+	}
+}
+
+// trueTime is the collector's time, once it was heard.
+func (w *Watcher) trueTime() (time.Time, bool) {
+	return w.sync.True.Add(w.age - w.sync.Age), w.synced
+}
+
+func (w *Watcher) today() int64 { return int64(w.age / day) }
+
+// settled says whether a boot is long enough ago.
+func (w *Watcher) settled() bool { return w.age-w.booted >= settle }
+
+// remember keeps what rules need from more than one look.
+func (w *Watcher) remember(v *view) {
+	for instance, r := range v.of(reading.VolumeMode) {
+		if r.GetText() == "read_write" && len(w.writable) < reading.MaxInstances {
+			w.writable[instance] = true
+		}
+	}
+	if s := v.systemVolume(); s != "" {
+		free, _ := v.number(reading.VolumeFree, s)
+		if total, ok := v.number(reading.VolumeTotal, s); ok {
+			w.trend.note(w.today(), free, total)
+		}
+	}
+	// Before the machine has settled the duration may not be final.
+	if d, ok := v.number(reading.BootDuration, ""); ok && w.settled() && (len(w.boots) == 0 || w.boots[len(w.boots)-1] != d) {
+		w.boots = append(w.boots, d)
+		w.boots = w.boots[max(len(w.boots)-bootsJudged, 0):]
+	}
+	if v.agent.Dropped > w.dropped {
+		w.dropAge = w.age + 1 // not 0
+	}
+	w.dropped = v.agent.Dropped
+	if v.programs != nil {
+		w.software.have(v.programs)
+	}
+}
+
+// judge holds one rule against what is there.
+func (w *Watcher) judge(r *rule, v *view, step time.Duration) []*hmpb.Finding {
+	if r.boot && !w.settled() {
+		return nil
+	}
+	seen, ok := r.look(v)
+	if !ok {
+		return nil
+	}
+	verdicts := make(map[string]verdict, len(seen))
+	for _, x := range seen {
+		if r.only != "" {
+			x.instance = r.only
+		}
+		verdicts[x.instance] = x
+		k := key{r.code, x.instance}
+		s := w.states[k]
+		if s == nil {
+			if r.levelOf(0, x.value) == 0 || len(w.states) >= maxStates {
+				continue
+			}
+			s = &state{raised: never, seen: w.age}
+			w.states[k] = s
+		}
+		s.move(r, x.value, w.age-s.seen)
+		s.seen, s.gone = w.age, 0
+	}
+	var out []*hmpb.Finding
+	for _, k := range w.keysOf(r) {
+		s := w.states[k]
+		x, ok := verdicts[k.instance]
+		if !ok {
+			s.miss(r, v, k.instance, step)
+		}
+		out = append(out, s.tell(r, k.instance, x, ok, w.age)...)
+	}
+	return out
+}
+
+// keysOf are a rule's states in the order of their instances.
+func (w *Watcher) keysOf(r *rule) []key {
+	var out []key
+	for k := range w.states {
+		if k.code == r.code && (r.only == "" || k.instance == r.only) {
+			out = append(out, k)
+		}
+	}
+	slices.SortFunc(out, func(a, b key) int { return cmp.Compare(a.instance, b.instance) })
+	return out
+}
+
+// move is the one place where values change a level; step is the time since the
+// value before.
+func (s *state) move(r *rule, value int64, step time.Duration) {
+	to := r.levelOf(s.level, value)
+	dir := cmp.Compare(to, s.level)
+	need := r.hold
+	if dir < 0 {
+		need = r.calm
+	}
+	switch {
+	case dir == 0:
+		s.pending = pending{}
+		return
+	case dir != s.pending.dir:
+		s.pending = pending{dir: dir, to: to}
+	case dir > 0:
+		s.pending.hold(min(to, s.pending.to), step, need)
+	default:
+		s.pending.hold(max(to, s.pending.to), step, need)
+	}
+	if s.pending.held >= need {
+		s.level, s.pending, s.why = s.pending.to, pending{}, ""
+	}
+}
+
+// hold counts a gap between two values for a third of what is needed at most, so
+// that no sleep makes one glimpse into a fact.
+func (p *pending) hold(to int, step, need time.Duration) {
+	p.to = to
+	p.held += min(step, (need+2)/3)
+}
+
+// miss counts the time without a value.
+func (s *state) miss(r *rule, v *view, instance string, step time.Duration) {
+	reason := finding.Vanished
+	if r.asked != nil && !r.asked(v, instance) {
+		reason, s.gone = finding.NotAsked, vanish
+	} else {
+		s.gone += min(step, vanish/3)
+	}
+	if s.gone >= vanish {
+		s.level, s.pending, s.why = 0, pending{}, reason
+	}
+}
+
+// tell gives what changed. A raise needs a value to give its arguments from, and
+// waits while that is on its way to the better; with arguments that no table
+// allows nothing leaves, since the other end would refuse it.
+func (s *state) tell(r *rule, instance string, x verdict, seen bool, age time.Duration) []*hmpb.Finding {
+	var m *hmpb.Finding
+	if s.level > 0 && s.level != s.told && seen && s.pending.dir >= 0 && age-s.raised >= quiet {
+		m = raised(r, instance, r.levels[s.level-1].severity, x.args)
+		if finding.Check(m) != nil {
+			m = nil
+		}
+	}
+	var out []*hmpb.Finding
+	if s.told > 0 && (s.level == 0 || m != nil) {
+		out = append(out, cleared(r, instance, s.severity, s.why))
+		s.told, s.why = 0, ""
+	}
+	if m != nil {
+		s.told, s.severity, s.raised = s.level, m.GetSeverity(), age
+		out = append(out, m)
+	}
+	return out
+}
+
+func cleared(r *rule, instance string, severity hmpb.Severity, why string) *hmpb.Finding {
+	m := &hmpb.Finding{}
+	m.SetCode(r.code)
+	m.SetInstance(instance)
+	m.SetSeverity(severity)
+	m.SetRaised(false)
+	if why != "" {
+		a := &hmpb.Argument{}
+		a.SetName(finding.ReasonName)
+		a.SetText(why)
+		m.SetArguments([]*hmpb.Argument{a})
+	}
+	return m
+}
+
+// raised gives the arguments the names that proto/finding declares, in order.
+func raised(r *rule, instance string, severity hmpb.Severity, values []any) *hmpb.Finding {
+	m := &hmpb.Finding{}
+	m.SetCode(r.code)
+	m.SetInstance(instance)
+	m.SetSeverity(severity)
+	m.SetRaised(true)
+	row, _ := finding.ByCode(r.code)
+	var args []*hmpb.Argument
+	for i, a := range row.Arguments {
+		if i >= len(values) {
+			break
+		}
+		v := &hmpb.Argument{}
+		v.SetName(a.Name)
+		switch x := values[i].(type) {
+		case int64:
+			v.SetNumber(x)
+		case string:
+			v.SetText(x)
+		}
+		args = append(args, v)
+	}
+	m.SetArguments(args)
+	return m
+}

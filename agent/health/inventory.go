@@ -1,0 +1,102 @@
+package health
+
+import (
+	"bytes"
+	"context"
+	"time"
+
+	"hausmeister/platform/sysinfo"
+	"hausmeister/proto/hmpb"
+	"hausmeister/proto/inventory"
+)
+
+// A Lister says what is installed; *sysinfo.Reader is one. A Source may be one.
+type Lister interface {
+	Software(ctx context.Context) ([]sysinfo.Program, error)
+}
+
+const (
+	// The first list is read some minutes after the start, when the machine has
+	// its boot behind it; spread, since a school's devices start together.
+	listMin, listMax = 3 * time.Minute, 8 * time.Minute
+	listEvery        = 6 * time.Hour
+	// listAgain is the wait after a failure.
+	listAgain = time.Hour
+)
+
+// software is what Run and the one goroutine that reads the list share; guarded
+// by Health.mu.
+type software struct {
+	next     time.Time // when the list is read again
+	reading  bool
+	count    sysinfo.Opt[int64]
+	programs []inventory.Program // not yet seen by the findings
+	trouble  string              // why there is no list, as last logged
+}
+
+// listDue says whether to read the list now, and that it is being read.
+func (h *Health) listDue(now time.Time) bool {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	if _, ok := h.source.(Lister); !ok || h.software.reading || now.Before(h.software.next) {
+		return false
+	}
+	h.software.reading = true
+	return true
+}
+
+// list reads what is installed and tells it when it is another than was told.
+func (h *Health) list(ctx context.Context) {
+	wait := listAgain
+	defer func() {
+		h.mu.Lock()
+		defer h.mu.Unlock()
+		h.software.reading, h.software.next = false, time.Now().Add(wait)
+	}()
+	programs, err := h.source.(Lister).Software(ctx)
+	if ctx.Err() != nil {
+		return
+	}
+	var m *hmpb.Inventory
+	clean := make([]inventory.Program, len(programs))
+	for i, p := range programs {
+		clean[i] = inventory.Program{Name: p.Name, Version: p.Version}
+	}
+	clean = inventory.Clean(clean)
+	if err == nil {
+		m, err = inventory.Pack(clean)
+	}
+	if h.listTrouble(err); err != nil {
+		return
+	}
+	h.mu.Lock()
+	h.software.count, h.software.programs = sysinfo.Some(int64(len(clean))), clean
+	h.mu.Unlock()
+	if !bytes.Equal(m.GetHash(), h.memory.InventoryHash()) {
+		e := h.entry()
+		e.SetInventory(m)
+		if _, err := h.sink.Append(ctx, e); err != nil {
+			h.log.Warn("list of programs was not stored, will be told again", "error", err)
+			return
+		}
+		if err := h.memory.SetInventoryHash(m.GetHash()); err != nil {
+			h.log.Warn("not remembered which list of programs was told", "error", err)
+		}
+	}
+	wait = listEvery
+}
+
+// listTrouble logs why there is no list, once per reason.
+func (h *Health) listTrouble(err error) {
+	trouble := ""
+	if err != nil {
+		trouble = err.Error()
+	}
+	h.mu.Lock()
+	same := trouble == h.software.trouble
+	h.software.trouble = trouble
+	h.mu.Unlock()
+	if !same && err != nil {
+		h.log.Warn("no list of programs", "error", err)
+	}
+}

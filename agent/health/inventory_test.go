@@ -1,0 +1,151 @@
+package health_test
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"strings"
+	"sync"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"hausmeister/agent/health"
+	"hausmeister/platform/sysinfo"
+	"hausmeister/proto/hmpb"
+	"hausmeister/proto/inventory"
+)
+
+// shelf is a machine with programs.
+type shelf struct {
+	*machine
+	mu    sync.Mutex
+	list  []sysinfo.Program
+	err   error
+	asked []time.Time
+	hangs bool
+}
+
+func (s *shelf) Software(ctx context.Context) ([]sysinfo.Program, error) {
+	s.mu.Lock()
+	s.asked = append(s.asked, time.Now())
+	list, err, hangs := s.list, s.err, s.hangs
+	s.mu.Unlock()
+	if hangs {
+		<-ctx.Done()
+		return nil, ctx.Err()
+	}
+	return list, err
+}
+
+func (s *shelf) set(f func(*shelf)) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	f(s)
+}
+
+func newShelf(n int) *shelf {
+	s := &shelf{machine: &machine{snap: desktop()}}
+	for i := range n {
+		s.list = append(s.list, sysinfo.Program{Name: fmt.Sprintf("program %02d", i), Version: "1." + fmt.Sprint(i)})
+	}
+	return s
+}
+
+func startShelf(t *testing.T, s *shelf, m *memory) *run {
+	return startWith(t, s.machine, func(c *health.Config) { c.Source, c.Memory = s, m })
+}
+
+func lists(t *testing.T, s *sink) (out [][]inventory.Program) {
+	t.Helper()
+	for _, e := range s.entries((*hmpb.Entry).HasInventory) {
+		list, err := inventory.Unpack(e.GetInventory())
+		if err != nil {
+			t.Fatal(err)
+		}
+		out = append(out, list)
+	}
+	return out
+}
+
+func TestInventoryOnlyWhenItChanged(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		s, m := newShelf(40), &memory{}
+		r := startShelf(t, s, m)
+		time.Sleep(2 * min)
+		synctest.Wait()
+		if len(s.asked) != 0 {
+			t.Error("the list is read while the machine still starts")
+		}
+		time.Sleep(24 * time.Hour)
+		synctest.Wait()
+		if n := len(lists(t, r.s)); n != 1 || len(lists(t, r.s)[0]) != 40 {
+			t.Fatalf("%d lists told of one that did not change", n)
+		}
+		if n := len(s.asked); n != 4 && n != 5 {
+			t.Errorf("read %d times in a day", n)
+		}
+		if got := r.s.last()["software_count"]; got != "40" {
+			t.Errorf("software_count = %q", got)
+		}
+		s.set(func(s *shelf) { s.list = append(s.list[:10:10], s.list[11:]...) })
+		time.Sleep(7 * time.Hour)
+		synctest.Wait()
+		if got := lists(t, r.s); len(got) != 2 || len(got[1]) != 39 {
+			t.Errorf("%d lists told after a change", len(got))
+		}
+		r.stop()
+		// The next run knows what was told.
+		r = startShelf(t, s, m)
+		time.Sleep(7 * time.Hour)
+		synctest.Wait()
+		r.stop()
+		if n := len(lists(t, r.s)); n != 0 {
+			t.Errorf("%d lists told again after a restart", n)
+		}
+	})
+}
+
+func TestInventoryThatCannotBeRead(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		s := newShelf(3)
+		s.err = errors.New("database is locked")
+		r := startShelf(t, s, &memory{})
+		time.Sleep(5 * time.Hour)
+		synctest.Wait()
+		if len(lists(t, r.s)) != 0 || r.s.last()["software_count"] != "" {
+			t.Error("something was told of a list that could not be read")
+		}
+		if n := strings.Count(r.log.String(), "no list of programs"); n != 1 || len(s.asked) < 4 || len(s.asked) > 6 {
+			t.Errorf("%d log lines about %d tries in 5 hours", n, len(s.asked))
+		}
+		s.set(func(s *shelf) { s.err, s.hangs = nil, true }) // and this costs the looks nothing
+		reads := len(r.m.reads)
+		time.Sleep(2 * time.Hour)
+		synctest.Wait()
+		if n := len(r.m.reads) - reads; n != 120 {
+			t.Errorf("%d looks in 2 hours while the list hangs", n)
+		}
+		r.stop()
+	})
+}
+
+// TestInventoryOnFullDisk is told an hour later.
+func TestInventoryOnFullDisk(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		s, m := newShelf(3), &memory{}
+		r := startShelf(t, s, m)
+		r.s.fail(errors.New("no space left on device"))
+		time.Sleep(30 * min)
+		synctest.Wait()
+		if m.InventoryHash() != nil {
+			t.Error("a list that was not stored counts as told")
+		}
+		r.s.fail(nil)
+		time.Sleep(time.Hour)
+		r.stop()
+		if n := len(lists(t, r.s)); n != 1 {
+			t.Errorf("%d lists told", n)
+		}
+	})
+}

@@ -1,0 +1,134 @@
+package health
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"time"
+
+	"hausmeister/collector/access"
+	"hausmeister/collector/db"
+	"hausmeister/proto/finding"
+	"hausmeister/proto/hmpb"
+)
+
+// keepFindings is how long a finding is kept after it was cleared.
+const keepFindings = 365 * 24 * time.Hour
+
+const maxFindings = 500
+
+// finding takes one that the table knows, or counts a bad one.
+func (p *parsed) finding(m *hmpb.Finding) *hmpb.Finding {
+	if err := finding.Check(m); err != nil {
+		p.badFindings++
+		return nil
+	}
+	return m
+}
+
+// storeFinding opens or closes a finding. A second raise of an open one
+// replaces its arguments: the device was set anew and does not know that it had
+// told. A clear of none that is open changes nothing.
+func storeFinding(ctx context.Context, tx *db.Tx, device string, spool int64, r *report, nowMS int64) error {
+	f := r.finding
+	at := r.deviceMS
+	if r.marks != 0 {
+		at = nowMS
+	}
+	if !f.GetRaised() {
+		_, err := tx.Exec(ctx, `UPDATE health_findings SET cleared_ms = $4 WHERE device_id = $1 AND code = $2 AND instance = $3 AND cleared_ms IS NULL`,
+			device, f.GetCode(), f.GetInstance(), at)
+		return err
+	}
+	arguments, err := json.Marshal(finding.Values(f))
+	if err != nil {
+		return fmt.Errorf("encoding a finding's arguments: %w", err)
+	}
+	n, err := tx.Exec(ctx, `UPDATE health_findings SET severity = $4, arguments = $5 WHERE device_id = $1 AND code = $2 AND instance = $3 AND cleared_ms IS NULL`,
+		device, f.GetCode(), f.GetInstance(), int64(f.GetSeverity()), string(arguments))
+	if err != nil || n > 0 {
+		return err
+	}
+	_, err = tx.Exec(ctx, `INSERT INTO health_findings (device_id, spool, seq, code, instance, severity, arguments, raised_ms) VALUES ($1, $2, $3, $4, $5, $6, $7, $8)`,
+		device, spool, r.seq, f.GetCode(), f.GetInstance(), int64(f.GetSeverity()), string(arguments), at)
+	return err
+}
+
+// A Finding is something about a device that somebody should know. Days only:
+// when it was noticed would tell when somebody worked.
+type Finding struct {
+	Code, Instance string
+	Severity       hmpb.Severity
+	Arguments      map[string]any // int64 or string, as proto/finding declares them
+	Raised         time.Time      // midnight UTC
+	Cleared        time.Time      // zero = open
+}
+
+// Findings lists a device's findings, open ones first, then the latest.
+func (h *Health) Findings(ctx context.Context, caller access.Caller, device string) ([]Finding, error) {
+	if err := caller.Allow(access.ReadDevices); err != nil {
+		return nil, err
+	}
+	var out []Finding
+	err := h.db.Read(ctx, func(tx *db.Tx) error {
+		out = nil
+		if err := seen(ctx, tx, caller, device); err != nil {
+			return err
+		}
+		rows, err := tx.Query(ctx, `SELECT code, instance, severity, arguments, raised_ms, cleared_ms FROM health_findings WHERE device_id = $1
+			ORDER BY CASE WHEN cleared_ms IS NULL THEN 0 ELSE 1 END, severity DESC, raised_ms DESC, code, instance LIMIT $2`, device, int64(maxFindings))
+		if err != nil {
+			return err
+		}
+		defer rows.Close()
+		for rows.Next() {
+			f, err := scanFinding(rows)
+			if err != nil {
+				return err
+			}
+			out = append(out, f)
+		}
+		return rows.Close()
+	})
+	if err != nil {
+		return nil, fmt.Errorf("listing findings: %w", err)
+	}
+	return out, nil
+}
+
+func scanFinding(rows *db.Rows) (Finding, error) {
+	var f Finding
+	var arguments string
+	var severity, raised int64
+	var cleared *int64
+	if err := rows.Scan(&f.Code, &f.Instance, &severity, &arguments, &raised, &cleared); err != nil {
+		return f, err
+	}
+	f.Severity, f.Raised = hmpb.Severity(severity), dayOf(raised)
+	if cleared != nil {
+		f.Cleared = dayOf(*cleared)
+	}
+	return f, f.decode(arguments)
+}
+
+func (f *Finding) decode(arguments string) error {
+	raw := map[string]json.RawMessage{}
+	if err := json.Unmarshal([]byte(arguments), &raw); err != nil {
+		return fmt.Errorf("decoding a finding's arguments: %w", err)
+	}
+	f.Arguments = make(map[string]any, len(raw))
+	for name, v := range raw {
+		var n int64
+		var text string
+		switch {
+		case json.Unmarshal(v, &n) == nil:
+			f.Arguments[name] = n
+		case json.Unmarshal(v, &text) == nil:
+			f.Arguments[name] = text
+		default:
+			return errors.New("decoding a finding's arguments: neither number nor text")
+		}
+	}
+	return nil
+}

@@ -1,0 +1,436 @@
+package health_test
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"slices"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/google/go-cmp/cmp"
+	"google.golang.org/protobuf/proto"
+
+	"hausmeister/collector/access"
+	"hausmeister/collector/audit"
+	"hausmeister/collector/bus"
+	"hausmeister/collector/db"
+	"hausmeister/collector/db/dbtest"
+	"hausmeister/collector/health"
+	"hausmeister/proto/block"
+	"hausmeister/proto/hmpb"
+	"hausmeister/proto/reading"
+)
+
+var (
+	support = access.Caller{Kind: access.KindUser, ID: "u1", Name: "support", Role: access.RoleSupport}
+	reader  = access.Caller{Kind: access.KindUser, ID: "u2", Name: "reader", Role: access.RoleRead}
+)
+
+// quarter packs 15 minutes that begin at start; value gives memory_used, and
+// volume_free of "/" is a thousand times that.
+func quarter(t testing.TB, start time.Time, step int64, count int, value func(i int) int64) *hmpb.Block {
+	t.Helper()
+	b := block.Block{Start: start.UnixMilli(), Step: step, Count: count}
+	for i := range count {
+		at := start.UnixMilli() + int64(i)*step
+		if err := errors.Join(b.Set(at, block.Key{ID: reading.MemoryUsed}, false, value(i)),
+			b.Set(at, block.Key{ID: reading.VolumeFree, Instance: "/"}, false, 1000*value(i)),
+			b.Set(at, block.Key{ID: reading.VolumeFree, Instance: "/boot"}, false, 1)); err != nil {
+			t.Fatal(err)
+		}
+	}
+	return packed(t, b)
+}
+
+func packed(t testing.TB, b block.Block) *hmpb.Block {
+	t.Helper()
+	body, err := block.Encode(b)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return hmpb.Block_builder{StartMs: &b.Start, StepS: proto.Uint32(uint32(b.Step / 1000)), Steps: proto.Uint32(uint32(b.Count)), Packed: body}.Build()
+}
+
+// sender numbers a device's entries.
+type sender struct {
+	w      *world
+	device access.Caller
+	next   uint64
+}
+
+func (s *sender) send(t testing.TB, entries ...*hmpb.Entry) {
+	t.Helper()
+	first := s.next + 1
+	for i, e := range entries {
+		e.SetOffset(uint32(i))
+		if !e.HasDeviceMs() {
+			e.SetDeviceMs(s.w.now.UnixMilli())
+		}
+	}
+	s.next += uint64(len(entries))
+	ack, _ := s.w.ingest(t, s.device, hmpb.Batch_builder{SpoolEpoch: epoch("A"), FirstSeq: &first, Entries: entries}.Build())
+	if ack != s.next {
+		t.Fatalf("ack %d, want %d", ack, s.next)
+	}
+}
+
+func blockEntry(b *hmpb.Block) *hmpb.Entry { return hmpb.Entry_builder{Block: b}.Build() }
+
+func stateEntry(rs ...*hmpb.Reading) *hmpb.Entry {
+	return hmpb.Entry_builder{State: hmpb.State_builder{Readings: rs}.Build()}.Build()
+}
+
+func TestHistoryByMinutesNeedsALook(t *testing.T) {
+	dbtest.Run(t, migrations, func(t *testing.T, d *db.DB) {
+		w := newWorld(t, d)
+		s := &sender{w: w, device: w.device(t, "DEMO000001")}
+		start := noon.Add(-time.Hour)
+		s.send(t, blockEntry(quarter(t, start, block.Minute, 15, func(i int) int64 { return int64(100 + i) })))
+		span := health.Span{Reading: "memory_used", From: start, To: noon, Step: 5 * time.Minute}
+		for name, caller := range map[string]access.Caller{"support": support, "reader": reader} {
+			if _, err := w.History(t.Context(), caller, s.device.ID, span); !errors.Is(err, health.ErrLookNeeded) {
+				t.Errorf("as %s without a look: %v, want ErrLookNeeded", name, err)
+			}
+		}
+		// Days are for everybody, without how many minutes the device was on.
+		daily := health.Span{Reading: "memory_used", From: start, To: noon, Step: health.Day}
+		h, err := w.History(t.Context(), reader, s.device.ID, daily)
+		want := []block.Point{{T: noon.Truncate(health.Day).UnixMilli(), Value: block.Value{Min: 100, Mean: 107, Max: 114, N: 1}}}
+		if d := cmp.Diff(want, h.Points); err != nil || d != "" {
+			t.Errorf("by days: %v (-want +got):\n%s", err, d)
+		}
+
+		if _, err := w.OpenLook(t.Context(), support, s.device.ID, " x "); !errors.Is(err, health.ErrReason) {
+			t.Errorf("a look without a reason = %v", err)
+		}
+		if _, err := w.OpenLook(t.Context(), reader, s.device.ID, "curiosity"); !errors.Is(err, access.ErrForbidden) {
+			t.Errorf("a look of the role read = %v, want ErrForbidden", err)
+		}
+		sub := w.bus.Subscribe(bus.Watch)
+		defer sub.Close()
+		look, err := w.OpenLook(t.Context(), support, s.device.ID, "ticket 17: slow since Monday")
+		if err != nil {
+			t.Fatal(err)
+		}
+		if e := <-sub.C; e.Device != s.device.ID || !e.Flush {
+			t.Errorf("event %+v, want the running block asked for", e)
+		}
+		h, err = w.History(t.Context(), support, s.device.ID, span)
+		want = []block.Point{
+			{T: start.UnixMilli(), Value: block.Value{Min: 100, Mean: 102, Max: 104, N: 5}},
+			{T: start.Add(5 * time.Minute).UnixMilli(), Value: block.Value{Min: 105, Mean: 107, Max: 109, N: 5}},
+			{T: start.Add(10 * time.Minute).UnixMilli(), Value: block.Value{Min: 110, Mean: 112, Max: 114, N: 5}},
+		}
+		if d := cmp.Diff(want, h.Points); err != nil || d != "" {
+			t.Errorf("by five minutes: %v (-want +got):\n%s", err, d)
+		}
+		// It is that person's look only, and for that device and that hour only.
+		if _, err := w.History(t.Context(), reader, s.device.ID, span); !errors.Is(err, health.ErrLookNeeded) {
+			t.Errorf("another person uses the look: %v", err)
+		}
+		other := w.device(t, "DEMO000002")
+		if _, err := w.History(t.Context(), support, other.ID, span); !errors.Is(err, health.ErrLookNeeded) {
+			t.Errorf("another device by the same look: %v", err)
+		}
+		looks, err := w.Looks(t.Context(), reader, s.device.ID)
+		if err != nil || len(looks) != 1 || looks[0] != look || looks[0].Name != "support" || looks[0].Reason != "ticket 17: slow since Monday" {
+			t.Errorf("who looked: %+v, %v, want %+v", looks, err, look)
+		}
+		w.now = w.now.Add(health.LookFor)
+		if _, err := w.History(t.Context(), support, s.device.ID, span); !errors.Is(err, health.ErrLookNeeded) {
+			t.Errorf("after an hour: %v, want ErrLookNeeded", err)
+		}
+		var log []audit.Entry
+		if err := d.Read(t.Context(), func(tx *db.Tx) (err error) { log, err = audit.List(t.Context(), tx, audit.Filter{}); return err }); err != nil {
+			t.Fatal(err)
+		}
+		if !slices.ContainsFunc(log, func(e audit.Entry) bool {
+			return e.Action == "look.opened" && e.Subject == "device:"+s.device.ID && e.Actor == "user:u1" && e.Owner == w.owner
+		}) {
+			t.Errorf("no audit entry of the look in %+v", log)
+		}
+	})
+}
+
+func TestHistoryRefuses(t *testing.T) {
+	w := newWorld(t, dbtest.Open(t, migrations))
+	device := w.device(t, "DEMO000001")
+	for name, span := range map[string]health.Span{
+		"unknown":             {Reading: "user_name", From: noon.Add(-time.Hour), To: noon, Step: health.Day},
+		"a text":              {Reading: "model", From: noon.Add(-time.Hour), To: noon, Step: health.Day},
+		"latest only":         {Reading: "boot_time", From: noon.Add(-time.Hour), To: noon, Step: health.Day},
+		"seconds":             {Reading: "cpu_used", From: noon.Add(-time.Hour), To: noon, Step: time.Second},
+		"backwards":           {Reading: "cpu_used", From: noon, To: noon.Add(-48 * time.Hour), Step: health.Day},
+		"before 1970":         {Reading: "cpu_used", From: time.Unix(-1e6, 0), To: noon, Step: health.Day},
+		"too many points":     {Reading: "cpu_used", From: noon.Add(-30 * health.Day), To: noon, Step: time.Minute},
+		"an instance of none": {Reading: "cpu_used", Instance: "/", From: noon.Add(-time.Hour), To: noon, Step: health.Day},
+	} {
+		if _, err := w.History(t.Context(), support, device.ID, span); !errors.Is(err, health.ErrHistory) {
+			t.Errorf("%s: %v, want ErrHistory", name, err)
+		}
+	}
+	span := health.Span{Reading: "cpu_used", From: noon.Add(-time.Hour), To: noon, Step: health.Day}
+	foreign := support
+	foreign.Owners = []string{"another"}
+	if _, err := w.History(t.Context(), foreign, device.ID, span); !errors.Is(err, access.ErrNotFound) {
+		t.Errorf("another owner's device: %v, want ErrNotFound", err)
+	}
+	if _, err := w.OpenLook(t.Context(), foreign, device.ID, "a good reason"); !errors.Is(err, access.ErrNotFound) {
+		t.Errorf("a look at another owner's device: %v, want ErrNotFound", err)
+	}
+}
+
+// day sends one school day of quarters.
+func day(t testing.TB, s *sender, begin time.Time, quarters int) {
+	t.Helper()
+	var entries []*hmpb.Entry
+	for q := range quarters {
+		e := blockEntry(quarter(t, begin.Add(time.Duration(q)*15*time.Minute), block.Minute, 15, func(i int) int64 { return int64(q*15 + i) }))
+		e.SetDeviceMs(begin.Add(time.Duration(q+1) * 15 * time.Minute).UnixMilli())
+		entries = append(entries, e)
+	}
+	state := stateEntry(text(reading.OSName, "Debian 12"), number(reading.MemoryTotal, "", 8<<30), number(reading.BatteryHealth, "", 680), number(reading.SystemCrashes, "", 2),
+		text(reading.DiskEncryption, "partly"), number(reading.DiskWear, "disk", 120), number(reading.DiskWear, "disk 2", 310))
+	state.SetDeviceMs(begin.Add(time.Hour).UnixMilli())
+	s.send(t, append(entries, state)...)
+}
+
+// rows counts what is stored of a device.
+func (w *world) rows(t testing.TB, table, where string, args ...any) (n int64) {
+	t.Helper()
+	err := w.db.Read(context.Background(), func(tx *db.Tx) error {
+		return tx.QueryRow(context.Background(), `SELECT count(*) FROM `+table+` WHERE `+where, args...).Scan(&n)
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	return n
+}
+
+func TestMergeDays(t *testing.T) {
+	dbtest.Run(t, migrations, func(t *testing.T, d *db.DB) {
+		w := newWorld(t, d)
+		a, b := &sender{w: w, device: w.device(t, "DEMO000001")}, &sender{w: w, device: w.device(t, "DEMO000002")}
+		monday := noon.Truncate(health.Day).Add(7 * time.Hour)
+		w.now = monday.Add(9 * time.Hour) // the day is told; its minutes are not the future
+		for _, s := range []*sender{a, b} {
+			day(t, s, monday, 32)
+		}
+		if n, err := w.MergeDays(t.Context()); err != nil || n != 0 {
+			t.Errorf("merged %d days while the day runs, %v", n, err)
+		}
+		w.now = monday.Add(26 * time.Hour)
+		day(t, a, monday.Add(24*time.Hour), 4)
+		if n, err := w.MergeDays(t.Context()); err != nil || n != 2 {
+			t.Fatalf("merged %d days, %v, want 2", n, err)
+		}
+		if got := w.rows(t, "health_blocks", "device_id = $1", a.device.ID); got != 1+4 {
+			t.Errorf("%d rows of blocks after the day, want 1 and today's 4", got)
+		}
+		span := health.Span{Reading: "volume_free", From: monday, To: monday.Add(24 * time.Hour), Step: health.Day}
+		h, err := w.History(t.Context(), reader, a.device.ID, span)
+		if err != nil || len(h.Points) == 0 || h.Instance != "/" || h.Points[0].Max != 479_000 || h.Points[0].Min != 0 {
+			t.Errorf("volume_free of the merged day: %+v, %v", h, err)
+		}
+		checkRow := func(want map[string]any) {
+			t.Helper()
+			got := map[string]any{}
+			for name, v := range want {
+				err := d.Read(t.Context(), func(tx *db.Tx) error {
+					row := tx.QueryRow(t.Context(), `SELECT `+name+` FROM health_days WHERE device_id = $1 AND day = $2`, a.device.ID, monday.UnixMilli()/86_400_000)
+					if _, isText := v.(string); isText {
+						var s string
+						err := row.Scan(&s)
+						got[name] = s
+						return err
+					}
+					var n int64
+					err := row.Scan(&n)
+					got[name] = n
+					return err
+				})
+				if err != nil {
+					t.Errorf("%s: %v", name, err)
+				}
+			}
+			if d := cmp.Diff(want, got); d != "" {
+				t.Errorf("daily row (-want +got):\n%s", d)
+			}
+		}
+		checkRow(map[string]any{"memory_used": int64(239), "volume_free": int64(0), "os_name": "Debian 12", "memory_total": int64(8 << 30),
+			"battery_health": int64(680), "system_crashes": int64(2), "disk_encryption": "partly", "disk_wear": int64(310)})
+
+		// What comes late for that day is merged too, and loses nothing.
+		late := quarter(t, monday.Add(10*time.Hour), block.Minute, 15, func(i int) int64 { return 10_000 })
+		a.send(t, blockEntry(late))
+		if n, err := w.MergeDays(t.Context()); err != nil || n != 1 {
+			t.Errorf("merged %d days, %v, want the late one", n, err)
+		}
+		if got := w.rows(t, "health_blocks", "device_id = $1 AND spool = 0", a.device.ID); got != 1 {
+			t.Errorf("%d merged rows, want 1", got)
+		}
+		checkRow(map[string]any{"memory_used": int64((239*480 + 120 + 10_000*15) / 495), "os_name": "Debian 12"})
+
+		// Days are kept when the blocks are gone.
+		w.now = w.now.Add(40 * health.Day)
+		if _, err := w.Sweep(t.Context()); err != nil {
+			t.Fatal(err)
+		}
+		if got := w.rows(t, "health_blocks", "device_id = $1", a.device.ID); got != 0 {
+			t.Errorf("%d rows of blocks after 40 days", got)
+		}
+		h, err = w.History(t.Context(), reader, a.device.ID, health.Span{Reading: "battery_health", From: monday, To: monday.Add(health.Day), Step: health.Day})
+		if err != nil || len(h.Points) == 0 || h.Points[0].Mean != 680 {
+			t.Errorf("battery_health of a day without blocks: %+v, %v", h.Points, err)
+		}
+		w.now = w.now.Add(800 * health.Day)
+		if _, err := w.Sweep(t.Context()); err != nil {
+			t.Fatal(err)
+		}
+		if got := w.rows(t, "health_days", "1 = 1"); got != 0 {
+			t.Errorf("%d daily rows after their time", got)
+		}
+	})
+}
+
+// TestDailyRowIsTheTable: the columns of the daily row are the readings that
+// say Daily, no more and no less, and a text has a text's column.
+func TestDailyRowIsTheTable(t *testing.T) {
+	dbtest.Run(t, migrations, func(t *testing.T, d *db.DB) {
+		for r := range reading.All() {
+			err := d.Read(t.Context(), func(tx *db.Tx) error {
+				rows, err := tx.Query(t.Context(), `SELECT `+r.Name+` FROM health_days LIMIT 1`)
+				if err != nil {
+					return err
+				}
+				return rows.Close()
+			})
+			if (err == nil) != (r.Daily != 0) {
+				t.Errorf("%s: daily %v, column %v", r.Name, r.Daily != 0, err)
+			}
+		}
+	})
+}
+
+func TestThinnedBlockReplacesItsHour(t *testing.T) {
+	w := newWorld(t, dbtest.Open(t, migrations))
+	s := &sender{w: w, device: w.device(t, "DEMO000001")}
+	hour := noon.Add(-4 * time.Hour)
+	var fine []block.Block
+	for q := range 4 {
+		m := quarter(t, hour.Add(time.Duration(q)*15*time.Minute), block.Minute, 15, func(i int) int64 { return int64(q*15 + i) })
+		b, err := block.Decode(m.GetPacked())
+		if err != nil {
+			t.Fatal(err)
+		}
+		fine = append(fine, b)
+	}
+	merged, err := block.Merge(fine...)
+	if err != nil {
+		t.Fatal(err)
+	}
+	thin, err := block.Thin(merged, block.Hour)
+	if err != nil {
+		t.Fatal(err)
+	}
+	// The acknowledgement of two quarters was lost, so the device thinned what
+	// the collector has already.
+	s.send(t, blockEntry(packed(t, fine[0])), blockEntry(packed(t, fine[1])))
+	s.send(t, blockEntry(packed(t, thin)))
+	if _, err := w.OpenLook(t.Context(), support, s.device.ID, "a good reason"); err != nil {
+		t.Fatal(err)
+	}
+	h, err := w.History(t.Context(), support, s.device.ID, health.Span{Reading: "memory_used", From: hour, To: hour.Add(time.Hour), Step: time.Hour})
+	want := []block.Point{{T: hour.UnixMilli(), Value: block.Value{Min: 0, Mean: 30, Max: 59, N: 60}}}
+	if d := cmp.Diff(want, h.Points); err != nil || d != "" {
+		t.Errorf("the hour: %v (-want +got):\n%s", err, d)
+	}
+}
+
+func TestBlocksOfWrongClocks(t *testing.T) {
+	for name, start := range map[string]time.Time{"1970": time.Unix(0, 0), "2099": time.Date(2099, 1, 1, 8, 0, 0, 0, time.UTC)} {
+		t.Run(name, func(t *testing.T) {
+			w := newWorld(t, dbtest.Open(t, migrations))
+			s := &sender{w: w, device: w.device(t, "DEMO000001")}
+			s.send(t, blockEntry(quarter(t, start, block.Minute, 15, func(i int) int64 { return 5 })))
+			h, err := w.History(t.Context(), reader, s.device.ID, health.Span{Reading: "memory_used", From: noon.Add(-health.Day), To: noon, Step: health.Day})
+			if err != nil || len(h.Points) != 1 {
+				t.Errorf("history of a device in %s: %+v, %v, want today", name, h.Points, err)
+			}
+		})
+	}
+}
+
+func TestBadBlocksAreLeftOut(t *testing.T) {
+	w := newWorld(t, dbtest.Open(t, migrations))
+	s := &sender{w: w, device: w.device(t, "DEMO000001")}
+	good := quarter(t, noon.Add(-time.Hour), block.Minute, 15, func(i int) int64 { return 5 })
+	lies := proto.CloneOf(good)
+	lies.SetSteps(14)
+	torn := proto.CloneOf(good)
+	torn.SetPacked(good.GetPacked()[:len(good.GetPacked())/2])
+	odd := block.Block{Start: noon.Add(-2 * time.Hour).UnixMilli(), Step: block.Minute, Count: 15}
+	for key, v := range map[block.Key]int64{{ID: reading.CPUUsed}: 2000, {ID: reading.Serial}: 4711, {ID: 60_000}: 1, {ID: reading.VolumeFree, Instance: "x\x1b"}: 1, {ID: reading.MemoryUsed}: 77} {
+		if err := odd.Set(odd.Start, key, false, v); err != nil {
+			t.Fatal(err)
+		}
+	}
+	s.send(t, blockEntry(lies), blockEntry(torn), blockEntry(&hmpb.Block{}), blockEntry(packed(t, odd)))
+	stats := w.Stats()
+	if stats.BadBlocks != 3 || stats.BadReadings != 4 {
+		t.Errorf("counted %d bad blocks and %d bad readings, want 3 and 4", stats.BadBlocks, stats.BadReadings)
+	}
+	if got := w.rows(t, "health_blocks", "1 = 1"); got != 1 {
+		t.Errorf("%d blocks stored, want the one with a good series", got)
+	}
+	h, err := w.History(t.Context(), reader, s.device.ID, health.Span{Reading: "memory_used", From: noon.Add(-health.Day), To: noon, Step: health.Day})
+	if err != nil || len(h.Points) != 1 || h.Points[0].Mean != 77 {
+		t.Errorf("the good series: %+v, %v", h.Points, err)
+	}
+}
+
+func TestStandardSoftware(t *testing.T) {
+	dbtest.Run(t, migrations, func(t *testing.T, d *db.DB) {
+		w := newWorld(t, d)
+		device := w.device(t, "DEMO000001")
+		sub := w.bus.Subscribe(bus.Settings)
+		defer sub.Close()
+		firefox := health.Standard{Label: "Firefox", Names: []string{"firefox-esr", "Mozilla Firefox"}, LeastVersion: "140"}
+		if err := w.SetStandard(t.Context(), system, w.owner, firefox); err != nil {
+			t.Fatal(err)
+		}
+		if e := <-sub.C; e.Owner != w.owner {
+			t.Errorf("event %+v, want the owner's devices told", e)
+		}
+		set, err := w.Settings(t.Context(), device)
+		if err != nil || len(set.GetStandardSoftware()) != 1 || !slices.Equal(set.GetStandardSoftware()[0].GetNames(), firefox.Names) || set.GetStandardSoftware()[0].GetLeastVersion() != "140" {
+			t.Errorf("settings of the device: %v, %v", set, err)
+		}
+		for name, s := range map[string]health.Standard{
+			"no name": {}, "long": {Names: []string{strings.Repeat("x", 200)}}, "control": {Names: []string{"a\x07"}}, "too many": {Names: make([]string, 9)},
+		} {
+			if err := w.SetStandard(t.Context(), system, w.owner, s); !errors.Is(err, health.ErrStandard) {
+				t.Errorf("%s: %v, want ErrStandard", name, err)
+			}
+		}
+		for i := range health.MaxStandard - 1 {
+			if err := w.SetStandard(t.Context(), system, w.owner, health.Standard{Names: []string{fmt.Sprint("p", i)}}); err != nil {
+				t.Fatal(err)
+			}
+		}
+		if err := w.SetStandard(t.Context(), system, w.owner, health.Standard{Names: []string{"one more"}}); !errors.Is(err, health.ErrStandard) {
+			t.Errorf("one too many: %v", err)
+		}
+		if err := w.SetStandard(t.Context(), support, w.owner, firefox); !errors.Is(err, access.ErrForbidden) {
+			t.Errorf("set by support: %v, want ErrForbidden", err)
+		}
+		if err := w.RemoveStandard(t.Context(), system, w.owner, "Firefox"); err != nil {
+			t.Error(err)
+		}
+		if err := w.RemoveStandard(t.Context(), system, w.owner, "Firefox"); !errors.Is(err, access.ErrNotFound) {
+			t.Errorf("removed twice: %v", err)
+		}
+	})
+}

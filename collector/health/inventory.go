@@ -1,0 +1,164 @@
+package health
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"time"
+
+	"google.golang.org/protobuf/proto"
+
+	"hausmeister/collector/access"
+	"hausmeister/collector/db"
+	"hausmeister/proto/hmpb"
+	"hausmeister/proto/inventory"
+)
+
+// keepChanges is how long the differences of an inventory are kept.
+const keepChanges = 24 * 30 * 24 * time.Hour
+
+// maxChanges is how many differences of one day are kept, and shown at once:
+// a new operating system changes everything.
+const maxChanges = 1000
+
+// inventory reads a list, or counts a bad one.
+func (p *parsed) inventory(m *hmpb.Inventory) *hmpb.Inventory {
+	if _, err := inventory.Unpack(m); err != nil {
+		p.badInventories++
+		return nil
+	}
+	return m
+}
+
+// storeInventory replaces the device's list and keeps what changed. The day is
+// what people see, so the differences of one day stand under one time.
+func storeInventory(ctx context.Context, tx *db.Tx, device string, m *hmpb.Inventory, nowMS int64) error {
+	var body []byte
+	err := tx.QueryRow(ctx, `SELECT body FROM health_inventory WHERE device_id = $1`, device).Scan(&body)
+	first := errors.Is(err, db.ErrNoRows)
+	if err != nil && !first {
+		return err
+	}
+	packed, err := proto.Marshal(m)
+	if err != nil {
+		return fmt.Errorf("encoding an inventory: %w", err)
+	}
+	_, err = tx.Exec(ctx, `INSERT INTO health_inventory (device_id, hash, programs, told_ms, body) VALUES ($1, $2, $3, $4, $5)
+		ON CONFLICT (device_id) DO UPDATE SET hash = excluded.hash, programs = excluded.programs, told_ms = excluded.told_ms, body = excluded.body`,
+		device, m.GetHash(), int64(m.GetPrograms()), nowMS, packed)
+	if err != nil || first {
+		return err
+	}
+	before, err := unpackStored(body)
+	if err != nil {
+		return err
+	}
+	now, err := inventory.Unpack(m)
+	if err != nil {
+		return err
+	}
+	day := nowMS / dayMS * dayMS
+	for i, c := range inventory.Diff(before, now) {
+		if i == maxChanges {
+			break
+		}
+		_, err := tx.Exec(ctx, `INSERT INTO health_inventory_changes (device_id, told_ms, name, from_version, to_version) VALUES ($1, $2, $3, $4, $5)
+			ON CONFLICT (device_id, told_ms, name) DO UPDATE SET to_version = excluded.to_version`,
+			device, day, c.Name, versionOrNull(c.From, c.Added), versionOrNull(c.To, c.Removed))
+		if err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+func versionOrNull(version string, none bool) any {
+	if none {
+		return nil
+	}
+	return version
+}
+
+func unpackStored(body []byte) ([]inventory.Program, error) {
+	var m hmpb.Inventory
+	if err := proto.Unmarshal(body, &m); err != nil {
+		return nil, fmt.Errorf("decoding a stored inventory: %w", err)
+	}
+	return inventory.Unpack(&m)
+}
+
+// Inventory is what is installed on a device, and what changed, the latest first.
+type Inventory struct {
+	Day      time.Time // when it was last told; zero = never
+	Programs []inventory.Program
+	Changes  []InventoryChange
+}
+
+// InventoryChange is a difference, by the day.
+type InventoryChange struct {
+	Day time.Time
+	inventory.Change
+}
+
+// Inventory gives the device's list.
+func (h *Health) Inventory(ctx context.Context, caller access.Caller, device string) (Inventory, error) {
+	if err := caller.Allow(access.ReadDevices); err != nil {
+		return Inventory{}, err
+	}
+	var inv Inventory
+	var body []byte
+	err := h.db.Read(ctx, func(tx *db.Tx) error {
+		inv, body = Inventory{}, nil
+		if err := seen(ctx, tx, caller, device); err != nil {
+			return err
+		}
+		var told int64
+		err := tx.QueryRow(ctx, `SELECT told_ms, body FROM health_inventory WHERE device_id = $1`, device).Scan(&told, &body)
+		if errors.Is(err, db.ErrNoRows) {
+			return nil
+		}
+		if err != nil {
+			return err
+		}
+		inv.Day = dayOf(told)
+		inv.Changes, err = changes(ctx, tx, device)
+		return err
+	})
+	if err == nil && body != nil {
+		inv.Programs, err = unpackStored(body)
+	}
+	if err != nil {
+		return Inventory{}, fmt.Errorf("reading the inventory: %w", err)
+	}
+	return inv, nil
+}
+
+func changes(ctx context.Context, tx *db.Tx, device string) ([]InventoryChange, error) {
+	rows, err := tx.Query(ctx, `SELECT told_ms, name, from_version, to_version FROM health_inventory_changes
+		WHERE device_id = $1 ORDER BY told_ms DESC, name LIMIT $2`, device, int64(maxChanges))
+	if err != nil {
+		return nil, err
+	}
+	defer rows.Close()
+	var out []InventoryChange
+	for rows.Next() {
+		var c InventoryChange
+		var told int64
+		var from, to *string
+		if err := rows.Scan(&told, &c.Name, &from, &to); err != nil {
+			return nil, err
+		}
+		c.Day, c.Added, c.Removed = dayOf(told), from == nil, to == nil
+		if from != nil {
+			c.From = *from
+		}
+		if to != nil {
+			c.To = *to
+		}
+		out = append(out, c)
+	}
+	return out, rows.Close()
+}
+
+// dayOf cuts a time to its day (UTC): what is finer would tell when somebody works.
+func dayOf(ms int64) time.Time { return time.UnixMilli(ms - ms%dayMS).UTC() }

@@ -1,0 +1,348 @@
+package web
+
+import (
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"mime"
+	"net/http"
+	"net/url"
+	"slices"
+	"strconv"
+	"strings"
+	"time"
+
+	"hausmeister/collector/health"
+	"hausmeister/collector/web/words"
+	"hausmeister/proto/finding"
+	"hausmeister/proto/hmpb"
+	"hausmeister/proto/reading"
+)
+
+// apiTime writes a time as the API gives it.
+const apiTime = "2006-01-02T15:04:05.000Z07:00"
+
+// apiWords is a text in both languages.
+type apiWords struct {
+	DE string `json:"de"`
+	EN string `json:"en"`
+}
+
+func both(w reading.Words) apiWords { return apiWords{w.DE, w.EN} }
+
+// apiField is a row of the field catalogue. purpose and retention are English;
+// the words in both languages stand beside them.
+type apiField struct {
+	ID        string     `json:"id"`
+	Name      string     `json:"name"`
+	Unit      string     `json:"unit"`
+	Purpose   string     `json:"purpose"`
+	Retention string     `json:"retention"`
+	Basis     string     `json:"legal_basis"`
+	Class     string     `json:"privacy_class"`
+	Audience  string     `json:"audience"`
+	Several   bool       `json:"instanced"`
+	Words     apiCatalog `json:"words"`
+}
+
+type apiCatalog struct {
+	Name      apiWords `json:"name"`
+	Purpose   apiWords `json:"purpose"`
+	Retention apiWords `json:"retention"`
+	Basis     apiWords `json:"legal_basis"`
+	Class     apiWords `json:"privacy_class"`
+	Audience  apiWords `json:"audience"`
+}
+
+// apiCatalogue gives all that a device may tell, whole: it is no secret, but
+// who asks has a token all the same, as for everything under /api.
+func (s *Server) apiCatalogue(v *visit) error {
+	list := struct {
+		Items  []apiField `json:"items"`
+		Total  int        `json:"total"`
+		Cursor *string    `json:"cursor"`
+	}{Items: []apiField{}}
+	for _, f := range reading.Catalogue() {
+		list.Items = append(list.Items, apiField{
+			ID: f.Name, Name: f.Name, Unit: string(f.Unit), Purpose: f.Purpose.EN, Retention: f.Retain.EN, Basis: f.Basis.Word().EN,
+			Class: f.Class.Word().EN, Audience: f.Audience.EN, Several: f.Instanced,
+			Words: apiCatalog{both(f.Word), both(f.Purpose), both(f.Retain), both(f.Basis.Word()), both(f.Class.Word()), both(f.Audience)},
+		})
+	}
+	list.Total = len(list.Items)
+	return v.sendJSON(list)
+}
+
+type apiPoint struct {
+	T    string `json:"t"`
+	Min  int64  `json:"min"`
+	Mean int64  `json:"mean"`
+	Max  int64  `json:"max"`
+	N    int    `json:"n"`
+}
+
+type apiHistory struct {
+	Reading  string     `json:"reading"`
+	Instance string     `json:"instance,omitempty"`
+	Unit     string     `json:"unit"`
+	Step     int64      `json:"step"` // seconds
+	Points   []apiPoint `json:"points"`
+}
+
+func (s *Server) apiHistory(v *visit) error {
+	span, err := s.span(v.asked)
+	if err != nil {
+		return err
+	}
+	h, err := s.cfg.Health.History(v.r.Context(), v.caller, v.r.PathValue("id"), span)
+	if err != nil {
+		return err
+	}
+	out := apiHistory{Reading: h.Reading.Name, Instance: h.Instance, Unit: string(h.Reading.Unit), Step: int64(h.Step / time.Second), Points: make([]apiPoint, len(h.Points))}
+	for i, p := range h.Points {
+		out.Points[i] = apiPoint{time.UnixMilli(p.T).UTC().Format(apiTime), p.Min, p.Mean, p.Max, p.N}
+	}
+	return v.sendJSON(out)
+}
+
+// span reads the parameters strictly. Without from and to it is the last 30 days.
+func (s *Server) span(values url.Values) (health.Span, error) {
+	if err := only(values, "reading", "instance", "from", "to", "step"); err != nil {
+		return health.Span{}, err
+	}
+	now := s.cfg.Now()
+	span := health.Span{Reading: values.Get("reading"), Instance: values.Get("instance"), To: now, Step: health.Day}
+	if span.Reading == "" {
+		return span, &badRequest{"reading", "want the name of a reading"}
+	}
+	if text := values.Get("step"); text != "" {
+		n, err := strconv.ParseInt(text, 10, 64)
+		if err != nil || n < 60 || n > 366*24*3600 || n%60 != 0 {
+			return span, &badRequest{"step", "want seconds, a multiple of 60"}
+		}
+		span.Step = time.Duration(n) * time.Second
+	}
+	for _, name := range []string{"to", "from"} {
+		text := values.Get(name)
+		if text == "" {
+			continue
+		}
+		t, err := time.Parse(time.RFC3339, text)
+		if err != nil {
+			return span, &badRequest{name, "want a time as in RFC 3339"}
+		}
+		if name == "to" {
+			span.To = t
+		} else {
+			span.From = t
+		}
+	}
+	if span.From.IsZero() {
+		span.From = span.To.Add(-30 * health.Day)
+	}
+	return span, nil
+}
+
+// only refuses parameters that are unknown or there twice.
+func only(values url.Values, names ...string) error {
+	for name, all := range values {
+		if !slices.Contains(names, name) {
+			return &badRequest{name, "no such parameter"}
+		}
+		if len(all) > 1 {
+			return &badRequest{name, "given more than once"}
+		}
+	}
+	return nil
+}
+
+// apiLook is a look. Its times are about who looked, not about who teaches.
+type apiLook struct {
+	ID     string `json:"id"`
+	Device string `json:"device"`
+	By     string `json:"by"`
+	Role   string `json:"role"`
+	Reason string `json:"reason"`
+	Opened string `json:"opened"`
+	Until  string `json:"until"`
+}
+
+func lookOf(l health.Look) apiLook {
+	return apiLook{l.ID, l.Device, l.Name, string(l.Role), l.Reason, l.Opened.Format(apiTime), l.Until.Format(apiTime)}
+}
+
+func (s *Server) apiOpenLook(v *visit) error {
+	var body struct {
+		Reason *string `json:"reason"`
+	}
+	if err := v.readJSON(&body); err != nil {
+		return err
+	}
+	if body.Reason == nil {
+		return &badRequest{"reason", "want the reason of the look"}
+	}
+	l, err := s.cfg.Health.OpenLook(v.r.Context(), v.caller, v.r.PathValue("id"), *body.Reason)
+	if err != nil {
+		return err
+	}
+	answer, err := json.Marshal(lookOf(l))
+	if err != nil {
+		return fmt.Errorf("encoding the answer: %w", err)
+	}
+	v.w.Header().Set("Location", "/api/v1/devices/"+l.Device+"/looks")
+	v.send(http.StatusCreated, "application/json", append(answer, '\n'))
+	return nil
+}
+
+func (s *Server) apiLooks(v *visit) error {
+	if err := only(v.asked); err != nil {
+		return err
+	}
+	looks, err := s.cfg.Health.Looks(v.r.Context(), v.caller, v.r.PathValue("id"))
+	if err != nil {
+		return err
+	}
+	items := make([]apiLook, len(looks))
+	for i, l := range looks {
+		items[i] = lookOf(l)
+	}
+	return v.sendList(items)
+}
+
+// apiFinding is a finding by days.
+type apiFinding struct {
+	ID        string         `json:"id"`
+	Code      string         `json:"code"`
+	Instance  string         `json:"instance,omitempty"`
+	Severity  string         `json:"severity"`
+	Arguments map[string]any `json:"arguments"`
+	Raised    string         `json:"raised"`
+	Cleared   *string        `json:"cleared"`
+	Title     apiWords       `json:"title"`
+	Cause     apiWords       `json:"cause"`
+	Teacher   apiWords       `json:"next_step_teacher"`
+	Support   apiWords       `json:"next_step_support"`
+}
+
+func (s *Server) apiFindings(v *visit) error {
+	if err := only(v.asked); err != nil {
+		return err
+	}
+	all, err := s.cfg.Health.Findings(v.r.Context(), v.caller, v.r.PathValue("id"))
+	if err != nil {
+		return err
+	}
+	items := make([]apiFinding, 0, len(all))
+	for i, f := range all {
+		it := apiFinding{ID: strconv.Itoa(i + 1), Code: f.Code, Instance: f.Instance, Severity: severityName(f.Severity), Arguments: f.Arguments, Raised: f.Raised.Format(time.DateOnly)}
+		if !f.Cleared.IsZero() {
+			it.Cleared = present(f.Cleared.Format(time.DateOnly))
+		}
+		if texts, ok := s.findingTexts(f); ok {
+			it.Title, it.Cause, it.Teacher, it.Support = texts[0], texts[1], texts[2], texts[3]
+		}
+		items = append(items, it)
+	}
+	return v.sendList(items)
+}
+
+func severityName(s hmpb.Severity) string {
+	return strings.ToLower(strings.TrimPrefix(s.String(), "SEVERITY_"))
+}
+
+// findingTexts are title, cause and both next steps in both languages; false for
+// a code that only a newer version of this program knows.
+func (s *Server) findingTexts(f health.Finding) (out [4]apiWords, ok bool) {
+	row, ok := finding.ByCode(f.Code)
+	if !ok {
+		return out, false
+	}
+	de, en := s.texts(words.German, row, f), s.texts(words.English, row, f)
+	return [4]apiWords{{de.Title, en.Title}, {de.Cause, en.Cause}, {de.Teacher, en.Teacher}, {de.Support, en.Support}}, true
+}
+
+type apiProgram struct {
+	ID      string `json:"id"`
+	Name    string `json:"name"`
+	Version string `json:"version"`
+}
+
+type apiChange struct {
+	Day  string  `json:"day"`
+	Name string  `json:"name"`
+	From *string `json:"from"` // null = it was not there before
+	To   *string `json:"to"`   // null = it is gone
+}
+
+func (s *Server) apiInventory(v *visit) error {
+	if err := only(v.asked); err != nil {
+		return err
+	}
+	inv, err := s.cfg.Health.Inventory(v.r.Context(), v.caller, v.r.PathValue("id"))
+	if err != nil {
+		return err
+	}
+	out := struct {
+		Items   []apiProgram `json:"items"`
+		Total   int          `json:"total"`
+		Cursor  *string      `json:"cursor"`
+		Day     *string      `json:"day"`
+		Changes []apiChange  `json:"changes"`
+	}{Items: []apiProgram{}, Changes: []apiChange{}, Total: len(inv.Programs)}
+	if !inv.Day.IsZero() {
+		out.Day = present(inv.Day.Format(time.DateOnly))
+	}
+	for _, p := range inv.Programs {
+		out.Items = append(out.Items, apiProgram{p.Name + " " + p.Version, p.Name, p.Version})
+	}
+	for _, c := range inv.Changes {
+		change := apiChange{Day: c.Day.Format(time.DateOnly), Name: c.Name}
+		if !c.Added {
+			change.From = &c.From
+		}
+		if !c.Removed {
+			change.To = &c.To
+		}
+		out.Changes = append(out.Changes, change)
+	}
+	return v.sendJSON(out)
+}
+
+// sendList answers with a whole list.
+func (v *visit) sendList(items any) error {
+	raw, err := json.Marshal(items)
+	if err != nil {
+		return fmt.Errorf("encoding the answer: %w", err)
+	}
+	var count []json.RawMessage
+	if err := json.Unmarshal(raw, &count); err != nil {
+		return err
+	}
+	return v.sendJSON(struct {
+		Items  json.RawMessage `json:"items"`
+		Total  int             `json:"total"`
+		Cursor *string         `json:"cursor"`
+	}{Items: raw, Total: len(count)})
+}
+
+// readJSON reads the body strictly: one object, no fields that mean nothing.
+func (v *visit) readJSON(into any) error {
+	kind, _, err := mime.ParseMediaType(v.r.Header.Get("Content-Type"))
+	if err != nil || kind != "application/json" {
+		return &badRequest{"Content-Type", "want application/json"}
+	}
+	d := json.NewDecoder(v.r.Body) // bounded by guard
+	d.DisallowUnknownFields()
+	if err := d.Decode(into); err != nil {
+		var tooLong *http.MaxBytesError
+		if errors.As(err, &tooLong) {
+			return err
+		}
+		return &badRequest{"body", "want one JSON object: " + strings.TrimPrefix(err.Error(), "json: ")}
+	}
+	if _, err := d.Token(); !errors.Is(err, io.EOF) {
+		return &badRequest{"body", "want one JSON object and nothing after it"}
+	}
+	return nil
+}

@@ -1,0 +1,39 @@
+package web
+
+import (
+	"net/http"
+
+	"hausmeister/proto/reading"
+)
+
+// catalogueMain is the page of everything that a device may tell.
+type catalogueMain struct {
+	Classes []catalogueClass
+	Never   []string
+}
+
+type catalogueClass struct {
+	Word, Audience string
+	Rows           []catalogueRow
+}
+
+type catalogueRow struct{ Word, Name, Unit, Purpose, Retention string }
+
+// cataloguePage shows the field catalogue. It is open to everybody who signs
+// in, and a print of it is what staff councils get.
+func (s *Server) cataloguePage(v *visit) error {
+	say := func(w reading.Words) string { return pick(v.say.Lang, w) }
+	main := catalogueMain{Never: []string{v.say.Say("catalogue.never.person"), v.say.Say("catalogue.never.network"), v.say.Say("catalogue.never.work")}}
+	for _, class := range []reading.Class{reading.Thing, reading.Use, reading.Identity} {
+		c := catalogueClass{Word: say(class.Word()), Audience: say(class.Audience())}
+		for _, f := range reading.Catalogue() {
+			if f.Class == class {
+				c.Rows = append(c.Rows, catalogueRow{say(f.Word), f.Name, string(f.Unit), say(f.Purpose), say(f.Retain)})
+			}
+		}
+		main.Classes = append(main.Classes, c)
+	}
+	p := v.framed(v.page(v.say.Say("catalogue.title"), main))
+	p.Place = "catalogue"
+	return v.show(http.StatusOK, "catalogue", p)
+}

@@ -1,0 +1,124 @@
+package reading
+
+// A Field is one thing that leaves a device, for the people who have a right to
+// know (GDPR Art. 13, HPVG): the readings of the table, and what else the
+// messages of proto/hmpb carry. What is in no Field is not sent; a test holds
+// the messages' fields against Sources.
+type Field struct {
+	Name      string
+	Unit      Unit
+	Word      Words
+	Purpose   Words
+	Basis     Basis
+	Class     Class
+	Retain    Words
+	Audience  Words
+	Instanced bool // comes once per volume, sensor or link
+	// Sources are the fields of proto/hmpb that carry it, as message.field.
+	Sources []string
+}
+
+// Catalogue gives all fields: the readings in their order, then the others.
+func Catalogue() []Field {
+	out := make([]Field, 0, len(table)+len(others))
+	for _, r := range table {
+		out = append(out, Field{Name: r.Name, Unit: r.Unit, Word: r.Word, Purpose: r.Purpose, Basis: r.Basis, Class: r.Class,
+			Retain: r.Retain.Word(), Audience: r.Class.Audience(), Instanced: r.Instanced,
+			Sources: []string{"Reading.id", "Reading.instance", "Reading.number", "Reading.text", "Reading.absent", "Block.packed"}})
+	}
+	return append(out, others...)
+}
+
+var (
+	untilReplaced = Words{"bis das Gerät ausgemustert wird", "until the device is retired"}
+	session       = Words{"bis zum Ende der Sitzung", "until the session ends"}
+	thirtyDays    = Words{"30 Tage", "30 days"}
+	oneYear       = Words{"12 Monate nach dem Ende", "12 months after its end"}
+	twoYears      = Words{"der letzte Stand, Änderungen 24 Monate", "the latest state, changes for 24 months"}
+	notKept       = Words{"wird nicht gespeichert", "not kept"}
+	onlySupport   = Words{"Support mit Begründung", "support with a reason"}
+	nobody        = Words{"niemand, nur das Programm selbst", "nobody, only the program itself"}
+)
+
+// others are what a device tells that is no reading.
+var others = []Field{
+	{
+		Name: "device_manufacturer", Word: Words{"Hersteller bei der Aufnahme", "Manufacturer at enrolment"},
+		Purpose: Words{"Gerät wiedererkennen", "Recognise the device"}, Basis: Operation, Class: Identity,
+		Retain: untilReplaced, Audience: Identity.Audience(), Sources: []string{"Hardware.manufacturer"},
+	},
+	{
+		Name: "device_model", Word: Words{"Modell bei der Aufnahme", "Model at enrolment"},
+		Purpose: Words{"Gerät wiedererkennen", "Recognise the device"}, Basis: Operation, Class: Identity,
+		Retain: untilReplaced, Audience: Identity.Audience(), Sources: []string{"Hardware.model"},
+	},
+	{
+		Name: "device_serial", Word: Words{"Seriennummer bei der Aufnahme", "Serial number at enrolment"},
+		Purpose: Words{"Gerät wiedererkennen", "Recognise the device"}, Basis: Operation, Class: Identity,
+		Retain: untilReplaced, Audience: Identity.Audience(), Sources: []string{"Hardware.serial"},
+	},
+	{
+		Name: "install_id", Word: Words{"Zufällige Kennung der Installation", "Random id of the installation"},
+		Purpose: Words{"Gerät ohne Seriennummer wiedererkennen", "Recognise a device without a serial number"}, Basis: Operation, Class: Identity,
+		Retain: untilReplaced, Audience: nobody, Sources: []string{"Hardware.install_id"},
+	},
+	{
+		Name: "device_os", Word: Words{"Art des Betriebssystems", "Kind of operating system"},
+		Purpose: Words{"Passende Hilfe und Aktualisierung wählen", "Choose fitting help and updates"}, Basis: Operation, Class: Thing,
+		Retain: untilReplaced, Audience: Thing.Audience(), Sources: []string{"Hardware.os"},
+	},
+	{
+		Name: "device_key", Word: Words{"Öffentlicher Schlüssel des Geräts", "Public key of the device"},
+		Purpose: Words{"Gerät sicher erkennen", "Know the device for certain"}, Basis: Operation, Class: Identity,
+		Retain: untilReplaced, Audience: nobody, Sources: []string{"EnrollRequest.csr", "EnrollRequest.claim_secret", "RenewRequest.csr"},
+	},
+	{
+		Name: "agent_version", Word: Words{"Version von Hausmeister", "Version of Hausmeister"},
+		Purpose: Words{"Aktualisierungen steuern", "Steer updates"}, Basis: Operation, Class: Thing,
+		Retain: session, Audience: Thing.Audience(), Sources: []string{"Hello.agent_version", "Hello.agent_hash", "Hello.capabilities", "Hello.version_min", "Hello.version_max",
+			"EnrollHeader.version_min", "EnrollHeader.version_max", "RenewHeader.version_min", "RenewHeader.version_max"},
+	},
+	{
+		Name: "boot_id", Word: Words{"Zufällige Kennung des Neustarts", "Random id of the boot"},
+		Purpose: Words{"Meldungen einem Start zuordnen", "Assign reports to a boot"}, Basis: Operation, Class: Thing,
+		Retain: session, Audience: nobody, Sources: []string{"Hello.boot_id"},
+	},
+	{
+		Name: "connection_epoch", Unit: Count, Word: Words{"Zähler der Verbindungen", "Counter of connections"},
+		Purpose: Words{"Kopierte Geräte erkennen", "Recognise copied devices"}, Basis: Operation, Class: Thing,
+		Retain: untilReplaced, Audience: nobody, Sources: []string{"Hello.connection_epoch"},
+	},
+	{
+		Name: "spool_position", Unit: Count, Word: Words{"Nummern der wartenden Meldungen", "Numbers of the waiting reports"},
+		Purpose: Words{"Jede Meldung genau einmal speichern", "Store each report exactly once"}, Basis: Operation, Class: Thing,
+		Retain: thirtyDays, Audience: nobody, Sources: []string{"Hello.spool_epoch", "Hello.spool_first", "Hello.spool_last", "Hello.store_id",
+			"Batch.spool_epoch", "Batch.first_seq", "Entry.offset", "Range.from", "Range.to"},
+	},
+	{
+		Name: "device_time", Unit: UnixMilli, Word: Words{"Uhrzeit des Geräts", "Time of the device"},
+		Purpose: Words{"Meldungen ordnen und falsche Uhren erkennen", "Order reports and recognise wrong clocks"}, Basis: Operation, Class: Use,
+		Retain: thirtyDays, Audience: Use.Audience(), Sources: []string{"Hello.time_ms", "Entry.device_ms", "Block.start_ms", "Block.step_s", "Block.steps"},
+	},
+	{
+		Name: "goodbye", Word: Words{"Grund des Verbindungsendes", "Reason of the end of a connection"},
+		Purpose: Words{"Ausgeschaltet von gestört unterscheiden", "Tell switched off from broken"}, Basis: Operation, Class: Thing,
+		Retain: notKept, Audience: nobody, Sources: []string{"Goodbye.reason", "StillHere.padding"},
+	},
+	{
+		Name: "finding", Word: Words{"Hinweis", "Finding"},
+		Purpose: Words{"Probleme früh erkennen und erklären", "Recognise and explain problems early"}, Basis: Operation, Class: Thing,
+		Retain: oneYear, Audience: Thing.Audience(), Instanced: true,
+		Sources: []string{"Finding.code", "Finding.raised", "Finding.instance", "Finding.severity", "Argument.name", "Argument.number", "Argument.text"},
+	},
+	{
+		Name: "software", Word: Words{"Installierte Programme mit Version", "Installed programs with version"},
+		Purpose: Words{"Standardsoftware und Sicherheitslücken prüfen", "Check the standard software and security holes"}, Basis: Operation, Class: Thing,
+		Retain: twoYears, Audience: Thing.Audience(), Instanced: true,
+		Sources: []string{"Inventory.hash", "Inventory.packed", "Inventory.programs", "Program.name", "Program.version"},
+	},
+	{
+		Name: "live_sample", Word: Words{"Werte im Sekundentakt während einer Einsicht", "Values each second during a look"},
+		Purpose: Words{"Störungen gemeinsam mit der Lehrkraft eingrenzen", "Narrow down faults together with the teacher"}, Basis: Operation, Class: Use,
+		Retain: notKept, Audience: onlySupport, Sources: []string{"LiveUp.device_ms"},
+	},
+}

@@ -1,0 +1,138 @@
+package scenario
+
+import (
+	"context"
+	"encoding/json"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"slices"
+	"testing"
+	"time"
+
+	"hausmeister/platform/sysinfo"
+	"hausmeister/testenv/need"
+	"hausmeister/testenv/programs"
+)
+
+// wine is a Windows of its own, in the test's folder.
+type wine struct {
+	t    *testing.T
+	dir  string
+	root string // of the repository
+	env  []string
+}
+
+// newWine makes the Windows. Wine is not installed by testenv/setup.sh test: it
+// takes longer than all else together ("testenv/setup.sh wine" does it).
+func newWine(t *testing.T) *wine {
+	t.Helper()
+	need.Programs(t, "wine", "wineserver", "x86_64-w64-mingw32-gcc")
+	root, err := programs.Root()
+	must(t, err)
+	w := &wine{t: t, dir: t.TempDir(), root: root}
+	w.env = append(os.Environ(),
+		"WINEPREFIX="+filepath.Join(w.dir, "prefix"), "WINEDEBUG=-all", "DISPLAY=",
+		"WINEDLLOVERRIDES=mscoree,mshtml=", // else it asks whether to fetch them
+		"HAUSMEISTER_OWN_REGISTRY=1",
+	)
+	t.Cleanup(func() {
+		// The server of this prefix, and no other's.
+		cmd := exec.Command("wineserver", "-k")
+		cmd.Env = w.env
+		_ = cmd.Run()
+	})
+	w.run(2*time.Minute, w.dir, "wine", "wineboot", "-i")
+	dll := filepath.Join(w.dir, "prefix/drive_c/windows/system32/bcryptprimitives.dll")
+	w.run(time.Minute, w.dir, "x86_64-w64-mingw32-gcc", "-shared", "-o", dll,
+		filepath.Join(root, "testenv/scenario/testdata/bcryptprimitives.c"), "-ladvapi32")
+	return w
+}
+
+// run runs a program to its end and gives what it printed. The output goes to a
+// file: Wine's server outlives the program and would keep a pipe open.
+func (w *wine) run(within time.Duration, dir string, args ...string) []byte {
+	w.t.Helper()
+	out, err := os.CreateTemp(w.dir, "out")
+	must(w.t, err)
+	defer out.Close()
+	ctx, cancel := context.WithTimeout(w.t.Context(), within)
+	defer cancel()
+	cmd := exec.CommandContext(ctx, args[0], args[1:]...)
+	cmd.Dir, cmd.Env, cmd.Stdout, cmd.Stderr = dir, w.env, out, out
+	err = cmd.Run()
+	b, _ := os.ReadFile(out.Name())
+	if err != nil {
+		w.t.Fatalf("%v: %v %v\n%s", args, err, ctx.Err(), b)
+	}
+	return b
+}
+
+// build cross-compiles with go; args are those of the go command.
+func (w *wine) build(args ...string) {
+	w.t.Helper()
+	cmd := exec.CommandContext(w.t.Context(), "go", args...)
+	cmd.Dir = w.root
+	cmd.Env = append(os.Environ(), "GOOS=windows", "GOARCH=amd64", "CGO_ENABLED=0")
+	if b, err := cmd.CombinedOutput(); err != nil {
+		w.t.Fatalf("go %v: %v\n%s", args, err, b)
+	}
+}
+
+// TestReadInWine reads a Windows, as far as Wine is one: the program ends, tells
+// what there is, and says of the rest why not.
+func TestReadInWine(t *testing.T) {
+	t.Parallel()
+	w := newWine(t)
+
+	unit := filepath.Join(w.dir, "sysinfo.test.exe")
+	w.build("test", "-c", "-trimpath", "-o", unit, "./platform/sysinfo")
+	// Those for every system and for Windows; the others read recorded Linux trees.
+	const own = "^Test(WMI|Registry|Windows|NVMe|BootEvent|Kept|SMBIOS|Darwin|HangingGroup|SeldomRead)"
+	t.Logf("sysinfo's own tests:\n%s", w.run(2*time.Minute, filepath.Join(w.root, "platform/sysinfo"), "wine", unit, "-test.v", "-test.run", own))
+
+	read := filepath.Join(w.dir, "read.exe")
+	w.build("build", "-trimpath", "-o", read, "./testenv/cmd/hausmeister-read")
+	out := filepath.Join(w.dir, "snapshot.json")
+	w.run(time.Minute, w.dir, "wine", read, "-within", "20s", "-pause", "2s", "-o", `Z:`+out)
+	b, err := os.ReadFile(out)
+	must(t, err)
+	var a struct {
+		Snapshot sysinfo.Snapshot
+		CouldNot map[string]string
+	}
+	if err := json.Unmarshal(b, &a); err != nil {
+		t.Fatalf("%v in %s", err, b)
+	}
+	s := a.Snapshot
+	t.Logf("what Wine tells:\n%s", b)
+	if s.Identity.OS != "windows" || s.Identity.OSName.Why != sysinfo.Present || s.Identity.OSPatch.Why != sysinfo.Present {
+		t.Errorf("identity is %+v", s.Identity)
+	}
+	if total, ok := s.Memory.Total.Get(); !ok || total < 1<<28 {
+		t.Errorf("memory is %+v", s.Memory)
+	}
+	drives, _ := s.Volumes.Get()
+	if !slices.ContainsFunc(drives, func(v sysinfo.Volume) bool {
+		total, ok := v.Total.Get()
+		return v.Name == "C:" && ok && total > 0 && v.ReadOnly == sysinfo.Some(false)
+	}) {
+		t.Errorf("volumes are %+v", s.Volumes)
+	}
+	if cores, ok := s.CPU.CoreUsed.Get(); !ok || len(cores) == 0 {
+		t.Errorf("cores are %+v", s.CPU.CoreUsed)
+	}
+	if len(s.CutOff) > 0 || len(a.CouldNot) > 0 {
+		t.Errorf("cut off %v, could not %v: what Wine lacks has a name of its own", s.CutOff, a.CouldNot)
+	}
+	for what, why := range map[string]sysinfo.Absence{
+		"updates": s.Updates.Pending.Why, "encryption": s.Protection.Encryption.Why, "firewall": s.Protection.Firewall.Why,
+		"antivirus": s.Protection.Antivirus.Why, "secure boot": s.Protection.SecureBoot.Why, "TPM": s.Protection.TPM.Why,
+		"crashes": s.Crashes.System.Why, "boot duration": s.BootDuration.Why, "disks": s.Disks.Why,
+		"printers": s.Printers.Why, "restart": s.Restart.Why, "metered": s.Metered.Why,
+	} {
+		if why == sysinfo.Unread || why == sysinfo.Failed {
+			t.Errorf("%s: absence %d, which says nothing", what, why)
+		}
+	}
+}
