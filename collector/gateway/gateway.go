@@ -85,8 +85,8 @@ type Config struct {
 	// AdmitRate is how many sessions a second are let in when many come at
 	// once, after a first AdmitBurst; 0 = 300 and 600.
 	AdmitRate, AdmitBurst int
-	// BacklogRate is how many entries a second are taken from all devices
-	// together that have many to tell; 0 = 4000.
+	// BacklogRate is how many entries a second are taken at most from all
+	// devices together that have many to tell; 0 = 4000.
 	BacklogRate int
 }
 
@@ -94,7 +94,7 @@ type Config struct {
 type Gateway struct {
 	cfg       Config
 	admission *admission
-	backlog   backlog
+	backlog   *backlog
 	presence  presence
 	stats     stats
 	visitors  chan struct{} // places of sessions without a Welcome to come
@@ -127,7 +127,7 @@ func New(cfg Config) (*Gateway, error) {
 	g := &Gateway{
 		cfg:       cfg,
 		admission: newAdmission(cfg.AdmitRate, cfg.AdmitBurst),
-		backlog:   backlog{perSecond: float64(cfg.BacklogRate)},
+		backlog:   newBacklog(cfg.BacklogRate),
 		presence:  presence{live: map[string]*session{}},
 		visitors:  make(chan struct{}, maxVisitors),
 		ends:      ends{open: map[string]ending{}},

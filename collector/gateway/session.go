@@ -29,7 +29,7 @@ type session struct {
 	device       access.Caller
 	number       int64
 	control      *wire.Framed
-	waiting      uint64 // entries that the device had to tell at its Hello
+	cursor, last uint64 // of the device's spool at its Hello: what is stored, what there is
 
 	// next and welcomed are guarded by presence.mu
 	next     *session
@@ -288,7 +288,7 @@ func (s *session) admit(ctx context.Context, hello *hmpb.Hello) (*hmpb.Welcome, 
 	if err != nil {
 		return nil, retryAfter(err), err
 	}
-	s.waiting = waiting(hello, cursor)
+	s.cursor, s.last = cursor, hello.GetSpoolLast()
 	return hmpb.Welcome_builder{
 		Version: &version, TimeMs: new(s.g.cfg.Now().UnixMilli()), StoreId: s.g.cfg.StoreID, Cursor: &cursor,
 		Settings: settings, TrustRoots: s.g.cfg.Enroll.TrustRoots(), Renew: &s.peer.RenewDue,
@@ -457,10 +457,11 @@ func (s *session) reports(ctx, turns context.Context, f *wire.Framed) {
 		return
 	}
 	f.SetReadDeadline(time.Time{})
-	pace := newPace(&s.g.backlog)
-	if !pace.begin(turns, s.waiting) {
+	pace, ok := s.g.backlog.begin(turns, s.cursor, s.last)
+	if !ok {
 		return
 	}
+	defer pace.stored()
 	for {
 		b, err := f.ReadBatch()
 		if err != nil {
@@ -471,8 +472,10 @@ func (s *session) reports(ctx, turns context.Context, f *wire.Framed) {
 			}
 			return
 		}
-		entries := len(b.GetEntries())
+		pace.arrived()
+		entries, through := len(b.GetEntries()), lastOf(b)
 		down, err := s.g.cfg.Health.Ingest(ctx, s.device, b)
+		pace.stored()
 		if err != nil {
 			s.notStored(ctx, f, err)
 			return
@@ -482,10 +485,19 @@ func (s *session) reports(ctx, turns context.Context, f *wire.Framed) {
 			f.Reset(hmpb.Code_CODE_TIMEOUT)
 			return
 		}
-		if !pace.next(turns, entries) {
+		if !pace.next(turns, entries, through) {
 			return
 		}
 	}
+}
+
+// lastOf is the sequence of a batch's last entry.
+func lastOf(b *hmpb.Batch) uint64 {
+	n := len(b.GetEntries())
+	if n == 0 {
+		return b.GetFirstSeq()
+	}
+	return b.GetFirstSeq() + uint64(b.GetEntries()[n-1].GetOffset())
 }
 
 // notStored ends a report stream, or the session of who sends nonsense. What
