@@ -4,8 +4,11 @@ import (
 	"strings"
 	"testing"
 
+	"hausmeister/collector/access"
+	"hausmeister/proto/finding"
 	"hausmeister/proto/hmpb"
 	"hausmeister/proto/ident"
+	"hausmeister/proto/inventory"
 	"hausmeister/proto/reading"
 )
 
@@ -19,6 +22,7 @@ func TestEveryPageLooksRight(t *testing.T) {
 		absent(reading.Manufacturer, hmpb.Absent_ABSENT_NOT_SUPPORTED), absent(reading.Model, hmpb.Absent_ABSENT_NOT_SUPPORTED), absent(reading.Serial, hmpb.Absent_ABSENT_DENIED),
 		num(reading.Temperature, "cpu", 48_000), num(reading.Temperature, "wifi", 41_000), num(reading.Temperature, "case", 31_000),
 		txt(reading.LinkState, "wired", "down"), txt(reading.LinkState, "wifi", "up"), txt(reading.LinkState, "wifi 2", "down"), absent(reading.LinkSpeed, hmpb.Absent_ABSENT_NOT_SUPPORTED))
+	known := w.known()
 	pages := []struct {
 		name, path, as string
 	}{
@@ -30,6 +34,10 @@ func TestEveryPageLooksRight(t *testing.T) {
 		{"device-bare", "/devices/" + bare, "read"},
 		{"device", "/devices/" + ids[0], "admin"},
 		{"device-desktop", "/devices/" + ids[4], "support"},
+		{"device-known", "/devices/" + known, "support"},
+		{"software", "/devices/" + known + "/software", "read"},
+		{"software-none", "/devices/" + bare + "/software", "read"},
+		{"catalogue", "/catalogue", "read"},
 		{"device-new", "/devices/" + ids[16], "read"},
 		{"keys", "/keys", "admin"},
 		{"not-found", "/devices/none", "admin"},
@@ -58,4 +66,74 @@ func TestEveryPageLooksRight(t *testing.T) {
 			}
 		}
 	}
+}
+
+// known admits a device that tells every reading, has findings, a changed list
+// of programs, and was looked at.
+func (w *world) known() string {
+	id := w.admit("Landkreis Ahorn", "S0001", "FUJITSU", "LIFEBOOK A3510", "DEMOKNOWN", "windows", "AH-2021-0815")
+	var state []*hmpb.Reading
+	for r := range reading.All() {
+		instances := []string{""}
+		if r.Instanced {
+			instances = instancesOf(r.Name)
+		}
+		for _, instance := range instances {
+			switch r.Kind {
+			case reading.Number:
+				state = append(state, num(r.ID, instance, plausible(r)))
+			case reading.Code:
+				state = append(state, txt(r.ID, instance, r.Codes[0].Code))
+			case reading.Text:
+				state = append(state, txt(r.ID, instance, "24H2"))
+			}
+		}
+	}
+	w.report(id, state...)
+	raise := func(code, instance string, severity hmpb.Severity, arguments ...*hmpb.Argument) {
+		w.tell(id, hmpb.Entry_builder{Finding: hmpb.Finding_builder{Code: &code, Raised: new(true), Instance: &instance, Severity: &severity, Arguments: arguments}.Build()}.Build())
+	}
+	bytes := func(name string, n int64) *hmpb.Argument {
+		return hmpb.Argument_builder{Name: &name, Number: &n}.Build()
+	}
+	state1, off := "state", "off"
+	raise(finding.DiskLow, "C:", hmpb.Severity_SEVERITY_CRITICAL, bytes("free", 4<<30), bytes("total", 256e9))
+	raise(finding.FirewallOff, "", hmpb.Severity_SEVERITY_WARNING, hmpb.Argument_builder{Name: &state1, Text: &off}.Build())
+	for _, programs := range [][]inventory.Program{
+		{{Name: "7-Zip 24.08 (x64)", Version: "24.08"}, {Name: "Flash Player", Version: "32"}, {Name: "Mozilla Firefox", Version: "144.0"}},
+		{{Name: "7-Zip 24.08 (x64)", Version: "24.08"}, {Name: "LibreOffice 25.8", Version: "25.8.2.2"}, {Name: "Mozilla Firefox", Version: "145.0"}},
+	} {
+		m, err := inventory.Pack(programs)
+		w.must(err)
+		w.tell(id, hmpb.Entry_builder{Inventory: m}.Build())
+	}
+	_, err := w.health.OpenLook(w.t.Context(), access.Caller{Kind: access.KindUser, ID: "somebody", Name: "m.winter", Role: access.RoleSupport}, id, "Anruf: seit Montag sehr langsam")
+	w.must(err)
+	return id
+}
+
+func instancesOf(name string) []string {
+	switch kind, _, _ := strings.Cut(name, "_"); kind {
+	case "volume":
+		return []string{"C:", "D:"}
+	case "link":
+		return []string{"wifi", "wired"}
+	case "temperature":
+		return []string{"cpu", "disk"}
+	case "cpu":
+		return []string{"1", "2", "3", "4"}
+	case "pressure":
+		return []string{"cpu", "io", "memory"}
+	case "fan", "disk", "printer":
+		return []string{kind, kind + " 2"}
+	}
+	return []string{"part"}
+}
+
+// plausible is a number that a page has to show well.
+func plausible(r reading.Reading) int64 {
+	n := map[reading.Unit]int64{reading.Permille: 430, reading.Milli: 1250, reading.Bytes: 5 << 30, reading.MilliCelsius: 61_000, reading.BitPerSecond: 866e6,
+		reading.UnixMilli: 1_790_000_000_000, reading.PPM: 180, reading.Milliseconds: 43_000, reading.Seconds: 9_000_000, reading.PerMinute: 2900,
+		reading.MilliwattHours: 31_500, reading.DecibelMilliwatts: -63, reading.Count: 4}[r.Unit]
+	return max(r.Min, min(r.Max, n))
 }

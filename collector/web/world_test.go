@@ -205,14 +205,18 @@ func (w *world) disconnect(id string, session int64) {
 // report stores the next state of a device, as its agent would send it.
 func (w *world) report(id string, readings ...*hmpb.Reading) {
 	w.t.Helper()
+	w.tell(id, hmpb.Entry_builder{State: hmpb.State_builder{Readings: readings}.Build()}.Build())
+}
+
+// tell makes a device say one thing of whatever kind.
+func (w *world) tell(id string, e *hmpb.Entry) {
+	w.t.Helper()
 	w.mu.Lock()
 	w.seq[id]++
 	seq := w.seq[id]
 	w.mu.Unlock()
-	at := w.clock().UnixMilli()
-	b := hmpb.Batch_builder{SpoolEpoch: epoch, FirstSeq: &seq, Entries: []*hmpb.Entry{
-		hmpb.Entry_builder{DeviceMs: &at, State: hmpb.State_builder{Readings: readings}.Build()}.Build(),
-	}}.Build()
+	e.SetDeviceMs(w.clock().UnixMilli())
+	b := hmpb.Batch_builder{SpoolEpoch: epoch, FirstSeq: &seq, Entries: []*hmpb.Entry{e}}.Build()
 	_, err := w.health.Ingest(w.t.Context(), w.caller(id), b)
 	w.must(err)
 	w.bus.Publish(bus.Event{Kind: bus.Changed, Device: id})
