@@ -43,8 +43,7 @@ func (s *Server) showDevice(v *visit, code int, change func(*deviceMain)) error 
 	if err != nil {
 		return err
 	}
-	main := deviceMain{Name: d.Label(), Model: joined(d.Manufacturer, d.Model), State: v.mark(d.State),
-		Sentence: v.sentence(d), Live: "/devices/" + d.ID + "/live"}
+	main := deviceMain{Name: d.Label(), Model: joined(d.Manufacturer, d.Model), Live: "/devices/" + d.ID + "/live"}
 	main.Crumbs = []link{{"", d.OwnerName}}
 	if d.School != "" {
 		main.Crumbs = append(main.Crumbs, link{question{school: d.School}.href(), d.SchoolName})
@@ -58,6 +57,7 @@ func (s *Server) showDevice(v *visit, code int, change func(*deviceMain)) error 
 	if main.Findings, err = v.findings(d.ID); err != nil {
 		return err
 	}
+	main.State, main.Sentence = v.condition(d, main.Findings)
 	if main.Look, err = v.look(d.ID); err != nil {
 		return err
 	}
@@ -69,6 +69,19 @@ func (s *Server) showDevice(v *visit, code int, change func(*deviceMain)) error 
 	p.Current = "true" // below the list, not the list itself
 	p.Back = "/devices/" + d.ID
 	return v.show(code, "device", p)
+}
+
+// condition is a device's state and the sentence about it. A device that something
+// is wrong with is not called healthy, whether or not it is connected.
+func (v *visit) condition(d fleet.Device, findings []noted) (mark, string) {
+	state, sentence := v.mark(d.State), v.sentence(d)
+	if d.State != fleet.StateOK && d.State != fleet.StateConnected || len(findings) == 0 {
+		return state, sentence
+	}
+	if worst := findings[0]; worst.Shape != "info" { // they come with the worst first
+		state = mark{worst.Shape, worst.Word}
+	}
+	return state, v.say.Say("device.noted", "n", len(findings))
 }
 
 // sentence says how the device is and what to do.
@@ -146,10 +159,15 @@ func (v *visit) liveCells(sample []health.Value) ([]cell, error) {
 	if err != nil {
 		return nil, err
 	}
+	findings, err := v.findings(d.ID)
+	if err != nil {
+		return nil, err
+	}
+	state, sentence := v.condition(d, findings)
 	sheet := newSheet(v.say, v.s.pages, v.s.cfg.Now(), append(latest.Values, sample...)) // the later one counts
 	cells := []cell{
-		{"state", sheet.render("pill", v.mark(d.State))},
-		{"sentence", template.HTML(template.HTMLEscapeString(v.sentence(d)))},
+		{"state", sheet.render("pill", state)},
+		{"sentence", template.HTML(template.HTMLEscapeString(sentence))},
 	}
 	return append(cells, sheet.cells()...), nil
 }
