@@ -35,6 +35,15 @@ type report struct {
 	inventory *hmpb.Inventory
 }
 
+// at is when the device made the report: by its own clock, since it may have been
+// away for weeks, or when it came if that clock says what cannot be.
+func (r *report) at(nowMS int64) int64 {
+	if r.marks != 0 {
+		return nowMS
+	}
+	return r.deviceMS
+}
+
 // glance is what lists show of a state.
 type glance struct {
 	battery, diskFree, diskPermille any // int64 or nil

@@ -38,8 +38,7 @@ var dayColumns = func() (out []reading.Reading) {
 // its daily row. What comes later for a merged day (a device was away for the
 // holidays) is merged in the same way. Returns how many days of devices it did.
 func (h *Health) MergeDays(ctx context.Context) (done int, err error) {
-	before := h.now().Add(-dayOver).UnixMilli()
-	before -= before % dayMS
+	before := daysOver(h.now().UnixMilli())
 	for {
 		due, err := h.dueDays(ctx, before)
 		if err != nil {
@@ -56,6 +55,9 @@ func (h *Health) MergeDays(ctx context.Context) (done int, err error) {
 		}
 	}
 }
+
+// daysOver is the end of the last day that is over.
+func daysOver(nowMS int64) int64 { return (nowMS - dayOver.Milliseconds()) / dayMS * dayMS }
 
 // together is how many days of devices one transaction merges: each costs about
 // 2 ms of a core, and reports wait meanwhile.

@@ -32,10 +32,7 @@ func (p *parsed) finding(m *hmpb.Finding) *hmpb.Finding {
 // told. A clear of none that is open changes nothing.
 func storeFinding(ctx context.Context, tx *db.Tx, device string, spool int64, r *report, nowMS int64) error {
 	f := r.finding
-	at := r.deviceMS
-	if r.marks != 0 {
-		at = nowMS
-	}
+	at := r.at(nowMS)
 	if !f.GetRaised() {
 		_, err := tx.Exec(ctx, `UPDATE health_findings SET cleared_ms = $4 WHERE device_id = $1 AND code = $2 AND instance = $3 AND cleared_ms IS NULL`,
 			device, f.GetCode(), f.GetInstance(), at)

@@ -75,6 +75,7 @@ type Health struct {
 	log   *slog.Logger
 	keep  time.Duration
 	count counters
+	late  chan struct{} // minutes came for a day that is over; holds one
 }
 
 // New checks the Config.
@@ -88,7 +89,7 @@ func New(cfg Config) (*Health, error) {
 	if cfg.Keep < 24*time.Hour || cfg.Keep > 400*24*time.Hour {
 		return nil, errors.New("making health: reports are kept 1 to 400 days")
 	}
-	return &Health{db: cfg.DB, bus: cfg.Bus, now: cfg.Now, log: cfg.Log, keep: cfg.Keep}, nil
+	return &Health{db: cfg.DB, bus: cfg.Bus, now: cfg.Now, log: cfg.Log, keep: cfg.Keep, late: make(chan struct{}, 1)}, nil
 }
 
 // Stats are counts since the start of this collector. All only rise.

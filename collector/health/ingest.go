@@ -98,6 +98,12 @@ func (h *Health) Ingest(ctx context.Context, device access.Caller, b *hmpb.Batch
 		return nil, fmt.Errorf("storing a batch: %w", err)
 	}
 	h.counted(&p, &did)
+	if did.late {
+		select {
+		case h.late <- struct{}{}:
+		default: // it is known already
+		}
+	}
 	if did.news || did.other {
 		e := bus.Event{Kind: bus.Changed, Device: device.ID}
 		if len(device.Owners) == 1 {
@@ -139,6 +145,7 @@ type outcome struct {
 	gap                bool   // an unnamed one: resend from last+1
 	rest               bool   // the batch was too long: resend from last+1
 	news               bool   // the latest state changed
+	late               bool   // minutes came for a day that is over
 	other              bool   // something else came that a page may show
 }
 
@@ -178,6 +185,7 @@ func store(ctx context.Context, tx *db.Tx, device string, p *parsed, nowMS int64
 		if err := keep(ctx, tx, device, spool, r, nowMS); err != nil {
 			return did, err
 		}
+		did.late = did.late || r.block != nil && r.block.startMS < daysOver(nowMS)
 		did.other = did.other || r.finding != nil || r.inventory != nil || r.block != nil
 		if r.state {
 			state = r
@@ -195,7 +203,7 @@ func keep(ctx context.Context, tx *db.Tx, device string, spool int64, r *report,
 	case r.finding != nil:
 		return storeFinding(ctx, tx, device, spool, r, nowMS)
 	case r.inventory != nil:
-		return storeInventory(ctx, tx, device, r.inventory, nowMS)
+		return storeInventory(ctx, tx, device, r.inventory, r.at(nowMS))
 	}
 	_, err := tx.Exec(ctx, `INSERT INTO health_reports (spool, seq, device_ms, collector_ms, marks, body) VALUES ($1, $2, $3, $4, $5, $6)`,
 		spool, r.seq, r.deviceMS, nowMS, r.marks, r.body)

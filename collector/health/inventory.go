@@ -30,9 +30,11 @@ func (p *parsed) inventory(m *hmpb.Inventory) *hmpb.Inventory {
 	return m
 }
 
-// storeInventory replaces the device's list and keeps what changed. The day is
-// what people see, so the differences of one day stand under one time.
-func storeInventory(ctx context.Context, tx *db.Tx, device string, m *hmpb.Inventory, nowMS int64) error {
+// storeInventory replaces the device's list and keeps what changed, under the
+// day on which the device noticed: one that comes back from the holidays tells
+// weeks at once. The day is what people see, so the differences of one day stand
+// under one time.
+func storeInventory(ctx context.Context, tx *db.Tx, device string, m *hmpb.Inventory, atMS int64) error {
 	var body []byte
 	err := tx.QueryRow(ctx, `SELECT body FROM health_inventory WHERE device_id = $1`, device).Scan(&body)
 	first := errors.Is(err, db.ErrNoRows)
@@ -45,7 +47,7 @@ func storeInventory(ctx context.Context, tx *db.Tx, device string, m *hmpb.Inven
 	}
 	_, err = tx.Exec(ctx, `INSERT INTO health_inventory (device_id, hash, programs, told_ms, body) VALUES ($1, $2, $3, $4, $5)
 		ON CONFLICT (device_id) DO UPDATE SET hash = excluded.hash, programs = excluded.programs, told_ms = excluded.told_ms, body = excluded.body`,
-		device, m.GetHash(), int64(m.GetPrograms()), nowMS, packed)
+		device, m.GetHash(), int64(m.GetPrograms()), atMS, packed)
 	if err != nil || first {
 		return err
 	}
@@ -57,7 +59,7 @@ func storeInventory(ctx context.Context, tx *db.Tx, device string, m *hmpb.Inven
 	if err != nil {
 		return err
 	}
-	day := nowMS / dayMS * dayMS
+	day := atMS / dayMS * dayMS
 	for i, c := range inventory.Diff(before, now) {
 		if i == maxChanges {
 			break

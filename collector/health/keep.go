@@ -16,6 +16,12 @@ const (
 	// mergeEvery is how often the daily job looks for days that are over, and
 	// for what came late.
 	mergeEvery = 20 * time.Minute
+	// lateQuiet is how long nobody must have told of a day that is over before
+	// such days are merged without waiting for the daily job: a device that comes
+	// back from the holidays has its weeks in the lists then, and no day of it is
+	// merged twice while it tells. When a whole fleet comes back there is no such
+	// quiet, and days are merged by the job.
+	lateQuiet = 3 * time.Second
 	// sweepStep bounds what one transaction deletes or one query reads, so
 	// that reports do not wait for the sweep.
 	sweepStep = 500
@@ -32,13 +38,8 @@ func (h *Health) Run(ctx context.Context, ready func()) error {
 	}
 	ready()
 	for swept := h.now(); ; {
-		// Not at a fixed time, so that several collectors do not meet.
-		wait := time.NewTimer(mergeEvery/2 + rand.N(mergeEvery))
-		select {
-		case <-ctx.Done():
-			wait.Stop()
+		if !h.due(ctx) {
 			return nil
-		case <-wait.C:
 		}
 		if days, err := h.MergeDays(ctx); err != nil && ctx.Err() == nil {
 			h.log.Warn("merging days", "error", err)
@@ -57,6 +58,31 @@ func (h *Health) Run(ctx context.Context, ready func()) error {
 			h.log.Warn("deleting old reports", "error", err)
 		case n > 0:
 			h.log.Info("old reports deleted", "reports", n)
+		}
+	}
+}
+
+// due waits until days are to be merged, and says false when ctx ended first.
+// Not at fixed times, so that several collectors do not meet.
+func (h *Health) due(ctx context.Context) bool {
+	job := time.NewTimer(mergeEvery/2 + rand.N(mergeEvery))
+	defer job.Stop()
+	var quiet *time.Timer
+	var over <-chan time.Time
+	for {
+		select {
+		case <-ctx.Done():
+			return false
+		case <-job.C:
+			return true
+		case <-over:
+			return true
+		case <-h.late:
+			if quiet != nil {
+				quiet.Stop()
+			}
+			quiet = time.NewTimer(lateQuiet + rand.N(lateQuiet/2))
+			over = quiet.C
 		}
 	}
 }
