@@ -207,11 +207,16 @@ func (h *Health) Run(ctx context.Context, ready func()) error {
 			break
 		}
 	}
-	h.closeBlock()
-	h.tellBlocks(context.WithoutCancel(ctx))
-	h.tellFindings(context.WithoutCancel(ctx))
-	h.keepJudgement()
+	h.finish(context.WithoutCancel(ctx))
 	return nil
+}
+
+// finish tells what is left at the end.
+func (h *Health) finish(ctx context.Context) {
+	h.closeBlock()
+	h.tellBlocks(ctx)
+	h.tellFindings(ctx)
+	h.keepJudgement()
 }
 
 func spread(random func() float64, d time.Duration) time.Duration {

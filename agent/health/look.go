@@ -113,11 +113,16 @@ func (w *watch) align() {
 
 // look reads once and tells what there is to tell.
 func (h *Health) look(ctx context.Context, w *watch) {
+	h.lookAt(ctx, w, time.Now())
+}
+
+// lookAt is a look at a monotonic time.
+func (h *Health) lookAt(ctx context.Context, w *watch, monotonic time.Time) {
 	h.mu.Lock()
 	settings, nudged := h.settings, h.nudged
 	h.nudged = false
 	h.mu.Unlock()
-	w.lastRead, w.device = time.Now(), h.now().Round(0)
+	w.lastRead, w.device = monotonic, h.now().Round(0)
 	s := h.source.Read(ctx)
 	if ctx.Err() != nil {
 		return // what was cut short by our own end is not told
