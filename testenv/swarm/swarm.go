@@ -13,6 +13,7 @@ import (
 	"log/slog"
 	"math/rand/v2"
 	"net"
+	"runtime"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -48,6 +49,10 @@ type Config struct {
 	Together bool
 	// Source gives the readings of a device; nil means testenv/fakes' machine.
 	Source func(d Device, m *fakes.Machine) Source
+	// Past brings a device what it has to tell from before, into its spool and
+	// files, before it enrols; nil means it is new. As many at the same time as
+	// there are processors.
+	Past func(ctx context.Context, d Device, m *fakes.Machine, spool, files *fakes.Disk) error
 	// Acked takes how long a batch of a device waited for its answer, in
 	// whatever goroutine that is; nil means nobody asks.
 	Acked func(d Device, took time.Duration)
@@ -71,13 +76,16 @@ type Swarm struct {
 	members []*member
 	// enrolling has a place for each device that may enrol now.
 	enrolling chan struct{}
-	enrolled  atomic.Int64
-	all       chan struct{} // closed when every device is enrolled
+	// remembering has a place for each device whose past may be made now.
+	remembering chan struct{}
+	enrolled    atomic.Int64
+	all         chan struct{} // closed when every device is enrolled
 }
 
 // member is one device.
 type member struct {
 	device   Device
+	now      func() time.Time // its own clock
 	acked    func(d Device, took time.Duration)
 	endpoint *wire.Endpoint
 	machine  *fakes.Machine
@@ -103,9 +111,10 @@ func New(c Config) *Swarm {
 	if c.Log == nil {
 		c.Log = slog.Default()
 	}
-	s := &Swarm{c: c, enrolling: make(chan struct{}, c.AtOnce), all: make(chan struct{})}
+	s := &Swarm{c: c, enrolling: make(chan struct{}, c.AtOnce), remembering: make(chan struct{}, runtime.GOMAXPROCS(0)), all: make(chan struct{})}
 	for _, d := range c.Devices {
-		m := &member{device: d, acked: c.Acked, machine: fakes.NewMachine(d.Number, c.Now), spool: fakes.NewDisk(), files: fakes.NewDisk()}
+		now := fakes.ClockOf(d.Number, c.Now)
+		m := &member{device: d, now: now, acked: c.Acked, machine: fakes.NewMachine(d.Number, now), spool: fakes.NewDisk(), files: fakes.NewDisk()}
 		if c.Settings != nil {
 			m.files.Put(config.SettingsFile, c.Settings)
 		}
@@ -169,8 +178,11 @@ func (s *Swarm) openSockets() (sockets []*wire.Endpoint, err error) {
 	return sockets, nil
 }
 
-// live is the life of one device: enrol, then be an agent.
+// live is the life of one device: have a past, enrol, then be an agent.
 func (s *Swarm) live(ctx context.Context, m *member) error {
+	if err := s.remember(ctx, m); err != nil || ctx.Err() != nil {
+		return err
+	}
 	log := s.c.Log.With("simulated", m.device.Number)
 	keeper, err := enroll.Open(enroll.Config{
 		Files: m.files,
@@ -217,7 +229,7 @@ func (s *Swarm) live(ctx context.Context, m *member) error {
 		Dial:    m.dial,
 		Source:  source,
 		Live:    func() health.Source { return m.machine },
-		Now:     s.c.Now,
+		Now:     m.now,
 		Random:  s.c.Random,
 		Log:     log,
 	})
@@ -225,6 +237,24 @@ func (s *Swarm) live(ctx context.Context, m *member) error {
 	m.agent = a
 	m.mu.Unlock()
 	return a.Run(ctx)
+}
+
+// remember gives the device its past.
+func (s *Swarm) remember(ctx context.Context, m *member) error {
+	if s.c.Past == nil {
+		return nil
+	}
+	select {
+	case s.remembering <- struct{}{}:
+	case <-ctx.Done():
+		return nil
+	}
+	defer func() { <-s.remembering }()
+	err := s.c.Past(ctx, m.device, m.machine, m.spool, m.files)
+	if ctx.Err() != nil {
+		return nil
+	}
+	return err
 }
 
 // enroll tries until the device is in, as people who set up devices do; what
@@ -277,6 +307,19 @@ func (s *Swarm) Enrolled() []string {
 		m.mu.Unlock()
 	}
 	return ids
+}
+
+// Acknowledged is how many of its reports the collector has from the i-th device.
+func (s *Swarm) Acknowledged(i int) uint64 {
+	m := s.members[i]
+	m.mu.Lock()
+	a := m.agent
+	m.mu.Unlock()
+	if a == nil {
+		return 0
+	}
+	st := a.Status()
+	return st.SpoolEntries - st.SpoolWaiting
 }
 
 // Spool is the disk with the reports of the i-th device.
