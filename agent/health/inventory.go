@@ -64,7 +64,7 @@ func (h *Health) list(ctx context.Context) {
 	}
 	clean = inventory.Clean(clean)
 	if err == nil {
-		m, err = inventory.Pack(clean)
+		m, err = h.packed(clean)
 	}
 	if h.listTrouble(err); err != nil {
 		return
@@ -72,7 +72,7 @@ func (h *Health) list(ctx context.Context) {
 	h.mu.Lock()
 	h.software.count, h.software.programs = sysinfo.Some(int64(len(clean))), clean
 	h.mu.Unlock()
-	if !bytes.Equal(m.GetHash(), h.memory.InventoryHash()) {
+	if m != nil {
 		e := h.entry()
 		e.SetInventory(m)
 		if _, err := h.sink.Append(ctx, e); err != nil {
@@ -84,6 +84,16 @@ func (h *Health) list(ctx context.Context) {
 		}
 	}
 	wait = listEvery
+}
+
+// packed is a clean list's message, nil where it is the one that was told: the
+// megabyte that packing takes for a moment would be for nothing.
+func (h *Health) packed(clean []inventory.Program) (*hmpb.Inventory, error) {
+	hash, err := inventory.Hash(clean)
+	if err != nil || bytes.Equal(hash, h.memory.InventoryHash()) {
+		return nil, err
+	}
+	return inventory.Pack(clean)
 }
 
 // listTrouble logs why there is no list, once per reason.

@@ -64,6 +64,16 @@ func compare(a, b Program) int {
 	return cmp.Or(strings.Compare(a.Name, b.Name), strings.Compare(a.Version, b.Version))
 }
 
+// Hash is the Hash that Pack gives a clean list, without its work.
+func Hash(programs []Program) ([]byte, error) {
+	plain, err := encode(programs)
+	if err != nil {
+		return nil, err
+	}
+	hash := sha256.Sum256(plain)
+	return hash[:], nil
+}
+
 // Pack makes the message for a clean list.
 func Pack(programs []Program) (*hmpb.Inventory, error) {
 	plain, err := encode(programs)

@@ -1,6 +1,7 @@
 package inventory_test
 
 import (
+	"bytes"
 	"errors"
 	"fmt"
 	"strings"
@@ -26,6 +27,9 @@ func TestPackUnpack(t *testing.T) {
 		m, err := inventory.Pack(programs(n))
 		if err != nil {
 			t.Fatal(err)
+		}
+		if hash, err := inventory.Hash(programs(n)); err != nil || !bytes.Equal(hash, m.GetHash()) {
+			t.Errorf("Hash of %d programs = %x, %v, want Pack's %x", n, hash, err, m.GetHash())
 		}
 		got, err := inventory.Unpack(m)
 		if err != nil || len(got) != n {
