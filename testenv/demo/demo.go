@@ -76,6 +76,7 @@ type demo struct {
 	c       Config
 	site    *site.Site
 	plan    plan
+	past    *pasts
 	swarm   *swarm.Swarm
 	claimed string // this machine's claim
 
@@ -104,7 +105,7 @@ func Run(ctx context.Context, c Config) error {
 	if err != nil {
 		return err
 	}
-	d := &demo{c: c, site: s, plan: planFor(c.Devices)}
+	d := &demo{c: c, site: s, plan: planFor(c.Devices), past: newPasts(min(c.Devices, mostPasts))}
 	defer os.Remove(d.file()) // whoever finds it may count on the demo
 	return supervise.Run(ctx, slog.New(once{c.Log.Handler()}),
 		supervise.Part{Name: "collector", Run: must(d.collector), StopWithin: collectorStop, StartWithin: time.Minute, Restart: supervise.Always},
@@ -112,6 +113,7 @@ func Run(ctx context.Context, c Config) error {
 		supervise.Part{Name: "agent", Run: must(d.agent), StopWithin: agentStop, StartWithin: time.Minute, Restart: supervise.Always},
 		supervise.Part{Name: "devices", Run: func(ctx context.Context, ready func()) error { return d.swarm.Run(ctx, ready) }, StopWithin: devicesStop, StartWithin: time.Hour},
 		supervise.Part{Name: "inventory numbers", Run: d.number, StartWithin: time.Hour},
+		supervise.Part{Name: "history", Run: d.history, StartWithin: 2 * historyWithin},
 		supervise.Part{Name: "first report", Run: d.firstReport, StartWithin: 2 * firstReportWithin},
 		supervise.Part{Name: "ready", Run: d.announce},
 	)
@@ -203,6 +205,7 @@ func (d *demo) collector(ctx context.Context, ready func()) error {
 		return err
 	}
 	server := d.site.Server()
+	d.past.collectorIsUp()
 	d.note(func(f *Facts) { f.CollectorPID = server.PID() })
 	ready()
 	select {
@@ -251,7 +254,7 @@ func (d *demo) setUp(ctx context.Context, ready func()) error {
 		}
 	})
 	fmt.Fprintf(d.c.Out, "enrolling this machine and %d simulated devices\n", d.c.Devices)
-	d.swarm = swarm.New(swarm.Config{Devices: d.plan.devices, Log: d.c.Log})
+	d.swarm = swarm.New(swarm.Config{Devices: d.plan.devices, Past: d.past.bring, Log: d.c.Log})
 	ready()
 	return nil
 }

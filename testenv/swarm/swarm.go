@@ -50,8 +50,8 @@ type Config struct {
 	// Source gives the readings of a device; nil means testenv/fakes' machine.
 	Source func(d Device, m *fakes.Machine) Source
 	// Past brings a device what it has to tell from before, into its spool and
-	// files, before it enrols; nil means it is new. As many at the same time as
-	// there are processors.
+	// files, after it enrolled and before its agent runs; nil means it is new. As
+	// many at the same time as there are processors.
 	Past func(ctx context.Context, d Device, m *fakes.Machine, spool, files *fakes.Disk) error
 	// Acked takes how long a batch of a device waited for its answer, in
 	// whatever goroutine that is; nil means nobody asks.
@@ -178,11 +178,8 @@ func (s *Swarm) openSockets() (sockets []*wire.Endpoint, err error) {
 	return sockets, nil
 }
 
-// live is the life of one device: have a past, enrol, then be an agent.
+// live is the life of one device: enrol, have a past, then be an agent.
 func (s *Swarm) live(ctx context.Context, m *member) error {
-	if err := s.remember(ctx, m); err != nil || ctx.Err() != nil {
-		return err
-	}
 	log := s.c.Log.With("simulated", m.device.Number)
 	keeper, err := enroll.Open(enroll.Config{
 		Files: m.files,
@@ -214,6 +211,9 @@ func (s *Swarm) live(ctx context.Context, m *member) error {
 		case <-ctx.Done():
 			return nil
 		}
+	}
+	if err := s.remember(ctx, m); err != nil || ctx.Err() != nil {
+		return err
 	}
 	var source Source = m.machine
 	if s.c.Source != nil {

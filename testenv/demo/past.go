@@ -1,0 +1,147 @@
+package demo
+
+import (
+	"context"
+	"fmt"
+	"runtime/debug"
+	"sync"
+	"time"
+
+	"hausmeister/testenv/fakes"
+	"hausmeister/testenv/past"
+	"hausmeister/testenv/swarm"
+)
+
+const (
+	// pastDays is how long before today the simulated devices' history begins:
+	// as long as the collector keeps minutes.
+	pastDays = 30
+	// mostPasts devices bring one. A past is some 0.4 MB of reports in our memory,
+	// and the collector takes 1,200 devices' days in a second or two.
+	mostPasts = 200
+	// historyWithin is how long after the collector is up the demo waits for it;
+	// then it comes while people look.
+	historyWithin = 55 * time.Second
+	// wasteful is the garbage in percent of what lives while pasts are made: it is
+	// garbage within milliseconds, and collecting it costs as much as making it.
+	wasteful = 400
+)
+
+// pasts are those of the simulated devices; the first of them have one.
+type pasts struct {
+	most int
+
+	mu sync.Mutex
+	// below is guarded by mu
+	up   time.Time         // when the collector was first ready
+	made map[int]past.Told // by the device's number
+	all  past.Told
+}
+
+func newPasts(most int) *pasts { return &pasts{most: most, made: map[int]past.Told{}} }
+
+func (p *pasts) collectorIsUp() {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	if p.up.IsZero() {
+		p.up = time.Now()
+	}
+}
+
+func (p *pasts) upSince() time.Time {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	return p.up
+}
+
+// of gives the past of a device, once it is made.
+func (p *pasts) of(number int) (told past.Told, made bool) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	told, made = p.made[number]
+	return told, made
+}
+
+// bring gives a device its past, if it is one of those that have one.
+func (p *pasts) bring(ctx context.Context, d swarm.Device, m *fakes.Machine, spool, files *fakes.Disk) error {
+	if d.Number > p.most {
+		return nil
+	}
+	told, err := past.History{Machine: m, Days: pastDays, Now: time.Now(), Spool: spool, Files: files}.Fill(ctx)
+	if err != nil {
+		return err
+	}
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	p.made[d.Number] = told
+	p.all.Add(told)
+	return nil
+}
+
+// history waits until the collector has the simulated devices' past in its
+// charts and daily rows, and says how much that was.
+func (d *demo) history(ctx context.Context, ready func()) error {
+	if d.past.most > 0 {
+		within, cancel := context.WithDeadline(ctx, d.past.upSince().Add(historyWithin))
+		defer cancel()
+		before := debug.SetGCPercent(wasteful)
+		came := d.each(within, d.stored) && d.each(within, d.merged)
+		debug.SetGCPercent(before)
+		if ctx.Err() != nil {
+			return nil
+		}
+		fmt.Fprintln(d.c.Out, d.past.line(d.c.Devices, came))
+	}
+	ready()
+	return nil
+}
+
+// line tells a person how the history comes.
+func (p *pasts) line(devices int, came bool) string {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	whose := fmt.Sprintf("of %d devices", p.most)
+	if p.most < devices {
+		whose = fmt.Sprintf("of the first %d devices (the others begin today)", p.most)
+	}
+	if !came {
+		return fmt.Sprintf("history: %d days %s are still on their way into the collector, %d devices have theirs in their spools", pastDays, whose, len(p.made))
+	}
+	return fmt.Sprintf("history: %d blocks of %d device days %s, with %d states, %d findings and %d lists of programs, in the collector and merged by the day %v after its start",
+		p.all.Blocks, p.all.Days, whose, p.all.States, p.all.Findings, p.all.Inventories, time.Since(p.up).Round(100*time.Millisecond))
+}
+
+// stored says whether the collector has acknowledged the past of the i-th device.
+func (d *demo) stored(_ context.Context, i int, told past.Told) bool {
+	return d.swarm.Acknowledged(i) >= uint64(told.Blocks+told.States+told.Findings+told.Inventories)
+}
+
+// merged says whether the days that are over have their daily rows: the wear of
+// the disk stands in nothing else.
+func (d *demo) merged(ctx context.Context, i int, told past.Told) bool {
+	d.mu.Lock()
+	token := d.facts.Tokens["read"]
+	d.mu.Unlock()
+	var h struct {
+		Points []struct{} `json:"points"`
+	}
+	err := d.site.Client().Get(ctx, token, "/api/v1/devices/"+d.swarm.Enrolled()[i]+"/history?reading=disk_wear", &h)
+	return err == nil && len(h.Points) >= told.Days-2 // today is not over, and yesterday need not be
+}
+
+// each waits until done holds for every device with a past; false when ctx ended first.
+func (d *demo) each(ctx context.Context, done func(ctx context.Context, i int, told past.Told) bool) bool {
+	for i, device := range d.plan.devices {
+		if device.Number > d.past.most {
+			continue
+		}
+		for told, made := d.past.of(device.Number); !made || !done(ctx, i, told); told, made = d.past.of(device.Number) {
+			select {
+			case <-time.After(200 * time.Millisecond):
+			case <-ctx.Done():
+				return false
+			}
+		}
+	}
+	return true
+}
