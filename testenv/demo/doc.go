@@ -4,6 +4,11 @@
 // writes to demo.json in its folder, by rename, once all devices are enrolled and
 // this machine has reported; while that file is missing the demo is not ready.
 //
+// The simulated devices bring 30 days of history (testenv/past), which goes the
+// way of every device's that was away: spool, wire, ingest, and the merge of days
+// that are over. The demo is ready when it is there, or 55 s after the collector
+// is up; what is missing then comes while people look.
+//
 // Each demo begins anew: what an earlier one left in the folder is removed. It
 // ends everything that it started within 3 seconds of being told to, and the
 // kernel does it when the demo itself is killed; then demo.json stays, until the

@@ -92,7 +92,7 @@ func newTale(n int) tale {
 		// Most have room. Log-normal, and what is below a fifth is a story's.
 		free: min(0.8, max(0.2, 0.42*math.Exp(0.4*r.NormFloat64()))), fill: 0.0001 + 0.0005*r.Float64(),
 		health: min(950, max(745, 840+50*r.NormFloat64())), fade: 0.05 + 0.1*r.Float64(), cycles: 150 + 350*r.Float64(),
-		wear: 20 + 380*r.Float64(), powerOn: 1500 + 5500*r.Float64(),
+		wear: 20 + 380*r.Float64(), powerOn: 3500 + 4500*r.Float64(),
 		boot:         14*time.Second + time.Duration(r.Int64N(int64(45*time.Second))),
 		antivirusAge: time.Hour + time.Duration(r.Int64N(int64(20*time.Hour))),
 		printers:     r.IntN(3), signal: -42 - r.Int64N(25), metered: r.IntN(40) == 0, pending: max(0, r.Int64N(8)-5), late: r.IntN(4),

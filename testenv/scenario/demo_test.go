@@ -16,11 +16,17 @@ import (
 
 	"hausmeister/testenv/child"
 	"hausmeister/testenv/demo"
+	"hausmeister/testenv/fakes"
 	"hausmeister/testenv/programs"
 	"hausmeister/testenv/site"
 )
 
-const demoDevices = 6
+// demoDevices are enough for three stories: a disk that fills, a battery that
+// wears, a system that is given up.
+const demoDevices = 8
+
+// demoBudget is for make demo, from the call until demo.json is there.
+const demoBudget = time.Minute
 
 // startDemo starts the program as make demo does and waits for demo.json.
 func startDemo(t *testing.T, port int, dir string) (*child.Child, demo.Facts) {
@@ -33,6 +39,7 @@ func startDemo(t *testing.T, port int, dir string) (*child.Child, demo.Facts) {
 	})
 	must(t, err)
 	t.Cleanup(c.Kill)
+	begin := time.Now()
 	var facts demo.Facts
 	eventually(t, 2*time.Minute, "demo.json", func() (bool, error) {
 		select {
@@ -48,6 +55,11 @@ func startDemo(t *testing.T, port int, dir string) (*child.Child, demo.Facts) {
 		must(t, json.Unmarshal(text, &facts)) // whole from the first moment: it came by rename
 		return facts.DemoPID == c.PID(), nil  // else it is that of a demo that was killed
 	})
+	if took := time.Since(begin); took > demoWithin {
+		t.Errorf("demo.json came after %v, want %v at most", took, demoWithin)
+	} else {
+		t.Logf("demo.json came after %v", took.Round(100*time.Millisecond))
+	}
 	return c, facts
 }
 
@@ -135,6 +147,7 @@ func TestDemo(t *testing.T) {
 		t.Errorf("memory_total of this machine is %v", device.Readings["memory_total"].Value)
 	}
 
+	t.Run("history", func(t *testing.T) { demoHistory(t, c, api, facts.Tokens["read"]) })
 	t.Run("port taken", func(t *testing.T) {
 		out, err := child.Output(t.Context(), "", filepath.Join(programs.Build(t), "hausmeister-demo"), "-port", strconv.Itoa(port), "-dir", t.TempDir())
 		if err == nil || !strings.Contains(err.Error(), fmt.Sprintf("port %d cannot be used", port)) {
@@ -175,6 +188,103 @@ func TestDemo(t *testing.T) {
 	nothingLeft(t, dir, port)
 	if _, err := os.Stat(filepath.Join(dir, "demo.json")); err == nil {
 		t.Error("demo.json is still there")
+	}
+}
+
+// demoHistory looks at what the simulated devices brought: on their school days
+// charts have points of the right shape, daily rows are there, findings of
+// several codes, and programs that changed on more days than today.
+func demoHistory(t *testing.T, c *child.Child, api site.Client, token string) {
+	if log := c.LogTail(); !strings.Contains(log, "in the collector and merged by the day") {
+		t.Errorf("the demo does not say that the history came:\n%s", log)
+	}
+	var list struct {
+		Items []struct {
+			ID     string `json:"id"`
+			Serial string `json:"serial_number"`
+		} `json:"items"`
+	}
+	must(t, api.Get(t.Context(), token, "/api/v1/devices", &list))
+	codes := map[string]bool{}
+	for _, d := range list.Items {
+		if !strings.HasPrefix(d.Serial, "DEMO") {
+			continue // this machine has none
+		}
+		path := "/api/v1/devices/" + d.ID
+		demoDays(t, api, token, path)
+		var findings struct {
+			Items []struct {
+				Code   string `json:"code"`
+				Raised string `json:"raised"`
+			} `json:"items"`
+		}
+		must(t, api.Get(t.Context(), token, path+"/findings", &findings))
+		for _, f := range findings.Items {
+			codes[f.Code] = true
+		}
+		var programs struct {
+			Changes []struct{ Day, Name string } `json:"changes"`
+		}
+		must(t, api.Get(t.Context(), token, path+"/inventory", &programs))
+		days := map[string]bool{}
+		for _, change := range programs.Changes {
+			days[change.Day] = true
+		}
+		if len(days) < 2 && schoolDays() >= fewSchoolDays {
+			t.Errorf("the programs of %s changed on the days %v: %v", d.Serial, days, programs.Changes)
+		}
+	}
+	if schoolDays() < fewSchoolDays {
+		t.Log("school holidays: too few days of use for stories to show")
+		return
+	}
+	if !codes["disk_full_soon"] || !codes["battery_worn"] || !codes["os_unsupported"] {
+		t.Errorf("codes of findings: %v", codes)
+	}
+}
+
+// fewSchoolDays are those of summer holidays, in which devices rest.
+const fewSchoolDays = 10
+
+// schoolDays counts those that are over and lie whole in the 30 days.
+func schoolDays() (n int) {
+	for ago := 2; ago < 30; ago++ {
+		if fakes.KindOf(time.Now().AddDate(0, 0, -ago)) == fakes.SchoolDay {
+			n++
+		}
+	}
+	return n
+}
+
+// demoDays holds a device's daily values against the days on which teachers work.
+func demoDays(t *testing.T, api site.Client, token, path string) {
+	t.Helper()
+	type history struct {
+		Unit   string
+		Points []struct {
+			T              time.Time
+			Min, Mean, Max int64
+			N              int
+		}
+	}
+	school := schoolDays()
+	for name, unit := range map[string]string{"volume_free": "bytes", "battery_health": "permille", "disk_wear": "permille"} {
+		var h history
+		must(t, api.Get(t.Context(), token, path+"/history?step=86400&reading="+name, &h))
+		if h.Unit != unit {
+			t.Errorf("%s of %s is in %q, want %s", name, path, h.Unit, unit)
+		}
+		last := time.Time{}
+		for _, p := range h.Points {
+			if p.N != 1 || p.Min > p.Mean || p.Mean > p.Max || p.Mean <= 0 || !p.T.After(last) || !p.T.Equal(p.T.Truncate(24*time.Hour)) {
+				t.Errorf("%s of %s has the point %+v after %v", name, path, p, last)
+			}
+			last = p.T
+		}
+		// Part-time teachers have a day off each week, some are ill.
+		if len(h.Points) < school*7/10 {
+			t.Errorf("%s of %s has %d days, of %d school days", name, path, len(h.Points), school)
+		}
 	}
 }
 
