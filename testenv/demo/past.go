@@ -16,8 +16,8 @@ const (
 	// pastDays is how long before today the simulated devices' history begins:
 	// as long as the collector keeps minutes.
 	pastDays = 30
-	// mostPasts devices bring one. A past is some 0.4 MB of reports in our memory,
-	// and the collector takes 1,200 devices' days in a second or two.
+	// mostPasts devices bring one: each is some 0.4 MB of reports in our memory,
+	// and work for both ends.
 	mostPasts = 200
 	// historyWithin is how long after the collector is up the demo waits for it;
 	// then it comes while people look.
