@@ -19,6 +19,7 @@ import (
 	"hausmeister/collector/db"
 	"hausmeister/collector/enroll"
 	"hausmeister/collector/gateway"
+	"hausmeister/collector/health"
 	"hausmeister/proto/hmpb"
 	"hausmeister/proto/ident"
 	"hausmeister/proto/wire"
@@ -69,6 +70,10 @@ func (f *subjects) TrustRoots() [][]byte { return nil }
 
 func (f *subjects) Settings(context.Context, access.Caller) (*hmpb.Settings, error) {
 	return &hmpb.Settings{}, nil
+}
+
+func (f *subjects) LooksAfter(context.Context, access.Caller, string) ([]health.Look, error) {
+	return nil, nil
 }
 
 func (f *subjects) Begin(_ context.Context, _ access.Caller, session int64, _ []byte) (uint64, error) {
