@@ -136,6 +136,7 @@ func (a *Agent) Run(ctx context.Context) error {
 		Spool:    sp,
 		About:    link.About{Version: a.c.Version, Hash: a.c.Hash, BootID: a.bootID(ctx, memory)},
 		Watched:  h,
+		Looks:    a.public.looks(memory),
 		Settings: func(p *hmpb.Settings) {
 			s := settings.Policy(p)
 			h.Apply(healthSettings(s))
@@ -147,6 +148,7 @@ func (a *Agent) Run(ctx context.Context) error {
 			a.c.KeepAlive(s.KeepAlive)
 		},
 		Sent:    a.public.sent,
+		Shown:   a.public.shown,
 		Changed: a.public.changed,
 		Now:     a.c.Now,
 		Random:  a.c.Random,

@@ -71,6 +71,8 @@ type world struct {
 	ended    chan error
 	ca       *ident.Authority
 	devices  []string // of each session's certificate
+	// lastLooks are what each session's Hello named.
+	lastLooks []string
 }
 
 func newWorld(t *testing.T) *world {
@@ -206,6 +208,7 @@ func (w *world) stream(s wire.Session, t hmpb.StreamType, f *wire.Framed) {
 		}
 		w.mu.Lock()
 		w.devices = append(w.devices, s.ConnectionState().PeerCertificates[0].URIs[0].String())
+		w.lastLooks = append(w.lastLooks, hello.GetLastLook())
 		w.control = f
 		welcome := hmpb.Welcome_builder{Settings: w.settings, Version: proto.Uint32(1), TimeMs: now(), StoreId: []byte("store"), Cursor: proto.Uint64(w.cursor)}.Build()
 		w.mu.Unlock()

@@ -7,6 +7,7 @@ import (
 	"sync"
 	"time"
 
+	"hausmeister/agent/config"
 	"hausmeister/agent/link"
 	"hausmeister/proto/hmpb"
 )
@@ -15,6 +16,7 @@ import (
 const (
 	StatusFile     = "status.json"
 	LastReportFile = "last-report.json"
+	LooksFile      = "looks.json"
 )
 
 // Status is how the agent is, as everybody at this machine may know it.
@@ -93,6 +95,8 @@ type publisher struct {
 	last   lastSent
 	unseen bool // something of last is not in the file yet
 	failed bool // the last write: so that the log says it once
+	keeper *looks
+	looked bool // the list of looks is not in its file yet
 }
 
 func newPublisher(a *Agent) *publisher { return &publisher{a: a, kick: make(chan struct{}, 1)} }
@@ -104,6 +108,35 @@ func (p *publisher) sent(b *hmpb.Batch) {
 	defer p.mu.Unlock()
 	p.last.take(b, p.a.c.Now())
 	p.unseen = true
+}
+
+// shown takes a sample that somebody watched. Only the first of a while asks for
+// a write: while it lasts, reports go on, and their answers write it with them.
+func (p *publisher) shown(up *hmpb.LiveUp) {
+	p.mu.Lock()
+	first := p.last.sample(up, p.a.c.Now())
+	p.unseen = true
+	p.mu.Unlock()
+	if first {
+		p.changed()
+	}
+}
+
+// looks shows the list of m from now on.
+func (p *publisher) looks(m *config.Memory) *looks {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	// The file may be missing, or older than the list after a crash between the two.
+	p.keeper, p.looked = &looks{memory: m, p: p}, true
+	return p.keeper
+}
+
+// newLooks asks for a write of the list.
+func (p *publisher) newLooks() {
+	p.mu.Lock()
+	p.looked = true
+	p.mu.Unlock()
+	p.changed()
 }
 
 // changed asks for a write, sooner or later.
@@ -152,6 +185,11 @@ func (p *publisher) write() {
 	if p.unseen {
 		err = errors.Join(err, p.file(LastReportFile, p.last.report()))
 		p.unseen = false
+	}
+	if p.looked {
+		looksErr := p.file(LooksFile, p.keeper.list())
+		p.looked = looksErr != nil // it changes seldom: another try with the next write
+		err = errors.Join(err, looksErr)
 	}
 	if failed := err != nil; failed != p.failed {
 		p.failed = failed

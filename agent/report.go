@@ -17,7 +17,8 @@ import (
 // see all of them.
 type Report struct {
 	Sent // of the newest message
-	// Kind of the newest message: "state", "block", "finding" or "inventory".
+	// Kind of the newest report: "state", "block", "finding" or "inventory";
+	// empty before the first one.
 	Kind string `json:"kind"`
 	// State says when Readings were sent.
 	State     *Sent            `json:"state,omitempty"`
@@ -25,6 +26,18 @@ type Report struct {
 	Block     *ReportBlock     `json:"block,omitempty"`
 	Findings  []ReportFinding  `json:"findings,omitempty"`
 	Inventory *ReportInventory `json:"inventory,omitempty"`
+	// Live is what was shown by the second to somebody who watched this device.
+	Live *ReportLive `json:"live,omitempty"`
+}
+
+// ReportLive is the last time that somebody watched this device live, since the
+// agent started: how much was shown, and the last sample, word for word.
+type ReportLive struct {
+	Since      time.Time       `json:"since"`   // first sample
+	SentAt     time.Time       `json:"sent_at"` // last sample
+	DeviceTime time.Time       `json:"device_time"`
+	Samples    int             `json:"samples"`
+	Readings   []ReportReading `json:"readings"`
 }
 
 // Sent is one message's way.
@@ -115,6 +128,25 @@ type sentEntry struct {
 type lastSent struct {
 	newest, state, block, inventory sentEntry
 	findings                        []sentEntry // of the last batch that had any
+
+	live *hmpb.LiveUp // the last sample; nil = nobody watched
+	// Of the while that it belongs to.
+	liveSince, liveLast time.Time
+	samples             int
+}
+
+// liveGap is the silence after which samples count as another while.
+const liveGap = time.Minute
+
+// sample takes a sample that was shown at that time, and says whether it is the
+// first of a while.
+func (l *lastSent) sample(up *hmpb.LiveUp, at time.Time) (first bool) {
+	if first = l.live == nil || at.Sub(l.liveLast).Abs() > liveGap; first {
+		l.liveSince, l.samples = at, 0
+	}
+	l.live, l.liveLast = up, at
+	l.samples++
+	return first
 }
 
 func (l *lastSent) take(b *hmpb.Batch, at time.Time) {
@@ -160,7 +192,18 @@ func (l *lastSent) report() Report {
 	if l.inventory.entry != nil {
 		r.Inventory = reportInventory(l.inventory)
 	}
+	if l.live != nil {
+		r.Live = l.reportLive()
+	}
 	return r
+}
+
+func (l *lastSent) reportLive() *ReportLive {
+	out := &ReportLive{Since: l.liveSince.UTC(), SentAt: l.liveLast.UTC(), DeviceTime: time.UnixMilli(l.live.GetDeviceMs()).UTC(), Samples: l.samples}
+	for _, v := range l.live.GetReadings() {
+		out.Readings = append(out.Readings, reportReading(v))
+	}
+	return out
 }
 
 // rowOf is a reading's row. Only a spool that a newer version wrote holds one

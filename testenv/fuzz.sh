@@ -13,7 +13,7 @@ one() {
   # A worker that is told to stop in the middle of an input may report the
   # stop itself as a failure, without an input; that is tried once more.
   for _ in 1 2; do
-    if out=$(go test -run '^$' -fuzz "^$name\$" -fuzztime "$FUZZTIME" -fuzzminimizetime 100x -parallel 1 "./$dir" 2>&1); then
+    if out=$(CGO_ENABLED=0 go test -trimpath -run '^$' -fuzz "^$name\$" -fuzztime "$FUZZTIME" -fuzzminimizetime 100x -parallel 1 "./$dir" 2>&1); then
       printf 'fuzz %-60s %s\n' "$dir $name" "$(grep -o 'execs: [0-9]*' <<<"$out" | tail -1)"
       return
     fi

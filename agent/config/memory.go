@@ -38,7 +38,9 @@ type Memory struct {
 
 	mu sync.Mutex
 	// below is guarded by mu
-	store []byte
+	store     []byte
+	looks     []Look // the latest first, as the file has them
+	looksRead bool
 }
 
 type storeState struct {

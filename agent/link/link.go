@@ -71,6 +71,14 @@ type Watched interface {
 	Live() (sample func(ctx context.Context) []*hmpb.Reading)
 }
 
+// Looks keeps who looked at this device.
+type Looks interface {
+	// Last is the id of the newest look that is kept; empty = none.
+	Last() string
+	// Take keeps looks; some may be kept already.
+	Take([]*hmpb.Look)
+}
+
 // About is what Hello says of this program and machine.
 type About struct {
 	Version      string
@@ -88,12 +96,18 @@ type Config struct {
 	About    About
 	// Watched is nil on a device of which nobody can have a closer look.
 	Watched Watched
+	// Looks is nil on a device that keeps no list of who looked; then the
+	// collector tells it none.
+	Looks Looks
 	// Ways lets the link change its path; nil = there is one way only.
 	Ways Ways
 	// Settings takes the collector's policy, at each Welcome and when it changes.
 	Settings func(*hmpb.Settings)
 	// Sent takes each batch once it is on its way.
 	Sent func(*hmpb.Batch)
+	// Shown takes each sample once it is on its way to who watches; nil = nobody
+	// wants them.
+	Shown func(*hmpb.LiveUp)
 	// Changed is called after each change of State or Problem, and after each
 	// answer to a batch.
 	Changed func()

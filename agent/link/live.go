@@ -58,7 +58,7 @@ func (h *held) live(ctx context.Context) {
 
 // show opens a stream and sends a sample each second, until the time is over, a
 // Watch says so, the collector ends the stream, or the session ends. The samples
-// are nowhere else.
+// are nowhere else; Config.Shown may keep the last.
 func (h *held) show(ctx context.Context, d time.Duration) {
 	sample := h.l.c.Watched.Live()
 	if sample == nil {
@@ -95,6 +95,9 @@ func (h *held) show(ctx context.Context, d time.Duration) {
 			if err := f.WriteMsg(up); err != nil {
 				f.Reset(hmpb.Code_CODE_NORMAL)
 				return
+			}
+			if h.l.c.Shown != nil {
+				h.l.c.Shown(up)
 			}
 		}
 	}

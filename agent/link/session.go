@@ -167,6 +167,10 @@ func comeBack(c *hmpb.ComeBack) ending {
 
 func (l *Link) hello(epoch uint64) *hmpb.Hello {
 	sp, a := l.c.Spool, l.c.About
+	var lastLook *string
+	if l.c.Looks != nil {
+		lastLook = proto.String(l.c.Looks.Last())
+	}
 	return hmpb.Hello_builder{
 		VersionMin:      proto.Uint32(wire.VersionMin),
 		VersionMax:      proto.Uint32(wire.VersionMax),
@@ -180,6 +184,7 @@ func (l *Link) hello(epoch uint64) *hmpb.Hello {
 		Capabilities:    a.Capabilities,
 		TimeMs:          proto.Int64(l.c.Now().UnixMilli()),
 		StoreId:         l.c.Memory.StoreID(),
+		LastLook:        lastLook,
 	}.Build()
 }
 
@@ -469,6 +474,10 @@ func (h *held) listen() {
 			return
 		case hmpb.ControlDown_Watch_case:
 			h.watched(down.GetWatch())
+		case hmpb.ControlDown_Looks_case:
+			if h.l.c.Looks != nil {
+				h.l.c.Looks.Take(down.GetLooks().GetLooks())
+			}
 		case hmpb.ControlDown_Pong_case:
 			h.pong(down.GetPong().GetId())
 		case hmpb.ControlDown_Welcome_case:

@@ -33,6 +33,7 @@ import (
 	"hausmeister/collector/access"
 	"hausmeister/collector/bus"
 	"hausmeister/collector/enroll"
+	"hausmeister/collector/health"
 	"hausmeister/platform/supervise"
 	"hausmeister/proto/hmpb"
 	"hausmeister/proto/wire"
@@ -69,6 +70,8 @@ type Health interface {
 	Ingest(ctx context.Context, device access.Caller, b *hmpb.Batch) (*hmpb.ReportDown, error)
 	// Settings are what the device's owner wants of it; nil = the agent's defaults.
 	Settings(ctx context.Context, device access.Caller) (*hmpb.Settings, error)
+	// LooksAfter are the looks at the device that it may not have yet, oldest first.
+	LooksAfter(ctx context.Context, device access.Caller, known string) ([]health.Look, error)
 }
 
 // Config is what the gateway needs.

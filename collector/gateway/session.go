@@ -40,8 +40,11 @@ type session struct {
 	report    *wire.Framed // the report stream that counts
 	stopTurns context.CancelFunc
 	renewing  bool
-	living    bool      // a live stream is open
-	ended     hmpb.Code // why we ended it; unspecified = we did not
+	living    bool   // a live stream is open
+	lastLook  string // id of the newest look that the device was told, here or before
+	// keepsLooks: this agent has a list of them; one from before 2026-11-24 has none.
+	keepsLooks bool
+	ended      hmpb.Code // why we ended it; unspecified = we did not
 }
 
 func (s *session) log() *slog.Logger {
@@ -289,6 +292,9 @@ func (s *session) admit(ctx context.Context, hello *hmpb.Hello) (*hmpb.Welcome, 
 		return nil, retryAfter(err), err
 	}
 	s.cursor, s.last = cursor, hello.GetSpoolLast()
+	s.mu.Lock()
+	s.lastLook, s.keepsLooks = hello.GetLastLook(), hello.HasLastLook()
+	s.mu.Unlock()
 	return hmpb.Welcome_builder{
 		Version: &version, TimeMs: new(s.g.cfg.Now().UnixMilli()), StoreId: s.g.cfg.StoreID, Cursor: &cursor,
 		Settings: settings, TrustRoots: s.g.cfg.Enroll.TrustRoots(), Renew: &s.peer.RenewDue,
@@ -305,7 +311,10 @@ func retryAfter(err error) time.Duration {
 
 // streams serves the streams of a welcomed session until it ends or ctx does.
 func (s *session) streams(ctx context.Context, crew *supervise.Crew) {
-	crew.TryGo(s.member(func(context.Context) { s.listen() }))
+	crew.TryGo(s.member(func(ctx context.Context) {
+		s.tellLooks(ctx)
+		s.listen()
+	}))
 	for {
 		t, f, err := wire.Accept(ctx, s)
 		if err != nil {

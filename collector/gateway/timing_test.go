@@ -19,6 +19,7 @@ import (
 	"hausmeister/collector/db"
 	"hausmeister/collector/enroll"
 	"hausmeister/collector/gateway"
+	"hausmeister/collector/health"
 	"hausmeister/proto/hmpb"
 	"hausmeister/proto/ident"
 	"hausmeister/proto/wire"
@@ -69,6 +70,10 @@ func (f *subjects) TrustRoots() [][]byte { return nil }
 
 func (f *subjects) Settings(context.Context, access.Caller) (*hmpb.Settings, error) {
 	return &hmpb.Settings{}, nil
+}
+
+func (f *subjects) LooksAfter(context.Context, access.Caller, string) ([]health.Look, error) {
+	return nil, nil
 }
 
 func (f *subjects) Begin(_ context.Context, _ access.Caller, session int64, _ []byte) (uint64, error) {
@@ -203,7 +208,11 @@ func (b *bubble) in() (wire.Session, *wire.Framed) {
 func (b *bubble) wantEnd(s wire.Session, after, slack time.Duration, want hmpb.Code) {
 	b.t.Helper()
 	begin := time.Now()
-	<-s.Context().Done()
+	select {
+	case <-s.Context().Done():
+	case <-time.After(after + time.Hour): // a session that is kept alive never ends by itself, nor would the test
+		b.t.Fatalf("session lives on after %v, want it ended after %v", time.Since(begin), after)
+	}
 	if code := wire.CodeOf(context.Cause(s.Context())); code != want {
 		b.t.Errorf("session ended with %s, want %s", code, want)
 	}
@@ -449,8 +458,18 @@ func TestMissedRevocations(t *testing.T) {
 		f.revoked[device] = true
 		f.device = func(int) string { return device }
 		f.mu.Unlock()
-		for range 1000 { // more than a subscription holds
-			b.bus.Publish(bus.Event{Kind: bus.Revoked, Device: "another"})
+		// More than a subscription holds, by several at once and again: a reader
+		// that keeps up with one burst misses nothing.
+		for begin := time.Now(); s.Context().Err() == nil && time.Since(begin) < 10*time.Second; time.Sleep(100 * time.Millisecond) {
+			var burst sync.WaitGroup
+			for range 4 {
+				burst.Go(func() {
+					for range 1000 {
+						b.bus.Publish(bus.Event{Kind: bus.Revoked, Device: "another"})
+					}
+				})
+			}
+			burst.Wait()
 		}
 		b.wantEnd(s, 0, 2*time.Second, hmpb.Code_CODE_REVOKED)
 	})

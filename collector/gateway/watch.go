@@ -23,14 +23,54 @@ const (
 	liveBurst = 5
 )
 
-// watch tells a device that somebody looks at it.
+// looksAtOnce is how many looks go into one frame: far below its limit, each
+// being at most 800 bytes.
+const looksAtOnce = 32
+
+// watch tells a device that somebody looks at it, and before that who and why.
 func (g *Gateway) watch(crew *supervise.Crew, e bus.Event) {
 	w := hmpb.Watch_builder{Flush: &e.Flush}.Build()
 	if !e.Live.IsZero() {
 		w.SetLiveS(seconds(max(0, e.Live.Sub(g.cfg.Now()))))
 	}
 	for _, s := range g.presence.of(e.Device) {
-		crew.Go(func(context.Context) { s.say(hmpb.ControlDown_builder{Watch: w}.Build()) })
+		crew.Go(func(ctx context.Context) {
+			if e.Flush { // a look was opened
+				s.tellLooks(ctx)
+			}
+			s.say(hmpb.ControlDown_builder{Watch: w}.Build())
+		})
+	}
+}
+
+// tellLooks tells the device who looked at it since it heard of that last, while
+// it was off too. A look that could not be told comes with its next session: the
+// device says in each Hello what it has. Two of these at once may tell the same,
+// which the device knows by the ids.
+func (s *session) tellLooks(ctx context.Context) {
+	s.mu.Lock()
+	known, keeps := s.lastLook, s.keepsLooks
+	s.mu.Unlock()
+	if !keeps {
+		return
+	}
+	looks, err := s.g.cfg.Health.LooksAfter(ctx, s.device, known)
+	if err != nil {
+		s.log().Warn("device not told who looked, will be with its next session", "error", err)
+		return
+	}
+	for some := range slices.Chunk(looks, looksAtOnce) {
+		m := make([]*hmpb.Look, len(some))
+		for i, l := range some {
+			m[i] = hmpb.Look_builder{Id: &l.ID, Name: &l.Name, Role: new(string(l.Role)), Reason: &l.Reason,
+				OpenedMs: new(l.Opened.UnixMilli()), UntilMs: new(l.Until.UnixMilli())}.Build()
+		}
+		if !s.say(hmpb.ControlDown_builder{Looks: hmpb.Looks_builder{Looks: m}.Build()}.Build()) {
+			return
+		}
+		s.mu.Lock()
+		s.lastLook = max(s.lastLook, some[len(some)-1].ID)
+		s.mu.Unlock()
 	}
 }
 
@@ -51,15 +91,18 @@ func (g *Gateway) settings(ctx context.Context, crew *supervise.Crew, e bus.Even
 	}
 }
 
-// say sends a frame on the control stream of a session that is in.
-func (s *session) say(m *hmpb.ControlDown) {
+// say sends a frame on the control stream of a session that is in, and says
+// whether it is on its way.
+func (s *session) say(m *hmpb.ControlDown) bool {
 	if !s.g.presence.in(s) {
-		return // the Welcome comes first, and says the settings itself
+		return false // the Welcome comes first, and says the settings itself; looks come after it
 	}
 	s.control.SetWriteDeadline(time.Now().Add(writeTimeout))
 	if err := s.control.WriteMsg(m); err != nil {
 		s.log().Debug("device not told", "error", err)
+		return false
 	}
+	return true
 }
 
 // samples serves a live stream: samples go to whoever watches, and nowhere else.

@@ -10,6 +10,7 @@ import (
 	"time"
 
 	"github.com/google/go-cmp/cmp"
+	"github.com/google/go-cmp/cmp/cmpopts"
 	"google.golang.org/protobuf/proto"
 
 	"hausmeister/collector/access"
@@ -20,6 +21,7 @@ import (
 	"hausmeister/collector/health"
 	"hausmeister/proto/block"
 	"hausmeister/proto/hmpb"
+	"hausmeister/proto/ident"
 	"hausmeister/proto/reading"
 )
 
@@ -150,6 +152,50 @@ func TestHistoryByMinutesNeedsALook(t *testing.T) {
 			return e.Action == "look.opened" && e.Subject == "device:"+s.device.ID && e.Actor == "user:u1" && e.Owner == w.owner
 		}) {
 			t.Errorf("no audit entry of the look in %+v", log)
+		}
+	})
+}
+
+// TestLooksForTheDevice: a device is told who looked at it since it heard of that
+// last, whatever happened at the same time, and nothing of another device.
+func TestLooksForTheDevice(t *testing.T) {
+	dbtest.Run(t, migrations, func(t *testing.T, d *db.DB) {
+		w := newWorld(t, d)
+		device, other := w.device(t, "DEMO000001"), w.device(t, "DEMO000002")
+		open := func(id, reason string) health.Look {
+			t.Helper()
+			l, err := w.OpenLook(t.Context(), support, id, reason)
+			if err != nil {
+				t.Fatal(err)
+			}
+			return l
+		}
+		after := func(known string, want ...health.Look) {
+			t.Helper()
+			got, err := w.LooksAfter(t.Context(), device, known)
+			if d := cmp.Diff(want, got, cmpopts.EquateEmpty()); err != nil || d != "" {
+				t.Errorf("looks after %q: %v (-want +got):\n%s", known, err, d)
+			}
+		}
+		after("")
+		first := open(device.ID, "ticket 17")
+		open(other.ID, "ticket 18")
+		w.now = w.now.Add(30 * time.Second)
+		second := open(device.ID, "ticket 19")
+		w.now = w.now.Add(24 * time.Hour)
+		third := open(device.ID, "ticket 20")
+		after("", first, second, third)
+		after("no id at all", first, second, third)
+		// The first again: it is not sure that it was stored before the second.
+		after(second.ID, first, third)
+		after(third.ID)
+		// After a restore the collector may not know the id; its time still counts.
+		after(ident.NewID(second.Opened.Add(time.Hour)), third)
+		if got, err := w.LooksAfter(t.Context(), support, ""); !errors.Is(err, access.ErrForbidden) {
+			t.Errorf("as a person: %v, %v, want ErrForbidden", got, err)
+		}
+		if got, err := w.LooksAfter(t.Context(), access.ForDevice(device.ID, "another owner"), ""); !errors.Is(err, access.ErrNotFound) {
+			t.Errorf("as a device of another owner: %v, %v, want ErrNotFound", got, err)
 		}
 	})
 }

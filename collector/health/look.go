@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"slices"
 	"strings"
 	"time"
 
@@ -55,9 +56,8 @@ func (h *Health) OpenLook(ctx context.Context, caller access.Caller, device, rea
 	if len(reason) < MinReason || !reading.Printable(reason, MaxReason) {
 		return Look{}, ErrReason
 	}
-	id := ident.NewID(h.now())
 	now := h.now().UTC().Truncate(time.Millisecond)
-	l := Look{ID: id, Device: device, Actor: caller.Actor(), Name: caller.Name, Role: caller.Role, Reason: reason, Opened: now, Until: now.Add(LookFor)}
+	l := Look{ID: ident.NewID(now), Device: device, Actor: caller.Actor(), Name: caller.Name, Role: caller.Role, Reason: reason, Opened: now, Until: now.Add(LookFor)}
 	err := h.db.Write(ctx, func(tx *db.Tx) error {
 		owner, err := ownerOf(ctx, tx, caller, device)
 		if err != nil {
@@ -84,6 +84,33 @@ func (h *Health) Looks(ctx context.Context, caller access.Caller, device string)
 	if err := caller.Allow(access.ReadDevices); err != nil {
 		return nil, err
 	}
+	return h.looks(ctx, caller, device, 0)
+}
+
+// looksAgain is how far before the newest look that a device has others may
+// have been opened that it does not have: two that are opened at the same time
+// may be stored in either order, by collectors whose clocks differ.
+const looksAgain = time.Minute
+
+// LooksAfter lists the looks at the calling device that it may not have when its
+// newest is the one with the id known (empty = none), the oldest first. It is
+// told no more of them than whoever may see the device can read in Looks.
+func (h *Health) LooksAfter(ctx context.Context, device access.Caller, known string) ([]Look, error) {
+	if err := device.Allow(access.SendReports); err != nil {
+		return nil, err
+	}
+	since := int64(0)
+	if at, ok := ident.TimeOf(known); ok {
+		since = at.Add(-looksAgain).UnixMilli()
+	}
+	list, err := h.looks(ctx, device, device.ID, since)
+	list = slices.DeleteFunc(list, func(l Look) bool { return l.ID == known })
+	slices.Reverse(list)
+	return list, err
+}
+
+// looks lists the newest looks from a time on, the latest first.
+func (h *Health) looks(ctx context.Context, caller access.Caller, device string, sinceMS int64) ([]Look, error) {
 	var out []Look
 	err := h.db.Read(ctx, func(tx *db.Tx) error {
 		out = nil
@@ -91,7 +118,7 @@ func (h *Health) Looks(ctx context.Context, caller access.Caller, device string)
 			return err
 		}
 		rows, err := tx.Query(ctx, `SELECT id, actor, actor_name, role, reason, opened_ms, until_ms FROM health_looks
-			WHERE device_id = $1 ORDER BY opened_ms DESC, id DESC LIMIT $2`, device, int64(maxLooks))
+			WHERE device_id = $1 AND opened_ms >= $2 ORDER BY opened_ms DESC, id DESC LIMIT $3`, device, sinceMS, int64(maxLooks))
 		if err != nil {
 			return err
 		}

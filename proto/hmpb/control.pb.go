@@ -246,6 +246,7 @@ type Hello struct {
 	xxx_hidden_Capabilities    []string               `protobuf:"bytes,10,rep,name=capabilities"`
 	xxx_hidden_TimeMs          int64                  `protobuf:"varint,11,opt,name=time_ms,json=timeMs"`
 	xxx_hidden_StoreId         []byte                 `protobuf:"bytes,12,opt,name=store_id,json=storeId"`
+	xxx_hidden_LastLook        *string                `protobuf:"bytes,13,opt,name=last_look,json=lastLook"`
 	XXX_raceDetectHookData     protoimpl.RaceDetectHookData
 	XXX_presence               [1]uint32
 	unknownFields              protoimpl.UnknownFields
@@ -364,19 +365,29 @@ func (x *Hello) GetStoreId() []byte {
 	return nil
 }
 
+func (x *Hello) GetLastLook() string {
+	if x != nil {
+		if x.xxx_hidden_LastLook != nil {
+			return *x.xxx_hidden_LastLook
+		}
+		return ""
+	}
+	return ""
+}
+
 func (x *Hello) SetVersionMin(v uint32) {
 	x.xxx_hidden_VersionMin = v
-	protoimpl.X.SetPresent(&(x.XXX_presence[0]), 0, 12)
+	protoimpl.X.SetPresent(&(x.XXX_presence[0]), 0, 13)
 }
 
 func (x *Hello) SetVersionMax(v uint32) {
 	x.xxx_hidden_VersionMax = v
-	protoimpl.X.SetPresent(&(x.XXX_presence[0]), 1, 12)
+	protoimpl.X.SetPresent(&(x.XXX_presence[0]), 1, 13)
 }
 
 func (x *Hello) SetAgentVersion(v string) {
 	x.xxx_hidden_AgentVersion = &v
-	protoimpl.X.SetPresent(&(x.XXX_presence[0]), 2, 12)
+	protoimpl.X.SetPresent(&(x.XXX_presence[0]), 2, 13)
 }
 
 func (x *Hello) SetAgentHash(v []byte) {
@@ -384,7 +395,7 @@ func (x *Hello) SetAgentHash(v []byte) {
 		v = []byte{}
 	}
 	x.xxx_hidden_AgentHash = v
-	protoimpl.X.SetPresent(&(x.XXX_presence[0]), 3, 12)
+	protoimpl.X.SetPresent(&(x.XXX_presence[0]), 3, 13)
 }
 
 func (x *Hello) SetBootId(v []byte) {
@@ -392,12 +403,12 @@ func (x *Hello) SetBootId(v []byte) {
 		v = []byte{}
 	}
 	x.xxx_hidden_BootId = v
-	protoimpl.X.SetPresent(&(x.XXX_presence[0]), 4, 12)
+	protoimpl.X.SetPresent(&(x.XXX_presence[0]), 4, 13)
 }
 
 func (x *Hello) SetConnectionEpoch(v uint64) {
 	x.xxx_hidden_ConnectionEpoch = v
-	protoimpl.X.SetPresent(&(x.XXX_presence[0]), 5, 12)
+	protoimpl.X.SetPresent(&(x.XXX_presence[0]), 5, 13)
 }
 
 func (x *Hello) SetSpoolEpoch(v []byte) {
@@ -405,17 +416,17 @@ func (x *Hello) SetSpoolEpoch(v []byte) {
 		v = []byte{}
 	}
 	x.xxx_hidden_SpoolEpoch = v
-	protoimpl.X.SetPresent(&(x.XXX_presence[0]), 6, 12)
+	protoimpl.X.SetPresent(&(x.XXX_presence[0]), 6, 13)
 }
 
 func (x *Hello) SetSpoolFirst(v uint64) {
 	x.xxx_hidden_SpoolFirst = v
-	protoimpl.X.SetPresent(&(x.XXX_presence[0]), 7, 12)
+	protoimpl.X.SetPresent(&(x.XXX_presence[0]), 7, 13)
 }
 
 func (x *Hello) SetSpoolLast(v uint64) {
 	x.xxx_hidden_SpoolLast = v
-	protoimpl.X.SetPresent(&(x.XXX_presence[0]), 8, 12)
+	protoimpl.X.SetPresent(&(x.XXX_presence[0]), 8, 13)
 }
 
 func (x *Hello) SetCapabilities(v []string) {
@@ -424,7 +435,7 @@ func (x *Hello) SetCapabilities(v []string) {
 
 func (x *Hello) SetTimeMs(v int64) {
 	x.xxx_hidden_TimeMs = v
-	protoimpl.X.SetPresent(&(x.XXX_presence[0]), 10, 12)
+	protoimpl.X.SetPresent(&(x.XXX_presence[0]), 10, 13)
 }
 
 func (x *Hello) SetStoreId(v []byte) {
@@ -432,7 +443,12 @@ func (x *Hello) SetStoreId(v []byte) {
 		v = []byte{}
 	}
 	x.xxx_hidden_StoreId = v
-	protoimpl.X.SetPresent(&(x.XXX_presence[0]), 11, 12)
+	protoimpl.X.SetPresent(&(x.XXX_presence[0]), 11, 13)
+}
+
+func (x *Hello) SetLastLook(v string) {
+	x.xxx_hidden_LastLook = &v
+	protoimpl.X.SetPresent(&(x.XXX_presence[0]), 12, 13)
 }
 
 func (x *Hello) HasVersionMin() bool {
@@ -512,6 +528,13 @@ func (x *Hello) HasStoreId() bool {
 	return protoimpl.X.Present(&(x.XXX_presence[0]), 11)
 }
 
+func (x *Hello) HasLastLook() bool {
+	if x == nil {
+		return false
+	}
+	return protoimpl.X.Present(&(x.XXX_presence[0]), 12)
+}
+
 func (x *Hello) ClearVersionMin() {
 	protoimpl.X.ClearPresent(&(x.XXX_presence[0]), 0)
 	x.xxx_hidden_VersionMin = 0
@@ -567,6 +590,11 @@ func (x *Hello) ClearStoreId() {
 	x.xxx_hidden_StoreId = nil
 }
 
+func (x *Hello) ClearLastLook() {
+	protoimpl.X.ClearPresent(&(x.XXX_presence[0]), 12)
+	x.xxx_hidden_LastLook = nil
+}
+
 type Hello_builder struct {
 	_ [0]func() // Prevents comparability and use of unkeyed literals for the builder.
 
@@ -582,6 +610,7 @@ type Hello_builder struct {
 	Capabilities    []string
 	TimeMs          *int64
 	StoreId         []byte
+	LastLook        *string
 }
 
 func (b0 Hello_builder) Build() *Hello {
@@ -589,49 +618,53 @@ func (b0 Hello_builder) Build() *Hello {
 	b, x := &b0, m0
 	_, _ = b, x
 	if b.VersionMin != nil {
-		protoimpl.X.SetPresentNonAtomic(&(x.XXX_presence[0]), 0, 12)
+		protoimpl.X.SetPresentNonAtomic(&(x.XXX_presence[0]), 0, 13)
 		x.xxx_hidden_VersionMin = *b.VersionMin
 	}
 	if b.VersionMax != nil {
-		protoimpl.X.SetPresentNonAtomic(&(x.XXX_presence[0]), 1, 12)
+		protoimpl.X.SetPresentNonAtomic(&(x.XXX_presence[0]), 1, 13)
 		x.xxx_hidden_VersionMax = *b.VersionMax
 	}
 	if b.AgentVersion != nil {
-		protoimpl.X.SetPresentNonAtomic(&(x.XXX_presence[0]), 2, 12)
+		protoimpl.X.SetPresentNonAtomic(&(x.XXX_presence[0]), 2, 13)
 		x.xxx_hidden_AgentVersion = b.AgentVersion
 	}
 	if b.AgentHash != nil {
-		protoimpl.X.SetPresentNonAtomic(&(x.XXX_presence[0]), 3, 12)
+		protoimpl.X.SetPresentNonAtomic(&(x.XXX_presence[0]), 3, 13)
 		x.xxx_hidden_AgentHash = b.AgentHash
 	}
 	if b.BootId != nil {
-		protoimpl.X.SetPresentNonAtomic(&(x.XXX_presence[0]), 4, 12)
+		protoimpl.X.SetPresentNonAtomic(&(x.XXX_presence[0]), 4, 13)
 		x.xxx_hidden_BootId = b.BootId
 	}
 	if b.ConnectionEpoch != nil {
-		protoimpl.X.SetPresentNonAtomic(&(x.XXX_presence[0]), 5, 12)
+		protoimpl.X.SetPresentNonAtomic(&(x.XXX_presence[0]), 5, 13)
 		x.xxx_hidden_ConnectionEpoch = *b.ConnectionEpoch
 	}
 	if b.SpoolEpoch != nil {
-		protoimpl.X.SetPresentNonAtomic(&(x.XXX_presence[0]), 6, 12)
+		protoimpl.X.SetPresentNonAtomic(&(x.XXX_presence[0]), 6, 13)
 		x.xxx_hidden_SpoolEpoch = b.SpoolEpoch
 	}
 	if b.SpoolFirst != nil {
-		protoimpl.X.SetPresentNonAtomic(&(x.XXX_presence[0]), 7, 12)
+		protoimpl.X.SetPresentNonAtomic(&(x.XXX_presence[0]), 7, 13)
 		x.xxx_hidden_SpoolFirst = *b.SpoolFirst
 	}
 	if b.SpoolLast != nil {
-		protoimpl.X.SetPresentNonAtomic(&(x.XXX_presence[0]), 8, 12)
+		protoimpl.X.SetPresentNonAtomic(&(x.XXX_presence[0]), 8, 13)
 		x.xxx_hidden_SpoolLast = *b.SpoolLast
 	}
 	x.xxx_hidden_Capabilities = b.Capabilities
 	if b.TimeMs != nil {
-		protoimpl.X.SetPresentNonAtomic(&(x.XXX_presence[0]), 10, 12)
+		protoimpl.X.SetPresentNonAtomic(&(x.XXX_presence[0]), 10, 13)
 		x.xxx_hidden_TimeMs = *b.TimeMs
 	}
 	if b.StoreId != nil {
-		protoimpl.X.SetPresentNonAtomic(&(x.XXX_presence[0]), 11, 12)
+		protoimpl.X.SetPresentNonAtomic(&(x.XXX_presence[0]), 11, 13)
 		x.xxx_hidden_StoreId = b.StoreId
+	}
+	if b.LastLook != nil {
+		protoimpl.X.SetPresentNonAtomic(&(x.XXX_presence[0]), 12, 13)
+		x.xxx_hidden_LastLook = b.LastLook
 	}
 	return m0
 }
@@ -723,6 +756,15 @@ func (x *ControlDown) GetPong() *Pong {
 	return nil
 }
 
+func (x *ControlDown) GetLooks() *Looks {
+	if x != nil {
+		if x, ok := x.xxx_hidden_Kind.(*controlDown_Looks); ok {
+			return x.Looks
+		}
+	}
+	return nil
+}
+
 func (x *ControlDown) SetWelcome(v *Welcome) {
 	if v == nil {
 		x.xxx_hidden_Kind = nil
@@ -769,6 +811,14 @@ func (x *ControlDown) SetPong(v *Pong) {
 		return
 	}
 	x.xxx_hidden_Kind = &controlDown_Pong{v}
+}
+
+func (x *ControlDown) SetLooks(v *Looks) {
+	if v == nil {
+		x.xxx_hidden_Kind = nil
+		return
+	}
+	x.xxx_hidden_Kind = &controlDown_Looks{v}
 }
 
 func (x *ControlDown) HasKind() bool {
@@ -826,6 +876,14 @@ func (x *ControlDown) HasPong() bool {
 	return ok
 }
 
+func (x *ControlDown) HasLooks() bool {
+	if x == nil {
+		return false
+	}
+	_, ok := x.xxx_hidden_Kind.(*controlDown_Looks)
+	return ok
+}
+
 func (x *ControlDown) ClearKind() {
 	x.xxx_hidden_Kind = nil
 }
@@ -866,6 +924,12 @@ func (x *ControlDown) ClearPong() {
 	}
 }
 
+func (x *ControlDown) ClearLooks() {
+	if _, ok := x.xxx_hidden_Kind.(*controlDown_Looks); ok {
+		x.xxx_hidden_Kind = nil
+	}
+}
+
 const ControlDown_Kind_not_set_case case_ControlDown_Kind = 0
 const ControlDown_Welcome_case case_ControlDown_Kind = 1
 const ControlDown_Refused_case case_ControlDown_Kind = 2
@@ -873,6 +937,7 @@ const ControlDown_ComeBack_case case_ControlDown_Kind = 3
 const ControlDown_Settings_case case_ControlDown_Kind = 4
 const ControlDown_Watch_case case_ControlDown_Kind = 5
 const ControlDown_Pong_case case_ControlDown_Kind = 6
+const ControlDown_Looks_case case_ControlDown_Kind = 7
 
 func (x *ControlDown) WhichKind() case_ControlDown_Kind {
 	if x == nil {
@@ -891,6 +956,8 @@ func (x *ControlDown) WhichKind() case_ControlDown_Kind {
 		return ControlDown_Watch_case
 	case *controlDown_Pong:
 		return ControlDown_Pong_case
+	case *controlDown_Looks:
+		return ControlDown_Looks_case
 	default:
 		return ControlDown_Kind_not_set_case
 	}
@@ -906,6 +973,7 @@ type ControlDown_builder struct {
 	Settings *Settings
 	Watch    *Watch
 	Pong     *Pong
+	Looks    *Looks
 	// -- end of xxx_hidden_Kind
 }
 
@@ -930,6 +998,9 @@ func (b0 ControlDown_builder) Build() *ControlDown {
 	}
 	if b.Pong != nil {
 		x.xxx_hidden_Kind = &controlDown_Pong{b.Pong}
+	}
+	if b.Looks != nil {
+		x.xxx_hidden_Kind = &controlDown_Looks{b.Looks}
 	}
 	return m0
 }
@@ -972,6 +1043,10 @@ type controlDown_Pong struct {
 	Pong *Pong `protobuf:"bytes,6,opt,name=pong,oneof"`
 }
 
+type controlDown_Looks struct {
+	Looks *Looks `protobuf:"bytes,7,opt,name=looks,oneof"`
+}
+
 func (*controlDown_Welcome) isControlDown_Kind() {}
 
 func (*controlDown_Refused) isControlDown_Kind() {}
@@ -984,8 +1059,311 @@ func (*controlDown_Watch) isControlDown_Kind() {}
 
 func (*controlDown_Pong) isControlDown_Kind() {}
 
-// Watch says that somebody looks at this device, with a reason that stands in
-// the device's own list of who looked.
+func (*controlDown_Looks) isControlDown_Kind() {}
+
+// Looks are who looked at this device by the minute that its own list does not
+// have yet, the oldest first: at most 32, and what is left then comes with the
+// next frame or session. Some may come again; the device knows them by their ids.
+type Looks struct {
+	state            protoimpl.MessageState `protogen:"opaque.v1"`
+	xxx_hidden_Looks *[]*Look               `protobuf:"bytes,1,rep,name=looks"`
+	unknownFields    protoimpl.UnknownFields
+	sizeCache        protoimpl.SizeCache
+}
+
+func (x *Looks) Reset() {
+	*x = Looks{}
+	mi := &file_control_proto_msgTypes[2]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *Looks) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*Looks) ProtoMessage() {}
+
+func (x *Looks) ProtoReflect() protoreflect.Message {
+	mi := &file_control_proto_msgTypes[2]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+func (x *Looks) GetLooks() []*Look {
+	if x != nil {
+		if x.xxx_hidden_Looks != nil {
+			return *x.xxx_hidden_Looks
+		}
+	}
+	return nil
+}
+
+func (x *Looks) SetLooks(v []*Look) {
+	x.xxx_hidden_Looks = &v
+}
+
+type Looks_builder struct {
+	_ [0]func() // Prevents comparability and use of unkeyed literals for the builder.
+
+	Looks []*Look
+}
+
+func (b0 Looks_builder) Build() *Looks {
+	m0 := &Looks{}
+	b, x := &b0, m0
+	_, _ = b, x
+	x.xxx_hidden_Looks = &b.Looks
+	return m0
+}
+
+// Look is one person's or program's access to what is finer than a day. It says
+// no more than the list that the collector's API gives of the device.
+type Look struct {
+	state                  protoimpl.MessageState `protogen:"opaque.v1"`
+	xxx_hidden_Id          *string                `protobuf:"bytes,1,opt,name=id"`
+	xxx_hidden_Name        *string                `protobuf:"bytes,2,opt,name=name"`
+	xxx_hidden_Role        *string                `protobuf:"bytes,3,opt,name=role"`
+	xxx_hidden_Reason      *string                `protobuf:"bytes,4,opt,name=reason"`
+	xxx_hidden_OpenedMs    int64                  `protobuf:"varint,5,opt,name=opened_ms,json=openedMs"`
+	xxx_hidden_UntilMs     int64                  `protobuf:"varint,6,opt,name=until_ms,json=untilMs"`
+	XXX_raceDetectHookData protoimpl.RaceDetectHookData
+	XXX_presence           [1]uint32
+	unknownFields          protoimpl.UnknownFields
+	sizeCache              protoimpl.SizeCache
+}
+
+func (x *Look) Reset() {
+	*x = Look{}
+	mi := &file_control_proto_msgTypes[3]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *Look) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*Look) ProtoMessage() {}
+
+func (x *Look) ProtoReflect() protoreflect.Message {
+	mi := &file_control_proto_msgTypes[3]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+func (x *Look) GetId() string {
+	if x != nil {
+		if x.xxx_hidden_Id != nil {
+			return *x.xxx_hidden_Id
+		}
+		return ""
+	}
+	return ""
+}
+
+func (x *Look) GetName() string {
+	if x != nil {
+		if x.xxx_hidden_Name != nil {
+			return *x.xxx_hidden_Name
+		}
+		return ""
+	}
+	return ""
+}
+
+func (x *Look) GetRole() string {
+	if x != nil {
+		if x.xxx_hidden_Role != nil {
+			return *x.xxx_hidden_Role
+		}
+		return ""
+	}
+	return ""
+}
+
+func (x *Look) GetReason() string {
+	if x != nil {
+		if x.xxx_hidden_Reason != nil {
+			return *x.xxx_hidden_Reason
+		}
+		return ""
+	}
+	return ""
+}
+
+func (x *Look) GetOpenedMs() int64 {
+	if x != nil {
+		return x.xxx_hidden_OpenedMs
+	}
+	return 0
+}
+
+func (x *Look) GetUntilMs() int64 {
+	if x != nil {
+		return x.xxx_hidden_UntilMs
+	}
+	return 0
+}
+
+func (x *Look) SetId(v string) {
+	x.xxx_hidden_Id = &v
+	protoimpl.X.SetPresent(&(x.XXX_presence[0]), 0, 6)
+}
+
+func (x *Look) SetName(v string) {
+	x.xxx_hidden_Name = &v
+	protoimpl.X.SetPresent(&(x.XXX_presence[0]), 1, 6)
+}
+
+func (x *Look) SetRole(v string) {
+	x.xxx_hidden_Role = &v
+	protoimpl.X.SetPresent(&(x.XXX_presence[0]), 2, 6)
+}
+
+func (x *Look) SetReason(v string) {
+	x.xxx_hidden_Reason = &v
+	protoimpl.X.SetPresent(&(x.XXX_presence[0]), 3, 6)
+}
+
+func (x *Look) SetOpenedMs(v int64) {
+	x.xxx_hidden_OpenedMs = v
+	protoimpl.X.SetPresent(&(x.XXX_presence[0]), 4, 6)
+}
+
+func (x *Look) SetUntilMs(v int64) {
+	x.xxx_hidden_UntilMs = v
+	protoimpl.X.SetPresent(&(x.XXX_presence[0]), 5, 6)
+}
+
+func (x *Look) HasId() bool {
+	if x == nil {
+		return false
+	}
+	return protoimpl.X.Present(&(x.XXX_presence[0]), 0)
+}
+
+func (x *Look) HasName() bool {
+	if x == nil {
+		return false
+	}
+	return protoimpl.X.Present(&(x.XXX_presence[0]), 1)
+}
+
+func (x *Look) HasRole() bool {
+	if x == nil {
+		return false
+	}
+	return protoimpl.X.Present(&(x.XXX_presence[0]), 2)
+}
+
+func (x *Look) HasReason() bool {
+	if x == nil {
+		return false
+	}
+	return protoimpl.X.Present(&(x.XXX_presence[0]), 3)
+}
+
+func (x *Look) HasOpenedMs() bool {
+	if x == nil {
+		return false
+	}
+	return protoimpl.X.Present(&(x.XXX_presence[0]), 4)
+}
+
+func (x *Look) HasUntilMs() bool {
+	if x == nil {
+		return false
+	}
+	return protoimpl.X.Present(&(x.XXX_presence[0]), 5)
+}
+
+func (x *Look) ClearId() {
+	protoimpl.X.ClearPresent(&(x.XXX_presence[0]), 0)
+	x.xxx_hidden_Id = nil
+}
+
+func (x *Look) ClearName() {
+	protoimpl.X.ClearPresent(&(x.XXX_presence[0]), 1)
+	x.xxx_hidden_Name = nil
+}
+
+func (x *Look) ClearRole() {
+	protoimpl.X.ClearPresent(&(x.XXX_presence[0]), 2)
+	x.xxx_hidden_Role = nil
+}
+
+func (x *Look) ClearReason() {
+	protoimpl.X.ClearPresent(&(x.XXX_presence[0]), 3)
+	x.xxx_hidden_Reason = nil
+}
+
+func (x *Look) ClearOpenedMs() {
+	protoimpl.X.ClearPresent(&(x.XXX_presence[0]), 4)
+	x.xxx_hidden_OpenedMs = 0
+}
+
+func (x *Look) ClearUntilMs() {
+	protoimpl.X.ClearPresent(&(x.XXX_presence[0]), 5)
+	x.xxx_hidden_UntilMs = 0
+}
+
+type Look_builder struct {
+	_ [0]func() // Prevents comparability and use of unkeyed literals for the builder.
+
+	Id       *string
+	Name     *string
+	Role     *string
+	Reason   *string
+	OpenedMs *int64
+	UntilMs  *int64
+}
+
+func (b0 Look_builder) Build() *Look {
+	m0 := &Look{}
+	b, x := &b0, m0
+	_, _ = b, x
+	if b.Id != nil {
+		protoimpl.X.SetPresentNonAtomic(&(x.XXX_presence[0]), 0, 6)
+		x.xxx_hidden_Id = b.Id
+	}
+	if b.Name != nil {
+		protoimpl.X.SetPresentNonAtomic(&(x.XXX_presence[0]), 1, 6)
+		x.xxx_hidden_Name = b.Name
+	}
+	if b.Role != nil {
+		protoimpl.X.SetPresentNonAtomic(&(x.XXX_presence[0]), 2, 6)
+		x.xxx_hidden_Role = b.Role
+	}
+	if b.Reason != nil {
+		protoimpl.X.SetPresentNonAtomic(&(x.XXX_presence[0]), 3, 6)
+		x.xxx_hidden_Reason = b.Reason
+	}
+	if b.OpenedMs != nil {
+		protoimpl.X.SetPresentNonAtomic(&(x.XXX_presence[0]), 4, 6)
+		x.xxx_hidden_OpenedMs = *b.OpenedMs
+	}
+	if b.UntilMs != nil {
+		protoimpl.X.SetPresentNonAtomic(&(x.XXX_presence[0]), 5, 6)
+		x.xxx_hidden_UntilMs = *b.UntilMs
+	}
+	return m0
+}
+
+// Watch says that somebody looks at this device; who and why came before it in
+// Looks.
 type Watch struct {
 	state                  protoimpl.MessageState `protogen:"opaque.v1"`
 	xxx_hidden_LiveS       uint32                 `protobuf:"varint,1,opt,name=live_s,json=liveS"`
@@ -998,7 +1376,7 @@ type Watch struct {
 
 func (x *Watch) Reset() {
 	*x = Watch{}
-	mi := &file_control_proto_msgTypes[2]
+	mi := &file_control_proto_msgTypes[4]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1010,7 +1388,7 @@ func (x *Watch) String() string {
 func (*Watch) ProtoMessage() {}
 
 func (x *Watch) ProtoReflect() protoreflect.Message {
-	mi := &file_control_proto_msgTypes[2]
+	mi := &file_control_proto_msgTypes[4]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1104,7 +1482,7 @@ type LiveHeader struct {
 
 func (x *LiveHeader) Reset() {
 	*x = LiveHeader{}
-	mi := &file_control_proto_msgTypes[3]
+	mi := &file_control_proto_msgTypes[5]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1116,7 +1494,7 @@ func (x *LiveHeader) String() string {
 func (*LiveHeader) ProtoMessage() {}
 
 func (x *LiveHeader) ProtoReflect() protoreflect.Message {
-	mi := &file_control_proto_msgTypes[3]
+	mi := &file_control_proto_msgTypes[5]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1152,7 +1530,7 @@ type LiveUp struct {
 
 func (x *LiveUp) Reset() {
 	*x = LiveUp{}
-	mi := &file_control_proto_msgTypes[4]
+	mi := &file_control_proto_msgTypes[6]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1164,7 +1542,7 @@ func (x *LiveUp) String() string {
 func (*LiveUp) ProtoMessage() {}
 
 func (x *LiveUp) ProtoReflect() protoreflect.Message {
-	mi := &file_control_proto_msgTypes[4]
+	mi := &file_control_proto_msgTypes[6]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1241,7 +1619,7 @@ type ControlUp struct {
 
 func (x *ControlUp) Reset() {
 	*x = ControlUp{}
-	mi := &file_control_proto_msgTypes[5]
+	mi := &file_control_proto_msgTypes[7]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1253,7 +1631,7 @@ func (x *ControlUp) String() string {
 func (*ControlUp) ProtoMessage() {}
 
 func (x *ControlUp) ProtoReflect() protoreflect.Message {
-	mi := &file_control_proto_msgTypes[5]
+	mi := &file_control_proto_msgTypes[7]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1418,7 +1796,7 @@ func (b0 ControlUp_builder) Build() *ControlUp {
 type case_ControlUp_Kind protoreflect.FieldNumber
 
 func (x case_ControlUp_Kind) String() string {
-	md := file_control_proto_msgTypes[5].Descriptor()
+	md := file_control_proto_msgTypes[7].Descriptor()
 	if x == 0 {
 		return "not set"
 	}
@@ -1461,7 +1839,7 @@ type StillHere struct {
 
 func (x *StillHere) Reset() {
 	*x = StillHere{}
-	mi := &file_control_proto_msgTypes[6]
+	mi := &file_control_proto_msgTypes[8]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1473,7 +1851,7 @@ func (x *StillHere) String() string {
 func (*StillHere) ProtoMessage() {}
 
 func (x *StillHere) ProtoReflect() protoreflect.Message {
-	mi := &file_control_proto_msgTypes[6]
+	mi := &file_control_proto_msgTypes[8]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1542,7 +1920,7 @@ type Ping struct {
 
 func (x *Ping) Reset() {
 	*x = Ping{}
-	mi := &file_control_proto_msgTypes[7]
+	mi := &file_control_proto_msgTypes[9]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1554,7 +1932,7 @@ func (x *Ping) String() string {
 func (*Ping) ProtoMessage() {}
 
 func (x *Ping) ProtoReflect() protoreflect.Message {
-	mi := &file_control_proto_msgTypes[7]
+	mi := &file_control_proto_msgTypes[9]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1617,7 +1995,7 @@ type Pong struct {
 
 func (x *Pong) Reset() {
 	*x = Pong{}
-	mi := &file_control_proto_msgTypes[8]
+	mi := &file_control_proto_msgTypes[10]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1629,7 +2007,7 @@ func (x *Pong) String() string {
 func (*Pong) ProtoMessage() {}
 
 func (x *Pong) ProtoReflect() protoreflect.Message {
-	mi := &file_control_proto_msgTypes[8]
+	mi := &file_control_proto_msgTypes[10]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1699,7 +2077,7 @@ type Welcome struct {
 
 func (x *Welcome) Reset() {
 	*x = Welcome{}
-	mi := &file_control_proto_msgTypes[9]
+	mi := &file_control_proto_msgTypes[11]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1711,7 +2089,7 @@ func (x *Welcome) String() string {
 func (*Welcome) ProtoMessage() {}
 
 func (x *Welcome) ProtoReflect() protoreflect.Message {
-	mi := &file_control_proto_msgTypes[9]
+	mi := &file_control_proto_msgTypes[11]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1932,7 +2310,7 @@ type Refused struct {
 
 func (x *Refused) Reset() {
 	*x = Refused{}
-	mi := &file_control_proto_msgTypes[10]
+	mi := &file_control_proto_msgTypes[12]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1944,7 +2322,7 @@ func (x *Refused) String() string {
 func (*Refused) ProtoMessage() {}
 
 func (x *Refused) ProtoReflect() protoreflect.Message {
-	mi := &file_control_proto_msgTypes[10]
+	mi := &file_control_proto_msgTypes[12]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2070,7 +2448,7 @@ type ComeBack struct {
 
 func (x *ComeBack) Reset() {
 	*x = ComeBack{}
-	mi := &file_control_proto_msgTypes[11]
+	mi := &file_control_proto_msgTypes[13]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2082,7 +2460,7 @@ func (x *ComeBack) String() string {
 func (*ComeBack) ProtoMessage() {}
 
 func (x *ComeBack) ProtoReflect() protoreflect.Message {
-	mi := &file_control_proto_msgTypes[11]
+	mi := &file_control_proto_msgTypes[13]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2146,7 +2524,7 @@ type Goodbye struct {
 
 func (x *Goodbye) Reset() {
 	*x = Goodbye{}
-	mi := &file_control_proto_msgTypes[12]
+	mi := &file_control_proto_msgTypes[14]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2158,7 +2536,7 @@ func (x *Goodbye) String() string {
 func (*Goodbye) ProtoMessage() {}
 
 func (x *Goodbye) ProtoReflect() protoreflect.Message {
-	mi := &file_control_proto_msgTypes[12]
+	mi := &file_control_proto_msgTypes[14]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2227,7 +2605,7 @@ type Settings struct {
 
 func (x *Settings) Reset() {
 	*x = Settings{}
-	mi := &file_control_proto_msgTypes[13]
+	mi := &file_control_proto_msgTypes[15]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2239,7 +2617,7 @@ func (x *Settings) String() string {
 func (*Settings) ProtoMessage() {}
 
 func (x *Settings) ProtoReflect() protoreflect.Message {
-	mi := &file_control_proto_msgTypes[13]
+	mi := &file_control_proto_msgTypes[15]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2380,7 +2758,7 @@ type StandardSoftware struct {
 
 func (x *StandardSoftware) Reset() {
 	*x = StandardSoftware{}
-	mi := &file_control_proto_msgTypes[14]
+	mi := &file_control_proto_msgTypes[16]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2392,7 +2770,7 @@ func (x *StandardSoftware) String() string {
 func (*StandardSoftware) ProtoMessage() {}
 
 func (x *StandardSoftware) ProtoReflect() protoreflect.Message {
-	mi := &file_control_proto_msgTypes[14]
+	mi := &file_control_proto_msgTypes[16]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2464,7 +2842,7 @@ var File_control_proto protoreflect.FileDescriptor
 
 const file_control_proto_rawDesc = "" +
 	"\n" +
-	"\rcontrol.proto\x12\x0ehausmeister.v1\x1a!google/protobuf/go_features.proto\x1a\freport.proto\"\x8a\x03\n" +
+	"\rcontrol.proto\x12\x0ehausmeister.v1\x1a!google/protobuf/go_features.proto\x1a\freport.proto\"\xa7\x03\n" +
 	"\x05Hello\x12\x1f\n" +
 	"\vversion_min\x18\x01 \x01(\rR\n" +
 	"versionMin\x12\x1f\n" +
@@ -2484,15 +2862,26 @@ const file_control_proto_rawDesc = "" +
 	"\fcapabilities\x18\n" +
 	" \x03(\tR\fcapabilities\x12\x17\n" +
 	"\atime_ms\x18\v \x01(\x03R\x06timeMs\x12\x19\n" +
-	"\bstore_id\x18\f \x01(\fR\astoreId\"\xcb\x02\n" +
+	"\bstore_id\x18\f \x01(\fR\astoreId\x12\x1b\n" +
+	"\tlast_look\x18\r \x01(\tR\blastLook\"\xfa\x02\n" +
 	"\vControlDown\x123\n" +
 	"\awelcome\x18\x01 \x01(\v2\x17.hausmeister.v1.WelcomeH\x00R\awelcome\x123\n" +
 	"\arefused\x18\x02 \x01(\v2\x17.hausmeister.v1.RefusedH\x00R\arefused\x127\n" +
 	"\tcome_back\x18\x03 \x01(\v2\x18.hausmeister.v1.ComeBackH\x00R\bcomeBack\x126\n" +
 	"\bsettings\x18\x04 \x01(\v2\x18.hausmeister.v1.SettingsH\x00R\bsettings\x12-\n" +
 	"\x05watch\x18\x05 \x01(\v2\x15.hausmeister.v1.WatchH\x00R\x05watch\x12*\n" +
-	"\x04pong\x18\x06 \x01(\v2\x14.hausmeister.v1.PongH\x00R\x04pongB\x06\n" +
-	"\x04kind\"4\n" +
+	"\x04pong\x18\x06 \x01(\v2\x14.hausmeister.v1.PongH\x00R\x04pong\x12-\n" +
+	"\x05looks\x18\a \x01(\v2\x15.hausmeister.v1.LooksH\x00R\x05looksB\x06\n" +
+	"\x04kind\"3\n" +
+	"\x05Looks\x12*\n" +
+	"\x05looks\x18\x01 \x03(\v2\x14.hausmeister.v1.LookR\x05looks\"\x8e\x01\n" +
+	"\x04Look\x12\x0e\n" +
+	"\x02id\x18\x01 \x01(\tR\x02id\x12\x12\n" +
+	"\x04name\x18\x02 \x01(\tR\x04name\x12\x12\n" +
+	"\x04role\x18\x03 \x01(\tR\x04role\x12\x16\n" +
+	"\x06reason\x18\x04 \x01(\tR\x06reason\x12\x1b\n" +
+	"\topened_ms\x18\x05 \x01(\x03R\bopenedMs\x12\x19\n" +
+	"\buntil_ms\x18\x06 \x01(\x03R\auntilMs\"4\n" +
 	"\x05Watch\x12\x15\n" +
 	"\x06live_s\x18\x01 \x01(\rR\x05liveS\x12\x14\n" +
 	"\x05flush\x18\x02 \x01(\bR\x05flush\"\f\n" +
@@ -2580,48 +2969,52 @@ const file_control_proto_rawDesc = "" +
 	"\tCODE_LOST\x10\x18B Z\x16hausmeister/proto/hmpb\x92\x03\x05\xd2>\x02\x10\x03b\beditionsp\xe8\a"
 
 var file_control_proto_enumTypes = make([]protoimpl.EnumInfo, 3)
-var file_control_proto_msgTypes = make([]protoimpl.MessageInfo, 15)
+var file_control_proto_msgTypes = make([]protoimpl.MessageInfo, 17)
 var file_control_proto_goTypes = []any{
 	(StreamType)(0),          // 0: hausmeister.v1.StreamType
 	(Code)(0),                // 1: hausmeister.v1.Code
 	(Goodbye_Reason)(0),      // 2: hausmeister.v1.Goodbye.Reason
 	(*Hello)(nil),            // 3: hausmeister.v1.Hello
 	(*ControlDown)(nil),      // 4: hausmeister.v1.ControlDown
-	(*Watch)(nil),            // 5: hausmeister.v1.Watch
-	(*LiveHeader)(nil),       // 6: hausmeister.v1.LiveHeader
-	(*LiveUp)(nil),           // 7: hausmeister.v1.LiveUp
-	(*ControlUp)(nil),        // 8: hausmeister.v1.ControlUp
-	(*StillHere)(nil),        // 9: hausmeister.v1.StillHere
-	(*Ping)(nil),             // 10: hausmeister.v1.Ping
-	(*Pong)(nil),             // 11: hausmeister.v1.Pong
-	(*Welcome)(nil),          // 12: hausmeister.v1.Welcome
-	(*Refused)(nil),          // 13: hausmeister.v1.Refused
-	(*ComeBack)(nil),         // 14: hausmeister.v1.ComeBack
-	(*Goodbye)(nil),          // 15: hausmeister.v1.Goodbye
-	(*Settings)(nil),         // 16: hausmeister.v1.Settings
-	(*StandardSoftware)(nil), // 17: hausmeister.v1.StandardSoftware
-	(*Reading)(nil),          // 18: hausmeister.v1.Reading
+	(*Looks)(nil),            // 5: hausmeister.v1.Looks
+	(*Look)(nil),             // 6: hausmeister.v1.Look
+	(*Watch)(nil),            // 7: hausmeister.v1.Watch
+	(*LiveHeader)(nil),       // 8: hausmeister.v1.LiveHeader
+	(*LiveUp)(nil),           // 9: hausmeister.v1.LiveUp
+	(*ControlUp)(nil),        // 10: hausmeister.v1.ControlUp
+	(*StillHere)(nil),        // 11: hausmeister.v1.StillHere
+	(*Ping)(nil),             // 12: hausmeister.v1.Ping
+	(*Pong)(nil),             // 13: hausmeister.v1.Pong
+	(*Welcome)(nil),          // 14: hausmeister.v1.Welcome
+	(*Refused)(nil),          // 15: hausmeister.v1.Refused
+	(*ComeBack)(nil),         // 16: hausmeister.v1.ComeBack
+	(*Goodbye)(nil),          // 17: hausmeister.v1.Goodbye
+	(*Settings)(nil),         // 18: hausmeister.v1.Settings
+	(*StandardSoftware)(nil), // 19: hausmeister.v1.StandardSoftware
+	(*Reading)(nil),          // 20: hausmeister.v1.Reading
 }
 var file_control_proto_depIdxs = []int32{
-	12, // 0: hausmeister.v1.ControlDown.welcome:type_name -> hausmeister.v1.Welcome
-	13, // 1: hausmeister.v1.ControlDown.refused:type_name -> hausmeister.v1.Refused
-	14, // 2: hausmeister.v1.ControlDown.come_back:type_name -> hausmeister.v1.ComeBack
-	16, // 3: hausmeister.v1.ControlDown.settings:type_name -> hausmeister.v1.Settings
-	5,  // 4: hausmeister.v1.ControlDown.watch:type_name -> hausmeister.v1.Watch
-	11, // 5: hausmeister.v1.ControlDown.pong:type_name -> hausmeister.v1.Pong
-	18, // 6: hausmeister.v1.LiveUp.readings:type_name -> hausmeister.v1.Reading
-	15, // 7: hausmeister.v1.ControlUp.goodbye:type_name -> hausmeister.v1.Goodbye
-	9,  // 8: hausmeister.v1.ControlUp.still_here:type_name -> hausmeister.v1.StillHere
-	10, // 9: hausmeister.v1.ControlUp.ping:type_name -> hausmeister.v1.Ping
-	16, // 10: hausmeister.v1.Welcome.settings:type_name -> hausmeister.v1.Settings
-	1,  // 11: hausmeister.v1.Refused.code:type_name -> hausmeister.v1.Code
-	2,  // 12: hausmeister.v1.Goodbye.reason:type_name -> hausmeister.v1.Goodbye.Reason
-	17, // 13: hausmeister.v1.Settings.standard_software:type_name -> hausmeister.v1.StandardSoftware
-	14, // [14:14] is the sub-list for method output_type
-	14, // [14:14] is the sub-list for method input_type
-	14, // [14:14] is the sub-list for extension type_name
-	14, // [14:14] is the sub-list for extension extendee
-	0,  // [0:14] is the sub-list for field type_name
+	14, // 0: hausmeister.v1.ControlDown.welcome:type_name -> hausmeister.v1.Welcome
+	15, // 1: hausmeister.v1.ControlDown.refused:type_name -> hausmeister.v1.Refused
+	16, // 2: hausmeister.v1.ControlDown.come_back:type_name -> hausmeister.v1.ComeBack
+	18, // 3: hausmeister.v1.ControlDown.settings:type_name -> hausmeister.v1.Settings
+	7,  // 4: hausmeister.v1.ControlDown.watch:type_name -> hausmeister.v1.Watch
+	13, // 5: hausmeister.v1.ControlDown.pong:type_name -> hausmeister.v1.Pong
+	5,  // 6: hausmeister.v1.ControlDown.looks:type_name -> hausmeister.v1.Looks
+	6,  // 7: hausmeister.v1.Looks.looks:type_name -> hausmeister.v1.Look
+	20, // 8: hausmeister.v1.LiveUp.readings:type_name -> hausmeister.v1.Reading
+	17, // 9: hausmeister.v1.ControlUp.goodbye:type_name -> hausmeister.v1.Goodbye
+	11, // 10: hausmeister.v1.ControlUp.still_here:type_name -> hausmeister.v1.StillHere
+	12, // 11: hausmeister.v1.ControlUp.ping:type_name -> hausmeister.v1.Ping
+	18, // 12: hausmeister.v1.Welcome.settings:type_name -> hausmeister.v1.Settings
+	1,  // 13: hausmeister.v1.Refused.code:type_name -> hausmeister.v1.Code
+	2,  // 14: hausmeister.v1.Goodbye.reason:type_name -> hausmeister.v1.Goodbye.Reason
+	19, // 15: hausmeister.v1.Settings.standard_software:type_name -> hausmeister.v1.StandardSoftware
+	16, // [16:16] is the sub-list for method output_type
+	16, // [16:16] is the sub-list for method input_type
+	16, // [16:16] is the sub-list for extension type_name
+	16, // [16:16] is the sub-list for extension extendee
+	0,  // [0:16] is the sub-list for field type_name
 }
 
 func init() { file_control_proto_init() }
@@ -2637,8 +3030,9 @@ func file_control_proto_init() {
 		(*controlDown_Settings)(nil),
 		(*controlDown_Watch)(nil),
 		(*controlDown_Pong)(nil),
+		(*controlDown_Looks)(nil),
 	}
-	file_control_proto_msgTypes[5].OneofWrappers = []any{
+	file_control_proto_msgTypes[7].OneofWrappers = []any{
 		(*controlUp_Goodbye)(nil),
 		(*controlUp_StillHere)(nil),
 		(*controlUp_Ping)(nil),
@@ -2649,7 +3043,7 @@ func file_control_proto_init() {
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_control_proto_rawDesc), len(file_control_proto_rawDesc)),
 			NumEnums:      3,
-			NumMessages:   15,
+			NumMessages:   17,
 			NumExtensions: 0,
 			NumServices:   0,
 		},

@@ -9,6 +9,7 @@ import (
 	"encoding/hex"
 	"errors"
 	"fmt"
+	"strconv"
 	"time"
 )
 
@@ -26,6 +27,15 @@ func NewID(now time.Time) string {
 	b[6] = 0x70 | b[6]&0x0f
 	b[8] = 0x80 | b[8]&0x3f
 	return formatUUID(b)
+}
+
+// TimeOf is when an id was made that NewID made; false if it is none.
+func TimeOf(id string) (time.Time, bool) {
+	if !ValidID(id) || id[14] != '7' {
+		return time.Time{}, false
+	}
+	ms, err := strconv.ParseInt(id[0:8]+id[9:13], 16, 64)
+	return time.UnixMilli(ms), err == nil
 }
 
 // ValidID reports whether s is a UUID in the one spelling that we write: lower

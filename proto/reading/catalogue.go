@@ -100,6 +100,11 @@ var others = []Field{
 		Retain: thirtyDays, Audience: Use.Audience(), Sources: []string{"Hello.time_ms", "Entry.device_ms", "Block.start_ms", "Block.step_s", "Block.steps"},
 	},
 	{
+		Name: "last_look", Word: Words{"Neueste Einsicht, von der das Gerät weiß", "Newest look that the device knows of"},
+		Purpose: Words{"Der Lehrkraft am Gerät zeigen, wer hineingesehen hat", "Show the teacher on the device who looked"}, Basis: Operation, Class: Thing,
+		Retain: session, Audience: nobody, Sources: []string{"Hello.last_look"},
+	},
+	{
 		Name: "goodbye", Word: Words{"Grund des Verbindungsendes", "Reason of the end of a connection"},
 		Purpose: Words{"Ausgeschaltet von gestört unterscheiden", "Tell switched off from broken"}, Basis: Operation, Class: Thing,
 		Retain: notKept, Audience: nobody, Sources: []string{"Goodbye.reason", "StillHere.padding", "Ping.id"},

@@ -22,7 +22,7 @@ const suite = "bookworm"
 // recipe makes the base system $1 from the mirror $2 (or debootstrap's own).
 // Its text is the name of the result, so changing it makes a new one.
 const recipe = `set -eu
-debootstrap --variant=minbase --include=systemd,systemd-sysv,dbus ` + suite + ` "$1" $2
+debootstrap --variant=minbase --include=systemd,systemd-sysv,dbus,procps ` + suite + ` "$1" $2
 rm -f "$1"/var/cache/apt/archives/*.deb "$1"/var/lib/apt/lists/*_*
 # The network comes up by itself, as on a device; the journal survives reboots.
 chroot "$1" systemctl enable systemd-networkd

@@ -22,6 +22,7 @@ import (
 	"hausmeister/proto/hmpb"
 	"hausmeister/testenv/fakes"
 	"hausmeister/testenv/ledger"
+	"hausmeister/testenv/need"
 	"hausmeister/testenv/netsim"
 )
 
@@ -90,6 +91,9 @@ func (a *account) note(b *hmpb.Batch, through uint64) {
 	p.cursor = max(p.cursor, through)
 }
 
+// thins says that the small spool gets so full that blocks are thinned.
+const thins = !need.Race
+
 // away is a laptop that comes back.
 type away struct {
 	*laptop
@@ -101,9 +105,11 @@ type away struct {
 
 // TestAway: 44 days of use without network, then one evening with it. One
 // laptop has the default spool, in which all of it fits; the other has one of
-// 1 MB, the least that may be set, which has to give up.
+// 1 MB, the least that may be set, which has to give up. Under the race detector
+// a week does: the small spool has to give up States by then, too, though not yet
+// to thin blocks.
 func TestAway(t *testing.T) {
-	const days = 44
+	days := need.Shorter(44, 7)
 	synctest.Test(t, func(t *testing.T) {
 		home := birth.Add(12 * time.Hour)
 		begin := time.Date(2026, 11, 24-days+1, 6, 0, 0, 0, time.UTC)
@@ -145,7 +151,7 @@ func TestAway(t *testing.T) {
 		}
 		large.check(t, taken, 20<<20, false)
 		small.check(t, taken, 1<<20, true)
-		if st := c.health.Stats(); st.Gaps+st.Malformed+st.Duplicates > 0 || st.Thinned == 0 || st.Dropped == 0 {
+		if st := c.health.Stats(); st.Gaps+st.Malformed+st.Duplicates > 0 || st.Thinned == 0 == thins || st.Dropped == 0 {
 			t.Errorf("the collector counts %+v", st)
 		}
 		for _, a := range []*away{large, small} {
@@ -245,7 +251,7 @@ func (a *away) check(t *testing.T, taken *account, bound int64, tight bool) {
 	if !maps.Equal(hours, told) || !maps.Equal(days, toldDays) {
 		t.Errorf("laptop %d: hours of blocks made %d, told %d; days with a State %d, told %d", a.number, len(hours), len(told), len(days), len(toldDays))
 	}
-	if tight != (len(p.thinned) > 0) || tight != (len(p.dropped) > 0) || lost["block"] > 0 {
+	if (tight && thins) != (len(p.thinned) > 0) || tight != (len(p.dropped) > 0) || lost["block"] > 0 {
 		t.Errorf("laptop %d: %d thinned, %d dropped", a.number, len(p.thinned), len(p.dropped))
 	}
 	for seq := range p.thinned {
@@ -253,6 +259,6 @@ func (a *away) check(t *testing.T, taken *account, bound int64, tight bool) {
 			t.Errorf("laptop %d: sequence %d is named as thinned and is no block", a.number, seq)
 		}
 	}
-	t.Logf("laptop %d, spool of at most %d MB: %d entries made in 44 days, %d bytes in the spool; told %d entries, %d thinned, %d dropped; flushed in %v, %d bytes sent",
-		a.number, bound>>20, len(a.made), a.used, len(p.entries), len(p.thinned), len(p.dropped), a.took.Round(100*time.Millisecond), a.sent)
+	t.Logf("laptop %d, spool of at most %d MB: %d entries made in %d days, %d bytes in the spool; told %d entries, %d thinned, %d dropped; flushed in %v, %d bytes sent",
+		a.number, bound>>20, len(a.made), len(days), a.used, len(p.entries), len(p.thinned), len(p.dropped), a.took.Round(100*time.Millisecond), a.sent)
 }

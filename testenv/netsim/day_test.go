@@ -13,6 +13,7 @@ import (
 	"hausmeister/collector/db"
 	"hausmeister/collector/enroll"
 	"hausmeister/testenv/ledger"
+	"hausmeister/testenv/need"
 	"hausmeister/testenv/netsim"
 )
 
@@ -255,8 +256,10 @@ func TestDay(t *testing.T) {
 }
 
 // Each of these faults in the collector makes the day fail: what keeps reports
-// from being lost or doubled is not only there, it is needed.
+// from being lost or doubled is not only there, it is needed. TestDay shows the
+// race detector the same day.
 func TestDayNoticesFaults(t *testing.T) {
+	need.Plain(t)
 	for _, tt := range []struct {
 		name  string
 		plant plant

@@ -16,6 +16,7 @@ import (
 	"hausmeister/proto/reading"
 	"hausmeister/testenv/fakes"
 	"hausmeister/testenv/ledger"
+	"hausmeister/testenv/need"
 	"hausmeister/testenv/swarm"
 )
 
@@ -26,8 +27,8 @@ func TestCollectorKilledUnderLoad(t *testing.T) {
 	const (
 		devices = 50
 		kills   = 20
-		holiday = 3000 // reports that wait in each spool at the start
 	)
+	holiday := need.Shorter(3000, 600) // reports that wait in each spool at the start
 	ctx := t.Context()
 	s := newSite(t, "")
 	claim := newClaim(t, s, devices)

@@ -18,6 +18,7 @@ import (
 	"hausmeister/testenv/machine"
 	"hausmeister/testenv/need"
 	"hausmeister/testenv/programs"
+	"hausmeister/testenv/site"
 )
 
 // device is a real Debian with the agent's package, and a collector beside it.
@@ -27,7 +28,7 @@ type device struct {
 }
 
 // TestService is the life of the real service on a real system: installed by
-// its package, enrolled, rebooted, killed, unplugged, its power cut, upgraded,
+// its package, enrolled, held against the system's own tools, rebooted, killed, unplugged, its power cut, upgraded,
 // and removed. It comes back each time, and the collector has every report.
 func TestService(t *testing.T) {
 	t.Parallel()
@@ -58,6 +59,7 @@ func TestService(t *testing.T) {
 	d.exec("hausmeister-agent", "enroll", newClaim(t, s, 1))
 	d.reports("after enrolment", 1)
 	identity := d.status().Device
+	d.againstTools()
 
 	had := d.status().Entries
 	must(t, m.Reboot(ctx))
@@ -78,8 +80,10 @@ func TestService(t *testing.T) {
 		st, err := d.ask()
 		return st.Entries > had && st.Waiting > 0, err
 	})
+	d.looked(s, "looked at while the cable was out")
 	must(t, m.Plug(ctx))
 	d.reports("after the cable was out", had+1)
+	d.showsLook("looked at while the cable was out")
 
 	had = d.status().Entries
 	must(t, m.PowerCut())
@@ -136,6 +140,36 @@ func (d device) install(version string) {
 	eventually(d.t, time.Minute, "the service is up", func() (bool, error) {
 		_, err := d.Exec(d.t.Context(), "systemctl", "is-active", bundle.Unit)
 		return err == nil, err
+	})
+}
+
+// looked has somebody at the collector look at the device.
+func (d device) looked(s *site.Site, reason string) {
+	d.t.Helper()
+	token, err := s.AddToken(d.t.Context(), strings.ReplaceAll(reason, " ", "-"), "support")
+	must(d.t, err)
+	body := map[string]string{"reason": reason}
+	must(d.t, s.Client().Post(d.t.Context(), token, "/api/v1/devices/"+d.status().Device+"/looks", body, nil))
+}
+
+// showsLook waits until the device shows everybody who looked, and why.
+func (d device) showsLook(reason string) {
+	d.t.Helper()
+	eventually(d.t, 2*time.Minute, "the device shows the look "+reason, func() (bool, error) {
+		var list struct {
+			Looks []struct{ Name, Role, Reason string }
+		}
+		out, err := d.Exec(d.t.Context(), "setpriv", "--reuid=nobody", "--clear-groups", "hausmeister-agent", "looks", "--json")
+		if err == nil {
+			err = json.Unmarshal([]byte(out), &list)
+		}
+		if err != nil || len(list.Looks) == 0 || list.Looks[0].Reason != reason {
+			return false, err
+		}
+		if got := list.Looks[0]; got.Role != "support" || got.Name != strings.ReplaceAll(reason, " ", "-") {
+			d.t.Errorf("the device shows the look %+v", got)
+		}
+		return true, nil
 	})
 }
 

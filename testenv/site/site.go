@@ -5,6 +5,7 @@
 package site
 
 import (
+	"bytes"
 	"context"
 	"crypto/tls"
 	"crypto/x509"
@@ -184,6 +185,19 @@ type Client struct {
 // Get asks the API, with a token unless that is empty, and reads the JSON of a
 // good answer unless into is nil.
 func (c Client) Get(ctx context.Context, token, path string, into any) error {
+	return c.ask(ctx, http.MethodGet, token, path, nil, into)
+}
+
+// Post sends JSON to the API, which is to make something of it.
+func (c Client) Post(ctx context.Context, token, path string, body, into any) error {
+	data, err := json.Marshal(body)
+	if err != nil {
+		return err
+	}
+	return c.ask(ctx, http.MethodPost, token, path, bytes.NewReader(data), into)
+}
+
+func (c Client) ask(ctx context.Context, method, token, path string, sent io.Reader, into any) error {
 	pem, err := os.ReadFile(c.CAFile)
 	if err != nil {
 		return err
@@ -194,12 +208,15 @@ func (c Client) Get(ctx context.Context, token, path string, into any) error {
 	}
 	transport := &http.Transport{TLSClientConfig: &tls.Config{RootCAs: roots}}
 	defer transport.CloseIdleConnections()
-	req, err := http.NewRequestWithContext(ctx, http.MethodGet, c.URL+path, nil)
+	req, err := http.NewRequestWithContext(ctx, method, c.URL+path, sent)
 	if err != nil {
 		return err
 	}
 	if token != "" {
 		req.Header.Set("Authorization", "Bearer "+token)
+	}
+	if sent != nil {
+		req.Header.Set("Content-Type", "application/json")
 	}
 	resp, err := (&http.Client{Transport: transport}).Do(req)
 	if err != nil {
@@ -210,8 +227,8 @@ func (c Client) Get(ctx context.Context, token, path string, into any) error {
 	if err != nil {
 		return err
 	}
-	if resp.StatusCode != http.StatusOK {
-		return fmt.Errorf("GET %s: %s: %s", path, resp.Status, body)
+	if resp.StatusCode/100 != 2 {
+		return fmt.Errorf("%s %s: %s: %s", method, path, resp.Status, body)
 	}
 	switch into := into.(type) {
 	case nil:
@@ -221,7 +238,7 @@ func (c Client) Get(ctx context.Context, token, path string, into any) error {
 		return nil
 	}
 	if err := json.Unmarshal(body, into); err != nil {
-		return fmt.Errorf("GET %s: %w", path, err)
+		return fmt.Errorf("%s %s: %w", method, path, err)
 	}
 	return nil
 }

@@ -52,6 +52,7 @@ func verbs() []verb {
 		{name: "enroll", run: (*program).enroll},
 		{name: "status", run: (*program).status},
 		{name: "last-report", run: (*program).lastReport},
+		{name: "looks", run: (*program).looks},
 		{name: "doctor", run: (*program).doctor},
 		{name: "install", run: (*program).install},
 		{name: "uninstall", run: (*program).uninstall},

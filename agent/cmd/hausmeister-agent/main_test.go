@@ -137,6 +137,7 @@ func TestTextsAreComplete(t *testing.T) {
 			}
 		}
 	}
+	need("role.", "admin", "support", "read") // a device does not know collector/access
 	need("flag.", "json", "dir", "lang", "file", "replace", "claim", "version")
 	need("doctor.", constants(t, ".", "outcome")...)
 	need("verdict.", constants(t, ".", "verdict")...)

@@ -28,6 +28,7 @@ func (p *program) lastReport(context.Context) error {
 	p.showBlock(r.Block)
 	p.showFindings(r.Findings)
 	p.showInventory(r.Inventory)
+	p.showLive(r.Live)
 	p.say("report_all")
 	return nil
 }
@@ -96,6 +97,16 @@ func (p *program) showInventory(v *agent.ReportInventory) {
 	}
 	for _, one := range v.Programs {
 		fmt.Fprintf(p.out, "  %s  %s\n", pad(one.Name, wide), one.Version)
+	}
+}
+
+func (p *program) showLive(v *agent.ReportLive) {
+	if v == nil {
+		return
+	}
+	p.say("report_live", p.words.when(v.Since), p.words.whole(int64(v.Samples)), p.words.when(v.SentAt))
+	for _, one := range v.Readings {
+		fmt.Fprintf(p.out, "  %s  %s\n", pad(p.words.name(one), wide), p.words.value(one))
 	}
 }
 
