@@ -11,7 +11,7 @@ import (
 )
 
 // Looks is who looked at this device by the minute, as everybody at this machine
-// may know it: the last 24 months, at most 500, the latest first.
+// may know it: the last 12 months, at most 500, the latest first.
 type Looks struct {
 	Looks []Look `json:"looks"`
 }

@@ -8,9 +8,9 @@ import (
 
 const (
 	looksFile = "looks"
-	// keepLooks is how long the device keeps a look in its list, longer than its
-	// collector, which the teacher need not ask; maxLooks bounds the list too.
-	keepLooks = 2 * 365 * 24 * time.Hour
+	// keepLooks is how long the device keeps a look in its list, as long as its
+	// collector does; maxLooks bounds the list too.
+	keepLooks = 365 * 24 * time.Hour
 	maxLooks  = 500
 )
 
