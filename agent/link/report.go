@@ -164,7 +164,8 @@ func (h *held) tell(ctx context.Context, f *wire.Framed, batch *hmpb.Batch, from
 	h.stream.Store(f)
 	h.waiting.Store(true)
 	defer h.waiting.Store(false)
-	signal(h.said)
+	h.saying()
+	signal(h.told)
 	f.SetDeadline(asked.Add(ackWithin))
 	if err := f.WriteBatch(batch); err != nil {
 		f.Reset(hmpb.Code_CODE_NORMAL)
