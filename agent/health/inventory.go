@@ -29,6 +29,7 @@ const (
 type software struct {
 	next     time.Time // when the list is read again
 	reading  bool
+	fresh    bool // it was read since the look before
 	count    sysinfo.Opt[int64]
 	programs []inventory.Program // not yet seen by the findings
 	trouble  string              // why there is no list, as last logged
@@ -51,7 +52,7 @@ func (h *Health) list(ctx context.Context) {
 	defer func() {
 		h.mu.Lock()
 		defer h.mu.Unlock()
-		h.software.reading, h.software.next = false, time.Now().Add(wait)
+		h.software.reading, h.software.fresh, h.software.next = false, true, time.Now().Add(wait)
 	}()
 	programs, err := h.source.(Lister).Software(ctx)
 	if ctx.Err() != nil {
