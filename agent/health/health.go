@@ -78,8 +78,9 @@ type Config struct {
 	KeepFindings func(snapshot []byte) error
 	// About says how the agent is; nil = nobody knows.
 	About func() Facts
-	// Rest gives back what memory looks need now and then only. It is called after
-	// a look, so that it wakes no machine of its own accord; nil = nothing to do.
+	// Rest gives back what memory is needed now and then only. It is called after
+	// a look or a list, so that it wakes no machine of its own accord, perhaps of
+	// both at the same time; nil = nothing to do.
 	Rest func()
 	Now  func() time.Time // the device's clock
 	Log  *slog.Logger

@@ -49,6 +49,7 @@ func (h *Health) listDue(now time.Time) bool {
 // list reads what is installed and tells it when it is another than was told.
 func (h *Health) list(ctx context.Context) {
 	wait := listAgain
+	defer h.rest() // at once: nothing else takes as much
 	defer func() {
 		h.mu.Lock()
 		defer h.mu.Unlock()

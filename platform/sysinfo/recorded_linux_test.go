@@ -171,8 +171,10 @@ func TestLastUpgrade(t *testing.T) {
 
 func TestSoftwareLists(t *testing.T) {
 	found := make(map[string]string)
-	addDpkg(found, []byte(recorded(t, "debian-12/dpkg-status.txt")+"\nPackage: gone\nStatus: deinstall ok config-files\nVersion: 1\n"+
-		"\nPackage: held\nStatus: hold ok installed\nVersion: 2\n"))
+	if err := addDpkg(found, strings.NewReader(recorded(t, "debian-12/dpkg-status.txt")+"\nPackage: gone\nStatus: deinstall ok config-files\nVersion: 1\n"+
+		"\nPackage: held\nStatus: hold ok installed\nVersion: 2\n")); err != nil {
+		t.Fatal(err)
+	}
 	want := map[string]string{
 		"bash": "5.2.15-2+b8", "libc6": "2.36-9+deb12u14", "linux-libc-dev": "6.1.187-1", "squid": "5.7-2+deb12u6",
 		"tzdata": "2025b-0+deb12u2", "zlib1g": "1:1.2.13.dfsg-1", "held": "2",
