@@ -38,8 +38,11 @@ func (h *held) report(ctx context.Context) {
 		default:
 		}
 		from := sent
-		if probing && sent == sp.Last() && sent > 0 {
-			from = sent - 1 // known to the collector: acknowledged, not stored
+		// What a collector that answers no pings knows already it acknowledges and
+		// does not store. Others are pinged: the last report may be the list of
+		// programs, 10 kB at each change of network.
+		if probing && sent == sp.Last() && sent > 0 && h.ponged.Load() == 0 {
+			from = sent - 1
 		}
 		batch, err := sp.Batch(from, batchBytes)
 		if err == nil && batch == nil {
