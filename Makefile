@@ -44,7 +44,7 @@ space := $(empty) $(empty)
 CROSS    ?= windows/amd64 windows/arm64 darwin/amd64 darwin/arm64 linux/amd64 linux/arm64
 GOPKGS   := $(wildcard agent collector installer platform proto testenv)
 
-.PHONY: help build demo test lint proto cross package bench test-long fuzz web setup-build setup-test
+.PHONY: help build demo test lint proto cross package bench test-long fuzz web setup-build setup-test setup-bench
 
 help: ## this list
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 14
@@ -88,8 +88,8 @@ package: build ## the agent's Debian package, in dist/
 fuzz: ## every fuzz target for FUZZTIME=4s
 	@testenv/fuzz.sh $(FUZZTIME)
 
-bench: setup-test build ## the budgets of the design, measured here
-	go test -run '^$$' -bench . -benchtime 1x -timeout 60m ./testenv/scenario/...
+bench: setup-bench build ## the budgets of the design, measured here
+	go test -run '^$$' -bench . -benchtime 1x -timeout 90m ./testenv/scenario/...
 	go test -run '^$$' -bench . -benchmem -timeout 60m $$(go list ./... | grep -v /testenv/)
 
 test-long: setup-test build ## as test, but each fuzz target for ten minutes
@@ -110,3 +110,6 @@ setup-build:
 
 setup-test:
 	@testenv/setup.sh test
+
+setup-bench:
+	@testenv/setup.sh bench

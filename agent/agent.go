@@ -43,6 +43,8 @@ type Config struct {
 	Live func() health.Source
 	// Watcher tells of sleep and network; nil = nobody does.
 	Watcher Watcher
+	// Rest gives memory back now and then; nil = nobody wants it.
+	Rest func()
 	// Publish replaces a file that everybody at this machine may read; nil =
 	// nobody reads them.
 	Publish func(name string, data []byte) error
@@ -125,6 +127,7 @@ func (a *Agent) Run(ctx context.Context) error {
 		KeepFindings: memory.SetFindings,
 
 		About:  a.facts,
+		Rest:   a.c.Rest,
 		Now:    a.c.Now,
 		Random: a.c.Random,
 		Log:    a.c.Log,

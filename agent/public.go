@@ -4,6 +4,7 @@ import (
 	"context"
 	"encoding/json"
 	"errors"
+	"fmt"
 	"sync"
 	"time"
 
@@ -179,15 +180,18 @@ func (p *publisher) write() {
 	if p.a.c.Publish == nil {
 		return
 	}
-	err := p.file(StatusFile, p.a.Status())
+	status, err := json.MarshalIndent(p.a.Status(), "", "  ")
+	err = p.file(StatusFile, status, err)
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	if p.unseen {
-		err = errors.Join(err, p.file(LastReportFile, p.last.report()))
+		report, wrong := p.last.json()
+		err = errors.Join(err, p.file(LastReportFile, report, wrong))
 		p.unseen = false
 	}
 	if p.looked {
-		looksErr := p.file(LooksFile, p.keeper.list())
+		list, wrong := json.MarshalIndent(p.keeper.list(), "", "  ")
+		looksErr := p.file(LooksFile, list, wrong)
 		p.looked = looksErr != nil // it changes seldom: another try with the next write
 		err = errors.Join(err, looksErr)
 	}
@@ -201,10 +205,10 @@ func (p *publisher) write() {
 	}
 }
 
-func (p *publisher) file(name string, v any) error {
-	data, err := json.MarshalIndent(v, "", "  ")
-	if err != nil {
-		return err
+// file publishes data, unless making it went wrong.
+func (p *publisher) file(name string, data []byte, wrong error) error {
+	if wrong != nil {
+		return fmt.Errorf("writing out %s: %w", name, wrong)
 	}
 	return p.a.c.Publish(name, append(data, '\n'))
 }

@@ -1,6 +1,8 @@
 package agent
 
 import (
+	"bytes"
+	"encoding/json"
 	"fmt"
 	"slices"
 	"time"
@@ -128,6 +130,7 @@ type sentEntry struct {
 type lastSent struct {
 	newest, state, block, inventory sentEntry
 	findings                        []sentEntry // of the last batch that had any
+	programs                        []byte      // inventory as JSON, made when first wanted
 
 	live *hmpb.LiveUp // the last sample; nil = nobody watched
 	// Of the while that it belongs to.
@@ -162,7 +165,7 @@ func (l *lastSent) take(b *hmpb.Batch, at time.Time) {
 		case hmpb.Entry_Finding_case:
 			findings = append(findings, s)
 		case hmpb.Entry_Inventory_case:
-			l.inventory = s
+			l.inventory, l.programs = s, nil
 		}
 	}
 	if n := len(findings); n > 0 {
@@ -175,6 +178,25 @@ var kinds = map[any]string{
 	hmpb.Entry_Finding_case: "finding", hmpb.Entry_Inventory_case: "inventory",
 }
 
+// json is the report as a file. The list of programs is most of it and seldom
+// another, so it is unpacked and written out once and put in
+// where encoding/json would put it: after everything else.
+func (l *lastSent) json() ([]byte, error) {
+	r := l.report()
+	out, err := json.MarshalIndent(r, "", "  ")
+	if err != nil || l.inventory.entry == nil {
+		return out, err
+	}
+	if l.programs == nil {
+		if l.programs, err = json.MarshalIndent(reportInventory(l.inventory), "  ", "  "); err != nil {
+			return nil, err
+		}
+	}
+	out = append(bytes.TrimSuffix(out, []byte("\n}")), ",\n  \"inventory\": "...)
+	return append(append(out, l.programs...), "\n}"...), nil
+}
+
+// report is all but the inventory.
 func (l *lastSent) report() Report {
 	r := Report{Sent: l.newest.sent, Kind: kinds[l.newest.entry.WhichKind()]}
 	if l.state.entry != nil {
@@ -188,9 +210,6 @@ func (l *lastSent) report() Report {
 	}
 	for _, f := range l.findings {
 		r.Findings = append(r.Findings, reportFinding(f))
-	}
-	if l.inventory.entry != nil {
-		r.Inventory = reportInventory(l.inventory)
 	}
 	if l.live != nil {
 		r.Live = l.reportLive()

@@ -1,7 +1,7 @@
 #!/usr/bin/env bash
 # Makes sure that what building or testing needs from the operating system is
 # there: looks for each program, installs the missing ones by apt where it may,
-# and otherwise says what is missing. usage: testenv/setup.sh build|test|wine
+# and otherwise says what is missing. usage: testenv/setup.sh build|test|bench|wine
 set -euo pipefail
 PATH=$PATH:/usr/sbin:/sbin
 packages=() programs=()
@@ -17,7 +17,7 @@ command -v go >/dev/null || { echo "missing: go, version $(sed -n 's/^go //p' go
 need git git
 need npm nodejs npm
 
-if [ "${1:-build}" = test ]; then
+if [ "${1:-build}" = test ] || [ "${1:-build}" = bench ]; then
   need gcc gcc libc6-dev                     # the race detector is linked by gcc
   need chromium chromium                     # the pages, as people see them
   fc-list 2>/dev/null | grep -q . || { programs+=(fonts); packages+=(fontconfig fonts-dejavu-core); }
@@ -30,6 +30,10 @@ if [ "${1:-build}" = test ]; then
   if ! compgen -G '/usr/lib/postgresql/*/bin/initdb' >/dev/null; then
     programs+=(postgresql) packages+=(postgresql)
   fi
+fi
+# What the agent is measured against; no test needs it.
+if [ "${1:-build}" = bench ]; then
+  need prometheus-node-exporter prometheus-node-exporter
 fi
 # Not part of test: 77 s and 1 GB for one test, which says so when it is missing.
 if [ "${1:-build}" = wine ]; then
@@ -53,7 +57,7 @@ if [[ " ${packages[*]} " == *" postgresql "* && ! -e /etc/postgresql-common ]]; 
   mkdir -p /etc/postgresql-common/createcluster.d
   echo 'create_main_cluster = false' >/etc/postgresql-common/createcluster.d/hausmeister.conf
 fi
-# Nor shall this machine become a proxy: tests run their own, in networks of their own.
+# Nor shall this machine become a proxy, or tell of itself: tests run their own, in networks of their own.
 if [ ! -e /usr/sbin/policy-rc.d ]; then
   printf '#!/bin/sh\nexit 101\n' >/usr/sbin/policy-rc.d
   chmod +x /usr/sbin/policy-rc.d
@@ -62,6 +66,6 @@ fi
 export DEBIAN_FRONTEND=noninteractive
 apt-get update -qq
 apt-get install -y -qq --no-install-recommends "${packages[@]}" >/dev/null
-for proxy in tinyproxy squid; do
-  if [[ " ${packages[*]} " == *" $proxy "* ]] && [ -d /run/systemd/system ]; then systemctl disable -q "$proxy" || true; fi
+for daemon in tinyproxy squid prometheus-node-exporter; do
+  if [[ " ${packages[*]} " == *" $daemon "* ]] && [ -d /run/systemd/system ]; then systemctl disable -q "$daemon" || true; fi
 done

@@ -78,8 +78,12 @@ type Config struct {
 	KeepFindings func(snapshot []byte) error
 	// About says how the agent is; nil = nobody knows.
 	About func() Facts
-	Now   func() time.Time // the device's clock
-	Log   *slog.Logger
+	// Rest gives back what memory is needed now and then only. It is called after
+	// a look or a list, so that it wakes no machine of its own accord, perhaps of
+	// both at the same time; nil = nothing to do.
+	Rest func()
+	Now  func() time.Time // the device's clock
+	Log  *slog.Logger
 	// Random gives numbers in [0, 1); nil means math/rand.
 	Random func() float64
 }
@@ -91,6 +95,7 @@ type Health struct {
 	sink   Sink
 	memory Memory
 	about  func() Facts
+	rest   func()
 	now    func() time.Time
 	log    *slog.Logger
 	random func() float64
@@ -121,6 +126,9 @@ func New(c Config) *Health {
 	if c.About == nil {
 		c.About = func() Facts { return Facts{} }
 	}
+	if c.Rest == nil {
+		c.Rest = func() {}
+	}
 	if c.Now == nil {
 		c.Now = time.Now
 	}
@@ -132,7 +140,7 @@ func New(c Config) *Health {
 	}
 	return &Health{
 		findings: c.Findings, keepFindings: c.KeepFindings,
-		source: c.Source, live: c.Live, sink: c.Sink, memory: c.Memory, about: c.About, now: c.Now, log: c.Log, random: c.Random,
+		source: c.Source, live: c.Live, sink: c.Sink, memory: c.Memory, about: c.About, rest: c.Rest, now: c.Now, log: c.Log, random: c.Random,
 		settings: c.Settings.bounded(), changed: make(chan struct{}, 1),
 	}
 }
@@ -187,7 +195,7 @@ func (h *Health) Run(ctx context.Context, ready func()) error {
 	defer crew.Wait()
 	defer crew.Stop() // also when something panics
 	// Counters need a beginning before there is a mean over time.
-	w := &watch{}
+	w := &watch{rests: restsAfter}
 	s := h.source.Read(ctx)
 	w.onBattery = onBattery(s)
 	h.clock.recall(h.memory, s.BootTime)
@@ -200,6 +208,7 @@ func (h *Health) Run(ctx context.Context, ready func()) error {
 	}
 	for {
 		h.look(ctx, w)
+		h.restWhenDue(w)
 		if h.listDue(w.lastRead) {
 			crew.TryGo(h.list)
 		}

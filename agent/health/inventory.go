@@ -29,6 +29,7 @@ const (
 type software struct {
 	next     time.Time // when the list is read again
 	reading  bool
+	fresh    bool // it was read since the look before
 	count    sysinfo.Opt[int64]
 	programs []inventory.Program // not yet seen by the findings
 	trouble  string              // why there is no list, as last logged
@@ -48,10 +49,11 @@ func (h *Health) listDue(now time.Time) bool {
 // list reads what is installed and tells it when it is another than was told.
 func (h *Health) list(ctx context.Context) {
 	wait := listAgain
+	defer h.rest() // at once: nothing else takes as much
 	defer func() {
 		h.mu.Lock()
 		defer h.mu.Unlock()
-		h.software.reading, h.software.next = false, time.Now().Add(wait)
+		h.software.reading, h.software.fresh, h.software.next = false, true, time.Now().Add(wait)
 	}()
 	programs, err := h.source.(Lister).Software(ctx)
 	if ctx.Err() != nil {

@@ -10,6 +10,8 @@ import (
 	"testing/synctest"
 	"time"
 
+	"github.com/google/go-cmp/cmp"
+
 	"hausmeister/agent/health"
 	"hausmeister/platform/sysinfo"
 	"hausmeister/proto/hmpb"
@@ -108,6 +110,31 @@ func TestInventoryOnlyWhenItChanged(t *testing.T) {
 		r.stop()
 		if n := len(lists(t, r.s)); n != 0 {
 			t.Errorf("%d lists told again after a restart", n)
+		}
+	})
+}
+
+// TestRest: memory is given back after what is dear and seldom, and else now and
+// then, each time in the wake of a look.
+func TestRest(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		s, begin := newShelf(40), time.Now()
+		var rests []time.Duration
+		r := startWith(t, s.machine, func(c *health.Config) {
+			c.Source = s
+			c.Rest = func() { // a list's and a look's are a minute apart here
+				rests = append(rests, time.Since(begin).Truncate(time.Second))
+			}
+		})
+		time.Sleep(30 * min)
+		r.stop()
+		// The list of programs is read after the look at 6 min.
+		want := []time.Duration{s10, s10 + min, s10 + 6*min, s10 + 7*min, s10 + 8*min, s10 + 18*min, s10 + 28*min}
+		if d := cmp.Diff(want, rests); d != "" {
+			t.Errorf("rests (-want +got):\n%s", d)
+		}
+		if s.times() != 1 {
+			t.Errorf("the list was read %d times", s.times())
 		}
 	})
 }

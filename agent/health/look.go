@@ -35,6 +35,31 @@ type watch struct {
 	lastTold  time.Time     // zero: nothing told yet
 	told      map[key]*hmpb.Reading
 	trouble   []string // groups without an answer, as last logged
+	rested    time.Time
+	rests     int // after the next looks, whenever the last one was
+}
+
+const (
+	// restEvery is how often memory is given back that nothing needed just then.
+	restEvery = 10 * time.Minute
+	// restsAfter what is dear and seldom, the start and the list of programs, the
+	// looks are followed by a rest: the first one before what was read has been
+	// told, the second one after.
+	restsAfter = 2
+)
+
+// restWhenDue follows each look.
+func (h *Health) restWhenDue(w *watch) {
+	h.mu.Lock()
+	if h.software.fresh {
+		h.software.fresh, w.rests = false, restsAfter
+	}
+	h.mu.Unlock()
+	if w.rests == 0 && w.lastRead.Sub(w.rested) < restEvery {
+		return
+	}
+	w.rests, w.rested = max(w.rests-1, 0), w.lastRead
+	h.rest()
 }
 
 // sleep waits, and says false when ctx ended first.

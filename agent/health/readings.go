@@ -169,7 +169,9 @@ func (l *list) absent(id uint32, instance string, why sysinfo.Absence) {
 // instance too many, a number that the table does not hold) is left out.
 func (l *list) add(id uint32, instance string, m *hmpb.Reading) {
 	m.SetId(id)
-	m.SetInstance(instance)
+	if instance != "" { // an empty one would be sent too, two bytes in most readings
+		m.SetInstance(instance)
+	}
 	err := reading.Check(m)
 	if errors.Is(err, reading.ErrRange) {
 		m.SetAbsent(hmpb.Absent_ABSENT_OUT_OF_RANGE)

@@ -58,6 +58,9 @@ func TestEveryReadingIsTold(t *testing.T) {
 		last := r.s.told[len(r.s.told)-1]
 		for _, m := range last.GetState().GetReadings() {
 			row, _ := reading.ByID(m.GetId())
+			if m.HasInstance() && m.GetInstance() == "" {
+				t.Errorf("%s says that it has no instance, for two bytes", row.Name)
+			}
 			told[row.Name] = !m.HasAbsent()
 		}
 		for row := range reading.All() {

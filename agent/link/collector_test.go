@@ -46,6 +46,7 @@ type collector struct {
 	hellos   []*hmpb.Hello
 	byes     int
 	pings    int
+	stills   int // StillHere, over all sessions
 	renewals int
 	sessions []wire.Session
 	endpoint *wire.Endpoint
@@ -233,6 +234,8 @@ func (c *collector) control(s wire.Session, f *wire.Framed) {
 			c.byes++
 		case hmpb.ControlUp_Ping_case:
 			c.pings++
+		case hmpb.ControlUp_StillHere_case:
+			c.stills++
 		}
 		c.mu.Unlock()
 		if ping := up.GetPing(); ping != nil && !deaf {

@@ -420,8 +420,9 @@ func TestChangeOfNetwork(t *testing.T) {
 			w.until("back", 25*time.Second, w.connected)
 		})
 	})
-	t.Run("path alive", func(t *testing.T) {
+	t.Run("path alive, collector knows no pings", func(t *testing.T) {
 		in(t, func(w *world) {
+			w.collector.deaf = true
 			w.collector.start()
 			w.add(1)
 			w.run()
@@ -431,7 +432,23 @@ func TestChangeOfNetwork(t *testing.T) {
 				time.Sleep(10 * time.Second)
 			}
 			if n, _ := w.collector.lastHello(); n != 1 || w.collector.doubled != 10 {
-				t.Errorf("%d sessions, %d probes; want 1 and 10", n, w.collector.doubled)
+				t.Errorf("%d sessions, %d reports again; want 1 and 10", n, w.collector.doubled)
+			}
+		})
+	})
+	t.Run("path alive", func(t *testing.T) {
+		in(t, func(w *world) {
+			w.collector.start()
+			w.add(1)
+			w.run()
+			w.until("told", 5*time.Second, w.toldAll)
+			time.Sleep(time.Second) // until then nobody knows that this collector answers pings
+			for range 10 {
+				w.link.Notice(wake.Event{Slept: time.Minute})
+				time.Sleep(10 * time.Second)
+			}
+			if n, _ := w.collector.lastHello(); n != 1 || w.collector.pings != 1+10 || w.collector.doubled != 0 {
+				t.Errorf("%d sessions, %d pings, %d reports again; want 1, the first and 10, and none", n, w.collector.pings, w.collector.doubled)
 			}
 			if d := cmp.Diff(w.all(), w.collector.texts()); d != "" {
 				t.Errorf("stored (-want +got):\n%s", d)

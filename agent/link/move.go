@@ -73,11 +73,13 @@ func (h *held) guard(ctx context.Context, began time.Time) {
 }
 
 // answered says whether anything comes after what was just sent. While a batch
-// waits it goes on asking, since what came may have been for things before.
+// waits it goes on asking, since what came may have been for things before. What
+// it asks with is not itself a thing to be answered: each question would bring the
+// next, one a second for as long as the session lives (seen: 480 kB an hour).
 func (h *held) answered(ctx context.Context) bool {
 	look := time.NewTicker(lookEvery)
 	defer look.Stop()
-	heard, since := h.s.Heard(), time.Now()
+	heard, since := h.before.Load(), time.Now()
 	ping, wait := since.Add(pingAfter), pingAfter
 	var asked time.Time // when something came while the batch still waited
 	for {
@@ -105,7 +107,7 @@ func (h *held) answered(ctx context.Context) bool {
 		}
 		if asked.IsZero() && !time.Now().Before(ping) {
 			ping = time.Now().Add(pingAfter / 2)
-			if h.say() != nil {
+			if h.sayStillHere() != nil {
 				return true // the session has ended, which others see
 			}
 		}

@@ -81,6 +81,40 @@ func (w *world) once() {
 	}
 }
 
+// TestQuietAfterReports: reports that come close together, as the list of
+// programs does with what it raises, leave nothing behind that asks on and on; and
+// who reports each minute needs a life sign only in between.
+func TestQuietAfterReports(t *testing.T) {
+	in(t, func(w *world) {
+		w.withWays()
+		w.add(1)
+		w.run()
+		w.until("told over QUIC", 5*time.Second, func() bool { return w.toldAll() && w.over("quic")() })
+		for range 5 {
+			time.Sleep(100 * time.Millisecond) // four round trips, less than guard's look
+			w.add(1)
+		}
+		w.until("told", 5*time.Second, w.toldAll)
+		stills := func(of time.Duration, each func()) (n int) {
+			w.collector.set(func() { n = w.collector.stills })
+			for range of / time.Minute {
+				each()
+				time.Sleep(time.Minute)
+			}
+			before := n
+			w.collector.set(func() { n = w.collector.stills })
+			return n - before
+		}
+		// One each 22.5 s: nine tenths of the keep-alive.
+		if n := stills(30*time.Minute, func() {}); n < 78 || n > 81 {
+			t.Errorf("%d StillHere in half an hour of silence, want 80", n)
+		}
+		if n := stills(30*time.Minute, func() { w.add(1) }); n < 58 || n > 61 {
+			t.Errorf("%d StillHere in half an hour with a report a minute, want 60", n)
+		}
+	})
+}
+
 // TestUDPDies: what a network costs that begins to drop UDP in mid-session. From
 // the report that is not answered to its storing over TCP.
 func TestUDPDies(t *testing.T) {

@@ -38,8 +38,11 @@ func (h *held) report(ctx context.Context) {
 		default:
 		}
 		from := sent
-		if probing && sent == sp.Last() && sent > 0 {
-			from = sent - 1 // known to the collector: acknowledged, not stored
+		// What a collector that answers no pings knows already it acknowledges and
+		// does not store. Others are pinged: the last report may be the list of
+		// programs, 10 kB at each change of network.
+		if probing && sent == sp.Last() && sent > 0 && h.ponged.Load() == 0 {
+			from = sent - 1
 		}
 		batch, err := sp.Batch(from, batchBytes)
 		if err == nil && batch == nil {
@@ -164,7 +167,8 @@ func (h *held) tell(ctx context.Context, f *wire.Framed, batch *hmpb.Batch, from
 	h.stream.Store(f)
 	h.waiting.Store(true)
 	defer h.waiting.Store(false)
-	signal(h.said)
+	h.saying()
+	signal(h.told)
 	f.SetDeadline(asked.Add(ackWithin))
 	if err := f.WriteBatch(batch); err != nil {
 		f.Reset(hmpb.Code_CODE_NORMAL)

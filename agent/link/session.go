@@ -244,6 +244,8 @@ type held struct {
 
 	// For the mover, see move.go.
 	said    chan struct{} // something was sent; holds one
+	before  atomic.Uint64 // what the session had heard just before that
+	told    chan struct{} // a batch was sent; holds one; stillHere takes it
 	changed chan struct{} // the network changed; holds one
 	turn    chan struct{} // holds a token while a batch is told, or the mover greets
 	stream  atomic.Pointer[wire.Framed]
@@ -260,7 +262,7 @@ type held struct {
 // one, which it returns.
 func (l *Link) hold(ctx context.Context, in *entered) (*entered, ending) {
 	h := &held{l: l, s: in.s, control: in.control, kick: make(chan struct{}, 1), alive: make(chan struct{}, 1), over: make(chan ending, 1),
-		said: make(chan struct{}, 1), changed: make(chan struct{}, 1), turn: make(chan struct{}, 1), moved: make(chan *entered, 1),
+		said: make(chan struct{}, 1), told: make(chan struct{}, 1), changed: make(chan struct{}, 1), turn: make(chan struct{}, 1), moved: make(chan *entered, 1),
 		quiet: make(chan struct{}, 1), watches: make(chan time.Duration, 1)}
 	crew := supervise.NewCrew(context.WithoutCancel(ctx), 5)
 	listening, reporting := make(chan struct{}), make(chan struct{})
@@ -346,6 +348,9 @@ func (h *held) watch(ctx context.Context, renew bool, listening, reporting <-cha
 // Only its padding makes a collector that was restarted answer that it knows
 // nothing of this session; see the message. A write that waits, waits for a
 // network, and that it fails is seen by watch.
+//
+// A batch does all that a StillHere does: routers see it, it is longer than a
+// reset, and it is answered. So the keep-alive begins anew with each.
 func (h *held) stillHere(ctx context.Context) {
 	if h.sendPing() != nil {
 		return
@@ -355,19 +360,28 @@ func (h *held) stillHere(ctx context.Context) {
 		t := time.NewTimer(every - every/10)
 		select {
 		case <-t.C:
+		case <-h.told:
+			t.Stop()
+			continue
 		case <-ctx.Done():
 			t.Stop()
 			return
 		}
-		if h.say() != nil {
+		h.saying()
+		if h.sayStillHere() != nil {
 			return
 		}
 	}
 }
 
-// say says StillHere.
-func (h *held) say() error {
+// saying is called just before something is sent whose answer shows that the path
+// lives. The answer is often there before guard looks.
+func (h *held) saying() {
+	h.before.Store(h.s.Heard())
 	signal(h.said)
+}
+
+func (h *held) sayStillHere() error {
 	return h.control.WriteMsg(hmpb.ControlUp_builder{
 		StillHere: hmpb.StillHere_builder{Padding: make([]byte, 16)}.Build(),
 	}.Build())

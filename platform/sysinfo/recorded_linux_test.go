@@ -160,19 +160,26 @@ func TestDNF(t *testing.T) {
 }
 
 func TestLastUpgrade(t *testing.T) {
-	got, ok := lastUpgrade(recorded(t, "debian-12/dpkg.log"))
+	got, ok := lastUpgrade([]byte(recorded(t, "debian-12/dpkg.log")))
 	if want := time.Date(2026, 5, 9, 7, 29, 2, 0, time.Local); !ok || !got.Equal(want) {
 		t.Errorf("lastUpgrade = %v, %v; want %v", got, ok, want)
 	}
-	if _, ok := lastUpgrade("2026-11-24 15:38:02 status installed wine:all 8.0\nbroken upgrade\n"); ok {
+	// What looks like one and is none stands after it, and the first line is cut off.
+	cut := "24 06:00:00 upgrade a:amd64 1 2\n2026-11-24 06:12:33 upgrade b:amd64 1 2\nbroken upgrade c:amd64\n"
+	if got, ok := lastUpgrade([]byte(cut)); !ok || !got.Equal(time.Date(2026, 11, 24, 6, 12, 33, 0, time.Local)) {
+		t.Errorf("lastUpgrade = %v, %v for a log that was cut", got, ok)
+	}
+	if _, ok := lastUpgrade([]byte("2026-11-24 15:38:02 status installed wine:all 8.0\nbroken upgrade\n")); ok {
 		t.Error("an upgrade where there is none")
 	}
 }
 
 func TestSoftwareLists(t *testing.T) {
 	found := make(map[string]string)
-	addDpkg(found, []byte(recorded(t, "debian-12/dpkg-status.txt")+"\nPackage: gone\nStatus: deinstall ok config-files\nVersion: 1\n"+
-		"\nPackage: held\nStatus: hold ok installed\nVersion: 2\n"))
+	if err := addDpkg(found, strings.NewReader(recorded(t, "debian-12/dpkg-status.txt")+"\nPackage: gone\nStatus: deinstall ok config-files\nVersion: 1\n"+
+		"\nPackage: held\nStatus: hold ok installed\nVersion: 2\n")); err != nil {
+		t.Fatal(err)
+	}
 	want := map[string]string{
 		"bash": "5.2.15-2+b8", "libc6": "2.36-9+deb12u14", "linux-libc-dev": "6.1.187-1", "squid": "5.7-2+deb12u6",
 		"tzdata": "2025b-0+deb12u2", "zlib1g": "1:1.2.13.dfsg-1", "held": "2",

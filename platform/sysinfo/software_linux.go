@@ -5,7 +5,10 @@ import (
 	"bytes"
 	"context"
 	"errors"
+	"fmt"
+	"io"
 	"maps"
+	"os"
 	"slices"
 	"strings"
 )
@@ -15,11 +18,15 @@ func (l *linux) software(ctx context.Context) ([]Program, error) {
 	found := make(map[string]string)
 	switch {
 	case l.hasDpkg():
-		b, err := l.read("/var/lib/dpkg/status")
+		f, err := os.Open(l.path("/var/lib/dpkg/status"))
 		if err != nil {
 			return nil, err
 		}
-		addDpkg(found, b)
+		err = addDpkg(found, f)
+		f.Close()
+		if err != nil {
+			return nil, fmt.Errorf("reading the list of packages: %w", err)
+		}
 	case l.hasRPM():
 		out, err := l.ask(ctx, "rpm", "-qa", "--qf", `%{NAME}\t%{EVR}\n`)
 		if err != nil {
@@ -56,8 +63,9 @@ func add(found map[string]string, name, version string) {
 }
 
 // addDpkg reads the status file (deb-control(5) paragraphs); removed packages
-// whose settings are still there stand in it too.
-func addDpkg(found map[string]string, status []byte) {
+// whose settings are still there stand in it too. The file has several megabytes
+// on a desktop, as much as the whole agent needs otherwise, so it is never held.
+func addDpkg(found map[string]string, status io.Reader) error {
 	var name, version string
 	installed := false
 	end := func() {
@@ -66,7 +74,7 @@ func addDpkg(found map[string]string, status []byte) {
 		}
 		name, version, installed = "", "", false
 	}
-	sc := bufio.NewScanner(bytes.NewReader(status))
+	sc := bufio.NewScanner(status)
 	sc.Buffer(nil, 1<<20)
 	for sc.Scan() {
 		line := sc.Bytes()
@@ -89,7 +97,11 @@ func addDpkg(found map[string]string, status []byte) {
 			}
 		}
 	}
+	if err := sc.Err(); err != nil {
+		return err
+	}
 	end()
+	return nil
 }
 
 // addTabbed reads lines "name<TAB>version". rpm lists the keys of its

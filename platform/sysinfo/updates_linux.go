@@ -84,33 +84,41 @@ func parseApt(text string) (pending, security int64) {
 // rotated monthly.
 func (l *linux) lastDpkg() Opt[time.Time] {
 	for _, f := range []string{"/var/log/dpkg.log", "/var/log/dpkg.log.1"} {
-		text, err := l.tail(f, 1<<20)
-		if errors.Is(err, os.ErrNotExist) {
-			continue
-		}
-		if err != nil {
-			return None[time.Time](why(err))
-		}
-		if t, ok := lastUpgrade(string(text)); ok {
-			return Some(t)
+		// The last pages as a rule have one. The whole month's megabyte is read only
+		// where they have none.
+		for _, most := range []int64{32 << 10, 1 << 20} {
+			text, err := l.tail(f, most)
+			if errors.Is(err, os.ErrNotExist) {
+				break
+			}
+			if err != nil {
+				return None[time.Time](why(err))
+			}
+			if t, ok := lastUpgrade(text); ok {
+				return Some(t)
+			}
+			if int64(len(text)) < most {
+				break
+			}
 		}
 	}
 	return None[time.Time](NotSupported)
 }
 
 // lastUpgrade finds the last line "2026-11-24 06:12:33 upgrade bash:amd64 old new";
-// the time is the machine's local one.
-func lastUpgrade(log string) (last time.Time, found bool) {
-	for line := range strings.Lines(log) {
-		f := strings.Fields(line)
-		if len(f) < 3 || f[2] != "upgrade" {
-			continue
+// the time is the machine's local one. It looks from the end.
+func lastUpgrade(log []byte) (last time.Time, found bool) {
+	for {
+		at := bytes.LastIndex(log, []byte(" upgrade "))
+		if at < 0 {
+			return last, false
 		}
-		if t, err := time.ParseInLocation(time.DateTime, f[0]+" "+f[1], time.Local); err == nil {
-			last, found = t, true
+		log = log[:at]
+		line := log[bytes.LastIndexByte(log, '\n')+1:]
+		if t, err := time.ParseInLocation(time.DateTime, string(line), time.Local); err == nil {
+			return t, true
 		}
 	}
-	return last, found
 }
 
 // tail reads at most the last bytes of a file.
@@ -124,10 +132,12 @@ func (l *linux) tail(p string, most int64) ([]byte, error) {
 	if err != nil {
 		return nil, err
 	}
-	if _, err := f.Seek(max(size-most, 0), io.SeekStart); err != nil {
-		return nil, err
+	text := make([]byte, min(size, most))
+	n, err := f.ReadAt(text, size-int64(len(text)))
+	if errors.Is(err, io.EOF) { // it was cut off meanwhile
+		err = nil
 	}
-	return io.ReadAll(io.LimitReader(f, most))
+	return text[:n], err
 }
 
 // newest is the latest change of the files that the patterns find.

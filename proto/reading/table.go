@@ -106,7 +106,7 @@ var table = [...]Reading{
 		Purpose: Words{"Auslastung einordnen", "Judge processor use and load"},
 	},
 	{
-		ID: Load1, Name: "load_1", Kind: Number, Unit: Milli, Max: 100_000_000, DeadBand: 1000,
+		ID: Load1, Name: "load_1", Kind: Number, Unit: Milli, Max: 100_000_000, DeadBand: 2000,
 		Class: Use, Retain: Fine, Basis: Operation, Daily: Mean,
 		Word:    Words{"Last (1 Minute)", "Load (1 minute)"},
 		Purpose: Words{"Langsame Geräte erkennen", "Recognise slow devices"},
@@ -118,7 +118,8 @@ var table = [...]Reading{
 		Purpose: Words{"Ausstattung und Austausch planen", "Plan equipment and replacement"},
 	},
 	{
-		ID: MemoryUsed, Name: "memory_used", Kind: Number, Unit: Bytes, Max: piB, DeadBand: 128 * miB,
+		// A browser's tabs move it by 128 MiB each minute; the minutes are in the blocks.
+		ID: MemoryUsed, Name: "memory_used", Kind: Number, Unit: Bytes, Max: piB, DeadBand: 256 * miB,
 		Class: Use, Retain: Fine, Basis: Operation, Daily: Mean,
 		Word:    Words{"Arbeitsspeicher belegt", "Memory used"},
 		Purpose: Words{"Überlastete Geräte erkennen", "Recognise overloaded devices"},
@@ -255,7 +256,8 @@ var table = [...]Reading{
 		Purpose: Words{"Gerät zuordnen", "Know the device"},
 	},
 	{
-		ID: AgentMemory, Name: "agent_memory", Kind: Number, Unit: Bytes, Min: 1, Max: 64 * giB, DeadBand: 4 * miB,
+		// After a rest (agent/health) it is lower by 5 MiB for a minute, which is no news.
+		ID: AgentMemory, Name: "agent_memory", Kind: Number, Unit: Bytes, Min: 1, Max: 64 * giB, DeadBand: 8 * miB,
 		Class: Thing, Retain: Fine, Basis: Operation, Daily: Max,
 		Word:    Words{"Speicherbedarf von Hausmeister", "Memory used by Hausmeister"},
 		Purpose: Words{"Eigenen Verbrauch offenlegen und begrenzen", "Show and limit our own footprint"},

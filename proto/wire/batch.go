@@ -10,9 +10,10 @@ import (
 	"hausmeister/proto/hmpb"
 )
 
-// compressAbove is the size from which a batch is worth compressing; shorter
-// ones gain less than a packet's header.
-const compressAbove = 1 << 10
+// compressAbove is the size from which a batch is worth compressing: one State
+// of all readings has 620 bytes and becomes a fifth shorter (measured), and a
+// device in use sends 480 of them in a day of 8 hours.
+const compressAbove = 256
 
 // WriteBatch sends b up the report stream, compressed where that is shorter.
 func (f *Framed) WriteBatch(b *hmpb.Batch) error {
@@ -94,9 +95,11 @@ var (
 	decoder = newDecoder()
 )
 
+// The fastest level takes 256 kB for its tables, the next one 1.3 MB for
+// 2 % less of one State and 6 % of a backlog.
 func newEncoder() *zstd.Encoder {
 	e, err := zstd.NewWriter(nil, zstd.WithEncoderConcurrency(1), zstd.WithLowerEncoderMem(true),
-		zstd.WithEncoderLevel(zstd.SpeedDefault), zstd.WithWindowSize(128<<10), zstd.WithEncoderCRC(false))
+		zstd.WithEncoderLevel(zstd.SpeedFastest), zstd.WithWindowSize(128<<10), zstd.WithEncoderCRC(false))
 	if err != nil {
 		panic(fmt.Sprintf("wire: zstd encoder: %v", err))
 	}

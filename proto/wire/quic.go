@@ -92,6 +92,11 @@ func (e *Endpoint) Dial(ctx context.Context, addr net.Addr, conf *tls.Config) (S
 		MaxConnectionReceiveWindow:     2 << 20,
 		MaxIncomingStreams:             MaxStreams,
 		MaxIncomingUniStreams:          -1,
+		// Each end would try four sizes above 1280 in each session: 12 kB with the
+		// answers (measured), a fortieth of what a device may use in a day. A
+		// report never fills one packet, and an update of 12 MB would have 0.6 %
+		// less headers.
+		DisablePathMTUDiscovery: true,
 	})
 	if err != nil {
 		if ctx.Err() != nil {
@@ -117,6 +122,8 @@ func (e *Endpoint) Listen(conf *tls.Config) (Listener, error) {
 		MaxConnectionReceiveWindow:     512 << 10,
 		MaxIncomingStreams:             MaxStreams,
 		MaxIncomingUniStreams:          -1,
+		// See Dial.
+		DisablePathMTUDiscovery: true,
 	})
 	if err != nil {
 		return nil, fmt.Errorf("listening for QUIC: %w", err)

@@ -16,6 +16,8 @@ import (
 	"testing/synctest"
 	"time"
 
+	"google.golang.org/protobuf/proto"
+
 	"hausmeister/proto/hmpb"
 	"hausmeister/proto/wire"
 	"hausmeister/testenv/netsim"
@@ -421,3 +423,32 @@ func TestCloseTowardsDeafPeer(t *testing.T) {
 var offline = netsim.Weather{CutUp: true, CutDown: true}
 
 func ptr[T any](v T) *T { return &v }
+
+// TestStateIsCompressed: one State of many readings, which most batches are, goes
+// compressed and comes out as it was; what is too short for that goes as it is.
+func TestStateIsCompressed(t *testing.T) {
+	batch := func(readings int) *hmpb.Batch {
+		var rs []*hmpb.Reading
+		for i := range readings {
+			rs = append(rs, hmpb.Reading_builder{Id: ptr(uint32(i + 1)), Instance: ptr("processor"), Number: ptr(int64(i * i))}.Build())
+		}
+		e := hmpb.Entry_builder{DeviceMs: ptr(int64(1796000000000)), State: hmpb.State_builder{Readings: rs}.Build()}.Build()
+		return hmpb.Batch_builder{SpoolEpoch: []byte("0123456789abcdef"), FirstSeq: ptr(uint64(7)), Entries: []*hmpb.Entry{e}}.Build()
+	}
+	for _, c := range []struct {
+		readings   int
+		compressed bool
+	}{{4, false}, {60, true}} {
+		b := batch(c.readings)
+		up := must(wire.EncodeBatch(b))(t)
+		if got := up.HasBatchZstd(); got != c.compressed {
+			t.Errorf("%d readings in %d bytes: compressed %v, want %v", c.readings, proto.Size(b), got, c.compressed)
+		}
+		if c.compressed && proto.Size(up) > proto.Size(b)*9/10 {
+			t.Errorf("%d readings in %d bytes became %d", c.readings, proto.Size(b), proto.Size(up))
+		}
+		if got := must(wire.DecodeBatch(up))(t); !proto.Equal(got, b) {
+			t.Errorf("%d readings came out as %v, want %v", c.readings, got, b)
+		}
+	}
+}

@@ -59,7 +59,7 @@ var rooms = map[string][][]string{
 		{"hmpb"},
 	},
 	"platform": {
-		{"service", "sysinfo", "keystore", "desktop", "pty", "swap", "wake", "netpath"},
+		{"service", "sysinfo", "keystore", "desktop", "pty", "swap", "wake", "netpath", "memory"},
 		{"supervise", "layout"},
 	},
 }

@@ -134,8 +134,9 @@ func metric(b *testing.B, s *site.Site, token, name string) float64 {
 
 // usage of a process, as Linux counts it.
 type usage struct {
-	rss, anonymous float64 // bytes
-	cpu            time.Duration
+	rss, anonymous, peak float64 // bytes; peak is the highest rss since its start
+	cpu                  time.Duration
+	children             time.Duration // CPU of the programs that it ran and that have ended
 }
 
 func usageOf(b *testing.B, pid int) usage {
@@ -156,18 +157,23 @@ func usageOf(b *testing.B, pid int) usage {
 		return n * 1024
 	}
 	status, stat := read("status"), read("stat")
-	// proc_pid_stat(5): utime and stime are 14 and 15, counted from the pid; the
-	// name, which may hold spaces, is 2.
+	// proc_pid_stat(5): utime, stime, cutime and cstime are 14 to 17, counted from
+	// the pid; the name, which may hold spaces, is 2.
 	fields := strings.Fields(stat[strings.LastIndexByte(stat, ')')+1:])
-	ticks := 0
-	for _, f := range fields[11:13] {
-		n, err := strconv.Atoi(f)
-		if err != nil {
-			b.Fatal(err)
+	ticks := func(fields []string) (sum time.Duration) {
+		for _, f := range fields {
+			n, err := strconv.Atoi(f)
+			if err != nil {
+				b.Fatal(err)
+			}
+			sum += time.Duration(n) * 10 * time.Millisecond
 		}
-		ticks += n
+		return sum
 	}
-	return usage{rss: kilobytes(status, "VmRSS"), anonymous: kilobytes(status, "RssAnon"), cpu: time.Duration(ticks) * 10 * time.Millisecond}
+	return usage{
+		rss: kilobytes(status, "VmRSS"), anonymous: kilobytes(status, "RssAnon"), peak: kilobytes(status, "VmHWM"),
+		cpu: ticks(fields[11:13]), children: ticks(fields[13:15]),
+	}
 }
 
 // end stops a program in order, before the next one is measured.

@@ -14,6 +14,7 @@ import (
 	"hausmeister/agent/enroll"
 	"hausmeister/agent/spool"
 	"hausmeister/platform/layout"
+	"hausmeister/platform/memory"
 	"hausmeister/platform/service"
 	"hausmeister/platform/supervise"
 	"hausmeister/platform/wake"
@@ -91,6 +92,7 @@ func (p *program) serve(ctx context.Context, n *service.Notifier, logs *slog.Log
 		Live:      live,
 		Watcher:   wake.NewWatcher(),
 		Publish:   m.publish,
+		Rest:      func() { rest(logs) },
 		Ready:     n.Ready,
 		Log:       logs,
 	})
@@ -105,6 +107,13 @@ func (p *program) serve(ctx context.Context, n *service.Notifier, logs *slog.Log
 		}},
 	)
 	return errors.Join(err, m.Close())
+}
+
+// rest brings the agent down to what it uses from minute to minute.
+func rest(logs *slog.Logger) {
+	if err := memory.GiveBack(); err != nil {
+		logs.Debug("memory not given back", "error", err)
+	}
 }
 
 // openLog writes to standard error, where a service manager or a person reads
