@@ -13,6 +13,8 @@ import (
 	"time"
 
 	"github.com/BurntSushi/toml"
+
+	"hausmeister/proto/reading"
 )
 
 // Config is every setting of a collector. The same words are the keys of the
@@ -45,9 +47,12 @@ type Config struct {
 //go:embed collector.toml
 var DefaultFile string
 
+// maxKeepDays is how long the field catalogue says that reports are kept.
+const maxKeepDays = int(reading.KeepReports / (24 * time.Hour))
+
 // DefaultConfig is what holds where nobody says otherwise.
 func DefaultConfig() Config {
-	return Config{DataDir: "/var/lib/hausmeister", Listen: ":8443", KeepDays: 30, SilentDays: 14, LogLevel: "info", LogFormat: "text"}
+	return Config{DataDir: "/var/lib/hausmeister", Listen: ":8443", KeepDays: maxKeepDays, SilentDays: 14, LogLevel: "info", LogFormat: "text"}
 }
 
 // ErrConfig: a setting that cannot be; the text says which and why.
@@ -94,8 +99,8 @@ func (c *Config) check() error {
 	if (c.Certificate == "") != (c.Key == "") {
 		return bad("certificate", "certificate and key go together")
 	}
-	if c.KeepDays < 1 || c.KeepDays > 400 {
-		return bad("keep_days", "%d is not within 1 to 400", c.KeepDays)
+	if c.KeepDays < 1 || c.KeepDays > maxKeepDays {
+		return bad("keep_days", "%d is not within 1 to %d", c.KeepDays, maxKeepDays)
 	}
 	if c.SilentDays < 1 || c.SilentDays > 400 {
 		return bad("silent_days", "%d is not within 1 to 400", c.SilentDays)

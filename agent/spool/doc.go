@@ -2,9 +2,16 @@
 // disk, from which the collector is told each entry exactly once.
 //
 // Promises. An entry whose Append returned is still there, in its order, after
-// kill -9 and power cut at any moment, until space or age needs its place. A
-// sequence that anybody saw is never given to another entry. What is missing
-// between two entries is named, as a dropped range or as a thinned one.
+// kill -9 and power cut at any moment, until space or age needs its place, or it
+// is a State that its day has outlived. A sequence that anybody saw is never
+// given to another entry. What is missing between two entries is named, as a
+// dropped range or as a thinned one.
+//
+// A day over means its States are too. Each day (UTC, by the device's clock)
+// begins a segment, and then of the segments of earlier days of which nothing
+// was told the States go, but for the newest of each day: blocks hold the
+// minutes, and the collector's row of the day is made of them and of the day's
+// last State. Six weeks of holidays are so a third of the bytes to tell.
 //
 // Full means full. When the bound would be passed, what is worth least goes
 // first, and of that the oldest:

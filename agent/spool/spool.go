@@ -133,8 +133,8 @@ type Stats struct {
 	Bytes    int64  // on disk
 	Entries  uint64 // in the spool
 	Waiting  uint64 // of these, not acknowledged
-	Dropped  uint64 // given up unacknowledged since Open
-	Thinned  uint64 // blocks that went into a coarser one, unacknowledged, since Open
+	Dropped  uint64 // given up unacknowledged since Open, and not in Thinned
+	Thinned  uint64 // blocks that went into a coarser one and States that a later one of their day stands for, unacknowledged, since Open
 	Damaged  uint64 // files or records found unreadable since Open
 	Failures uint64 // Appends that failed since Open
 	Failing  bool   // the last Append failed: most likely the disk is full
@@ -326,14 +326,16 @@ func (s *Spool) appendLocked(entry []byte) error {
 		if err := s.createLocked(header{first: s.next, acked: s.acked}); err != nil {
 			return err
 		}
+		s.outdateLocked()
 	}
 	return s.writeLocked(entry)
 }
 
 // outgrownLocked says whether the next record belongs into a new segment: a
 // failed Append left a gap, which only the begin of a segment can express; the
-// active one is long enough; or an earlier run wrote it more than a day ago, and
-// its old entries should not be kept for the sake of new ones.
+// active one is long enough; or what is in it is of another day (UTC, by the
+// device's clock): it should neither be kept for the sake of new entries nor
+// keep States of a day that is over.
 func (s *Spool) outgrownLocked(need int64) bool {
 	g := s.newestLocked()
 	if g.last+1 != s.next {
@@ -342,10 +344,7 @@ func (s *Spool) outgrownLocked(need int64) bool {
 	if g.empty() {
 		return false
 	}
-	if g.touched.IsZero() && s.conf.Now().Sub(time.UnixMilli(g.newestMs)).Abs() > 24*time.Hour {
-		return true
-	}
-	return g.size+need > s.segmentBytes()
+	return g.newestMs/dayMs != s.conf.Now().UnixMilli()/dayMs || g.size+need > s.segmentBytes()
 }
 
 // segmentBytes is how long a segment may become, but for its last record.

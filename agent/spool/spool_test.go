@@ -29,7 +29,16 @@ func entry(text string, size int) *hmpb.Entry {
 	return hmpb.Entry_builder{DeviceMs: proto.Int64(1), State: hmpb.State_builder{Readings: []*hmpb.Reading{r}}.Build()}.Build()
 }
 
+// note is a report that no later one of its day stands for.
+func note(text string, size int) *hmpb.Entry {
+	text += strings.Repeat(".", max(0, size-len(text)))
+	return hmpb.Entry_builder{DeviceMs: proto.Int64(1), Finding: hmpb.Finding_builder{Instance: &text}.Build()}.Build()
+}
+
 func textOf(e *hmpb.Entry) string {
+	if e.HasFinding() {
+		return strings.TrimRight(e.GetFinding().GetInstance(), ".")
+	}
 	return strings.TrimRight(e.GetState().GetReadings()[0].GetText(), ".")
 }
 
@@ -90,6 +99,15 @@ func add(t *testing.T, s *spool.Spool, texts ...string) {
 	t.Helper()
 	for _, text := range texts {
 		if _, err := s.Append(t.Context(), entry(text, 300)); err != nil {
+			t.Fatalf("Append(%s): %v", text, err)
+		}
+	}
+}
+
+func addNotes(t *testing.T, s *spool.Spool, texts ...string) {
+	t.Helper()
+	for _, text := range texts {
+		if _, err := s.Append(t.Context(), note(text, 300)); err != nil {
 			t.Fatalf("Append(%s): %v", text, err)
 		}
 	}
@@ -325,8 +343,8 @@ func TestFullSpoolDropsOldestAndNamesIt(t *testing.T) {
 	if want := ([][2]uint64{{61, first - 1}}); !cmp.Equal(want, got.Dropped) {
 		t.Errorf("dropped %v, want %v", got.Dropped, want)
 	}
-	if st.Dropped != first-61 || st.Waiting != 400-first+1 {
-		t.Errorf("Stats say %d dropped, %d waiting, want %d, %d", st.Dropped, st.Waiting, first-61, 400-first+1)
+	if st.Dropped+st.Thinned != first-61 || st.Waiting != 400-first+1 {
+		t.Errorf("Stats say %d given up, %d waiting, want %d, %d", st.Dropped+st.Thinned, st.Waiting, first-61, 400-first+1)
 	}
 	if d := cmp.Diff(numbered(int(first), 400), got.Texts); d != "" {
 		t.Errorf("rest (-want +got):\n%s", d)
@@ -548,13 +566,13 @@ func TestExpire(t *testing.T) {
 		d := fault.NewDisk()
 		c := spool.Config{Disk: d, MaxBytes: 64 << 10}
 		s := open(t, c)
-		add(t, s, numbered(1, 20)...)
+		addNotes(t, s, numbered(1, 20)...)
 		time.Sleep(20 * 24 * time.Hour)
-		add(t, s, numbered(21, 40)...)
+		addNotes(t, s, numbered(21, 40)...)
 		s.Close()
 		s = open(t, c)
 		time.Sleep(30 * 24 * time.Hour)
-		add(t, s, numbered(41, 45)...)
+		addNotes(t, s, numbered(41, 45)...)
 		s.Expire(time.Now())
 		got := readAll(t, s, 0)
 		if got.Texts[len(got.Texts)-1] != "report 45" || len(got.Texts) < 25 || len(got.Texts) > 45-10 {

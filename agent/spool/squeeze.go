@@ -77,37 +77,81 @@ func (s *Spool) squeezeLocked(need int64) error {
 // squeezeFromLocked brings segment i, and its neighbours as far as all fits
 // into one, to level l.
 func (s *Spool) squeezeFromLocked(i int, l level, need int64) error {
-	g := s.segments[i]
-	most := max(s.segmentBytes(), g.size)
-	from := i
-	if i > 0 && s.segments[i-1].level == l && s.segments[i-1].size <= most/2 && !s.segments[i-1].empty() {
-		from--
+	most := max(s.segmentBytes(), s.segments[i].size)
+	if l == hourly {
+		// Thinning leaves about a third, and an hour at an edge stays fine: so
+		// of two segments at once, if what is left of them fits into one.
+		if done, err := s.squeezeSomeLocked(i, l, need, 2*most, most); done || err != nil {
+			return err
+		}
 	}
+	_, err := s.squeezeSomeLocked(i, l, need, most, most)
+	return err
+}
+
+// squeezeSomeLocked is squeezeFromLocked for at most read bytes of segments. It
+// does nothing, and says so, if of several more than most bytes would be left.
+func (s *Spool) squeezeSomeLocked(i int, l level, need, read, most int64) (done bool, err error) {
+	from := i
 	// A quarter of a segment more than needed, else each Append would rewrite one.
 	enough := s.total + need - s.conf.MaxBytes + s.segmentBytes()/4
-	w, to, err := s.gatherLocked(from, i, l, most, enough)
+	if i > 0 && s.segments[i-1].level == l && s.segments[i-1].size <= most/2 && !s.segments[i-1].empty() &&
+		(enough > 0 || s.segments[i-1].start().seq > s.acked) { // what is acknowledged stays until its place is needed
+		from--
+	}
+	w, to, err := s.gatherLocked(from, i, l, read, enough)
 	if err == nil && to <= i {
 		from = i
-		w, to, err = s.gatherLocked(i, i, l, most, enough)
+		w, to, err = s.gatherLocked(i, i, l, read, enough)
 	}
 	if err != nil {
-		return err
+		return false, err
 	}
 	newest := uint64(0)
 	if l >= noInventory {
 		if newest, err = s.newestInventoryLocked(); err != nil {
-			return err
+			return false, err
 		}
 	}
 	all := w.giveUp(l, newest, w.bytes()-enough)
+	if to-from > 1 && w.bytes() > most {
+		return false, nil
+	}
 	h := header{squeezed: true, epoch: s.epoch, first: w.begin, last: w.end, acked: s.acked, carried: uint32(len(w.pieces)), level: l}
 	if !all {
 		h.level = l - 1
 	}
-	for _, g := range s.segments[from:to] {
+	old := slices.Clone(s.segments[from:to])
+	if err := s.replaceLocked(from, to, w, h); err != nil {
+		return false, err
+	}
+	for _, g := range old {
 		g.level = max(g.level, l) // also if rewriting them is not worth it
 	}
-	return s.replaceLocked(from, to, w, h)
+	return true, nil
+}
+
+// dayMs is a day (UTC) by the device's clock.
+const dayMs = 24 * 3600 * 1000
+
+// outdateLocked gives up the States of earlier days that nobody was told, but
+// for the newest of each: a State says how the device is, and after some weeks
+// without network their blocks say better how it was, in a third of the bytes.
+// What is acknowledged stays. It is done when a segment begins, which each day
+// does; what a disk does not allow now is done then.
+func (s *Spool) outdateLocked() {
+	today := s.conf.Now().UnixMilli() / dayMs
+	for i := 0; i < len(s.segments)-1; i++ {
+		g := s.segments[i]
+		if g.empty() || g.level >= noStates || g.start().seq <= s.acked || g.newestMs/dayMs == today {
+			continue
+		}
+		n := len(s.segments)
+		if s.squeezeFromLocked(i, noStates, 0) != nil {
+			return
+		}
+		i -= n - len(s.segments)
+	}
 }
 
 // gatherLocked reads segments from from on, at least to i, into a window of at
@@ -122,7 +166,7 @@ func (s *Spool) gatherLocked(from, i int, l level, most, enough int64) (w *windo
 			break
 		}
 		tried := &window{begin: w.begin, end: w.end, pieces: slices.Clone(w.pieces), pending: slices.Clip(w.pending),
-			changed: w.changed, dropped: w.dropped}
+			changed: w.changed, dropped: w.dropped, outdated: w.outdated}
 		if err := s.readLocked(g, tried); err != nil {
 			return nil, 0, err
 		}
@@ -206,7 +250,7 @@ func (s *Spool) replaceLocked(from, to int, w *window, h header) error {
 	}
 	s.segments = slices.Replace(s.segments, from, to, with...)
 	s.stats.Dropped += w.dropped
-	s.stats.Thinned += w.joined
+	s.stats.Thinned += w.joined + w.outdated
 	for _, g := range old {
 		if s.removeLocked(g.fileID) == nil {
 			s.total -= g.size + g.waste

@@ -235,6 +235,16 @@ func (l *life) lost(r rest, after uint64) (states, blocks, findings, inventories
 	return states, blocks, findings, inventories
 }
 
+// lostOf counts the States of a day that were made above after and are not in r.
+func (l *life) lostOf(day time.Time, r rest, after uint64) (n int) {
+	for seq, e := range l.made {
+		if e.HasState() && seq > after && r.entries[seq] == nil && time.UnixMilli(e.GetDeviceMs()).UTC().Truncate(24*time.Hour).Equal(day.Truncate(24*time.Hour)) {
+			n++
+		}
+	}
+	return n
+}
+
 // days counts the days of States.
 func (l *life) days(has func(seq uint64) bool) map[int64]bool {
 	days := map[int64]bool{}
@@ -307,6 +317,7 @@ func fullLife(t *testing.T, l *life, hours int) (rest, spool.Stats) {
 
 func TestStatesGoFirst(t *testing.T) {
 	l := newLife()
+	l.states = 150 // those of one day are nearly all that fits
 	r, _ := fullLife(t, l, 150)
 	states, blocks, findings, _ := l.lost(r, 0)
 	if states == 0 || len(r.thinned) > 0 || blocks+findings > 0 {
@@ -431,8 +442,9 @@ func TestAcknowledgedGoBeforeAll(t *testing.T) {
 	for range 60 {
 		l.hours(s, 5)
 		r := l.readRest(t, s, cursor)
-		if states, blocks, _, _ := l.lost(r, cursor); s.First() <= cursor && states+blocks+len(r.thinned) > 0 {
-			t.Fatalf("%d states and %d blocks lost, %d thinned, while %d is here and %d acknowledged", states, blocks, len(r.thinned), s.First(), cursor)
+		_, blocks, _, _ := l.lost(r, cursor)
+		if states := l.lostOf(l.now, r, cursor); s.First() <= cursor && states+blocks+len(r.thinned) > 0 {
+			t.Fatalf("%d states of this day and %d blocks lost, %d thinned, while %d is here and %d acknowledged", states, blocks, len(r.thinned), s.First(), cursor)
 		}
 	}
 	r := l.readRest(t, s, cursor)
@@ -501,6 +513,61 @@ func TestForeignBlocks(t *testing.T) {
 	}
 }
 
+// TestStatesOfADayThatIsOver: in a spool with room for all, the States that
+// nobody was told go when the next day begins, but for the last of each day.
+// Those of a segment of which something was told stay, and so does all else.
+func TestStatesOfADayThatIsOver(t *testing.T) {
+	l := newLife()
+	l.inventories = 1
+	d := fault.NewDisk()
+	c := spool.Config{Disk: d, Now: l.clock}
+	s := open(t, c)
+	l.hours(s, 8)
+	s.Ack(40)
+	for day := 1; day <= 20; day++ {
+		l.hours(s, 8)
+		if n := l.lostOf(l.now, l.readRest(t, s, 40), 40); n > 0 {
+			t.Fatalf("day %d is not over and has lost %d States", day, n)
+		}
+		if day%7 == 0 {
+			s.Close()
+			s = open(t, c)
+		}
+	}
+	r := l.readRest(t, s, 40)
+	if _, blocks, findings, inventories := l.lost(r, 40); blocks+findings+inventories+len(r.thinned) > 0 {
+		t.Errorf("%d blocks, %d findings, %d inventories lost, %d blocks thinned; want States only", blocks, findings, inventories, len(r.thinned))
+	}
+	if n := l.lostOf(today, r, 40); n > 0 {
+		t.Errorf("%d States lost of the day of which a part was told", n)
+	}
+	made, left := l.days(func(uint64) bool { return true }), l.days(func(seq uint64) bool { return r.entries[seq] != nil })
+	if !cmp.Equal(made, left) {
+		t.Errorf("States of %d days were made and of %d are left", len(made), len(left))
+	}
+	states := 0
+	for _, e := range r.entries {
+		if e.HasState() {
+			states++
+		}
+	}
+	// Of 19 days one each, or two where segments of a day did not fit into one;
+	// of the first and the last day all, 160 each.
+	if most := 2*160 + 2*19; states > most {
+		t.Errorf("%d States are left, want at most %d", states, most)
+	}
+	if st := s.Stats(); st.Dropped > 0 {
+		t.Errorf("%d reports count as lost", st.Dropped)
+	}
+	// A collector that was restored gets what was told of that segment too.
+	if _, err := s.Resume(0); err != nil {
+		t.Fatal(err)
+	}
+	if got := l.readRest(t, s, 0); l.lostOf(today, got, 0) > 0 || got.order[0] != 1 {
+		t.Errorf("after Resume(0) the first is %d, and %d States of the first day are missing", got.order[0], l.lostOf(today, got, 0))
+	}
+}
+
 // TestFaultsWhileSqueezing is the promise of the package once more, for a spool
 // that is full: whatever operation fails or is the last one, there is what was
 // there before the squeeze or what should be after it, each entry once, and no
@@ -511,7 +578,8 @@ func TestFaultsWhileSqueezing(t *testing.T) {
 		before, hours int
 		shape         func(*life)
 	}{
-		{"states", 50, 8, func(*life) {}},
+		{"states", 50, 8, func(l *life) { l.states = 80 }},
+		{"a new day", 24, 8, func(*life) {}}, // the spool is not full
 		{"blocks", 205, 8, func(l *life) { l.states, l.series = 4, 8 }},
 		{"all", 700, 8, func(l *life) { l.states, l.series, l.width = 4, 8, 40 }},
 	} {

@@ -70,6 +70,7 @@ type window struct {
 	pending    []uint64 // thinned sequences behind the last block
 	dropped    uint64   // how many pieces were given up
 	joined     uint64   // how many went into others
+	outdated   uint64   // how many States were given up that a later one of their day stands for
 	changed    bool
 }
 
@@ -169,7 +170,6 @@ func (w *window) dropOldest(holds func(piece) bool, target int64) (all bool) {
 // keepDailyStates drops all States but the newest of each day (UTC, by the
 // device's clock).
 func (w *window) keepDailyStates() {
-	const dayMs = 24 * 3600 * 1000
 	seen := map[int64]bool{}
 	keep := map[uint64]bool{}
 	for _, p := range slices.Backward(w.pieces) {
@@ -177,7 +177,10 @@ func (w *window) keepDailyStates() {
 			seen[day], keep[p.seq] = true, true
 		}
 	}
+	before := w.dropped
 	w.drop(func(p piece) bool { return p.kind == state && !keep[p.seq] })
+	w.outdated += w.dropped - before
+	w.dropped = before
 }
 
 // group is some blocks in a row that lie in one hour.

@@ -43,10 +43,12 @@ var (
 // State is what the list says of a device. The first that holds counts:
 //
 //	revoked    it has had credentials and none of them is good any more
+//	new        it has never sent a report, and no session of it is open
+//	silent     its last contact was more than SilentDays days ago, and no session of it is open
+//	critical   it has an open finding of that severity
+//	warning    it has an open finding of that severity
 //	connected  a session of it is open now
-//	new        it has never sent a report
-//	silent     its last contact was more than SilentDays days ago
-//	ok         otherwise
+//	ok         otherwise; it may have notices
 //
 // A contact is the begin or end of a session or a report, by the collector's
 // clock; days are those of UTC.
@@ -54,6 +56,8 @@ type State string
 
 const (
 	StateRevoked   State = "revoked"
+	StateCritical  State = "critical"
+	StateWarning   State = "warning"
 	StateConnected State = "connected"
 	StateNew       State = "new"
 	StateSilent    State = "silent"
@@ -61,7 +65,7 @@ const (
 )
 
 // States are all states in the order in which pages offer them.
-var States = []State{StateConnected, StateOK, StateSilent, StateNew, StateRevoked}
+var States = []State{StateCritical, StateWarning, StateConnected, StateOK, StateSilent, StateNew, StateRevoked}
 
 // Config is what the fleet needs.
 type Config struct {

@@ -40,6 +40,15 @@ func TestStates(t *testing.T) {
 		w.ends(t, o, ids[fleet.StateOK], 1)
 		w.report(t, o, ids[fleet.StateConnected], 1, 500, 1<<30)
 		w.report(t, o, ids[fleet.StateRevoked], 1, 500, 1<<30)
+		w.report(t, o, ids[fleet.StateWarning], 1, 500, 1<<30)
+		w.report(t, o, ids[fleet.StateCritical], 1, 500, 1<<30)
+		w.ends(t, o, ids[fleet.StateCritical], 1)
+		// The worst counts, and only where nothing else stands before it.
+		w.finds(t, o, ids[fleet.StateWarning], warning, true)
+		w.finds(t, o, ids[fleet.StateCritical], warning, true)
+		w.finds(t, o, ids[fleet.StateCritical], critical, true)
+		w.finds(t, o, ids[fleet.StateSilent], critical, true)
+		w.finds(t, o, ids[fleet.StateRevoked], critical, true)
 		// What enroll does when it admits and revokes a device.
 		must(d.Write(t.Context(), func(tx *db.Tx) error {
 			_, err := tx.Exec(t.Context(), `INSERT INTO enrolled (device, revoked_ms) VALUES ($1, 1)`, ids[fleet.StateRevoked])
@@ -56,13 +65,23 @@ func TestStates(t *testing.T) {
 			}
 		}
 		c, err := w.Counts(t.Context(), system, fleet.Filter{State: fleet.StateOK})
-		want := fleet.Counts{Total: 5, States: map[fleet.State]int64{}}
+		want := fleet.Counts{Total: int64(len(fleet.States)), States: map[fleet.State]int64{}}
 		for _, s := range fleet.States {
 			want.States[s] = 1
 		}
 		if d := cmp.Diff(want, c); err != nil || d != "" {
 			t.Errorf("Counts, %v (-want +got):\n%s", err, d)
 		}
+		// With the worst one gone the next counts, and with that one none.
+		w.finds(t, o, ids[fleet.StateCritical], critical, false)
+		if got, err := w.Device(t.Context(), system, ids[fleet.StateCritical]); err != nil || got.State != fleet.StateWarning {
+			t.Errorf("state with the worst finding cleared = %s, %v, want warning", got.State, err)
+		}
+		w.finds(t, o, ids[fleet.StateCritical], warning, false)
+		if got, err := w.Device(t.Context(), system, ids[fleet.StateCritical]); err != nil || got.State != fleet.StateOK {
+			t.Errorf("state with all findings cleared = %s, %v, want ok", got.State, err)
+		}
+		w.finds(t, o, ids[fleet.StateSilent], critical, false)
 		// The border: 14 days ago is not silent, 15 days is.
 		w.now = noon.Add(14 * 24 * time.Hour)
 		if got, err := w.Device(t.Context(), system, ids[fleet.StateSilent]); err != nil || got.State != fleet.StateOK {

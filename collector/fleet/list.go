@@ -38,10 +38,14 @@ func (s Sort) numeric() bool { return s == ByContact || s == ByBattery || s == B
 // stateSQL is the rule of State; $1 is the first day that is not silent.
 const stateSQL = `CASE
 	WHEN d.id IN (SELECT device FROM enroll_devices WHERE revoked_ms IS NOT NULL) THEN 'revoked'
+	WHEN h.worst >= 2 AND (` + heardSQL + `) THEN CASE WHEN h.worst >= 3 THEN 'critical' ELSE 'warning' END
 	WHEN h.connected = 1 THEN 'connected'
 	WHEN h.reported IS NULL OR h.reported = 0 THEN 'new'
 	WHEN h.last_contact_day < $1 THEN 'silent'
 	ELSE 'ok' END`
+
+// heardSQL: neither new nor silent.
+const heardSQL = `h.connected = 1 OR h.reported = 1 AND h.last_contact_day >= $1`
 
 // cursor is where the next page begins: after this key and id.
 type cursor struct {
@@ -339,22 +343,31 @@ func (f *Fleet) counts(ctx context.Context, tx *db.Tx, caller access.Caller, fil
 	}
 	c := Counts{Total: all.total, States: map[State]int64{
 		StateRevoked:   revoked.total,
+		StateCritical:  all.critical - revoked.critical,
+		StateWarning:   all.warning - revoked.warning,
 		StateConnected: all.connected - revoked.connected,
 		StateNew:       all.fresh - revoked.fresh,
 		StateSilent:    all.silent - revoked.silent,
 	}}
-	c.States[StateOK] = c.Total - c.States[StateRevoked] - c.States[StateConnected] - c.States[StateNew] - c.States[StateSilent]
+	c.States[StateOK] = c.Total
+	for _, state := range States {
+		if state != StateOK {
+			c.States[StateOK] -= c.States[state]
+		}
+	}
 	return c, nil
 }
 
-type stateSums struct{ total, connected, fresh, silent int64 }
+type stateSums struct{ total, critical, warning, connected, fresh, silent int64 }
 
 func sums(ctx context.Context, tx *db.Tx, from string, args []any) (s stateSums, err error) {
 	err = tx.QueryRow(ctx, `SELECT count(*),
-		count(CASE WHEN h.connected = 1 THEN 1 END),
+		count(CASE WHEN h.worst >= 3 AND (`+heardSQL+`) THEN 1 END),
+		count(CASE WHEN h.worst = 2 AND (`+heardSQL+`) THEN 1 END),
+		count(CASE WHEN h.connected = 1 AND h.worst < 2 THEN 1 END),
 		count(CASE WHEN h.connected = 1 THEN NULL WHEN h.reported = 1 THEN NULL ELSE 1 END),
 		count(CASE WHEN h.connected = 1 OR h.reported = 0 THEN NULL WHEN h.last_contact_day < $1 THEN 1 END)
-		FROM `+from, args...).Scan(&s.total, &s.connected, &s.fresh, &s.silent)
+		FROM `+from, args...).Scan(&s.total, &s.critical, &s.warning, &s.connected, &s.fresh, &s.silent)
 	return s, err
 }
 

@@ -87,21 +87,50 @@ func (w *world) admit(owner, school string, hw ident.Hardware) (id string, err e
 // report makes a device connected, with a battery and a disk.
 func (w *world) report(t testing.TB, owner, device string, session int64, battery, diskFree int64) {
 	t.Helper()
-	ctx, caller := context.Background(), access.ForDevice(device, owner)
-	epoch := []byte(device)[:health.EpochSize]
-	cursor, err := w.health.Begin(ctx, caller, session, epoch)
+	cursor, err := w.health.Begin(context.Background(), access.ForDevice(device, owner), session, epoch(device))
 	if err != nil {
 		t.Fatal(err)
 	}
 	number := func(id uint32, instance string, n int64) *hmpb.Reading {
 		return hmpb.Reading_builder{Id: &id, Instance: &instance, Number: &n}.Build()
 	}
-	_, err = w.health.Ingest(ctx, caller, hmpb.Batch_builder{SpoolEpoch: epoch, FirstSeq: new(cursor + 1), Entries: []*hmpb.Entry{hmpb.Entry_builder{
-		Offset: new(uint32(0)), DeviceMs: new(w.now.UnixMilli()), State: hmpb.State_builder{Readings: []*hmpb.Reading{
-			number(reading.BatteryCharge, "", battery), number(reading.VolumeTotal, "/", 256<<30), number(reading.VolumeFree, "/", diskFree),
-		}}.Build()}.Build()}}.Build())
+	w.tell(t, owner, device, cursor+1, hmpb.Entry_builder{State: hmpb.State_builder{Readings: []*hmpb.Reading{
+		number(reading.BatteryCharge, "", battery), number(reading.VolumeTotal, "/", 256<<30), number(reading.VolumeFree, "/", diskFree),
+	}}.Build()}.Build())
+}
+
+const (
+	warning  = hmpb.Severity_SEVERITY_WARNING
+	critical = hmpb.Severity_SEVERITY_CRITICAL
+)
+
+// finds raises or clears a finding of this severity.
+func (w *world) finds(t testing.TB, owner, device string, s hmpb.Severity, raised bool) {
+	t.Helper()
+	f := hmpb.Finding_builder{Code: new("disk_low"), Instance: new(s.String()), Severity: &s, Raised: &raised}
+	if raised {
+		f.Arguments = []*hmpb.Argument{
+			hmpb.Argument_builder{Name: new("free"), Number: new(int64(1))}.Build(), hmpb.Argument_builder{Name: new("total"), Number: new(int64(2))}.Build(),
+		}
+	}
+	tally, err := w.health.Tally(context.Background(), system, device)
 	if err != nil {
 		t.Fatal(err)
+	}
+	w.tell(t, owner, device, tally.Last+1, hmpb.Entry_builder{Finding: f.Build()}.Build())
+}
+
+func epoch(device string) []byte { return []byte(device)[:health.EpochSize] }
+
+// tell lets a device tell one entry, whether or not it has a session.
+func (w *world) tell(t testing.TB, owner, device string, seq uint64, e *hmpb.Entry) {
+	t.Helper()
+	e.SetOffset(0)
+	e.SetDeviceMs(w.now.UnixMilli())
+	down, err := w.health.Ingest(context.Background(), access.ForDevice(device, owner),
+		hmpb.Batch_builder{SpoolEpoch: epoch(device), FirstSeq: &seq, Entries: []*hmpb.Entry{e}}.Build())
+	if err != nil || down.GetAck().GetThroughSeq() != seq || w.health.Stats().BadFindings > 0 {
+		t.Fatalf("Ingest = %v, %v, want entry %d acknowledged", down, err, seq)
 	}
 }
 

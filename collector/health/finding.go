@@ -52,6 +52,13 @@ func storeFinding(ctx context.Context, tx *db.Tx, device string, spool int64, r 
 	return err
 }
 
+// noteWorst brings the device's row, which is there, to what its findings are now.
+func noteWorst(ctx context.Context, tx *db.Tx, device string) error {
+	_, err := tx.Exec(ctx, `UPDATE health_state SET worst = COALESCE((SELECT MAX(severity) FROM health_findings WHERE device_id = $1 AND cleared_ms IS NULL), 0)
+		WHERE device_id = $1`, device)
+	return err
+}
+
 // A Finding is something about a device that somebody should know. Days only:
 // when it was noticed would tell when somebody worked.
 type Finding struct {

@@ -1,5 +1,5 @@
 // Package health owns what devices tell about themselves: it takes their
-// reports exactly once, keeps each for thirty days, and knows the latest state.
+// reports exactly once, keeps each for three days, and knows the latest state.
 //
 // A report's key is (device, spool epoch, sequence). Reports and the cursor of
 // their spool are stored in one transaction, many devices' together in one
@@ -25,6 +25,7 @@ import (
 
 	"hausmeister/collector/bus"
 	"hausmeister/collector/db"
+	"hausmeister/proto/reading"
 )
 
 //go:embed migrations/*.sql
@@ -64,7 +65,7 @@ type Config struct {
 	Bus  *bus.Bus
 	Now  func() time.Time
 	Log  *slog.Logger
-	Keep time.Duration // of reports, 1 to 400 days; 0 = 30 days
+	Keep time.Duration // of reports, 1 day to reading.KeepReports; 0 = that
 }
 
 // Health takes and gives reports. Between calls it holds counters only.
@@ -84,10 +85,10 @@ func New(cfg Config) (*Health, error) {
 		return nil, errors.New("making health: DB, Bus, Now and Log are needed")
 	}
 	if cfg.Keep == 0 {
-		cfg.Keep = 30 * 24 * time.Hour
+		cfg.Keep = reading.KeepReports
 	}
-	if cfg.Keep < 24*time.Hour || cfg.Keep > 400*24*time.Hour {
-		return nil, errors.New("making health: reports are kept 1 to 400 days")
+	if cfg.Keep < 24*time.Hour || cfg.Keep > reading.KeepReports {
+		return nil, errors.New("making health: reports are kept 1 day to as long as the catalogue says")
 	}
 	return &Health{db: cfg.DB, bus: cfg.Bus, now: cfg.Now, log: cfg.Log, keep: cfg.Keep, late: make(chan struct{}, 1)}, nil
 }

@@ -181,18 +181,22 @@ func store(ctx context.Context, tx *db.Tx, device string, p *parsed, nowMS int64
 		return did, err
 	}
 	var state *report
+	noted := false
 	for _, r := range news {
 		if err := keep(ctx, tx, device, spool, r, nowMS); err != nil {
 			return did, err
 		}
 		did.late = did.late || r.block != nil && r.block.startMS < daysOver(nowMS)
 		did.other = did.other || r.finding != nil || r.inventory != nil || r.block != nil
+		noted = noted || r.finding != nil
 		if r.state {
 			state = r
 		}
 	}
-	did.news, err = latest(ctx, tx, device, p.epoch, fresh, spool, state, nowMS)
-	return did, err
+	if did.news, err = latest(ctx, tx, device, p.epoch, fresh, spool, state, nowMS); err != nil || !noted {
+		return did, err
+	}
+	return did, noteWorst(ctx, tx, device)
 }
 
 // keep stores one report where its kind belongs.

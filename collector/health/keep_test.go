@@ -36,7 +36,7 @@ func TestSweep(t *testing.T) {
 			device access.Caller
 			want   health.Tally
 		}{
-			"busy":               {busy, health.Tally{Reports: 30 * 24, Last: hours}},
+			"busy":               {busy, health.Tally{Reports: 3 * 24, Last: hours}},
 			"silent keeps one":   {silent, health.Tally{Reports: 1, Last: 3}},
 			"old spool is empty": {gone, health.Tally{Reports: 1, Last: 1}},
 		} {
@@ -44,7 +44,7 @@ func TestSweep(t *testing.T) {
 				t.Errorf("%s: kept %+v, want %+v", name, got, test.want)
 			}
 		}
-		if want := int64(10*24 + 2 + 2); deleted != want {
+		if want := int64(37*24 + 2 + 2); deleted != want {
 			t.Errorf("Sweep = %d, want %d", deleted, want)
 		}
 		if got := w.latest(t, silent); got != 3 {

@@ -74,14 +74,18 @@ func (s *Server) showDevice(v *visit, code int, change func(*deviceMain)) error 
 // condition is a device's state and the sentence about it. A device that something
 // is wrong with is not called healthy, whether or not it is connected.
 func (v *visit) condition(d fleet.Device, findings []noted) (mark, string) {
-	state, sentence := v.mark(d.State), v.sentence(d)
-	if d.State != fleet.StateOK && d.State != fleet.StateConnected || len(findings) == 0 {
-		return state, sentence
+	n := len(findings)
+	switch d.State {
+	case fleet.StateCritical, fleet.StateWarning:
+		n = max(n, 1) // it may have been cleared since the state was read
+	case fleet.StateConnected, fleet.StateOK:
+	default:
+		n = 0
 	}
-	if worst := findings[0]; worst.Shape != "info" { // they come with the worst first
-		state = mark{worst.Shape, worst.Word}
+	if n > 0 {
+		return v.mark(d.State), v.say.Say("device.noted", "n", n)
 	}
-	return state, v.say.Say("device.noted", "n", len(findings))
+	return v.mark(d.State), v.sentence(d)
 }
 
 // sentence says how the device is and what to do.

@@ -150,7 +150,7 @@ type row struct {
 type mark struct{ Shape, Word string }
 
 var shapes = map[fleet.State]string{
-	fleet.StateConnected: "ok", fleet.StateOK: "ok", fleet.StateSilent: "idle", fleet.StateNew: "info", fleet.StateRevoked: "off",
+	fleet.StateCritical: "crit", fleet.StateWarning: "warn", fleet.StateConnected: "ok", fleet.StateOK: "ok", fleet.StateSilent: "idle", fleet.StateNew: "info", fleet.StateRevoked: "off",
 }
 
 func (v *visit) mark(s fleet.State) mark { return mark{shapes[s], v.say.Say("state." + string(s))} }

@@ -23,6 +23,8 @@ func TestEveryPageLooksRight(t *testing.T) {
 		num(reading.Temperature, "cpu", 48_000), num(reading.Temperature, "wifi", 41_000), num(reading.Temperature, "case", 31_000),
 		txt(reading.LinkState, "wired", "down"), txt(reading.LinkState, "wifi", "up"), txt(reading.LinkState, "wifi 2", "down"), absent(reading.LinkSpeed, hmpb.Absent_ABSENT_NOT_SUPPORTED))
 	known := w.known()
+	w.fillsUp(ids[1], hmpb.Severity_SEVERITY_CRITICAL)
+	w.fillsUp(ids[3], hmpb.Severity_SEVERITY_WARNING)
 	pages := []struct {
 		name, path, as string
 	}{
@@ -90,15 +92,9 @@ func (w *world) known() string {
 		}
 	}
 	w.report(id, state...)
-	raise := func(code, instance string, severity hmpb.Severity, arguments ...*hmpb.Argument) {
-		w.tell(id, hmpb.Entry_builder{Finding: hmpb.Finding_builder{Code: &code, Raised: new(true), Instance: &instance, Severity: &severity, Arguments: arguments}.Build()}.Build())
-	}
-	bytes := func(name string, n int64) *hmpb.Argument {
-		return hmpb.Argument_builder{Name: &name, Number: &n}.Build()
-	}
 	state1, off := "state", "off"
-	raise(finding.DiskLow, "C:", hmpb.Severity_SEVERITY_CRITICAL, bytes("free", 4<<30), bytes("total", 256e9))
-	raise(finding.FirewallOff, "", hmpb.Severity_SEVERITY_WARNING, hmpb.Argument_builder{Name: &state1, Text: &off}.Build())
+	w.fillsUp(id, hmpb.Severity_SEVERITY_CRITICAL)
+	w.raise(id, finding.FirewallOff, "", hmpb.Severity_SEVERITY_WARNING, hmpb.Argument_builder{Name: &state1, Text: &off}.Build())
 	for _, programs := range [][]inventory.Program{
 		{{Name: "7-Zip 24.08 (x64)", Version: "24.08"}, {Name: "Flash Player", Version: "32"}, {Name: "Mozilla Firefox", Version: "144.0"}},
 		{{Name: "7-Zip 24.08 (x64)", Version: "24.08"}, {Name: "LibreOffice 25.8", Version: "25.8.2.2"}, {Name: "Mozilla Firefox", Version: "145.0"}},
@@ -110,6 +106,21 @@ func (w *world) known() string {
 	_, err := w.health.OpenLook(w.t.Context(), access.Caller{Kind: access.KindUser, ID: "somebody", Name: "m.winter", Role: access.RoleSupport}, id, "Anruf: seit Montag sehr langsam")
 	w.must(err)
 	return id
+}
+
+// raise lets a device tell a finding.
+func (w *world) raise(id, code, instance string, severity hmpb.Severity, arguments ...*hmpb.Argument) {
+	w.t.Helper()
+	w.tell(id, hmpb.Entry_builder{Finding: hmpb.Finding_builder{Code: &code, Raised: new(true), Instance: &instance, Severity: &severity, Arguments: arguments}.Build()}.Build())
+}
+
+// fillsUp raises disk_low.
+func (w *world) fillsUp(id string, severity hmpb.Severity) {
+	w.t.Helper()
+	bytes := func(name string, n int64) *hmpb.Argument {
+		return hmpb.Argument_builder{Name: &name, Number: &n}.Build()
+	}
+	w.raise(id, finding.DiskLow, "C:", severity, bytes("free", 4<<30), bytes("total", 256e9))
 }
 
 func instancesOf(name string) []string {

@@ -7,10 +7,12 @@ import (
 	"os"
 	"path/filepath"
 	"regexp"
+	"slices"
 	"strings"
 	"testing"
 
 	"hausmeister/collector/access"
+	"hausmeister/proto/finding"
 	"hausmeister/proto/hmpb"
 	"hausmeister/proto/ident"
 	"hausmeister/proto/reading"
@@ -133,6 +135,47 @@ func TestListSearchAndFilters(t *testing.T) {
 	// htmx gets the address without the empty fields of the form.
 	if got := b.get("/devices?q=lifebook&state=&school=", "HX-Request", "true").Header.Get("HX-Push-Url"); got != "/devices?q=lifebook" {
 		t.Errorf("HX-Push-Url = %q", got)
+	}
+}
+
+// TestWorstFindingIsTheState: the list, its filters and counts, the device's own
+// page and the API call a device what its worst open finding says.
+func TestWorstFindingIsTheState(t *testing.T) {
+	w := newWorld(t)
+	ids := w.fill(8)
+	b, token := w.signedIn("support"), w.token("probe", access.RoleRead, nil)
+	id := ids[0]
+	check := func(what, state, word, shape string) {
+		t.Helper()
+		list := b.get("/devices?state=" + state)
+		if rows := rowsOf(list.body); !slices.Contains(rows, id) {
+			t.Errorf("%s: the list of state %s has %v, want %s in it", what, state, rows, id)
+		}
+		all := b.get("/devices").body
+		before, _, _ := strings.Cut(all, `<th scope="row"><a data-open href="/devices/`+id)
+		first := before[strings.LastIndex(before, "<tr"):]
+		if text(first) != word || !strings.Contains(first, "#s-"+shape) {
+			t.Errorf("%s: the row begins with %q, want %s with the shape %s", what, text(first), word, shape)
+		}
+		if page := text(b.get("/devices/" + id).body); !strings.Contains(page, word) {
+			t.Errorf("%s: the device's own page does not say %s", what, word)
+		}
+		var body struct{ State string }
+		w.api(token, "/api/v1/devices/"+id, &body)
+		if body.State != state {
+			t.Errorf("%s: the API says %q, want %q", what, body.State, state)
+		}
+	}
+	w.fillsUp(id, hmpb.Severity_SEVERITY_WARNING)
+	check("warning", "warning", "Warnung", "warn")
+	w.fillsUp(id, hmpb.Severity_SEVERITY_CRITICAL)
+	check("critical", "critical", "Kritisch", "crit")
+	if got := rowsOf(b.get("/devices?state=critical").body); len(got) != 1 {
+		t.Errorf("critical are %v, want one", got)
+	}
+	w.tell(id, hmpb.Entry_builder{Finding: hmpb.Finding_builder{Code: new(finding.DiskLow), Raised: new(false), Instance: new("C:"), Severity: hmpb.Severity_SEVERITY_CRITICAL.Enum()}.Build()}.Build())
+	if got := rowsOf(b.get("/devices?state=critical").body); len(got) != 0 {
+		t.Errorf("critical are %v after the finding was cleared, want none", got)
 	}
 }
 

@@ -32,7 +32,8 @@ func Catalogue() []Field {
 var (
 	untilReplaced = Words{"bis das Gerät ausgemustert wird", "until the device is retired"}
 	session       = Words{"bis zum Ende der Sitzung", "until the session ends"}
-	thirtyDays    = Words{"30 Tage", "30 days"}
+	cursors       = Words{"400 Tage nach der letzten Meldung", "400 days after the last report"}
+	times         = Words{"3 Tage, der Minutenwerte 30 Tage, der Hinweise 12 Monate nach deren Ende", "3 days, of values by the minute 30 days, of findings 12 months after their end"}
 	oneYear       = Words{"12 Monate nach dem Ende", "12 months after its end"}
 	twoYears      = Words{"der letzte Stand, Änderungen 24 Monate", "the latest state, changes for 24 months"}
 	notKept       = Words{"wird nicht gespeichert", "not kept"}
@@ -91,13 +92,13 @@ var others = []Field{
 	{
 		Name: "spool_position", Unit: Count, Word: Words{"Nummern der wartenden Meldungen", "Numbers of the waiting reports"},
 		Purpose: Words{"Jede Meldung genau einmal speichern", "Store each report exactly once"}, Basis: Operation, Class: Thing,
-		Retain: thirtyDays, Audience: nobody, Sources: []string{"Hello.spool_epoch", "Hello.spool_first", "Hello.spool_last", "Hello.store_id",
+		Retain: cursors, Audience: nobody, Sources: []string{"Hello.spool_epoch", "Hello.spool_first", "Hello.spool_last", "Hello.store_id",
 			"Batch.spool_epoch", "Batch.first_seq", "Entry.offset", "Range.from", "Range.to"},
 	},
 	{
 		Name: "device_time", Unit: UnixMilli, Word: Words{"Uhrzeit des Geräts", "Time of the device"},
 		Purpose: Words{"Meldungen ordnen und falsche Uhren erkennen", "Order reports and recognise wrong clocks"}, Basis: Operation, Class: Use,
-		Retain: thirtyDays, Audience: Use.Audience(), Sources: []string{"Hello.time_ms", "Entry.device_ms", "Block.start_ms", "Block.step_s", "Block.steps"},
+		Retain: times, Audience: Use.Audience(), Sources: []string{"Hello.time_ms", "Entry.device_ms", "Block.start_ms", "Block.step_s", "Block.steps"},
 	},
 	{
 		Name: "last_look", Word: Words{"Neueste Einsicht, von der das Gerät weiß", "Newest look that the device knows of"},

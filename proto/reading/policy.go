@@ -29,14 +29,16 @@ const Operation Basis = 1
 type Retain int
 
 const (
-	Now  Retain = iota + 1 // the latest value only, with the reports that brought it
+	Now  Retain = iota + 1 // the latest value, and the reports that brought it for a few days
 	Days                   // the same, and one value a day
 	Fine                   // the same, and by the minute in blocks
 )
 
-// How long each grain is kept unless an owner shortens it (PR-3).
+// How long each grain is kept unless an owner shortens it (PR-3). Reports are
+// needed until their day's row is made, some hours after midnight; the rest is
+// for weekends on which nothing works. Their minutes are in the blocks.
 const (
-	KeepReports = 30 * 24 * time.Hour
+	KeepReports = 3 * 24 * time.Hour
 	KeepBlocks  = 30 * 24 * time.Hour
 	KeepDays    = 24 * 30 * 24 * time.Hour
 )
@@ -81,7 +83,7 @@ var basisWords = map[Basis]Words{
 }
 
 var retainWords = map[Retain]Words{
-	Now:  {"30 Tage", "30 days"},
-	Days: {"30 Tage, ein Wert je Tag 24 Monate", "30 days, one value a day for 24 months"},
-	Fine: {"Minutenwerte 30 Tage, ein Wert je Tag 24 Monate", "By the minute 30 days, one value a day for 24 months"},
+	Now:  {"der letzte Stand, ältere 3 Tage", "the latest value, older ones 3 days"},
+	Days: {"der letzte Stand, ältere 3 Tage, ein Wert je Tag 24 Monate", "the latest value, older ones 3 days, one value a day for 24 months"},
+	Fine: {"der letzte Stand, Minutenwerte 30 Tage, ein Wert je Tag 24 Monate", "the latest value, by the minute 30 days, one value a day for 24 months"},
 }

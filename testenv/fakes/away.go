@@ -5,6 +5,7 @@ import (
 	"context"
 	"fmt"
 	"math/rand/v2"
+	"strconv"
 	"time"
 
 	"google.golang.org/protobuf/proto"
@@ -23,6 +24,7 @@ type Away struct {
 	Number int
 	Begin  time.Time // of the first day of use; in the morning
 	Days   int
+	Cores  int          // of its processor; 0 = 8
 	Spool  spool.Config // Now and MaxBytes are as the agent would have them; nil Now is the time of the entries
 }
 
@@ -30,7 +32,10 @@ const useHours = 8
 
 // Fill appends it all and gives what was made, by sequence.
 func (a Away) Fill(ctx context.Context) (made map[uint64]*hmpb.Entry, err error) {
-	f := &away{random: rand.New(rand.NewPCG(seed, uint64(a.Number))), now: a.Begin, made: map[uint64]*hmpb.Entry{}}
+	if a.Cores == 0 {
+		a.Cores = 8
+	}
+	f := &away{cores: a.Cores, random: rand.New(rand.NewPCG(seed, uint64(a.Number))), now: a.Begin, made: map[uint64]*hmpb.Entry{}}
 	if a.Spool.Now == nil {
 		a.Spool.Now = func() time.Time { return f.now }
 	}
@@ -48,11 +53,12 @@ func (a Away) Fill(ctx context.Context) (made map[uint64]*hmpb.Entry, err error)
 }
 
 type away struct {
+	cores  int
 	spool  *spool.Spool
 	random *rand.Rand
 	now    time.Time
 	made   map[uint64]*hmpb.Entry
-	values map[uint32]int64
+	values map[source]int64
 }
 
 func (f *away) append(ctx context.Context, e *hmpb.Entry) error {
@@ -93,8 +99,8 @@ func (f *away) quarter(ctx context.Context) error {
 	for minute := range 15 {
 		readings := f.read()
 		for _, r := range readings {
-			if r.WhichValue() != hmpb.Reading_Number_case {
-				continue
+			if row, _ := reading.ByID(r.GetId()); row.Kind != reading.Number || row.Retain != reading.Fine {
+				continue // the collector would leave it out
 			}
 			if err := b.Set(b.Start+int64(minute)*b.Step, block.Key{ID: r.GetId(), Instance: r.GetInstance()}, false, r.GetNumber()); err != nil {
 				return err
@@ -113,37 +119,62 @@ func (f *away) quarter(ctx context.Context) error {
 	return f.append(ctx, hmpb.Entry_builder{Block: e}.Build())
 }
 
-// read gives a value for each reading of the table: a third of the numbers
-// moves from minute to minute.
+// read gives a value for each reading of the table, and for each core: a third
+// of the numbers moves from minute to minute, and all cores.
 func (f *away) read() (all []*hmpb.Reading) {
 	if f.values == nil {
-		f.values = map[uint32]int64{}
+		f.values = map[source]int64{}
 	}
 	for row := range reading.All() {
-		r := hmpb.Reading_builder{Id: proto.Uint32(row.ID)}
-		if row.Instanced {
-			r.Instance = proto.String("C:")
-		}
-		switch row.Kind {
-		case reading.Number:
-			v, ok := f.values[row.ID]
-			if !ok {
-				v = row.Min + (row.Max-row.Min)/int64(3+f.random.IntN(5))
+		switch {
+		case row.ID == reading.CPUCoreUsed:
+			for i := range f.cores {
+				all = append(all, f.one(row, strconv.Itoa(i+1)))
 			}
-			if step := (row.Max - row.Min) / 100; row.ID%3 == 0 && step > 0 {
-				v = min(max(v+f.random.Int64N(2*step+1)-step, row.Min), row.Max)
-			}
-			f.values[row.ID] = v
-			r.Number = &v
-		case reading.Text:
-			r.Text = proto.String("Windows 11")
+		case row.Instanced:
+			all = append(all, f.one(row, "C:"))
+		case row.Kind == reading.Code && len(row.Codes) == 0:
 		default:
-			if len(row.Codes) == 0 {
-				continue
-			}
-			r.Text = proto.String(row.Codes[0].Code)
+			all = append(all, f.one(row, ""))
 		}
-		all = append(all, r.Build())
 	}
 	return all
+}
+
+// source is what a value is of.
+type source struct {
+	id       uint32
+	instance string
+}
+
+func (f *away) one(row reading.Reading, instance string) *hmpb.Reading {
+	r := hmpb.Reading_builder{Id: proto.Uint32(row.ID)}
+	if instance != "" {
+		r.Instance = &instance
+	}
+	switch row.Kind {
+	case reading.Number:
+		r.Number = proto.Int64(f.number(row, source{row.ID, instance}))
+	case reading.Text:
+		r.Text = proto.String("Windows 11")
+	default:
+		r.Text = proto.String(row.Codes[0].Code)
+	}
+	return r.Build()
+}
+
+func (f *away) number(row reading.Reading, of source) int64 {
+	v, ok := f.values[of]
+	if !ok {
+		v = row.Min + (row.Max-row.Min)/int64(3+f.random.IntN(5))
+	}
+	step := (row.Max - row.Min) / 100
+	if row.ID == reading.CPUCoreUsed {
+		step *= 10
+	}
+	if (row.ID%3 == 0 || row.ID == reading.CPUCoreUsed) && step > 0 {
+		v = min(max(v+f.random.Int64N(2*step+1)-step, row.Min), row.Max)
+	}
+	f.values[of] = v
+	return v
 }

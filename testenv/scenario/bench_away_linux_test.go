@@ -19,7 +19,7 @@ import (
 )
 
 // BenchmarkAway lets devices come back that were away for 44 days, each with a
-// spool of 19 MB, while others report as on any day. Budget (design.md 8): the
+// spool of what is left of that, while others report as on any day. Budget (design.md 8): the
 // others' acknowledgements p99 <= 250 ms. The collector is a process of its own;
 // the devices are all in this one, so that their own work is in the numbers.
 //
