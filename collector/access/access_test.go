@@ -763,3 +763,40 @@ func TestRoleOfAnAccount(t *testing.T) {
 		}
 	})
 }
+
+// TestAuditState: what is new is checked at each look, the whole once an hour,
+// and a break stays told.
+func TestAuditState(t *testing.T) {
+	dbtest.Run(t, migrations, func(t *testing.T, d *db.DB) {
+		s, c := service(t, d)
+		ctx := t.Context()
+		addUser(t, s, "eva", access.RoleRead, nil)
+		addUser(t, s, "max", access.RoleRead, nil)
+		first, err := s.AuditState(ctx, operator)
+		if err != nil || first.Head.Seq != 2 || first.Broken != "" || !first.Checked.Equal(c.t) {
+			t.Fatalf("AuditState = %+v, %v", first, err)
+		}
+		begin := c.t
+		c.t = c.t.Add(time.Minute)
+		addUser(t, s, "tom", access.RoleRead, nil)
+		if got, err := s.AuditState(ctx, operator); err != nil || got.Head.Seq != 3 || !got.Checked.Equal(begin) {
+			t.Errorf("a minute later: %+v, %v; want three entries, checked as before", got, err)
+		}
+		err = d.Write(ctx, func(tx *db.Tx) error {
+			_, err := tx.Exec(ctx, `UPDATE audit SET actor = 'user:nobody' WHERE seq = 1`)
+			return err
+		})
+		if err != nil {
+			t.Fatal(err)
+		}
+		c.t = c.t.Add(time.Hour)
+		for range 2 {
+			if got, err := s.AuditState(ctx, operator); err != nil || !strings.Contains(got.Broken, "entry 1 was changed") {
+				t.Errorf("an hour later: %+v, %v; want entry 1 changed", got, err)
+			}
+		}
+		if _, err := s.AuditState(ctx, access.Caller{Kind: access.KindUser, Role: access.RoleSupport}); !errors.Is(err, access.ErrForbidden) {
+			t.Errorf("for support: %v, want ErrForbidden", err)
+		}
+	})
+}
