@@ -41,6 +41,8 @@ func faultOf(err error) fault {
 	switch {
 	case errors.Is(err, access.ErrNoSession):
 		return fault{http.StatusUnauthorized, "unauthenticated"}
+	case errors.Is(err, access.ErrSelf):
+		return fault{http.StatusForbidden, "self"}
 	case errors.Is(err, health.ErrLookNeeded):
 		return fault{http.StatusForbidden, "look-needed"}
 	case errors.Is(err, access.ErrForbidden):

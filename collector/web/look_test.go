@@ -5,6 +5,7 @@ import (
 	"testing"
 
 	"hausmeister/collector/access"
+	"hausmeister/collector/enroll"
 	"hausmeister/proto/finding"
 	"hausmeister/proto/hmpb"
 	"hausmeister/proto/ident"
@@ -23,6 +24,11 @@ func TestEveryPageLooksRight(t *testing.T) {
 		num(reading.Temperature, "cpu", 48_000), num(reading.Temperature, "wifi", 41_000), num(reading.Temperature, "case", 31_000),
 		txt(reading.LinkState, "wired", "down"), txt(reading.LinkState, "wifi", "up"), txt(reading.LinkState, "wifi 2", "down"), absent(reading.LinkSpeed, hmpb.Absent_ABSENT_NOT_SUPPORTED))
 	known := w.known()
+	claim, _, err := w.enroll.CreateClaim(t.Context(), operator, enroll.NewClaim{Owner: w.ownerID("Landkreis Ahorn"), Cap: 25, Expires: w.clock().AddDate(0, 0, 30), Note: "Lieferschein 4711"})
+	w.must(err)
+	w.token("grafana", access.RoleRead, nil)
+	eva, err := w.access.User(t.Context(), operator, "support")
+	w.must(err)
 	pages := []struct {
 		name, path, as string
 	}{
@@ -40,6 +46,15 @@ func TestEveryPageLooksRight(t *testing.T) {
 		{"catalogue", "/catalogue", "read"},
 		{"device-new", "/devices/" + ids[16], "read"},
 		{"keys", "/keys", "admin"},
+		{"claims", "/claims", "admin"},
+		{"claim-new", "/claims/new", "admin"},
+		{"claim-revoke", "/claims/" + claim.ID + "/revoke", "admin"},
+		{"people", "/people", "admin"},
+		{"person", "/people/" + eva.ID + "?done=role", "admin"},
+		{"person-new", "/people/new", "admin"},
+		{"audit", "/audit", "admin"},
+		{"audit-none", "/audit?from=2020-01-01&to=2020-01-02", "admin"},
+		{"account", "/account", "support"},
 		{"not-found", "/devices/none", "admin"},
 		{"bad-request", "/devices?state=kaputt", "admin"},
 	}
