@@ -28,7 +28,7 @@ func (s *Server) accountPage(v *visit) error {
 }
 
 func (v *visit) passwordForm() form {
-	return form{Action: "/account/password", Send: v.say.Say("account.password.change"), Fields: []field{
+	return form{Action: "/account/password", Send: v.say.Say("account.password.change"), For: v.caller.Name, Fields: []field{
 		{Name: "old", Label: v.say.Say("account.password.old"), Type: "password", Max: 1000, Complete: "current-password"},
 		{Name: "new", Label: v.say.Say("account.password.new"), Help: v.say.Say("account.password.help"), Type: "password", Max: 1000, Complete: "new-password"},
 	}}

@@ -27,7 +27,7 @@ type recordMain struct {
 	Reset, CSV     string
 }
 
-type recordRow struct{ Seq, When, Who, What, Whom, Details string }
+type recordRow struct{ Seq, When, Who, What, Whom, WhomHref, Details string }
 
 // recordSubjects are the first words of actions; the texts have a key for each.
 var recordSubjects = []string{"claim", "device", "look", "owner", "standard_software", "token", "user"}
@@ -169,12 +169,22 @@ func (v *visit) recordRow(e audit.Entry, names map[string]string) recordRow {
 	if key := "audit.action." + e.Action; v.say.Has(key) {
 		r.What = v.say.Say(key)
 	}
-	var details []string
-	for _, key := range slices.Sorted(maps.Keys(e.Details)) {
-		details = append(details, key+"="+e.Details[key])
+	if id, ok := strings.CutPrefix(e.Subject, "device:"); ok {
+		r.WhomHref = "/devices/" + id
 	}
-	r.Details = strings.Join(details, ", ")
+	if id, ok := strings.CutPrefix(e.Subject, "user:"); ok {
+		r.WhomHref = "/people/" + id
+	}
+	r.Details = details(e, ", ")
 	return r
+}
+
+func details(e audit.Entry, between string) string {
+	var all []string
+	for _, key := range slices.Sorted(maps.Keys(e.Details)) {
+		all = append(all, key+"="+e.Details[key])
+	}
+	return strings.Join(all, between)
 }
 
 // party names who did something or what it was done to: "Konto eva".
@@ -208,11 +218,7 @@ func (s *Server) recordCSV(v *visit) error {
 	out.Write([]string{"seq", "time", "actor", "action", "subject", "owner", "details"})
 	for len(entries) > 0 {
 		for _, e := range entries {
-			var details []string
-			for _, key := range slices.Sorted(maps.Keys(e.Details)) {
-				details = append(details, key+"="+e.Details[key])
-			}
-			out.Write([]string{strconv.FormatInt(e.Seq, 10), time.UnixMilli(e.AtMS).UTC().Format(apiTime), e.Actor, e.Action, e.Subject, e.Owner, harmless(strings.Join(details, "; "))})
+			out.Write([]string{strconv.FormatInt(e.Seq, 10), time.UnixMilli(e.AtMS).UTC().Format(apiTime), e.Actor, e.Action, e.Subject, e.Owner, harmless(details(e, "; "))})
 		}
 		if out.Flush(); out.Error() != nil {
 			return nil // the peer is gone
