@@ -26,3 +26,5 @@ var LocalPath = localPath
 
 // OpenMetrics sets the Config's MetricsOpen.
 func (s *Server) OpenMetrics() { s.cfg.MetricsOpen = true }
+
+var DescribedCalls = describedCalls

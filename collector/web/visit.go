@@ -93,6 +93,9 @@ func (s *Server) answer(rt route) http.Handler {
 		if err == nil {
 			err = v.parse()
 		}
+		if c, ok := calls[rt.method+" "+rt.path]; err == nil && ok {
+			err = only(v.asked, c.names()...)
+		}
 		if err == nil {
 			err = rt.do(v)
 		}
