@@ -8,8 +8,8 @@ const out = "static";
 await mkdir(out, { recursive: true });
 
 await build({
-  entryPoints: ["assets/app.ts"],
-  outfile: `${out}/app.js`,
+  entryPoints: ["assets/app.ts", "assets/chart.ts"],
+  outdir: out,
   bundle: true,
   minify: true,
   format: "iife",

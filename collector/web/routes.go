@@ -37,6 +37,7 @@ func (s *Server) allRoutes() []route {
 		{get, "/keys", signed, s.keysPage},
 		{get, "/devices", signed, s.devicesPage},
 		{get, "/devices/{id}", signed, s.devicePage},
+		{get, "/devices/{id}/history.csv", signed, s.historyCSV},
 		{get, "/devices/{id}/live", signed, s.liveStream},
 		{get, "/devices/{id}/software", signed, s.softwarePage},
 		{post, "/devices/{id}/looks", signed, s.openLook},
