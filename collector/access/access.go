@@ -17,8 +17,11 @@ import (
 	"crypto/sha256"
 	"embed"
 	"encoding/base64"
+	"errors"
+	"fmt"
 	"log/slog"
 	"slices"
+	"sync"
 	"time"
 
 	"hausmeister/collector/audit"
@@ -48,6 +51,10 @@ type Service struct {
 	log      *slog.Logger
 	hasher   *hasher
 	attempts *attempts
+
+	checking sync.Mutex
+	// below is guarded by checking
+	checked AuditState
 }
 
 // New makes a Service; it starts nothing.
@@ -80,6 +87,44 @@ func (s *Service) AuditLog(ctx context.Context, caller Caller, f audit.Filter) (
 		return err
 	})
 	return out, err
+}
+
+// AuditState is what is known of the whole chain.
+type AuditState struct {
+	Head    audit.Head // the last entry that fits
+	Checked time.Time  // when all of it was read
+	Broken  string     // empty = it holds; else the first entry that does not fit
+}
+
+// checkAllEvery is how long a check of the whole chain is good for. Between two
+// of them only what is new is read, so that whoever opens the page waits for
+// few entries.
+const checkAllEvery = time.Hour
+
+// AuditState checks the chain: what is new, and all of it once an hour.
+func (s *Service) AuditState(ctx context.Context, caller Caller) (AuditState, error) {
+	if err := caller.Allow(ReadAudit); err != nil {
+		return AuditState{}, err
+	}
+	s.checking.Lock()
+	defer s.checking.Unlock()
+	now, from := s.now(), s.checked.Head
+	if s.checked.Broken != "" || now.Sub(s.checked.Checked) >= checkAllEvery {
+		from = audit.Head{}
+	}
+	head, err := audit.VerifyFrom(ctx, s.db, from)
+	switch {
+	case errors.Is(err, audit.ErrBroken):
+		s.log.Error("the audit record does not hold", "error", err)
+		s.checked = AuditState{Head: head, Checked: now, Broken: err.Error()}
+	case err != nil:
+		return AuditState{}, fmt.Errorf("checking the audit record: %w", err)
+	case from.Seq == 0:
+		s.checked = AuditState{Head: head, Checked: now}
+	default:
+		s.checked.Head = head
+	}
+	return s.checked, nil
 }
 
 // newSecret gives 256 random bits as text, and their hash to keep.

@@ -642,3 +642,161 @@ func TestStrangeNames(t *testing.T) {
 		}
 	})
 }
+
+// TestOwnAccount: a person sees and ends the sessions of the own account and
+// changes its password, with the old one; nobody else's without permission.
+func TestOwnAccount(t *testing.T) {
+	dbtest.Run(t, migrations, func(t *testing.T, d *db.DB) {
+		s, c := service(t, d)
+		ctx := t.Context()
+		user := addUser(t, s, "eva", access.RoleSupport, []string{"o1"})
+		other := addUser(t, s, "max", access.RoleSupport, []string{"o1"})
+		var secrets []string
+		for range 3 {
+			secret, _, err := s.SignIn(ctx, "eva", password)
+			if err != nil {
+				t.Fatal(err)
+			}
+			secrets = append(secrets, secret)
+			c.t = c.t.Add(time.Minute)
+		}
+		here, err := s.Session(ctx, secrets[2])
+		if err != nil {
+			t.Fatal(err)
+		}
+		eva := here.Caller
+		all, err := s.Sessions(ctx, eva, user.ID)
+		if err != nil || len(all) != 3 || all[0].ID != here.ID || !all[0].Opened.Equal(c.t.Add(-time.Minute)) {
+			t.Fatalf("Sessions = %+v, %v; want three, the latest first", all, err)
+		}
+		if _, err := s.Sessions(ctx, eva, other.ID); !errors.Is(err, access.ErrForbidden) {
+			t.Errorf("another's Sessions = %v, want ErrForbidden", err)
+		}
+		if err := s.EndSession(ctx, eva, other.ID, all[1].ID); !errors.Is(err, access.ErrForbidden) {
+			t.Errorf("ending another's session = %v, want ErrForbidden", err)
+		}
+		if err := s.EndSession(ctx, eva, user.ID, all[1].ID); err != nil {
+			t.Fatal(err)
+		}
+		for i, want := range []error{nil, access.ErrNoSession, nil} {
+			if _, err := s.Session(ctx, secrets[i]); !errors.Is(err, want) {
+				t.Errorf("session %d after one was ended = %v, want %v", i, err, want)
+			}
+		}
+		const fresh = "ganz anders als vorher"
+		if err := s.ChangePassword(ctx, eva, "falsch", fresh, here.ID); !errors.Is(err, access.ErrSignIn) {
+			t.Errorf("with a wrong password: %v, want ErrSignIn", err)
+		}
+		if err := s.ChangePassword(ctx, eva, password, "kurz", here.ID); !errors.Is(err, access.ErrPassword) {
+			t.Errorf("to a short password: %v, want ErrPassword", err)
+		}
+		if err := s.ChangePassword(ctx, eva, password, fresh, here.ID); err != nil {
+			t.Fatal(err)
+		}
+		if _, err := s.Session(ctx, secrets[0]); !errors.Is(err, access.ErrNoSession) {
+			t.Errorf("another session after the change = %v, want it ended", err)
+		}
+		if _, err := s.Session(ctx, secrets[2]); err != nil {
+			t.Errorf("this session after the change = %v, want it kept", err)
+		}
+		if _, _, err := s.SignIn(ctx, "eva", password); !errors.Is(err, access.ErrSignIn) {
+			t.Errorf("SignIn with the old password = %v, want ErrSignIn", err)
+		}
+		if _, _, err := s.SignIn(ctx, "eva", fresh); err != nil {
+			t.Errorf("SignIn with the new password = %v", err)
+		}
+		for range 5 {
+			s.ChangePassword(ctx, eva, "falsch", fresh, here.ID)
+		}
+		var slow *access.SlowDown
+		if err := s.ChangePassword(ctx, eva, fresh, password, here.ID); !errors.As(err, &slow) {
+			t.Errorf("after five wrong ones = %v, want SlowDown", err)
+		}
+	})
+}
+
+// TestRoleOfAnAccount: what an account may do changes at once, and nobody can
+// lock himself out.
+func TestRoleOfAnAccount(t *testing.T) {
+	dbtest.Run(t, migrations, func(t *testing.T, d *db.DB) {
+		s, _ := service(t, d)
+		ctx := t.Context()
+		addUser(t, s, "chef", access.RoleAdmin, nil)
+		addUser(t, s, "eva", access.RoleSupport, []string{"o1"})
+		secret, _, err := s.SignIn(ctx, "chef", password)
+		if err != nil {
+			t.Fatal(err)
+		}
+		in, err := s.Session(ctx, secret)
+		if err != nil {
+			t.Fatal(err)
+		}
+		chef := in.Caller
+		for what, err := range map[string]error{
+			"disable":  s.DisableUser(ctx, chef, "chef"),
+			"own role": s.SetRole(ctx, chef, "chef", access.RoleRead, nil),
+		} {
+			if !errors.Is(err, access.ErrSelf) {
+				t.Errorf("%s = %v, want ErrSelf", what, err)
+			}
+		}
+		if err := s.SetRole(ctx, chef, "eva", "boss", nil); !errors.Is(err, access.ErrInvalid) {
+			t.Errorf("an unknown role = %v, want ErrInvalid", err)
+		}
+		evas, _, err := s.SignIn(ctx, "eva", password)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if err := s.SetRole(ctx, chef, "eva", access.RoleRead, []string{"o2", "o3"}); err != nil {
+			t.Fatal(err)
+		}
+		if _, err := s.Session(ctx, evas); !errors.Is(err, access.ErrNoSession) {
+			t.Errorf("her session = %v, want it ended", err)
+		}
+		u, err := s.User(ctx, chef, "eva")
+		if err != nil || u.Role != access.RoleRead || !cmp.Equal(u.Owners, []string{"o2", "o3"}) {
+			t.Errorf("User = %+v, %v; want the new role and owners", u, err)
+		}
+		scoped := access.Caller{Kind: access.KindUser, ID: "x", Role: access.RoleAdmin, Owners: []string{"o2"}}
+		if err := s.SetRole(ctx, scoped, "eva", access.RoleRead, []string{"o2"}); !errors.Is(err, access.ErrNotFound) {
+			t.Errorf("by an administrator of one of her owners = %v, want ErrNotFound", err)
+		}
+	})
+}
+
+// TestAuditState: what is new is checked at each look, the whole once an hour,
+// and a break stays told.
+func TestAuditState(t *testing.T) {
+	dbtest.Run(t, migrations, func(t *testing.T, d *db.DB) {
+		s, c := service(t, d)
+		ctx := t.Context()
+		addUser(t, s, "eva", access.RoleRead, nil)
+		addUser(t, s, "max", access.RoleRead, nil)
+		first, err := s.AuditState(ctx, operator)
+		if err != nil || first.Head.Seq != 2 || first.Broken != "" || !first.Checked.Equal(c.t) {
+			t.Fatalf("AuditState = %+v, %v", first, err)
+		}
+		begin := c.t
+		c.t = c.t.Add(time.Minute)
+		addUser(t, s, "tom", access.RoleRead, nil)
+		if got, err := s.AuditState(ctx, operator); err != nil || got.Head.Seq != 3 || !got.Checked.Equal(begin) {
+			t.Errorf("a minute later: %+v, %v; want three entries, checked as before", got, err)
+		}
+		err = d.Write(ctx, func(tx *db.Tx) error {
+			_, err := tx.Exec(ctx, `UPDATE audit SET actor = 'user:nobody' WHERE seq = 1`)
+			return err
+		})
+		if err != nil {
+			t.Fatal(err)
+		}
+		c.t = c.t.Add(time.Hour)
+		for range 2 {
+			if got, err := s.AuditState(ctx, operator); err != nil || !strings.Contains(got.Broken, "entry 1 was changed") {
+				t.Errorf("an hour later: %+v, %v; want entry 1 changed", got, err)
+			}
+		}
+		if _, err := s.AuditState(ctx, access.Caller{Kind: access.KindUser, Role: access.RoleSupport}); !errors.Is(err, access.ErrForbidden) {
+			t.Errorf("for support: %v, want ErrForbidden", err)
+		}
+	})
+}

@@ -3,6 +3,8 @@ package access
 import (
 	"context"
 	"errors"
+	"fmt"
+	"strconv"
 	"time"
 
 	"hausmeister/collector/audit"
@@ -189,6 +191,139 @@ func (s *Service) SignOut(ctx context.Context, secret string) error {
 	return s.db.Write(ctx, func(tx *db.Tx) error {
 		_, err := tx.Exec(ctx, `DELETE FROM sessions WHERE hash = $1 OR old_hash = $1`, hashSecret(secret))
 		return err
+	})
+}
+
+// OpenSession is a session as its owner sees it: no address and no browser are
+// kept of it.
+type OpenSession struct {
+	ID      string
+	Opened  time.Time
+	Seen    time.Time // exact to five minutes
+	Expires time.Time // at the latest
+}
+
+// Sessions lists the sessions of an account, the latest first. One's own need no
+// permission.
+func (s *Service) Sessions(ctx context.Context, caller Caller, user string) ([]OpenSession, error) {
+	if !caller.is(user) {
+		if err := caller.Allow(ReadUsers); err != nil {
+			return nil, err
+		}
+	}
+	now := s.now()
+	var out []OpenSession
+	err := s.db.Read(ctx, func(tx *db.Tx) error {
+		if _, err := findUser(ctx, tx, caller, user); err != nil {
+			return err
+		}
+		rows, err := tx.Query(ctx, `SELECT id, seen_ms, expires_ms FROM sessions WHERE user_id = $1 AND expires_ms > $2 AND seen_ms > $3
+			ORDER BY seen_ms DESC, id DESC`, user, now.UnixMilli(), now.Add(-sessionIdle).UnixMilli())
+		if err != nil {
+			return err
+		}
+		defer rows.Close()
+		out = nil
+		for rows.Next() {
+			var o OpenSession
+			var seen, expires int64
+			if err := rows.Scan(&o.ID, &seen, &expires); err != nil {
+				return err
+			}
+			o.Seen, o.Expires = time.UnixMilli(seen), time.UnixMilli(expires)
+			o.Opened = o.Expires.Add(-sessionLife)
+			out = append(out, o)
+		}
+		return rows.Close()
+	})
+	if err != nil {
+		return nil, fmt.Errorf("listing sessions: %w", err)
+	}
+	return out, nil
+}
+
+// EndSession ends one session of an account; EndSessions all of them but the
+// one with id keep, if any. One's own need no permission.
+func (s *Service) EndSession(ctx context.Context, caller Caller, user, id string) error {
+	return s.endSessions(ctx, caller, user, `id = $2`, id)
+}
+
+// EndSessions: see EndSession.
+func (s *Service) EndSessions(ctx context.Context, caller Caller, user, keep string) error {
+	return s.endSessions(ctx, caller, user, `id <> $2`, keep)
+}
+
+func (s *Service) endSessions(ctx context.Context, caller Caller, user, which, id string) error {
+	if !caller.is(user) {
+		if err := caller.Allow(WriteUsers); err != nil {
+			return err
+		}
+	}
+	now := s.now()
+	err := s.db.Write(ctx, func(tx *db.Tx) error {
+		u, err := findUser(ctx, tx, caller, user)
+		if err != nil {
+			return err
+		}
+		n, err := tx.Exec(ctx, `DELETE FROM sessions WHERE user_id = $1 AND `+which, u.ID, id)
+		if err != nil || n == 0 {
+			return err
+		}
+		return audit.Append(ctx, tx, audit.Entry{AtMS: now.UnixMilli(), Actor: caller.Actor(), Action: "user.sessions_ended",
+			Subject: "user:" + u.ID, Owner: only(u.Owners), Details: map[string]string{"sessions": strconv.FormatInt(n, 10)}})
+	})
+	if err != nil {
+		return fmt.Errorf("ending sessions: %w", err)
+	}
+	return nil
+}
+
+// ChangePassword gives the caller's own account a new password: ErrSignIn when
+// old is not its password, *SlowDown after too many wrong ones, ErrPassword when
+// the new one is no good. All its sessions end but the one with id keep.
+func (s *Service) ChangePassword(ctx context.Context, caller Caller, old, password, keep string) error {
+	if caller.Kind != KindUser {
+		return fmt.Errorf("%w: only a person has a password", ErrForbidden)
+	}
+	if err := checkPassword(caller.Name, password); err != nil {
+		return err
+	}
+	if err := s.attempts.begin(caller.Name, s.now()); err != nil {
+		return err
+	}
+	var stored string
+	err := s.db.Read(ctx, func(tx *db.Tx) error {
+		return tx.QueryRow(ctx, `SELECT password FROM users WHERE id = $1 AND disabled_ms = 0`, caller.ID).Scan(&stored)
+	})
+	if err != nil {
+		return fmt.Errorf("reading the password: %w", err)
+	}
+	ok, _, err := s.hasher.verify(ctx, stored, old)
+	if err != nil {
+		return err
+	}
+	if !ok {
+		return ErrSignIn
+	}
+	s.attempts.succeeded(caller.Name)
+	hash, err := s.hasher.hash(ctx, password)
+	if err != nil {
+		return err
+	}
+	now := s.now()
+	return s.db.Write(ctx, func(tx *db.Tx) error {
+		n, err := tx.Exec(ctx, `UPDATE users SET password = $3 WHERE id = $1 AND password = $2 AND disabled_ms = 0`, caller.ID, stored, hash)
+		if err != nil {
+			return err
+		}
+		if n == 0 {
+			return ErrSignIn // changed meanwhile
+		}
+		if _, err := tx.Exec(ctx, `DELETE FROM sessions WHERE user_id = $1 AND id <> $2`, caller.ID, keep); err != nil {
+			return err
+		}
+		return audit.Append(ctx, tx, audit.Entry{AtMS: now.UnixMilli(), Actor: caller.Actor(), Action: "user.password_set",
+			Subject: "user:" + caller.ID, Owner: only(caller.Owners)})
 	})
 }
 

@@ -21,6 +21,9 @@ var (
 	ErrExists = errors.New("exists already")
 	// ErrInvalid: a login, name or role that cannot be; the text says why.
 	ErrInvalid = errors.New("not valid")
+	// ErrSelf: nobody disables his own account or changes what it may do, lest
+	// the last administrator locks everybody out.
+	ErrSelf = errors.New("not to one's own account")
 )
 
 const maxLogin = 100 // bytes
@@ -117,6 +120,58 @@ func (s *Service) Users(ctx context.Context, caller Caller) ([]User, error) {
 	return slices.DeleteFunc(out, func(u User) bool { return !covers(caller, u.Owners) }), err
 }
 
+// User gives one account, by id or login. One's own needs no permission.
+func (s *Service) User(ctx context.Context, caller Caller, idOrLogin string) (User, error) {
+	if !caller.is(idOrLogin) {
+		if err := caller.Allow(ReadUsers); err != nil {
+			return User{}, err
+		}
+	}
+	var u User
+	err := s.db.Read(ctx, func(tx *db.Tx) (err error) {
+		u, err = findUser(ctx, tx, caller, idOrLogin)
+		return err
+	})
+	return u, err
+}
+
+// is says whether the caller is the person with this account.
+func (c Caller) is(user string) bool { return c.Kind == KindUser && c.ID == user && user != "" }
+
+func findUser(ctx context.Context, tx *db.Tx, caller Caller, idOrLogin string) (User, error) {
+	found, err := readUsers(ctx, tx, `id = $1 OR login = $2`, idOrLogin, foldLogin(idOrLogin))
+	if err != nil && !errors.Is(err, db.ErrNoRows) {
+		return User{}, err
+	}
+	if len(found) != 1 || !covers(caller, found[0].Owners) && !caller.is(found[0].ID) {
+		return User{}, fmt.Errorf("user %q: %w", idOrLogin, ErrNotFound)
+	}
+	return found[0], nil
+}
+
+// SetRole changes what an account may do and to whose data (nil = everybody's),
+// and ends its sessions.
+func (s *Service) SetRole(ctx context.Context, caller Caller, idOrLogin string, role Role, owners []string) error {
+	switch {
+	case !covers(caller, owners):
+		return fmt.Errorf("%w: more owners than one's own", ErrForbidden)
+	case !slices.Contains(Roles, role):
+		return fmt.Errorf("%w: role %q: want admin, support or read", ErrInvalid, role)
+	}
+	return s.changeUser(ctx, caller, idOrLogin, "user.role_set", func(tx *db.Tx, u User) error {
+		if caller.is(u.ID) {
+			return ErrSelf
+		}
+		if _, err := tx.Exec(ctx, `UPDATE users SET role = $2, all_owners = $3 WHERE id = $1`, u.ID, string(role), owners == nil); err != nil {
+			return err
+		}
+		if _, err := tx.Exec(ctx, `DELETE FROM scopes WHERE subject = $1`, u.ID); err != nil {
+			return err
+		}
+		return writeScope(ctx, tx, u.ID, owners)
+	})
+}
+
 func readUsers(ctx context.Context, tx *db.Tx, where string, args ...any) ([]User, error) {
 	rows, err := tx.Query(ctx, `SELECT id, login, role, all_owners, created_ms, disabled_ms FROM users WHERE `+where+` ORDER BY login`, args...)
 	if err != nil {
@@ -178,6 +233,9 @@ func (s *Service) SetPassword(ctx context.Context, caller Caller, idOrLogin, pas
 func (s *Service) DisableUser(ctx context.Context, caller Caller, idOrLogin string) error {
 	now := s.now().UnixMilli()
 	return s.changeUser(ctx, caller, idOrLogin, "user.disabled", func(tx *db.Tx, u User) error {
+		if caller.is(u.ID) {
+			return ErrSelf
+		}
 		_, err := tx.Exec(ctx, `UPDATE users SET disabled_ms = $2 WHERE id = $1`, u.ID, now)
 		return err
 	})
@@ -198,14 +256,10 @@ func (s *Service) changeUser(ctx context.Context, caller Caller, idOrLogin, acti
 	}
 	now := s.now()
 	return s.db.Write(ctx, func(tx *db.Tx) error {
-		found, err := readUsers(ctx, tx, `id = $1 OR login = $2`, idOrLogin, foldLogin(idOrLogin))
-		if err != nil && !errors.Is(err, db.ErrNoRows) {
+		u, err := findUser(ctx, tx, caller, idOrLogin)
+		if err != nil {
 			return err
 		}
-		if len(found) != 1 || !covers(caller, found[0].Owners) {
-			return fmt.Errorf("user %q: %w", idOrLogin, ErrNotFound)
-		}
-		u := found[0]
 		if err := change(tx, u); err != nil {
 			return err
 		}

@@ -120,9 +120,15 @@ const pageSize = 1000
 
 // Verify reads the chain from its beginning. It returns the end of it, or
 // ErrBroken with the first entry that does not fit.
-func Verify(ctx context.Context, d *db.DB) (Head, error) {
-	var head Head
+func Verify(ctx context.Context, d *db.DB) (Head, error) { return VerifyFrom(ctx, d, Head{}) }
+
+// VerifyFrom is Verify of the entries after head only, which was verified before.
+// With an error it returns the last entry that fits.
+func VerifyFrom(ctx context.Context, d *db.DB, head Head) (Head, error) {
 	err := d.Read(ctx, func(tx *db.Tx) error {
+		if err := stands(ctx, tx, head); err != nil {
+			return err
+		}
 		for {
 			n, err := verifyPage(ctx, tx, &head)
 			if err != nil || n < pageSize {
@@ -131,6 +137,24 @@ func Verify(ctx context.Context, d *db.DB) (Head, error) {
 		}
 	})
 	return head, err
+}
+
+// stands says whether the entry is still there as it was.
+func stands(ctx context.Context, tx *db.Tx, head Head) error {
+	if head.Seq == 0 {
+		return nil
+	}
+	var hash []byte
+	err := tx.QueryRow(ctx, `SELECT hash FROM audit WHERE seq = $1`, head.Seq).Scan(&hash)
+	switch {
+	case errors.Is(err, db.ErrNoRows):
+		return fmt.Errorf("%w: entry %d is missing", ErrBroken, head.Seq)
+	case err != nil:
+		return err
+	case !bytes.Equal(hash, head.Hash):
+		return fmt.Errorf("%w: entry %d was changed", ErrBroken, head.Seq)
+	}
+	return nil
 }
 
 func verifyPage(ctx context.Context, tx *db.Tx, head *Head) (n int, err error) {
@@ -167,6 +191,10 @@ func verifyPage(ctx context.Context, tx *db.Tx, head *Head) (n int, err error) {
 type Filter struct {
 	Owners  []string // nil = all; else only entries of these owners
 	Subject string   // empty = all
+	Actor   string   // empty = all
+	Action  string   // "claim.created", or a subject's whole: "claim"; empty = all
+	FromMS  int64    // not older than this
+	ToMS    int64    // older than this; 0 = up to now
 	Before  int64    // only entries with a lower Seq; 0 = from the newest
 	Limit   int      // 0 = 100, at most 500
 }
@@ -191,6 +219,21 @@ func List(ctx context.Context, tx *db.Tx, f Filter) ([]Entry, error) {
 	}
 	if f.Subject != "" {
 		add("subject = ?", f.Subject)
+	}
+	if f.Actor != "" {
+		add("actor = ?", f.Actor)
+	}
+	switch {
+	case strings.Contains(f.Action, "."):
+		add("action = ?", f.Action)
+	case f.Action != "":
+		add("action >= ? AND action < ?", f.Action+".", f.Action+"/") // '/' follows '.'
+	}
+	if f.FromMS > 0 {
+		add("at_ms >= ?", f.FromMS)
+	}
+	if f.ToMS > 0 {
+		add("at_ms < ?", f.ToMS)
 	}
 	switch {
 	case f.Owners == nil:

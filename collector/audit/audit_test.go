@@ -172,3 +172,73 @@ func TestList(t *testing.T) {
 		}
 	})
 }
+
+// TestVerifyFrom reads what is new, and notices an end that was cut off or
+// written anew.
+func TestVerifyFrom(t *testing.T) {
+	dbtest.Run(t, migrations, func(t *testing.T, d *db.DB) {
+		appendAll(t, d, 5)
+		head, err := audit.Verify(t.Context(), d)
+		if err != nil || head.Seq != 5 {
+			t.Fatalf("Verify = %+v, %v", head, err)
+		}
+		appendAll(t, d, 3)
+		next, err := audit.VerifyFrom(t.Context(), d, head)
+		if err != nil || next.Seq != 8 {
+			t.Fatalf("VerifyFrom = %+v, %v; want 8 entries", next, err)
+		}
+		if whole, err := audit.Verify(t.Context(), d); err != nil || !cmp.Equal(whole, next) {
+			t.Errorf("Verify = %+v, %v; want what VerifyFrom gave", whole, err)
+		}
+		run(t, d, `DELETE FROM audit WHERE seq >= 7`)
+		if got, err := audit.VerifyFrom(t.Context(), d, next); !errors.Is(err, audit.ErrBroken) || !strings.Contains(err.Error(), "entry 8 is missing") {
+			t.Errorf("after the end was cut off: %+v, %v; want entry 8 missing", got, err)
+		}
+		appendAll(t, d, 3) // an end that fits what is before it, but is another one
+		if _, err := audit.VerifyFrom(t.Context(), d, next); !errors.Is(err, audit.ErrBroken) || !strings.Contains(err.Error(), "entry 8 was changed") {
+			t.Errorf("after another end was written: %v; want entry 8 changed", err)
+		}
+	})
+}
+
+// TestListFilters: every filter keeps exactly what it names.
+func TestListFilters(t *testing.T) {
+	dbtest.Run(t, migrations, func(t *testing.T, d *db.DB) {
+		err := d.Write(t.Context(), func(tx *db.Tx) error {
+			for i, action := range []string{"claim.created", "claims.x", "claim.revoked", "device.revoked"} {
+				e := audit.Entry{AtMS: int64(1000 + i), Actor: fmt.Sprint("user:", i%2), Action: action, Subject: "x:1"}
+				if err := audit.Append(t.Context(), tx, e); err != nil {
+					return err
+				}
+			}
+			return nil
+		})
+		if err != nil {
+			t.Fatal(err)
+		}
+		for what, c := range map[string]struct {
+			filter audit.Filter
+			want   []int64
+		}{
+			"subject's whole": {audit.Filter{Action: "claim"}, []int64{3, 1}},
+			"one action":      {audit.Filter{Action: "claim.revoked"}, []int64{3}},
+			"actor":           {audit.Filter{Actor: "user:1"}, []int64{4, 2}},
+			"from":            {audit.Filter{FromMS: 1002}, []int64{4, 3}},
+			"to":              {audit.Filter{ToMS: 1002}, []int64{2, 1}},
+			"all at once":     {audit.Filter{Action: "claim", Actor: "user:0", FromMS: 1001, ToMS: 1003}, []int64{3}},
+		} {
+			var got []int64
+			err := d.Read(t.Context(), func(tx *db.Tx) error {
+				entries, err := audit.List(t.Context(), tx, c.filter)
+				got = nil
+				for _, e := range entries {
+					got = append(got, e.Seq)
+				}
+				return err
+			})
+			if err != nil || !cmp.Equal(got, c.want) {
+				t.Errorf("%s: %v, %v; want %v", what, got, err, c.want)
+			}
+		}
+	})
+}

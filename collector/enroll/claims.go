@@ -131,10 +131,41 @@ func (e *Enroll) Claims(ctx context.Context, caller access.Caller, after string,
 	}
 	where, args := caller.Scope("owner", 3)
 	args = append([]any{after, min(max(limit, 1), 500)}, args...)
+	return e.readClaims(ctx, `id > $1 AND `+where+` ORDER BY id LIMIT $2`, args)
+}
+
+// LatestClaims lists the claims that the caller may see, the latest first, at
+// most limit (up to 500) before the one with id before, which may be empty.
+func (e *Enroll) LatestClaims(ctx context.Context, caller access.Caller, before string, limit int) ([]Claim, error) {
+	if err := caller.Allow(access.ReadClaims); err != nil {
+		return nil, err
+	}
+	if before == "" {
+		before = "g" // after every id, which is hexadecimal
+	}
+	where, args := caller.Scope("owner", 3)
+	args = append([]any{before, min(max(limit, 1), 500)}, args...)
+	return e.readClaims(ctx, `id < $1 AND `+where+` ORDER BY id DESC LIMIT $2`, args)
+}
+
+// Claim gives one claim, or access.ErrNotFound.
+func (e *Enroll) Claim(ctx context.Context, caller access.Caller, id string) (Claim, error) {
+	if err := caller.Allow(access.ReadClaims); err != nil {
+		return Claim{}, err
+	}
+	where, args := caller.Scope("owner", 2)
+	found, err := e.readClaims(ctx, `id = $1 AND `+where, append([]any{id}, args...))
+	if err != nil || len(found) == 1 {
+		return append(found, Claim{})[0], err
+	}
+	return Claim{}, fmt.Errorf("claim %q: %w", id, access.ErrNotFound)
+}
+
+func (e *Enroll) readClaims(ctx context.Context, which string, args []any) ([]Claim, error) {
 	var claims []Claim
 	err := e.cfg.DB.Read(ctx, func(tx *db.Tx) error {
 		rows, err := tx.Query(ctx, `SELECT id, owner, school, cap, used, per_serial, note, created_by, created_ms, expires_ms, revoked_ms
-			FROM claims WHERE id > $1 AND `+where+` ORDER BY id LIMIT $2`, args...)
+			FROM claims WHERE `+which, args...)
 		if err != nil {
 			return err
 		}

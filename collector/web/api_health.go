@@ -3,7 +3,6 @@ package web
 import (
 	"encoding/json"
 	"errors"
-	"fmt"
 	"io"
 	"mime"
 	"net/http"
@@ -58,11 +57,7 @@ type apiCatalog struct {
 // apiCatalogue gives all that a device may tell, whole: it is no secret, but
 // who asks has a token all the same, as for everything under /api.
 func (s *Server) apiCatalogue(v *visit) error {
-	list := struct {
-		Items  []apiField `json:"items"`
-		Total  int        `json:"total"`
-		Cursor *string    `json:"cursor"`
-	}{Items: []apiField{}}
+	list := list[apiField]{Items: []apiField{}}
 	for _, f := range reading.Catalogue() {
 		list.Items = append(list.Items, apiField{
 			ID: f.Name, Name: f.Name, Unit: string(f.Unit), Purpose: f.Purpose.EN, Retention: f.Retain.EN, Basis: f.Basis.Word().EN,
@@ -109,9 +104,6 @@ func (s *Server) apiHistory(v *visit) error {
 // span reads the parameters strictly. Without from and to it is the last 30
 // days, or the last one by finer steps.
 func (s *Server) span(values url.Values) (health.Span, error) {
-	if err := only(values, "reading", "instance", "from", "to", "step"); err != nil {
-		return health.Span{}, err
-	}
 	now := s.cfg.Now()
 	span := health.Span{Reading: values.Get("reading"), Instance: values.Get("instance"), To: now, Step: health.Day}
 	if span.Reading == "" {
@@ -147,7 +139,8 @@ func (s *Server) span(values url.Values) (health.Span, error) {
 	return span, nil
 }
 
-// only refuses parameters that are unknown or there twice.
+// only refuses parameters that are unknown or there twice: a misspelt one would
+// silently give everything.
 func only(values url.Values, names ...string) error {
 	for name, all := range values {
 		if !slices.Contains(names, name) {
@@ -175,33 +168,24 @@ func lookOf(l health.Look) apiLook {
 	return apiLook{l.ID, l.Device, l.Name, string(l.Role), l.Reason, l.Opened.Format(apiTime), l.Until.Format(apiTime)}
 }
 
+// apiNewLook says why somebody looks.
+type apiNewLook struct {
+	Reason string `json:"reason"`
+}
+
 func (s *Server) apiOpenLook(v *visit) error {
-	var body struct {
-		Reason *string `json:"reason"`
-	}
+	var body apiNewLook
 	if err := v.readJSON(&body); err != nil {
 		return err
 	}
-	if body.Reason == nil {
-		return &badRequest{"reason", "want the reason of the look"}
-	}
-	l, err := s.cfg.Health.OpenLook(v.r.Context(), v.caller, v.r.PathValue("id"), *body.Reason)
+	l, err := s.cfg.Health.OpenLook(v.r.Context(), v.caller, v.r.PathValue("id"), body.Reason)
 	if err != nil {
 		return err
 	}
-	answer, err := json.Marshal(lookOf(l))
-	if err != nil {
-		return fmt.Errorf("encoding the answer: %w", err)
-	}
-	v.w.Header().Set("Location", "/api/v1/devices/"+l.Device+"/looks")
-	v.send(http.StatusCreated, "application/json", append(answer, '\n'))
-	return nil
+	return v.sendMade("/api/v1/devices/"+l.Device+"/looks", lookOf(l))
 }
 
 func (s *Server) apiLooks(v *visit) error {
-	if err := only(v.asked); err != nil {
-		return err
-	}
 	looks, err := s.cfg.Health.Looks(v.r.Context(), v.caller, v.r.PathValue("id"))
 	if err != nil {
 		return err
@@ -210,7 +194,7 @@ func (s *Server) apiLooks(v *visit) error {
 	for i, l := range looks {
 		items[i] = lookOf(l)
 	}
-	return v.sendList(items)
+	return sendList(v, items)
 }
 
 // apiFinding is a finding by days.
@@ -229,9 +213,6 @@ type apiFinding struct {
 }
 
 func (s *Server) apiFindings(v *visit) error {
-	if err := only(v.asked); err != nil {
-		return err
-	}
 	all, err := s.cfg.Health.Findings(v.r.Context(), v.caller, v.r.PathValue("id"))
 	if err != nil {
 		return err
@@ -247,7 +228,7 @@ func (s *Server) apiFindings(v *visit) error {
 		}
 		items = append(items, it)
 	}
-	return v.sendList(items)
+	return sendList(v, items)
 }
 
 func severityName(s hmpb.Severity) string {
@@ -278,21 +259,21 @@ type apiChange struct {
 	To   *string `json:"to"`   // null = it is gone
 }
 
+// apiSoftware is what is installed, and what changed, the latest first.
+type apiSoftware struct {
+	Items   []apiProgram `json:"items"`
+	Total   int          `json:"total"`
+	Cursor  *string      `json:"cursor"`
+	Day     *string      `json:"day"` // when it was told
+	Changes []apiChange  `json:"changes"`
+}
+
 func (s *Server) apiInventory(v *visit) error {
-	if err := only(v.asked); err != nil {
-		return err
-	}
 	inv, err := s.cfg.Health.Inventory(v.r.Context(), v.caller, v.r.PathValue("id"))
 	if err != nil {
 		return err
 	}
-	out := struct {
-		Items   []apiProgram `json:"items"`
-		Total   int          `json:"total"`
-		Cursor  *string      `json:"cursor"`
-		Day     *string      `json:"day"`
-		Changes []apiChange  `json:"changes"`
-	}{Items: []apiProgram{}, Changes: []apiChange{}, Total: len(inv.Programs)}
+	out := apiSoftware{Items: []apiProgram{}, Changes: []apiChange{}, Total: len(inv.Programs)}
 	if !inv.Day.IsZero() {
 		out.Day = present(inv.Day.Format(time.DateOnly))
 	}
@@ -313,20 +294,8 @@ func (s *Server) apiInventory(v *visit) error {
 }
 
 // sendList answers with a whole list.
-func (v *visit) sendList(items any) error {
-	raw, err := json.Marshal(items)
-	if err != nil {
-		return fmt.Errorf("encoding the answer: %w", err)
-	}
-	var count []json.RawMessage
-	if err := json.Unmarshal(raw, &count); err != nil {
-		return err
-	}
-	return v.sendJSON(struct {
-		Items  json.RawMessage `json:"items"`
-		Total  int             `json:"total"`
-		Cursor *string         `json:"cursor"`
-	}{Items: raw, Total: len(count)})
+func sendList[T any](v *visit, items []T) error {
+	return v.sendJSON(list[T]{Items: items, Total: len(items)})
 }
 
 // readJSON reads the body strictly: one object, no fields that mean nothing.

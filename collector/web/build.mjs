@@ -8,8 +8,8 @@ const out = "static";
 await mkdir(out, { recursive: true });
 
 await build({
-  entryPoints: ["assets/app.ts"],
-  outfile: `${out}/app.js`,
+  entryPoints: ["assets/app.ts", "assets/chart.ts"],
+  outdir: out,
   bundle: true,
   minify: true,
   format: "iife",
@@ -23,6 +23,7 @@ const icons = {
   activity: "activity",
   battery: "battery-medium",
   check: "check",
+  claim: "qr-code",
   chevron: "chevron-down",
   clock: "calendar-clock",
   close: "x",
@@ -36,8 +37,10 @@ const icons = {
   network: "network",
   next: "chevron-right",
   out: "log-out",
+  people: "users",
   person: "circle-user",
   printer: "printer",
+  record: "scroll-text",
   search: "search",
   shield: "shield-check",
   system: "monitor-cog",

@@ -5,6 +5,8 @@ import (
 	"time"
 
 	"hausmeister/collector/access"
+	"hausmeister/collector/audit"
+	"hausmeister/collector/enroll"
 	"hausmeister/collector/fleet"
 	"hausmeister/collector/health"
 )
@@ -16,6 +18,31 @@ type Accounts interface {
 	Rotate(ctx context.Context, secret string) (string, time.Time, error)
 	SignOut(ctx context.Context, secret string) error
 	Token(ctx context.Context, bearer string) (access.Caller, error)
+
+	Users(ctx context.Context, caller access.Caller) ([]access.User, error)
+	User(ctx context.Context, caller access.Caller, idOrLogin string) (access.User, error)
+	CreateUser(ctx context.Context, caller access.Caller, u access.NewUser) (access.User, error)
+	SetRole(ctx context.Context, caller access.Caller, idOrLogin string, role access.Role, owners []string) error
+	SetPassword(ctx context.Context, caller access.Caller, idOrLogin, password string) error
+	ChangePassword(ctx context.Context, caller access.Caller, old, password, keep string) error
+	DisableUser(ctx context.Context, caller access.Caller, idOrLogin string) error
+	EnableUser(ctx context.Context, caller access.Caller, idOrLogin string) error
+	Sessions(ctx context.Context, caller access.Caller, user string) ([]access.OpenSession, error)
+	EndSession(ctx context.Context, caller access.Caller, user, id string) error
+	EndSessions(ctx context.Context, caller access.Caller, user, keep string) error
+	Tokens(ctx context.Context, caller access.Caller) ([]access.Token, error)
+	CreateToken(ctx context.Context, caller access.Caller, t access.NewToken) (secret string, token access.Token, err error)
+	RevokeToken(ctx context.Context, caller access.Caller, idOrName string) error
+	AuditLog(ctx context.Context, caller access.Caller, f audit.Filter) ([]audit.Entry, error)
+	AuditState(ctx context.Context, caller access.Caller) (access.AuditState, error)
+}
+
+// Claims keeps what admits devices; *enroll.Enroll.
+type Claims interface {
+	LatestClaims(ctx context.Context, caller access.Caller, before string, limit int) ([]enroll.Claim, error)
+	Claim(ctx context.Context, caller access.Caller, id string) (enroll.Claim, error)
+	CreateClaim(ctx context.Context, caller access.Caller, n enroll.NewClaim) (c enroll.Claim, text string, err error)
+	RevokeClaim(ctx context.Context, caller access.Caller, id string) error
 }
 
 // Fleet knows the devices and schools that a caller may see; *fleet.Fleet.
@@ -24,6 +51,7 @@ type Fleet interface {
 	Counts(ctx context.Context, caller access.Caller, filter fleet.Filter) (fleet.Counts, error)
 	Device(ctx context.Context, caller access.Caller, id string) (fleet.Device, error)
 	Schools(ctx context.Context, caller access.Caller) ([]fleet.School, error)
+	Owners(ctx context.Context, caller access.Caller) ([]fleet.Owner, error)
 }
 
 // Health knows what devices told; *health.Health.

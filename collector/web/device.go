@@ -21,6 +21,7 @@ type deviceMain struct {
 	Findings    []noted
 	Software    string // address of the page of what is installed
 	Look        lookMain
+	History     chartsMain
 }
 
 // about is one line of what the device is.
@@ -61,6 +62,9 @@ func (s *Server) showDevice(v *visit, code int, change func(*deviceMain)) error 
 	if main.Look, err = v.look(d.ID); err != nil {
 		return err
 	}
+	if main.History, err = v.charts(d.ID, main.Look.Until != "", latest.Values); err != nil {
+		return err
+	}
 	main.Software = "/devices/" + d.ID + "/software"
 	if change != nil {
 		change(&main)
@@ -68,6 +72,9 @@ func (s *Server) showDevice(v *visit, code int, change func(*deviceMain)) error 
 	p := v.framed(v.page(d.Label(), main))
 	p.Current = "true" // below the list, not the list itself
 	p.Back = "/devices/" + d.ID
+	if code == http.StatusOK {
+		p.Back = v.r.URL.RequestURI() // with the stretch of the charts
+	}
 	return v.show(code, "device", p)
 }
 

@@ -17,7 +17,7 @@ func (s *Server) Routes() []Route {
 
 // WithoutNPM makes the pages those of a program that was built without npm.
 func (s *Server) WithoutNPM() {
-	for _, name := range []string{"app.js", "icons.svg", "inter.woff2", "inter-ext.woff2"} {
+	for _, name := range []string{"app.js", "chart.js", "icons.svg", "inter.woff2", "inter-ext.woff2"} {
 		delete(s.assets.href, name)
 	}
 }
@@ -26,3 +26,5 @@ var LocalPath = localPath
 
 // OpenMetrics sets the Config's MetricsOpen.
 func (s *Server) OpenMetrics() { s.cfg.MetricsOpen = true }
+
+var DescribedCalls = describedCalls

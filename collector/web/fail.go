@@ -11,6 +11,7 @@ import (
 
 	"hausmeister/collector/access"
 	"hausmeister/collector/db"
+	"hausmeister/collector/enroll"
 	"hausmeister/collector/health"
 )
 
@@ -41,6 +42,12 @@ func faultOf(err error) fault {
 	switch {
 	case errors.Is(err, access.ErrNoSession):
 		return fault{http.StatusUnauthorized, "unauthenticated"}
+	case errors.Is(err, access.ErrExists):
+		return fault{http.StatusConflict, "exists"}
+	case errors.Is(err, access.ErrInvalid), errors.Is(err, enroll.ErrInvalid):
+		return fault{http.StatusBadRequest, "bad-request"}
+	case errors.Is(err, access.ErrSelf):
+		return fault{http.StatusForbidden, "self"}
 	case errors.Is(err, health.ErrLookNeeded):
 		return fault{http.StatusForbidden, "look-needed"}
 	case errors.Is(err, access.ErrForbidden):
@@ -131,15 +138,18 @@ func (s *Server) askToSignIn(v *visit) {
 	}
 }
 
+// apiProblem is an error, RFC 9457.
+type apiProblem struct {
+	Type   string `json:"type"`
+	Title  string `json:"title"`
+	Status int    `json:"status"`
+	Detail string `json:"detail,omitempty"`
+	Field  string `json:"field,omitempty"`
+}
+
 // problem answers as RFC 9457. Types are stable names; texts may change.
 func (s *Server) problem(v *visit, f fault, err error) {
-	p := struct {
-		Type   string `json:"type"`
-		Title  string `json:"title"`
-		Status int    `json:"status"`
-		Detail string `json:"detail,omitempty"`
-		Field  string `json:"field,omitempty"`
-	}{
+	p := apiProblem{
 		Type:   "urn:hausmeister:problem:" + f.name,
 		Title:  s.say["en"].Say("error." + f.name + ".title"),
 		Status: f.code,
@@ -149,6 +159,8 @@ func (s *Server) problem(v *visit, f fault, err error) {
 	switch {
 	case errors.As(err, &bad):
 		p.Detail, p.Field = bad.detail, bad.field
+	case errors.Is(err, access.ErrExists), errors.Is(err, access.ErrInvalid), errors.Is(err, enroll.ErrInvalid):
+		p.Detail = err.Error()
 	case errors.Is(err, health.ErrReason):
 		p.Detail, p.Field = health.ErrReason.Error(), "reason"
 	case errors.Is(err, health.ErrHistory):

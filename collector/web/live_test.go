@@ -25,7 +25,10 @@ import (
 // desk stands for access, fleet and health in a bubble of synctest, where no
 // database can live: one device, one session.
 type desk struct {
-	web.Health // what no test here asks
+	web.Accounts // what no test here asks, as below
+	web.Claims
+	web.Fleet
+	web.Health
 
 	mu     sync.Mutex
 	ended  bool // the session
@@ -181,7 +184,7 @@ func names(events []event) string {
 func newDesk(t *testing.T, b *bus.Bus) (*desk, *web.Server) {
 	t.Helper()
 	d := &desk{used: 3 << 30}
-	s, err := web.New(web.Config{Access: d, Fleet: d, Health: d, Bus: b, Now: time.Now, Log: slog.New(slog.DiscardHandler), Ready: func(context.Context) error { return nil }})
+	s, err := web.New(web.Config{Access: d, Claims: d, Fleet: d, Health: d, Bus: b, Now: time.Now, Log: slog.New(slog.DiscardHandler), Ready: func(context.Context) error { return nil }})
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -1,10 +1,14 @@
 package web_test
 
 import (
+	"math"
 	"strings"
 	"testing"
+	"time"
 
 	"hausmeister/collector/access"
+	"hausmeister/collector/enroll"
+	"hausmeister/proto/block"
 	"hausmeister/proto/finding"
 	"hausmeister/proto/hmpb"
 	"hausmeister/proto/ident"
@@ -25,6 +29,16 @@ func TestEveryPageLooksRight(t *testing.T) {
 	known := w.known()
 	w.fillsUp(ids[1], hmpb.Severity_SEVERITY_CRITICAL)
 	w.fillsUp(ids[3], hmpb.Severity_SEVERITY_WARNING)
+	w.user("looker", access.RoleSupport, nil)
+	looker, err := w.access.User(t.Context(), operator, "looker")
+	w.must(err)
+	_, err = w.health.OpenLook(t.Context(), access.Caller{Kind: access.KindUser, ID: looker.ID, Name: "looker", Role: access.RoleSupport}, known, "Anruf: seit Montag sehr langsam")
+	w.must(err)
+	claim, _, err := w.enroll.CreateClaim(t.Context(), operator, enroll.NewClaim{Owner: w.ownerID("Landkreis Ahorn"), Cap: 25, Expires: w.clock().AddDate(0, 0, 30), Note: "Lieferschein 4711"})
+	w.must(err)
+	w.token("grafana", access.RoleRead, nil)
+	eva, err := w.access.User(t.Context(), operator, "support")
+	w.must(err)
 	pages := []struct {
 		name, path, as string
 	}{
@@ -37,11 +51,23 @@ func TestEveryPageLooksRight(t *testing.T) {
 		{"device", "/devices/" + ids[0], "admin"},
 		{"device-desktop", "/devices/" + ids[4], "support"},
 		{"device-known", "/devices/" + known, "support"},
+		{"device-known-day", "/devices/" + known + "?range=24h", "looker"},
+		{"device-known-month", "/devices/" + known + "?range=30d", "read"},
+		{"device-known-shut", "/devices/" + known + "?range=24h", "support"},
 		{"software", "/devices/" + known + "/software", "read"},
 		{"software-none", "/devices/" + bare + "/software", "read"},
 		{"catalogue", "/catalogue", "read"},
 		{"device-new", "/devices/" + ids[16], "read"},
 		{"keys", "/keys", "admin"},
+		{"claims", "/claims", "admin"},
+		{"claim-new", "/claims/new", "admin"},
+		{"claim-revoke", "/claims/" + claim.ID + "/revoke", "admin"},
+		{"people", "/people", "admin"},
+		{"person", "/people/" + eva.ID + "?done=role", "admin"},
+		{"person-new", "/people/new", "admin"},
+		{"audit", "/audit", "admin"},
+		{"audit-none", "/audit?from=2020-01-01&to=2020-01-02", "admin"},
+		{"account", "/account", "support"},
 		{"not-found", "/devices/none", "admin"},
 		{"bad-request", "/devices?state=kaputt", "admin"},
 	}
@@ -103,6 +129,7 @@ func (w *world) known() string {
 		w.must(err)
 		w.tell(id, hmpb.Entry_builder{Inventory: m}.Build())
 	}
+	w.past(id)
 	_, err := w.health.OpenLook(w.t.Context(), access.Caller{Kind: access.KindUser, ID: "somebody", Name: "m.winter", Role: access.RoleSupport}, id, "Anruf: seit Montag sehr langsam")
 	w.must(err)
 	return id
@@ -121,6 +148,53 @@ func (w *world) fillsUp(id string, severity hmpb.Severity) {
 		return hmpb.Argument_builder{Name: &name, Number: &n}.Build()
 	}
 	w.raise(id, finding.DiskLow, "C:", severity, bytes("free", 4<<30), bytes("total", 256e9))
+}
+
+// past makes a device tell the blocks of 30 days: on school days from half past
+// seven to one, today until now, with an hour in which it read no temperature.
+func (w *world) past(id string) {
+	w.t.Helper()
+	now := w.clock()
+	for day := now.AddDate(0, 0, -29).Truncate(24 * time.Hour); day.Before(now); day = day.AddDate(0, 0, 1) {
+		if day.Weekday() == time.Saturday || day.Weekday() == time.Sunday {
+			continue
+		}
+		for quarter := range 22 {
+			start := day.Add(6*time.Hour + 30*time.Minute + time.Duration(quarter)*15*time.Minute)
+			if start.Add(15 * time.Minute).After(now) {
+				break
+			}
+			w.block(id, start, func(i int, at time.Time) map[block.Key]int64 {
+				left := now.Sub(at).Hours() / 24
+				wave := math.Sin(float64(quarter*15+i) / 40)
+				values := map[block.Key]int64{
+					{ID: reading.CPUUsed}:                      int64(220 + 180*wave + float64(i*37%90)),
+					{ID: reading.MemoryUsed}:                   int64((4.6 + wave) * (1 << 30)),
+					{ID: reading.VolumeFree, Instance: "C:"}:   int64(4e9 + left*0.9e9),
+					{ID: reading.BatteryCharge}:                int64(1000 - quarter*35 - i*2),
+					{ID: reading.Temperature, Instance: "cpu"}: int64(52_000 + 9_000*wave),
+				}
+				if quarter >= 8 && quarter < 12 {
+					delete(values, block.Key{ID: reading.Temperature, Instance: "cpu"})
+				}
+				return values
+			})
+		}
+	}
+}
+
+// block tells 15 minutes of values.
+func (w *world) block(id string, start time.Time, values func(i int, at time.Time) map[block.Key]int64) {
+	w.t.Helper()
+	b := block.Block{Start: start.UnixMilli(), Step: block.Minute, Count: 15}
+	for i := range 15 {
+		for key, n := range values(i, start.Add(time.Duration(i)*time.Minute)) {
+			w.must(b.Set(b.Start+int64(i)*block.Minute, key, false, n))
+		}
+	}
+	packed, err := block.Encode(b)
+	w.must(err)
+	w.tell(id, hmpb.Entry_builder{Block: hmpb.Block_builder{StartMs: &b.Start, StepS: new(uint32(60)), Steps: new(uint32(15)), Packed: packed}.Build()}.Build())
 }
 
 func instancesOf(name string) []string {

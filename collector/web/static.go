@@ -45,7 +45,7 @@ var mimes = map[string]string{
 func loadAssets() (*assets, error) {
 	a := &assets{byName: map[string]*asset{}, href: map[string]string{}}
 	// Fonts first: the style sheet names them by their hashed names.
-	for _, name := range []string{"static/inter.woff2", "static/inter-ext.woff2", "static/icons.svg", "static/app.js", "style/icon.svg"} {
+	for _, name := range []string{"static/inter.woff2", "static/inter-ext.woff2", "static/icons.svg", "static/app.js", "static/chart.js", "style/icon.svg"} {
 		body, err := embedded.ReadFile(name)
 		if err != nil {
 			continue // a program built without npm

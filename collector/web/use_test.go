@@ -347,3 +347,31 @@ func TestNarrowRowBeginsWithState(t *testing.T) {
 	tb.shot("list-no-model-320")
 	tb.clean()
 }
+
+// TestClaimByKeyboard makes a claim without a mouse: what is wrong is said at
+// its field, and the claim is shown with its QR code.
+func TestClaimByKeyboard(t *testing.T) {
+	w := newWorld(t)
+	w.fill(3)
+	tb := w.tab(t, looks{lang: "en", as: "admin"})
+	tb.open("/devices")
+	tb.press("g")
+	tb.press("c")
+	tb.wait(`location.pathname === "/claims"`)
+	tb.do(chromedp.Focus(`a[href="/claims/new"]`))
+	tb.key(enter)
+	tb.wait(`location.pathname === "/claims/new"`)
+	tb.do(chromedp.Focus("#f-cap"), chromedp.SetValue("#f-cap", "none"))
+	tb.key(enter)
+	tb.wait(`document.querySelector("#f-cap").getAttribute("aria-invalid") === "true"`)
+	tb.accessible()
+	tb.shot("claim-wrong")
+	tb.do(chromedp.Focus("#f-cap"), chromedp.SetValue("#f-cap", "25"))
+	tb.key(enter)
+	tb.wait(`!!document.querySelector(".qr")`)
+	tb.accessible()
+	tb.noSideways()
+	tb.shot("claim")
+	tb.narrow("claim-320")
+	tb.clean()
+}

@@ -52,8 +52,9 @@ type visit struct {
 	keys  bool       // single keys are on
 	asked url.Values // the parameters of the address, each of them UTF-8
 
-	secret string // of the session, empty without one
-	caller access.Caller
+	secret  string // of the session, empty without one
+	session string // its id
+	caller  access.Caller
 }
 
 func (s *Server) newVisit(w http.ResponseWriter, r *http.Request, d door) *visit {
@@ -91,6 +92,9 @@ func (s *Server) answer(rt route) http.Handler {
 		err := v.enter()
 		if err == nil {
 			err = v.parse()
+		}
+		if c, ok := calls[rt.method+" "+rt.path]; err == nil && ok {
+			err = only(v.asked, c.names()...)
 		}
 		if err == nil {
 			err = rt.do(v)
@@ -154,7 +158,7 @@ func (v *visit) recognise() error {
 	if err != nil {
 		return err
 	}
-	v.secret, v.caller = secret, session.Caller
+	v.secret, v.session, v.caller = secret, session.ID, session.Caller
 	// A stream's answer has no place for a cookie, parts of pages may come
 	// several at once: the next whole page renews the secret.
 	if session.Stale && v.r.Method == http.MethodGet && v.r.Header.Get("Sec-Fetch-Dest") == "document" {

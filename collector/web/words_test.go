@@ -36,7 +36,7 @@ func literals(t *testing.T) (whole, begin map[string]bool) {
 				if lit, ok := n.(*ast.BasicLit); ok && lit.Kind == token.STRING {
 					s, _ := strconv.Unquote(lit.Value)
 					whole[s] = true
-					if strings.HasSuffix(s, ".") && strings.Count(s, ".") == 1 && len(s) > 3 {
+					if beginning.MatchString(s) {
 						begin[s] = true
 					}
 				}
@@ -45,6 +45,31 @@ func literals(t *testing.T) (whole, begin map[string]bool) {
 		}
 	}
 	return whole, begin
+}
+
+var beginning = regexp.MustCompile(`^[a-z]{3,}\.([a-z]+\.)?$`)
+
+// actions are those of the audit record, as the code of the collector names them.
+func actions(t *testing.T) (all []string) {
+	t.Helper()
+	action := regexp.MustCompile(`"((?:claim|device|look|owner|standard_software|token|user)\.[a-z_]+)"`)
+	files, _ := filepath.Glob("../*/*.go")
+	for _, name := range files {
+		if strings.HasSuffix(name, "_test.go") || strings.HasPrefix(name, "../web/") {
+			continue
+		}
+		source, err := os.ReadFile(name)
+		if err != nil {
+			t.Fatal(err)
+		}
+		for _, m := range action.FindAllStringSubmatch(string(source), -1) {
+			all = append(all, m[1])
+		}
+	}
+	if len(all) < 15 {
+		t.Fatalf("found the actions %q only", all)
+	}
+	return all
 }
 
 func TestEveryKeyIsUsedAndThere(t *testing.T) {
@@ -72,8 +97,9 @@ func TestEveryKeyIsUsedAndThere(t *testing.T) {
 		}
 	}
 	for key := range keys {
-		head, _, _ := strings.Cut(key, ".")
-		if !used[key] && !begin[head+"."] {
+		head, rest, _ := strings.Cut(key, ".")
+		second, _, _ := strings.Cut(rest, ".")
+		if !used[key] && !begin[head+"."] && !begin[head+"."+second+"."] {
 			t.Errorf("no page uses the key %s", key)
 		}
 	}
@@ -87,18 +113,21 @@ func TestEveryKeyIsUsedAndThere(t *testing.T) {
 			must = append(must, "absent."+strings.ToLower(strings.TrimPrefix(name, "ABSENT_")))
 		}
 	}
-	for _, f := range []string{"unauthenticated", "forbidden", "cross-site", "not-found", "method-not-allowed", "bad-request", "too-large", "unavailable", "internal"} {
+	for _, f := range []string{"unauthenticated", "forbidden", "self", "cross-site", "not-found", "method-not-allowed", "bad-request", "too-large", "unavailable", "internal"} {
 		must = append(must, "error."+f+".title", "error."+f+".text")
 	}
 	for _, r := range access.Roles {
 		must = append(must, "role."+string(r))
+	}
+	for _, a := range actions(t) {
+		must = append(must, "audit.action."+a)
 	}
 	for _, key := range must {
 		if keys[key] == nil {
 			t.Errorf("the key %s is missing", key)
 		}
 	}
-	literal := regexp.MustCompile(`^(absent|device|devices|error|format|frame|group|keys|live|prefs|role|signin|state)\.[a-z_.-]+[a-z]$`)
+	literal := regexp.MustCompile(`^(absent|account|audit|chart|claims|device|devices|done|error|form|format|frame|group|keys|list|live|people|prefs|role|signin|state|tokens)\.[a-z_.-]+[a-z]$`)
 	for s := range used {
 		if literal.MatchString(s) && keys[s] == nil {
 			t.Errorf("the code names the key %s, which is missing", s)

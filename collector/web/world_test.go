@@ -10,6 +10,7 @@ import (
 	"net/http/cookiejar"
 	"net/http/httptest"
 	"net/url"
+	"path/filepath"
 	"strings"
 	"sync"
 	"sync/atomic"
@@ -35,6 +36,7 @@ type world struct {
 	t      testing.TB
 	db     *db.DB
 	access *access.Service
+	enroll *enroll.Enroll
 	fleet  *fleet.Fleet
 	health *health.Health
 	bus    *bus.Bus
@@ -100,7 +102,11 @@ func storesOn(t testing.TB, d *db.DB, log *slog.Logger) *world {
 	if w.health, err = health.New(health.Config{DB: w.db, Bus: w.bus, Now: w.clock, Log: log}); err != nil {
 		t.Fatal(err)
 	}
-	w.web, err = web.New(web.Config{Access: w.access, Fleet: w.fleet, Health: w.health, Bus: w.bus, Now: w.clock, Log: log, Version: "1.2.3",
+	w.enroll, err = enroll.New(t.Context(), enroll.Config{DB: w.db, Bus: w.bus, Records: w.fleet, Dir: filepath.Join(t.TempDir(), "ca"), Address: "desk.schule.example:8443", Now: w.clock, Log: log})
+	if err != nil {
+		t.Fatal(err)
+	}
+	w.web, err = web.New(web.Config{Access: w.access, Claims: w.enroll, Fleet: w.fleet, Health: w.health, Bus: w.bus, Now: w.clock, Log: log, Version: "1.2.3",
 		Ready: func(context.Context) error { w.mu.Lock(); defer w.mu.Unlock(); return w.ready },
 		Measures: []web.Measure{
 			{Name: "hausmeister_connections", Help: "Devices connected now.", Read: func() float64 { return 7 }},
@@ -377,4 +383,12 @@ func (w *world) api(token, path string, out any) answer {
 		}
 	}
 	return res
+}
+
+// exec changes the store behind the back of everybody.
+func (w *world) exec(sql string) error {
+	return w.db.Write(w.t.Context(), func(tx *db.Tx) error {
+		_, err := tx.Exec(w.t.Context(), sql)
+		return err
+	})
 }

@@ -27,6 +27,12 @@ document.addEventListener("click", async (event) => {
   setTimeout(() => button.classList.remove("done"), 2000);
 });
 
+// A print button is there only where something can print.
+for (const button of document.querySelectorAll<HTMLButtonElement>("button[data-print]")) {
+  button.hidden = false;
+  button.addEventListener("click", () => print());
+}
+
 // Menus close on Escape and on a click elsewhere, and give the focus back.
 const openMenus = () => document.querySelectorAll<HTMLDetailsElement>("details.menu[open]");
 document.addEventListener("click", (event) => {

@@ -19,6 +19,10 @@ export function keys() {
 
     const second = Date.now() - armed < 1500;
     armed = 0;
+    if (second) {
+      const page = document.querySelector<HTMLAnchorElement>(`a[data-go="${CSS.escape(event.key)}"]`);
+      if (page) return page.click();
+    }
     switch (event.key) {
       case "/":
         if (search) {
@@ -37,8 +41,7 @@ export function keys() {
         move(-1);
         break;
       case "g":
-        if (second) location.href = "/devices";
-        else armed = Date.now();
+        if (!second) armed = Date.now();
         break;
     }
   });

@@ -134,6 +134,9 @@ func (s *Speaker) Day(t, now time.Time) string {
 // Date writes the full date of t: Mo 10.08.2026.
 func (s *Speaker) Date(t time.Time) string { return s.date(t.In(s.zone), true) }
 
+// Zone is the zone of all times on the pages.
+func (s *Speaker) Zone() *time.Location { return s.zone }
+
 // Clock writes the time of day: 07:52 Uhr.
 func (s *Speaker) Clock(t time.Time) string {
 	if s.Lang == English {

@@ -1,0 +1,253 @@
+package web_test
+
+import (
+	"encoding/csv"
+	"net/http"
+	"net/url"
+	"regexp"
+	"strings"
+	"testing"
+	"time"
+
+	"hausmeister/collector/access"
+	"hausmeister/proto/ident"
+)
+
+func (w *world) ownerID(name string) string {
+	w.t.Helper()
+	id, _, err := w.fleet.Place(w.t.Context(), operator, name, "")
+	w.must(err)
+	return id
+}
+
+var secretOnce = regexp.MustCompile(`data-secret>([^<]+)<`)
+
+// TestClaimsPage: a claim is made by a form, shown once with a QR code, listed
+// with its use, and revoked by a page that says what that means.
+func TestClaimsPage(t *testing.T) {
+	w := newWorld(t)
+	w.importSchools()
+	admin, support := w.signedIn("admin"), w.signedIn("support")
+	if res := admin.get("/claims"); !strings.Contains(text(res.body), "Noch keine Aufnahmecodes") {
+		t.Errorf("the empty list says %s", text(res.body))
+	}
+	good := url.Values{"owner": {w.ownerID("Landkreis Ahorn")}, "school": {"S0001"}, "cap": {"25"}, "days": {"30"}, "note": {"LS 4711 <b>"}}
+	for what, c := range map[string]struct {
+		name, value, want string
+	}{
+		"no number":        {"cap", "viele", "Eine Zahl von 1 bis 1.000.000."},
+		"too many":         {"cap", "1000001", "Eine Zahl von 1 bis"},
+		"unknown school":   {"school", "S9999", "So heißt keine Schule"},
+		"another's school": {"school", "S0101", "gehört zu einem anderen Schulträger"},
+	} {
+		form := url.Values{}
+		for k, v := range good {
+			form[k] = v
+		}
+		form.Set(c.name, c.value)
+		res := admin.post("/claims", form)
+		if res.StatusCode != http.StatusUnprocessableEntity || !strings.Contains(text(res.body), c.want) || !strings.Contains(res.body, `value="LS 4711 &lt;b&gt;"`) {
+			t.Errorf("%s: %d %s; want 422, %q, and the input kept", what, res.StatusCode, text(res.body), c.want)
+		}
+	}
+	res := admin.post("/claims", good)
+	m := secretOnce.FindStringSubmatch(res.body)
+	if res.StatusCode != http.StatusCreated || m == nil {
+		t.Fatalf("POST /claims = %d %s", res.StatusCode, text(res.body))
+	}
+	claim, err := ident.ParseClaim(m[1])
+	if err != nil || claim.Host != "desk.schule.example" {
+		t.Errorf("the page shows %q: %+v, %v", m[1], claim, err)
+	}
+	if !strings.Contains(res.body, `class="qr"`) || !strings.Contains(text(res.body), "Gymnasium Ahorntal, Landkreis Ahorn") || !strings.Contains(text(res.body), "für 25 Geräte") {
+		t.Errorf("the page of the claim says %s", text(res.body))
+	}
+	res = support.get("/claims")
+	if body := text(res.body); !strings.Contains(body, "0 von 25") || !strings.Contains(body, "LS 4711") || strings.Contains(res.body, m[1]) || strings.Contains(body, "Neuer Aufnahmecode") {
+		t.Errorf("support sees %s", body)
+	}
+	for _, path := range []string{"/claims/new", "/claims/x/revoke"} {
+		if res := support.get(path); res.StatusCode != http.StatusForbidden {
+			t.Errorf("GET %s as support = %d, want 403", path, res.StatusCode)
+		}
+	}
+	if res := w.signedIn("read").get("/claims"); res.StatusCode != http.StatusForbidden {
+		t.Errorf("GET /claims as read = %d, want 403", res.StatusCode)
+	}
+	revoke := regexp.MustCompile(`/claims/[0-9a-f-]+/revoke`).FindString(admin.get("/claims").body)
+	if res := admin.get(revoke); !strings.Contains(text(res.body), "0 Geräte sind damit aufgenommen, sie bleiben. 25 weitere kommen dann nicht mehr hinein.") {
+		t.Errorf("the page before revoking says %s", text(res.body))
+	}
+	if res := admin.post(revoke, nil); res.StatusCode != http.StatusSeeOther {
+		t.Errorf("POST %s = %d", revoke, res.StatusCode)
+	}
+	if body := text(admin.get("/claims").body); !strings.Contains(body, "Gesperrt") {
+		t.Errorf("after revoking: %s", body)
+	}
+}
+
+// TestPeoplePage: an account is made with a password that works, changed, and
+// disabled; nobody does that to himself.
+func TestPeoplePage(t *testing.T) {
+	w := newWorld(t)
+	w.importSchools()
+	admin := w.signedIn("admin")
+	owner := w.ownerID("Landkreis Kiefer")
+	for what, form := range map[string]url.Values{
+		"Diesen Namen gibt es schon.":              {"login": {"support"}, "role": {"read"}, "owners": {"*"}},
+		"Nur Buchstaben, Ziffern":                  {"login": {"eva müller"}, "role": {"read"}, "owners": {"*"}},
+		"Wählen Sie mindestens einen Schulträger.": {"login": {"eva"}, "role": {"read"}},
+	} {
+		if res := admin.post("/people", form); res.StatusCode != http.StatusUnprocessableEntity || !strings.Contains(text(res.body), what) {
+			t.Errorf("%v: %d %s; want 422 and %q", form, res.StatusCode, text(res.body), what)
+		}
+	}
+	res := admin.post("/people", url.Values{"login": {"Eva"}, "role": {"support"}, "owners": {owner}})
+	m := secretOnce.FindStringSubmatch(res.body)
+	if res.StatusCode != http.StatusCreated || m == nil {
+		t.Fatalf("POST /people = %d %s", res.StatusCode, text(res.body))
+	}
+	signIn := func(password string) int {
+		return w.browser().post("/sign-in", url.Values{"name": {"eva"}, "password": {password}}).StatusCode
+	}
+	if code := signIn(m[1]); code != http.StatusSeeOther {
+		t.Errorf("signing in with the password of the page = %d", code)
+	}
+	user, err := w.access.User(t.Context(), operator, "eva")
+	w.must(err)
+	page := "/people/" + user.ID
+	if body := text(admin.get(page).body); !strings.Contains(body, "Landkreis Kiefer") || !strings.Contains(body, "in 1 Sitzung") {
+		t.Errorf("the page says %s", body)
+	}
+	if res := admin.post(page+"/role", url.Values{"role": {"read"}, "owners": {"*"}}); res.Header.Get("Location") != page+"?done=role" {
+		t.Errorf("setting the role = %d to %s", res.StatusCode, res.Header.Get("Location"))
+	}
+	if body := text(admin.get(page + "?done=role").body); !strings.Contains(body, "Gespeichert.") || !strings.Contains(body, "Alle Schulträger") || !strings.Contains(body, "nicht angemeldet") {
+		t.Errorf("after setting the role: %s", body)
+	}
+	admin.post(page+"/disable", nil)
+	if code := signIn(m[1]); code != http.StatusUnauthorized {
+		t.Errorf("signing in to a disabled account = %d, want 401", code)
+	}
+	admin.post(page+"/enable", nil)
+	fresh := secretOnce.FindStringSubmatch(admin.post(page+"/password", nil).body)
+	if fresh == nil || fresh[1] == m[1] || signIn(m[1]) != http.StatusUnauthorized || signIn(fresh[1]) != http.StatusSeeOther {
+		t.Errorf("a new password: %v; want it to work and the old one not", fresh)
+	}
+	self, err := w.access.User(t.Context(), operator, "admin")
+	w.must(err)
+	if res := admin.post("/people/"+self.ID+"/disable", nil); res.StatusCode != http.StatusForbidden || !strings.Contains(text(res.body), "Nicht am eigenen Konto") {
+		t.Errorf("disabling oneself = %d %s", res.StatusCode, text(res.body))
+	}
+	for _, login := range []string{"support", "read"} {
+		b := w.signedIn(login)
+		for _, path := range []string{"/people", "/people/new", page, "/tokens/new", "/audit", "/audit.csv"} {
+			if res := b.get(path); res.StatusCode != http.StatusForbidden {
+				t.Errorf("GET %s as %s = %d, want 403", path, login, res.StatusCode)
+			}
+		}
+		if body := text(b.get("/devices").body); strings.Contains(body, "Zugriff") || strings.Contains(body, "Protokoll") {
+			t.Errorf("%s sees pages that are shut: %s", login, body)
+		}
+	}
+}
+
+// TestTokensPage: the secret of the page works at the API until it is revoked.
+func TestTokensPage(t *testing.T) {
+	w := newWorld(t)
+	w.fill(3)
+	admin := w.signedIn("admin")
+	res := admin.post("/tokens", url.Values{"name": {"grafana"}, "role": {"read"}, "owners": {"*"}, "days": {"30"}})
+	m := secretOnce.FindStringSubmatch(res.body)
+	if res.StatusCode != http.StatusCreated || m == nil {
+		t.Fatalf("POST /tokens = %d %s", res.StatusCode, text(res.body))
+	}
+	if res := w.api(m[1], "/api/v1/devices", nil); res.StatusCode != http.StatusOK {
+		t.Errorf("the API with the secret of the page = %d", res.StatusCode)
+	}
+	if res := admin.post("/tokens", url.Values{"name": {"grafana"}, "role": {"read"}, "owners": {"*"}, "days": {"30"}}); res.StatusCode != http.StatusUnprocessableEntity {
+		t.Errorf("the same name again = %d, want 422", res.StatusCode)
+	}
+	revoke := regexp.MustCompile(`/tokens/[0-9a-f-]+/revoke`).FindString(admin.get("/people").body)
+	if res := admin.get(revoke); !strings.Contains(text(res.body), "grafana") {
+		t.Errorf("the page before revoking says %s", text(res.body))
+	}
+	admin.post(revoke, nil)
+	if res := w.api(m[1], "/api/v1/devices", nil); res.StatusCode != http.StatusUnauthorized {
+		t.Errorf("the API with a revoked token = %d, want 401", res.StatusCode)
+	}
+}
+
+// TestAuditPage: what was done stands there with names, filtered, page by page,
+// and as CSV of exactly the filter.
+func TestAuditPage(t *testing.T) {
+	w := newWorld(t)
+	w.importSchools()
+	admin := w.signedIn("admin")
+	for range pageSize + 10 {
+		_, _, err := w.access.CreateToken(t.Context(), operator, access.NewToken{Name: ident.NewID(w.clock()), Role: access.RoleRead})
+		w.must(err)
+	}
+	w.advance(48 * time.Hour)
+	admin = w.signedIn("admin")
+	admin.post("/people", url.Values{"login": {"eva"}, "role": {"read"}, "owners": {"*"}})
+	body := text(admin.get("/audit").body)
+	for _, want := range []string{"Kette vollständig", "Konto angelegt", "Konto eva", "Konto admin", "role=read", "Mi·25.11.2026, 10:30·Uhr"} {
+		if !strings.Contains(body, want) {
+			t.Errorf("the page lacks %q: %s", want, body)
+		}
+	}
+	res := admin.get("/audit?action=token&to=2026-11-23")
+	if strings.Contains(text(res.body), "Konto angelegt") || !strings.Contains(res.body, `rel="next"`) {
+		t.Errorf("the filtered page says %s", text(res.body))
+	}
+	if body := text(admin.get("/audit?action=token&from=2026-11-24").body); !strings.Contains(body, "Kein Eintrag passt") {
+		t.Errorf("from the day after: %s", body)
+	}
+	res = admin.get("/audit.csv?action=token&to=2026-11-23")
+	rows, err := csv.NewReader(strings.NewReader(res.body)).ReadAll()
+	if err != nil || len(rows) != 1+pageSize+10 || rows[1][3] != "token.created" || !strings.HasPrefix(res.Header.Get("Content-Disposition"), "attachment;") {
+		t.Errorf("the CSV has %d rows, %v, %v; want a head and %d", len(rows), err, res.Header, pageSize+10)
+	}
+	if res := admin.get("/audit?from=gestern"); res.StatusCode != http.StatusBadRequest {
+		t.Errorf("a day that is none = %d, want 400", res.StatusCode)
+	}
+	run := func(sql string) {
+		w.must(w.exec(sql))
+	}
+	run(`UPDATE audit SET details = '{}' WHERE seq = 3`)
+	w.advance(2 * time.Hour)
+	if body := text(admin.get("/audit").body); !strings.Contains(body, "Kette gebrochen") || !strings.Contains(body, "Eintrag 3 passt nicht") {
+		t.Errorf("a broken chain: %s", body)
+	}
+}
+
+const pageSize = 50
+
+// TestAccountPage: one's own password and sessions.
+func TestAccountPage(t *testing.T) {
+	w := newWorld(t)
+	w.importSchools()
+	here, there := w.signedIn("read"), w.signedIn("read")
+	if res := here.post("/account/password", url.Values{"old": {"falsch"}, "new": {"etwas ganz anderes"}}); res.StatusCode != http.StatusUnprocessableEntity || !strings.Contains(text(res.body), "nicht Ihr bisheriges Passwort") {
+		t.Errorf("a wrong password: %d %s", res.StatusCode, text(res.body))
+	}
+	if res := here.post("/account/password", url.Values{"old": {password}, "new": {"kurz"}}); res.StatusCode != http.StatusUnprocessableEntity || !strings.Contains(text(res.body), "Zu kurz") {
+		t.Errorf("a short password: %d %s", res.StatusCode, text(res.body))
+	}
+	if body := text(here.get("/account").body); strings.Count(body, "Mo·23.11.2026, 10:30·Uhr") < 4 || !strings.Contains(body, "diese Sitzung") {
+		t.Errorf("the page says %s", body)
+	}
+	if res := here.post("/account/sessions", nil); res.StatusCode != http.StatusSeeOther {
+		t.Errorf("ending the others = %d", res.StatusCode)
+	}
+	if res := there.get("/account"); res.StatusCode != http.StatusSeeOther {
+		t.Errorf("the other session = %d, want the sign-in page", res.StatusCode)
+	}
+	if res := here.post("/account/password", url.Values{"old": {password}, "new": {"etwas ganz anderes"}}); res.Header.Get("Location") != "/account?done=password" {
+		t.Errorf("changing the password = %d %s", res.StatusCode, text(res.body))
+	}
+	if res := here.get("/account?done=password"); !strings.Contains(text(res.body), "Das neue Passwort gilt.") {
+		t.Errorf("after the change: %d %s", res.StatusCode, text(res.body))
+	}
+}

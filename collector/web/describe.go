@@ -1,0 +1,234 @@
+package web
+
+import (
+	"encoding/json"
+	"maps"
+	"net/http"
+	"reflect"
+	"slices"
+	"strconv"
+	"strings"
+
+	"hausmeister/collector/access"
+)
+
+// call is what a program needs to know of a route of the API. The parameters
+// that it names are those that the route accepts.
+type call struct {
+	Summary string
+	Needs   access.Permission
+	Query   []param
+	Body    any // a value of the type that is read
+	Gives   any // a value of the type that is answered
+	Made    bool
+}
+
+type param struct {
+	Name, Meaning string
+	Number        bool
+	Required      bool
+}
+
+// list is the answer of a list that is given whole.
+type list[T any] struct {
+	Items  []T     `json:"items"`
+	Total  int     `json:"total"`
+	Cursor *string `json:"cursor"`
+}
+
+var (
+	limitParam  = param{Name: "limit", Meaning: "how many items at most, 1 to 500", Number: true}
+	cursorParam = param{Name: "cursor", Meaning: "where the next page begins, as the one before said"}
+)
+
+// calls describes every route under /api/v1; a test holds both against each other.
+var calls = map[string]call{
+	"GET /api/v1/devices": {Summary: "Devices, by page", Needs: access.ReadDevices, Gives: apiList{}, Query: []param{
+		{Name: "q", Meaning: "words that each stand in inventory no., serial no., model or school"},
+		{Name: "state", Meaning: "one of the states"}, {Name: "school", Meaning: "id or number of a school"},
+		{Name: "sort", Meaning: "label, model, school, last_contact, battery or disk_free; with - before it from the other end"}, limitParam, cursorParam}},
+	"GET /api/v1/devices/{id}": {Summary: "A device and its latest values", Needs: access.ReadDevices, Gives: apiDeviceBody{}},
+	"GET /api/v1/devices/{id}/history": {Summary: "The values of a reading over time", Needs: access.ReadDevices, Gives: apiHistory{}, Query: []param{
+		{Name: "reading", Meaning: "name of the reading, see the catalogue", Required: true}, {Name: "instance", Meaning: "which of several, such as C:"},
+		{Name: "from", Meaning: "time, RFC 3339"}, {Name: "to", Meaning: "time, RFC 3339"},
+		{Name: "step", Meaning: "seconds between points; less than 86400 needs a look", Number: true}}},
+	"GET /api/v1/devices/{id}/findings":    {Summary: "What somebody should know about a device", Needs: access.ReadDevices, Gives: list[apiFinding]{}},
+	"GET /api/v1/devices/{id}/inventory":   {Summary: "Installed software and its changes", Needs: access.ReadDevices, Gives: apiSoftware{}},
+	"GET /api/v1/devices/{id}/looks":       {Summary: "Who looked at a device", Needs: access.ReadDevices, Gives: list[apiLook]{}},
+	"POST /api/v1/devices/{id}/looks":      {Summary: "Open what is finer than a day, for an hour and with a reason", Needs: access.LookDevices, Body: apiNewLook{}, Gives: apiLook{}, Made: true},
+	"GET /api/v1/catalogue":                {Summary: "Every value that a device may tell", Gives: list[apiField]{}},
+	"GET /api/v1/owners":                   {Summary: "School authorities", Needs: access.ReadSchools, Gives: list[apiOwner]{}},
+	"GET /api/v1/schools":                  {Summary: "Schools", Needs: access.ReadSchools, Gives: list[apiSchoolItem]{}},
+	"GET /api/v1/claims":                   {Summary: "Claims, the latest first", Needs: access.ReadClaims, Gives: apiPage[apiClaim]{}, Query: []param{limitParam, cursorParam}},
+	"POST /api/v1/claims":                  {Summary: "Make a claim", Needs: access.WriteClaims, Body: apiNewClaim{}, Gives: apiClaim{}, Made: true},
+	"GET /api/v1/claims/{id}":              {Summary: "A claim without its secret", Needs: access.ReadClaims, Gives: apiClaim{}},
+	"POST /api/v1/claims/{id}/revoke":      {Summary: "End a claim", Needs: access.WriteClaims, Gives: apiClaim{}},
+	"GET /api/v1/users":                    {Summary: "Accounts of people", Needs: access.ReadUsers, Gives: list[apiUser]{}},
+	"POST /api/v1/users":                   {Summary: "Make an account", Needs: access.WriteUsers, Body: apiNewUser{}, Gives: apiUser{}, Made: true},
+	"GET /api/v1/users/{id}":               {Summary: "An account", Needs: access.ReadUsers, Gives: apiUser{}},
+	"POST /api/v1/users/{id}/role":         {Summary: "Change role and owners of an account", Needs: access.WriteUsers, Body: apiRole{}, Gives: apiUser{}},
+	"POST /api/v1/users/{id}/password":     {Summary: "Give an account a new password", Needs: access.WriteUsers, Gives: apiUser{}},
+	"POST /api/v1/users/{id}/disable":      {Summary: "Let an account sign in no more", Needs: access.WriteUsers, Gives: apiUser{}},
+	"POST /api/v1/users/{id}/enable":       {Summary: "Let an account sign in again", Needs: access.WriteUsers, Gives: apiUser{}},
+	"POST /api/v1/users/{id}/sessions/end": {Summary: "End the sessions of an account", Needs: access.WriteUsers, Gives: apiUser{}},
+	"GET /api/v1/tokens":                   {Summary: "API tokens without their secrets", Needs: access.ReadUsers, Gives: list[apiToken]{}},
+	"POST /api/v1/tokens":                  {Summary: "Make an API token", Needs: access.WriteUsers, Body: apiNewToken{}, Gives: apiToken{}, Made: true},
+	"GET /api/v1/tokens/{id}":              {Summary: "An API token without its secret", Needs: access.ReadUsers, Gives: apiToken{}},
+	"POST /api/v1/tokens/{id}/revoke":      {Summary: "End an API token", Needs: access.WriteUsers, Gives: apiToken{}},
+	"GET /api/v1/audit": {Summary: "Who changed or looked at what, the latest first", Needs: access.ReadAudit, Gives: apiPage[apiEntry]{}, Query: []param{
+		{Name: "action", Meaning: "an action, or the subject before its dot"}, {Name: "from", Meaning: "first day, in UTC"}, {Name: "to", Meaning: "last day, in UTC"}, limitParam, cursorParam}},
+	"GET /api/v1/openapi.json": {Summary: "This description", Gives: map[string]any{}},
+}
+
+func (c call) names() (out []string) {
+	for _, p := range c.Query {
+		out = append(out, p.Name)
+	}
+	return out
+}
+
+// openAPI is the description as OpenAPI 3.1. It is made from calls and the Go
+// types of bodies and answers by their json tags: a pointer may be null, what
+// has omitempty may be missing. A library would need a tag on each field to say
+// the same a second time.
+func (s *Server) openAPI() ([]byte, error) {
+	sc := schemas{}
+	paths := map[string]map[string]any{}
+	for _, rt := range s.routes {
+		c, ok := calls[rt.method+" "+rt.path]
+		if !ok {
+			continue
+		}
+		if paths[rt.path] == nil {
+			paths[rt.path] = map[string]any{}
+		}
+		paths[rt.path][strings.ToLower(rt.method)] = c.describe(rt, sc)
+	}
+	sc.of(reflect.TypeFor[apiProblem]())
+	return json.MarshalIndent(map[string]any{
+		"openapi": "3.1.0",
+		"info": map[string]any{"title": "Hausmeister", "version": "1", "description": "Health of loan devices, and what admits and sees them. Fields are added within this version, never changed. " +
+			"Times are RFC 3339 in UTC; what a device tells is given by days, finer only after a look."},
+		"security":   []any{map[string]any{"token": []string{}}},
+		"paths":      paths,
+		"components": map[string]any{"schemas": sc, "securitySchemes": map[string]any{"token": map[string]any{"type": "http", "scheme": "bearer"}}},
+	}, "", " ")
+}
+
+func (c call) describe(rt route, sc schemas) map[string]any {
+	params := []any{}
+	for part := range strings.SplitSeq(rt.path, "/") {
+		if name, ok := strings.CutPrefix(part, "{"); ok {
+			params = append(params, map[string]any{"name": strings.TrimSuffix(name, "}"), "in": "path", "required": true, "schema": map[string]any{"type": "string"}})
+		}
+	}
+	for _, p := range c.Query {
+		kind := "string"
+		if p.Number {
+			kind = "integer"
+		}
+		params = append(params, map[string]any{"name": p.Name, "in": "query", "required": p.Required, "description": p.Meaning, "schema": map[string]any{"type": kind}})
+	}
+	code := http.StatusOK
+	if c.Made {
+		code = http.StatusCreated
+	}
+	problem := map[string]any{"description": "A problem, RFC 9457", "content": map[string]any{"application/problem+json": map[string]any{"schema": map[string]any{"$ref": "#/components/schemas/Problem"}}}}
+	out := map[string]any{
+		"summary": c.Summary, "operationId": operationID(rt), "parameters": params,
+		"responses": map[string]any{
+			strconv.Itoa(code): map[string]any{"description": http.StatusText(code), "content": map[string]any{"application/json": map[string]any{"schema": sc.of(reflect.TypeOf(c.Gives))}}},
+			"default":          problem,
+		},
+	}
+	if c.Needs != "" {
+		out["description"] = "Needs " + string(c.Needs) + "."
+	}
+	if c.Body != nil {
+		out["requestBody"] = map[string]any{"required": true, "content": map[string]any{"application/json": map[string]any{"schema": sc.of(reflect.TypeOf(c.Body))}}}
+	}
+	return out
+}
+
+// operationID names a call for generated clients: getDevicesIdHistory.
+func operationID(rt route) string {
+	id := strings.ToLower(rt.method)
+	for part := range strings.SplitSeq(strings.TrimPrefix(rt.path, "/api/v1/"), "/") {
+		part = strings.Trim(part, "{}")
+		name, _, _ := strings.Cut(part, ".")
+		id += strings.ToUpper(name[:1]) + name[1:]
+	}
+	return id
+}
+
+// schemas are the types of the API by name.
+type schemas map[string]any
+
+// of gives the schema of a type; of a struct with a name, a reference to it.
+func (sc schemas) of(t reflect.Type) map[string]any {
+	switch t.Kind() {
+	case reflect.Pointer:
+		return map[string]any{"anyOf": []any{sc.of(t.Elem()), map[string]any{"type": "null"}}}
+	case reflect.String:
+		return map[string]any{"type": "string"}
+	case reflect.Bool:
+		return map[string]any{"type": "boolean"}
+	case reflect.Int, reflect.Int64:
+		return map[string]any{"type": "integer"}
+	case reflect.Slice:
+		return map[string]any{"type": []string{"array", "null"}, "items": sc.of(t.Elem())}
+	case reflect.Map:
+		return map[string]any{"type": "object", "additionalProperties": sc.of(t.Elem())}
+	case reflect.Struct:
+		name := schemaName(t)
+		if _, ok := sc[name]; !ok {
+			sc[name] = nil // of itself: a type that holds itself finds the name taken
+			sc[name] = sc.object(t)
+		}
+		return map[string]any{"$ref": "#/components/schemas/" + name}
+	}
+	return map[string]any{} // any
+}
+
+func (sc schemas) object(t reflect.Type) map[string]any {
+	properties, required := map[string]any{}, []string{}
+	for _, f := range reflect.VisibleFields(t) {
+		if f.Anonymous || !f.IsExported() {
+			continue
+		}
+		name, options, _ := strings.Cut(f.Tag.Get("json"), ",")
+		schema := sc.of(f.Type)
+		if f.Type.Kind() == reflect.Slice && name == "items" {
+			schema["type"] = "array" // a list may be empty, never null
+		}
+		properties[name] = schema
+		if options != "omitempty" {
+			required = append(required, name)
+		}
+	}
+	slices.Sort(required)
+	return map[string]any{"type": "object", "properties": properties, "required": required}
+}
+
+// schemaName is Claim for apiClaim and ClaimPage for apiPage[apiClaim].
+func schemaName(t reflect.Type) string {
+	outer, inner, generic := strings.Cut(t.Name(), "[")
+	outer = strings.TrimPrefix(outer, "api")
+	if !generic {
+		return outer
+	}
+	inner = strings.TrimSuffix(inner[strings.LastIndex(inner, ".")+1:], "]")
+	return strings.TrimPrefix(inner, "api") + strings.ToUpper(outer[:1]) + outer[1:]
+}
+
+func (s *Server) apiOpenAPI(v *visit) error {
+	body, err := s.openAPI()
+	if err != nil {
+		return err
+	}
+	v.send(http.StatusOK, "application/json", append(body, '\n'))
+	return nil
+}
+
+// describedCalls are the names of all calls, sorted.
+func describedCalls() []string { return slices.Sorted(maps.Keys(calls)) }

@@ -1,0 +1,182 @@
+package web_test
+
+import (
+	"bytes"
+	"encoding/json"
+	"fmt"
+	"maps"
+	"net/http"
+	"slices"
+	"strings"
+	"testing"
+
+	"github.com/google/go-cmp/cmp"
+	"github.com/santhosh-tekuri/jsonschema/v6"
+
+	"hausmeister/collector/access"
+	"hausmeister/collector/enroll"
+	"hausmeister/collector/web"
+)
+
+// description is the part of an OpenAPI document that the test reads.
+type description struct {
+	OpenAPI string
+	Paths   map[string]map[string]struct {
+		OperationID string
+		Parameters  []struct{ Name, In string }
+		RequestBody *struct{}
+		Responses   map[string]struct{}
+	}
+	Components struct{ Schemas map[string]any }
+}
+
+// TestDescriptionIsTheAPI holds the OpenAPI document against the routes, and
+// real answers of every call against its schemas, in which for this test nothing
+// may stand that is not described.
+func TestDescriptionIsTheAPI(t *testing.T) {
+	w := newWorld(t)
+	w.fill(6)
+	known := w.known()
+	admin := w.token("admin", access.RoleAdmin, nil)
+	var raw map[string]any
+	w.api(admin, "/api/v1/openapi.json", &raw)
+	var doc description
+	w.api(admin, "/api/v1/openapi.json", &doc)
+	if doc.OpenAPI != "3.1.0" {
+		t.Errorf("openapi = %q", doc.OpenAPI)
+	}
+	var routes, described []string
+	for _, rt := range w.web.Routes() {
+		if strings.HasPrefix(rt.Path, "/api/") {
+			routes = append(routes, rt.Method+" "+rt.Path)
+		}
+	}
+	ids := map[string]bool{}
+	for path, methods := range doc.Paths {
+		for method, c := range methods {
+			described = append(described, strings.ToUpper(method)+" "+path)
+			if ids[c.OperationID] {
+				t.Errorf("two calls are named %s", c.OperationID)
+			}
+			ids[c.OperationID] = true
+		}
+	}
+	slices.Sort(routes)
+	slices.Sort(described)
+	if diff := cmp.Diff(routes, described); diff != "" {
+		t.Errorf("routes (-) and description (+) differ:\n%s", diff)
+	}
+	if diff := cmp.Diff(web.DescribedCalls(), described); diff != "" {
+		t.Errorf("calls without a route (-):\n%s", diff)
+	}
+	schema := compiler(t, raw)
+	claim, _, err := w.enroll.CreateClaim(t.Context(), operator, enroll.NewClaim{Owner: w.ownerID("Landkreis Ahorn"), Cap: 3, Expires: w.clock().AddDate(0, 0, 1)})
+	w.must(err)
+	user, err := w.access.User(t.Context(), operator, "read")
+	w.must(err)
+	_, tok, err := w.access.CreateToken(t.Context(), operator, access.NewToken{Name: "other", Role: access.RoleRead})
+	w.must(err)
+	examples := map[string]string{ // a body for each call that takes one
+		"POST /api/v1/devices/{id}/looks": `{"reason":"Anruf wegen Langsamkeit"}`,
+		"POST /api/v1/claims":             `{"owner":"` + w.ownerID("Landkreis Ahorn") + `","cap":2,"expires":"2026-12-24T08:00:00Z","note":"LS"}`,
+		"POST /api/v1/users":              `{"login":"eva","role":"read"}`,
+		"POST /api/v1/users/{id}/role":    `{"role":"support","owners":["` + w.ownerID("Landkreis Ahorn") + `"]}`,
+		"POST /api/v1/tokens":             `{"name":"neu","role":"read","expires":"2027-01-01T00:00:00Z"}`,
+	}
+	for _, name := range described {
+		t.Run(name, func(t *testing.T) {
+			method, path, _ := strings.Cut(name, " ")
+			id := known
+			switch {
+			case strings.Contains(path, "/claims/"):
+				id = claim.ID
+			case strings.Contains(path, "/users/"):
+				id = user.ID
+			case strings.Contains(path, "/tokens/"):
+				id = tok.ID
+			}
+			address := strings.ReplaceAll(path, "{id}", id)
+			if strings.HasSuffix(path, "/history") {
+				address += "?reading=memory_used"
+			}
+			call := doc.Paths[path][strings.ToLower(method)]
+			body, has := examples[name]
+			if has != (call.RequestBody != nil) {
+				t.Fatalf("described body %v, example %v", call.RequestBody != nil, has)
+			}
+			send := func(address, body string) answer {
+				headers := []string{"Authorization", "Bearer " + admin}
+				if body != "" {
+					headers = append(headers, "Content-Type", "application/json")
+				}
+				return w.browser().do(method, address, strings.NewReader(body), headers...)
+			}
+			if has {
+				if err := schema(t, fmt.Sprintf("/paths/%s/%s/requestBody/content/application~1json/schema", pointer(path), strings.ToLower(method)), body); err != nil {
+					t.Errorf("the example is not what is described: %v", err)
+				}
+				if res := send(address, strings.Replace(body, "{", `{"kein_feld":1,`, 1)); res.StatusCode != http.StatusBadRequest {
+					t.Errorf("a field that is not described: %d, want 400", res.StatusCode)
+				}
+			}
+			res := send(address, body)
+			code := fmt.Sprint(res.StatusCode)
+			if _, ok := call.Responses[code]; !ok {
+				t.Fatalf("%s %s = %s %s, described are %v", method, address, code, res.body, slices.Collect(maps.Keys(call.Responses)))
+			}
+			if path != "/api/v1/openapi.json" {
+				if err := schema(t, fmt.Sprintf("/paths/%s/%s/responses/%s/content/application~1json/schema", pointer(path), strings.ToLower(method), code), res.body); err != nil {
+					t.Errorf("the answer is not what is described: %v\n%s", err, res.body)
+				}
+			}
+			between := "?"
+			if strings.Contains(address, "?") {
+				between = "&"
+			}
+			res = send(address+between+"kein_parameter=1", body)
+			if res.StatusCode != http.StatusBadRequest {
+				t.Errorf("a parameter that is not described: %d, want 400", res.StatusCode)
+			}
+			if err := schema(t, "/components/schemas/Problem", res.body); err != nil {
+				t.Errorf("the problem is not what is described: %v", err)
+			}
+		})
+	}
+}
+
+// pointer escapes a path for a JSON pointer within an address.
+func pointer(path string) string {
+	return strings.NewReplacer("~", "~0", "/", "~1", "{", "%7B", "}", "%7D").Replace(path)
+}
+
+// compiler gives a check of a text against a part of the document, with every
+// object closed: what is answered must be described.
+func compiler(t *testing.T, doc map[string]any) func(t *testing.T, part, text string) error {
+	t.Helper()
+	closed, err := json.Marshal(doc)
+	if err != nil {
+		t.Fatal(err)
+	}
+	closed = bytes.ReplaceAll(closed, []byte(`"properties":{`), []byte(`"additionalProperties":false,"properties":{`))
+	parsed, err := jsonschema.UnmarshalJSON(bytes.NewReader(closed))
+	if err != nil {
+		t.Fatal(err)
+	}
+	c := jsonschema.NewCompiler()
+	c.DefaultDraft(jsonschema.Draft2020)
+	if err := c.AddResource("api.json", parsed); err != nil {
+		t.Fatal(err)
+	}
+	return func(t *testing.T, part, text string) error {
+		t.Helper()
+		s, err := c.Compile("api.json#" + part)
+		if err != nil {
+			t.Fatalf("%s: %v", part, err)
+		}
+		value, err := jsonschema.UnmarshalJSON(strings.NewReader(text))
+		if err != nil {
+			return err
+		}
+		return s.Validate(value)
+	}
+}

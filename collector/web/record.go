@@ -1,0 +1,243 @@
+package web
+
+import (
+	"encoding/csv"
+	"encoding/hex"
+	"maps"
+	"net/http"
+	"net/url"
+	"slices"
+	"strconv"
+	"strings"
+	"time"
+
+	"hausmeister/collector/access"
+	"hausmeister/collector/audit"
+)
+
+// recordMain is the page of who changed or looked at what.
+type recordMain struct {
+	State          mark
+	Sentence, Head string
+	Subjects       []option
+	Subject        string // of Subjects
+	From, To       string // days
+	Rows           []recordRow
+	First, Next    string
+	Reset, CSV     string
+}
+
+type recordRow struct{ Seq, When, Who, What, Whom, WhomHref, Details string }
+
+// recordSubjects are the first words of actions; the texts have a key for each.
+var recordSubjects = []string{"claim", "device", "look", "owner", "standard_software", "token", "user"}
+
+// recordQuestion reads the filter of the address.
+func recordQuestion(values url.Values, zone *time.Location) (audit.Filter, error) {
+	f := audit.Filter{Action: values.Get("action"), Limit: pageSize + 1}
+	if len(f.Action) > 100 {
+		return f, &badRequest{"action", "want at most 100 bytes"}
+	}
+	day := func(name string) (time.Time, error) {
+		if values.Get(name) == "" {
+			return time.Time{}, nil
+		}
+		t, err := time.ParseInLocation(time.DateOnly, values.Get(name), zone)
+		if err != nil {
+			return t, &badRequest{name, "want a day such as 2026-11-24"}
+		}
+		return t, nil
+	}
+	from, err := day("from")
+	if err != nil {
+		return f, err
+	}
+	to, err := day("to")
+	if err != nil {
+		return f, err
+	}
+	if !from.IsZero() {
+		f.FromMS = from.UnixMilli()
+	}
+	if !to.IsZero() {
+		f.ToMS = to.AddDate(0, 0, 1).UnixMilli() // the day is within
+	}
+	if text := values.Get("before"); text != "" {
+		if f.Before, err = strconv.ParseInt(text, 10, 64); err != nil || f.Before < 1 {
+			return f, &badRequest{"before", "want the number of an entry"}
+		}
+	}
+	return f, nil
+}
+
+func (s *Server) recordPage(v *visit) error {
+	ctx := v.r.Context()
+	f, err := recordQuestion(v.asked, v.say.Zone())
+	if err != nil {
+		return err
+	}
+	entries, err := s.cfg.Access.AuditLog(ctx, v.caller, f)
+	if err != nil {
+		return err
+	}
+	names, err := v.names()
+	if err != nil {
+		return err
+	}
+	main := recordMain{Subject: f.Action, From: v.asked.Get("from"), To: v.asked.Get("to")}
+	if err := v.recordState(&main); err != nil {
+		return err
+	}
+	for _, name := range recordSubjects {
+		main.Subjects = append(main.Subjects, option{name, v.say.Say("audit.subject." + name)})
+	}
+	kept := url.Values{}
+	for _, name := range []string{"action", "from", "to"} {
+		if value := v.asked.Get(name); value != "" {
+			kept.Set(name, value)
+		}
+	}
+	if len(kept) > 0 {
+		main.Reset = "/audit"
+	}
+	main.CSV = withQuery("/audit.csv", kept)
+	if f.Before > 0 {
+		main.First = withQuery("/audit", kept)
+	}
+	if len(entries) > pageSize {
+		entries = entries[:pageSize]
+		kept.Set("before", strconv.FormatInt(entries[pageSize-1].Seq, 10))
+		main.Next = withQuery("/audit", kept)
+	}
+	for _, e := range entries {
+		main.Rows = append(main.Rows, v.recordRow(e, names))
+	}
+	return v.show(http.StatusOK, "audit", v.at("audit", v.say.Say("audit.title"), main))
+}
+
+func withQuery(path string, values url.Values) string {
+	if len(values) == 0 {
+		return path
+	}
+	return path + "?" + values.Encode()
+}
+
+// recordState says whether the chain holds.
+func (v *visit) recordState(main *recordMain) error {
+	state, err := v.s.cfg.Access.AuditState(v.r.Context(), v.caller)
+	if err != nil {
+		return err
+	}
+	if state.Broken != "" {
+		main.State = mark{"crit", v.say.Say("audit.broken")}
+		main.Sentence = v.say.Say("audit.broken.text", "seq", state.Head.Seq+1)
+		return nil
+	}
+	main.State = mark{"ok", v.say.Say("audit.holds")}
+	main.Sentence = v.say.Say("audit.holds.text", "n", state.Head.Seq, "when", v.say.Time(state.Checked))
+	main.Head = hex.EncodeToString(state.Head.Hash)
+	return nil
+}
+
+// names of people and tokens by the way the record calls them.
+func (v *visit) names() (map[string]string, error) {
+	ctx := v.r.Context()
+	names := map[string]string{}
+	if v.caller.Allow(access.ReadUsers) != nil {
+		return names, nil
+	}
+	users, err := v.s.cfg.Access.Users(ctx, v.caller)
+	if err != nil {
+		return nil, err
+	}
+	tokens, err := v.s.cfg.Access.Tokens(ctx, v.caller)
+	if err != nil {
+		return nil, err
+	}
+	for _, u := range users {
+		names["user:"+u.ID] = u.Login
+	}
+	for _, t := range tokens {
+		names["token:"+t.ID] = t.Name
+	}
+	return names, nil
+}
+
+func (v *visit) recordRow(e audit.Entry, names map[string]string) recordRow {
+	r := recordRow{Seq: strconv.FormatInt(e.Seq, 10), When: v.say.Time(time.UnixMilli(e.AtMS)),
+		Who: v.party(e.Actor, names), What: e.Action, Whom: v.party(e.Subject, names)}
+	if key := "audit.action." + e.Action; v.say.Has(key) {
+		r.What = v.say.Say(key)
+	}
+	if id, ok := strings.CutPrefix(e.Subject, "device:"); ok {
+		r.WhomHref = "/devices/" + id
+	}
+	if id, ok := strings.CutPrefix(e.Subject, "user:"); ok {
+		r.WhomHref = "/people/" + id
+	}
+	r.Details = details(e, ", ")
+	return r
+}
+
+func details(e audit.Entry, between string) string {
+	var all []string
+	for _, key := range slices.Sorted(maps.Keys(e.Details)) {
+		all = append(all, key+"="+e.Details[key])
+	}
+	return strings.Join(all, between)
+}
+
+// party names who did something or what it was done to: "Konto eva".
+func (v *visit) party(ref string, names map[string]string) string {
+	kind, id, _ := strings.Cut(ref, ":")
+	word := kind
+	if key := "audit.party." + kind; v.say.Has(key) {
+		word = v.say.Say(key)
+	}
+	if name := names[ref]; name != "" {
+		return word + " " + name
+	}
+	return word + " " + id
+}
+
+// recordCSV streams exactly what the filter of the page says, oldest last.
+func (s *Server) recordCSV(v *visit) error {
+	f, err := recordQuestion(v.asked, v.say.Zone())
+	if err != nil {
+		return err
+	}
+	f.Limit = 500
+	entries, err := s.cfg.Access.AuditLog(v.r.Context(), v.caller, f) // before the head is sent, so that a refusal is one
+	if err != nil {
+		return err
+	}
+	h := v.w.Header()
+	h.Set("Content-Type", "text/csv; charset=utf-8")
+	h.Set("Content-Disposition", `attachment; filename="hausmeister-audit-`+s.cfg.Now().In(v.say.Zone()).Format(time.DateOnly)+`.csv"`)
+	out := csv.NewWriter(v.w)
+	out.Write([]string{"seq", "time", "actor", "action", "subject", "owner", "details"})
+	for len(entries) > 0 {
+		for _, e := range entries {
+			out.Write([]string{strconv.FormatInt(e.Seq, 10), time.UnixMilli(e.AtMS).UTC().Format(apiTime), e.Actor, e.Action, e.Subject, e.Owner, harmless(details(e, "; "))})
+		}
+		if out.Flush(); out.Error() != nil {
+			return nil // the peer is gone
+		}
+		f.Before = entries[len(entries)-1].Seq
+		if entries, err = s.cfg.Access.AuditLog(v.r.Context(), v.caller, f); err != nil {
+			// What was sent cannot be taken back: the connection breaks instead
+			// of an end that looks like one.
+			s.cfg.Log.Error("exporting the record", "error", err)
+			panic(http.ErrAbortHandler)
+		}
+	}
+	return nil
+}
+
+// harmless keeps a table program from taking a text for a formula.
+func harmless(s string) string {
+	if s != "" && strings.ContainsRune("=+-@\t\r", rune(s[0])) {
+		return "'" + s
+	}
+	return s
+}
