@@ -195,12 +195,14 @@ func (o *opened) subjects(ctx context.Context) (err error) {
 	if o.fleet, err = fleet.New(fleet.Config{DB: o.db, Now: c.Now, SilentDays: c.SilentDays}); err != nil {
 		return err
 	}
-	if o.enroll, err = enroll.New(ctx, enroll.Config{DB: o.db, Bus: o.bus, Records: o.fleet, Dir: c.authorityDir(),
+	if o.health, err = health.New(health.Config{DB: o.db, Bus: o.bus, Now: c.Now, Log: c.Log, Keep: time.Duration(c.KeepDays) * 24 * time.Hour}); err != nil {
+		return err
+	}
+	if o.enroll, err = enroll.New(ctx, enroll.Config{DB: o.db, Bus: o.bus, Records: o.fleet, Reimaged: o.health.Reimaged, Dir: c.authorityDir(),
 		Address: c.Public, Names: c.Names, Now: c.Now, Log: c.Log}); err != nil {
 		return fmt.Errorf("device authority: %w", err)
 	}
-	o.health, err = health.New(health.Config{DB: o.db, Bus: o.bus, Now: c.Now, Log: c.Log, Keep: time.Duration(c.KeepDays) * 24 * time.Hour})
-	return err
+	return nil
 }
 
 // edges puts gateway, pages and admin socket on top of the subjects.

@@ -20,8 +20,9 @@
 // Snapshot's bytes; after a restart that restores them nothing is raised again.
 // A crash between telling and keeping raises again what the collector takes for
 // the same. Without or with damaged bytes the Watcher starts anew: what still
-// holds is raised once more, and what was over by then is never cleared by it;
-// the collector closes what is open when a device begins a new spool epoch.
+// holds is raised once more, and what was over by then is never cleared by it.
+// After a device was set up anew that is the collector's to do: it closes what is
+// open when the device enrols again.
 //
 // What findings are called and how they read is proto/finding's.
 package finding

@@ -177,6 +177,11 @@ func (q *entry) store(ctx context.Context, tx *db.Tx, caller access.Caller, know
 		if q.admission.gone, err = q.e.revokeOthers(ctx, tx, device, q.key, reasonReimaged); err != nil {
 			return err
 		}
+		if q.e.cfg.Reimaged != nil {
+			if err := q.e.cfg.Reimaged(ctx, tx, device); err != nil {
+				return err
+			}
+		}
 	}
 	c := q.e.newCredential(q.key, device, q.now)
 	c.claim = q.claim.ID

@@ -46,11 +46,14 @@ type Config struct {
 	DB      *db.DB
 	Bus     *bus.Bus
 	Records Records
-	Dir     string           // the folder "ca"
-	Address string           // HOST:PORT that devices connect to, as it stands in claims
-	Names   []string         // further names and addresses under which devices may meet us
-	Now     func() time.Time // nil = time.Now
-	Log     *slog.Logger     // nil = slog.Default
+	// Reimaged is told of each device that enrolled again, in the transaction of
+	// that; nil = nobody wants to know.
+	Reimaged func(ctx context.Context, tx *db.Tx, device string) error
+	Dir      string           // the folder "ca"
+	Address  string           // HOST:PORT that devices connect to, as it stands in claims
+	Names    []string         // further names and addresses under which devices may meet us
+	Now      func() time.Time // nil = time.Now
+	Log      *slog.Logger     // nil = slog.Default
 }
 
 // Enroll is the subject; see the package comment.

@@ -590,9 +590,15 @@ func TestReimage(t *testing.T) {
 		sub := s.bus.Subscribe(bus.Revoked)
 		defer sub.Close()
 
+		if got := s.reimaged.Load(); got != nil {
+			t.Errorf("the first enrolment was told as a re-image of %s", *got)
+		}
 		after := s.machine(t, "pf3 abcde") // as another firmware spells it
 		if got := after.mustEnroll(t, claim); got != id {
 			t.Errorf("same owner: got record %s, want %s", got, id)
+		}
+		if got := s.reimaged.Load(); got == nil || *got != id {
+			t.Errorf("told as re-imaged: %v, want %s", got, id)
 		}
 		if got := before.connect(2); got != hmpb.Code_CODE_REVOKED {
 			t.Errorf("the old key: got %v, want revoked", got)

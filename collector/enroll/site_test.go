@@ -9,6 +9,7 @@ import (
 	"net"
 	"path/filepath"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -67,6 +68,8 @@ type site struct {
 	owner  string
 	ln     wire.Listener
 	agents *wire.Endpoint // of the other ends
+
+	reimaged atomic.Pointer[string] // the last device that was told to be
 }
 
 func newSite(t testing.TB, d *db.DB) *site {
@@ -122,6 +125,10 @@ func (s *site) reopen(t testing.TB) {
 	s.Enroll, err = enroll.New(context.Background(), enroll.Config{
 		DB: s.db, Bus: s.bus, Records: s.fleet, Dir: s.dir, Address: "localhost:8443", Names: []string{"127.0.0.1"},
 		Now: s.clock.Now, Log: slog.New(slog.DiscardHandler),
+		Reimaged: func(_ context.Context, _ *db.Tx, device string) error {
+			s.reimaged.Store(&device)
+			return nil
+		},
 	})
 	if err != nil {
 		t.Fatal(err)

@@ -52,6 +52,20 @@ func storeFinding(ctx context.Context, tx *db.Tx, device string, spool int64, r 
 	return err
 }
 
+// Reimaged closes what is open about a device that was set up anew, in the
+// transaction of its enrolment: its agent knows nothing of what the one before
+// told, and raises again what still holds.
+func (h *Health) Reimaged(ctx context.Context, tx *db.Tx, device string) error {
+	n, err := tx.Exec(ctx, `UPDATE health_findings SET cleared_ms = $2 WHERE device_id = $1 AND cleared_ms IS NULL`, device, h.now().UnixMilli())
+	if err == nil && n > 0 {
+		err = noteWorst(ctx, tx, device)
+	}
+	if err != nil {
+		return fmt.Errorf("closing the findings of a device that was set up anew: %w", err)
+	}
+	return nil
+}
+
 // noteWorst brings the device's row, which is there, to what its findings are now.
 func noteWorst(ctx context.Context, tx *db.Tx, device string) error {
 	_, err := tx.Exec(ctx, `UPDATE health_state SET worst = COALESCE((SELECT MAX(severity) FROM health_findings WHERE device_id = $1 AND cleared_ms IS NULL), 0)
