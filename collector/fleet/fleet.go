@@ -166,11 +166,13 @@ type Filter struct {
 	Query  string
 	State  State  // empty = all
 	School string // id; empty = all
-	Owner  string // id; empty = all that the caller may see
-	Sort   Sort   // empty = ByLabel
-	Desc   bool
-	Cursor string // of the page before, of the same Filter; empty = first page
-	Limit  int    // 0 = 50, at most 500
+	// Finding is the code of what is open about the device; empty = whatever.
+	Finding string
+	Owner   string // id; empty = all that the caller may see
+	Sort    Sort   // empty = ByLabel
+	Desc    bool
+	Cursor  string // of the page before, of the same Filter; empty = first page
+	Limit   int    // 0 = 50, at most 500
 }
 
 // Page is a part of the list. Total counts all devices of the filter as the

@@ -63,7 +63,7 @@ type cursor struct {
 func (f Filter) sum(caller access.Caller) string {
 	h := fnv.New64a()
 	scope, owners := caller.Scope("", 1)
-	fmt.Fprintf(h, "%q %q %q %q %q %q", strings.Fields(fold(f.Query)), f.State, f.School, f.Owner, scope, owners)
+	fmt.Fprintf(h, "%q %q %q %q %q %q %q", strings.Fields(fold(f.Query)), f.State, f.School, f.Owner, f.Finding, scope, owners)
 	return strconv.FormatUint(h.Sum64(), 36)
 }
 
@@ -111,6 +111,9 @@ func (f *Fleet) query(caller access.Caller, filter Filter) *query {
 	}
 	if filter.Owner != "" {
 		q.where("d.owner_id = ?", filter.Owner)
+	}
+	if filter.Finding != "" {
+		q.where("d.id IN (SELECT device_id FROM health_open_findings WHERE code = ?)", filter.Finding)
 	}
 	return q
 }

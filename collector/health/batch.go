@@ -7,6 +7,7 @@ import (
 	"maps"
 	"math"
 	"slices"
+	"strings"
 
 	"google.golang.org/protobuf/proto"
 
@@ -47,6 +48,7 @@ func (r *report) at(nowMS int64) int64 {
 // glance is what lists show of a state.
 type glance struct {
 	battery, diskFree, diskPermille any // int64 or nil
+	system                          string
 }
 
 // parsed is a batch in the order of its sequences.
@@ -192,12 +194,15 @@ func (p *parsed) mark(deviceMS, collectorMS int64) (marks int64) {
 	return marks
 }
 
-// glanceOf takes from a state what lists show: the battery, and the volume of
-// the system or, where none is known as that, the largest.
+// glanceOf takes from a state what lists show: the battery, the system and its
+// build, and the volume of the system or, where none is known as that, the largest.
 func glanceOf(all []*hmpb.Reading) glance {
 	var g glance
-	total, free := map[string]int64{}, map[string]int64{}
+	total, free, texts := map[string]int64{}, map[string]int64{}, map[uint32]string{}
 	for _, m := range all {
+		if m.GetId() == reading.OSName || m.GetId() == reading.OSBuild {
+			texts[m.GetId()] = m.GetText()
+		}
 		if m.WhichValue() != hmpb.Reading_Number_case {
 			continue
 		}
@@ -210,6 +215,7 @@ func glanceOf(all []*hmpb.Reading) glance {
 			free[m.GetInstance()] = m.GetNumber()
 		}
 	}
+	g.system = strings.TrimSpace(texts[reading.OSName] + " " + texts[reading.OSBuild])
 	system := ""
 	for _, volume := range slices.Sorted(maps.Keys(total)) {
 		if _, ok := free[volume]; !ok || system == "/" || system == "C:" {

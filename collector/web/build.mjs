@@ -30,6 +30,7 @@ const icons = {
   copy: "copy",
   cpu: "cpu",
   disk: "hard-drive",
+  finding: "triangle-alert",
   keyboard: "keyboard",
   laptop: "laptop",
   memory: "memory-stick",

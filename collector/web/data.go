@@ -52,6 +52,8 @@ type Fleet interface {
 	Device(ctx context.Context, caller access.Caller, id string) (fleet.Device, error)
 	Schools(ctx context.Context, caller access.Caller) ([]fleet.School, error)
 	Owners(ctx context.Context, caller access.Caller) ([]fleet.Owner, error)
+	OpenFindings(ctx context.Context, caller access.Caller) ([]fleet.CodeCount, error)
+	Spread(ctx context.Context, caller access.Caller, filter fleet.Filter, by fleet.Dimension) ([]fleet.Share, error)
 }
 
 // Health knows what devices told; *health.Health.

@@ -96,6 +96,9 @@ func TestDescriptionIsTheAPI(t *testing.T) {
 				id = tok.ID
 			}
 			address := strings.ReplaceAll(path, "{id}", id)
+			if strings.HasSuffix(path, "/spread") {
+				address = strings.ReplaceAll(path, "{id}", "disk_low") + "?by=model"
+			}
 			if strings.HasSuffix(path, "/history") {
 				address += "?reading=memory_used"
 			}

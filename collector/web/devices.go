@@ -9,6 +9,7 @@ import (
 	"strings"
 
 	"hausmeister/collector/fleet"
+	"hausmeister/proto/finding"
 )
 
 // pageSize is how many devices a page of the list shows.
@@ -20,15 +21,18 @@ type question struct {
 	query  string
 	state  fleet.State
 	school string // id
-	sort   fleet.Sort
-	desc   bool
-	cursor string
-	from   int64 // number of the first row; the cursor knows no numbers
+	// finding is the code of what is open about the devices.
+	finding string
+	sort    fleet.Sort
+	desc    bool
+	cursor  string
+	from    int64 // number of the first row; the cursor knows no numbers
 }
 
 func ask(values url.Values) (question, error) {
 	q := question{query: strings.TrimSpace(values.Get("q")), state: fleet.State(values.Get("state")),
-		school: strings.TrimSpace(values.Get("school")), cursor: values.Get("cursor"), from: 1}
+		school: strings.TrimSpace(values.Get("school")), cursor: values.Get("cursor"), from: 1,
+		finding: values.Get("finding")}
 	if len(q.query) > 200 {
 		return q, &badRequest{"q", "want at most 200 bytes of text"}
 	}
@@ -37,6 +41,9 @@ func ask(values url.Values) (question, error) {
 	}
 	if q.state != "" && !slices.Contains(fleet.States, q.state) {
 		return q, &badRequest{"state", "want one of " + stateNames()}
+	}
+	if _, ok := finding.ByCode(q.finding); !ok && q.finding != "" {
+		return q, &badRequest{"finding", "want the code of a finding"}
 	}
 	name, desc := strings.CutPrefix(values.Get("sort"), "-")
 	q.sort, q.desc = fleet.Sort(name), desc
@@ -68,6 +75,7 @@ func (q question) href() string {
 	set("q", q.query)
 	set("state", string(q.state))
 	set("school", q.school)
+	set("finding", q.finding)
 	if q.sort != "" || q.desc {
 		set("sort", q.sortName())
 	}
@@ -98,9 +106,10 @@ func (q question) first() question                { q.cursor, q.from = "", 1; re
 func (q question) withState(s fleet.State) string { q = q.first(); q.state = s; return q.href() }
 func (q question) withSchool(id string) string    { q = q.first(); q.school = id; return q.href() }
 func (q question) withQuery(s string) string      { q = q.first(); q.query = s; return q.href() }
+func (q question) withFinding(code string) string { q = q.first(); q.finding = code; return q.href() }
 
 func (q question) filter() fleet.Filter {
-	return fleet.Filter{Query: q.query, State: q.state, School: q.school, Sort: q.sort, Desc: q.desc, Cursor: q.cursor, Limit: pageSize}
+	return fleet.Filter{Query: q.query, State: q.state, School: q.school, Finding: q.finding, Sort: q.sort, Desc: q.desc, Cursor: q.cursor, Limit: pageSize}
 }
 
 type devicesMain struct {
@@ -113,6 +122,9 @@ type devicesMain struct {
 	School        string
 	SchoolWord    string
 	WithoutSchool string
+	Finding       string // code
+	FindingWord   string
+	NoFinding     string // address without it
 	Sort          string // as in the address, empty for the usual order
 	Reset         string
 	Columns       []column
@@ -188,8 +200,8 @@ func (s *Server) devicesPage(v *visit) error {
 		return err
 	}
 	here := all
-	if q.query != "" || q.school != "" {
-		if here, err = s.cfg.Fleet.Counts(ctx, v.caller, fleet.Filter{Query: q.query, School: q.school}); err != nil {
+	if q.query != "" || q.school != "" || q.finding != "" {
+		if here, err = s.cfg.Fleet.Counts(ctx, v.caller, fleet.Filter{Query: q.query, School: q.school, Finding: q.finding}); err != nil {
 			return err
 		}
 	}
@@ -231,7 +243,10 @@ func (v *visit) fillFilters(main *devicesMain, q question, counts fleet.Counts) 
 	if q.school != "" {
 		main.WithoutSchool = q.withSchool("")
 	}
-	if q.query != "" || q.state != "" || q.school != "" {
+	if row, ok := finding.ByCode(q.finding); ok {
+		main.Finding, main.FindingWord, main.NoFinding = q.finding, pick(v.say.Lang, row.Title), q.withFinding("")
+	}
+	if q.query != "" || q.state != "" || q.school != "" || q.finding != "" {
 		main.Reset = question{sort: q.sort, desc: q.desc}.href()
 	}
 	if q.sort != "" || q.desc {
@@ -337,6 +352,8 @@ func (v *visit) fillEmpty(main *devicesMain, q question, all int64) {
 		main.LastFilter = q.withQuery("")
 	case q.school != "":
 		main.LastFilter = q.withSchool("")
+	case q.finding != "":
+		main.LastFilter = q.withFinding("")
 	default:
 		main.LastFilter = q.withState("")
 	}
@@ -354,7 +371,7 @@ func (v *visit) showUnasked(q, rest question, title, text string) error {
 	if err != nil {
 		return err
 	}
-	here, err := v.s.cfg.Fleet.Counts(ctx, v.caller, fleet.Filter{Query: rest.query, School: rest.school})
+	here, err := v.s.cfg.Fleet.Counts(ctx, v.caller, fleet.Filter{Query: rest.query, School: rest.school, Finding: rest.finding})
 	if err != nil {
 		return err
 	}

@@ -16,7 +16,10 @@ var places = []struct {
 	Word  string
 	Pages []place
 }{
-	{"frame.care", []place{{"devices", "/devices", "laptop", "devices.title", "g", access.ReadDevices}}},
+	{"frame.care", []place{
+		{"devices", "/devices", "laptop", "devices.title", "g", access.ReadDevices},
+		{"findings", "/findings", "finding", "findings.title", "h", access.ReadDevices},
+	}},
 	{"frame.stock", []place{{"claims", "/claims", "claim", "claims.title", "c", access.ReadClaims}}},
 	{"frame.trust", []place{
 		{"audit", "/audit", "record", "audit.title", "p", access.ReadAudit},

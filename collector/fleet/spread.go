@@ -1,0 +1,176 @@
+package fleet
+
+import (
+	"cmp"
+	"context"
+	"fmt"
+	"slices"
+
+	"hausmeister/collector/access"
+	"hausmeister/collector/db"
+	"hausmeister/proto/hmpb"
+)
+
+// CodeCount is a finding that is open about some devices.
+type CodeCount struct {
+	Code     string
+	Severity hmpb.Severity // of the worst of them
+	Devices  int64
+}
+
+// OpenFindings counts the devices that the caller may see by what is open about
+// them, the worst first, then what concerns most.
+func (f *Fleet) OpenFindings(ctx context.Context, caller access.Caller) ([]CodeCount, error) {
+	if err := caller.Allow(access.ReadDevices); err != nil {
+		return nil, err
+	}
+	scope, args := caller.Scope("d.owner_id", 1)
+	from := "health_open_findings o"
+	if caller.Owners != nil {
+		from += " JOIN devices d ON d.id = o.device_id"
+	}
+	var out []CodeCount
+	err := f.db.Read(ctx, func(tx *db.Tx) error {
+		rows, err := tx.Query(ctx, `SELECT o.code, MAX(o.severity), COUNT(DISTINCT o.device_id) FROM `+from+` WHERE `+scope+` GROUP BY o.code`, args...)
+		if err != nil {
+			return err
+		}
+		defer rows.Close()
+		out = nil
+		for rows.Next() {
+			var c CodeCount
+			var severity int64
+			if err := rows.Scan(&c.Code, &severity, &c.Devices); err != nil {
+				return err
+			}
+			c.Severity = hmpb.Severity(severity)
+			out = append(out, c)
+		}
+		return rows.Close()
+	})
+	if err != nil {
+		return nil, fmt.Errorf("counting findings: %w", err)
+	}
+	slices.SortFunc(out, func(a, b CodeCount) int {
+		return cmp.Or(cmp.Compare(b.Severity, a.Severity), cmp.Compare(b.Devices, a.Devices), cmp.Compare(a.Code, b.Code))
+	})
+	return out, nil
+}
+
+// Dimension is what devices are told apart by.
+type Dimension string
+
+const (
+	ByModels  Dimension = "model"
+	ByBuilds  Dimension = "os_build"
+	BySchools Dimension = "school"
+)
+
+// FewPersons is the least number of devices, each in one person's hands, whose
+// share is given as a number; smaller groups would tell of single people (TE-9).
+const FewPersons = 5
+
+// Share is how many devices of a filter are alike, and how many there are alike
+// at all. With Few they are less than FewPersons, and the numbers are left out.
+type Share struct {
+	Key, Name   string // Key is the school's id; else both are the same
+	Devices, Of int64
+	Few         bool
+}
+
+// maxShares bounds a distribution: what comes after is one Share without a key.
+const maxShares = 12
+
+// Spread tells the devices of a filter apart by a dimension, those first that
+// have most.
+func (f *Fleet) Spread(ctx context.Context, caller access.Caller, filter Filter, by Dimension) ([]Share, error) {
+	if err := caller.Allow(access.ReadDevices); err != nil {
+		return nil, err
+	}
+	if err := checkQuery(filter.Query); err != nil {
+		return nil, err
+	}
+	key := map[Dimension]string{ByModels: "d.model", ByBuilds: "COALESCE(h.os_build, '')", BySchools: "COALESCE(d.school_id, '')"}[by]
+	if key == "" {
+		return nil, fmt.Errorf("%w: no such dimension: %q", ErrInvalid, by)
+	}
+	var out []Share
+	err := f.db.Read(ctx, func(tx *db.Tx) error {
+		some, err := f.groups(ctx, tx, caller, filter, key)
+		if err != nil {
+			return err
+		}
+		all, err := f.groups(ctx, tx, caller, Filter{Owner: filter.Owner}, key)
+		if err != nil {
+			return err
+		}
+		out = make([]Share, 0, len(some))
+		for k, n := range some {
+			out = append(out, Share{Key: k, Name: k, Devices: n, Of: all[k]})
+		}
+		slices.SortFunc(out, func(a, b Share) int { return cmp.Or(cmp.Compare(b.Devices, a.Devices), cmp.Compare(a.Key, b.Key)) })
+		out = foldRest(out)
+		if by == BySchools {
+			return nameSchools(ctx, tx, out)
+		}
+		return nil
+	})
+	if err != nil {
+		return nil, fmt.Errorf("telling devices apart: %w", err)
+	}
+	for i := range out {
+		if s := &out[i]; s.Devices < FewPersons {
+			s.Few, s.Devices, s.Of = true, 0, 0
+		}
+	}
+	return out, nil
+}
+
+func (f *Fleet) groups(ctx context.Context, tx *db.Tx, caller access.Caller, filter Filter, key string) (map[string]int64, error) {
+	q := f.query(caller, filter)
+	q.state(filter.State)
+	if filter.State == "" {
+		q.unstated()
+	}
+	rows, err := tx.Query(ctx, `SELECT `+key+`, COUNT(*) FROM devices d LEFT JOIN health_devices h ON h.device_id = d.id`+q.whereSQL()+` GROUP BY 1`, q.args...)
+	if err != nil {
+		return nil, err
+	}
+	defer rows.Close()
+	out := map[string]int64{}
+	for rows.Next() {
+		var k string
+		var n int64
+		if err := rows.Scan(&k, &n); err != nil {
+			return nil, err
+		}
+		out[k] = n
+	}
+	return out, rows.Close()
+}
+
+// foldRest makes one of those that a picture has no room for.
+func foldRest(all []Share) []Share {
+	if len(all) <= maxShares {
+		return all
+	}
+	var rest Share
+	for _, s := range all[maxShares-1:] {
+		rest.Devices, rest.Of = rest.Devices+s.Devices, rest.Of+s.Of
+	}
+	return append(all[:maxShares-1:maxShares-1], rest)
+}
+
+func nameSchools(ctx context.Context, tx *db.Tx, shares []Share) error {
+	for i := range shares {
+		if shares[i].Key == "" {
+			continue
+		}
+		var code, name, kind string
+		if err := tx.QueryRow(ctx, `SELECT code, name, kind FROM schools WHERE id = $1`, shares[i].Key).Scan(&code, &name, &kind); err != nil {
+			return err
+		}
+		shares[i].Name = schoolTitle(name, kind, code)
+	}
+	return nil
+}

@@ -1,0 +1,77 @@
+package fleet_test
+
+import (
+	"errors"
+	"fmt"
+	"testing"
+
+	"github.com/google/go-cmp/cmp"
+
+	"hausmeister/collector/access"
+	"hausmeister/collector/db"
+	"hausmeister/collector/db/dbtest"
+	"hausmeister/collector/fleet"
+	"hausmeister/proto/ident"
+)
+
+// TestFindingsOfTheFleet: what is open is counted by device, within the caller's
+// owners, filters the list, and is told apart by school and model, in which small
+// groups have no numbers.
+func TestFindingsOfTheFleet(t *testing.T) {
+	dbtest.Run(t, migrations, func(t *testing.T, d *db.DB) {
+		w := newWorld(t, d)
+		ctx := t.Context()
+		ahorn, birke := w.owner(t, "Landkreis Ahorn"), w.owner(t, "Landkreis Birke")
+		var sick []string
+		for i := range 9 {
+			model := "LIFEBOOK A3510"
+			if i >= 6 {
+				model = "ThinkPad X13"
+			}
+			id, err := w.admit(ahorn, "", ident.Hardware{Manufacturer: "X", Model: model, Serial: fmt.Sprintf("A%03d", i), OS: "windows"})
+			if err != nil {
+				t.Fatal(err)
+			}
+			w.report(t, ahorn, id, int64(i+1), 500, 1<<30)
+			if i != 8 {
+				w.finds(t, ahorn, id, warning, true)
+				sick = append(sick, id)
+			}
+		}
+		w.finds(t, ahorn, sick[0], critical, true) // of another volume: still one device
+		other := w.device(t, birke, "", "B001")
+		w.report(t, birke, other, 99, 500, 1<<30)
+		w.finds(t, birke, other, critical, true)
+
+		got, err := w.OpenFindings(ctx, system)
+		if want := []fleet.CodeCount{{Code: "disk_low", Severity: critical, Devices: 9}}; err != nil || !cmp.Equal(got, want) {
+			t.Errorf("OpenFindings = %v, %v; want %v", got, err, want)
+		}
+		one := user(access.RoleRead, ahorn)
+		if got, err := w.OpenFindings(ctx, one); err != nil || len(got) != 1 || got[0].Devices != 8 {
+			t.Errorf("OpenFindings of one owner = %v, %v; want 8 devices", got, err)
+		}
+		page, err := w.List(ctx, one, fleet.Filter{Finding: "disk_low", Limit: 3})
+		if err != nil || page.Total != 8 || len(page.Items) != 3 {
+			t.Fatalf("List = %d of %d, %v; want 3 of 8", len(page.Items), page.Total, err)
+		}
+		if _, err := w.List(ctx, one, fleet.Filter{Finding: "hot", Limit: 3, Cursor: page.Cursor}); !errors.Is(err, fleet.ErrCursor) {
+			t.Errorf("the cursor of another finding = %v, want ErrCursor", err)
+		}
+		counts, err := w.Counts(ctx, one, fleet.Filter{Finding: "disk_low"})
+		if err != nil || counts.Total != 8 {
+			t.Errorf("Counts = %+v, %v; want 8", counts, err)
+		}
+		models, err := w.Spread(ctx, one, fleet.Filter{Finding: "disk_low"}, fleet.ByModels)
+		want := []fleet.Share{{Key: "LIFEBOOK A3510", Name: "LIFEBOOK A3510", Devices: 6, Of: 6}, {Key: "ThinkPad X13", Name: "ThinkPad X13", Few: true}}
+		if err != nil || !cmp.Equal(models, want) {
+			t.Errorf("Spread by model = %+v, %v; want %+v", models, err, want)
+		}
+		if _, err := w.Spread(ctx, one, fleet.Filter{}, "person"); !errors.Is(err, fleet.ErrInvalid) {
+			t.Errorf("Spread by person = %v, want ErrInvalid", err)
+		}
+		if _, err := w.Spread(ctx, access.Caller{}, fleet.Filter{}, fleet.ByModels); !errors.Is(err, access.ErrForbidden) {
+			t.Errorf("Spread for nobody = %v, want ErrForbidden", err)
+		}
+	})
+}

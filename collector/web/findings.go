@@ -1,0 +1,193 @@
+package web
+
+import (
+	"errors"
+	"fmt"
+	"net/http"
+
+	"hausmeister/collector/fleet"
+	"hausmeister/proto/finding"
+	"hausmeister/proto/hmpb"
+)
+
+// findingsMain is the page of what is open about how many devices.
+type findingsMain struct{ Rows []findingRow }
+
+type findingRow struct {
+	Severity    mark
+	Href, Title string
+	Devices     int64
+	Share       string
+	Meter       int64 // of 1000
+}
+
+// severityMark is a severity's shape and word.
+func (v *visit) severityMark(s hmpb.Severity) mark {
+	switch s {
+	case hmpb.Severity_SEVERITY_CRITICAL:
+		return mark{"crit", v.say.Say("severity.critical")}
+	case hmpb.Severity_SEVERITY_WARNING:
+		return mark{"warn", v.say.Say("severity.warning")}
+	}
+	return mark{"info", v.say.Say("severity.notice")}
+}
+
+func (s *Server) findingsPage(v *visit) error {
+	open, err := s.cfg.Fleet.OpenFindings(v.r.Context(), v.caller)
+	if err != nil {
+		return err
+	}
+	all, err := s.cfg.Fleet.Counts(v.r.Context(), v.caller, fleet.Filter{})
+	if err != nil {
+		return err
+	}
+	main := findingsMain{}
+	for _, c := range open {
+		row, ok := finding.ByCode(c.Code)
+		if !ok {
+			continue // only a newer version of this program has words for it
+		}
+		permille := c.Devices * 1000 / max(all.Total, 1)
+		main.Rows = append(main.Rows, findingRow{Severity: v.severityMark(c.Severity), Href: "/findings/" + c.Code, Title: pick(v.say.Lang, row.Title),
+			Devices: c.Devices, Share: v.say.Percent(permille), Meter: permille})
+	}
+	return v.show(http.StatusOK, "findings", v.at("findings", v.say.Say("findings.title"), main))
+}
+
+// findingMain is the page of one finding over all devices.
+type findingMain struct {
+	Severity mark
+	Count    string
+	List     string // address of the devices that have it
+	Spreads  []spreadCard
+}
+
+type spreadCard struct {
+	ID, Title string
+	Rows      []spreadRow
+}
+
+type spreadRow struct {
+	Name, Href, Devices, Share string
+	Meter                      int64
+}
+
+var dimensions = []struct {
+	by   fleet.Dimension
+	word string
+}{{fleet.ByModels, "findings.by.model"}, {fleet.ByBuilds, "findings.by.build"}, {fleet.BySchools, "findings.by.school"}}
+
+func (s *Server) findingPage(v *visit) error {
+	ctx := v.r.Context()
+	row, ok := finding.ByCode(v.r.PathValue("code"))
+	if !ok {
+		return errNoPage
+	}
+	filter := fleet.Filter{Finding: row.Code}
+	counts, err := s.cfg.Fleet.Counts(ctx, v.caller, filter)
+	if err != nil {
+		return err
+	}
+	open, err := s.cfg.Fleet.OpenFindings(ctx, v.caller)
+	if err != nil {
+		return err
+	}
+	worst := row.Least
+	for _, c := range open {
+		if c.Code == row.Code {
+			worst = c.Severity
+		}
+	}
+	main := findingMain{Severity: v.severityMark(worst), Count: v.say.Say("findings.devices", "n", counts.Total), List: question{finding: row.Code}.href()}
+	for _, d := range dimensions {
+		if counts.Total == 0 {
+			break
+		}
+		shares, err := s.cfg.Fleet.Spread(ctx, v.caller, filter, d.by)
+		if err != nil {
+			return err
+		}
+		main.Spreads = append(main.Spreads, spreadCard{ID: string(d.by), Title: v.say.Say(d.word), Rows: v.spreadRows(row.Code, d.by, shares)})
+	}
+	return v.show(http.StatusOK, "finding", v.at("findings", pick(v.say.Lang, row.Title), main))
+}
+
+func (v *visit) spreadRows(code string, by fleet.Dimension, shares []fleet.Share) (rows []spreadRow) {
+	for i, s := range shares {
+		r := spreadRow{Name: s.Name, Devices: v.say.Number(s.Devices)}
+		switch {
+		case s.Name == "" && i == len(shares)-1 && len(shares) > 1:
+			r.Name = v.say.Say("findings.rest")
+		case s.Name == "":
+			r.Name = v.say.Say("findings.unknown")
+		case by == fleet.BySchools:
+			r.Href = question{finding: code, school: s.Key}.href()
+		case by == fleet.ByModels:
+			r.Href = question{finding: code, query: s.Key}.href()
+		}
+		if s.Few {
+			r.Devices, r.Share = v.say.Say("findings.few", "n", fleet.FewPersons), ""
+		} else {
+			permille := s.Devices * 1000 / max(s.Of, 1)
+			r.Share, r.Meter = v.say.Say("findings.share", "share", v.say.Percent(permille), "of", s.Of), permille
+		}
+		rows = append(rows, r)
+	}
+	return rows
+}
+
+// apiOpenFinding is a finding that is open about some devices.
+type apiOpenFinding struct {
+	ID       string   `json:"id"` // its code
+	Severity string   `json:"severity"`
+	Devices  int64    `json:"devices"`
+	Title    apiWords `json:"title"`
+}
+
+func (s *Server) apiOpenFindings(v *visit) error {
+	open, err := s.cfg.Fleet.OpenFindings(v.r.Context(), v.caller)
+	if err != nil {
+		return err
+	}
+	items := make([]apiOpenFinding, 0, len(open))
+	for _, c := range open {
+		it := apiOpenFinding{ID: c.Code, Severity: severityName(c.Severity), Devices: c.Devices}
+		if row, ok := finding.ByCode(c.Code); ok {
+			it.Title = both(row.Title)
+		}
+		items = append(items, it)
+	}
+	return sendList(v, items)
+}
+
+// apiShare is how many devices are alike: null where they are fewer than five,
+// which would tell of single people.
+type apiShare struct {
+	ID      string `json:"id"` // the model, build, or the school's id; empty = unknown or the rest
+	Name    string `json:"name"`
+	Devices *int64 `json:"devices"`
+	Of      *int64 `json:"of"`
+}
+
+func (s *Server) apiSpread(v *visit) error {
+	row, ok := finding.ByCode(v.r.PathValue("id"))
+	if !ok {
+		return errNoPage
+	}
+	by := fleet.Dimension(v.asked.Get("by"))
+	shares, err := s.cfg.Fleet.Spread(v.r.Context(), v.caller, fleet.Filter{Finding: row.Code}, by)
+	if errors.Is(err, fleet.ErrInvalid) {
+		return &badRequest{"by", fmt.Sprintf("want %s, %s or %s", fleet.ByModels, fleet.ByBuilds, fleet.BySchools)}
+	}
+	if err != nil {
+		return err
+	}
+	items := make([]apiShare, len(shares))
+	for i, sh := range shares {
+		items[i] = apiShare{ID: sh.Key, Name: sh.Name}
+		if !sh.Few {
+			items[i].Devices, items[i].Of = &sh.Devices, &sh.Of
+		}
+	}
+	return sendList(v, items)
+}
