@@ -48,7 +48,7 @@ func (r *report) at(nowMS int64) int64 {
 // glance is what lists show of a state.
 type glance struct {
 	battery, diskFree, diskPermille any // int64 or nil
-	system                          string
+	system, path, trouble           string
 }
 
 // parsed is a batch in the order of its sequences.
@@ -195,13 +195,14 @@ func (p *parsed) mark(deviceMS, collectorMS int64) (marks int64) {
 }
 
 // glanceOf takes from a state what lists show: the battery, the system and its
-// build, and the volume of the system or, where none is known as that, the largest.
+// build, the way to us, and the volume of the system or, where none is known as that, the largest.
 func glanceOf(all []*hmpb.Reading) glance {
 	var g glance
 	total, free, texts := map[string]int64{}, map[string]int64{}, map[uint32]string{}
 	for _, m := range all {
-		if m.GetId() == reading.OSName || m.GetId() == reading.OSBuild {
-			texts[m.GetId()] = m.GetText()
+		switch id := m.GetId(); id {
+		case reading.OSName, reading.OSBuild, reading.CollectorPath, reading.NetworkTrouble:
+			texts[id] = m.GetText()
 		}
 		if m.WhichValue() != hmpb.Reading_Number_case {
 			continue
@@ -216,6 +217,7 @@ func glanceOf(all []*hmpb.Reading) glance {
 		}
 	}
 	g.system = strings.TrimSpace(texts[reading.OSName] + " " + texts[reading.OSBuild])
+	g.path, g.trouble = texts[reading.CollectorPath], texts[reading.NetworkTrouble]
 	system := ""
 	for _, volume := range slices.Sorted(maps.Keys(total)) {
 		if _, ok := free[volume]; !ok || system == "/" || system == "C:" {

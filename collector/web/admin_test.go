@@ -2,6 +2,7 @@ package web_test
 
 import (
 	"encoding/csv"
+	"fmt"
 	"net/http"
 	"net/url"
 	"regexp"
@@ -11,6 +12,7 @@ import (
 
 	"hausmeister/collector/access"
 	"hausmeister/proto/ident"
+	"hausmeister/proto/reading"
 )
 
 func (w *world) ownerID(name string) string {
@@ -249,5 +251,78 @@ func TestAccountPage(t *testing.T) {
 	}
 	if res := here.get("/account?done=password"); !strings.Contains(text(res.body), "Das neue Passwort gilt.") {
 		t.Errorf("after the change: %d %s", res.StatusCode, text(res.body))
+	}
+}
+
+// TestSchoolsPage: the schools with how their devices are and how they reach us.
+func TestSchoolsPage(t *testing.T) {
+	w := newWorld(t)
+	w.importSchools()
+	for i := range 3 {
+		id := w.admit("Landkreis Ahorn", "S0001", "FUJITSU", "LIFEBOOK A3510", fmt.Sprint("DEMO", i), "windows", "")
+		w.connect(id)
+		path := "quic"
+		if i > 0 {
+			path = "tcp"
+		}
+		w.report(id, num(reading.MemoryTotal, "", 8<<30), txt(reading.CollectorPath, "", path), txt(reading.NetworkTrouble, "", "inspected"))
+	}
+	b := w.signedIn("read")
+	body := text(b.get("/schools").body)
+	for _, want := range []string{"5 Schulen", "Gymnasium Ahorntal Landkreis Ahorn 3 3 0 0 0", "2 erreichen uns nur per TCP. 3 hinter TLS-Prüfung."} {
+		if !strings.Contains(body, want) {
+			t.Errorf("the page lacks %q: %s", want, body)
+		}
+	}
+	if body := text(b.get("/schools?s=kiefernh%C3%B6he").body); !strings.Contains(body, "1 Schule") || strings.Contains(body, "Ahorntal") {
+		t.Errorf("searched: %s", body)
+	}
+	var list struct {
+		Items []struct {
+			Code    string
+			TCPOnly int64 `json:"tcp_only"`
+		}
+		Total  int
+		Cursor string
+	}
+	token := w.token("t", access.RoleRead, nil)
+	w.api(token, "/api/v1/schools?limit=1", &list)
+	if list.Total != 5 || len(list.Items) != 1 || list.Items[0].Code != "S0001" || list.Items[0].TCPOnly != 2 {
+		t.Errorf("the API says %+v", list)
+	}
+	w.api(token, "/api/v1/schools?limit=1&cursor="+list.Cursor, &list)
+	if len(list.Items) != 1 || list.Items[0].Code != "S0002" {
+		t.Errorf("the next page says %+v", list)
+	}
+	if res := w.api(token, "/api/v1/schools?cursor=x", nil); res.StatusCode != http.StatusBadRequest {
+		t.Errorf("a foreign cursor = %d, want 400", res.StatusCode)
+	}
+}
+
+// TestSettingsPage: the standard software of an owner, with who changed it last.
+func TestSettingsPage(t *testing.T) {
+	w := newWorld(t)
+	w.importSchools()
+	owner := w.ownerID("Landkreis Kiefer")
+	admin := w.signedIn("admin")
+	if res := w.signedIn("support").get("/settings"); res.StatusCode != http.StatusForbidden {
+		t.Errorf("GET /settings as support = %d, want 403", res.StatusCode)
+	}
+	if res := admin.post("/settings/software", url.Values{"owner": {owner}, "names": {" , "}, "least": {"7"}}); res.StatusCode != http.StatusUnprocessableEntity || !strings.Contains(res.body, `value="7"`) {
+		t.Errorf("no names = %d %s; want 422 and the input kept", res.StatusCode, text(res.body))
+	}
+	res := admin.post("/settings/software", url.Values{"owner": {owner}, "names": {"LibreOffice, libreoffice-core"}, "least": {"25.2"}})
+	if res.Header.Get("Location") != "/settings?owner="+owner+"&done=saved" {
+		t.Fatalf("POST = %d to %s", res.StatusCode, res.Header.Get("Location"))
+	}
+	body := text(admin.get(res.Header.Get("Location")).body)
+	for _, want := range []string{"LibreOffice LibreOffice, libreoffice-core 25.2", "Zuletzt geändert: Mo·23.11.2026, 10:30·Uhr, Konto admin.", "Gespeichert."} {
+		if !strings.Contains(body, want) {
+			t.Errorf("the page lacks %q: %s", want, body)
+		}
+	}
+	admin.post("/settings/software/remove", url.Values{"owner": {owner}, "label": {"LibreOffice"}})
+	if body := text(admin.get("/settings?owner=" + owner).body); !strings.Contains(body, "verlangt kein Programm") {
+		t.Errorf("after removing: %s", body)
 	}
 }

@@ -36,18 +36,6 @@ type apiSchoolItem struct {
 	Owner apiPlace `json:"owner"`
 }
 
-func (s *Server) apiSchools(v *visit) error {
-	schools, err := s.cfg.Fleet.Schools(v.r.Context(), v.caller)
-	if err != nil {
-		return err
-	}
-	items := make([]apiSchoolItem, len(schools))
-	for i, c := range schools {
-		items[i] = apiSchoolItem{c.ID, c.Code, c.Title(), apiPlace{c.Owner, c.OwnerName}}
-	}
-	return sendList(v, items)
-}
-
 // apiClaim is a claim without its secret; claim is there only in the answer to
 // its making.
 type apiClaim struct {

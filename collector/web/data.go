@@ -53,6 +53,7 @@ type Fleet interface {
 	Schools(ctx context.Context, caller access.Caller) ([]fleet.School, error)
 	Owners(ctx context.Context, caller access.Caller) ([]fleet.Owner, error)
 	OpenFindings(ctx context.Context, caller access.Caller) ([]fleet.CodeCount, error)
+	SchoolStates(ctx context.Context, caller access.Caller, query, cursor string, limit int) (fleet.SchoolPage, error)
 	Spread(ctx context.Context, caller access.Caller, filter fleet.Filter, by fleet.Dimension) ([]fleet.Share, error)
 }
 
@@ -64,5 +65,8 @@ type Health interface {
 	Inventory(ctx context.Context, caller access.Caller, device string) (health.Inventory, error)
 	OpenLook(ctx context.Context, caller access.Caller, device, reason string) (health.Look, error)
 	Looks(ctx context.Context, caller access.Caller, device string) ([]health.Look, error)
+	Standard(ctx context.Context, caller access.Caller, owner string) ([]health.Standard, error)
+	SetStandard(ctx context.Context, caller access.Caller, owner string, s health.Standard) error
+	RemoveStandard(ctx context.Context, caller access.Caller, owner, label string) error
 	Looking(ctx context.Context, caller access.Caller, device string) (until time.Time, err error)
 }

@@ -77,11 +77,13 @@ func TestDescriptionIsTheAPI(t *testing.T) {
 	_, tok, err := w.access.CreateToken(t.Context(), operator, access.NewToken{Name: "other", Role: access.RoleRead})
 	w.must(err)
 	examples := map[string]string{ // a body for each call that takes one
-		"POST /api/v1/devices/{id}/looks": `{"reason":"Anruf wegen Langsamkeit"}`,
-		"POST /api/v1/claims":             `{"owner":"` + w.ownerID("Landkreis Ahorn") + `","cap":2,"expires":"2026-12-24T08:00:00Z","note":"LS"}`,
-		"POST /api/v1/users":              `{"login":"eva","role":"read"}`,
-		"POST /api/v1/users/{id}/role":    `{"role":"support","owners":["` + w.ownerID("Landkreis Ahorn") + `"]}`,
-		"POST /api/v1/tokens":             `{"name":"neu","role":"read","expires":"2027-01-01T00:00:00Z"}`,
+		"POST /api/v1/devices/{id}/looks":          `{"reason":"Anruf wegen Langsamkeit"}`,
+		"POST /api/v1/claims":                      `{"owner":"` + w.ownerID("Landkreis Ahorn") + `","cap":2,"expires":"2026-12-24T08:00:00Z","note":"LS"}`,
+		"POST /api/v1/users":                       `{"login":"eva","role":"read"}`,
+		"POST /api/v1/users/{id}/role":             `{"role":"support","owners":["` + w.ownerID("Landkreis Ahorn") + `"]}`,
+		"POST /api/v1/owners/{id}/software":        `{"names":["libreoffice"],"least_version":"7"}`,
+		"POST /api/v1/owners/{id}/software/remove": `{"label":"libreoffice"}`,
+		"POST /api/v1/tokens":                      `{"name":"neu","role":"read","expires":"2027-01-01T00:00:00Z"}`,
 	}
 	for _, name := range described {
 		t.Run(name, func(t *testing.T) {
@@ -92,6 +94,8 @@ func TestDescriptionIsTheAPI(t *testing.T) {
 				id = claim.ID
 			case strings.Contains(path, "/users/"):
 				id = user.ID
+			case strings.Contains(path, "/owners/"):
+				id = w.ownerID("Landkreis Ahorn")
 			case strings.Contains(path, "/tokens/"):
 				id = tok.ID
 			}

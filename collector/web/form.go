@@ -28,6 +28,7 @@ type form struct {
 	Action, Send, Cancel string
 	Error                string // what is wrong with it as a whole
 	Danger               bool   // cannot be undone
+	Hidden               map[string]string
 	For                  string // login whose password it is about, for password managers
 	Fields               []field
 }

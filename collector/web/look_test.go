@@ -8,6 +8,7 @@ import (
 
 	"hausmeister/collector/access"
 	"hausmeister/collector/enroll"
+	"hausmeister/collector/health"
 	"hausmeister/proto/block"
 	"hausmeister/proto/finding"
 	"hausmeister/proto/hmpb"
@@ -34,6 +35,7 @@ func TestEveryPageLooksRight(t *testing.T) {
 	w.must(err)
 	_, err = w.health.OpenLook(t.Context(), access.Caller{Kind: access.KindUser, ID: looker.ID, Name: "looker", Role: access.RoleSupport}, known, "Anruf: seit Montag sehr langsam")
 	w.must(err)
+	w.must(w.health.SetStandard(t.Context(), operator, w.ownerID("Landkreis Ahorn"), health.Standard{Names: []string{"LibreOffice", "libreoffice-core"}, LeastVersion: "25.2"}))
 	claim, _, err := w.enroll.CreateClaim(t.Context(), operator, enroll.NewClaim{Owner: w.ownerID("Landkreis Ahorn"), Cap: 25, Expires: w.clock().AddDate(0, 0, 30), Note: "Lieferschein 4711"})
 	w.must(err)
 	w.token("grafana", access.RoleRead, nil)
@@ -62,6 +64,9 @@ func TestEveryPageLooksRight(t *testing.T) {
 		{"findings", "/findings", "support"},
 		{"finding", "/findings/disk_low", "read"},
 		{"list-finding", "/devices?finding=disk_low", "read"},
+		{"schools", "/schools", "support"},
+		{"schools-none", "/schools?s=gibtesnicht", "support"},
+		{"settings", "/settings?owner=" + w.ownerID("Landkreis Ahorn") + "&done=saved", "admin"},
 		{"claims", "/claims", "admin"},
 		{"claim-new", "/claims/new", "admin"},
 		{"claim-revoke", "/claims/" + claim.ID + "/revoke", "admin"},

@@ -20,12 +20,18 @@ var places = []struct {
 		{"devices", "/devices", "laptop", "devices.title", "g", access.ReadDevices},
 		{"findings", "/findings", "finding", "findings.title", "h", access.ReadDevices},
 	}},
-	{"frame.stock", []place{{"claims", "/claims", "claim", "claims.title", "c", access.ReadClaims}}},
+	{"frame.stock", []place{
+		{"schools", "/schools", "school", "schools.title", "s", access.ReadSchools},
+		{"claims", "/claims", "claim", "claims.title", "c", access.ReadClaims},
+	}},
 	{"frame.trust", []place{
 		{"audit", "/audit", "record", "audit.title", "p", access.ReadAudit},
 		{"catalogue", "/catalogue", "shield", "catalogue.title", "k", access.ReadDevices},
 	}},
-	{"frame.admin", []place{{"people", "/people", "people", "people.title", "r", access.ReadUsers}}},
+	{"frame.admin", []place{
+		{"people", "/people", "people", "people.title", "r", access.ReadUsers},
+		{"settings", "/settings", "settings", "settings.title", "e", access.WriteSettings},
+	}},
 }
 
 // navGroup is a group of the side bar as somebody sees it.

@@ -128,7 +128,7 @@ func TestListSearchAndFilters(t *testing.T) {
 		t.Errorf("the views count %q", page)
 	}
 	// Suggestions are lines that the field understands.
-	res := b.get("/schools?school=kiefern")
+	res := b.get("/schools/options?school=kiefern")
 	if want := `<option value="KGS Kiefernhöhe S0101, Landkreis Kiefer"></option>`; res.body != want {
 		t.Errorf("suggestions for kiefern = %q, want %q", res.body, want)
 	}

@@ -166,7 +166,7 @@ func TestLimitsOfARequest(t *testing.T) {
 // TestNothingIsLeftOut: a filter that cannot be read would give all devices.
 func TestNothingIsLeftOut(t *testing.T) {
 	w := newWorld(t)
-	for _, p := range []string{"/devices?state=%zz", "/devices?q=a;state=silent", "/schools?school=%", "/sign-in?next=%zz"} {
+	for _, p := range []string{"/devices?state=%zz", "/devices?q=a;state=silent", "/schools/options?school=%", "/sign-in?next=%zz"} {
 		if res := w.signedIn("read").get(p); res.StatusCode != http.StatusBadRequest || !strings.Contains(res.body, "Anfrage nicht verstanden") {
 			t.Errorf("GET %s = %d, want the page of a 400", p, res.StatusCode)
 		}

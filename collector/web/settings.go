@@ -1,0 +1,184 @@
+package web
+
+import (
+	"errors"
+	"net/http"
+	"strings"
+	"time"
+
+	"hausmeister/collector/access"
+	"hausmeister/collector/audit"
+	"hausmeister/collector/health"
+)
+
+// settingsMain is the page of what an owner wants of its devices.
+type settingsMain struct {
+	Owners  []option
+	Owner   string // id of the chosen one
+	Rows    []standardRow
+	Changed string // when and by whom the list was changed last
+	May     bool
+	Done    string
+	Form    form
+}
+
+type standardRow struct{ Label, Names, Least string }
+
+func (s *Server) settingsPage(v *visit) error { return s.showSettings(v, http.StatusOK, nil) }
+
+func (v *visit) standardForm(owner string) form {
+	return form{Action: "/settings/software", Send: v.say.Say("settings.add"), Hidden: map[string]string{"owner": owner}, Fields: []field{
+		{Name: "names", Label: v.say.Say("settings.names"), Help: v.say.Say("settings.names.help"), Max: 500},
+		{Name: "label", Label: v.say.Say("settings.label"), Help: v.say.Say("settings.label.help"), Max: 100, Optional: true},
+		{Name: "least", Label: v.say.Say("settings.least"), Help: v.say.Say("settings.least.help"), Max: 64, Optional: true},
+	}}
+}
+
+func (s *Server) showSettings(v *visit, code int, change func(*settingsMain)) error {
+	ctx := v.r.Context()
+	if err := v.caller.Allow(access.WriteSettings); err != nil {
+		return err
+	}
+	owners, err := s.cfg.Fleet.Owners(ctx, v.caller)
+	if err != nil {
+		return err
+	}
+	main := settingsMain{Owner: v.asked.Get("owner"), May: true, Done: v.done()}
+	if v.r.Method == http.MethodPost {
+		main.Owner = v.r.PostForm.Get("owner")
+	}
+	for _, o := range owners {
+		main.Owners = append(main.Owners, option{o.ID, o.Name})
+	}
+	if main.Owner == "" && len(owners) > 0 {
+		main.Owner = owners[0].ID
+	}
+	if main.Owner != "" {
+		if err := v.fillStandard(&main); err != nil {
+			return err
+		}
+	}
+	if change != nil {
+		change(&main)
+	}
+	p := v.at("settings", v.say.Say("settings.title"), main)
+	p.Back = "/settings?owner=" + main.Owner
+	return v.show(code, "settings", p)
+}
+
+func (v *visit) fillStandard(main *settingsMain) error {
+	ctx := v.r.Context()
+	programs, err := v.s.cfg.Health.Standard(ctx, v.caller, main.Owner)
+	if err != nil {
+		return err
+	}
+	for _, p := range programs {
+		main.Rows = append(main.Rows, standardRow{p.Label, strings.Join(p.Names, ", "), p.LeastVersion})
+	}
+	main.Form = v.standardForm(main.Owner)
+	if v.caller.Allow(access.ReadAudit) != nil {
+		return nil
+	}
+	last, err := v.s.cfg.Access.AuditLog(ctx, v.caller, audit.Filter{Owners: []string{main.Owner}, Action: "standard_software", Limit: 1})
+	if err != nil || len(last) == 0 {
+		return err
+	}
+	names, err := v.names()
+	main.Changed = v.say.Say("settings.changed", "when", v.say.Time(time.UnixMilli(last[0].AtMS)), "who", v.party(last[0].Actor, names))
+	return err
+}
+
+func (s *Server) setStandard(v *visit) error {
+	typed, err := v.typed()
+	if err != nil {
+		return err
+	}
+	owner := typed.Get("owner")
+	p := health.Standard{Label: strings.TrimSpace(typed.Get("label")), LeastVersion: strings.TrimSpace(typed.Get("least"))}
+	for name := range strings.SplitSeq(typed.Get("names"), ",") {
+		if name = strings.TrimSpace(name); name != "" {
+			p.Names = append(p.Names, name)
+		}
+	}
+	err = s.cfg.Health.SetStandard(v.r.Context(), v.caller, owner, p)
+	if errors.Is(err, health.ErrStandard) {
+		return s.showSettings(v, http.StatusUnprocessableEntity, func(m *settingsMain) {
+			m.Form.fill(typed)
+			m.Form.refuse("names", v.say.Say("settings.wrong"))
+		})
+	}
+	if err != nil {
+		return err
+	}
+	return v.redirect("/settings?owner=" + owner + "&done=saved")
+}
+
+// removeStandard takes a program off the list; the form beside the answer's word
+// puts it back.
+func (s *Server) removeStandard(v *visit) error {
+	typed, err := v.typed()
+	if err != nil {
+		return err
+	}
+	if err := s.cfg.Health.RemoveStandard(v.r.Context(), v.caller, typed.Get("owner"), typed.Get("label")); err != nil {
+		return err
+	}
+	return v.redirect("/settings?owner=" + typed.Get("owner") + "&done=removed")
+}
+
+// apiStandardProgram is a program that each device of an owner must have.
+type apiStandardProgram struct {
+	Label string   `json:"label"`
+	Names []string `json:"names"` // of package lists, without case; alternatives
+	Least string   `json:"least_version"`
+}
+
+func (s *Server) apiStandard(v *visit) error {
+	programs, err := s.cfg.Health.Standard(v.r.Context(), v.caller, v.r.PathValue("id"))
+	if err != nil {
+		return err
+	}
+	items := make([]apiStandardProgram, len(programs))
+	for i, p := range programs {
+		items[i] = apiStandardProgram{p.Label, p.Names, p.LeastVersion}
+	}
+	return sendList(v, items)
+}
+
+// apiNewStandard adds a program, or replaces the one of its label, which is the
+// first of names unless said.
+type apiNewStandard struct {
+	Label string   `json:"label,omitempty"`
+	Names []string `json:"names"`
+	Least string   `json:"least_version,omitempty"`
+}
+
+func (s *Server) apiSetStandard(v *visit) error {
+	var body apiNewStandard
+	if err := v.readJSON(&body); err != nil {
+		return err
+	}
+	err := s.cfg.Health.SetStandard(v.r.Context(), v.caller, v.r.PathValue("id"), health.Standard{Label: body.Label, Names: body.Names, LeastVersion: body.Least})
+	if errors.Is(err, health.ErrStandard) {
+		return &badRequest{"names", err.Error()}
+	}
+	if err != nil {
+		return err
+	}
+	return s.apiStandard(v)
+}
+
+type apiLabel struct {
+	Label string `json:"label"`
+}
+
+func (s *Server) apiRemoveStandard(v *visit) error {
+	var body apiLabel
+	if err := v.readJSON(&body); err != nil {
+		return err
+	}
+	if err := s.cfg.Health.RemoveStandard(v.r.Context(), v.caller, v.r.PathValue("id"), body.Label); err != nil {
+		return err
+	}
+	return s.apiStandard(v)
+}
