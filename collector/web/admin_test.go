@@ -326,3 +326,46 @@ func TestSettingsPage(t *testing.T) {
 		t.Errorf("after removing: %s", body)
 	}
 }
+
+// TestIdempotencyKey: a call that makes something may be sent again.
+func TestIdempotencyKey(t *testing.T) {
+	w := newWorld(t)
+	w.importSchools()
+	admin := w.token("admin", access.RoleAdmin, nil)
+	send := func(key, body string) answer {
+		return w.browser().do(http.MethodPost, "/api/v1/tokens", strings.NewReader(body), "Authorization", "Bearer "+admin, "Content-Type", "application/json", "Idempotency-Key", key)
+	}
+	const key, body = "a-key-that-nobody-guesses", `{"name":"neu","role":"read"}`
+	first, again := send(key, body), send(key, body)
+	if first.StatusCode != http.StatusCreated || again.StatusCode != http.StatusCreated || first.body != again.body || !strings.Contains(again.body, "hmt_") || again.Header.Get("Location") != first.Header.Get("Location") {
+		t.Errorf("first %d %s, again %d %s; want the same", first.StatusCode, first.body, again.StatusCode, again.body)
+	}
+	if res := send(key, `{"name":"anders","role":"read"}`); res.StatusCode != http.StatusUnprocessableEntity || !strings.Contains(res.body, "urn:hausmeister:problem:idempotency-key") {
+		t.Errorf("another request with the key: %d %s, want 422", res.StatusCode, res.body)
+	}
+	if res := send("another-key-of-the-sender", body); res.StatusCode != http.StatusConflict || !strings.Contains(res.body, "problem:exists") {
+		t.Errorf("another key: %d %s, want 409: the name is taken", res.StatusCode, res.body)
+	}
+}
+
+// TestRateOfAToken: too many calls are refused, those of others are not.
+func TestRateOfAToken(t *testing.T) {
+	w := newWorld(t)
+	w.importSchools()
+	busy, calm := w.token("busy", access.RoleRead, nil), w.token("calm", access.RoleRead, nil)
+	for i := range 500 {
+		if res := w.api(busy, "/api/v1/owners", nil); res.StatusCode != http.StatusOK {
+			t.Fatalf("call %d = %d", i+1, res.StatusCode)
+		}
+	}
+	if res := w.api(busy, "/api/v1/owners", nil); res.StatusCode != http.StatusTooManyRequests || res.Header.Get("Retry-After") != "1" {
+		t.Errorf("call 501 = %d, Retry-After %q", res.StatusCode, res.Header.Get("Retry-After"))
+	}
+	if res := w.api(calm, "/api/v1/owners", nil); res.StatusCode != http.StatusOK {
+		t.Errorf("another token = %d", res.StatusCode)
+	}
+	w.advance(time.Second)
+	if res := w.api(busy, "/api/v1/owners", nil); res.StatusCode != http.StatusOK {
+		t.Errorf("a second later = %d", res.StatusCode)
+	}
+}

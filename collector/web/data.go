@@ -33,6 +33,7 @@ type Accounts interface {
 	Tokens(ctx context.Context, caller access.Caller) ([]access.Token, error)
 	CreateToken(ctx context.Context, caller access.Caller, t access.NewToken) (secret string, token access.Token, err error)
 	RevokeToken(ctx context.Context, caller access.Caller, idOrName string) error
+	Once(ctx context.Context, caller access.Caller, key string, request []byte, do func() (access.Answer, error)) (access.Answer, error)
 	AuditLog(ctx context.Context, caller access.Caller, f audit.Filter) ([]audit.Entry, error)
 	AuditState(ctx context.Context, caller access.Caller) (access.AuditState, error)
 }

@@ -115,7 +115,7 @@ func (s *Server) openAPI() ([]byte, error) {
 	return json.MarshalIndent(map[string]any{
 		"openapi": "3.1.0",
 		"info": map[string]any{"title": "Hausmeister", "version": "1", "description": "Health of loan devices, and what admits and sees them. Fields are added within this version, never changed. " +
-			"Times are RFC 3339 in UTC; what a device tells is given by days, finer only after a look."},
+			"A token may make 50 calls a second, 500 at once; more get 429 with Retry-After. Times are RFC 3339 in UTC; what a device tells is given by days, finer only after a look."},
 		"security":   []any{map[string]any{"token": []string{}}},
 		"paths":      paths,
 		"components": map[string]any{"schemas": sc, "securitySchemes": map[string]any{"token": map[string]any{"type": "http", "scheme": "bearer"}}},
@@ -147,6 +147,10 @@ func (c call) describe(rt route, sc schemas) map[string]any {
 			strconv.Itoa(code): map[string]any{"description": http.StatusText(code), "content": map[string]any{"application/json": map[string]any{"schema": sc.of(reflect.TypeOf(c.Gives))}}},
 			"default":          problem,
 		},
+	}
+	if c.Made {
+		out["parameters"] = append(params, map[string]any{"name": "Idempotency-Key", "in": "header", "required": false, "schema": map[string]any{"type": "string", "minLength": 16, "maxLength": 200},
+			"description": "A key of your choice that nobody guesses: the same request with it is carried out once in 24 hours, and answered alike."})
 	}
 	if c.Needs != "" {
 		out["description"] = "Needs " + string(c.Needs) + "."

@@ -42,6 +42,12 @@ func faultOf(err error) fault {
 	switch {
 	case errors.Is(err, access.ErrNoSession):
 		return fault{http.StatusUnauthorized, "unauthenticated"}
+	case errors.Is(err, errRate):
+		return fault{http.StatusTooManyRequests, "rate-limited"}
+	case errors.Is(err, access.ErrKey):
+		return fault{http.StatusUnprocessableEntity, "idempotency-key"}
+	case errors.Is(err, access.ErrUnderWay):
+		return fault{http.StatusConflict, "under-way"}
 	case errors.Is(err, access.ErrExists):
 		return fault{http.StatusConflict, "exists"}
 	case errors.Is(err, access.ErrInvalid), errors.Is(err, enroll.ErrInvalid):
@@ -77,8 +83,11 @@ func (s *Server) fail(v *visit, err error) {
 	if f.name == "internal" || errors.Is(err, db.ErrUnavailable) || errors.Is(err, db.ErrFull) {
 		s.cfg.Log.Error("answering a request", "path", v.r.URL.Path, "error", err)
 	}
-	if f.code == http.StatusServiceUnavailable {
+	switch f.code {
+	case http.StatusServiceUnavailable:
 		v.w.Header().Set("Retry-After", strconv.Itoa(5))
+	case http.StatusTooManyRequests:
+		v.w.Header().Set("Retry-After", "1")
 	}
 	if v.door == program || v.door == scrape || strings.HasPrefix(v.r.URL.Path, "/api/") {
 		s.problem(v, f, err)

@@ -93,10 +93,15 @@ func (s *Server) answer(rt route) http.Handler {
 		if err == nil {
 			err = v.parse()
 		}
-		if c, ok := calls[rt.method+" "+rt.path]; err == nil && ok {
+		c, described := calls[rt.method+" "+rt.path]
+		if err == nil && described {
 			err = only(v.asked, c.names()...)
 		}
-		if err == nil {
+		switch {
+		case err != nil:
+		case c.Made:
+			err = s.once(v, rt.do)
+		default:
 			err = rt.do(v)
 		}
 		if err != nil {
@@ -192,6 +197,9 @@ func (v *visit) bearer() error {
 		return err
 	}
 	v.caller = caller
+	if wait := v.s.limits.allow(caller.ID, v.s.cfg.Now()); wait > 0 {
+		return errRate
+	}
 	return nil
 }
 

@@ -65,6 +65,7 @@ type Server struct {
 	handler http.Handler
 	metrics *metrics
 
+	limits limits
 	live   atomic.Int64  // streams open now
 	ending chan struct{} // closed when live streams must end
 }

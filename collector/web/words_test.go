@@ -113,7 +113,7 @@ func TestEveryKeyIsUsedAndThere(t *testing.T) {
 			must = append(must, "absent."+strings.ToLower(strings.TrimPrefix(name, "ABSENT_")))
 		}
 	}
-	for _, f := range []string{"unauthenticated", "forbidden", "self", "cross-site", "not-found", "method-not-allowed", "bad-request", "too-large", "unavailable", "internal"} {
+	for _, f := range []string{"rate-limited", "idempotency-key", "under-way", "exists", "unauthenticated", "forbidden", "self", "cross-site", "not-found", "method-not-allowed", "bad-request", "too-large", "unavailable", "internal"} {
 		must = append(must, "error."+f+".title", "error."+f+".text")
 	}
 	for _, r := range access.Roles {
