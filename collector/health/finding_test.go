@@ -72,3 +72,30 @@ func TestFindingsOpenAndClose(t *testing.T) {
 		}
 	})
 }
+
+// TestLookMonths counts looks and devices by month, within the caller's owners.
+func TestLookMonths(t *testing.T) {
+	dbtest.Run(t, migrations, func(t *testing.T, d *db.DB) {
+		w := newWorld(t, d)
+		one, two := w.device(t, "DEMO000001"), w.device(t, "DEMO000002")
+		for _, id := range []string{one.ID, one.ID, two.ID} {
+			if _, err := w.OpenLook(t.Context(), support, id, "Anruf wegen Langsamkeit"); err != nil {
+				t.Fatal(err)
+			}
+			w.now = w.now.Add(2 * time.Hour)
+		}
+		w.now = w.now.AddDate(0, 1, 0)
+		if _, err := w.OpenLook(t.Context(), support, two.ID, "Anruf wegen Langsamkeit"); err != nil {
+			t.Fatal(err)
+		}
+		got, err := w.LookMonths(t.Context(), reader)
+		if err != nil || len(got) != 12 || got[0].Looks != 1 || got[0].Devices != 1 || got[1].Looks != 3 || got[1].Devices != 2 || got[2].Looks != 0 {
+			t.Errorf("LookMonths = %+v, %v; want 1 of 1 device, then 3 of 2", got, err)
+		}
+		foreign := reader
+		foreign.Owners = []string{"another"}
+		if got, err := w.LookMonths(t.Context(), foreign); err != nil || got[1].Looks != 0 {
+			t.Errorf("for another owner: %+v, %v; want none", got, err)
+		}
+	})
+}

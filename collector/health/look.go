@@ -87,6 +87,44 @@ func (h *Health) Looks(ctx context.Context, caller access.Caller, device string)
 	return h.looks(ctx, caller, device, 0)
 }
 
+// LookMonth is how often somebody looked at devices by the minute in a month.
+type LookMonth struct {
+	Month          time.Time // its first day, UTC
+	Looks, Devices int64
+}
+
+// LookMonths counts the looks at the devices that the caller may see, the latest
+// month first. It names nobody: whoever reads it wants to know how often, not who.
+func (h *Health) LookMonths(ctx context.Context, caller access.Caller) ([]LookMonth, error) {
+	if err := caller.Allow(access.ReadDevices); err != nil {
+		return nil, err
+	}
+	scope, args := caller.Scope("d.owner_id", 3)
+	var out []LookMonth
+	err := h.db.Read(ctx, func(tx *db.Tx) error {
+		out = nil
+		now := h.now().UTC()
+		for month := time.Date(now.Year(), now.Month(), 1, 0, 0, 0, 0, time.UTC); len(out) < lookMonths; month = month.AddDate(0, -1, 0) {
+			m := LookMonth{Month: month}
+			err := tx.QueryRow(ctx, `SELECT COUNT(*), COUNT(DISTINCT l.device_id) FROM health_looks l JOIN fleet_devices d ON d.device_id = l.device_id
+				WHERE l.opened_ms >= $1 AND l.opened_ms < $2 AND `+scope, append([]any{month.UnixMilli(), month.AddDate(0, 1, 0).UnixMilli()}, args...)...).
+				Scan(&m.Looks, &m.Devices)
+			if err != nil {
+				return err
+			}
+			out = append(out, m)
+		}
+		return nil
+	})
+	if err != nil {
+		return nil, fmt.Errorf("counting looks: %w", err)
+	}
+	return out, nil
+}
+
+// lookMonths is how many months LookMonths gives, all that looks are kept for.
+const lookMonths = 12
+
 // looksAgain is how far before the newest look that a device has others may
 // have been opened that it does not have: two that are opened at the same time
 // may be stored in either order, by collectors whose clocks differ.

@@ -10,6 +10,12 @@ import (
 type catalogueMain struct {
 	Classes []catalogueClass
 	Never   []string
+	Looks   []lookMonthRow
+}
+
+type lookMonthRow struct {
+	Month          string
+	Looks, Devices int64
 }
 
 type catalogueClass struct {
@@ -19,7 +25,7 @@ type catalogueClass struct {
 
 type catalogueRow struct{ Word, Name, Unit, Purpose, Retention string }
 
-// cataloguePage shows the field catalogue. It is open to everybody who signs
+// cataloguePage shows the field catalogue, and how often somebody looked closer. It is open to everybody who signs
 // in, and a print of it is what staff councils get.
 func (s *Server) cataloguePage(v *visit) error {
 	say := func(w reading.Words) string { return pick(v.say.Lang, w) }
@@ -33,7 +39,12 @@ func (s *Server) cataloguePage(v *visit) error {
 		}
 		main.Classes = append(main.Classes, c)
 	}
-	p := v.framed(v.page(v.say.Say("catalogue.title"), main))
-	p.Place = "catalogue"
-	return v.show(http.StatusOK, "catalogue", p)
+	months, err := s.cfg.Health.LookMonths(v.r.Context(), v.caller)
+	if err != nil {
+		return err
+	}
+	for _, m := range months {
+		main.Looks = append(main.Looks, lookMonthRow{m.Month.Format("01/2006"), m.Looks, m.Devices})
+	}
+	return v.show(http.StatusOK, "catalogue", v.at("catalogue", v.say.Say("catalogue.title"), main))
 }

@@ -66,6 +66,7 @@ type Health interface {
 	Inventory(ctx context.Context, caller access.Caller, device string) (health.Inventory, error)
 	OpenLook(ctx context.Context, caller access.Caller, device, reason string) (health.Look, error)
 	Looks(ctx context.Context, caller access.Caller, device string) ([]health.Look, error)
+	LookMonths(ctx context.Context, caller access.Caller) ([]health.LookMonth, error)
 	Standard(ctx context.Context, caller access.Caller, owner string) ([]health.Standard, error)
 	SetStandard(ctx context.Context, caller access.Caller, owner string, s health.Standard) error
 	RemoveStandard(ctx context.Context, caller access.Caller, owner, label string) error

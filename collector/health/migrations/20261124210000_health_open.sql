@@ -13,3 +13,4 @@ SELECT device_id,
     CASE WHEN latest_seq IS NULL THEN 0 ELSE 1 END AS reported,
     last_contact_day, battery_permille, disk_free_bytes, disk_free_permille, worst, os_build, path, trouble
 FROM health_state;
+CREATE INDEX health_looks_opened ON health_looks (opened_ms);
