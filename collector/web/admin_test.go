@@ -3,6 +3,7 @@ package web_test
 import (
 	"encoding/csv"
 	"fmt"
+	"html"
 	"net/http"
 	"net/url"
 	"regexp"
@@ -367,5 +368,46 @@ func TestRateOfAToken(t *testing.T) {
 	w.advance(time.Second)
 	if res := w.api(busy, "/api/v1/owners", nil); res.StatusCode != http.StatusOK {
 		t.Errorf("a second later = %d", res.StatusCode)
+	}
+}
+
+// TestAPIPage: its examples work as they stand, and a role sees what it may call.
+func TestAPIPage(t *testing.T) {
+	w := newWorld(t)
+	ids := w.fill(3)
+	admin := w.token("t", access.RoleAdmin, nil)
+	command := regexp.MustCompile(`data-copy="([^"]+)"`)
+	page := w.signedIn("admin").get("/api")
+	examples := command.FindAllStringSubmatch(page.body, -1)
+	if len(examples) < 25 {
+		t.Fatalf("%d examples", len(examples))
+	}
+	parts := regexp.MustCompile(`^curl -H "Authorization: Bearer \$TOKEN"(?: -X (POST))?(?: -H "Content-Type: application/json" -d '([^']*)')? "(https://[^"]+)"$`)
+	for _, e := range examples {
+		line := html.UnescapeString(e[1])
+		m := parts.FindStringSubmatch(line)
+		if m == nil {
+			t.Errorf("no command: %s", line)
+			continue
+		}
+		u, err := url.Parse(strings.ReplaceAll(m[3], "$ID", ids[0]))
+		if err != nil || w.url != "https://"+u.Host {
+			t.Errorf("%s leads to %v, %v", line, u, err)
+			continue
+		}
+		if m[1] == "" && (strings.Contains(u.Path, "/devices") || !strings.Contains(line, "$ID")) {
+			if res := w.api(admin, u.RequestURI(), nil); res.StatusCode != http.StatusOK {
+				t.Errorf("%s = %d %s", line, res.StatusCode, res.body)
+			}
+		}
+		if strings.HasSuffix(u.Path, "/looks") && m[1] == "POST" {
+			res := w.browser().do(http.MethodPost, u.RequestURI(), strings.NewReader(m[2]), "Authorization", "Bearer "+admin, "Content-Type", "application/json")
+			if res.StatusCode != http.StatusCreated {
+				t.Errorf("%s = %d %s", line, res.StatusCode, res.body)
+			}
+		}
+	}
+	if body := w.signedIn("read").get("/api").body; strings.Contains(body, "/api/v1/users") || !strings.Contains(body, "/api/v1/devices") {
+		t.Error("a role that may read devices only sees other calls")
 	}
 }

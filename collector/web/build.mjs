@@ -21,6 +21,7 @@ await build({
 // Name on the page -> name at Lucide.
 const icons = {
   activity: "activity",
+  api: "braces",
   battery: "battery-medium",
   check: "check",
   claim: "qr-code",

@@ -64,6 +64,7 @@ func TestEveryPageLooksRight(t *testing.T) {
 		{"findings", "/findings", "support"},
 		{"finding", "/findings/disk_low", "read"},
 		{"list-finding", "/devices?finding=disk_low", "read"},
+		{"api", "/api", "admin"},
 		{"schools", "/schools", "support"},
 		{"schools-none", "/schools?s=gibtesnicht", "support"},
 		{"settings", "/settings?owner=" + w.ownerID("Landkreis Ahorn") + "&done=saved", "admin"},

@@ -30,6 +30,7 @@ var places = []struct {
 	}},
 	{"frame.admin", []place{
 		{"people", "/people", "people", "people.title", "r", access.ReadUsers},
+		{"api", "/api", "api", "api.title", "o", access.ReadDevices},
 		{"settings", "/settings", "settings", "settings.title", "e", access.WriteSettings},
 	}},
 }

@@ -69,6 +69,8 @@ func (s *Server) allRoutes() []route {
 		{post, "/account/sessions", signed, s.endOwnSessions},
 		{get, "/schools", signed, s.schoolsPage},
 		{get, "/schools/options", signed, s.schoolOptions},
+		{get, "/api", signed, s.apiPage},
+		{get, "/openapi.json", signed, s.apiOpenAPI},
 		{get, "/settings", signed, s.settingsPage},
 		{post, "/settings/software", signed, s.setStandard},
 		{post, "/settings/software/remove", signed, s.removeStandard},

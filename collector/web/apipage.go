@@ -1,0 +1,78 @@
+package web
+
+import (
+	"encoding/json"
+	"net/http"
+	"reflect"
+	"strings"
+)
+
+// apiMain is the page about the API: what the signed-in person's role may call.
+type apiMain struct {
+	Host  string
+	Calls []apiCall
+}
+
+type apiCall struct {
+	ID, Method, Path, Summary string
+	Query                     []param
+	Example                   string
+}
+
+func (s *Server) apiPage(v *visit) error {
+	host := "https://" + v.r.Host
+	main := apiMain{Host: host}
+	for _, rt := range s.routes {
+		c, ok := calls[rt.method+" "+rt.path]
+		if !ok || c.Needs != "" && v.caller.Allow(c.Needs) != nil {
+			continue
+		}
+		main.Calls = append(main.Calls, apiCall{operationID(rt), rt.method, rt.path, c.Summary, c.Query, c.example(rt, host)})
+	}
+	return v.show(http.StatusOK, "api", v.at("api", v.say.Say("api.title"), main))
+}
+
+// example is a command that works once TOKEN holds a token and ID an id.
+func (c call) example(rt route, host string) string {
+	address := host + strings.ReplaceAll(rt.path, "{id}", "$ID")
+	between := "?"
+	for _, p := range c.Query {
+		if p.Required {
+			address += between + p.Name + "=" + examples[p.Name]
+			between = "&"
+		}
+	}
+	command := `curl -H "Authorization: Bearer $TOKEN"`
+	if rt.method != http.MethodGet {
+		command += " -X " + rt.method
+	}
+	if c.Body != nil {
+		command += ` -H "Content-Type: application/json" -d '` + body(reflect.TypeOf(c.Body)) + "'"
+	}
+	return command + ` "` + address + `"`
+}
+
+// examples are values that fit the parameters and fields of these names.
+var examples = map[string]string{
+	"reading": "memory_used", "by": "model", "reason": "Anruf: seit Montag langsam", "owner": "OWNER", "expires": "2027-01-31T12:00:00Z",
+	"login": "eva", "role": "read", "name": "grafana", "label": "LibreOffice",
+}
+
+// body writes the required fields of a type with values that fit them.
+func body(t reflect.Type) string {
+	fields := map[string]any{}
+	for _, f := range reflect.VisibleFields(t) {
+		name, options, _ := strings.Cut(f.Tag.Get("json"), ",")
+		switch {
+		case options == "omitempty" && name != "cap":
+		case f.Type.Kind() == reflect.Slice:
+			fields[name] = []string{"LibreOffice"}
+		case f.Type.Kind() == reflect.Int64:
+			fields[name] = 10
+		default:
+			fields[name] = examples[name]
+		}
+	}
+	b, _ := json.Marshal(fields) // texts and numbers, cannot fail
+	return string(b)
+}
