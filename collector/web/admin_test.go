@@ -411,3 +411,42 @@ func TestAPIPage(t *testing.T) {
 		t.Error("a role that may read devices only sees other calls")
 	}
 }
+
+// TestDevicesCSV: exactly what the filter says, whole, and no formulas.
+func TestDevicesCSV(t *testing.T) {
+	w := newWorld(t)
+	w.importSchools()
+	for i := range 620 {
+		w.admit("Landkreis Ahorn", "S0001", "FUJITSU", "LIFEBOOK A3510", fmt.Sprintf("DEMO%05d", i), "windows", "")
+	}
+	w.admit("Stadt Topas", "", "FUJITSU", "LIFEBOOK A3510", "DEMOX", "windows", "=1+1")
+	b := w.signedIn("read")
+	rows := func(path string) [][]string {
+		t.Helper()
+		res := b.get(path)
+		all, err := csv.NewReader(strings.NewReader(res.body)).ReadAll()
+		if err != nil || res.StatusCode != http.StatusOK {
+			t.Fatalf("GET %s = %d, %v", path, res.StatusCode, err)
+		}
+		return all[1:]
+	}
+	seen := map[string]bool{}
+	for _, r := range rows("/devices.csv") {
+		seen[r[0]] = true
+	}
+	if len(seen) != 621 {
+		t.Errorf("%d devices, want 621", len(seen))
+	}
+	if got := rows("/devices.csv?q=topas"); len(got) != 0 { // the owner is no part of the search
+		t.Errorf("searched for the owner: %v", got)
+	}
+	if got := rows("/devices.csv?q=demox"); len(got) != 1 || got[0][1] != "'=1+1" {
+		t.Errorf("searched: %v; want one, and no formula", got)
+	}
+	if got := rows("/devices.csv?school=S0001&sort=-label"); len(got) != 620 || got[0][3] != "DEMO00619" {
+		t.Errorf("%d of the school, first %v", len(got), got[0])
+	}
+	if res := b.get("/devices.csv?state=kaputt"); res.StatusCode != http.StatusBadRequest {
+		t.Errorf("a state that is none = %d, want 400", res.StatusCode)
+	}
+}

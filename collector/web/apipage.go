@@ -5,11 +5,14 @@ import (
 	"net/http"
 	"reflect"
 	"strings"
+
+	"hausmeister/collector/access"
 )
 
 // apiMain is the page about the API: what the signed-in person's role may call.
 type apiMain struct {
 	Host  string
+	May   bool // the caller may make tokens
 	Calls []apiCall
 }
 
@@ -21,7 +24,7 @@ type apiCall struct {
 
 func (s *Server) apiPage(v *visit) error {
 	host := "https://" + v.r.Host
-	main := apiMain{Host: host}
+	main := apiMain{Host: host, May: v.caller.Allow(access.WriteUsers) == nil}
 	for _, rt := range s.routes {
 		c, ok := calls[rt.method+" "+rt.path]
 		if !ok || c.Needs != "" && v.caller.Allow(c.Needs) != nil {

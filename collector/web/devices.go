@@ -131,6 +131,7 @@ type devicesMain struct {
 	Rows          []row
 	Range         string
 	First, Next   string
+	CSV           string
 
 	Empty, EmptyText, Command, LastFilter string
 }
@@ -237,6 +238,7 @@ func (v *visit) fillFilters(main *devicesMain, q question, counts fleet.Counts) 
 		main.States = append(main.States, option{string(s), word})
 	}
 	main.State, main.School = q.state, q.school
+	main.CSV = strings.Replace(q.first().href(), "/devices", "/devices.csv", 1)
 	if q.state != "" {
 		main.StateWord, main.WithoutState = v.say.Say("state."+string(q.state)), q.withState("")
 	}

@@ -36,6 +36,7 @@ func (s *Server) allRoutes() []route {
 		{post, "/preferences", open, s.setPreferences},
 		{get, "/keys", signed, s.keysPage},
 		{get, "/devices", signed, s.devicesPage},
+		{get, "/devices.csv", signed, s.devicesCSV},
 		{get, "/devices/{id}", signed, s.devicePage},
 		{get, "/devices/{id}/history.csv", signed, s.historyCSV},
 		{get, "/devices/{id}/live", signed, s.liveStream},
