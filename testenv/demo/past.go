@@ -107,14 +107,13 @@ func (p *pasts) line(devices int, came bool) string {
 	if !came {
 		return fmt.Sprintf("history: %d days %s are still on their way into the collector, %d devices have theirs in their spools", pastDays, whose, len(p.made))
 	}
-	return fmt.Sprintf("history: %d blocks of %d device days %s, with %d states, %d findings and %d lists of programs, in the collector and merged by the day %v after its start",
-		p.all.Blocks, p.all.Days, whose, p.all.States, p.all.Findings, p.all.Inventories, time.Since(p.up).Round(100*time.Millisecond))
+	return fmt.Sprintf("history: %d blocks of %d device days %s, with %d findings and %d lists of programs, in the collector and merged by the day %v after its start",
+		p.all.Blocks, p.all.Days, whose, p.all.Findings, p.all.Inventories, time.Since(p.up).Round(100*time.Millisecond))
 }
 
-// stored says whether the collector has acknowledged the past of the i-th device.
-func (d *demo) stored(_ context.Context, i int, told past.Told) bool {
-	return d.swarm.Acknowledged(i) >= uint64(told.Blocks+told.States+told.Findings+told.Inventories)
-}
+// stored says whether the collector has the past of the i-th device. Not by how
+// much there was: of days that are over the spool keeps one State each.
+func (d *demo) stored(_ context.Context, i int, _ past.Told) bool { return d.swarm.Told(i) }
 
 // merged says whether the days that are over have their daily rows: the wear of
 // the disk stands in nothing else.

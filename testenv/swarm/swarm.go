@@ -309,17 +309,17 @@ func (s *Swarm) Enrolled() []string {
 	return ids
 }
 
-// Acknowledged is how many of its reports the collector has from the i-th device.
-func (s *Swarm) Acknowledged(i int) uint64 {
+// Told says whether the collector has all that the i-th device had to report.
+func (s *Swarm) Told(i int) bool {
 	m := s.members[i]
 	m.mu.Lock()
 	a := m.agent
 	m.mu.Unlock()
 	if a == nil {
-		return 0
+		return false
 	}
 	st := a.Status()
-	return st.SpoolEntries - st.SpoolWaiting
+	return st.SpoolEntries > 0 && st.SpoolWaiting == 0
 }
 
 // Spool is the disk with the reports of the i-th device.

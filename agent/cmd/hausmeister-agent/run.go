@@ -24,7 +24,7 @@ import (
 // two thirds of the memory it has with Go's defaults, for no CPU that one
 // could find. The limit is soft: it makes the collector of garbage run, not fail.
 const (
-	gcPercent   = 40
+	gcPercent   = 25
 	memoryLimit = 24 << 20
 	// stopWithin leaves the goodbye its second and the spool its last fsync.
 	stopWithin = 10 * time.Second
