@@ -72,12 +72,47 @@ func (s *software) match() {
 	}
 	s.installed = make(map[string]string)
 	for _, p := range s.programs {
-		for _, name := range wanted[strings.ToLower(p.Name)] {
+		for _, name := range fitting(wanted, p.Name) {
 			if old, ok := s.installed[name]; !ok || compareVersions(p.Version, old) > 0 {
 				s.installed[name] = p.Version
 			}
 		}
 	}
+}
+
+// fitting are the standards that a program is: by its name as it stands in the
+// list, or without what Windows' lists put behind it.
+func fitting(wanted map[string][]string, program string) []string {
+	name := strings.ToLower(program)
+	if fit := wanted[name]; fit != nil {
+		return fit
+	}
+	return wanted[plainName(name)]
+}
+
+// plainName leaves out versions and what stands in brackets at the end of a name:
+// "mozilla firefox (x64 de)", "7-zip 24.08 (x64)" and "libreoffice 25.8.3.2" are
+// mozilla firefox, 7-zip and libreoffice. A single number may be part of the name.
+func plainName(name string) string {
+	for {
+		short := strings.TrimSpace(name)
+		if open := strings.LastIndex(short, " ("); open > 0 && strings.HasSuffix(short, ")") {
+			short = short[:open]
+		}
+		if space := strings.LastIndex(short, " "); space > 0 && isVersion(short[space+1:]) {
+			short = short[:space]
+		}
+		if short == name {
+			return name
+		}
+		name = short
+	}
+}
+
+// isVersion: digits with dots between them, with or without a v before.
+func isVersion(word string) bool {
+	digits := strings.Trim(strings.TrimPrefix(word, "v"), ".")
+	return strings.Contains(digits, ".") && strings.Trim(digits, "0123456789.") == ""
 }
 
 func (s *software) asked(name string) bool {

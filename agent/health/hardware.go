@@ -45,13 +45,22 @@ func (l *list) volumes(o sysinfo.Opt[[]sysinfo.Volume]) {
 	}, reading.VolumeTotal, reading.VolumeFree)
 }
 
+// wholeDays cuts seconds to days: how many hours a disk ran since yesterday is how
+// long somebody worked.
+func wholeDays(o sysinfo.Opt[int64]) sysinfo.Opt[int64] {
+	if v, ok := o.Get(); ok {
+		return sysinfo.Some(v - v%(24*60*60))
+	}
+	return o
+}
+
 func (l *list) disks(o sysinfo.Opt[[]sysinfo.Disk]) {
 	each(l, o, func(d sysinfo.Disk) {
 		text(l, reading.DiskHealth, d.Name, d.Health)
 		l.number(reading.DiskWear, d.Name, d.Wear)
 		l.number(reading.DiskSpare, d.Name, d.Spare)
 		l.number(reading.DiskErrors, d.Name, d.Errors)
-		l.number(reading.DiskPowerOn, d.Name, d.PowerOn)
+		l.number(reading.DiskPowerOn, d.Name, wholeDays(d.PowerOn))
 	}, reading.DiskHealth)
 }
 

@@ -76,7 +76,7 @@ func TestReplay(t *testing.T) {
 		if d := cmp.Diff(byKind(s.all), byKind(again.all), protocmp.Transform()); d != "" {
 			t.Errorf("a replay tells something else (-Run +Replay):\n%s", d)
 		}
-		for kind, n := range map[string]int{"state": 20, "block": 7, "finding": 1, "inventory": 1} {
+		for kind, n := range map[string]int{"state": 15, "block": 7, "finding": 1, "inventory": 1} {
 			if got := len(byKind(again.all)[kind]); got < n {
 				t.Errorf("%d of kind %s, want %d at least", got, kind, n)
 			}

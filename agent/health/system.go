@@ -34,7 +34,7 @@ func (l *list) protection(p sysinfo.Protection) {
 	text(l, reading.DiskEncryption, "", p.Encryption)
 	text(l, reading.Firewall, "", p.Firewall)
 	text(l, reading.Antivirus, "", p.Antivirus)
-	l.number(reading.AntivirusAge, "", p.AntivirusAge)
+	l.number(reading.AntivirusAge, "", wholeDays(p.AntivirusAge))
 	text(l, reading.SecureBoot, "", p.SecureBoot)
 	text(l, reading.TPM, "", p.TPM)
 }

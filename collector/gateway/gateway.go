@@ -104,6 +104,7 @@ type Gateway struct {
 	ends      ends
 	storeLog  rate.Sometimes // a full disk fails all devices: one line tells it
 	numbers   atomic.Int64
+	live      map[string]time.Time // until when a device's samples are wanted, see liveUntil
 }
 
 // maxVisitors bounds the sessions that enrol or renew at once: 60/s for five
@@ -134,6 +135,7 @@ func New(cfg Config) (*Gateway, error) {
 		presence:  presence{live: map[string]*session{}},
 		visitors:  make(chan struct{}, maxVisitors),
 		ends:      ends{open: map[string]ending{}},
+		live:      map[string]time.Time{},
 		storeLog:  rate.Sometimes{Interval: 10 * time.Second},
 	}
 	// Numbers rise over restarts too, so that the flag of an earlier run that

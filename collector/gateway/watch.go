@@ -30,8 +30,8 @@ const looksAtOnce = 32
 // watch tells a device that somebody looks at it, and before that who and why.
 func (g *Gateway) watch(crew *supervise.Crew, e bus.Event) {
 	w := hmpb.Watch_builder{Flush: &e.Flush}.Build()
-	if !e.Live.IsZero() {
-		w.SetLiveS(seconds(max(0, e.Live.Sub(g.cfg.Now()))))
+	if until := g.liveUntil(e); !until.IsZero() {
+		w.SetLiveS(seconds(max(0, until.Sub(g.cfg.Now()))))
 	}
 	for _, s := range g.presence.of(e.Device) {
 		crew.Go(func(ctx context.Context) {
@@ -41,6 +41,27 @@ func (g *Gateway) watch(crew *supervise.Crew, e bus.Event) {
 			s.say(hmpb.ControlDown_builder{Watch: w}.Build())
 		})
 	}
+}
+
+// liveUntil is until when the device's samples are wanted once e is there: a look
+// that is opened ends nobody else's, the end of the last viewer does. It is of the
+// one loop that hears these events.
+func (g *Gateway) liveUntil(e bus.Event) time.Time {
+	now := g.cfg.Now()
+	for device, until := range g.live {
+		if !until.After(now) && device != e.Device {
+			delete(g.live, device)
+		}
+	}
+	switch {
+	case e.Live.IsZero():
+	case e.Live.After(now):
+		g.live[e.Device] = e.Live
+	default:
+		delete(g.live, e.Device)
+		return e.Live
+	}
+	return g.live[e.Device]
 }
 
 // tellLooks tells the device who looked at it since it heard of that last, while

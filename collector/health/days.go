@@ -193,12 +193,14 @@ func (d deviceDay) blocks(ctx context.Context, tx *db.Tx) ([]stored, error) {
 	return out, rows.Close()
 }
 
-// lastState is the last State that the device made on that day, by its own
-// clock, nil if there is none any more.
+// lastState is the last State that the device made on that day, nil if there is
+// none any more: by its own clock, or where that cannot be right or shows another
+// day, the last that came on it.
 func (d deviceDay) lastState(ctx context.Context, tx *db.Tx) (*hmpb.State, error) {
 	var body []byte
 	err := tx.QueryRow(ctx, `SELECT r.body FROM health_spools s JOIN health_reports r ON r.spool = s.id
-		WHERE s.device_id = $1 AND r.device_ms >= $2 AND r.device_ms < $3 AND length(r.body) > 0 ORDER BY r.device_ms DESC LIMIT 1`,
+		WHERE s.device_id = $1 AND length(r.body) > 0 AND (r.marks = 0 AND r.device_ms >= $2 AND r.device_ms < $3 OR r.collector_ms >= $2 AND r.collector_ms < $3)
+		ORDER BY CASE WHEN r.marks = 0 AND r.device_ms >= $2 AND r.device_ms < $3 THEN 0 ELSE 1 END, r.collector_ms DESC, r.seq DESC LIMIT 1`,
 		d.device, d.day*dayMS, (d.day+1)*dayMS).Scan(&body)
 	if errors.Is(err, db.ErrNoRows) {
 		return nil, nil
@@ -365,5 +367,9 @@ func dayOfState(r reading.Reading, all []*hmpb.Reading) (any, bool) {
 	if len(numbers) == 0 {
 		return nil, false
 	}
-	return fold(r.Daily, numbers), true
+	n := fold(r.Daily, numbers)
+	if r.Unit == reading.UnixMilli {
+		n -= n % dayMS // a daily row knows no time of day
+	}
+	return n, true
 }

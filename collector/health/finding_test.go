@@ -4,10 +4,14 @@ import (
 	"testing"
 	"time"
 
+	"hausmeister/collector/access"
 	"hausmeister/collector/db"
 	"hausmeister/collector/db/dbtest"
+	"hausmeister/collector/health"
+	"hausmeister/proto/block"
 	"hausmeister/proto/finding"
 	"hausmeister/proto/hmpb"
+	"hausmeister/proto/reading"
 )
 
 func findingEntry(code, instance string, raised bool, severity hmpb.Severity, arguments ...*hmpb.Argument) *hmpb.Entry {
@@ -96,6 +100,88 @@ func TestLookMonths(t *testing.T) {
 		foreign.Owners = []string{"another"}
 		if got, err := w.LookMonths(t.Context(), foreign); err != nil || got[1].Looks != 0 {
 			t.Errorf("for another owner: %+v, %v; want none", got, err)
+		}
+	})
+}
+
+// TestNoTimeOfDayInHistory: a moment of a device comes by its day, for every
+// reading that is one, with a look too.
+func TestNoTimeOfDayInHistory(t *testing.T) {
+	dbtest.Run(t, migrations, func(t *testing.T, d *db.DB) {
+		w := newWorld(t, d)
+		s := &sender{w: w, device: w.device(t, "DEMO000001")}
+		var moments []reading.Reading
+		var told []*hmpb.Reading
+		for r := range reading.All() {
+			if r.Unit == reading.UnixMilli && r.Daily != 0 {
+				moments = append(moments, r)
+				told = append(told, hmpb.Reading_builder{Id: &r.ID, Number: new(noon.Add(-25*time.Hour - 17*time.Minute).UnixMilli())}.Build())
+			}
+		}
+		if len(moments) == 0 {
+			t.Fatal("no moment has a history")
+		}
+		s.send(t, hmpb.Entry_builder{State: hmpb.State_builder{Readings: told}.Build()}.Build(),
+			blockEntry(quarter(t, noon, block.Minute, 15, func(int) int64 { return 1 })))
+		w.now = noon.Add(36 * time.Hour)
+		if n, err := w.MergeDays(t.Context()); err != nil || n != 1 {
+			t.Fatalf("MergeDays = %d, %v", n, err)
+		}
+		if _, err := w.OpenLook(t.Context(), support, s.device.ID, "Anruf wegen Langsamkeit"); err != nil {
+			t.Fatal(err)
+		}
+		for _, r := range moments {
+			for _, caller := range []access.Caller{reader, support} {
+				h, err := w.History(t.Context(), caller, s.device.ID, health.Span{Reading: r.Name, From: noon.Add(-48 * time.Hour), To: w.now, Step: health.Day})
+				if err != nil || len(h.Points) != 1 {
+					t.Fatalf("%s: %+v, %v; want a point", r.Name, h, err)
+				}
+				for _, v := range []int64{h.Points[0].Min, h.Points[0].Mean, h.Points[0].Max} {
+					if v%health.Day.Milliseconds() != 0 {
+						t.Errorf("%s for %s: %v has a time of day", r.Name, caller.Name, time.UnixMilli(v).UTC())
+					}
+				}
+			}
+		}
+		if n := w.rows(t, "health_days", "updates_last % 86400000 <> 0"); n != 0 {
+			t.Error("the daily row has a time of day")
+		}
+	})
+}
+
+// TestCountsAddUp: what is counted by the minute adds up over a day, from blocks
+// as from the daily row.
+func TestCountsAddUp(t *testing.T) {
+	dbtest.Run(t, migrations, func(t *testing.T, d *db.DB) {
+		w := newWorld(t, d)
+		s := &sender{w: w, device: w.device(t, "DEMO000001")}
+		b := block.Block{Start: noon.UnixMilli(), Step: block.Minute, Count: 15}
+		for i := range 15 {
+			if err := b.Set(b.Start+int64(i)*block.Minute, block.Key{ID: reading.LinkErrors, Instance: "wired"}, false, int64(i%2)); err != nil {
+				t.Fatal(err)
+			}
+		}
+		s.send(t, blockEntry(packed(t, b)))
+		sum := func() int64 {
+			t.Helper()
+			h, err := w.History(t.Context(), reader, s.device.ID, health.Span{Reading: "link_errors", From: noon.Add(-48 * time.Hour), To: noon.Add(24 * time.Hour), Step: health.Day})
+			if err != nil || len(h.Points) != 1 {
+				t.Fatalf("%+v, %v; want a point", h, err)
+			}
+			return h.Points[0].Mean
+		}
+		if got := sum(); got != 7 {
+			t.Errorf("from the blocks %d, want 7", got)
+		}
+		w.now = noon.Add(36 * time.Hour)
+		if n, err := w.MergeDays(t.Context()); err != nil || n != 1 {
+			t.Fatalf("MergeDays = %d, %v", n, err)
+		}
+		if err := d.Write(t.Context(), func(tx *db.Tx) error { _, err := tx.Exec(t.Context(), `DELETE FROM health_blocks`); return err }); err != nil {
+			t.Fatal(err)
+		}
+		if got := sum(); got != 7 {
+			t.Errorf("from the daily row %d, want 7", got)
 		}
 	})
 }

@@ -72,7 +72,7 @@ func (h *Health) History(ctx context.Context, caller access.Caller, device strin
 			return fmt.Errorf("%w: more than %d steps", ErrHistory, MaxPoints)
 		}
 		if row.Retain == reading.Fine {
-			if out.Instance, out.Points, err = minutePoints(ctx, tx, device, row, span); err != nil {
+			if out.Instance, out.Points, err = finePoints(ctx, tx, device, row, span); err != nil {
 				return err
 			}
 		}
@@ -82,6 +82,11 @@ func (h *Health) History(ctx context.Context, caller access.Caller, device strin
 				return err
 			}
 			out.Points = joinDays(out.Points, days, span.Step.Milliseconds())
+		}
+		if row.Unit == reading.UnixMilli {
+			for i := range out.Points {
+				out.Points[i].Value = byDay(out.Points[i].Value)
+			}
 		}
 		if !fine {
 			for i := range out.Points {
@@ -96,13 +101,20 @@ func (h *Health) History(ctx context.Context, caller access.Caller, device strin
 	return out, nil
 }
 
+// byDay cuts moments to their days: a time of day of a device tells when somebody
+// works, with or without a look.
+func byDay(v block.Value) block.Value {
+	cut := func(ms int64) int64 { return ms - ms%dayMS }
+	return block.Value{Min: cut(v.Min), Mean: cut(v.Mean), Max: cut(v.Max), N: v.N}
+}
+
 func (s *Span) check() (reading.Reading, error) {
 	row, ok := reading.ByName(s.Reading)
 	switch {
 	case !ok:
 		return row, fmt.Errorf("%w: there is no reading %.64q", ErrHistory, s.Reading)
 	case row.Kind != reading.Number || row.Retain != reading.Fine && row.Daily == 0:
-		return row, fmt.Errorf("%w: %s is kept as its latest value only", ErrHistory, s.Reading)
+		return row, fmt.Errorf("%w: %s has no history of numbers", ErrHistory, s.Reading)
 	case !reading.Printable(s.Instance, reading.MaxInstance) || s.Instance != "" && !row.Instanced:
 		return row, fmt.Errorf("%w: %s has no such instance", ErrHistory, s.Reading)
 	case s.Step < MinStep || s.Step%MinStep != 0:
@@ -121,6 +133,27 @@ func (s *Span) check() (reading.Reading, error) {
 }
 
 func (s *Span) daily() bool { return s.Step%Day == 0 }
+
+// finePoints are the points that blocks tell.
+func finePoints(ctx context.Context, tx *db.Tx, device string, row reading.Reading, s Span) (string, []block.Point, error) {
+	if row.Daily != reading.Sum || !s.daily() {
+		return minutePoints(ctx, tx, device, row, s)
+	}
+	// What is counted adds up over a day, as in its daily row.
+	step := s.Step.Milliseconds()
+	s.Step = MinStep
+	instance, minutes, err := minutePoints(ctx, tx, device, row, s)
+	var out []block.Point
+	for _, p := range minutes {
+		t, n := s.From.UnixMilli()+(p.T-s.From.UnixMilli())/step*step, p.Mean*int64(p.N)
+		if last := len(out) - 1; last >= 0 && out[last].T == t {
+			out[last].Value = block.Sample(out[last].Mean + n)
+			continue
+		}
+		out = append(out, block.Point{T: t, Value: block.Sample(n)})
+	}
+	return instance, out, err
+}
 
 // minutePoints reads blocks, day by day: what is told twice counts once, and
 // an hour that is there by minutes is not told by a thinned block again.

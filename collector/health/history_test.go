@@ -454,11 +454,11 @@ func TestStandardSoftware(t *testing.T) {
 			t.Errorf("event %+v, want the owner's devices told", e)
 		}
 		set, err := w.Settings(t.Context(), device)
-		if err != nil || len(set.GetStandardSoftware()) != 1 || !slices.Equal(set.GetStandardSoftware()[0].GetNames(), firefox.Names) || set.GetStandardSoftware()[0].GetLeastVersion() != "140" {
+		if err != nil || len(set.GetStandardSoftware()) != 1 || !slices.Equal(set.GetStandardSoftware()[0].GetNames(), []string{"Firefox", "firefox-esr", "Mozilla Firefox"}) || set.GetStandardSoftware()[0].GetLeastVersion() != "140" {
 			t.Errorf("settings of the device: %v, %v", set, err)
 		}
 		for name, s := range map[string]health.Standard{
-			"no name": {}, "long": {Names: []string{strings.Repeat("x", 200)}}, "control": {Names: []string{"a\x07"}}, "too many": {Names: make([]string, 9)},
+			"no name": {}, "long": {Names: []string{strings.Repeat("x", 200)}}, "control": {Names: []string{"a\x07"}}, "too many": {Names: make([]string, 9)}, "no version": {Names: []string{"a"}, LeastVersion: "neu"},
 		} {
 			if err := w.SetStandard(t.Context(), system, w.owner, s); !errors.Is(err, health.ErrStandard) {
 				t.Errorf("%s: %v, want ErrStandard", name, err)

@@ -71,7 +71,10 @@ func storeInventory(ctx context.Context, tx *db.Tx, device string, m *hmpb.Inven
 			return err
 		}
 	}
-	return nil
+	// What came and went on one day did not change by the day.
+	_, err = tx.Exec(ctx, `DELETE FROM health_inventory_changes WHERE device_id = $1 AND told_ms = $2
+		AND (from_version = to_version OR from_version IS NULL AND to_version IS NULL)`, device, day)
+	return err
 }
 
 func versionOrNull(version string, none bool) any {

@@ -7,6 +7,7 @@ import (
 	"slices"
 	"strings"
 	"time"
+	"unicode"
 
 	"hausmeister/collector/access"
 	"hausmeister/collector/audit"
@@ -53,7 +54,7 @@ func (h *Health) OpenLook(ctx context.Context, caller access.Caller, device, rea
 		return Look{}, err
 	}
 	reason = strings.TrimSpace(reason)
-	if len(reason) < MinReason || !reading.Printable(reason, MaxReason) {
+	if !strings.ContainsFunc(reason, unicode.IsLetter) || len(reason) < MinReason || !reading.Printable(reason, MaxReason) {
 		return Look{}, ErrReason
 	}
 	now := h.now().UTC().Truncate(time.Millisecond)

@@ -5,6 +5,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"slices"
 	"strings"
 
 	"hausmeister/collector/access"
@@ -18,7 +19,7 @@ import (
 // Bounds of a list of standard software; the agent holds to them too.
 const (
 	MaxStandard = 64 // programs of one owner
-	MaxNames    = 8  // alternatives of one program
+	MaxNames    = 7  // alternatives of one program; a device takes one more, the label
 )
 
 // ErrStandard: an entry that cannot be; the text says why.
@@ -31,6 +32,14 @@ type Standard struct {
 	LeastVersion string   // empty = any
 }
 
+// named are the names that a device hears: the first is what its findings say.
+func (s *Standard) named() []string {
+	if slices.Contains(s.Names, s.Label) {
+		return append([]string{s.Label}, slices.DeleteFunc(slices.Clone(s.Names), func(n string) bool { return n == s.Label })...)
+	}
+	return append([]string{s.Label}, s.Names...)
+}
+
 func (s *Standard) check() error {
 	if s.Label == "" && len(s.Names) > 0 {
 		s.Label = s.Names[0]
@@ -38,6 +47,8 @@ func (s *Standard) check() error {
 	switch {
 	case len(s.Names) == 0 || len(s.Names) > MaxNames:
 		return fmt.Errorf("%w: it needs 1 to %d package names", ErrStandard, MaxNames)
+	case s.LeastVersion != "" && !strings.ContainsAny(s.LeastVersion, "0123456789"):
+		return fmt.Errorf("%w: %.64q is no version", ErrStandard, s.LeastVersion)
 	case !reading.Printable(s.Label, reading.MaxText) || !reading.Printable(s.LeastVersion, 64):
 		return fmt.Errorf("%w: name or version is too long or not printable", ErrStandard)
 	}
@@ -171,7 +182,7 @@ func (h *Health) Settings(ctx context.Context, device access.Caller) (*hmpb.Sett
 	}
 	programs := make([]*hmpb.StandardSoftware, len(list))
 	for i, s := range list {
-		programs[i] = hmpb.StandardSoftware_builder{Names: s.Names, LeastVersion: &s.LeastVersion}.Build()
+		programs[i] = hmpb.StandardSoftware_builder{Names: s.named(), LeastVersion: &s.LeastVersion}.Build()
 	}
 	set.SetStandardSoftware(programs)
 	return set, nil

@@ -33,6 +33,7 @@ func (s *Server) liveStream(v *visit) error {
 	defer s.live.Add(-1)
 	sub := s.cfg.Bus.Subscribe(bus.Changed, bus.Connected, bus.Disconnected, bus.Revoked)
 	defer sub.Close()
+	defer s.viewing(v.r.PathValue("id"))()
 	st := &stream{v: v, out: http.NewResponseController(v.w), sent: map[string]string{}}
 	if err := st.watch(); err != nil {
 		return err
@@ -58,6 +59,22 @@ func (s *Server) liveStream(v *visit) error {
 	}
 	st.run(sub, samples)
 	return nil
+}
+
+// viewing counts the pages that show a device now. When the last one goes, the
+// device is told at once that nobody watches any more.
+func (s *Server) viewing(device string) (gone func()) {
+	s.viewers.Lock()
+	defer s.viewers.Unlock()
+	s.viewers.of[device]++
+	return func() {
+		s.viewers.Lock()
+		defer s.viewers.Unlock()
+		if s.viewers.of[device]--; s.viewers.of[device] == 0 {
+			delete(s.viewers.of, device)
+			s.cfg.Bus.Publish(bus.Event{Kind: bus.Watch, Device: device, Live: s.cfg.Now()})
+		}
+	}
 }
 
 type stream struct {

@@ -300,3 +300,34 @@ func TestLiveStreamAnswersStrangers(t *testing.T) {
 		}
 	})
 }
+
+// TestLastViewerEndsLive: the device is told when the last page that shows it
+// goes, and not before.
+func TestLastViewerEndsLive(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		b := bus.New()
+		d, s := newDesk(t, b)
+		sub := b.Subscribe(bus.Watch)
+		defer sub.Close()
+		one, two := d.watch(t, t.Context(), s), d.watch(t, t.Context(), s)
+		one.got()
+		two.got()
+		one.stop()
+		synctest.Wait()
+		select {
+		case e := <-sub.C:
+			t.Errorf("with one page left: %+v, want nothing", e)
+		default:
+		}
+		two.stop()
+		synctest.Wait()
+		select {
+		case e := <-sub.C:
+			if e.Live.IsZero() || e.Live.After(time.Now()) {
+				t.Errorf("after the last: %+v, want an end", e)
+			}
+		default:
+			t.Error("after the last: nothing, want an end")
+		}
+	})
+}

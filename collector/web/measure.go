@@ -74,8 +74,11 @@ func pick(lang words.Lang, w reading.Words) string {
 func (s *Server) texts(lang words.Lang, row finding.Finding, f health.Finding) finding.Texts {
 	say := s.say[lang]
 	texts, _ := row.Render(f.Instance, f.Arguments, finding.Speech{
-		Pick:   func(w reading.Words) string { return pick(lang, w) },
-		Number: func(n int64, u reading.Unit) string { return measure(say, n, u, false, s.cfg.Now()) },
+		Pick: func(w reading.Words) string { return pick(lang, w) },
+		Number: func(n int64, u reading.Unit) string {
+			return measure(say, n, u, row.Code == finding.MemoryPressure, s.cfg.Now())
+		},
+		Name: func(_ finding.Finding, instance string) string { return pick(lang, reading.InstanceWord(instance)) },
 	})
 	return texts
 }

@@ -19,6 +19,7 @@ import (
 	"html/template"
 	"log/slog"
 	"net/http"
+	"sync"
 	"sync/atomic"
 	"time"
 
@@ -66,6 +67,11 @@ type Server struct {
 	metrics *metrics
 
 	limits limits
+
+	viewers struct {
+		sync.Mutex
+		of map[string]int // pages that show a device, by its id
+	}
 	live   atomic.Int64  // streams open now
 	ending chan struct{} // closed when live streams must end
 }
@@ -76,6 +82,7 @@ func New(cfg Config) (*Server, error) {
 		return nil, errors.New("making the pages: a field of the Config is missing")
 	}
 	s := &Server{cfg: cfg, ending: make(chan struct{})}
+	s.viewers.of = map[string]int{}
 	var err error
 	if s.assets, err = loadAssets(); err != nil {
 		return nil, fmt.Errorf("preparing static files: %w", err)

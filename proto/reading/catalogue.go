@@ -23,7 +23,7 @@ func Catalogue() []Field {
 	out := make([]Field, 0, len(table)+len(others))
 	for _, r := range table {
 		out = append(out, Field{Name: r.Name, Unit: r.Unit, Word: r.Word, Purpose: r.Purpose, Basis: r.Basis, Class: r.Class,
-			Retain: r.Retain.Word(), Audience: r.Class.Audience(), Instanced: r.Instanced,
+			Retain: r.Kept(), Audience: r.Class.Audience(), Instanced: r.Instanced,
 			Sources: []string{"Reading.id", "Reading.instance", "Reading.number", "Reading.text", "Reading.absent", "Block.packed"}})
 	}
 	return append(out, others...)
@@ -37,7 +37,7 @@ var (
 	oneYear       = Words{"12 Monate nach dem Ende", "12 months after its end"}
 	twoYears      = Words{"der letzte Stand, Änderungen 24 Monate", "the latest state, changes for 24 months"}
 	notKept       = Words{"wird nicht gespeichert", "not kept"}
-	onlySupport   = Words{"Support mit Begründung", "support with a reason"}
+	onlySupport   = Words{"Support und Verwaltung mit Begründung", "support and administration with a reason"}
 	nobody        = Words{"niemand, nur das Programm selbst", "nobody, only the program itself"}
 )
 

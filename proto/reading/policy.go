@@ -43,6 +43,14 @@ const (
 	KeepDays    = 24 * 30 * 24 * time.Hour
 )
 
+// Kept says how long the values of a reading are kept, in words.
+func (r Reading) Kept() Words {
+	if r.Retain == Fine && r.Daily == 0 {
+		return Words{"der letzte Stand, ältere 3 Tage, Minutenwerte 30 Tage", "the latest value, older ones 3 days, by the minute 30 days"}
+	}
+	return r.Retain.Word()
+}
+
 // Daily says which value of a day its daily row holds; the zero value: none.
 type Daily int
 
@@ -73,8 +81,8 @@ var classWords = map[Class]Words{
 }
 
 var audiences = map[Class]Words{
-	Thing:    {"Alle Rollen nach Tagen; nach Minuten nur Support mit Begründung", "All roles by the day; by the minute only support with a reason"},
-	Use:      {"Alle Rollen ohne Uhrzeit; nach Minuten nur Support mit Begründung", "All roles without time of day; by the minute only support with a reason"},
+	Thing:    {"Alle Rollen nach Tagen; nach Minuten nur Support und Verwaltung mit Begründung", "All roles by the day; by the minute only support and administration with a reason"},
+	Use:      {"Alle Rollen ohne Uhrzeit; nach Minuten nur Support und Verwaltung mit Begründung", "All roles without time of day; by the minute only support and administration with a reason"},
 	Identity: {"Alle Rollen", "All roles"},
 }
 

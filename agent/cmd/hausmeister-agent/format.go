@@ -36,13 +36,16 @@ func (w words) decimal(v float64, digits int) string {
 func (w words) whole(n int64) string { return w.decimal(float64(n), 0) }
 
 // bytes in steps of 1024, as the systems of these devices show them.
-func (w words) bytes(n int64) string {
+func (w words) bytes(n int64) string { return w.scaled(n, 1024) }
+
+// scaled writes a size in steps of so many.
+func (w words) scaled(n int64, step float64) string {
 	v, unit := float64(n), "B"
 	for _, next := range []string{"kB", "MB", "GB", "TB"} {
-		if v < 1024 {
+		if v < step {
 			break
 		}
-		v, unit = v/1024, next
+		v, unit = v/step, next
 	}
 	digits := 0
 	if unit != "B" && v < 100 {
@@ -121,6 +124,9 @@ func (w words) value(v agent.ReportReading) string {
 	n := *v.Number
 	switch v.Unit {
 	case reading.Bytes:
+		if r, ok := reading.ByName(v.Name); ok && r.Instanced {
+			return w.scaled(n, 1000) // a volume, as it is sold
+		}
 		return w.bytes(n)
 	case reading.Permille:
 		if w.lang == "de" {
