@@ -76,9 +76,21 @@ func (s *Server) texts(lang words.Lang, row finding.Finding, f health.Finding) f
 	texts, _ := row.Render(f.Instance, f.Arguments, finding.Speech{
 		Pick: func(w reading.Words) string { return pick(lang, w) },
 		Number: func(n int64, u reading.Unit) string {
+			if row.Code == finding.ClockOff {
+				return clockError(say, n)
+			}
 			return measure(say, n, u, row.Code == finding.MemoryPressure, s.cfg.Now())
 		},
 		Name: func(_ finding.Finding, instance string) string { return pick(lang, reading.InstanceWord(instance)) },
 	})
 	return texts
+}
+
+// clockError says which way a clock is wrong; offset is what the collector's is
+// ahead of it, in milliseconds.
+func clockError(say *words.Speaker, offset int64) string {
+	if offset < 0 {
+		return say.Say("device.clock.fast", "span", spanOf(say, -offset, time.Millisecond))
+	}
+	return say.Say("device.clock.slow", "span", spanOf(say, offset, time.Millisecond))
 }

@@ -60,6 +60,12 @@ func (f *Finder) Proxies(ctx context.Context, address string) ([]*url.URL, error
 
 // fromEnvironment asks a configuration in the environment's form.
 func fromEnvironment(c *httpproxy.Config, target *url.URL) ([]string, error) {
+	// What it cannot parse it leaves out without a word.
+	if c.HTTPSProxy != "" {
+		if _, err := Parse(c.HTTPSProxy); err != nil {
+			return nil, err
+		}
+	}
 	u, err := c.ProxyFunc()(target)
 	if err != nil || u == nil {
 		return nil, err

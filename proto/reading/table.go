@@ -463,7 +463,7 @@ var table = [...]Reading{
 	{
 		ID: ClockOffset, Name: "clock_offset", Kind: Number, Unit: Milliseconds, Min: -year2100, Max: year2100, DeadBand: 5000,
 		Class: Thing, Retain: Days, Basis: Operation, Daily: Last,
-		Word:    Words{"Abweichung der Uhr", "Clock offset"},
+		Word:    Words{"Uhr geht nach um", "Clock is slow by"},
 		Purpose: Words{"Falsche Uhren erkennen, an denen Anmeldungen scheitern", "Recognise wrong clocks, which make sign-ins fail"},
 	},
 	{
@@ -503,7 +503,7 @@ var table = [...]Reading{
 		Purpose: Words{"Netzwerkstörungen der Schulen erkennen", "Recognise network faults of schools"},
 	},
 	{
-		ID: NetworkTrouble, Name: "network_trouble", Kind: Code, Codes: []CodeValue{{"none", Words{"keine", "none"}}, {"udp_blocked", Words{"UDP gesperrt", "UDP blocked"}}, {"proxy_needs_login", Words{"Proxy verlangt Anmeldung", "proxy needs a sign-in"}}, {"inspected", Words{"TLS-Prüfung erkannt", "TLS inspection recognised"}}, {"captive_portal", Words{"Anmeldeseite des Netzes", "captive portal"}}},
+		ID: NetworkTrouble, Name: "network_trouble", Kind: Code, Codes: []CodeValue{{"none", Words{"keines", "none"}}, {"udp_blocked", Words{"UDP gesperrt", "UDP blocked"}}, {"proxy_needs_login", Words{"Proxy verlangt Anmeldung", "proxy needs a sign-in"}}, {"inspected", Words{"TLS-Prüfung erkannt", "TLS inspection recognised"}}, {"captive_portal", Words{"Anmeldeseite des Netzes", "captive portal"}}},
 		Class: Thing, Retain: Days, Basis: Operation, Daily: Last,
 		Word:    Words{"Hindernis im Netz", "Network obstacle"},
 		Purpose: Words{"Netzwerkstörungen der Schulen erkennen", "Recognise network faults of schools"},

@@ -249,8 +249,9 @@ func TestDay(t *testing.T) {
 	}
 	t.Logf("%d reports; %d sessions, %d replaced by a newer one of the same device; %d reports came twice and were stored once, %d of them by two sessions at once; %d came again after the restore",
 		d.produced.Count(), d.site.welcomed, d.site.replaced, d.site.duplicates, d.overlapped, d.resent)
-	// A day in which nothing happened shows nothing.
-	if d.produced.Count() < 1000 || d.site.replaced == 0 || d.site.duplicates == 0 || d.overlapped == 0 || d.resent < 50 {
+	// A day in which nothing happened shows nothing. Since a State needs more to
+	// move there are some 830 reports; the faults of TestDayNoticesFaults show in them.
+	if d.produced.Count() < 700 || d.site.replaced == 0 || d.site.duplicates == 0 || d.overlapped == 0 || d.resent < 50 {
 		t.Error("the day was too quiet")
 	}
 }

@@ -265,10 +265,13 @@ func (v *visit) ways(x *path.Examination) {
 	}
 	way("udp", x.UDP, udpOK, udpBlocked)
 	way("tcp", x.TCP, tcpOK, tcpBlocked)
+	if v.m.settings != nil {
+		v.note("proxy", bad, proxySettings, v.m.settings)
+	}
 	if x.Settings != nil {
 		v.note("proxy", warn, proxySettings, x.Settings)
 	}
-	if len(x.Proxies) == 0 && x.Settings == nil {
+	if len(x.Proxies) == 0 && x.Settings == nil && v.m.settings == nil {
 		v.note("proxy", good, proxyNone, nil)
 	}
 	for _, host := range slices.Sorted(maps.Keys(x.Proxies)) {
@@ -315,7 +318,7 @@ func (v *visit) clock(at time.Time, offset time.Duration, err error) {
 		v.note("clock", bad, clockOld, err, v.p.words.when(time.Now()))
 		return
 	default:
-		v.note("clock", good, clockUnknown, nil, v.p.words.when(time.Now()))
+		v.note("clock", warn, clockUnknown, nil, v.p.words.when(time.Now()))
 		return
 	}
 	if offset.Abs() <= clockMay {

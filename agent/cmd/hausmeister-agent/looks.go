@@ -5,6 +5,8 @@ import (
 	"errors"
 	"fmt"
 	"io/fs"
+	"strings"
+	"unicode"
 
 	"hausmeister/agent"
 )
@@ -51,10 +53,18 @@ func (p *program) showLooks(all []agent.Look) {
 	for i, r := range rows {
 		reason := w.text("looks_reason")
 		if i > 0 {
-			reason = all[i-1].Reason
+			reason = strings.Map(printable, all[i-1].Reason)
 		}
 		fmt.Fprintf(p.out, "  %s  %s  %s  %s\n", pad(r[0], wide[0]), pad(r[1], wide[1]), pad(r[2], wide[2]), reason)
 	}
+}
+
+// printable leaves out what a terminal would take for a command.
+func printable(r rune) rune {
+	if unicode.IsPrint(r) {
+		return r
+	}
+	return -1
 }
 
 // role in words; a newer collector's may have none here.

@@ -32,6 +32,7 @@ type machine struct {
 	dialer   *path.Dialer
 	reader   *sysinfo.Reader
 	proxies  netpath.Finder
+	settings error // why the settings could not be read
 	networks *config.Networks
 	ways     path.Config // of a dialler that remembers nothing
 }
@@ -47,7 +48,8 @@ func openMachine(l layout.Layout) (*machine, error) {
 	m := &machine{layout: l, reader: sysinfo.New(sysinfo.Config{})}
 	m.endpoint = wire.NewEndpoint(wire.TolerantSocket(conn, wake.Transient), wire.EndpointConfig{})
 	files := enroll.Dir(l.State())
-	settings, _ := config.ReadSettings(files) // whoever runs says what is wrong with it
+	settings, wrong := config.ReadSettings(files)
+	m.settings = wrong
 	m.proxies.Setting = settings.Proxy
 	m.networks = config.OpenNetworks(files)
 	m.ways = path.Config{
