@@ -43,7 +43,7 @@ var homes = map[string][]string{
 	"golang.org/x/sync/errgroup":           {"platform/supervise"},
 	"golang.org/x/sys":                     {"platform"},
 	"golang.org/x/text":                    {"collector/web", "collector/fleet", "collector/access"},
-	"golang.org/x/time":                    {"collector/gateway", "collector/access", "agent/link"},
+	"golang.org/x/time":                    {"collector/gateway", "collector/web", "collector/access", "agent/link"},
 	"howett.net/plist":                     {"platform/sysinfo"},
 	"modernc.org/sqlite":                   {"collector/db"},
 	"github.com/quic-go/quic-go/testutils": {"testenv/netsim"},
