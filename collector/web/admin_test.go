@@ -186,13 +186,12 @@ func TestTokensPage(t *testing.T) {
 func TestAuditPage(t *testing.T) {
 	w := newWorld(t)
 	w.importSchools()
-	admin := w.signedIn("admin")
 	for range pageSize + 10 {
 		_, _, err := w.access.CreateToken(t.Context(), operator, access.NewToken{Name: ident.NewID(w.clock()), Role: access.RoleRead})
 		w.must(err)
 	}
 	w.advance(48 * time.Hour)
-	admin = w.signedIn("admin")
+	admin := w.signedIn("admin")
 	admin.post("/people", url.Values{"login": {"eva"}, "role": {"read"}, "owners": {"*"}})
 	body := text(admin.get("/audit").body)
 	for _, want := range []string{"Kette vollständig", "Konto angelegt", "Konto eva", "Konto admin", "role=read", "Mi·25.11.2026, 10:30·Uhr"} {
