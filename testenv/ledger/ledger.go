@@ -68,9 +68,9 @@ func (b Book) Produced(disk spool.Disk) error {
 		return err
 	}
 	defer s.Close()
-	all := map[int64][]uint64{}
-	defer func() { b.addMinutes(all) }()
-	for after := uint64(0); ; {
+	all, waiting := map[int64][]uint64{}, map[int64][]uint64{}
+	defer func() { b.addMinutes(all); b.addWaiting(waiting) }()
+	for after, acked := uint64(0), s.Acked(); ; {
 		batch, err := s.Batch(after, 1<<20)
 		if err != nil || batch == nil {
 			return err
@@ -81,7 +81,11 @@ func (b Book) Produced(disk spool.Disk) error {
 		for _, e := range batch.GetEntries() {
 			seq := batch.GetFirstSeq() + uint64(e.GetOffset())
 			after = seq
-			if err := b.entry(batch.GetSpoolEpoch(), seq, e, all); err != nil {
+			into := all
+			if seq > acked {
+				into = waiting
+			}
+			if err := b.entry(batch.GetSpoolEpoch(), seq, e, into); err != nil {
 				return err
 			}
 		}
@@ -129,6 +133,16 @@ func sums(packed []byte, into map[int64][]uint64) error {
 		}
 	}
 	return nil
+}
+
+// addWaiting puts in the minutes of an agent's last words that nobody had
+// acknowledged when it was gone: the collector may have them or not, and the
+// device tells them when it comes back.
+func (b Book) addWaiting(all map[int64][]uint64) {
+	for at, sums := range all {
+		all[at] = append(sums, sums...)
+	}
+	b.addMinutes(all)
 }
 
 // addMinutes puts the minutes of one device in.
