@@ -311,18 +311,19 @@ func nothingLeft(t *testing.T, dir string, port int) {
 	if l := left(t, dir); len(l) > 0 {
 		t.Errorf("still running: %v", l)
 	}
-	tcp, err := net.Listen("tcp", ":"+strconv.Itoa(port))
-	if err != nil {
-		t.Errorf("the TCP port is not free: %v", err)
-	} else {
-		tcp.Close()
-	}
-	udp, err := net.ListenUDP("udp", &net.UDPAddr{Port: port})
-	if err != nil {
-		t.Errorf("the UDP port is not free: %v", err)
-	} else {
-		udp.Close()
-	}
+	// A program that was killed has no command line a moment before its sockets close.
+	eventually(t, 5*time.Second, "the ports free again", func() (bool, error) {
+		tcp, err := net.Listen("tcp", ":"+strconv.Itoa(port))
+		if err != nil {
+			return false, nil
+		}
+		defer tcp.Close()
+		udp, err := net.ListenUDP("udp", &net.UDPAddr{Port: port})
+		if err != nil {
+			return false, nil
+		}
+		return true, udp.Close()
+	})
 }
 
 // left lists the processes that were told the folder.
