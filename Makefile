@@ -27,8 +27,8 @@ RACE := -race -gcflags='modernc.org/sqlite/lib=-race=false' -gcflags='modernc.or
 
 # What takes minutes under the race detector: there it is left out or runs
 # smaller (testenv/need), and it runs whole without it.
-PLAIN      := TestAway TestDayNoticesFaults TestCollectorKilledUnderLoad
-PLAIN_PKGS := ./testenv/netsim ./testenv/scenario
+PLAIN      := TestAway TestDayNoticesFaults TestCollectorKilledUnderLoad TestEveryPageLooksRight
+PLAIN_PKGS := ./collector/web ./testenv/netsim ./testenv/scenario
 # The longest first, so that at the end no core waits for one of them. The
 # linker need not write what only a debugger reads.
 TESTFLAGS  := -trimpath -ldflags=-w -vet=off -count=1
@@ -60,8 +60,8 @@ demo: build ## collector, pages, this machine's agent and simulated devices; POR
 test: setup-test build lint ## everything that must hold before a change lands
 	@$(MAKE) --no-print-directory cross CROSS='windows/amd64 darwin/arm64'
 	@$(MAKE) --no-print-directory fuzz
-	@CGO_ENABLED=0 testenv/gotest.sh $(TESTFLAGS) -timeout 15m -run '^($(subst $(space),|,$(PLAIN)))$$' $(PLAIN_PKGS)
-	@testenv/gotest.sh $(RACE) $(TESTFLAGS) -timeout 15m $(FIRST) ./...
+	@CGO_ENABLED=0 testenv/gotest.sh $(TESTFLAGS) -timeout 25m -run '^($(subst $(space),|,$(PLAIN)))$$' $(PLAIN_PKGS)
+	@testenv/gotest.sh $(RACE) $(TESTFLAGS) -timeout 25m $(FIRST) ./...
 
 lint: setup-build ## gofmt, vet, staticcheck
 	@bad=$$(gofmt -l $(GOPKGS)); [ -z "$$bad" ] || { echo "run gofmt -w on:"; echo "$$bad"; exit 1; }

@@ -15,11 +15,13 @@ import (
 	"hausmeister/proto/ident"
 	"hausmeister/proto/inventory"
 	"hausmeister/proto/reading"
+	"hausmeister/testenv/need"
 )
 
 // TestEveryPageLooksRight opens each page in both languages and both themes in
 // a real browser, wide and narrow.
 func TestEveryPageLooksRight(t *testing.T) {
+	need.Plain(t) // the browser does the work; the pages' other tests run under the detector
 	w := newWorld(t)
 	ids := w.fill(120)
 	bare := w.admitHardware("Landkreis Ahorn", "S0001", ident.Hardware{OS: "linux", InstallID: [16]byte{7}})
