@@ -119,10 +119,13 @@ func TestInventoryOnlyWhenItChanged(t *testing.T) {
 func TestRest(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		s, begin := newShelf(40), time.Now()
+		var mu sync.Mutex
 		var rests []time.Duration
 		r := startWith(t, s.machine, func(c *health.Config) {
 			c.Source = s
-			c.Rest = func() { // a list's and a look's are a minute apart here
+			c.Rest = func() { // of a look, or of a list
+				mu.Lock()
+				defer mu.Unlock()
 				rests = append(rests, time.Since(begin).Truncate(time.Second))
 			}
 		})
