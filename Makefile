@@ -60,7 +60,7 @@ demo: build ## collector, pages, this machine's agent and simulated devices; POR
 test: setup-test build lint ## everything that must hold before a change lands
 	@$(MAKE) --no-print-directory cross CROSS='windows/amd64 darwin/arm64'
 	@$(MAKE) --no-print-directory fuzz
-	@CGO_ENABLED=0 testenv/gotest.sh $(TESTFLAGS) -timeout 25m -run '^($(subst $(space),|,$(PLAIN)))$$' $(PLAIN_PKGS)
+	@CGO_ENABLED=0 testenv/gotest.sh -p 1 $(TESTFLAGS) -timeout 25m -run '^($(subst $(space),|,$(PLAIN)))$$' $(PLAIN_PKGS)
 	@testenv/gotest.sh $(RACE) $(TESTFLAGS) -timeout 25m $(FIRST) ./...
 
 lint: setup-build ## gofmt, vet, staticcheck
