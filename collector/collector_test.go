@@ -308,8 +308,8 @@ func TestStop(t *testing.T) {
 	}
 }
 
-// metric reads one number of /metrics, as a scraper with a token does.
-func (r *running) metric(client *http.Client, token, name string) string {
+// metrics is what a scraper with a token reads.
+func (r *running) metrics(client *http.Client, token string) string {
 	r.t.Helper()
 	req, err := http.NewRequest("GET", r.url("/metrics"), nil)
 	if err != nil {
@@ -322,15 +322,22 @@ func (r *running) metric(client *http.Client, token, name string) string {
 	}
 	defer resp.Body.Close()
 	body, err := io.ReadAll(resp.Body)
-	if err != nil {
-		r.t.Fatal(err)
+	if err != nil || resp.StatusCode != http.StatusOK {
+		r.t.Fatalf("/metrics = %s, %v", resp.Status, err)
 	}
-	for line := range strings.Lines(string(body)) {
+	return string(body)
+}
+
+// metric reads one number of them.
+func (r *running) metric(client *http.Client, token, name string) string {
+	r.t.Helper()
+	body := r.metrics(client, token)
+	for line := range strings.Lines(body) {
 		if value, ok := strings.CutPrefix(line, name+" "); ok {
 			return strings.TrimSpace(value)
 		}
 	}
-	r.t.Fatalf("/metrics = %s without %s:\n%s", resp.Status, name, body)
+	r.t.Fatalf("/metrics without %s:\n%s", name, body)
 	return ""
 }
 
