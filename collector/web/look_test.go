@@ -90,7 +90,7 @@ func TestEveryPageLooksRight(t *testing.T) {
 					tb := w.tab(t, looks{lang: lang, theme: theme, as: p.as})
 					tb.open(p.path)
 					if strings.HasPrefix(p.name, "device") && p.as != "" {
-						tb.wait(`document.querySelector("[data-live]").dataset.live === "on"`)
+						tb.wait(`document.querySelector("[data-live]")?.dataset.live === "on"`)
 					}
 					if got := eval[string](tb, "document.documentElement.lang"); got != lang {
 						t.Errorf("lang = %q, want %q", got, lang)

@@ -40,7 +40,7 @@ func TestLiveInTheBrowser(t *testing.T) {
 	ids := w.fill(3)
 	tb := w.tab(t, looks{lang: "de", theme: "light", as: "support"})
 	tb.open("/devices/" + ids[0])
-	tb.wait(`document.querySelector("[data-live]").dataset.live === "on"`)
+	tb.wait(`document.querySelector("[data-live]")?.dataset.live === "on"`)
 	if got := eval[string](tb, `document.querySelector("[data-live-word]").textContent`); got != "Live" {
 		t.Errorf("the mark says %q, want Live", got)
 	}
@@ -76,7 +76,7 @@ func TestLiveStreamLost(t *testing.T) {
 	ids := w.fill(3)
 	tb := w.tab(t, looks{lang: "de", theme: "light", as: "support"})
 	tb.open("/devices/" + ids[0])
-	tb.wait(`document.querySelector("[data-live]").dataset.live === "on"`)
+	tb.wait(`document.querySelector("[data-live]")?.dataset.live === "on"`)
 	w.down.Store(true)
 	w.ts.CloseClientConnections()
 	tb.wait(`document.querySelector("[data-live-word]").textContent === "Stand veraltet, verbinde neu"`)
@@ -98,7 +98,7 @@ func TestLiveEndsWithTheSession(t *testing.T) {
 	ids := w.fill(3)
 	tb := w.tab(t, looks{lang: "de", theme: "dark", as: "read"})
 	tb.open("/devices/" + ids[0])
-	tb.wait(`document.querySelector("[data-live]").dataset.live === "on"`)
+	tb.wait(`document.querySelector("[data-live]")?.dataset.live === "on"`)
 	w.must(w.access.DisableUser(t.Context(), operator, "read"))
 	tb.wait(`document.querySelector("[data-live-word]").textContent === "Beendet"`)
 	if !eval[bool](tb, `!document.querySelector("[data-live-ended]").hidden`) {
@@ -115,7 +115,7 @@ func TestFirstReportArrives(t *testing.T) {
 	id := w.admit("Landkreis Ahorn", "S0001", "FUJITSU", "LIFEBOOK", "DEMO1", "windows", "AH-1")
 	tb := w.tab(t, looks{lang: "de", theme: "light", as: "admin"})
 	tb.open("/devices/" + id)
-	tb.wait(`document.querySelector("[data-live]").dataset.live === "on" && document.body.textContent.includes("Noch keine Messwerte")`)
+	tb.wait(`document.querySelector("[data-live]")?.dataset.live === "on" && document.body.textContent.includes("Noch keine Messwerte")`)
 	w.connect(id)
 	w.report(id, notebook(1)...)
 	tb.wait(`document.querySelectorAll(".card").length > 6 && document.querySelector(".pill").textContent.includes("Verbunden")`)
