@@ -44,7 +44,7 @@ space := $(empty) $(empty)
 CROSS    ?= windows/amd64 windows/arm64 darwin/amd64 darwin/arm64 linux/amd64 linux/arm64
 GOPKGS   := $(wildcard agent collector installer platform proto testenv)
 
-.PHONY: help build demo test lint proto cross package bench test-long fuzz web setup-build setup-test setup-bench
+.PHONY: help build demo pictures test lint proto cross package bench test-long fuzz web setup-build setup-test setup-bench
 
 help: ## this list
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 14
@@ -80,6 +80,9 @@ cross: ## the agent for every system that it is made for
 		GOOS=$$os GOARCH=$$arch $(GO) build -ldflags '$(LDFLAGS)' \
 			-o dist/hausmeister-agent_$${os}_$$arch$$exe ./agent/cmd/hausmeister-agent; \
 	done
+
+pictures: setup-test build ## the README's pictures, from a demo of their own
+	bin/hausmeister-pictures -bin bin -out testenv/demo/pictures
 
 package: build ## the agent's Debian package, in dist/
 	@mkdir -p dist

@@ -47,7 +47,7 @@ var homes = map[string][]string{
 	"howett.net/plist":                     {"platform/sysinfo"},
 	"modernc.org/sqlite":                   {"collector/db"},
 	"github.com/quic-go/quic-go/testutils": {"testenv/netsim"},
-	"github.com/chromedp":                  {"collector/web"},
+	"github.com/chromedp":                  {"collector/web", "testenv/cmd"},
 	"golang.org/x/tools/txtar":             {"testenv/arch"},
 	"google.golang.org/protobuf":           {anywhere}, // its messages are the tongue that all rooms share
 	"github.com/google/go-cmp":             {"testenv"},

@@ -96,6 +96,9 @@ func (d *demo) history(ctx context.Context, ready func()) error {
 	return nil
 }
 
+// HistoryMerged stands in the demo's output once its history is there to be looked at.
+const HistoryMerged = "in the collector and merged by the day"
+
 // line tells a person how the history comes.
 func (p *pasts) line(devices int, came bool) string {
 	p.mu.Lock()
@@ -107,8 +110,8 @@ func (p *pasts) line(devices int, came bool) string {
 	if !came {
 		return fmt.Sprintf("history: %d days %s are still on their way into the collector, %d devices have theirs in their spools", pastDays, whose, len(p.made))
 	}
-	return fmt.Sprintf("history: %d blocks of %d device days %s, with %d findings and %d lists of programs, in the collector and merged by the day %v after its start",
-		p.all.Blocks, p.all.Days, whose, p.all.Findings, p.all.Inventories, time.Since(p.up).Round(100*time.Millisecond))
+	return fmt.Sprintf("history: %d blocks of %d device days %s, with %d findings and %d lists of programs, %s %v after its start",
+		p.all.Blocks, p.all.Days, whose, p.all.Findings, p.all.Inventories, HistoryMerged, time.Since(p.up).Round(100*time.Millisecond))
 }
 
 // stored says whether the collector has the past of the i-th device. Not by how
