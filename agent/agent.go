@@ -35,9 +35,9 @@ type Config struct {
 	Dial func(ctx context.Context, address string, conf *tls.Config) (wire.Session, error)
 	// Ways are those that Dial chooses from; nil = there is one only.
 	Ways Ways
-	// KeepAlive takes what the settings say, for later dials; nil = nobody wants it.
-	KeepAlive func(time.Duration)
-	Source    health.Source
+	// Pulse is beaten at each look at the machine; nil = nobody follows.
+	Pulse  *wake.Pulse
+	Source health.Source
 	// Live makes a source with means of its own, for when somebody watches this
 	// device by the second; nil = nobody can.
 	Live func() health.Source
@@ -86,9 +86,6 @@ func New(c Config) *Agent {
 	if c.Ready == nil {
 		c.Ready = func() {}
 	}
-	if c.KeepAlive == nil {
-		c.KeepAlive = func(time.Duration) {}
-	}
 	if c.Now == nil {
 		c.Now = time.Now
 	}
@@ -114,7 +111,6 @@ func (a *Agent) Run(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	a.c.KeepAlive(settings.KeepAlive)
 	memory := config.OpenMemory(a.c.Files)
 	h := health.New(health.Config{
 		Source:   a.c.Source,
@@ -128,6 +124,7 @@ func (a *Agent) Run(ctx context.Context) error {
 
 		About:  a.facts,
 		Rest:   a.c.Rest,
+		Pulse:  a.c.Pulse,
 		Now:    a.c.Now,
 		Random: a.c.Random,
 		Log:    a.c.Log,
@@ -140,6 +137,8 @@ func (a *Agent) Run(ctx context.Context) error {
 		About:    link.About{Version: a.c.Version, Hash: a.c.Hash, BootID: a.bootID(ctx, memory)},
 		Watched:  h,
 		Looks:    a.public.looks(memory),
+		Pulse:    a.c.Pulse,
+		Saving:   h.OnBattery,
 		Settings: func(p *hmpb.Settings) {
 			s := settings.Policy(p)
 			h.Apply(healthSettings(s))
@@ -148,7 +147,6 @@ func (a *Agent) Run(ctx context.Context) error {
 			if err := memory.SetStandard(standard); err != nil {
 				a.c.Log.Warn("standard software not remembered", "error", err)
 			}
-			a.c.KeepAlive(s.KeepAlive)
 		},
 		Sent:    a.public.sent,
 		Shown:   a.public.shown,
@@ -210,19 +208,20 @@ const (
 	lookOften, lookSeldom = 2 * time.Second, 30 * time.Second
 	lookOftenFor          = 10 * time.Minute
 	// Another identity comes at most once in a device's life, from a person who
-	// can wait a minute: the one wake a minute that we allow ourselves on battery.
+	// can wait a minute.
 	lookAgain = time.Minute
 )
 
 // watchIdentity takes over an identity that another process put into the state
 // folder (enroll --replace), with a new session.
 func (a *Agent) watchIdentity(ctx context.Context, k *enroll.Keeper, l *link.Link) {
-	tick := time.NewTicker(lookAgain)
+	tick := a.c.Pulse.Timer(lookAgain)
 	defer tick.Stop()
 	told := "" // each trouble once
 	for {
 		select {
 		case <-tick.C:
+			tick.Again()
 		case <-ctx.Done():
 			return
 		}

@@ -183,7 +183,7 @@ func (r *running) session(network string, cfg *tls.Config) wire.Session {
 	if network == "tcp" {
 		var conn net.Conn
 		if conn, err = net.Dial("tcp", r.listen); err == nil {
-			session, err = wire.DialTCP(ctx, conn, cfg, 0)
+			session, err = wire.DialTCP(ctx, conn, cfg)
 		}
 	} else {
 		var socket *net.UDPConn

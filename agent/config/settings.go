@@ -45,7 +45,7 @@ var Defaults = Settings{
 func (s Settings) Bounded() Settings {
 	s.StateInterval = clamp(s.StateInterval, 10*time.Second, time.Hour)
 	s.BatteryInterval = clamp(s.BatteryInterval, time.Minute, 2*time.Hour)
-	s.KeepAlive = clamp(s.KeepAlive, 5*time.Second, 2*time.Minute)
+	s.KeepAlive = clamp(s.KeepAlive, 5*time.Second, time.Minute)
 	s.SpoolBytes = clamp(s.SpoolBytes, 1<<20, 200<<20)
 	s.LogLevel = clamp(s.LogLevel, slog.LevelDebug, slog.LevelError)
 	return s

@@ -196,7 +196,7 @@ func dial(ctx context.Context, address string, conf *tls.Config) (wire.Session, 
 	if err != nil {
 		return nil, err
 	}
-	return wire.DialTCP(ctx, conn, conf, 0)
+	return wire.DialTCP(ctx, conn, conf)
 }
 
 // disk is a state folder and key store in memory that fails when told to.

@@ -5,10 +5,12 @@ import (
 	"log/slog"
 	"math/rand/v2"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"hausmeister/platform/supervise"
 	"hausmeister/platform/sysinfo"
+	"hausmeister/platform/wake"
 	"hausmeister/proto/hmpb"
 )
 
@@ -82,8 +84,10 @@ type Config struct {
 	// a look or a list, so that it wakes no machine of its own accord, perhaps of
 	// both at the same time; nil = nothing to do.
 	Rest func()
-	Now  func() time.Time // the device's clock
-	Log  *slog.Logger
+	// Pulse is beaten at the end of each look; nil = nobody follows.
+	Pulse *wake.Pulse
+	Now   func() time.Time // the device's clock
+	Log   *slog.Logger
 	// Random gives numbers in [0, 1); nil means math/rand.
 	Random func() float64
 }
@@ -96,6 +100,7 @@ type Health struct {
 	memory Memory
 	about  func() Facts
 	rest   func()
+	pulse  *wake.Pulse
 	now    func() time.Time
 	log    *slog.Logger
 	random func() float64
@@ -104,6 +109,8 @@ type Health struct {
 	keepFindings func([]byte) error
 
 	changed chan struct{} // settings, a nudge or a flush; holds one
+
+	onBattery atomic.Bool // at the last look
 
 	// below is Run's
 	clock   clock
@@ -140,7 +147,7 @@ func New(c Config) *Health {
 	}
 	return &Health{
 		findings: c.Findings, keepFindings: c.KeepFindings,
-		source: c.Source, live: c.Live, sink: c.Sink, memory: c.Memory, about: c.About, rest: c.Rest, now: c.Now, log: c.Log, random: c.Random,
+		source: c.Source, live: c.Live, sink: c.Sink, memory: c.Memory, about: c.About, rest: c.Rest, pulse: c.Pulse, now: c.Now, log: c.Log, random: c.Random,
 		settings: c.Settings.bounded(), changed: make(chan struct{}, 1),
 	}
 }
@@ -161,6 +168,9 @@ func (h *Health) Nudge() {
 	h.mu.Unlock()
 	h.wake()
 }
+
+// OnBattery says whether the machine was on battery at the last look.
+func (h *Health) OnBattery() bool { return h.onBattery.Load() }
 
 // Flush asks for the minutes that are not told yet, because somebody looks.
 func (h *Health) Flush() {
@@ -197,7 +207,7 @@ func (h *Health) Run(ctx context.Context, ready func()) error {
 	// Counters need a beginning before there is a mean over time.
 	w := &watch{rests: restsAfter}
 	s := h.source.Read(ctx)
-	w.onBattery = onBattery(s)
+	h.power(w, s)
 	h.clock.recall(h.memory, s.BootTime)
 	h.judged.keptAt = time.Now()
 	h.mu.Lock()
@@ -209,6 +219,7 @@ func (h *Health) Run(ctx context.Context, ready func()) error {
 	for {
 		h.look(ctx, w)
 		h.restWhenDue(w)
+		h.pulse.Beat()
 		if h.listDue(w.lastRead) {
 			crew.TryGo(h.list)
 		}

@@ -4,6 +4,7 @@ import (
 	"cmp"
 	"context"
 	"fmt"
+	"runtime"
 	"slices"
 	"time"
 
@@ -56,6 +57,10 @@ func (h *Health) restWhenDue(w *watch) {
 	}
 	h.mu.Unlock()
 	if w.rests == 0 && w.lastRead.Sub(w.rested) < restEvery {
+		if w.onBattery {
+			// Go collects two minutes after it last did, in a wake of its own.
+			runtime.GC()
+		}
 		return
 	}
 	w.rests, w.rested = max(w.rests-1, 0), w.lastRead
@@ -155,7 +160,7 @@ func (h *Health) lookAt(ctx context.Context, w *watch, monotonic time.Time) {
 	// The first State on battery still comes as on mains: the desk should see
 	// that the charger was taken out.
 	saving := w.onBattery && onBattery(s) && !nudged
-	w.onBattery = onBattery(s)
+	h.power(w, s)
 	h.logTrouble(w, s)
 	facts := h.facts()
 	if jump := h.clock.look(w.device, w.lastRead, s.BootTime, facts); jump.Abs() > shaky {
@@ -174,6 +179,12 @@ func (h *Health) lookAt(ctx context.Context, w *watch, monotonic time.Time) {
 		interval = settings.BatteryInterval
 	}
 	h.state(ctx, w, rs, interval)
+}
+
+// power takes over where the machine has its power from.
+func (h *Health) power(w *watch, s sysinfo.Snapshot) {
+	w.onBattery = onBattery(s)
+	h.onBattery.Store(w.onBattery)
 }
 
 // facts with path and trouble as last known: a session that is being replaced,

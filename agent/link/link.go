@@ -108,6 +108,11 @@ type Config struct {
 	// Shown takes each sample once it is on its way to who watches; nil = nobody
 	// wants them.
 	Shown func(*hmpb.LiveUp)
+	// Pulse is beaten once a minute at least; nil = it is not.
+	Pulse *wake.Pulse
+	// Saving says whether power is short: then life signs go with the Pulse, so
+	// that they wake no machine that sleeps; nil = never.
+	Saving func() bool
 	// Changed is called after each change of State or Problem, and after each
 	// answer to a batch.
 	Changed func()
@@ -176,6 +181,9 @@ func New(c Config) *Link {
 	if c.Changed == nil {
 		c.Changed = func() {}
 	}
+	if c.Saving == nil {
+		c.Saving = func() bool { return false }
+	}
 	if c.Now == nil {
 		c.Now = time.Now
 	}
@@ -243,9 +251,18 @@ func (l *Link) pause(ctx context.Context, wait time.Duration, end ending) {
 	l.c.Log.Log(ctx, level, "session over", "problem", end.problem, "detail", end.detail(), "retry_in", wait.Round(time.Millisecond))
 	t := time.NewTimer(wait)
 	defer t.Stop()
+	var beat <-chan time.Time
+	if end.retryAfter == 0 && wait >= leastBeat { // a beat may come sooner than that
+		p := l.pulse().Timer(wait)
+		defer p.Stop()
+		beat = p.C
+		t.Stop()
+	}
 	for {
 		select {
 		case <-t.C:
+			return
+		case <-beat:
 			return
 		case <-ctx.Done():
 			return
@@ -257,6 +274,18 @@ func (l *Link) pause(ctx context.Context, wait time.Duration, end ending) {
 			}
 		}
 	}
+}
+
+// leastBeat is the shortest wait between sessions that goes by the pulse.
+const leastBeat = 30 * time.Second
+
+// pulse is that of the machine while its power is short; otherwise each wait keeps
+// its own time.
+func (l *Link) pulse() *wake.Pulse {
+	if l.c.Saving() {
+		return l.c.Pulse
+	}
+	return nil
 }
 
 // set changes the state; no other place does.

@@ -147,27 +147,38 @@ func (h *held) leave(ctx context.Context, proven bool) (left bool) {
 // seek tries QUIC now and then while the session is over TCP.
 func (h *held) seek(ctx context.Context) {
 	l := h.l
-	t := time.NewTimer(l.jitter(l.seekWait))
-	defer t.Stop()
-	for {
-		select {
-		case <-h.changed:
-			l.seekWait = seekFirst
-			t.Reset(seekSoon + spread(l.c.Random, hurry))
-			continue
-		case <-t.C:
-		case <-ctx.Done():
+	for wait := l.jitter(l.seekWait); ; {
+		changed, ok := h.seekDue(ctx, wait)
+		switch {
+		case !ok:
 			return
+		case changed:
+			l.seekWait = seekFirst
+			wait = seekSoon + spread(l.c.Random, hurry)
+			continue
 		}
 		in, asked := h.enter(ctx, seekWithin, l.c.Ways.DialQUIC, nil, settleWithin)
-		wait := l.jitter(l.seekWait)
+		wait = max(l.jitter(l.seekWait), asked)
 		l.seekWait = min(2*l.seekWait, seekLast) // also after a success: it may not last
 		if in != nil {
 			l.c.Log.Info("moved back to QUIC", "from", h.s.Transport())
 			h.moved <- in
 			return
 		}
-		t.Reset(max(wait, asked))
+	}
+}
+
+// seekDue waits for the next try, or for a change of the network.
+func (h *held) seekDue(ctx context.Context, wait time.Duration) (changed, ok bool) {
+	t := h.l.pulse().Timer(wait)
+	defer t.Stop()
+	select {
+	case <-h.changed:
+		return true, true
+	case <-t.C:
+		return false, true
+	case <-ctx.Done():
+		return false, false
 	}
 }
 

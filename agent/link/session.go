@@ -298,8 +298,8 @@ func (l *Link) hold(ctx context.Context, in *entered) (*entered, ending) {
 // watch waits for whatever ends the session.
 func (h *held) watch(ctx context.Context, renew bool, listening, reporting <-chan struct{}) (*entered, ending) {
 	l := h.l
-	renewal := time.NewTimer(spread(l.c.Random, renewSpread))
-	defer renewal.Stop()
+	renewal := l.pulse().Timer(time.Second + spread(l.c.Random, renewSpread))
+	defer func() { renewal.Stop() }()
 	probe := time.NewTimer(time.Hour)
 	probe.Stop()
 	defer probe.Stop()
@@ -338,40 +338,77 @@ func (h *held) watch(ctx context.Context, renew bool, listening, reporting <-cha
 				h.renew(ctx)
 			}
 			renew = false
-			renewal.Reset(renewEvery + spread(l.c.Random, renewSpread))
+			renewal.Stop()
+			renewal = l.pulse().Timer(renewEvery + spread(l.c.Random, renewSpread))
 		}
 	}
 }
 
-// stillHere says so at each keep-alive, a moment before the transport would.
-// Before that it asks once for a Pong, to know whether this collector gives any.
-// Only its padding makes a collector that was restarted answer that it knows
-// nothing of this session; see the message. A write that waits, waits for a
-// network, and that it fails is seen by watch.
+// unanswered life signs end a session.
+const unanswered = 3
+
+// stillHere says so at each keep-alive. Before that it asks once for a Pong, to
+// know whether this collector gives any. A write that waits, waits for a network,
+// and that it fails is seen by watch.
 //
-// A batch does all that a StillHere does: routers see it, it is longer than a
+// A batch does all that a life sign does: routers see it, it is longer than a
 // reset, and it is answered. So the keep-alive begins anew with each.
 func (h *held) stillHere(ctx context.Context) {
 	if h.sendPing() != nil {
 		return
 	}
+	heard, silent := h.s.Heard(), 0
 	for {
-		every := time.Duration(h.l.keepAlive.Load()) * time.Second
-		t := time.NewTimer(every - every/10)
-		select {
-		case <-t.C:
-		case <-h.told:
-			t.Stop()
+		if told, ok := h.nextSign(ctx); !ok {
+			return
+		} else if told {
 			continue
-		case <-ctx.Done():
-			t.Stop()
+		}
+		if now := h.s.Heard(); now != heard {
+			heard, silent = now, 0
+		} else if silent++; silent >= unanswered && h.answers() {
+			h.end(ending{problem: Lost, err: errors.New("no answer to signs of life")})
 			return
 		}
 		h.saying()
-		if h.sayStillHere() != nil {
+		if h.sign() != nil {
 			return
 		}
 	}
+}
+
+// nextSign waits until the next life sign is due, or a batch was told, which is one.
+func (h *held) nextSign(ctx context.Context) (told, ok bool) {
+	every := time.Duration(h.l.keepAlive.Load()) * time.Second
+	if h.l.c.Saving() {
+		every = wire.MaxKeepAlive
+	}
+	t := h.l.pulse().Timer(every - every/10)
+	defer t.Stop()
+	select {
+	case <-t.C:
+	case <-h.told:
+		return true, true
+	case <-ctx.Done():
+		return false, false
+	}
+	return false, true
+}
+
+// answers says whether life signs bring something back: over QUIC the transport's
+// own acknowledgement, over TCP the Pong of a collector that knows Pings.
+func (h *held) answers() bool {
+	return h.s.Transport() == path.QUIC || h.ponged.Load() > 0
+}
+
+// sign is a life sign. Over QUIC only the padding of a StillHere makes a collector
+// that was restarted answer that it knows nothing of this session; see the message.
+// Over TCP only a Ping shows that somebody is there.
+func (h *held) sign() error {
+	if h.s.Transport() != path.QUIC && h.ponged.Load() == h.pinged.Load() {
+		return h.sendPing()
+	}
+	return h.sayStillHere()
 }
 
 // saying is called just before something is sent whose answer shows that the path

@@ -180,7 +180,7 @@ func (w *world) dial(t *testing.T, transport string, cert *tls.Certificate) wire
 	if transport == "tcp" {
 		var conn net.Conn
 		if conn, err = net.Dial("tcp", w.tcp.String()); err == nil {
-			s, err = wire.DialTCP(ctx, conn, conf, 0)
+			s, err = wire.DialTCP(ctx, conn, conf)
 		}
 	} else {
 		var pc net.PacketConn

@@ -51,23 +51,31 @@ func (n *Notifier) Stopping() { n.send("STOPPING=1") }
 func (n *Notifier) Status(line string) { n.send("STATUS=" + line) }
 
 // Watchdog says that the service lives, three times in the time after which
-// systemd gives it up, as long as alive agrees; it returns when ctx ends. Without
-// a watchdog it only waits.
-func (n *Notifier) Watchdog(ctx context.Context, alive func() bool) error {
+// systemd gives it up as long as alive agrees; it returns when ctx ends. Without
+// a watchdog it only waits. timer makes what fires after that time, more or less
+// half of it, and what begins it anew; nil = time's own.
+func (n *Notifier) Watchdog(ctx context.Context, timer func(time.Duration) (c <-chan time.Time, again func()), alive func() bool) error {
 	if n.watchdog == 0 || n.socket == "" {
 		<-ctx.Done()
 		return nil
 	}
-	t := time.NewTicker(n.watchdog / 3)
-	defer t.Stop()
+	if timer == nil {
+		timer = ticker
+	}
+	due, again := timer(n.watchdog / 3)
 	for {
 		if alive() {
 			n.send("WATCHDOG=1")
 		}
 		select {
-		case <-t.C:
+		case <-due:
+			again()
 		case <-ctx.Done():
 			return nil
 		}
 	}
+}
+
+func ticker(every time.Duration) (c <-chan time.Time, again func()) {
+	return time.Tick(every), func() {}
 }

@@ -46,7 +46,7 @@ func serve(how string) error {
 		n.Ready()
 		n.Status("reading")
 		defer fmt.Println("stopped in order")
-		return n.Watchdog(ctx, func() bool { return true })
+		return n.Watchdog(ctx, nil, func() bool { return true })
 	})
 }
 
@@ -131,7 +131,7 @@ func TestWatchdogOfTheDead(t *testing.T) {
 	n := service.NewNotifier(func(k string) string { return env[k] })
 	ctx, cancel := context.WithTimeout(t.Context(), 200*time.Millisecond)
 	defer cancel()
-	if err := n.Watchdog(ctx, func() bool { return false }); err != nil {
+	if err := n.Watchdog(ctx, nil, func() bool { return false }); err != nil {
 		t.Fatal(err)
 	}
 	n.Ready() // the next message, if none came before it
@@ -148,7 +148,7 @@ func TestNotifierWithoutSystemd(t *testing.T) {
 		n := service.NewNotifier(func(k string) string { return env[k] })
 		n.Ready()
 		ctx, cancel := context.WithTimeout(t.Context(), 10*time.Millisecond)
-		if err := n.Watchdog(ctx, func() bool { return true }); err != nil {
+		if err := n.Watchdog(ctx, nil, func() bool { return true }); err != nil {
 			t.Errorf("%v: Watchdog = %v", env, err)
 		}
 		cancel()

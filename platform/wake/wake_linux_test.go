@@ -87,7 +87,7 @@ func TestRealNetwork(t *testing.T) {
 	}
 	ip(t, "link", "add", "cable", "type", "veth", "peer", "name", "plug")
 	ip(t, "link", "set", "plug", "up")
-	w := NewWatcher()
+	w := NewWatcher(nil)
 	ctx, cancel := context.WithCancel(t.Context())
 	done := make(chan error, 1)
 	ready := make(chan struct{})

@@ -16,8 +16,7 @@ const (
 	// settle, and anyway after settleMost.
 	settle     = 500 * time.Millisecond
 	settleMost = 2 * time.Second
-	// Where the system tells of nothing, this often is looked; on battery that
-	// is within the one wake a minute that we allow ourselves.
+	// Where the system tells of nothing, this often is looked.
 	lookEvery = time.Minute
 	// The clocks from which sleep is reckoned are read one after the other.
 	leastSleep = 2 * time.Second
@@ -27,6 +26,7 @@ const (
 type Watcher struct {
 	events chan Event // holds one: what was not taken is merged
 	system system
+	pulse  *Pulse
 }
 
 // system is what the operating system knows, or a test.
@@ -53,10 +53,13 @@ type notices struct {
 
 type hint struct{ gone bool }
 
-// NewWatcher makes a Watcher of this machine.
-func NewWatcher() *Watcher { return newWatcher(newSystem()) }
+// NewWatcher makes a Watcher of this machine, which looks with pulse where the
+// system tells of nothing.
+func NewWatcher(pulse *Pulse) *Watcher { return newWatcher(newSystem(), pulse) }
 
-func newWatcher(s system) *Watcher { return &Watcher{events: make(chan Event, 1), system: s} }
+func newWatcher(s system, pulse *Pulse) *Watcher {
+	return &Watcher{events: make(chan Event, 1), system: s, pulse: pulse}
+}
 
 // Events gives what happened, for one reader; events that it does not take in
 // time become one.
@@ -82,7 +85,7 @@ func (w *Watcher) Run(ctx context.Context, ready func()) error {
 		return err
 	}
 	ready()
-	tick := time.NewTicker(lookEvery)
+	tick := w.pulse.Timer(lookEvery)
 	defer tick.Stop()
 	for {
 		h := hint{}
@@ -92,6 +95,7 @@ func (w *Watcher) Run(ctx context.Context, ready func()) error {
 		case err := <-ended:
 			return fmt.Errorf("waiting for notices of network and sleep: %w", err)
 		case <-tick.C:
+			tick.Again()
 		case h = <-hints:
 			if h.gone, err = gather(ctx, hints, h.gone); err != nil {
 				return nil

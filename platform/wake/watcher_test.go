@@ -69,7 +69,7 @@ func (f *fake) hint(h hint) { send(f.hints, h) }
 // watch runs a Watcher of f; the caller ends it by stop, which gives Run's answer.
 func watch(t *testing.T, f *fake) (w *Watcher, stop func() error) {
 	t.Helper()
-	w = newWatcher(f)
+	w = newWatcher(f, nil)
 	ctx, cancel := context.WithCancel(t.Context())
 	done := make(chan error, 1)
 	ready := make(chan struct{})
@@ -169,12 +169,12 @@ func TestNoticesThatFail(t *testing.T) {
 		broken := errors.New("socket is gone")
 		f := newFake()
 		f.openErr = broken
-		if err := newWatcher(f).Run(t.Context(), func() { t.Error("ready") }); !errors.Is(err, broken) {
+		if err := newWatcher(f, nil).Run(t.Context(), func() { t.Error("ready") }); !errors.Is(err, broken) {
 			t.Errorf("Run = %v, want %v", err, broken)
 		}
 		f = newFake()
 		f.ends <- broken
-		if err := newWatcher(f).Run(t.Context(), func() {}); !errors.Is(err, broken) {
+		if err := newWatcher(f, nil).Run(t.Context(), func() {}); !errors.Is(err, broken) {
 			t.Errorf("Run = %v, want %v", err, broken)
 		}
 	})

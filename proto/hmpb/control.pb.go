@@ -1825,7 +1825,7 @@ func (*controlUp_StillHere) isControlUp_Kind() {}
 
 func (*controlUp_Ping) isControlUp_Kind() {}
 
-// StillHere is sent at each keep-alive and has no answer. A collector that was
+// StillHere is sent over QUIC at each keep-alive and has no answer. A collector that was
 // restarted answers it by a stateless reset, which QUIC implementations do not
 // send for packets as small as a PING: hence 16 bytes of padding.
 type StillHere struct {
@@ -1906,7 +1906,7 @@ func (b0 StillHere_builder) Build() *StillHere {
 	return m0
 }
 
-// Ping asks for a Pong with the same id, which a collector sends as fast as it
+// Ping asks for a Pong with the same id, over TCP at each keep-alive, which a collector sends as fast as it
 // reads the frames of this stream and no faster. One from before 2026-11-24
 // ignores it.
 type Ping struct {

@@ -322,7 +322,7 @@ func TestForeignCollector(t *testing.T) {
 	t.Run("tcp", func(t *testing.T) {
 		near, far := net.Pipe()
 		go tls.Server(far, serverTLS(t)).Handshake()
-		_, err := wire.DialTCP(t.Context(), near, conf, 0)
+		_, err := wire.DialTCP(t.Context(), near, conf)
 		check(t, err)
 		far.Close()
 	})

@@ -23,10 +23,15 @@ const (
 	MaxCloseText = 256
 	// HeaderTimeout is how long a stream may take to say its type.
 	HeaderTimeout = 10 * time.Second
-	// DefaultKeepAlive, MinKeepAlive and MaxKeepAlive bound EndpointConfig.KeepAlive and its TCP twin.
-	DefaultKeepAlive, MinKeepAlive, MaxKeepAlive = 25 * time.Second, 5 * time.Second, 2 * time.Minute
-	// MaxIdle ends a session that heard nothing for so long. The agent offers
-	// three of its keep-alives instead, if that is less.
+	// DefaultKeepAlive is how often an agent says that it lives, also so that the
+	// routers on the way do not forget it; settings make it something between
+	// MinKeepAlive and MaxKeepAlive. On battery it is once a minute.
+	DefaultKeepAlive, MinKeepAlive, MaxKeepAlive = 25 * time.Second, 5 * time.Second, time.Minute
+	// Idle is the silence after which the agent's end gives a session up; after
+	// half of that the transport asks by itself. That is longer than a minute and
+	// what its look may be late: the agent's own life signs come first.
+	Idle = 150 * time.Second
+	// MaxIdle is the same of the collector's end.
 	MaxIdle = 5 * time.Minute
 )
 

@@ -131,7 +131,7 @@ func connectTCP(t *testing.T, ln net.Listener, dial func() (net.Conn, error)) (d
 	if err != nil {
 		t.Fatalf("dialling: %v", err)
 	}
-	dialled, err = wire.DialTCP(t.Context(), conn, clientTLS(t), 0)
+	dialled, err = wire.DialTCP(t.Context(), conn, clientTLS(t))
 	if err != nil {
 		t.Fatalf("DialTCP: %v", err)
 	}

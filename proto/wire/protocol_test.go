@@ -36,7 +36,7 @@ func TestProtocolTables(t *testing.T) {
 	t.Run("constants", func(t *testing.T) {
 		values := map[string]any{
 			"MaxStreams": MaxStreams, "MaxBatch": MaxBatch, "MaxCloseText": MaxCloseText, "HeaderTimeout": HeaderTimeout,
-			"DefaultKeepAlive": DefaultKeepAlive, "MinKeepAlive": MinKeepAlive, "MaxKeepAlive": MaxKeepAlive, "MaxIdle": MaxIdle,
+			"DefaultKeepAlive": DefaultKeepAlive, "MinKeepAlive": MinKeepAlive, "MaxKeepAlive": MaxKeepAlive, "Idle": Idle, "MaxIdle": MaxIdle,
 		}
 		want := map[string]string{}
 		for _, name := range exportedConsts(t, "limits.go") {

@@ -26,10 +26,6 @@ type EndpointConfig struct {
 	// TokenKey protects address validation tokens, kept and shared likewise;
 	// nil takes a random one.
 	TokenKey *[32]byte
-	// KeepAlive is how often a dialled session says that it lives, also so
-	// that the routers on the way do not forget it. Default 25 s, bounded by
-	// MinKeepAlive and MaxKeepAlive. Listening ends never send any.
-	KeepAlive time.Duration
 	// HandshakeTimeout ends a handshake in which the peer is silent for so
 	// long, and any after twice that. Default 10 s.
 	HandshakeTimeout time.Duration
@@ -43,7 +39,6 @@ const defaultHandshakeTimeout = 10 * time.Second
 type Endpoint struct {
 	transport *quic.Transport
 	conf      EndpointConfig
-	keepAlive atomic.Int64 // nanoseconds
 }
 
 // NewEndpoint takes over pc, which Close closes. Nothing is sent before Dial
@@ -52,39 +47,21 @@ func NewEndpoint(pc net.PacketConn, conf EndpointConfig) *Endpoint {
 	if conf.HandshakeTimeout <= 0 {
 		conf.HandshakeTimeout = defaultHandshakeTimeout
 	}
-	e := &Endpoint{conf: conf, transport: &quic.Transport{
+	return &Endpoint{conf: conf, transport: &quic.Transport{
 		Conn:              pc,
 		StatelessResetKey: (*quic.StatelessResetKey)(conf.StatelessResetKey),
 		TokenGeneratorKey: (*quic.TokenGeneratorKey)(conf.TokenKey),
 	}}
-	e.SetKeepAlive(conf.KeepAlive)
-	return e
 }
-
-// SetKeepAlive changes the keep-alive of sessions dialled from now on; 0 is
-// the default.
-func (e *Endpoint) SetKeepAlive(d time.Duration) { e.keepAlive.Store(int64(boundKeepAlive(d))) }
-
-// boundKeepAlive gives the default for 0, else the nearest that is allowed.
-func boundKeepAlive(d time.Duration) time.Duration {
-	if d <= 0 {
-		d = DefaultKeepAlive
-	}
-	return min(max(d, MinKeepAlive), MaxKeepAlive)
-}
-
-// idleFor is the silence after which a dialling end gives a session up.
-func idleFor(keepAlive time.Duration) time.Duration { return min(3*keepAlive, MaxIdle) }
 
 // Dial opens a session. That it succeeds says only that the collector's
 // certificate is good: the collector judges ours afterwards, and only its
 // welcome means "in". A refused handshake is an *Error.
 func (e *Endpoint) Dial(ctx context.Context, addr net.Addr, conf *tls.Config) (Session, error) {
-	keepAlive := time.Duration(e.keepAlive.Load())
 	conn, err := e.transport.Dial(ctx, addr, withALPN(conf), &quic.Config{
 		HandshakeIdleTimeout: e.conf.HandshakeTimeout,
-		MaxIdleTimeout:       idleFor(keepAlive),
-		KeepAlivePeriod:      keepAlive,
+		MaxIdleTimeout:       Idle,
+		KeepAlivePeriod:      Idle / 2,
 		// Down come settings now and update bytes later, for one device.
 		InitialStreamReceiveWindow:     128 << 10,
 		MaxStreamReceiveWindow:         1 << 20,

@@ -32,8 +32,8 @@ const (
 
 // DialTCP makes a session of a connection to a collector, directly or through
 // a proxy. It takes conn over and closes it when the handshake fails.
-// keepAlive is as in EndpointConfig. As over QUIC only the welcome means "in".
-func DialTCP(ctx context.Context, conn net.Conn, conf *tls.Config, keepAlive time.Duration) (Session, error) {
+// As over QUIC only the welcome means "in".
+func DialTCP(ctx context.Context, conn net.Conn, conf *tls.Config) (Session, error) {
 	tc := tls.Client(conn, withALPN(conf))
 	if err := tc.HandshakeContext(ctx); err != nil {
 		conn.Close()
@@ -42,10 +42,9 @@ func DialTCP(ctx context.Context, conn net.Conn, conf *tls.Config, keepAlive tim
 		}
 		return nil, handshakeError(err)
 	}
-	keepAlive = boundKeepAlive(keepAlive)
 	mux := muxConfig()
-	mux.EnableKeepAlive, mux.KeepAliveInterval = true, keepAlive
-	return newTCPSession(tc, idleFor(keepAlive), mux, yamux.Client)
+	mux.EnableKeepAlive, mux.KeepAliveInterval = true, Idle/2 // of silence
+	return newTCPSession(tc, Idle, mux, yamux.Client)
 }
 
 // ServeTCP makes a session of a connection whose TLS handshake is done. It

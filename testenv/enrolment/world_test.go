@@ -209,7 +209,7 @@ func (v *device) dial(ctx context.Context, _ string, conf *tls.Config) (wire.Ses
 	if err != nil {
 		return nil, err
 	}
-	return wire.DialTCP(ctx, conn, conf, 0)
+	return wire.DialTCP(ctx, conn, conf)
 }
 
 // connect says Hello and returns the session and the collector's first answer.

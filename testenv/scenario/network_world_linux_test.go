@@ -86,13 +86,15 @@ type place struct {
 	tcp  *tcpRelay
 	env  []string
 	logs string
+
+	agentPID int
 }
 
 // place makes a network in which nothing is in the way.
 func (w *networks) place(t *testing.T) *place {
 	t.Helper()
 	p := &place{T: t, w: w, n: int(w.count.Add(1)), dir: t.TempDir()}
-	holder, err := child.Start(child.Config{Program: "unshare", Args: []string{"--net", "--mount", "sleep", "300"}, Log: filepath.Join(p.dir, "holder.log")})
+	holder, err := child.Start(child.Config{Program: "unshare", Args: []string{"--net", "--mount", "sleep", "600"}, Log: filepath.Join(p.dir, "holder.log")})
 	must(t, err)
 	t.Cleanup(holder.Kill)
 	p.pid = strconv.Itoa(holder.PID())
@@ -188,6 +190,7 @@ func (p *place) run() (stop func()) {
 	p.logs = filepath.Join(p.dir, fmt.Sprintf("agent-%d.log", time.Now().UnixNano()))
 	a, err := child.Start(child.Config{Program: program, Args: args, Log: p.logs})
 	must(p.T, err)
+	p.agentPID = a.PID()
 	stop = func() {
 		if err := a.Stop(10 * time.Second); err != nil {
 			p.Error(err)

@@ -68,12 +68,6 @@ func openMachine(l layout.Layout) (*machine, error) {
 	return m, nil
 }
 
-// keepAlive takes what the settings say, for both transports.
-func (m *machine) keepAlive(d time.Duration) {
-	m.endpoint.SetKeepAlive(d)
-	m.dialer.SetKeepAlive(d)
-}
-
 func (m *machine) Close() error { return m.endpoint.Close() }
 
 // keeper opens the identity in the state folder; exclusive as in enroll.Config.

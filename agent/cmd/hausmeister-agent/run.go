@@ -79,27 +79,29 @@ func (p *program) serve(ctx context.Context, n *service.Notifier, logs *slog.Log
 	if err != nil {
 		logs.Warn("hash of the program unknown", "error", err)
 	}
+	// Each timer of its own would be one more wake a minute on battery.
+	pulse := new(wake.Pulse)
 	a := agent.New(agent.Config{
-		Version:   version,
-		Hash:      hash,
-		Disk:      spool.Dir(p.layout.Spool()),
-		Files:     enroll.Dir(p.layout.State()),
-		Open:      func() (*enroll.Keeper, error) { return m.keeper(p.besideEnroll) },
-		Dial:      m.dialer.Dial,
-		Ways:      m.dialer,
-		KeepAlive: m.keepAlive,
-		Source:    m.reader,
-		Live:      live,
-		Watcher:   wake.NewWatcher(),
-		Publish:   m.publish,
-		Rest:      func() { rest(logs) },
-		Ready:     n.Ready,
-		Log:       logs,
+		Version: version,
+		Hash:    hash,
+		Disk:    spool.Dir(p.layout.Spool()),
+		Files:   enroll.Dir(p.layout.State()),
+		Open:    func() (*enroll.Keeper, error) { return m.keeper(p.besideEnroll) },
+		Dial:    m.dialer.Dial,
+		Ways:    m.dialer,
+		Source:  m.reader,
+		Live:    live,
+		Watcher: wake.NewWatcher(pulse),
+		Pulse:   pulse,
+		Publish: m.publish,
+		Rest:    func() { rest(logs) },
+		Ready:   n.Ready,
+		Log:     logs,
 	})
 	err = supervise.Run(ctx, logs,
 		supervise.Part{Name: "watchdog", Run: func(ctx context.Context, ready func()) error {
 			ready()
-			return n.Watchdog(ctx, func() bool { return true }) // that this runs is what it shows
+			return n.Watchdog(ctx, watchdog(pulse), func() bool { return true }) // that this runs is what it shows
 		}},
 		supervise.Part{Name: "agent", StopWithin: stopWithin, Run: func(ctx context.Context, ready func()) error {
 			ready()
@@ -107,6 +109,14 @@ func (p *program) serve(ctx context.Context, n *service.Notifier, logs *slog.Log
 		}},
 	)
 	return errors.Join(err, m.Close())
+}
+
+// watchdog lets the service manager's watchdog go with the pulse.
+func watchdog(p *wake.Pulse) func(time.Duration) (<-chan time.Time, func()) {
+	return func(every time.Duration) (<-chan time.Time, func()) {
+		t := p.Timer(every)
+		return t.C, t.Again
+	}
 }
 
 // rest brings the agent down to what it uses from minute to minute.

@@ -74,7 +74,6 @@ type Dialer struct {
 
 	mu sync.Mutex
 	// below is guarded by mu
-	keepAlive time.Duration
 	probe     probe
 	diagnosed time.Time // when a handshake was last repeated to learn a name
 }
@@ -97,14 +96,6 @@ func New(c Config) *Dialer {
 		c.Log = slog.Default()
 	}
 	return &Dialer{c: c}
-}
-
-// SetKeepAlive is for sessions over TCP dialled from now on, as that of
-// wire.Endpoint is for those over QUIC.
-func (d *Dialer) SetKeepAlive(keepAlive time.Duration) {
-	d.mu.Lock()
-	defer d.mu.Unlock()
-	d.keepAlive = keepAlive
 }
 
 // session knows the way that it came.
@@ -345,10 +336,7 @@ func (a *attempt) tcp(ctx context.Context, connect func(context.Context) (net.Co
 	if err != nil {
 		return nil, err
 	}
-	a.d.mu.Lock()
-	keepAlive := a.d.keepAlive
-	a.d.mu.Unlock()
-	s, err := wire.DialTCP(ctx, conn, a.conf, keepAlive)
+	s, err := wire.DialTCP(ctx, conn, a.conf)
 	if err == nil {
 		return &session{Session: s, transport: TCP, network: a.plan.network}, nil
 	}

@@ -62,7 +62,7 @@ func run(ctx context.Context, verb string) error {
 }
 
 func serve(ctx context.Context, n *service.Notifier) error {
-	w := wake.NewWatcher()
+	w := wake.NewWatcher(nil)
 	return supervise.Run(ctx, slog.Default(),
 		supervise.Part{Name: "watcher", Run: w.Run},
 		supervise.Part{Name: "report", Run: func(ctx context.Context, ready func()) error {
@@ -71,7 +71,7 @@ func serve(ctx context.Context, n *service.Notifier) error {
 			}
 			n.Ready()
 			ready()
-			return n.Watchdog(ctx, func() bool { return true })
+			return n.Watchdog(ctx, nil, func() bool { return true })
 		}})
 }
 
