@@ -7,6 +7,8 @@ import (
 	"testing"
 	"time"
 
+	"google.golang.org/protobuf/proto"
+
 	"hausmeister/agent/finding"
 	words "hausmeister/proto/finding"
 	"hausmeister/proto/hmpb"
@@ -61,9 +63,12 @@ type device struct {
 	values   map[slot]*hmpb.Reading
 	programs []inventory.Program
 	agent    finding.Facts
-	open     map[string]bool
+	open     map[string]*hmpb.Finding
 	lastUp   map[string]time.Duration
+	lastRise map[string]time.Duration
+	lastDown map[string]told
 	all      []told
+	again    []told // raises of what is raised already
 }
 
 // failer is *testing.T or *rapid.T.
@@ -77,7 +82,8 @@ type failer interface {
 func newDevice(t failer, standard ...*hmpb.StandardSoftware) *device {
 	d := &device{
 		t: t, standard: standard, base: time.Now(), boot: -time.Hour, synced: true,
-		values: make(map[slot]*hmpb.Reading), open: make(map[string]bool), lastUp: make(map[string]time.Duration),
+		values: make(map[slot]*hmpb.Reading), open: make(map[string]*hmpb.Finding),
+		lastUp: make(map[string]time.Duration), lastRise: make(map[string]time.Duration), lastDown: make(map[string]told),
 	}
 	d.w = finding.New(finding.Config{Standard: standard})
 	return d
@@ -114,7 +120,8 @@ func (d *device) set(id uint32, instance string, m *hmpb.Reading) {
 
 func (d *device) clock() time.Time { return dawn.Add(d.now + d.wrong) }
 
-// look lets some time pass and looks.
+// look lets some time pass and looks. It gives what is news, without what is only
+// told with other arguments.
 func (d *device) look(pass time.Duration) []told {
 	d.t.Helper()
 	d.now += pass
@@ -129,9 +136,11 @@ func (d *device) look(pass time.Duration) []told {
 	d.programs = nil
 	var out []told
 	for _, m := range d.w.Look(d.base.Add(d.now-d.since-d.asleep), in) {
-		x := told{d.now, m}
-		d.mind(x)
-		out = append(out, x)
+		if x := (told{d.now, m}); d.mind(x) {
+			out = append(out, x)
+		} else {
+			d.again = append(d.again, x)
+		}
 	}
 	d.all = append(d.all, out...)
 	return out
@@ -144,27 +153,43 @@ var causedByBoot = []string{
 	words.ProgramCrashes, words.HardPowerOffs, words.SoftwareMissing, words.SoftwareOld,
 }
 
-// mind holds the promises of the package comment.
-func (d *device) mind(x told) {
+// mind holds the promises of the package comment, and says whether x is a change.
+func (d *device) mind(x told) (change bool) {
 	d.t.Helper()
 	if err := words.Check(x.m); err != nil {
 		d.t.Fatalf("%v: %v", x, err)
 	}
 	id := x.m.GetCode() + " " + x.m.GetInstance()
-	if d.open[id] == x.m.GetRaised() {
+	before := d.open[id]
+	if !x.m.GetRaised() {
+		if before == nil {
+			d.t.Fatalf("%v, which was not raised", x)
+		}
+		d.open[id], d.lastDown[id] = nil, x
+		return true
+	}
+	switch {
+	case before == nil:
+		change = true
+	case before.GetSeverity() != x.m.GetSeverity():
+		d.t.Fatalf("%v without a clear of %v", x, before)
+	case proto.Equal(before, x.m):
 		d.t.Fatalf("%v, which it was already", x)
 	}
-	d.open[id] = x.m.GetRaised()
-	if !x.m.GetRaised() {
-		return
-	}
-	if last, ok := d.lastUp[id]; ok && x.at-last < day {
+	d.open[id] = x.m
+	down, ok := d.lastDown[id]
+	rise := ok && down.at == x.at && down.m.GetSeverity() < x.m.GetSeverity()
+	lastRise, roseBefore := d.lastRise[id]
+	if last, ok := d.lastUp[id]; ok && x.at-last < day && (!rise || roseBefore && x.at-lastRise < day) {
 		d.t.Fatalf("%v, and %v before that", x, x.at-last)
 	}
-	d.lastUp[id] = x.at
+	if d.lastUp[id] = x.at; rise {
+		d.lastRise[id] = x.at
+	}
 	if slices.Contains(causedByBoot, x.m.GetCode()) && d.now-d.boot < 10*time.Minute {
 		d.t.Fatalf("%v, %v after a boot", x, d.now-d.boot)
 	}
+	return change
 }
 
 // run looks at each step for some time.

@@ -6,10 +6,11 @@
 // and up to where it is cleared, and how long either must hold. Promises, for
 // each code and instance:
 //
-//   - raises and clears alternate, and each change is given once;
-//   - at most one raise in 24 hours, whatever the values do. What gets worse or
-//     better by a level is a clear and a raise at once, so that holds for levels
-//     too;
+//   - raises and clears alternate, and each change is given once. What is raised
+//     is raised again only because its arguments moved;
+//   - at most one raise in 24 hours, whatever the values do, and beside it one to a
+//     higher level, which does not wait. What gets worse or better by a level is a
+//     clear and a raise at once;
 //   - what a boot causes is not judged within 10 minutes of a boot;
 //   - a value that is absent neither raises nor clears. When it has been away for
 //     a day, the finding is cleared for that reason;

@@ -46,6 +46,8 @@ type savedState struct {
 	Told     int    `json:"told,omitempty"`
 	Severity int32  `json:"severity,omitempty"`
 	Raised   *int64 `json:"raised_ms,omitempty"` // absent: never
+	Rose     *int64 `json:"rose_ms,omitempty"`   // absent: never
+	Said     uint64 `json:"said,omitempty"`
 	Dir      int    `json:"dir,omitempty"`
 	To       int    `json:"to,omitempty"`
 	Held     int64  `json:"held_ms,omitempty"`
@@ -75,11 +77,14 @@ func (w *Watcher) Snapshot() ([]byte, error) {
 
 func save(k key, s *state) savedState {
 	out := savedState{
-		Code: k.code, Instance: k.instance, Level: s.level, Told: s.told, Severity: int32(s.severity),
+		Code: k.code, Instance: k.instance, Level: s.level, Told: s.told, Said: s.said, Severity: int32(s.severity),
 		Dir: s.pending.dir, To: s.pending.to, Held: s.pending.held.Milliseconds(), Seen: s.seen.Milliseconds(), Gone: s.gone.Milliseconds(),
 	}
 	if s.raised != never {
 		out.Raised = new(s.raised.Milliseconds())
+	}
+	if s.rose != never {
+		out.Rose = new(s.rose.Milliseconds())
 	}
 	return out
 }
@@ -148,6 +153,8 @@ func (w *Watcher) restoreState(m savedState) error {
 	switch {
 	case m.Level < 0 || m.Told < 0 || m.Dir < -1 || m.Dir > 1 || m.To < 0 || !within(m.Held, maxAge) || !within(m.Gone, maxAge) || !within(m.Seen, w.age):
 		return fmt.Errorf("%w: state of %s", ErrDamaged, m.Code)
+	case m.Rose != nil && (m.Raised == nil || *m.Rose < 0 || *m.Rose > *m.Raised):
+		return fmt.Errorf("%w: rise of %s", ErrDamaged, m.Code)
 	case m.Raised != nil && (*m.Raised < 0 || *m.Raised > w.age.Milliseconds()), m.Told > 0 && m.Raised == nil:
 		return fmt.Errorf("%w: raise of %s", ErrDamaged, m.Code)
 	case m.Told == 0:
@@ -155,9 +162,12 @@ func (w *Watcher) restoreState(m savedState) error {
 	}
 	// Another version may have other levels.
 	most := len(r.levels)
-	s := &state{level: min(m.Level, most), told: min(m.Told, most), severity: severity, raised: never, seen: fromMS(m.Seen), gone: fromMS(m.Gone)}
+	s := &state{level: min(m.Level, most), told: min(m.Told, most), severity: severity, raised: never, rose: never, said: m.Said, seen: fromMS(m.Seen), gone: fromMS(m.Gone)}
 	if m.Raised != nil {
 		s.raised = fromMS(*m.Raised)
+	}
+	if m.Rose != nil {
+		s.rose = fromMS(*m.Rose)
 	}
 	if s.told > 0 {
 		s.severity = min(max(severity, row.Least), row.Most)

@@ -78,19 +78,69 @@ func TestLevels(t *testing.T) {
 	d := newDevice(t)
 	volume(9*giB, 100*giB)(d)
 	only(t, "low", d.run(time.Hour, time.Minute))
-	volume(1*giB, 100*giB)(d)
-	none(t, "the same day", d.run(20*time.Hour, time.Minute))
-	got := d.run(4*time.Hour, time.Minute)
-	if len(got) != 2 || got[0].m.GetRaised() || got[0].m.GetSeverity() != warning || !got[1].m.GetRaised() || got[1].m.GetSeverity() != critical {
-		t.Errorf("the next day: %v, want warning cleared and critical raised", got)
+	worse := func(when string) {
+		t.Helper()
+		volume(1*giB, 100*giB)(d)
+		got := d.run(20*time.Minute, time.Minute)
+		if len(got) != 2 || got[0].m.GetRaised() || got[0].m.GetSeverity() != warning || !got[1].m.GetRaised() || got[1].m.GetSeverity() != critical {
+			t.Errorf("%s: %v, want warning cleared and critical raised", when, got)
+		}
 	}
+	worse("worse within the hour")
 	volume(8*giB, 100*giB)(d)
-	got = d.run(2*day, time.Minute)
-	if len(got) != 2 || got[1].m.GetSeverity() != warning {
+	none(t, "better on the same day", d.run(20*time.Hour, time.Minute))
+	got := d.run(4*time.Hour, time.Minute)
+	if len(got) != 2 || got[0].m.GetSeverity() != critical || got[1].m.GetSeverity() != warning {
 		t.Errorf("better, not good: %v", got)
 	}
+	worse("worse again, more than a day after")
+	volume(8*giB, 100*giB)(d)
+	d.run(25*time.Hour, time.Minute)
+	volume(1*giB, 100*giB)(d)
+	d.run(time.Hour, time.Minute)
 	volume(50*giB, 100*giB)(d)
 	only(t, "good", d.run(time.Hour, time.Minute))
+}
+
+// TestArgumentsStayFresh: what is raised is told anew once a day while its numbers
+// move, also over a restart, and never while they stay.
+func TestArgumentsStayFresh(t *testing.T) {
+	d := newDevice(t)
+	volume(9*giB, 100*giB)(d)
+	only(t, "low", d.run(time.Hour, time.Minute))
+	none(t, "level", d.run(5*day, 10*time.Minute))
+	if len(d.again) != 0 {
+		t.Errorf("told again though nothing moved: %v", d.again)
+	}
+	for i := range int64(5) {
+		volume((9-i)*giB+giB/2, 100*giB)(d)
+		none(t, "lower", d.run(12*time.Hour, 10*time.Minute))
+		if err := d.restart(nil); err != nil {
+			t.Fatal(err)
+		}
+		none(t, "lower, restarted", d.run(12*time.Hour, 10*time.Minute))
+	}
+	if n := len(d.again); n < 4 || n > 6 {
+		t.Fatalf("told again %d times in five days of falling", n)
+	}
+	if free := words.Values(d.again[len(d.again)-1].m)["free"]; free != int64(5*giB+giB/2) {
+		t.Errorf("last told %v bytes free", free)
+	}
+}
+
+// TestLevelDisk: the projection ends when the fall does.
+func TestLevelDisk(t *testing.T) {
+	d := newDevice(t)
+	for i := range int64(12) {
+		volume((60-3*i)*giB, 200*giB)(d)
+		d.run(day, time.Hour)
+	}
+	if len(d.all) != 1 || d.all[0].m.GetCode() != words.DiskFullSoon {
+		t.Fatalf("raised %v", d.all)
+	}
+	if m := only(t, "level for ten days", d.run(10*day, time.Hour)); m.GetRaised() {
+		t.Errorf("raised %v", m)
+	}
 }
 
 // TestSpike: a short low within a longer one does not set the level.

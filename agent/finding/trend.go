@@ -15,6 +15,10 @@ const (
 	// significant is how many times its own error a fall must be: Student's t at
 	// 5 days and 97.5 %.
 	significant = 3.18
+	// recent is how many days back a fall must still have gone on, by leastShare of
+	// what the whole trend says.
+	recent     = 7
+	leastShare = 0.25
 	// far stands for "not within sight", in days.
 	far = 36_525
 )
@@ -54,7 +58,7 @@ func (t *trend) note(today, free, total int64) {
 
 // project fits a line through the days before today and says in how many days
 // it comes to nothing, with the standard error of that. ok is false where there
-// are too few days or the fall could be chance.
+// are too few days, the fall could be chance, or it is over.
 func (t *trend) project(today int64) (days, stderr float64, ok bool) {
 	var n, sx, sy float64
 	for _, p := range t.days {
@@ -81,11 +85,28 @@ func (t *trend) project(today int64) (days, stderr float64, ok bool) {
 		}
 	}
 	scatter := math.Sqrt(rest / (n - 2))
-	if slope >= 0 || -slope < significant*scatter/math.Sqrt(sxx) {
+	if slope >= 0 || -slope < significant*scatter/math.Sqrt(sxx) || !t.stillFalls(today, slope) {
 		return 0, 0, false
 	}
 	at := mx - my/slope
 	// The error of where a fitted line meets a level (inverse prediction).
 	stderr = scatter / -slope * math.Sqrt(1/n+(at-mx)*(at-mx)/sxx)
 	return max(at, 0), stderr, true
+}
+
+// stillFalls says whether the last week had a share in the fall: a month that
+// began with a large installation is a line that falls, too.
+func (t *trend) stillFalls(today int64, slope float64) bool {
+	var from, to dayMin // newest that is a week older than to, or the oldest
+	for _, p := range t.days {
+		if p.Day < today {
+			to = p
+		}
+	}
+	for i, p := range t.days {
+		if i == 0 || p.Day <= to.Day-recent {
+			from = p
+		}
+	}
+	return float64(from.Free-to.Free) >= -slope*float64(to.Day-from.Day)*leastShare
 }

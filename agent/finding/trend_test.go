@@ -29,6 +29,14 @@ func TestProject(t *testing.T) {
 	}{
 		{"a straight fall", 11, func(d int64) float64 { return (30 - float64(d)) * giB }, 20, 0.01, true},
 		{"a fall with noise", 21, func(d int64) float64 { return (60 - 2*float64(d) + wobble(d)) * giB }, 10, 2, true},
+		{"over for a week", 22, func(d int64) float64 { return max(60-3*float64(d), 60-3*13) * giB }, 0, 0, false},
+		{"over for three days", 22, func(d int64) float64 { return max(60-2*float64(d), 60-2*18) * giB }, 13, 4, true},
+		{"one step, then level", 20, func(d int64) float64 {
+			if d < 3 {
+				return 90 * giB
+			}
+			return (60 + wobble(d)/10) * giB
+		}, 0, 0, false},
 		{"as good as full", 11, func(d int64) float64 { return max(10-float64(d), 0.01) * giB }, 0, 1, true},
 		{"no fall", 20, func(d int64) float64 { return (30 + wobble(d)) * giB }, 0, 0, false},
 		{"a rise", 20, func(d int64) float64 { return (30 + float64(d)) * giB }, 0, 0, false},

@@ -2,6 +2,8 @@ package finding
 
 import (
 	"cmp"
+	"fmt"
+	"hash/fnv"
 	"maps"
 	"slices"
 	"time"
@@ -17,7 +19,8 @@ const (
 	settle = 10 * time.Minute
 	// vanish is how long a finding outlives the values that it came from.
 	vanish = day
-	// quiet is the least time between two raises of the same.
+	// quiet is the least time between two raises of the same, and between two for
+	// a higher level.
 	quiet = day
 	// stale: after so long without a look, what had held before counts no more.
 	stale = 7 * day
@@ -93,6 +96,8 @@ type state struct {
 	// severity of the raise that was told.
 	severity hmpb.Severity
 	raised   time.Duration // age at the last raise; never = not yet
+	rose     time.Duration // the same of the last one to a higher level than was told
+	said     uint64        // what the last raise said beside its level
 	pending  pending
 	seen     time.Duration // age at the last value
 	gone     time.Duration // without a value
@@ -194,6 +199,9 @@ func (w *Watcher) catchUp(away time.Duration, first bool) {
 		if s.raised >= w.sync.Age {
 			s.raised += away
 		}
+		if s.rose >= w.sync.Age {
+			s.rose += away
+		}
 	}
 	w.age += away
 	if first {
@@ -259,7 +267,7 @@ func (w *Watcher) judge(r *rule, v *view, step time.Duration) []*hmpb.Finding {
 			if r.levelOf(0, x.value) == 0 || len(w.states) >= maxStates {
 				continue
 			}
-			s = &state{raised: never, seen: w.age}
+			s = &state{raised: never, rose: never, seen: w.age}
 			w.states[k] = s
 		}
 		s.move(r, x.value, w.age-s.seen)
@@ -336,25 +344,47 @@ func (s *state) miss(r *rule, v *view, instance string, step time.Duration) {
 
 // tell gives what changed. A raise needs a value to give its arguments from, and
 // waits while that is on its way to the better; with arguments that no table
-// allows nothing leaves, since the other end would refuse it.
+// allows nothing leaves, since the other end would refuse it. What is told already
+// is told once more when only its arguments moved.
 func (s *state) tell(r *rule, instance string, x verdict, seen bool, age time.Duration) []*hmpb.Finding {
 	var m *hmpb.Finding
-	if s.level > 0 && s.level != s.told && seen && s.pending.dir >= 0 && age-s.raised >= quiet {
+	if s.level > 0 && seen && s.pending.dir >= 0 && s.may(age) {
 		m = raised(r, instance, r.levels[s.level-1].severity, x.args)
-		if finding.Check(m) != nil {
+		if finding.Check(m) != nil || s.level == s.told && saying(m) == s.said {
 			m = nil
 		}
 	}
 	var out []*hmpb.Finding
-	if s.told > 0 && (s.level == 0 || m != nil) {
+	if s.told > 0 && (s.level == 0 || m != nil && s.level != s.told) {
 		out = append(out, cleared(r, instance, s.severity, s.why))
-		s.told, s.why = 0, ""
+		s.why = ""
+		if s.level == 0 {
+			s.told = 0
+		}
 	}
 	if m != nil {
-		s.told, s.severity, s.raised = s.level, m.GetSeverity(), age
+		if s.level > s.told && s.told > 0 {
+			s.rose = age
+		}
+		s.told, s.severity, s.raised, s.said = s.level, m.GetSeverity(), age, saying(m)
 		out = append(out, m)
 	}
 	return out
+}
+
+// may says whether the time for a raise has come. What gets worse does not wait
+// for the end of a day that began with something harmless.
+func (s *state) may(age time.Duration) bool {
+	return age-s.raised >= quiet || s.told > 0 && s.level > s.told && age-s.rose >= quiet
+}
+
+// saying stands for the arguments of a raise.
+func saying(m *hmpb.Finding) uint64 {
+	h := fnv.New64a()
+	for _, a := range m.GetArguments() {
+		fmt.Fprintf(h, "%d %q\n", a.GetNumber(), a.GetText())
+	}
+	return h.Sum64()
 }
 
 func cleared(r *rule, instance string, severity hmpb.Severity, why string) *hmpb.Finding {
