@@ -83,7 +83,7 @@ func droppedFromTheStart(t *testing.T, w *networks) {
 	p.logged("connected transport=tcp ")
 	t.Logf("measured: UDP dropped from the start: in over TCP %.1f s after the agent's start", time.Since(began).Seconds())
 	p.until("status names the path", func(s status) bool { return s.Transport == "tcp" && s.Obstacle == "udp_blocked" })
-	p.doctor(0, "udp_blocked", "tcp_ok", "inspection_none", "clock_ok", "rights_ok", "spool_ok")
+	p.doctor(0, "udp_blocked", "tcp_ok", "inspection_none", "clock_ok", "agent_runs", "rights_ok", "spool_ok")
 }
 
 func udpDies(t *testing.T, w *networks) {
@@ -170,7 +170,7 @@ func inspection(t *testing.T, w *networks) {
 	p.tcp.serve(inspectingBox(t))
 	p.run()
 	p.until("the box is named", func(s status) bool { return s.Problem == "connection_inspected" && s.Inspection == issuer })
-	p.doctor(1, "connection_inspected", "udp_blocked")
+	p.doctor(1, "connection_inspected", "udp_blocked", "way_opened")
 	// A better network: at home nobody inspects, and it is told there.
 	p.udp.drop(false)
 	p.ip("addr", "add", fmt.Sprintf("10.77.%d.77/24", p.n), "dev", "eth0")
@@ -178,7 +178,7 @@ func inspection(t *testing.T, w *networks) {
 	p.until("it is known there", func(s status) bool {
 		return s.Transport == "quic" && s.Inspection == issuer && s.Inspected == time.Now().Format(time.DateOnly)
 	})
-	p.doctor(0, "connection_inspected", "udp_ok")
+	p.doctor(0, "connection_inspected", "udp_ok", "way_opened")
 }
 
 func captivePortal(t *testing.T, w *networks) {
@@ -193,7 +193,7 @@ func captivePortal(t *testing.T, w *networks) {
 	})
 	p.run()
 	p.until("the portal is named", func(s status) bool { return s.Problem == "captive_portal" })
-	p.doctor(1, "captive_portal")
+	p.doctor(1, "captive_portal", "after_portal")
 }
 
 func sixOnly(t *testing.T, w *networks) {

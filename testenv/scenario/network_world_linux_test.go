@@ -289,8 +289,8 @@ func (p *place) doctor(exit int, want ...string) {
 			p.Errorf("doctor does not find %s:\n%s", w, out)
 		}
 	}
-	if code != exit || len(checked) != 9 {
-		p.Errorf("doctor: exit %d, %d things checked; want %d and 9:\n%s", code, len(checked), exit, out)
+	if code != exit || len(checked) != 10 {
+		p.Errorf("doctor: exit %d, %d things checked; want %d and 10:\n%s", code, len(checked), exit, out)
 	}
 }
 

@@ -17,6 +17,7 @@ import (
 	"hausmeister/agent"
 	"hausmeister/agent/enroll"
 	"hausmeister/agent/link/path"
+	"hausmeister/platform/service"
 	"hausmeister/platform/sysinfo"
 	"hausmeister/proto/hmpb"
 	"hausmeister/proto/ident"
@@ -53,6 +54,8 @@ const (
 	udpBlocked        outcome = "udp_blocked"
 	tcpOK             outcome = "tcp_ok"
 	tcpBlocked        outcome = "tcp_blocked"
+	wayOpened         outcome = "way_opened"
+	afterLogin        outcome = "after_portal"
 	proxyOK           outcome = "proxy_ok"
 	proxyNone         outcome = "proxy_none"
 	proxyLogin        outcome = "proxy_needs_login"
@@ -72,10 +75,17 @@ const (
 	rightsDenied      outcome = "rights_denied"
 	rightsNew         outcome = "rights_no_folder"
 	rightsFail        outcome = "rights_unwritable"
+	agentRuns         outcome = "agent_runs"
+	agentStopped      outcome = "agent_stopped"
+	agentFails        outcome = "agent_failing"
+	agentNoService    outcome = "agent_no_service"
+	agentIdle         outcome = "agent_not_needed"
+	agentUnknown      outcome = "agent_unknown"
 	spoolOK           outcome = "spool_ok"
 	spoolNone         outcome = "spool_none"
 	spoolDropped      outcome = "spool_dropped"
 	spoolFails        outcome = "spool_failing"
+	spoolWaits        outcome = "spool_waits"
 	diskOK            outcome = "disk_ok"
 	diskLow           outcome = "disk_low"
 	diskFull          outcome = "disk_full"
@@ -93,11 +103,12 @@ type check struct {
 
 // visit is one visit of the doctor. It changes nothing.
 type visit struct {
-	p      *program
-	m      *machine
-	checks []check
-	status agent.Status // of the agent here
-	known  bool
+	p        *program
+	m        *machine
+	checks   []check
+	status   shown // of the agent here
+	known    bool  // that it ever said something
+	enrolled bool
 }
 
 // doctor looks at everything between this device and its collector. It works on
@@ -113,7 +124,8 @@ func (p *program) doctor(ctx context.Context) error {
 	}
 	defer m.Close()
 	v := &visit{p: p, m: m}
-	v.known = p.read(agent.StatusFile, &v.status) == nil
+	// A status that cannot be read is one that the agent does not keep.
+	v.status, v.known, _ = p.now(ctx)
 	address, conf, err := v.collector()
 	if err != nil {
 		return err
@@ -121,6 +133,7 @@ func (p *program) doctor(ctx context.Context) error {
 	if err := v.network(ctx, address, conf); err != nil {
 		return err
 	}
+	v.agent()
 	v.rights()
 	v.spool()
 	v.disk()
@@ -176,6 +189,7 @@ func (v *visit) collector() (address string, conf *tls.Config, err error) {
 	if _, err := os.Stat(filepath.Join(v.p.layout.State(), "identity")); err == nil {
 		if k, err := v.m.keeper(nil); err == nil {
 			if id, ok := k.Enrolled(); ok {
+				v.enrolled = true
 				conf := k.TLSConfig()
 				conf.GetClientCertificate = nil
 				return id.Address, conf, nil
@@ -259,6 +273,10 @@ func (v *visit) ways(x *path.Examination) {
 			v.note(name, good, ok, nil, t.Took.Milliseconds())
 		case x.Name != nil:
 			v.note(name, warn, notTried, nil)
+		case t.Opened:
+			v.note(name, failing(x), wayOpened, t.Err)
+		case x.Portal:
+			v.note(name, failing(x), afterLogin, t.Err)
 		default:
 			v.note(name, failing(x), blocked, t.Err)
 		}
@@ -276,18 +294,20 @@ func (v *visit) ways(x *path.Examination) {
 	}
 	for _, host := range slices.Sorted(maps.Keys(x.Proxies)) {
 		t := x.Proxies[host]
-		code := proxyUnreachable
-		switch path.ObstacleIn(t.Err) {
-		case path.ProxyLogin:
-			code = proxyLogin
-		case path.ProxyRefused:
-			code = proxyRefused
-		}
-		if t.Err == nil {
+		switch obstacle := path.ObstacleIn(t.Err); {
+		case t.Err == nil:
 			v.note("proxy", good, proxyOK, nil, host, t.Took.Milliseconds())
-			continue
+		case t.Opened:
+			v.note("proxy", failing(x), wayOpened, t.Err)
+		case x.Portal:
+			v.note("proxy", failing(x), afterLogin, t.Err)
+		case obstacle == path.ProxyLogin:
+			v.note("proxy", failing(x), proxyLogin, t.Err, host)
+		case obstacle == path.ProxyRefused:
+			v.note("proxy", failing(x), proxyRefused, t.Err, host)
+		default:
+			v.note("proxy", failing(x), proxyUnreachable, t.Err, host)
 		}
-		v.note("proxy", failing(x), code, t.Err, host)
 	}
 }
 
@@ -312,7 +332,7 @@ func (v *visit) inspection(x *path.Examination) {
 func (v *visit) clock(at time.Time, offset time.Duration, err error) {
 	switch {
 	case !at.IsZero():
-	case v.known && !v.status.LastHeard.IsZero():
+	case v.known && !v.status.stopped() && !v.status.LastHeard.IsZero():
 		offset = time.Duration(v.status.ClockOffset) * time.Millisecond
 	case time.Now().Before(buildTime()):
 		v.note("clock", bad, clockOld, err, v.p.words.when(time.Now()))
@@ -350,12 +370,33 @@ func (v *visit) rights() {
 	}
 }
 
+// agent: does it run? What it said last stays there when it was killed.
+func (v *visit) agent() {
+	s := &v.status
+	switch {
+	case s.Running == nil:
+		v.note("agent", warn, agentUnknown, nil)
+	case *s.Running:
+		v.note("agent", good, agentRuns, nil)
+	case s.State == agent.StateNotEnrolled && !v.enrolled:
+		v.note("agent", warn, agentIdle, nil)
+	case s.Service == service.NotInstalled:
+		v.note("agent", bad, agentNoService, nil)
+	case s.Service == service.Failing:
+		v.note("agent", bad, agentFails, nil)
+	default:
+		v.note("agent", bad, agentStopped, nil)
+	}
+}
+
 // spool asks what the agent said last; its files are its own while it runs.
 func (v *visit) spool() {
-	s := v.status
+	s := &v.status
 	switch {
 	case !v.known || s.State == agent.StateNotEnrolled:
 		v.note("spool", good, spoolNone, nil)
+	case s.stopped():
+		v.note("spool", warn, spoolWaits, nil, v.p.words.when(s.AsOf), v.p.words.whole(int64(s.SpoolWaiting)), v.p.words.bytes(s.SpoolBytes))
 	case s.SpoolFailing:
 		v.note("spool", bad, spoolFails, nil)
 	case s.SpoolDropped > 0:

@@ -35,21 +35,9 @@ type shown struct {
 
 // status tells how the agent is. It needs no rights for that.
 func (p *program) status(ctx context.Context) error {
-	s := shown{Status: agent.Status{State: agent.StateNotEnrolled}}
-	err := p.read(agent.StatusFile, &s.Status)
-	if err != nil && !errors.Is(err, fs.ErrNotExist) {
+	s, known, err := p.now(ctx)
+	if err != nil {
 		return err
-	}
-	known := err == nil
-	s.Running = p.running()
-	if p.root == "" {
-		s.Service = p.serviceStatus(ctx)
-		if s.Running == nil && s.Service != "" {
-			s.Running = new(s.Service == service.Running)
-		}
-	}
-	if s.Running != nil && !*s.Running && s.State != agent.StateNotEnrolled {
-		s.State = link.Stopped // it could not say so itself, after a power cut
 	}
 	if !p.json {
 		p.showStatus(s, known)
@@ -64,6 +52,32 @@ func (p *program) status(ctx context.Context) error {
 	}
 	return nil
 }
+
+// now is how the agent is, by what it said last and by whether it still runs;
+// known says that it ever said something.
+func (p *program) now(ctx context.Context) (s shown, known bool, err error) {
+	s.Running = p.running()
+	if p.root == "" {
+		s.Service = p.serviceStatus(ctx)
+		if s.Running == nil && s.Service != "" {
+			s.Running = new(s.Service == service.Running)
+		}
+	}
+	err = p.read(agent.StatusFile, &s.Status)
+	if known = err == nil; !known {
+		s.Status = agent.Status{State: agent.StateNotEnrolled}
+	}
+	if err != nil && !errors.Is(err, fs.ErrNotExist) {
+		return s, false, err
+	}
+	if s.stopped() && s.State != agent.StateNotEnrolled {
+		s.State = link.Stopped // it could not say so itself, after a power cut
+	}
+	return s, known, nil
+}
+
+// stopped: nobody keeps up to date what the status says.
+func (s *shown) stopped() bool { return s.Running != nil && !*s.Running }
 
 // silent ends the program with a code when all has been said.
 type silent int

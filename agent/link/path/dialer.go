@@ -353,7 +353,11 @@ func (a *attempt) tcp(ctx context.Context, connect func(context.Context) (net.Co
 	default:
 		a.broken = connect
 	}
-	return nil, fmt.Errorf("over TCP to %s: %w", conn.RemoteAddr(), err)
+	err = fmt.Errorf("over TCP to %s: %w", conn.RemoteAddr(), err)
+	if ctx.Err() == nil {
+		err = &answered{err}
+	}
+	return nil, err
 }
 
 // proxies tries them one beside the other, the one that worked here first.

@@ -197,15 +197,49 @@ func box(w *world, change func(*tls.Config)) (seen *[]tls.ConnectionState) {
 	return seen
 }
 
+// boxes are ways in which what inspects connections treats them.
+var boxes = map[string]func(*tls.Config){
+	"speaks as we do":    func(c *tls.Config) { c.NextProtos = []string{ident.ALPN} },
+	"knows no protocols": func(*tls.Config) {},
+	"knows HTTP only":    func(c *tls.Config) { c.NextProtos = []string{"h2", "http/1.1"} },
+	"speaks TLS 1.2":     func(c *tls.Config) { c.MaxVersion = tls.VersionTLS12 },
+	"is old in both":     func(c *tls.Config) { c.MaxVersion, c.NextProtos = tls.VersionTLS12, []string{"http/1.1"} },
+}
+
+// A port behind which a box sits is not a port that is shut, nor is a proxy one
+// that is not there: their owners would look for the wrong thing.
+func TestExamineBehindABox(t *testing.T) {
+	for name, change := range boxes {
+		t.Run(name, func(t *testing.T) {
+			in(t, func(w *world) {
+				w.quic(w.collector)
+				w.device.Set(netsim.Weather{UDPBlocked: true})
+				box(w, change)
+				through, _ := w.proxy("192.0.2.3", "")
+				gone := &url.URL{Scheme: "http", Host: "192.0.2.9:3128"}
+				w.proxies(through, gone)
+				x, err := path.New(w.config).Examine(w.Context(), address, w.conf)
+				if err != nil || x.Session != nil || x.Issuer != "CN=Schulfilter CA,O=Filter GmbH" {
+					t.Fatalf("Examine = %+v, %v, want no session, and who opened it", x, err)
+				}
+				for way, opened := range map[string]bool{"TCP": x.TCP.Opened, "the proxy": x.Proxies[through.Host].Opened} {
+					if !opened {
+						t.Errorf("%s does not count as opened by the box", way)
+					}
+				}
+				for way, opened := range map[string]bool{"UDP": x.UDP.Opened, "a proxy that is gone": x.Proxies[gone.Host].Opened} {
+					if opened {
+						t.Errorf("%s counts as opened by the box", way)
+					}
+				}
+			})
+		})
+	}
+}
+
 func TestInspection(t *testing.T) {
 	const want = "CN=Schulfilter CA,O=Filter GmbH"
-	for name, change := range map[string]func(*tls.Config){
-		"speaks as we do":    func(c *tls.Config) { c.NextProtos = []string{ident.ALPN} },
-		"knows no protocols": func(*tls.Config) {},
-		"knows HTTP only":    func(c *tls.Config) { c.NextProtos = []string{"h2", "http/1.1"} },
-		"speaks TLS 1.2":     func(c *tls.Config) { c.MaxVersion = tls.VersionTLS12 },
-		"is old in both":     func(c *tls.Config) { c.MaxVersion, c.NextProtos = tls.VersionTLS12, []string{"http/1.1"} },
-	} {
+	for name, change := range boxes {
 		t.Run(name, func(t *testing.T) {
 			in(t, func(w *world) {
 				network := "school"

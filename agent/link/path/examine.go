@@ -24,6 +24,9 @@ const (
 type Tried struct {
 	Err  error
 	Took time.Duration
+	// Opened: the way lets through, and then somebody else's certificate was
+	// shown on it. Its error need not say so: see issuer.
+	Opened bool
 }
 
 // Examination is what each way says when it is tried by itself.
@@ -113,4 +116,14 @@ func (a *attempt) judge(ctx context.Context, x *Examination) {
 		}
 		x.Portal = ObstacleIn(err) == Portal
 	}
+	x.TCP.Opened = x.opened(x.TCP.Err)
+	for host, t := range x.Proxies {
+		t.Opened = x.opened(t.Err)
+		x.Proxies[host] = t
+	}
+}
+
+func (x *Examination) opened(err error) bool {
+	var a *answered
+	return x.Issuer != "" && errors.As(err, &a)
 }

@@ -33,6 +33,13 @@ func (e *Error) Error() string {
 
 func (e *Error) Unwrap() error { return e.Err }
 
+// answered is an error of a connection that came about and was ended by whoever
+// was at its other end, before it was a session.
+type answered struct{ err error }
+
+func (a *answered) Error() string { return a.err.Error() }
+func (a *answered) Unwrap() error { return a.err }
+
 // met finds the obstacles in a tree of errors; errors.As gives only the first.
 func met(err error, found map[Obstacle]*Error) {
 	var e *Error
