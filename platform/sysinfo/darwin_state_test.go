@@ -38,10 +38,10 @@ func TestDarwinDisks(t *testing.T) {
 	if d := cmp.Diff([]string{"disk0", "disk4"}, names); d != "" || err != nil {
 		t.Errorf("parseWholeDisks: %v (-want +got):\n%s", err, d)
 	}
-	apple := recording(t, "darwin/diskutil-info-apple-ssd.plist")
+	apple := recording(t, "darwin/diskutil-info-apple-ssd.synthetic.plist")
 	got, ok, err := parseDiskInfo(apple)
 	want := blankDisk("", NotSupported)
-	want.Health, want.Wear, want.Spare = Some(DiskOK), Some[int64](20), Some[int64](1000)
+	want.Health, want.Wear, want.Spare = Some(DiskOK), Some[int64](30), Some[int64](1000)
 	if d := cmp.Diff(want, got); d != "" || !ok || err != nil {
 		t.Errorf("an Apple SSD: %v, %v (-want +got):\n%s", ok, err, d)
 	}
@@ -58,7 +58,7 @@ func TestDarwinDisks(t *testing.T) {
 	if d, _, err := parseDiskInfo(change("Verified", "Failing")); d.Health != Some(DiskFailing) || err != nil {
 		t.Errorf("failing: %+v, %v", d.Health, err)
 	}
-	if d, _, err := parseDiskInfo(change("<integer>2</integer>", "<integer>999</integer>")); d.Wear.Why != NotSupported || err != nil {
+	if d, _, err := parseDiskInfo(change("<integer>3</integer>", "<integer>999</integer>")); d.Wear.Why != NotSupported || err != nil {
 		t.Errorf("a wear that is none: %+v, %v", d.Wear, err)
 	}
 	if _, _, err := parseDiskInfo([]byte("<plist><dict>")); err == nil {
@@ -68,7 +68,7 @@ func TestDarwinDisks(t *testing.T) {
 
 func TestParseTherm(t *testing.T) {
 	for file, want := range map[string]Opt[int64]{
-		"therm-intel.txt": Some[int64](1000), "therm-throttled.txt": Some[int64](600), "therm-apple-silicon.txt": None[int64](NotSupported),
+		"therm-intel.txt": Some[int64](1000), "therm-throttled.txt": Some[int64](280), "therm-apple-silicon.txt": None[int64](NotSupported),
 	} {
 		got, err := parseTherm(recording(t, "darwin/"+file))
 		if n, ok := want.Get(); ok && (got.limit != want || err != nil) || !ok && why(err) != want.Why {
@@ -92,7 +92,7 @@ func TestParseSignal(t *testing.T) {
 }
 
 func TestDarwinUpdates(t *testing.T) {
-	for file, want := range map[string]int64{"software-update-none.plist": 0, "software-update-one.plist": 1} {
+	for file, want := range map[string]int64{"software-update-none.plist": 0, "software-update-one.synthetic.plist": 1} {
 		if got, err := parsePending(recording(t, "darwin/"+file)); got != Some(want) || err != nil {
 			t.Errorf("%s: %+v, %v; want %d", file, got, err, want)
 		}
@@ -199,7 +199,7 @@ func TestDarwinNames(t *testing.T) {
 }
 
 func FuzzDarwinState(f *testing.F) {
-	f.Add(recording(f, "darwin/diskutil-info-apple-ssd.plist"))
+	f.Add(recording(f, "darwin/diskutil-info-apple-ssd.synthetic.plist"))
 	f.Add(recording(f, "darwin/lpstat.synthetic.txt"))
 	f.Add(recording(f, "darwin/bridge-m4.json"))
 	f.Fuzz(func(t *testing.T, b []byte) {

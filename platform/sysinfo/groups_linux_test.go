@@ -269,7 +269,7 @@ func TestAskedPrograms(t *testing.T) {
 	if got := r.Read(t.Context()).BootDuration; got != sysinfo.None[time.Duration](sysinfo.Unread) {
 		t.Errorf("boot duration while it starts: %+v", got)
 	}
-	m.programs["systemctl show --property=FirmwareTimestampMonotonic"] = recording(t, "linux/systemctl-show-slow.txt")
+	m.programs["systemctl show --property=FirmwareTimestampMonotonic"] = recording(t, "linux/systemctl-show-slow.synthetic.txt")
 	if got := r.Read(t.Context()).BootDuration; got != sysinfo.Some(73643085*time.Microsecond) {
 		t.Errorf("boot duration after that: %+v", got)
 	}
@@ -336,7 +336,8 @@ func TestSystems(t *testing.T) {
 			"usr/lib/os-release": recording(t, "debian-12/os-release"), "etc/debian_version": "bookworm/sid\n",
 			"usr/share/distro-info/debian.csv": "version,codename,series,created,release,eol,eol-lts\n12,B,b,2021-08-14,2023-06-10,2026-07-11,2031-01-01\n"}},
 		{"Ubuntu 24.04.3 LTS", "24.04.3", "2029-05-31", map[string]string{"etc/os-release": recording(t, "ubuntu-24.04/os-release")}},
-		{"Fedora Linux 43 (Workstation Edition)", "43", "2026-12-02", map[string]string{"etc/os-release": recording(t, "fedora-43/os-release")}},
+		{"Fedora Linux 38 (Container Image)", "38", "2024-05-14", map[string]string{"etc/os-release": recording(t, "fedora-43/os-release-38")}},
+		{"Fedora Linux 43 (Workstation Edition)", "43", "2026-12-02", map[string]string{"etc/os-release": recording(t, "fedora-43/os-release.synthetic")}},
 		{"Something 7", "7", "", map[string]string{"etc/os-release": "ID=something\nVERSION_ID=7\nPRETTY_NAME='Something 7'\n"}},
 	} {
 		id := sysinfo.New(machineOf(t, c.files).config()).Identify(t.Context())
