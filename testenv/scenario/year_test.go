@@ -185,6 +185,7 @@ func (y *year) store(t *testing.T, cfg db.Config) {
 	s := newYearStore(t, cfg, len(y.told), y.days[0])
 	var worst sizes
 	worstDay := ""
+	var minutes rest
 	last := y.days[len(y.days)-1].AddDate(0, 0, 45)
 	for day, i := y.days[0], 0; day.Before(last); day = day.AddDate(0, 0, 1) {
 		if i < len(y.days) && y.days[i].Equal(day) {
@@ -195,12 +196,19 @@ func (y *year) store(t *testing.T, cfg db.Config) {
 		}
 		if got := s.size(); got.sum() > worst.sum() {
 			worst, worstDay = got, day.Format(time.DateOnly)
+			minutes = s.rest()
 		}
 		s.night(day)
 	}
 	end := s.size()
 	t.Logf("%s: the worst day is %s: %s", s.db.Dialect(), worstDay, worst.per(s.empty, len(y.told)))
 	t.Logf("%s: at the end of the holidays: %s", s.db.Dialect(), end.per(s.empty, len(y.told)))
+	table := float64(worst["health_blocks"]-s.empty["health_blocks"]) / float64(minutes.samples)
+	t.Logf("%s: minutes at rest on the worst day: %d samples in %d rows, %.2f bytes per sample packed, %.2f with row, pages and indexes",
+		s.db.Dialect(), minutes.samples, minutes.rows, float64(minutes.packed)/float64(minutes.samples), table)
+	if table > 2 {
+		t.Errorf("%s: %.2f bytes per sample at rest, want at most 2", s.db.Dialect(), table)
+	}
 	if each := (worst.sum() - s.empty.sum()) / int64(len(y.told)); each > 5<<20 {
 		t.Errorf("%s: %d bytes per device at the worst moment, want at most 5 MB", s.db.Dialect(), each)
 	}
@@ -281,6 +289,38 @@ func (s *yearStore) night(day time.Time) {
 			s.t.Fatal(err)
 		}
 	}
+}
+
+// rest is what the database holds of minutes.
+type rest struct{ rows, samples, packed int }
+
+func (s *yearStore) rest() (out rest) {
+	err := s.db.Read(s.t.Context(), func(tx *db.Tx) error {
+		out = rest{}
+		rows, err := tx.Query(s.t.Context(), `SELECT body FROM health_blocks`)
+		if err != nil {
+			return err
+		}
+		defer rows.Close()
+		for rows.Next() {
+			var body []byte
+			if err := rows.Scan(&body); err != nil {
+				return err
+			}
+			b, err := block.Decode(body)
+			if err != nil {
+				return err
+			}
+			out.rows++
+			out.samples += b.Count * len(b.Series)
+			out.packed += len(body)
+		}
+		return rows.Close()
+	})
+	if err != nil {
+		s.t.Fatal(err)
+	}
+	return out
 }
 
 // sizes are the bytes of tables with their indexes.
