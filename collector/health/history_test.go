@@ -156,6 +156,55 @@ func TestHistoryByMinutesNeedsALook(t *testing.T) {
 	})
 }
 
+// TestALookIsOnePersons: what one person of support opened shows the minutes to
+// nobody else of support and to no program of theirs, for an hour of 60 minutes.
+func TestALookIsOnePersons(t *testing.T) {
+	dbtest.Run(t, migrations, func(t *testing.T, d *db.DB) {
+		w := newWorld(t, d)
+		s := &sender{w: w, device: w.device(t, "DEMO000001")}
+		s.send(t, blockEntry(quarter(t, noon.Add(-time.Hour), block.Minute, 15, func(i int) int64 { return int64(100 + i) })))
+		span := health.Span{Reading: "memory_used", From: noon.Add(-time.Hour), To: noon, Step: time.Minute}
+		opened := w.now
+		look, err := w.OpenLook(t.Context(), support, s.device.ID, "ticket 17: slow since Monday")
+		if err != nil {
+			t.Fatal(err)
+		}
+		if !look.Opened.Equal(opened) || !look.Until.Equal(opened.Add(60*time.Minute)) {
+			t.Errorf("the look is open from %v until %v, want 60 minutes from %v", look.Opened, look.Until, opened)
+		}
+		may := func(who string, caller access.Caller, want bool) {
+			t.Helper()
+			until, err := w.Looking(t.Context(), caller, s.device.ID)
+			if err != nil || until.IsZero() == want || want && !until.Equal(look.Until) {
+				t.Errorf("%s may look until %v, %v; want %v", who, until, err, want)
+			}
+			_, err = w.History(t.Context(), caller, s.device.ID, span)
+			if want && err != nil || !want && !errors.Is(err, health.ErrLookNeeded) {
+				t.Errorf("%s gets minutes: %v, want %v", who, err, want)
+			}
+		}
+		colleague, program, admin := support, support, support
+		colleague.ID, colleague.Name = "u2", "another of support"
+		program.Kind, program.Name = access.KindToken, "a token with the same id"
+		admin.ID, admin.Name, admin.Role = "u3", "an administrator", access.RoleAdmin
+		for at, open := range map[time.Duration]bool{0: true, 60*time.Minute - time.Millisecond: true, 60 * time.Minute: false, 61*time.Minute - time.Millisecond: false} {
+			w.now = opened.Add(at)
+			may("whoever opened it, after "+at.String(), support, open)
+			for _, other := range []access.Caller{colleague, program, admin} {
+				may(other.Name+", after "+at.String(), other, false)
+			}
+		}
+		// The colleague's own look, over which the first one's does not go on.
+		w.now = opened.Add(30 * time.Minute)
+		if look, err = w.OpenLook(t.Context(), colleague, s.device.ID, "the same ticket"); err != nil {
+			t.Fatal(err)
+		}
+		w.now = opened.Add(70 * time.Minute)
+		may("the colleague with a look of his own", colleague, true)
+		may("whoever was first, whose hour is over", support, false)
+	})
+}
+
 // TestLooksForTheDevice: a device is told who looked at it since it heard of that
 // last, whatever happened at the same time, and nothing of another device.
 func TestLooksForTheDevice(t *testing.T) {

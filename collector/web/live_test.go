@@ -19,6 +19,7 @@ import (
 	"hausmeister/collector/fleet"
 	"hausmeister/collector/health"
 	"hausmeister/collector/web"
+	"hausmeister/proto/hmpb"
 	"hausmeister/proto/reading"
 )
 
@@ -37,6 +38,7 @@ type desk struct {
 	used   int64
 	looks  int
 	volume string
+	until  time.Time // of the caller's look
 }
 
 func (d *desk) set(f func(*desk)) { d.mu.Lock(); defer d.mu.Unlock(); f(d) }
@@ -48,7 +50,9 @@ func (d *desk) Findings(context.Context, access.Caller, string) ([]health.Findin
 }
 
 func (d *desk) Looking(context.Context, access.Caller, string) (time.Time, error) {
-	return time.Time{}, nil
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	return d.until, nil
 }
 
 func (d *desk) Session(context.Context, string) (access.Session, error) {
@@ -227,6 +231,74 @@ func TestLiveStream(t *testing.T) {
 		time.Sleep(time.Minute)
 		if got, open := v.got(); names(got) != "beat beat beat beat beat beat" || !open {
 			t.Errorf("in a quiet minute the stream sends %q, open %v", names(got), open)
+		}
+	})
+}
+
+// TestLiveStreamNeedsALook: samples of live mode, which another person may have
+// asked for, show only while this caller's own look is open.
+func TestLiveStreamNeedsALook(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		b := bus.New()
+		asked := b.Subscribe(bus.Watch)
+		defer asked.Close()
+		d, s := newDesk(t, b)
+		v := d.watch(t, t.Context(), s)
+		defer v.stop()
+		sample := func(device string, used int64) {
+			b.Publish(bus.Event{Kind: bus.Sample, Device: device, Readings: []*hmpb.Reading{num(reading.MemoryUsed, "", used)}})
+		}
+		shown := func() (out []string) {
+			t.Helper()
+			got, open := v.got()
+			if !open {
+				t.Fatal("the stream ended")
+			}
+			for _, e := range got {
+				if e.name == "memory-figure" {
+					out = append(out, e.data)
+				}
+			}
+			return out
+		}
+		v.got()
+		d.set(func(d *desk) { d.looks = 0 })
+		for range 30 {
+			sample("d", 7<<30)
+			time.Sleep(time.Second)
+		}
+		if got := shown(); len(got) > 0 {
+			t.Errorf("without a look the stream shows %q", got)
+		}
+		if d.set(func(d *desk) {}); d.looks > 7 {
+			t.Errorf("samples that are not for this caller made the stream read the device %d times in 30 s", d.looks)
+		}
+		select {
+		case e := <-asked.C:
+			t.Errorf("without a look the device is asked: %+v", e)
+		default:
+		}
+		// The look is opened on the same page; what the device stored is 3 GB.
+		until := time.Now().Add(47 * time.Second)
+		d.set(func(d *desk) { d.until = until })
+		time.Sleep(16 * time.Second)
+		if e := <-asked.C; e.Device != "d" || !e.Live.After(time.Now()) || e.Live.After(until) {
+			t.Errorf("with a look the device is asked %+v, want samples until %v at the latest", e, until)
+		}
+		sample("other", 6<<30)
+		sample("d", 7<<30)
+		if got := shown(); len(got) != 1 || !strings.Contains(got[0], "7,0\u00a0GB") {
+			t.Errorf("with a look the stream shows %q, want 7,0 GB", got)
+		}
+		// It is over: the last sample goes and no other comes.
+		time.Sleep(time.Until(until) + time.Millisecond)
+		shown()
+		for range 12 {
+			sample("d", 5<<30)
+			time.Sleep(time.Second)
+		}
+		if got := shown(); len(got) != 1 || !strings.Contains(got[0], "3,0\u00a0GB") {
+			t.Errorf("after the look the stream shows %q, want what is stored: 3,0 GB", got)
 		}
 	})
 }
