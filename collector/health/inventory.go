@@ -64,17 +64,57 @@ func storeInventory(ctx context.Context, tx *db.Tx, device string, m *hmpb.Inven
 		if i == maxChanges {
 			break
 		}
-		_, err := tx.Exec(ctx, `INSERT INTO health_inventory_changes (device_id, told_ms, name, from_version, to_version) VALUES ($1, $2, $3, $4, $5)
-			ON CONFLICT (device_id, told_ms, name) DO UPDATE SET to_version = excluded.to_version`,
-			device, day, c.Name, versionOrNull(c.From, c.Added), versionOrNull(c.To, c.Removed))
-		if err != nil {
+		if err := storeChange(ctx, tx, device, day, c); err != nil {
 			return err
 		}
 	}
 	// What came and went on one day did not change by the day.
-	_, err = tx.Exec(ctx, `DELETE FROM health_inventory_changes WHERE device_id = $1 AND told_ms = $2
+	_, err = tx.Exec(ctx, `DELETE FROM health_inventory_differences WHERE device_id = $1 AND told_ms = $2
 		AND (from_version = to_version OR from_version IS NULL AND to_version IS NULL)`, device, day)
 	return err
+}
+
+// storeChange goes on from the difference of that day which ended where c begins,
+// so that two updates of a program in a day are one; what follows no other stands
+// by itself, under the same name too: two kernels are two programs.
+func storeChange(ctx context.Context, tx *db.Tx, device string, day int64, c inventory.Change) error {
+	nr, last, err := followed(ctx, tx, device, day, c)
+	if err != nil {
+		return err
+	}
+	from, to := versionOrNull(c.From, c.Added), versionOrNull(c.To, c.Removed)
+	if nr > 0 {
+		_, err = tx.Exec(ctx, `UPDATE health_inventory_differences SET to_version = $1 WHERE device_id = $2 AND told_ms = $3 AND name = $4 AND nr = $5`,
+			to, device, day, c.Name, nr)
+		return err
+	}
+	_, err = tx.Exec(ctx, `INSERT INTO health_inventory_differences (device_id, told_ms, name, nr, from_version, to_version) VALUES ($1, $2, $3, $4, $5, $6)`,
+		device, day, c.Name, last+1, from, to)
+	return err
+}
+
+// followed is the number of the difference that c goes on from, 0 for none, and
+// the last number of that name and day. Of several versions that were removed, the
+// one that is back counts before one that another took the place of.
+func followed(ctx context.Context, tx *db.Tx, device string, day int64, c inventory.Change) (nr, last int64, err error) {
+	rows, err := tx.Query(ctx, `SELECT nr, from_version, to_version FROM health_inventory_differences
+		WHERE device_id = $1 AND told_ms = $2 AND name = $3 ORDER BY nr`, device, day, c.Name)
+	if err != nil {
+		return 0, 0, err
+	}
+	defer rows.Close()
+	back := false
+	for rows.Next() {
+		var from, to *string
+		if err := rows.Scan(&last, &from, &to); err != nil {
+			return 0, 0, err
+		}
+		goesOn := to == nil && c.Added || to != nil && !c.Added && *to == c.From
+		if same := from != nil && *from == c.To && !c.Removed; goesOn && (nr == 0 || same && !back) {
+			nr, back = last, same
+		}
+	}
+	return nr, last, rows.Close()
 }
 
 func versionOrNull(version string, none bool) any {
@@ -139,8 +179,8 @@ func (h *Health) Inventory(ctx context.Context, caller access.Caller, device str
 }
 
 func changes(ctx context.Context, tx *db.Tx, device string) ([]InventoryChange, error) {
-	rows, err := tx.Query(ctx, `SELECT told_ms, name, from_version, to_version FROM health_inventory_changes
-		WHERE device_id = $1 ORDER BY told_ms DESC, name LIMIT $2`, device, int64(maxChanges))
+	rows, err := tx.Query(ctx, `SELECT told_ms, name, from_version, to_version FROM health_inventory_differences
+		WHERE device_id = $1 ORDER BY told_ms DESC, name, nr LIMIT $2`, device, int64(maxChanges))
 	if err != nil {
 		return nil, err
 	}

@@ -136,8 +136,8 @@ var outlived = []lifetime{
 		(SELECT device_id, day FROM health_days WHERE day < $1 ORDER BY day LIMIT $2)`},
 	{"findings", keepFindings, asMS, `DELETE FROM health_findings WHERE (device_id, spool, seq) IN
 		(SELECT device_id, spool, seq FROM health_findings WHERE cleared_ms < $1 LIMIT $2)`},
-	{"differences of inventories", keepChanges, asMS, `DELETE FROM health_inventory_changes WHERE (device_id, told_ms, name) IN
-		(SELECT device_id, told_ms, name FROM health_inventory_changes WHERE told_ms < $1 LIMIT $2)`},
+	{"differences of inventories", keepChanges, asMS, `DELETE FROM health_inventory_differences WHERE (device_id, told_ms, name, nr) IN
+		(SELECT device_id, told_ms, name, nr FROM health_inventory_differences WHERE told_ms < $1 LIMIT $2)`},
 	{"looks", keepLooks, asMS, `DELETE FROM health_looks WHERE id IN (SELECT id FROM health_looks WHERE until_ms < $1 LIMIT $2)`},
 }
 

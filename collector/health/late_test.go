@@ -76,3 +76,68 @@ func TestInventoryDays(t *testing.T) {
 		}
 	})
 }
+
+// TestTwoOfOneName: programs of the same name are several programs, whose
+// differences of one day do not cover each other, while what a single one went
+// through on a day is one difference.
+func TestTwoOfOneName(t *testing.T) {
+	type list []string // of the kernel's versions; a program with none is always there
+	version := func(from, to string) inventory.Change { return inventory.Change{Name: "kernel", From: from, To: to} }
+	added := func(to string) inventory.Change { return inventory.Change{Name: "kernel", To: to, Added: true} }
+	removed := func(from string) inventory.Change { return inventory.Change{Name: "kernel", From: from, Removed: true} }
+	for name, c := range map[string]struct {
+		told []list
+		want []inventory.Change
+	}{
+		"both updated":                      {[]list{{"1", "2"}, {"3", "4"}}, []inventory.Change{version("1", "3"), version("2", "4")}},
+		"one updated, one added":            {[]list{{"1"}, {"2", "3"}}, []inventory.Change{version("1", "2"), added("3")}},
+		"one came, later an older one went": {[]list{{"1", "2"}, {"1", "2", "3"}, {"2", "3"}}, []inventory.Change{added("3"), removed("1")}},
+		"one went, later a newer one came":  {[]list{{"1", "2"}, {"2"}, {"2", "3"}}, []inventory.Change{version("1", "3")}},
+		"both twice":                        {[]list{{"1", "2"}, {"3", "4"}, {"5", "6"}}, []inventory.Change{version("1", "5"), version("2", "6")}},
+		"both went, the second came back":   {[]list{{"1", "2"}, {}, {"2"}}, []inventory.Change{removed("1")}},
+		"two new ones, one of which went":   {[]list{{}, {"1", "2"}, {"2"}}, []inventory.Change{added("2")}},
+		"one without a version beside":      {[]list{{"", "1"}, {"", "2"}, {"2"}}, []inventory.Change{version("1", "2"), removed("")}},
+		"all as before":                     {[]list{{"1", "2"}, {"3", "4"}, {"1", "2"}}, nil},
+	} {
+		t.Run(name, func(t *testing.T) {
+			dbtest.Run(t, migrations, func(t *testing.T, d *db.DB) {
+				w := newWorld(t, d)
+				s := &sender{w: w, device: w.device(t, "DEMO000001")}
+				for i, versions := range c.told {
+					programs := []inventory.Program{{Name: "shell"}}
+					for _, v := range versions {
+						programs = append(programs, inventory.Program{Name: "kernel", Version: v})
+					}
+					m, err := inventory.Pack(inventory.Clean(programs))
+					if err != nil {
+						t.Fatal(err)
+					}
+					ms := noon.Add(time.Duration(i) * time.Hour).UnixMilli()
+					s.send(t, hmpb.Entry_builder{DeviceMs: &ms, Inventory: m}.Build())
+				}
+				got, err := w.Inventory(t.Context(), reader, s.device.ID)
+				if err != nil {
+					t.Fatal(err)
+				}
+				var changes []inventory.Change
+				for _, x := range got.Changes {
+					if !x.Day.Equal(noon.Truncate(health.Day)) {
+						t.Errorf("%+v stands on another day", x)
+					}
+					changes = append(changes, x.Change)
+				}
+				if d := cmp.Diff(c.want, changes); d != "" {
+					t.Errorf("changes (-want +got):\n%s", d)
+				}
+				// They go when their time is over, all of a name.
+				w.now = noon.AddDate(3, 0, 0)
+				if _, err := w.Sweep(t.Context()); err != nil {
+					t.Fatal(err)
+				}
+				if n := w.rows(t, "health_inventory_differences", "1 = 1"); n != 0 {
+					t.Errorf("%d differences are left after three years", n)
+				}
+			})
+		})
+	}
+}
