@@ -171,12 +171,22 @@ func inspection(t *testing.T, w *networks) {
 	p.run()
 	p.until("the box is named", func(s status) bool { return s.Problem == "connection_inspected" && s.Inspection == issuer })
 	p.doctor(1, "connection_inspected", "udp_blocked", "way_opened")
+	if told, err := p.told(); err != nil || len(told) > 0 {
+		t.Errorf("through the box the collector was told %v, %v; want nothing", told, err)
+	}
 	// A better network: at home nobody inspects, and it is told there.
 	p.udp.drop(false)
 	p.ip("addr", "add", fmt.Sprintf("10.77.%d.77/24", p.n), "dev", "eth0")
 	p.logged("connected transport=quic ")
 	p.until("it is known there", func(s status) bool {
 		return s.Transport == "quic" && s.Inspection == issuer && s.Inspected == time.Now().Format(time.DateOnly)
+	})
+	// The collector has the name from the device, in a State of the better network:
+	// only there is the path known.
+	var told map[string]any
+	eventually(t, 60*time.Second, "the collector has the box's name", func() (_ bool, err error) {
+		told, err = p.told()
+		return told["inspection_issuer"] == issuer && told["collector_path"] == "quic", fmt.Errorf("%v, %v, %v", told["inspection_issuer"], told["collector_path"], err)
 	})
 	p.doctor(0, "connection_inspected", "udp_ok", "way_opened")
 }

@@ -42,6 +42,8 @@ const (
 type networks struct {
 	bin   string
 	claim string
+	token string // of support, for the API
+	site  *site.Site
 	count atomic.Int32
 }
 
@@ -71,7 +73,9 @@ func newNetworks(t *testing.T) *networks {
 	})
 	must(t, s.Start(t.Context()))
 	must(t, s.ImportSchools(t.Context(), fakes.SchoolsCSV))
-	w.claim = newClaim(t, s, 20)
+	w.claim, w.site = newClaim(t, s, 20), s
+	w.token, err = s.AddToken(t.Context(), "networks", "support")
+	must(t, err)
 	return w
 }
 
@@ -232,6 +236,7 @@ func (p *place) at(part string) time.Time {
 
 // status is what the agent says to everybody at the machine.
 type status struct {
+	Device     string `json:"device"`
 	State      string `json:"state"`
 	Problem    string `json:"problem"`
 	Transport  string `json:"transport"`
@@ -239,6 +244,31 @@ type status struct {
 	Inspection string `json:"inspection_issuer"`
 	Inspected  string `json:"inspected_day"`
 	Waiting    uint64 `json:"spool_waiting"`
+}
+
+// told is what the collector knows of this device by reading, nil for nothing.
+func (p *place) told() (map[string]any, error) {
+	data, err := os.ReadFile(filepath.Join(p.dir, "root", "public", "status.json"))
+	if err != nil {
+		return nil, err
+	}
+	var s status
+	if err := json.Unmarshal(data, &s); err != nil {
+		return nil, err
+	}
+	var device struct {
+		Readings map[string]struct{ Value any }
+	}
+	if err := p.w.site.Client().Get(p.Context(), p.w.token, "/api/v1/devices/"+s.Device, &device); err != nil {
+		return nil, err
+	}
+	out := map[string]any{}
+	for name, r := range device.Readings {
+		if r.Value != nil {
+			out[name] = r.Value
+		}
+	}
+	return out, nil
 }
 
 // until waits for a status; the file is written at most once a minute after the
