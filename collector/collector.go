@@ -32,6 +32,7 @@ import (
 	"hausmeister/collector/fleet"
 	"hausmeister/collector/gateway"
 	"hausmeister/collector/health"
+	"hausmeister/collector/question"
 	"hausmeister/collector/web"
 	"hausmeister/platform/layout"
 	"hausmeister/platform/supervise"
@@ -46,7 +47,7 @@ const (
 )
 
 // migrations of every subject that keeps tables.
-var migrations = []db.Migrations{audit.Migrations, access.Migrations, fleet.Migrations, enroll.Migrations, health.Migrations}
+var migrations = []db.Migrations{audit.Migrations, access.Migrations, fleet.Migrations, enroll.Migrations, health.Migrations, question.Migrations}
 
 // Collector is one collector that is not running yet.
 type Collector struct {
@@ -75,6 +76,7 @@ type opened struct {
 	fleet   *fleet.Fleet
 	enroll  *enroll.Enroll
 	health  *health.Health
+	asked   *question.Questions
 	gateway *gateway.Gateway
 	browser *browserCertificate
 	split   *splitter
@@ -103,6 +105,7 @@ func (c *Collector) Run(ctx context.Context) error {
 func (c *Collector) parts(o *opened) []supervise.Part {
 	return []supervise.Part{
 		{Name: "health", Run: o.health.Run, StopWithin: 10 * time.Second},
+		{Name: "questions", Run: o.asked.Run, StopWithin: 10 * time.Second},
 		{Name: "authority", Run: o.enroll.Run},
 		{Name: "admin", Run: o.admin.Run},
 		{Name: "revocations", Run: o.gateway.Run},
@@ -198,6 +201,9 @@ func (o *opened) subjects(ctx context.Context) (err error) {
 	if o.health, err = health.New(health.Config{DB: o.db, Bus: o.bus, Now: c.Now, Log: c.Log, Keep: time.Duration(c.KeepDays) * 24 * time.Hour}); err != nil {
 		return err
 	}
+	if o.asked, err = question.New(question.Config{DB: o.db, Now: c.Now, Log: c.Log}); err != nil {
+		return err
+	}
 	if o.enroll, err = enroll.New(ctx, enroll.Config{DB: o.db, Bus: o.bus, Records: o.fleet, Reimaged: o.health.Reimaged, Dir: c.authorityDir(),
 		Address: c.Public, Names: c.Names, Now: c.Now, Log: c.Log}); err != nil {
 		return fmt.Errorf("device authority: %w", err)
@@ -218,7 +224,7 @@ func (o *opened) edges(ready func(context.Context) error) (err error) {
 	devices = devices.Clone()
 	devices.NextProtos = []string{wire.ALPN}
 	o.split = newSplitter(o.ports.tcp, devices, o.browser.get, c.Log)
-	if o.web, err = web.New(web.Config{Access: o.access, Claims: o.enroll, Fleet: o.fleet, Health: o.health, Bus: o.bus,
+	if o.web, err = web.New(web.Config{Access: o.access, Claims: o.enroll, Fleet: o.fleet, Health: o.health, Questions: o.asked, Bus: o.bus,
 		Ready: ready, Measures: o.measures(), Now: c.Now, Log: c.Log, Version: c.Version, MetricsOpen: c.MetricsOpen}); err != nil {
 		return err
 	}

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"strings"
 
 	"hausmeister/collector/access"
 	"hausmeister/collector/audit"
@@ -62,7 +63,8 @@ func (f *Fleet) create(ctx context.Context, tx *db.Tx, owner, school, key string
 	now := f.now()
 	id, serial := ident.NewID(now), shownSerial(hw)
 	_, err = tx.Exec(ctx, `INSERT INTO devices (id, owner_id, school_id, hardware, manufacturer, model, serial, os,
-			label_key, search, admitted_ms, reimages) VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, 0)`,
+			label_key, search, admitted_ms, reimages, number) VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, 0,
+			(SELECT COALESCE(MAX(number), 0) + 1 FROM devices))`,
 		id, owner, orNull(school), key, hw.Manufacturer, hw.Model, serial, hw.OS,
 		naturalKey(label("", serial, id)), searchText("", serial, hw.Manufacturer, hw.Model, s), now.UnixMilli())
 	if err != nil {
@@ -140,6 +142,48 @@ func (f *Fleet) Device(ctx context.Context, caller access.Caller, id string) (De
 		err = unknownHere
 	}
 	return d, err
+}
+
+// Devices gives those of these devices that the caller may see, at most
+// MaxLimit, in the order of the ids.
+func (f *Fleet) Devices(ctx context.Context, caller access.Caller, ids []string) ([]Device, error) {
+	if err := caller.Allow(access.ReadDevices); err != nil {
+		return nil, err
+	}
+	if len(ids) > MaxLimit {
+		return nil, fmt.Errorf("%w: more than %d devices at once", ErrInvalid, MaxLimit)
+	}
+	if len(ids) == 0 {
+		return nil, nil
+	}
+	var out []Device
+	err := f.db.Read(ctx, func(tx *db.Tx) error {
+		q := f.query(caller, Filter{})
+		marks, values := make([]string, len(ids)), make([]any, len(ids))
+		for i, id := range ids {
+			marks[i], values[i] = "?", id
+		}
+		q.where("d.id IN ("+strings.Join(marks, ", ")+")", values...)
+		items, err := q.devices(ctx, tx, len(ids))
+		if err != nil {
+			return err
+		}
+		byID := make(map[string]Device, len(items))
+		for _, it := range items {
+			byID[it.ID] = it.Device
+		}
+		out = make([]Device, 0, len(items))
+		for _, id := range ids {
+			if d, ok := byID[id]; ok {
+				out = append(out, d)
+			}
+		}
+		return nil
+	})
+	if err != nil {
+		return nil, fmt.Errorf("reading devices: %w", err)
+	}
+	return out, nil
 }
 
 // FindDevice gives the id of the device that a person means: by id, inventory

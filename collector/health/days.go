@@ -231,6 +231,9 @@ func (d deviceDay) store(ctx context.Context, tx *db.Tx, values map[string]any) 
 	if len(updates) > 0 {
 		conflict = "DO UPDATE SET " + strings.Join(updates, ", ")
 	}
+	if _, err := tx.Exec(ctx, `INSERT INTO health_weeks (week, changes) VALUES ($1, 1) ON CONFLICT (week) DO UPDATE SET changes = health_weeks.changes + 1`, (d.day+3)/7); err != nil {
+		return err
+	}
 	_, err := tx.Exec(ctx, `INSERT INTO health_days (`+strings.Join(names, ", ")+`) VALUES (`+strings.Join(marks, ", ")+`) ON CONFLICT (device_id, day) `+conflict, args...)
 	return err
 }

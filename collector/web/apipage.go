@@ -1,6 +1,7 @@
 package web
 
 import (
+	"cmp"
 	"encoding/json"
 	"net/http"
 	"reflect"
@@ -40,7 +41,7 @@ func (c call) example(rt route, host string) string {
 	address := host + strings.ReplaceAll(rt.path, "{id}", "$ID")
 	between := "?"
 	for _, p := range c.Query {
-		if p.Required {
+		if p.Required || p.Shown {
 			address += between + p.Name + "=" + examples[p.Name]
 			between = "&"
 		}
@@ -58,7 +59,7 @@ func (c call) example(rt route, host string) string {
 // examples are values that fit the parameters and fields of these names.
 var examples = map[string]string{
 	"reading": "memory_used", "by": "model", "reason": "Anruf: seit Montag langsam", "owner": "OWNER", "expires": "2027-01-31T12:00:00Z",
-	"login": "eva", "role": "read", "name": "grafana", "label": "LibreOffice",
+	"login": "eva", "role": "read", "name": "grafana", "label": "LibreOffice", "if": "battery_charge.lt.600",
 }
 
 // body writes the required fields of a type with values that fit them.
@@ -69,7 +70,7 @@ func body(t reflect.Type) string {
 		switch {
 		case options == "omitempty" && name != "cap":
 		case f.Type.Kind() == reflect.Slice:
-			fields[name] = []string{"LibreOffice"}
+			fields[name] = []string{cmp.Or(examples[name], "LibreOffice")}
 		case f.Type.Kind() == reflect.Int64:
 			fields[name] = 10
 		default:

@@ -42,6 +42,7 @@ const icons = {
   people: "users",
   person: "circle-user",
   printer: "printer",
+  question: "chart-column",
   record: "scroll-text",
   school: "school",
   search: "search",

@@ -9,6 +9,7 @@ import (
 	"hausmeister/collector/enroll"
 	"hausmeister/collector/fleet"
 	"hausmeister/collector/health"
+	questions "hausmeister/collector/question"
 )
 
 // Accounts says who somebody is; *access.Service.
@@ -56,6 +57,19 @@ type Fleet interface {
 	OpenFindings(ctx context.Context, caller access.Caller) ([]fleet.CodeCount, error)
 	SchoolStates(ctx context.Context, caller access.Caller, query, cursor string, limit int) (fleet.SchoolPage, error)
 	Spread(ctx context.Context, caller access.Caller, filter fleet.Filter, by fleet.Dimension) ([]fleet.Share, error)
+	Devices(ctx context.Context, caller access.Caller, ids []string) ([]fleet.Device, error)
+}
+
+// Questions answers what is asked of the whole fleet; *question.Questions.
+type Questions interface {
+	Ask(ctx context.Context, caller access.Caller, q questions.Question, page questions.Page) (a questions.Answer, hits []questions.Hit, next string, err error)
+	Export(ctx context.Context, caller access.Caller, q questions.Question, desc bool, give func([]questions.Hit) error) error
+	Choices(ctx context.Context, caller access.Caller, name string) ([]string, error)
+	List(ctx context.Context, caller access.Caller) ([]questions.Saved, error)
+	Saved(ctx context.Context, caller access.Caller, id string) (questions.Saved, error)
+	Save(ctx context.Context, caller access.Caller, d questions.Draft) (questions.Saved, error)
+	Change(ctx context.Context, caller access.Caller, id string, d questions.Draft) (questions.Saved, error)
+	Delete(ctx context.Context, caller access.Caller, id string) error
 }
 
 // Health knows what devices told; *health.Health.

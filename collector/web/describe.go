@@ -4,6 +4,7 @@ import (
 	"encoding/json"
 	"maps"
 	"net/http"
+	"net/url"
 	"reflect"
 	"slices"
 	"strconv"
@@ -21,12 +22,15 @@ type call struct {
 	Body    any // a value of the type that is read
 	Gives   any // a value of the type that is answered
 	Made    bool
+	CSV     bool // answers with lines of values instead of Gives
 }
 
 type param struct {
 	Name, Meaning string
 	Number        bool
 	Required      bool
+	Many          bool // may be given more than once
+	Shown         bool // in the example, though a call may do without
 }
 
 // list is the answer of a list that is given whole.
@@ -38,6 +42,9 @@ type list[T any] struct {
 
 var (
 	limitParam  = param{Name: "limit", Meaning: "how many items at most, 1 to 500", Number: true}
+	ifParam     = param{Name: "if", Meaning: "a condition as name.operator.value, in base units, such as battery_charge.lt.600 (lt, le, eq, ge, gt; texts and facts: is, not, contains); all that are given must hold. Names are readings of the catalogue and model, manufacturer, owner, school, school_kind, os, finding", Many: true, Shown: true}
+	showParam   = param{Name: "show", Meaning: "name of the reading whose values are given; else that of the first condition"}
+	orderParam  = param{Name: "order", Meaning: "asc or desc by that reading"}
 	cursorParam = param{Name: "cursor", Meaning: "where the next page begins, as the one before said"}
 )
 
@@ -84,14 +91,29 @@ var calls = map[string]call{
 	"POST /api/v1/tokens/{id}/revoke":          {Summary: "End an API token", Needs: access.WriteUsers, Gives: apiToken{}},
 	"GET /api/v1/audit": {Summary: "Who changed or looked at what, the latest first", Needs: access.ReadAudit, Gives: apiPage[apiEntry]{}, Query: []param{
 		{Name: "action", Meaning: "an action, or the subject before its dot"}, {Name: "from", Meaning: "first day, in UTC"}, {Name: "to", Meaning: "last day, in UTC"}, limitParam, cursorParam}},
-	"GET /api/v1/openapi.json": {Summary: "This description", Gives: map[string]any{}},
+	"GET /api/v1/answer": {Summary: "How many devices the conditions are true of, which, and since when", Needs: access.ReadDevices, Gives: apiAnswer{},
+		Query: []param{ifParam, showParam, orderParam, limitParam, cursorParam}},
+	"GET /api/v1/answer/devices.csv":     {Summary: "All devices that the conditions are true of, as CSV", Needs: access.ReadDevices, CSV: true, Query: []param{ifParam, showParam, orderParam}},
+	"GET /api/v1/questions":              {Summary: "Questions that are kept: one's own, and those for everybody", Needs: access.ReadDevices, Gives: list[apiQuestion]{}},
+	"POST /api/v1/questions":             {Summary: "Keep a question", Needs: access.ReadDevices, Body: apiNewQuestion{}, Gives: apiQuestion{}, Made: true},
+	"GET /api/v1/questions/{id}":         {Summary: "A question that is kept", Needs: access.ReadDevices, Gives: apiQuestion{}},
+	"POST /api/v1/questions/{id}":        {Summary: "Change a question that is kept", Needs: access.ReadDevices, Body: apiNewQuestion{}, Gives: apiQuestion{}},
+	"POST /api/v1/questions/{id}/delete": {Summary: "Delete a question that is kept", Needs: access.ReadDevices, Gives: list[apiQuestion]{}},
+	"GET /api/v1/questions/{id}/answer":  {Summary: "The answer to a question that is kept", Needs: access.ReadDevices, Gives: apiAnswer{}, Query: []param{orderParam, limitParam, cursorParam}},
+	"GET /api/v1/openapi.json":           {Summary: "This description", Gives: map[string]any{}},
 }
 
-func (c call) names() (out []string) {
+// accepts says whether the route takes these parameters.
+func (c call) accepts(asked url.Values) error {
+	var names []string
+	single := maps.Clone(asked)
 	for _, p := range c.Query {
-		out = append(out, p.Name)
+		names = append(names, p.Name)
+		if p.Many {
+			delete(single, p.Name)
+		}
 	}
-	return out
+	return only(single, names...)
 }
 
 // openAPI is the description as OpenAPI 3.1. It is made from calls and the Go
@@ -134,17 +156,25 @@ func (c call) describe(rt route, sc schemas) map[string]any {
 		if p.Number {
 			kind = "integer"
 		}
-		params = append(params, map[string]any{"name": p.Name, "in": "query", "required": p.Required, "description": p.Meaning, "schema": map[string]any{"type": kind}})
+		schema := map[string]any{"type": kind}
+		if p.Many {
+			schema = map[string]any{"type": "array", "items": schema}
+		}
+		params = append(params, map[string]any{"name": p.Name, "in": "query", "required": p.Required, "description": p.Meaning, "schema": schema})
 	}
 	code := http.StatusOK
 	if c.Made {
 		code = http.StatusCreated
 	}
+	content := map[string]any{"text/csv": map[string]any{"schema": map[string]any{"type": "string"}}}
+	if !c.CSV {
+		content = map[string]any{"application/json": map[string]any{"schema": sc.of(reflect.TypeOf(c.Gives))}}
+	}
 	problem := map[string]any{"description": "A problem, RFC 9457", "content": map[string]any{"application/problem+json": map[string]any{"schema": map[string]any{"$ref": "#/components/schemas/Problem"}}}}
 	out := map[string]any{
 		"summary": c.Summary, "operationId": operationID(rt), "parameters": params,
 		"responses": map[string]any{
-			strconv.Itoa(code): map[string]any{"description": http.StatusText(code), "content": map[string]any{"application/json": map[string]any{"schema": sc.of(reflect.TypeOf(c.Gives))}}},
+			strconv.Itoa(code): map[string]any{"description": http.StatusText(code), "content": content},
 			"default":          problem,
 		},
 	}

@@ -41,8 +41,7 @@ func (s *Server) devicesCSV(v *visit) error {
 	h.Set("Content-Type", "text/csv; charset=utf-8")
 	h.Set("Content-Disposition", `attachment; filename="hausmeister-devices-`+s.cfg.Now().In(v.say.Zone()).Format(time.DateOnly)+`.csv"`)
 	out := csv.NewWriter(v.w)
-	out.Write([]string{"id", "name", "inventory_number", "serial_number", "manufacturer", "model", "os", "owner", "school_code", "school", "state",
-		"last_contact", "battery_charge_permille", "system_volume_free_bytes"})
+	out.Write(deviceHead)
 	for {
 		for _, d := range page.Items {
 			out.Write(deviceRecord(d))
@@ -61,6 +60,10 @@ func (s *Server) devicesCSV(v *visit) error {
 		}
 	}
 }
+
+// deviceHead names what deviceRecord gives.
+var deviceHead = []string{"id", "name", "inventory_number", "serial_number", "manufacturer", "model", "os", "owner", "school_code", "school", "state",
+	"last_contact", "battery_charge_permille", "system_volume_free_bytes"}
 
 func deviceRecord(d fleet.Device) []string {
 	day := ""

@@ -13,6 +13,7 @@ import (
 	"hausmeister/collector/db"
 	"hausmeister/collector/enroll"
 	"hausmeister/collector/health"
+	questions "hausmeister/collector/question"
 )
 
 var (
@@ -68,6 +69,14 @@ func faultOf(err error) fault {
 		return fault{http.StatusBadRequest, "bad-request"}
 	case errors.As(err, &tooLong):
 		return fault{http.StatusRequestEntityTooLarge, "too-large"}
+	case errors.Is(err, questions.ErrInvalid), errors.Is(err, questions.ErrCursor):
+		return fault{http.StatusBadRequest, "bad-request"}
+	case errors.Is(err, questions.ErrBusy):
+		return fault{http.StatusServiceUnavailable, "question-busy"}
+	case errors.Is(err, questions.ErrTooLong):
+		return fault{http.StatusServiceUnavailable, "question-too-long"}
+	case errors.Is(err, questions.ErrTooMany):
+		return fault{http.StatusConflict, "too-many-questions"}
 	case errors.Is(err, db.ErrUnavailable), errors.Is(err, db.ErrFull), errors.Is(err, errTooMany):
 		return fault{http.StatusServiceUnavailable, "unavailable"}
 	}

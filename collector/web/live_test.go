@@ -188,7 +188,7 @@ func names(events []event) string {
 func newDesk(t *testing.T, b *bus.Bus) (*desk, *web.Server) {
 	t.Helper()
 	d := &desk{used: 3 << 30}
-	s, err := web.New(web.Config{Access: d, Claims: d, Fleet: d, Health: d, Bus: b, Now: time.Now, Log: slog.New(slog.DiscardHandler), Ready: func(context.Context) error { return nil }})
+	s, err := web.New(web.Config{Access: d, Claims: d, Fleet: d, Health: d, Questions: struct{ web.Questions }{}, Bus: b, Now: time.Now, Log: slog.New(slog.DiscardHandler), Ready: func(context.Context) error { return nil }})
 	if err != nil {
 		t.Fatal(err)
 	}

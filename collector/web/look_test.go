@@ -7,8 +7,10 @@ import (
 	"time"
 
 	"hausmeister/collector/access"
+	"hausmeister/collector/db"
 	"hausmeister/collector/enroll"
 	"hausmeister/collector/health"
+	"hausmeister/collector/question"
 	"hausmeister/proto/block"
 	"hausmeister/proto/finding"
 	"hausmeister/proto/hmpb"
@@ -43,6 +45,13 @@ func TestEveryPageLooksRight(t *testing.T) {
 	w.token("grafana", access.RoleRead, nil)
 	eva, err := w.access.User(t.Context(), operator, "support")
 	w.must(err)
+	w.days(ids, 12)
+	saved, err := w.asked.Save(t.Context(), access.Caller{Kind: access.KindUser, ID: eva.ID, Name: "support", Role: access.RoleSupport},
+		question.Draft{Name: "Akkus für den Tausch", Question: question.Question{Conditions: []question.Condition{{Name: "battery_health", Op: question.Below, Value: "700"}}}})
+	w.must(err)
+	_, err = w.asked.Save(t.Context(), operator, question.Draft{Name: "Firewall aus, nach Schulform", Shared: true,
+		Question: question.Question{Conditions: []question.Condition{{Name: "firewall", Op: question.Is, Value: "off"}, {Name: "school_kind", Op: question.Is, Value: "Gymnasium"}}}})
+	w.must(err)
 	pages := []struct {
 		name, path, as string
 	}{
@@ -60,6 +69,14 @@ func TestEveryPageLooksRight(t *testing.T) {
 		{"device-known-shut", "/devices/" + known + "?range=24h", "support"},
 		{"software", "/devices/" + known + "/software", "read"},
 		{"software-none", "/devices/" + bare + "/software", "read"},
+		{"questions", "/questions", "support"},
+		{"question", "/questions?if=battery_health.lt.700&if=model.is.LIFEBOOK+A3510", "admin"},
+		{"question-saved", "/questions?if=battery_health.lt.700&saved=" + saved.ID, "support"},
+		{"question-text", "/questions?if=os_build.contains.22&if=school_kind.not.KGS&order=desc", "read"},
+		{"question-facts", "/questions?if=model.contains.LIFEBOOK", "read"},
+		{"question-none", "/questions?if=boot_duration.gt.3600000", "read"},
+		{"question-step", "/questions?if=battery_health.lt.700&what=volume_free", "support"},
+		{"question-wrong", "/questions?if=battery_health.lt.700&what=memory_total&op=lt&value=viel", "support"},
 		{"catalogue", "/catalogue", "read"},
 		{"device-new", "/devices/" + ids[16], "read"},
 		{"keys", "/keys", "admin"},
@@ -105,6 +122,36 @@ func TestEveryPageLooksRight(t *testing.T) {
 			}
 		}
 	}
+}
+
+// days gives devices daily rows of so many weeks, as if they had told them.
+func (w *world) days(ids []string, weeks int) {
+	w.t.Helper()
+	today := w.clock().UnixMilli() / 86_400_000
+	w.must(w.db.Write(w.t.Context(), func(tx *db.Tx) error {
+		for week := range weeks {
+			day := today - 1 - int64(7*week)
+			for i, id := range ids {
+				n := int64(i)
+				firewall := "on"
+				if i%9 == 0 {
+					firewall = "off"
+				}
+				_, err := tx.Exec(w.t.Context(), `INSERT INTO health_days (device_id, day, battery_charge, battery_health, volume_free, memory_total, os_build, firewall, boot_duration)
+					VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9)`, id, day, 380+n*61%600, 560+n*13%400+int64(week)*8, 4_100_000_000+n*9_700_000_000%200_000_000_000,
+					int64(8)<<30, []string{"22621.4317", "22631.4460", "26100.2314"}[i%3], firewall, 14_000+n*1700%90_000)
+				if err != nil {
+					return err
+				}
+			}
+			if _, err := tx.Exec(w.t.Context(), `INSERT INTO health_weeks (week, changes) VALUES ($1, 1) ON CONFLICT (week) DO UPDATE SET changes = health_weeks.changes + 1`, (day+3)/7); err != nil {
+				return err
+			}
+		}
+		return nil
+	}))
+	_, err := w.asked.Refresh(w.t.Context())
+	w.must(err)
 }
 
 // known admits a device that tells every reading, has findings, a changed list

@@ -95,7 +95,7 @@ func (s *Server) answer(rt route) http.Handler {
 		}
 		c, described := calls[rt.method+" "+rt.path]
 		if err == nil && described {
-			err = only(v.asked, c.names()...)
+			err = c.accepts(v.asked)
 		}
 		switch {
 		case err != nil:

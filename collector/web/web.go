@@ -39,11 +39,12 @@ type Measure struct {
 
 // Config is what the pages need.
 type Config struct {
-	Access Accounts
-	Claims Claims
-	Fleet  Fleet
-	Health Health
-	Bus    *bus.Bus
+	Access    Accounts
+	Claims    Claims
+	Fleet     Fleet
+	Health    Health
+	Questions Questions
+	Bus       *bus.Bus
 
 	// Ready says whether the collector can serve now (/readyz).
 	Ready    func(context.Context) error
@@ -78,7 +79,7 @@ type Server struct {
 
 // New checks the Config and prepares pages and static files. It starts nothing.
 func New(cfg Config) (*Server, error) {
-	if cfg.Access == nil || cfg.Claims == nil || cfg.Fleet == nil || cfg.Health == nil || cfg.Bus == nil || cfg.Ready == nil || cfg.Now == nil || cfg.Log == nil {
+	if cfg.Access == nil || cfg.Claims == nil || cfg.Fleet == nil || cfg.Health == nil || cfg.Questions == nil || cfg.Bus == nil || cfg.Ready == nil || cfg.Now == nil || cfg.Log == nil {
 		return nil, errors.New("making the pages: a field of the Config is missing")
 	}
 	s := &Server{cfg: cfg, ending: make(chan struct{})}

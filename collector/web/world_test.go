@@ -25,6 +25,7 @@ import (
 	"hausmeister/collector/enroll"
 	"hausmeister/collector/fleet"
 	"hausmeister/collector/health"
+	"hausmeister/collector/question"
 	"hausmeister/collector/web"
 	"hausmeister/proto/hmpb"
 	"hausmeister/proto/ident"
@@ -39,6 +40,7 @@ type world struct {
 	enroll *enroll.Enroll
 	fleet  *fleet.Fleet
 	health *health.Health
+	asked  *question.Questions
 	bus    *bus.Bus
 	web    *web.Server
 	url    string
@@ -88,7 +90,7 @@ func newStores(t testing.TB) *world {
 	return storesOn(t, dbtest.Open(t, migrations), slog.New(slog.DiscardHandler))
 }
 
-var migrations = []db.Migrations{audit.Migrations, access.Migrations, enroll.Migrations, fleet.Migrations, health.Migrations}
+var migrations = []db.Migrations{audit.Migrations, access.Migrations, enroll.Migrations, fleet.Migrations, health.Migrations, question.Migrations}
 
 // storesOn is newStores on this database, with this log.
 func storesOn(t testing.TB, d *db.DB, log *slog.Logger) *world {
@@ -102,11 +104,14 @@ func storesOn(t testing.TB, d *db.DB, log *slog.Logger) *world {
 	if w.health, err = health.New(health.Config{DB: w.db, Bus: w.bus, Now: w.clock, Log: log}); err != nil {
 		t.Fatal(err)
 	}
+	if w.asked, err = question.New(question.Config{DB: w.db, Now: w.clock, Log: log}); err != nil {
+		t.Fatal(err)
+	}
 	w.enroll, err = enroll.New(t.Context(), enroll.Config{DB: w.db, Bus: w.bus, Records: w.fleet, Dir: filepath.Join(t.TempDir(), "ca"), Address: "desk.schule.example:8443", Now: w.clock, Log: log})
 	if err != nil {
 		t.Fatal(err)
 	}
-	w.web, err = web.New(web.Config{Access: w.access, Claims: w.enroll, Fleet: w.fleet, Health: w.health, Bus: w.bus, Now: w.clock, Log: log, Version: "1.2.3",
+	w.web, err = web.New(web.Config{Access: w.access, Claims: w.enroll, Fleet: w.fleet, Health: w.health, Questions: w.asked, Bus: w.bus, Now: w.clock, Log: log, Version: "1.2.3",
 		Ready: func(context.Context) error { w.mu.Lock(); defer w.mu.Unlock(); return w.ready },
 		Measures: []web.Measure{
 			{Name: "hausmeister_connections", Help: "Devices connected now.", Read: func() float64 { return 7 }},

@@ -44,7 +44,7 @@ var rooms = map[string][][]string{
 		{"cmd"},
 		{""},
 		{"gateway", "web", "admin"},
-		{"enroll", "fleet", "health", "rollout", "support", "desk", "privacy", "notify"},
+		{"enroll", "fleet", "health", "rollout", "support", "desk", "privacy", "notify", "question"},
 		{"access"},
 		{"audit"},
 		{"db", "bus"},

@@ -1,0 +1,117 @@
+package question
+
+import (
+	"cmp"
+	"slices"
+
+	"hausmeister/proto/reading"
+)
+
+// maxBars bounds a distribution.
+const maxBars = 12
+
+// bars spreads the shown reading over the devices that the conditions about
+// other things leave.
+func (r *result) bars() []Bar {
+	_, among := r.holds(r.now, r.reading.Name)
+	among.keep(r.show.known)
+	var bars []Bar
+	if r.reading.Kind == reading.Number {
+		values := make([]int64, 0, among.count())
+		among.each(func(n int) bool { values = append(values, r.show.values[n]); return true })
+		bars = numberBars(r.reading, values)
+	} else {
+		counts := make([]int64, len(r.show.words))
+		among.each(func(n int) bool { counts[r.show.values[n]]++; return true })
+		bars = textBars(r.reading, r.show.words, counts)
+	}
+	for i := range bars {
+		if b := &bars[i]; b.Devices > 0 && b.Devices < FewPersons {
+			b.Few, b.Devices = true, 0
+		}
+	}
+	return bars
+}
+
+// numberBars are of equal width, but for what lies far out: one value in a
+// hundred at each end may be in an open bar.
+func numberBars(r reading.Reading, values []int64) []Bar {
+	if len(values) == 0 {
+		return nil
+	}
+	slices.Sort(values)
+	low, high := values[len(values)/100], values[len(values)-1-len(values)/100]
+	step := stepOf(r, low, high)
+	first := floorTo(low, step)
+	var bars []Bar
+	for from := first; from <= high && len(bars) < maxBars; from += step {
+		bars = append(bars, Bar{From: from, To: from + step})
+	}
+	last := len(bars) - 1
+	bars[0].OpenLow, bars[last].OpenH = values[0] < bars[0].From, values[len(values)-1] >= bars[last].To
+	for _, v := range values {
+		at := 0
+		if v >= first {
+			at = int(min((v-first)/step, int64(last)))
+		}
+		bars[at].Devices++
+	}
+	return bars
+}
+
+func floorTo(v, step int64) int64 {
+	out := v / step * step
+	if out > v {
+		out -= step
+	}
+	return out
+}
+
+// stepOf is the least width that looks round to a person and needs no more bars
+// than there may be.
+func stepOf(r reading.Reading, low, high int64) int64 {
+	unit, factors := int64(1), []int64{1, 2, 5}
+	times := int64(10)
+	switch {
+	case r.Unit == reading.UnixMilli:
+		unit, factors = dayMS, []int64{1, 2, 7, 14, 30, 90, 365}
+	case r.Unit == reading.Bytes && !r.Instanced: // of main memory, counted in powers of two
+		factors, times = []int64{1}, 2
+	case r.Unit == reading.Permille:
+		unit = 10 // a whole per cent
+	}
+	for ; ; unit *= times {
+		for _, f := range factors {
+			step := unit * f
+			// Unsigned, since the distance of two int64 need not fit into one.
+			if uint64(high)-uint64(floorTo(low, step)) < uint64(step)*maxBars || step > 1<<58 {
+				return step
+			}
+		}
+	}
+}
+
+// textBars are of each text, that of most devices first; codes keep the order of
+// their table.
+func textBars(r reading.Reading, words []string, counts []int64) []Bar {
+	var bars []Bar
+	for i, word := range words {
+		if counts[i] > 0 {
+			bars = append(bars, Bar{Text: word, Devices: counts[i]})
+		}
+	}
+	at := func(b Bar) int {
+		return slices.IndexFunc(r.Codes, func(c reading.CodeValue) bool { return c.Code == b.Text })
+	}
+	slices.SortFunc(bars, func(a, b Bar) int {
+		return cmp.Or(cmp.Compare(at(a), at(b)), cmp.Compare(b.Devices, a.Devices), cmp.Compare(a.Text, b.Text))
+	})
+	if len(bars) <= maxBars {
+		return bars
+	}
+	rest := Bar{Rest: true}
+	for _, b := range bars[maxBars-1:] {
+		rest.Devices += b.Devices
+	}
+	return append(bars[:maxBars-1:maxBars-1], rest)
+}

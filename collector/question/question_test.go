@@ -1,0 +1,546 @@
+package question_test
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"math/rand/v2"
+	"slices"
+	"strings"
+	"testing"
+	"time"
+
+	"hausmeister/collector/access"
+	"hausmeister/collector/audit"
+	"hausmeister/collector/db"
+	"hausmeister/collector/db/dbtest"
+	"hausmeister/collector/question"
+	"hausmeister/proto/hmpb"
+	"hausmeister/proto/reading"
+)
+
+// told is what one device of a test is and told on its last day.
+type told struct {
+	id, owner, model, kind string
+	battery                int64
+	build                  string
+}
+
+// fill admits n devices that told yesterday, and some a week ago too.
+func (w *world) fill(n int) (all []told) {
+	w.t.Helper()
+	schools := w.schools()
+	for i := range n {
+		s := schools[[]string{"S1", "S2", "S3"}[i%3]]
+		d := told{owner: s.Owner, kind: s.Kind, model: []string{"LIFEBOOK A3510", "ThinkPad X13", "MacBook Air 100%_"}[i%7%3], battery: int64(i*37) % 1000, build: fmt.Sprintf("build %d", i%4)}
+		d.id = w.admit(s, d.model)
+		if i%5 == 4 { // never told
+			d.battery, d.build = -1, ""
+		} else {
+			if i%2 == 0 {
+				w.tells(d.id, w.now.AddDate(0, 0, -7), number(reading.BatteryCharge, 999), text(reading.OSBuild, "old"))
+			}
+			w.tells(d.id, w.now.AddDate(0, 0, -1), number(reading.BatteryCharge, d.battery), text(reading.OSBuild, d.build))
+		}
+		all = append(all, d)
+	}
+	w.merges()
+	return all
+}
+
+func count(all []told, is func(told) bool) (n int64) {
+	for _, d := range all {
+		if is(d) {
+			n++
+		}
+	}
+	return n
+}
+
+// TestAsk asks the same of the database and of the devices themselves.
+func TestAsk(t *testing.T) {
+	dbtest.Run(t, migrations, func(t *testing.T, d *db.DB) {
+		w := newWorld(t, d)
+		all := w.fill(90)
+		ahorn := all[0].owner
+		known := func(d told) bool { return d.battery >= 0 }
+		for _, c := range []struct {
+			if_    string
+			caller access.Caller
+			is, of func(told) bool // true of, what it asks for
+		}{
+			{"battery_charge.lt.600", system, func(d told) bool { return d.battery < 600 }, nil},
+			{"battery_charge.le.37", system, func(d told) bool { return d.battery <= 37 }, nil},
+			{"battery_charge.eq.74", system, func(d told) bool { return d.battery == 74 }, nil},
+			{"battery_charge.ge.600", system, func(d told) bool { return d.battery >= 600 }, nil},
+			{"battery_charge.gt.962", system, func(d told) bool { return d.battery > 962 }, nil},
+			{"battery_charge.lt.600", user("u", access.RoleRead, ahorn), func(d told) bool { return d.battery < 600 }, func(d told) bool { return d.owner == ahorn }},
+			{"battery_charge.lt.600", user("u", access.RoleRead, "nobody's"), func(d told) bool { return true }, func(d told) bool { return false }},
+			{"battery_charge.lt.600 & model.is.ThinkPad X13 & school_kind.is.Gymnasium", system, func(d told) bool { return d.battery < 600 },
+				func(d told) bool { return d.model == "ThinkPad X13" && d.kind == "Gymnasium" }},
+			{"os_build.is.build 2", system, func(d told) bool { return d.build == "build 2" }, nil},
+			{"os_build.not.build 2", system, func(d told) bool { return d.build != "build 2" }, nil},
+			{"os_build.contains.LD 3", system, func(d told) bool { return d.build == "build 3" }, nil},
+			{"os_build.is.old", system, func(d told) bool { return false }, nil},
+			{"os_build.is.build 1 & battery_charge.ge.500", system, func(d told) bool { return d.build == "build 1" && d.battery >= 500 }, nil},
+			{"battery_charge.ge.0 & model.contains.air 100%_", system, func(d told) bool { return true }, func(d told) bool { return strings.HasPrefix(d.model, "MacBook") }},
+			{"battery_charge.ge.0 & model.contains.air 100_%", system, func(d told) bool { return true }, func(d told) bool { return false }},
+			{"battery_charge.ge.0 & model.not.ThinkPad X13", system, func(d told) bool { return true }, func(d told) bool { return d.model != "ThinkPad X13" }},
+			{"battery_charge.ge.0 & owner.is." + ahorn, system, func(d told) bool { return true }, func(d told) bool { return d.owner == ahorn }},
+			{"battery_charge.ge.0 & os.is.linux", system, func(d told) bool { return true }, func(d told) bool { return false }},
+		} {
+			of := c.of
+			if of == nil {
+				of = func(told) bool { return true }
+			}
+			got, hits, _, err := w.Ask(t.Context(), c.caller, ask(t, strings.Split(c.if_, " & ")...), question.Page{Limit: 500})
+			if err != nil {
+				t.Errorf("%s: %v", c.if_, err)
+				continue
+			}
+			want := [3]int64{count(all, of), count(all, func(d told) bool { return of(d) && known(d) }), count(all, func(d told) bool { return of(d) && known(d) && c.is(d) })}
+			if have := [3]int64{got.Devices, got.Known, got.Matching}; have != want || int64(len(hits)) != want[2] {
+				t.Errorf("%s = %d of %d of %d with %d devices, want %v", c.if_, have[2], have[1], have[0], len(hits), want)
+			}
+		}
+	})
+}
+
+// TestAskForFindings: what is open about a device is asked of now.
+func TestAskForFindings(t *testing.T) {
+	dbtest.Run(t, migrations, func(t *testing.T, d *db.DB) {
+		w := newWorld(t, d)
+		all := w.fill(20)
+		severity := hmpb.Severity_SEVERITY_WARNING
+		w.sends(all[3].id, hmpb.Entry_builder{Finding: hmpb.Finding_builder{Code: new("disk_low"), Instance: new("/"), Severity: &severity, Raised: new(true), Arguments: []*hmpb.Argument{
+			hmpb.Argument_builder{Name: new("free"), Number: new(int64(1))}.Build(), hmpb.Argument_builder{Name: new("total"), Number: new(int64(2))}.Build()}}.Build()}.Build())
+		a, hits, _, err := w.Ask(t.Context(), system, ask(t, "finding.is.disk_low"), question.Page{})
+		if err != nil || a.Matching != 1 || len(hits) != 1 || hits[0].Device != all[3].id {
+			t.Errorf("Ask(finding.is.disk_low) = %+v, %+v, %v, want the one device", a, hits, err)
+		}
+		a, _, _, err = w.Ask(t.Context(), system, ask(t, "finding.not.disk_low"), question.Page{})
+		if err != nil || a.Matching != 19 {
+			t.Errorf("Ask(finding.not.disk_low) = %+v, %v, want 19", a, err)
+		}
+	})
+}
+
+// TestPages: every matching device once, by its value, however the pages are cut;
+// an export gives the same.
+func TestPages(t *testing.T) {
+	dbtest.Run(t, migrations, func(t *testing.T, d *db.DB) {
+		w := newWorld(t, d)
+		w.fill(60)
+		for _, asked := range []string{"battery_charge.lt.700", "os_build.not.build 0", "model.is.ThinkPad X13"} {
+			q := ask(t, asked)
+			for _, desc := range []bool{false, true} {
+				a, want, _, err := w.Ask(t.Context(), system, q, question.Page{Desc: desc, Limit: 500})
+				w.must(err)
+				if int64(len(want)) != a.Matching || a.Matching < 10 {
+					t.Fatalf("%s has %d devices on one page of %d", asked, len(want), a.Matching)
+				}
+				if !slices.IsSortedFunc(want, func(a, b question.Hit) int {
+					c := int(a.Number-b.Number) + strings.Compare(a.Text, b.Text)
+					if desc {
+						return -c
+					}
+					return c
+				}) {
+					t.Errorf("%s, desc %v, is not in order: %+v", asked, desc, want)
+				}
+				var got []question.Hit
+				cursor := ""
+				for range 100 {
+					_, hits, next, err := w.Ask(t.Context(), system, q, question.Page{Desc: desc, Limit: 7, Cursor: cursor})
+					w.must(err)
+					got = append(got, hits...)
+					if cursor = next; cursor == "" {
+						break
+					}
+				}
+				if !slices.Equal(got, want) {
+					t.Errorf("%s, desc %v, by pages of 7: %d devices, want the %d of one page in their order", asked, desc, len(got), len(want))
+				}
+				got = nil
+				w.must(w.Export(t.Context(), system, q, desc, func(hits []question.Hit) error { got = append(got, hits...); return nil }))
+				if !slices.Equal(got, want) {
+					t.Errorf("%s, desc %v, exported: %d devices, want %d", asked, desc, len(got), len(want))
+				}
+			}
+		}
+		_, _, next, err := w.Ask(t.Context(), system, ask(t, "battery_charge.lt.700"), question.Page{Limit: 7})
+		w.must(err)
+		for _, cursor := range []string{next, "x", "e30"} {
+			if _, _, _, err := w.Ask(t.Context(), system, ask(t, "battery_charge.lt.701"), question.Page{Cursor: cursor}); !errors.Is(err, question.ErrCursor) {
+				t.Errorf("the cursor %q of another question: %v, want ErrCursor", cursor, err)
+			}
+		}
+	})
+}
+
+// TestFewAreNotTold: no bar and no week gives a number under five.
+func TestFewAreNotTold(t *testing.T) {
+	dbtest.Run(t, migrations, func(t *testing.T, d *db.DB) {
+		w := newWorld(t, d)
+		s := w.schools()["S1"]
+		for i := range 30 {
+			id := w.admit(s, "LIFEBOOK")
+			charge := int64(450)
+			if i < 4 {
+				charge = 950
+			}
+			w.tells(id, noon.AddDate(0, 0, -1), number(reading.BatteryCharge, charge), text(reading.OSBuild, map[bool]string{true: "rare", false: "usual"}[i < 3]))
+			if i < 4 {
+				w.tells(id, noon.AddDate(0, 0, -15), number(reading.BatteryCharge, 100), text(reading.OSBuild, "rare"))
+			}
+		}
+		w.merges()
+		for asked, bars := range map[string]int64{"battery_charge.gt.900": 26, "os_build.is.rare": 27} {
+			a, _, _, err := w.Ask(t.Context(), system, ask(t, asked), question.Page{})
+			w.must(err)
+			few, told := 0, int64(0)
+			for _, b := range a.Bars {
+				if b.Few {
+					few++
+				}
+				if b.Few && b.Devices != 0 || b.Devices > 0 && b.Devices < question.FewPersons {
+					t.Errorf("%s tells %+v", asked, b)
+				}
+				told += b.Devices
+			}
+			if few != 1 || told != bars {
+				t.Errorf("%s has the bars %+v, want %d devices and one bar of few", asked, a.Bars, bars)
+			}
+			if len(a.Trend) != 2 || !a.Trend[0].Few || a.Trend[0].Known != 0 || !a.Trend[1].Few || a.Trend[1].Matching != 0 {
+				t.Errorf("%s has the trend %+v, want two weeks of few", asked, a.Trend)
+			}
+		}
+	})
+}
+
+// TestTrend: each week counts what was told in it, its last day's value.
+func TestTrend(t *testing.T) {
+	dbtest.Run(t, migrations, func(t *testing.T, d *db.DB) {
+		w := newWorld(t, d)
+		s := w.schools()["S1"]
+		for i := range 12 {
+			id := w.admit(s, "LIFEBOOK")
+			for week := range 14 {
+				if i >= 6 && week%2 == 1 {
+					continue // away
+				}
+				monday := noon.AddDate(0, 0, -3-7*week)
+				w.tells(id, monday, number(reading.BatteryHealth, 900))
+				w.tells(id, monday.AddDate(0, 0, 2), number(reading.BatteryHealth, int64(600+10*week))) // 600 now, 740 then
+			}
+		}
+		w.now = noon.Add(24 * time.Hour)
+		w.merges()
+		a, _, _, err := w.Ask(t.Context(), system, ask(t, "battery_health.lt.655"), question.Page{})
+		w.must(err)
+		if len(a.Trend) != question.TrendWeeks || a.Matching != 12 || a.Known != 12 {
+			t.Fatalf("Ask = %+v, want a trend of %d weeks and 12 of 12", a, question.TrendWeeks)
+		}
+		for i, p := range a.Trend {
+			week := question.TrendWeeks - 1 - i
+			want := question.Point{Week: time.Date(2026, 11, 23, 0, 0, 0, 0, time.UTC).AddDate(0, 0, -7*week), Known: 12}
+			if week%2 == 1 {
+				want.Known = 6
+			}
+			if week <= 5 {
+				want.Matching = want.Known
+			}
+			if p != want {
+				t.Errorf("the week %d ago is %+v, want %+v", week, p, want)
+			}
+		}
+	})
+}
+
+// TestRefresh: what comes late counts, what is too old goes, and a week that did
+// not change is left alone.
+func TestRefresh(t *testing.T) {
+	dbtest.Run(t, migrations, func(t *testing.T, d *db.DB) {
+		w := newWorld(t, d)
+		s := w.schools()["S1"]
+		var ids []string
+		for range 6 {
+			ids = append(ids, w.admit(s, "LIFEBOOK"))
+			w.tells(ids[len(ids)-1], noon.AddDate(0, 0, -2), number(reading.BatteryCharge, 500))
+		}
+		w.merges()
+		if n, err := w.Refresh(t.Context()); n != 0 || err != nil {
+			t.Errorf("Refresh of what did not change = %d, %v", n, err)
+		}
+		matching := func() int64 {
+			a, _, _, err := w.Ask(t.Context(), system, ask(t, "battery_charge.lt.400"), question.Page{})
+			w.must(err)
+			return a.Matching
+		}
+		if n := matching(); n != 0 {
+			t.Fatalf("%d devices below 40 %%, want none", n)
+		}
+		w.tells(ids[0], noon.AddDate(0, 0, -1), number(reading.BatteryCharge, 100)) // newer
+		w.tells(ids[1], noon.AddDate(0, 0, -3), number(reading.BatteryCharge, 100)) // older than what is known
+		w.tells(w.admit(s, "LIFEBOOK"), noon.AddDate(0, 0, -1), number(reading.BatteryCharge, 100))
+		w.merges()
+		if n := matching(); n != 2 {
+			t.Errorf("after late days %d devices are below 40 %%, want the two whose last day says so", n)
+		}
+		w.now = noon.AddDate(0, 0, 7*question.FreshWeeks)
+		w.merges()
+		a, _, _, err := w.Ask(t.Context(), system, ask(t, "battery_charge.lt.400"), question.Page{})
+		if err != nil || a.Known != 0 || a.Devices != 7 || len(a.Trend) != 1 {
+			t.Errorf("weeks later the answer is %+v, %v, want nothing known and one week of trend", a, err)
+		}
+		w.now = noon.AddDate(0, 0, 7*question.TrendWeeks)
+		w.merges()
+		var rows int64
+		w.must(w.db.Read(t.Context(), func(tx *db.Tx) error {
+			return tx.QueryRow(t.Context(), `SELECT count(*) FROM question_columns`).Scan(&rows)
+		}))
+		if rows != 0 {
+			t.Errorf("%d columns are left of a week that no question asks for", rows)
+		}
+	})
+}
+
+// TestRefused: what cannot be asked is said, with the condition that is wrong.
+func TestRefused(t *testing.T) {
+	w := newWorld(t, dbtest.Open(t, migrations))
+	for _, c := range []struct {
+		at         int
+		conditions []string
+	}{
+		{-1, nil},
+		{0, []string{"no_such.lt.1"}},
+		{0, []string{"battery_charge.is.1"}},
+		{0, []string{"battery_charge.lt.half"}},
+		{0, []string{"battery_charge.lt.1001"}},
+		{0, []string{"battery_charge.lt."}},
+		{1, []string{"battery_charge.lt.1", "firewall.is.burning"}},
+		{0, []string{"updates_last.lt.24.11.2026"}},
+		{0, []string{"model.is.\x00"}},
+		{0, []string{"battery_state.is.charging"}}, // no daily row has it
+		{-1, slices.Repeat([]string{"battery_charge.lt.1"}, question.MaxConditions+1)},
+	} {
+		_, _, _, err := w.Ask(t.Context(), system, ask(t, c.conditions...), question.Page{})
+		if invalid := (*question.Invalid)(nil); !errors.As(err, &invalid) || !errors.Is(err, question.ErrInvalid) || invalid.At != c.at {
+			t.Errorf("Ask(%q) = %v, want ErrInvalid at %d", c.conditions, err, c.at)
+		}
+	}
+	if _, _, _, err := w.Ask(t.Context(), access.Caller{}, ask(t, "battery_charge.lt.1"), question.Page{}); !errors.Is(err, access.ErrForbidden) {
+		t.Errorf("nobody asks: %v, want ErrForbidden", err)
+	}
+	if _, err := question.ParseCondition("battery_charge"); !errors.Is(err, question.ErrInvalid) {
+		t.Errorf("ParseCondition of half of one: %v", err)
+	}
+}
+
+// TestBounds: a question waits for its turn only so long, and takes only so long.
+func TestBounds(t *testing.T) {
+	dbtest.Run(t, migrations, func(t *testing.T, d *db.DB) {
+		w := newWorld(t, d)
+		w.fill(10)
+		q, err := question.New(question.Config{DB: d, Now: func() time.Time { return w.now }, Log: discard, Most: 1, Wait: time.Millisecond, Limit: time.Nanosecond})
+		w.must(err)
+		if _, _, _, err := q.Ask(t.Context(), system, ask(t, "battery_charge.lt.1"), question.Page{}); !errors.Is(err, question.ErrTooLong) {
+			t.Errorf("a question without time: %v, want ErrTooLong", err)
+		}
+		if q, err = question.New(question.Config{DB: d, Now: func() time.Time { return w.now }, Log: discard, Most: 1, Wait: time.Millisecond}); err != nil {
+			t.Fatal(err)
+		}
+		release := question.TakeTurn(q)
+		if _, _, _, err := q.Ask(t.Context(), system, ask(t, "battery_charge.lt.1"), question.Page{}); !errors.Is(err, question.ErrBusy) {
+			t.Errorf("a question beside another: %v, want ErrBusy", err)
+		}
+		release()
+		if _, _, _, err := q.Ask(t.Context(), system, ask(t, "battery_charge.lt.1"), question.Page{}); err != nil {
+			t.Errorf("a question afterwards: %v", err)
+		}
+	})
+}
+
+// TestSaved: who keeps a question, who sees, changes and deletes it, and what
+// the record says.
+func TestSaved(t *testing.T) {
+	dbtest.Run(t, migrations, func(t *testing.T, d *db.DB) {
+		w := newWorld(t, d)
+		all := w.fill(30)
+		admin, eva, tom := user("admin", access.RoleAdmin), user("eva", access.RoleRead, all[0].owner), user("tom", access.RoleSupport)
+		q := ask(t, "battery_charge.lt.600")
+		own, err := w.Save(t.Context(), eva, question.Draft{Name: " Leere Akkus ", Question: q})
+		w.must(err)
+		shared, err := w.Save(t.Context(), admin, question.Draft{Name: "Alle", Question: q, Shared: true})
+		w.must(err)
+		if _, err := w.Save(t.Context(), tom, question.Draft{Name: "Meine", Question: q, Shared: true}); !errors.Is(err, access.ErrForbidden) {
+			t.Errorf("somebody who is no admin shares: %v, want ErrForbidden", err)
+		}
+		for _, bad := range []question.Draft{{Name: " ", Question: q}, {Name: strings.Repeat("x", 121), Question: q}, {Name: "x"}} {
+			if _, err := w.Save(t.Context(), eva, bad); !errors.Is(err, question.ErrInvalid) {
+				t.Errorf("Save(%+v) = %v, want ErrInvalid", bad, err)
+			}
+		}
+		names := func(caller access.Caller) (out []string) {
+			list, err := w.List(t.Context(), caller)
+			w.must(err)
+			for _, s := range list {
+				out = append(out, fmt.Sprintf("%s own=%v may=%v %d/%d %v", s.Name, s.Own, s.May, s.Matching, s.Known, !s.Answered.IsZero()))
+			}
+			return out
+		}
+		if got, want := names(eva), []string{"Leere Akkus own=true may=true 0/0 false", "Alle own=false may=false 0/0 false"}; !slices.Equal(got, want) {
+			t.Errorf("eva sees %q, want %q", got, want)
+		}
+		if got, want := names(tom), []string{"Alle own=false may=false 0/0 false"}; !slices.Equal(got, want) {
+			t.Errorf("tom sees %q, want %q", got, want)
+		}
+		// Two scopes get two answers to the one shared question.
+		a, _, _, err := w.Ask(t.Context(), eva, shared.Question, question.Page{Saved: shared.ID})
+		w.must(err)
+		b, _, _, err := w.Ask(t.Context(), tom, shared.Question, question.Page{Saved: shared.ID})
+		w.must(err)
+		if a.Matching == b.Matching {
+			t.Fatalf("both scopes have %d devices", a.Matching)
+		}
+		if got, want := names(eva)[1], fmt.Sprintf("Alle own=false may=false %d/%d true", a.Matching, a.Known); got != want {
+			t.Errorf("eva sees %q, want %q", got, want)
+		}
+		if got, want := names(tom)[0], fmt.Sprintf("Alle own=false may=false %d/%d true", b.Matching, b.Known); got != want {
+			t.Errorf("tom sees %q, want %q", got, want)
+		}
+		// Another question does not become its answer, another's question is none.
+		_, _, _, err = w.Ask(t.Context(), eva, ask(t, "battery_charge.lt.1"), question.Page{Saved: own.ID})
+		w.must(err)
+		if got := names(eva)[0]; !strings.HasSuffix(got, "0/0 false") {
+			t.Errorf("the answer to another question was kept: %q", got)
+		}
+		for what, err := range map[string]error{
+			"tom reads eva's":          second(w.Saved(t.Context(), tom, own.ID)),
+			"tom changes eva's":        second(w.Change(t.Context(), tom, own.ID, question.Draft{Name: "x", Question: q})),
+			"tom deletes eva's":        w.Delete(t.Context(), tom, own.ID),
+			"eva reads what is not":    second(w.Saved(t.Context(), eva, "\x00")),
+			"tom asks for eva's":       last(w.Ask(t.Context(), tom, q, question.Page{Saved: own.ID})),
+			"the admin reads an own":   second(w.Saved(t.Context(), admin, own.ID)),
+			"the admin deletes an own": w.Delete(t.Context(), admin, own.ID),
+		} {
+			if !errors.Is(err, access.ErrNotFound) {
+				t.Errorf("%s: %v, want ErrNotFound", what, err)
+			}
+		}
+		if err := w.Delete(t.Context(), eva, shared.ID); !errors.Is(err, access.ErrForbidden) {
+			t.Errorf("eva deletes what is shared: %v, want ErrForbidden", err)
+		}
+		changed, err := w.Change(t.Context(), eva, own.ID, question.Draft{Name: "Volle Akkus", Question: ask(t, "battery_charge.gt.600")})
+		if err != nil || changed.Name != "Volle Akkus" || changed.Question.Conditions[0].Op != question.Above {
+			t.Errorf("Change = %+v, %v", changed, err)
+		}
+		w.must(w.Delete(t.Context(), eva, own.ID))
+		w.must(w.Delete(t.Context(), admin, shared.ID))
+		if got := append(names(eva), names(admin)...); len(got) != 0 {
+			t.Errorf("deleted questions are still there: %q", got)
+		}
+		var actions []string
+		w.must(w.db.Read(t.Context(), func(tx *db.Tx) error {
+			entries, err := audit.List(t.Context(), tx, audit.Filter{Action: "question", Limit: 100})
+			for _, e := range entries {
+				actions = append(actions, e.Action+" "+e.Actor)
+			}
+			return err
+		}))
+		want := []string{"question.deleted user:admin", "question.deleted user:eva", "question.changed user:eva", "question.saved user:admin", "question.saved user:eva"}
+		if !slices.Equal(actions, want) {
+			t.Errorf("the record says %q, want %q", actions, want)
+		}
+	})
+}
+
+func second[T any](_ T, err error) error { return err }
+
+func last(_ question.Answer, _ []question.Hit, _ string, err error) error { return err }
+
+// TestTooManySaved: nobody fills the list without end.
+func TestTooManySaved(t *testing.T) {
+	w := newWorld(t, dbtest.Open(t, migrations))
+	q := ask(t, "battery_charge.lt.600")
+	for i := range question.MaxSaved {
+		_, err := w.Save(t.Context(), user("eva", access.RoleRead), question.Draft{Name: fmt.Sprint(i), Question: q})
+		w.must(err)
+	}
+	if _, err := w.Save(t.Context(), user("eva", access.RoleRead), question.Draft{Name: "x", Question: q}); !errors.Is(err, question.ErrTooMany) {
+		t.Errorf("one more than may be: %v, want ErrTooMany", err)
+	}
+	_, err := w.Save(t.Context(), user("tom", access.RoleRead), question.Draft{Name: "x", Question: q})
+	w.must(err)
+}
+
+// TestChoices: values of the caller's devices only.
+func TestChoices(t *testing.T) {
+	dbtest.Run(t, migrations, func(t *testing.T, d *db.DB) {
+		w := newWorld(t, d)
+		schools := w.schools()
+		w.tells(w.admit(schools["S1"], "LIFEBOOK"), noon.AddDate(0, 0, -1), text(reading.OSBuild, "b"))
+		w.tells(w.admit(schools["S3"], "ThinkPad"), noon.AddDate(0, 0, -1), text(reading.OSBuild, "a"))
+		w.merges()
+		topas := user("u", access.RoleRead, schools["S3"].Owner)
+		for _, c := range []struct {
+			name   string
+			caller access.Caller
+			want   []string
+		}{
+			{"model", system, []string{"LIFEBOOK", "ThinkPad"}}, {"model", topas, []string{"ThinkPad"}}, {"school_kind", topas, []string{"Gymnasium"}},
+			{"os_build", system, []string{"a", "b"}}, {"os_build", topas, []string{"a"}}, {"battery_charge", system, nil}, {"school", system, nil}, {"no_such", system, nil},
+		} {
+			if got, err := w.Choices(t.Context(), c.caller, c.name); err != nil || !slices.Equal(got, c.want) {
+				t.Errorf("Choices(%s) = %q, %v, want %q", c.name, got, err, c.want)
+			}
+		}
+	})
+}
+
+// TestEveryReadingCanBeAsked: each has a column, as the table of readings says.
+func TestEveryReadingCanBeAsked(t *testing.T) {
+	dbtest.Run(t, migrations, func(t *testing.T, d *db.DB) {
+		w := newWorld(t, d)
+		id := w.admit(w.schools()["S1"], "LIFEBOOK")
+		rng := rand.New(rand.NewPCG(1, 2))
+		values := map[string]any{}
+		names, marks, args := []string{"device_id", "day"}, []string{"$1", "$2"}, []any{id, noon.AddDate(0, 0, -1).Unix() / 86400}
+		for _, r := range question.Readings() {
+			var v any = "some text"
+			if r.Kind == reading.Number {
+				v = r.Min + rng.Int64N(min(r.Max-r.Min, 1<<50))
+			} else if r.Kind == reading.Code {
+				v = r.Codes[0].Code
+			}
+			values[r.Name] = v
+			args = append(args, v)
+			names, marks = append(names, r.Name), append(marks, fmt.Sprintf("$%d", len(args)))
+		}
+		w.must(d.Write(t.Context(), func(tx *db.Tx) error {
+			if _, err := tx.Exec(t.Context(), `INSERT INTO health_days (`+strings.Join(names, ", ")+`) VALUES (`+strings.Join(marks, ", ")+`)`, args...); err != nil {
+				return err
+			}
+			_, err := tx.Exec(t.Context(), `INSERT INTO health_weeks (week, changes) VALUES ($1, 1)`, (noon.AddDate(0, 0, -1).Unix()/86400+3)/7)
+			return err
+		}))
+		_, err := w.Refresh(t.Context())
+		w.must(err)
+		for name, v := range values {
+			_, hits, _, err := w.Ask(t.Context(), system, question.Question{Show: name}, question.Page{})
+			if err != nil || len(hits) != 1 || v != any(hits[0].Number) && v != any(hits[0].Text) {
+				t.Errorf("%s of the device is %+v, %v, want %v", name, hits, err, v)
+			}
+		}
+	})
+}
+
+// TestRunEnds with its context, having made what there is.
+func TestRunEnds(t *testing.T) {
+	w := newWorld(t, dbtest.Open(t, migrations))
+	w.fill(3)
+	ctx, cancel := context.WithCancel(t.Context())
+	if err := w.Run(ctx, cancel); err != nil {
+		t.Errorf("Run = %v", err)
+	}
+}
