@@ -248,6 +248,9 @@ func (v *visit) conditionWords(c questions.Condition, names map[string]string) s
 	case r.Kind == reading.Number:
 		if n, err := strconv.ParseInt(c.Value, 10, 64); err == nil {
 			value = v.amount(r, n)
+			if r.Unit == reading.Permille && n%10 != 0 { // a limit is not rounded
+				value = v.say.SmallPercent(n * 1000)
+			}
 		}
 	default:
 		value = v.codeWord(r, c.Value)

@@ -25,7 +25,7 @@ var places = []struct {
 		{"claims", "/claims", "claim", "claims.title", "c", access.ReadClaims},
 	}},
 	{"frame.trust", []place{
-		{"questions", "/questions", "question", "question.title", "w", access.ReadDevices},
+		{"questions", "/questions", "question", "question.title", "f", access.ReadDevices},
 		{"audit", "/audit", "record", "audit.title", "p", access.ReadAudit},
 		{"catalogue", "/catalogue", "shield", "catalogue.title", "k", access.ReadDevices},
 	}},
