@@ -152,8 +152,6 @@ func (p *publisher) changed() {
 func (p *publisher) run(ctx context.Context, ready func()) error {
 	ready()
 	defer p.write()
-	t := time.NewTimer(0)
-	defer t.Stop()
 	for next := time.Now().Add(-publishBurst * publishEvery); ; {
 		select {
 		case <-ctx.Done():
@@ -164,14 +162,26 @@ func (p *publisher) run(ctx context.Context, ready func()) error {
 		if oldest := time.Now().Add(-publishBurst * publishEvery); next.Before(oldest) {
 			next = oldest
 		}
-		t.Reset(time.Until(next.Add(publishEvery)))
-		select {
-		case <-ctx.Done():
+		if !p.pause(ctx, time.Until(next.Add(publishEvery))) {
 			return nil
-		case <-t.C:
 		}
 		next = next.Add(publishEvery)
 		p.write()
+	}
+}
+
+// pause waits with the pulse, and says false when ctx ended first.
+func (p *publisher) pause(ctx context.Context, wait time.Duration) bool {
+	if wait <= 0 {
+		return ctx.Err() == nil
+	}
+	t := p.a.c.Pulse.Timer(wait)
+	defer t.Stop()
+	select {
+	case <-ctx.Done():
+		return false
+	case <-t.C:
+		return true
 	}
 }
 
