@@ -37,6 +37,7 @@ const (
 	WriteDevices  Permission = "devices.write"  // inventory number
 	RevokeDevices Permission = "devices.revoke" // end a device's credentials
 	LookDevices   Permission = "devices.look"   // with a reason, see a device finer than by the day
+	QuietFindings Permission = "findings.quiet" // with a reason, say that somebody takes care of a finding
 	ReadSchools   Permission = "schools.read"
 	WriteSchools  Permission = "schools.write"
 	ReadClaims    Permission = "claims.read"
@@ -53,7 +54,7 @@ const (
 )
 
 // Permissions are all permissions.
-var Permissions = []Permission{ReadDevices, WriteDevices, RevokeDevices, LookDevices, ReadSchools, WriteSchools, ReadClaims, WriteClaims,
+var Permissions = []Permission{ReadDevices, WriteDevices, RevokeDevices, LookDevices, QuietFindings, ReadSchools, WriteSchools, ReadClaims, WriteClaims,
 	WriteSettings, ReadUsers, WriteUsers, ReadAudit, ReadMetrics, Operate, SendReports, RenewOwn, EnrolDevices}
 
 // granted is the whole table; testdata/permissions.golden shows it.
@@ -71,7 +72,7 @@ func granted(kind Kind, role Role, p Permission) bool {
 	case RoleAdmin:
 		return p != SendReports && p != RenewOwn && p != EnrolDevices && slices.Contains(Permissions, p)
 	case RoleSupport:
-		return p == WriteDevices || p == LookDevices || p == ReadClaims || granted(kind, RoleRead, p)
+		return p == WriteDevices || p == LookDevices || p == QuietFindings || p == ReadClaims || granted(kind, RoleRead, p)
 	case RoleRead:
 		return p == ReadDevices || p == ReadSchools || p == ReadMetrics
 	}

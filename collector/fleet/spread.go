@@ -14,24 +14,38 @@ import (
 // CodeCount is a finding that is open about some devices.
 type CodeCount struct {
 	Code     string
-	Severity hmpb.Severity // of the worst of them
+	Severity hmpb.Severity // of the worst of them, those first that nobody takes care of
 	Devices  int64
+	Quiet    int64 // of these, where somebody takes care of it
+}
+
+// Calm says that somebody takes care of it everywhere.
+func (c CodeCount) Calm() bool { return c.Quiet == c.Devices }
+
+func calm(c CodeCount) int {
+	if c.Calm() {
+		return 1
+	}
+	return 0
 }
 
 // OpenFindings counts the devices that the caller may see by what is open about
-// them, the worst first, then what concerns most.
+// them, the worst first, then what concerns most; at the end what is calm.
 func (f *Fleet) OpenFindings(ctx context.Context, caller access.Caller) ([]CodeCount, error) {
 	if err := caller.Allow(access.ReadDevices); err != nil {
 		return nil, err
 	}
 	scope, args := caller.Scope("d.owner_id", 1)
-	from := "health_open_findings o"
+	from := "health_noted_findings o"
 	if caller.Owners != nil {
 		from += " JOIN devices d ON d.id = o.device_id"
 	}
 	var out []CodeCount
 	err := f.db.Read(ctx, func(tx *db.Tx) error {
-		rows, err := tx.Query(ctx, `SELECT o.code, MAX(o.severity), COUNT(DISTINCT o.device_id) FROM `+from+` WHERE `+scope+` GROUP BY o.code`, args...)
+		// By device first: the index has them in this order, so nothing is sorted.
+		rows, err := tx.Query(ctx, `SELECT code, MAX(severity), MAX(loudest), COUNT(*), SUM(loud) FROM (
+			SELECT o.code, o.device_id, MAX(o.severity) AS severity, MAX(o.loud * o.severity) AS loudest, MAX(o.loud) AS loud FROM `+from+` WHERE `+scope+`
+			GROUP BY o.code, o.device_id) x GROUP BY code`, args...)
 		if err != nil {
 			return err
 		}
@@ -39,9 +53,13 @@ func (f *Fleet) OpenFindings(ctx context.Context, caller access.Caller) ([]CodeC
 		out = nil
 		for rows.Next() {
 			var c CodeCount
-			var severity int64
-			if err := rows.Scan(&c.Code, &severity, &c.Devices); err != nil {
+			var severity, loudest, loud int64
+			if err := rows.Scan(&c.Code, &severity, &loudest, &c.Devices, &loud); err != nil {
 				return err
+			}
+			c.Quiet = c.Devices - loud
+			if loud > 0 {
+				severity = loudest
 			}
 			c.Severity = hmpb.Severity(severity)
 			out = append(out, c)
@@ -52,7 +70,7 @@ func (f *Fleet) OpenFindings(ctx context.Context, caller access.Caller) ([]CodeC
 		return nil, fmt.Errorf("counting findings: %w", err)
 	}
 	slices.SortFunc(out, func(a, b CodeCount) int {
-		return cmp.Or(cmp.Compare(b.Severity, a.Severity), cmp.Compare(b.Devices, a.Devices), cmp.Compare(a.Code, b.Code))
+		return cmp.Or(calm(a)-calm(b), cmp.Compare(b.Severity, a.Severity), cmp.Compare(b.Devices, a.Devices), cmp.Compare(a.Code, b.Code))
 	})
 	return out, nil
 }

@@ -68,9 +68,13 @@ func (h *Health) Reimaged(ctx context.Context, tx *db.Tx, device string) error {
 
 // noteWorst brings the device's row, which is there, to what its findings are now.
 func noteWorst(ctx context.Context, tx *db.Tx, device string) error {
-	_, err := tx.Exec(ctx, `UPDATE health_state SET worst = COALESCE((SELECT MAX(severity) FROM health_findings WHERE device_id = $1 AND cleared_ms IS NULL), 0)
-		WHERE device_id = $1`, device)
+	_, err := tx.Exec(ctx, `UPDATE health_state SET worst = `+worstSQL("$1")+` WHERE device_id = $1`, device)
 	return err
+}
+
+// worstSQL is the severity of the worst finding of a device that is open and loud.
+func worstSQL(device string) string {
+	return `COALESCE((SELECT MAX(severity) FROM health_findings WHERE device_id = ` + device + ` AND cleared_ms IS NULL AND severity > quiet_severity), 0)`
 }
 
 // A Finding is something about a device that somebody should know. Days only:
@@ -81,9 +85,14 @@ type Finding struct {
 	Arguments      map[string]any // int64 or string, as proto/finding declares them
 	Raised         time.Time      // midnight UTC
 	Cleared        time.Time      // zero = open
+	Quiet          *Quiet         // nil = loud; who takes care of it
 }
 
-// Findings lists a device's findings, open ones first, then the latest.
+// Loud says that it is open and counts.
+func (f Finding) Loud() bool { return f.Cleared.IsZero() && f.Quiet == nil }
+
+// Findings lists a device's findings: the open ones that are loud first, then the
+// quiet ones, then the cleared ones, the latest first.
 func (h *Health) Findings(ctx context.Context, caller access.Caller, device string) ([]Finding, error) {
 	if err := caller.Allow(access.ReadDevices); err != nil {
 		return nil, err
@@ -94,8 +103,11 @@ func (h *Health) Findings(ctx context.Context, caller access.Caller, device stri
 		if err := seen(ctx, tx, caller, device); err != nil {
 			return err
 		}
-		rows, err := tx.Query(ctx, `SELECT code, instance, severity, arguments, raised_ms, cleared_ms FROM health_findings WHERE device_id = $1
-			ORDER BY CASE WHEN cleared_ms IS NULL THEN 0 ELSE 1 END, severity DESC, raised_ms DESC, code, instance LIMIT $2`, device, int64(maxFindings))
+		rows, err := tx.Query(ctx, `SELECT f.code, f.instance, f.severity, f.arguments, f.raised_ms, f.cleared_ms,
+				COALESCE(a.id, ''), COALESCE(a.actor, ''), COALESCE(a.actor_name, ''), COALESCE(a.role, ''), COALESCE(a.reason, ''), COALESCE(a.at_ms, 0), a.until_ms
+			FROM health_findings f LEFT JOIN health_quiets a ON a.id = f.quiet_id AND f.cleared_ms IS NULL AND f.severity <= f.quiet_severity WHERE f.device_id = $1
+			ORDER BY CASE WHEN f.cleared_ms IS NOT NULL THEN 2 WHEN a.id IS NOT NULL THEN 1 ELSE 0 END, f.severity DESC, f.raised_ms DESC, f.code, f.instance LIMIT $2`,
+			device, int64(maxFindings))
 		if err != nil {
 			return err
 		}
@@ -118,10 +130,16 @@ func (h *Health) Findings(ctx context.Context, caller access.Caller, device stri
 func scanFinding(rows *db.Rows) (Finding, error) {
 	var f Finding
 	var arguments string
-	var severity, raised int64
-	var cleared *int64
-	if err := rows.Scan(&f.Code, &f.Instance, &severity, &arguments, &raised, &cleared); err != nil {
+	var severity, raised, at int64
+	var cleared, until *int64
+	var q Quiet
+	if err := rows.Scan(&f.Code, &f.Instance, &severity, &arguments, &raised, &cleared, &q.ID, &q.Actor, &q.Name, &q.Role, &q.Reason, &at, &until); err != nil {
 		return f, err
+	}
+	if q.ID != "" {
+		q.Code, q.Devices = f.Code, 1
+		q.times(at, until)
+		f.Quiet = &q
 	}
 	f.Severity, f.Raised = hmpb.Severity(severity), dayOf(raised)
 	if cleared != nil {

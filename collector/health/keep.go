@@ -67,6 +67,8 @@ func (h *Health) Run(ctx context.Context, ready func()) error {
 func (h *Health) due(ctx context.Context) bool {
 	job := time.NewTimer(mergeEvery/2 + rand.N(mergeEvery))
 	defer job.Stop()
+	wake := time.NewTicker(wakeEvery)
+	defer wake.Stop()
 	var quiet *time.Timer
 	var over <-chan time.Time
 	for {
@@ -75,6 +77,12 @@ func (h *Health) due(ctx context.Context) bool {
 			return false
 		case <-job.C:
 			return true
+		case <-wake.C:
+			if n, err := h.WakeFindings(ctx); err != nil && ctx.Err() == nil {
+				h.log.Warn("waking findings", "error", err)
+			} else if n > 0 {
+				h.log.Info("findings are loud again", "devices", n)
+			}
 		case <-over:
 			return true
 		case <-h.late:
@@ -138,6 +146,11 @@ var outlived = []lifetime{
 		(SELECT device_id, spool, seq FROM health_findings WHERE cleared_ms < $1 LIMIT $2)`},
 	{"differences of inventories", keepChanges, asMS, `DELETE FROM health_inventory_differences WHERE (device_id, told_ms, name, nr) IN
 		(SELECT device_id, told_ms, name, nr FROM health_inventory_differences WHERE told_ms < $1 LIMIT $2)`},
+	{"quieted findings", keepFindings, asMS, `DELETE FROM health_quieted WHERE (quiet_id, device_id, spool, seq) IN (SELECT q.quiet_id, q.device_id, q.spool, q.seq
+		FROM health_quieted q LEFT JOIN health_findings f ON f.device_id = q.device_id AND f.spool = q.spool AND f.seq = q.seq
+		WHERE q.at_ms < $1 AND f.device_id IS NULL LIMIT $2)`},
+	{"quiets", keepFindings, asMS, `DELETE FROM health_quiets WHERE id IN (SELECT a.id FROM health_quiets a WHERE a.at_ms < $1
+		AND NOT EXISTS (SELECT 1 FROM health_quieted q WHERE q.quiet_id = a.id) LIMIT $2)`},
 	{"looks", keepLooks, asMS, `DELETE FROM health_looks WHERE id IN (SELECT id FROM health_looks WHERE until_ms < $1 LIMIT $2)`},
 }
 

@@ -5,16 +5,13 @@ import (
 	"errors"
 	"fmt"
 	"slices"
-	"strings"
 	"time"
-	"unicode"
 
 	"hausmeister/collector/access"
 	"hausmeister/collector/audit"
 	"hausmeister/collector/bus"
 	"hausmeister/collector/db"
 	"hausmeister/proto/ident"
-	"hausmeister/proto/reading"
 )
 
 // What is finer than a day tells when somebody works. It opens to who says why,
@@ -30,7 +27,7 @@ const (
 
 var (
 	// ErrReason: no reason, or one that says nothing.
-	ErrReason = errors.New("a look needs a reason of 3 to 500 bytes of text")
+	ErrReason = errors.New("a reason of 3 to 500 bytes of text is needed")
 	// ErrLookNeeded: what was asked for is finer than a day and no look is open.
 	ErrLookNeeded = errors.New("finer than a day needs a look with a reason")
 )
@@ -53,13 +50,13 @@ func (h *Health) OpenLook(ctx context.Context, caller access.Caller, device, rea
 	if err := caller.Allow(access.LookDevices); err != nil {
 		return Look{}, err
 	}
-	reason = strings.TrimSpace(reason)
-	if !strings.ContainsFunc(reason, unicode.IsLetter) || len(reason) < MinReason || !reading.Printable(reason, MaxReason) {
-		return Look{}, ErrReason
+	reason, err := reasonOf(reason)
+	if err != nil {
+		return Look{}, err
 	}
 	now := h.now().UTC().Truncate(time.Millisecond)
 	l := Look{ID: ident.NewID(now), Device: device, Actor: caller.Actor(), Name: caller.Name, Role: caller.Role, Reason: reason, Opened: now, Until: now.Add(LookFor)}
-	err := h.db.Write(ctx, func(tx *db.Tx) error {
+	err = h.db.Write(ctx, func(tx *db.Tx) error {
 		owner, err := ownerOf(ctx, tx, caller, device)
 		if err != nil {
 			return err

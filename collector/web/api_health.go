@@ -206,6 +206,7 @@ type apiFinding struct {
 	Arguments map[string]any `json:"arguments"`
 	Raised    string         `json:"raised"`
 	Cleared   *string        `json:"cleared"`
+	Quiet     *apiQuiet      `json:"quiet"` // null = it counts
 	Title     apiWords       `json:"title"`
 	Cause     apiWords       `json:"cause"`
 	Teacher   apiWords       `json:"next_step_teacher"`
@@ -222,6 +223,10 @@ func (s *Server) apiFindings(v *visit) error {
 		it := apiFinding{ID: strconv.Itoa(i + 1), Code: f.Code, Instance: f.Instance, Severity: severityName(f.Severity), Arguments: f.Arguments, Raised: f.Raised.Format(time.DateOnly)}
 		if !f.Cleared.IsZero() {
 			it.Cleared = present(f.Cleared.Format(time.DateOnly))
+		}
+		if f.Quiet != nil {
+			q := quietJSON(*f.Quiet)
+			it.Quiet = &q
 		}
 		if texts, ok := s.findingTexts(f); ok {
 			it.Title, it.Cause, it.Teacher, it.Support = texts[0], texts[1], texts[2], texts[3]

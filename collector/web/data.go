@@ -77,6 +77,11 @@ type Health interface {
 	Latest(ctx context.Context, caller access.Caller, device string) (health.Latest, error)
 	History(ctx context.Context, caller access.Caller, device string, span health.Span) (health.History, error)
 	Findings(ctx context.Context, caller access.Caller, device string) ([]health.Finding, error)
+	QuietFinding(ctx context.Context, caller access.Caller, device, code, instance string, n health.NewQuiet) (health.Quiet, error)
+	LoudFinding(ctx context.Context, caller access.Caller, device, code, instance string) error
+	QuietGroup(ctx context.Context, caller access.Caller, code string, g health.Group, n health.NewQuiet) (health.Quiet, error)
+	Quiets(ctx context.Context, caller access.Caller, code string) ([]health.Quiet, error)
+	EndQuiet(ctx context.Context, caller access.Caller, id string) (health.Quiet, error)
 	Inventory(ctx context.Context, caller access.Caller, device string) (health.Inventory, error)
 	OpenLook(ctx context.Context, caller access.Caller, device, reason string) (health.Look, error)
 	Looks(ctx context.Context, caller access.Caller, device string) ([]health.Look, error)

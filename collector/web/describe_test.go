@@ -15,7 +15,10 @@ import (
 
 	"hausmeister/collector/access"
 	"hausmeister/collector/enroll"
+	"hausmeister/collector/health"
 	"hausmeister/collector/web"
+	"hausmeister/proto/finding"
+	"hausmeister/proto/hmpb"
 )
 
 // description is the part of an OpenAPI document that the test reads.
@@ -35,8 +38,10 @@ type description struct {
 // may stand that is not described.
 func TestDescriptionIsTheAPI(t *testing.T) {
 	w := newWorld(t)
-	w.fill(6)
+	filled := w.fill(6)
 	known := w.known()
+	state, off := "state", "off"
+	w.raise(filled[0], finding.FirewallOff, "", hmpb.Severity_SEVERITY_WARNING, hmpb.Argument_builder{Name: &state, Text: &off}.Build())
 	admin := w.token("admin", access.RoleAdmin, nil)
 	var raw map[string]any
 	w.api(admin, "/api/v1/openapi.json", &raw)
@@ -76,8 +81,15 @@ func TestDescriptionIsTheAPI(t *testing.T) {
 	w.must(err)
 	_, tok, err := w.access.CreateToken(t.Context(), operator, access.NewToken{Name: "other", Role: access.RoleRead})
 	w.must(err)
+	_, err = w.health.QuietFinding(t.Context(), operator, known, "disk_low", "C:", health.NewQuiet{Reason: "SSD ist bestellt"})
+	w.must(err)
+	quiets, err := w.health.Quiets(t.Context(), operator, "disk_low")
+	w.must(err)
 	examples := map[string]string{ // a body for each call that takes one
 		"POST /api/v1/devices/{id}/looks":          `{"reason":"Anruf wegen Langsamkeit"}`,
+		"POST /api/v1/devices/{id}/findings/quiet": `{"code":"firewall_off","reason":"SSD ist bestellt","until":"2026-12-01"}`,
+		"POST /api/v1/devices/{id}/findings/loud":  `{"code":"firewall_off"}`,
+		"POST /api/v1/findings/{id}/quiet":         `{"reason":"Bekannt, neues Abbild kommt","until":"2026-12-01"}`,
 		"POST /api/v1/claims":                      `{"owner":"` + w.ownerID("Landkreis Ahorn") + `","cap":2,"expires":"2026-12-24T08:00:00Z","note":"LS"}`,
 		"POST /api/v1/users":                       `{"login":"eva","role":"read"}`,
 		"POST /api/v1/users/{id}/role":             `{"role":"support","owners":["` + w.ownerID("Landkreis Ahorn") + `"]}`,
@@ -94,6 +106,10 @@ func TestDescriptionIsTheAPI(t *testing.T) {
 			switch {
 			case strings.Contains(path, "/claims/"):
 				id = claim.ID
+			case strings.Contains(path, "/findings/{id}"):
+				id = "firewall_off"
+			case strings.Contains(path, "/quiets/"):
+				id = quiets[0].ID
 			case strings.Contains(path, "/users/"):
 				id = user.ID
 			case strings.Contains(path, "/owners/"):
@@ -105,7 +121,7 @@ func TestDescriptionIsTheAPI(t *testing.T) {
 			}
 			address := strings.ReplaceAll(path, "{id}", id)
 			if strings.HasSuffix(path, "/spread") {
-				address = strings.ReplaceAll(path, "{id}", "disk_low") + "?by=model"
+				address += "?by=model"
 			}
 			if strings.Contains(path, "/v1/answer") {
 				address += "?if=battery_charge.ge.0&if=os.is.windows"

@@ -19,6 +19,7 @@ type deviceMain struct {
 	Aside       []group   // cards below what the device is
 	About       []about
 	Findings    []noted
+	Done        string
 	Software    string // address of the page of what is installed
 	Look        lookMain
 	History     chartsMain
@@ -65,6 +66,7 @@ func (s *Server) showDevice(v *visit, code int, change func(*deviceMain)) error 
 	if main.History, err = v.charts(d.ID, main.Look.Until != "", latest.Values); err != nil {
 		return err
 	}
+	main.Done = v.done()
 	main.Software = "/devices/" + d.ID + "/software"
 	if change != nil {
 		change(&main)
@@ -81,7 +83,7 @@ func (s *Server) showDevice(v *visit, code int, change func(*deviceMain)) error 
 // condition is a device's state and the sentence about it. A device that something
 // is wrong with is not called healthy, whether or not it is connected.
 func (v *visit) condition(d fleet.Device, findings []noted) (mark, string) {
-	n := len(findings)
+	n := loud(findings)
 	switch d.State {
 	case fleet.StateCritical, fleet.StateWarning:
 		n = max(n, 1) // it may have been cleared since the state was read

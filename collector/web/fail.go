@@ -65,7 +65,7 @@ func faultOf(err error) fault {
 		return fault{http.StatusNotFound, "not-found"}
 	case errors.Is(err, errMethod):
 		return fault{http.StatusMethodNotAllowed, "method-not-allowed"}
-	case errors.As(err, &bad), errors.Is(err, db.ErrText), errors.Is(err, health.ErrHistory), errors.Is(err, health.ErrReason):
+	case errors.As(err, &bad), errors.Is(err, db.ErrText), errors.Is(err, health.ErrHistory), errors.Is(err, health.ErrReason), errors.Is(err, health.ErrUntil):
 		return fault{http.StatusBadRequest, "bad-request"}
 	case errors.As(err, &tooLong):
 		return fault{http.StatusRequestEntityTooLarge, "too-large"}
@@ -181,6 +181,8 @@ func (s *Server) problem(v *visit, f fault, err error) {
 		p.Detail = err.Error()
 	case errors.Is(err, health.ErrReason):
 		p.Detail, p.Field = health.ErrReason.Error(), "reason"
+	case errors.Is(err, health.ErrUntil):
+		p.Detail, p.Field = health.ErrUntil.Error()+"; a day is written 2026-12-24", "until"
 	case errors.Is(err, health.ErrHistory):
 		_, p.Detail, _ = strings.Cut(err.Error(), health.ErrHistory.Error()+": ")
 	}

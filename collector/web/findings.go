@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"net/http"
 
+	"hausmeister/collector/access"
 	"hausmeister/collector/fleet"
 	"hausmeister/proto/finding"
 	"hausmeister/proto/hmpb"
@@ -18,7 +19,8 @@ type findingRow struct {
 	Href, Title string
 	Devices     int64
 	Share       string
-	Meter       int64 // of 1000
+	Meter       int64  // of 1000
+	Quiet       string // where somebody takes care of it
 }
 
 // severityMark is a severity's shape and word.
@@ -48,8 +50,15 @@ func (s *Server) findingsPage(v *visit) error {
 			continue // only a newer version of this program has words for it
 		}
 		permille := c.Devices * 1000 / max(all.Total, 1)
-		main.Rows = append(main.Rows, findingRow{Severity: v.severityMark(c.Severity), Href: "/findings/" + c.Code, Title: pick(v.say.Lang, row.Title),
-			Devices: c.Devices, Share: v.say.Percent(permille), Meter: permille})
+		r := findingRow{Severity: v.severityMark(c.Severity), Href: "/findings/" + c.Code, Title: pick(v.say.Lang, row.Title),
+			Devices: c.Devices, Share: v.say.Percent(permille), Meter: permille}
+		switch {
+		case c.Calm():
+			r.Severity = mark{"idle", v.say.Say("quiet.calm")}
+		case c.Quiet > 0:
+			r.Quiet = v.say.Say("quiet.some", "n", c.Quiet)
+		}
+		main.Rows = append(main.Rows, r)
 	}
 	return v.show(http.StatusOK, "findings", v.at("findings", v.say.Say("findings.title"), main))
 }
@@ -60,6 +69,10 @@ type findingMain struct {
 	Count    string
 	List     string // address of the devices that have it
 	Spreads  []spreadCard
+	Done     string
+	Quiets   []quietLine
+	May      string // address of the form that makes it quiet; empty = not for this role
+	Loud     string // where it is undone
 }
 
 type spreadCard struct {
@@ -92,13 +105,16 @@ func (s *Server) findingPage(v *visit) error {
 	if err != nil {
 		return err
 	}
-	worst := row.Least
+	worstCount := fleet.CodeCount{Severity: row.Least}
 	for _, c := range open {
 		if c.Code == row.Code {
-			worst = c.Severity
+			worstCount = c
 		}
 	}
-	main := findingMain{Severity: v.severityMark(worst), Count: v.say.Say("findings.devices", "n", counts.Total), List: question{finding: row.Code}.href()}
+	main := findingMain{Severity: v.severityMark(worstCount.Severity), Count: v.say.Say("findings.devices", "n", counts.Total), List: question{finding: row.Code}.href()}
+	if err := v.fillQuiets(&main, row.Code, worstCount); err != nil {
+		return err
+	}
 	for _, d := range dimensions {
 		if counts.Total == 0 {
 			break
@@ -110,6 +126,25 @@ func (s *Server) findingPage(v *visit) error {
 		main.Spreads = append(main.Spreads, spreadCard{ID: string(d.by), Title: v.say.Say(d.word), Rows: v.spreadRows(row.Code, d.by, shares)})
 	}
 	return v.show(http.StatusOK, "finding", v.at("findings", pick(v.say.Lang, row.Title), main))
+}
+
+// fillQuiets says who takes care of a finding.
+func (v *visit) fillQuiets(main *findingMain, code string, open fleet.CodeCount) error {
+	main.Done = v.done()
+	if open.Devices > 0 && open.Calm() {
+		main.Severity = mark{"idle", v.say.Say("quiet.calm")}
+	}
+	if v.caller.Allow(access.QuietFindings) == nil {
+		main.Loud = "/findings/" + code + "/loud"
+		if open.Devices > open.Quiet {
+			main.May = "/findings/" + code + "/quiet"
+		}
+	}
+	all, err := v.s.cfg.Health.Quiets(v.r.Context(), v.caller, code)
+	for _, q := range all {
+		main.Quiets = append(main.Quiets, v.quietLine(q))
+	}
+	return err
 }
 
 func (v *visit) spreadRows(code string, by fleet.Dimension, shares []fleet.Share) (rows []spreadRow) {
@@ -141,6 +176,7 @@ type apiOpenFinding struct {
 	ID       string   `json:"id"` // its code
 	Severity string   `json:"severity"`
 	Devices  int64    `json:"devices"`
+	Quiet    int64    `json:"quiet"` // of these, where somebody takes care of it
 	Title    apiWords `json:"title"`
 }
 
@@ -151,7 +187,7 @@ func (s *Server) apiOpenFindings(v *visit) error {
 	}
 	items := make([]apiOpenFinding, 0, len(open))
 	for _, c := range open {
-		it := apiOpenFinding{ID: c.Code, Severity: severityName(c.Severity), Devices: c.Devices}
+		it := apiOpenFinding{ID: c.Code, Severity: severityName(c.Severity), Devices: c.Devices, Quiet: c.Quiet}
 		if row, ok := finding.ByCode(c.Code); ok {
 			it.Title = both(row.Title)
 		}

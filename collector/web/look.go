@@ -3,6 +3,7 @@ package web
 import (
 	"errors"
 	"net/http"
+	"net/url"
 	"time"
 
 	"hausmeister/collector/access"
@@ -17,6 +18,21 @@ type noted struct {
 	Word            string // of its severity
 	Texts           finding.Texts
 	Subject, Raised string
+
+	Code, Instance string
+	Quiet          *quietLine // nil = it counts
+	May            string     // address of the form that makes it quiet; empty = not for this role
+	Loud           string     // where it is undone
+}
+
+// loud counts those that nobody takes care of.
+func loud(findings []noted) (n int) {
+	for _, f := range findings {
+		if f.Quiet == nil {
+			n++
+		}
+	}
+	return n
 }
 
 // findings are the open ones in words; one that only a newer version of this
@@ -33,7 +49,15 @@ func (v *visit) findings(device string) ([]noted, error) {
 			continue
 		}
 		n := noted{Shape: "info", Word: v.say.Say("severity.notice"), Texts: v.s.texts(v.say.Lang, row, f),
-			Subject: v.subject(row, f), Raised: v.say.Day(f.Raised, v.s.cfg.Now())}
+			Subject: v.subject(row, f), Raised: v.say.Day(f.Raised, v.s.cfg.Now()), Code: f.Code, Instance: f.Instance}
+		if v.caller.Allow(access.QuietFindings) == nil {
+			n.May = withQuery("/devices/"+device+"/findings/quiet", url.Values{"code": {f.Code}, "instance": {f.Instance}})
+			n.Loud = "/devices/" + device + "/findings/loud"
+		}
+		if f.Quiet != nil {
+			line := v.quietLine(*f.Quiet)
+			n.Quiet = &line
+		}
 		switch f.Severity {
 		case hmpb.Severity_SEVERITY_WARNING:
 			n.Shape, n.Word = "warn", v.say.Say("severity.warning")

@@ -52,6 +52,12 @@ func TestEveryPageLooksRight(t *testing.T) {
 	_, err = w.asked.Save(t.Context(), operator, question.Draft{Name: "Firewall aus, nach Schulform", Shared: true,
 		Question: question.Question{Conditions: []question.Condition{{Name: "firewall", Op: question.Is, Value: "off"}, {Name: "school_kind", Op: question.Is, Value: "Gymnasium"}}}})
 	w.must(err)
+	for _, until := range []time.Time{{}, w.clock().AddDate(0, 0, 7)} {
+		id := map[bool]string{true: ids[3], false: known}[until.IsZero()]
+		_, err = w.health.QuietFinding(t.Context(), access.Caller{Kind: access.KindUser, ID: looker.ID, Name: "looker", Role: access.RoleSupport}, id, finding.DiskLow, "C:",
+			health.NewQuiet{Reason: "Größere SSD ist bestellt, Lieferung in der nächsten Woche", Until: until})
+		w.must(err)
+	}
 	pages := []struct {
 		name, path, as string
 	}{
@@ -82,6 +88,9 @@ func TestEveryPageLooksRight(t *testing.T) {
 		{"keys", "/keys", "admin"},
 		{"findings", "/findings", "support"},
 		{"finding", "/findings/disk_low", "read"},
+		{"finding-quiet", "/findings/disk_low/quiet", "support"},
+		{"quiet-device", "/devices/" + known + "/findings/quiet?code=disk_low&instance=C:", "support"},
+		{"finding-acts", "/findings/disk_low?done=quiet", "support"},
 		{"list-finding", "/devices?finding=disk_low", "read"},
 		{"api", "/api", "admin"},
 		{"schools", "/schools", "support"},

@@ -245,6 +245,15 @@ type card struct {
 	Picture icon
 }
 
+// part gives a template one thing and the words around it.
+type part struct {
+	view
+	Item any
+}
+
+// With: see part.
+func (w view) With(item any) part { return part{w, item} }
+
 // Account is the name of whoever is signed in, empty for nobody.
 func (w view) Account() string { return w.v.caller.Name }
 
