@@ -89,6 +89,36 @@ func (s *Service) AuditLog(ctx context.Context, caller Caller, f audit.Filter) (
 	return out, err
 }
 
+// DeviceLog reads from the audit record what became of a device: who may see it
+// may know that. Days only, and who did it only for those who may read the record.
+// Entries of other owners, from before it came to its owner now, are not in it.
+func (s *Service) DeviceLog(ctx context.Context, caller Caller, device string, before time.Time, limit int) ([]audit.Entry, error) {
+	if err := caller.Allow(ReadDevices); err != nil {
+		return nil, err
+	}
+	f := audit.Filter{Owners: slices.Clone(caller.Owners), Subject: "device:" + device, Action: "device", Limit: limit}
+	if !before.IsZero() {
+		f.ToMS = before.UnixMilli()
+	}
+	var out []audit.Entry
+	err := s.db.Read(ctx, func(tx *db.Tx) (err error) {
+		out, err = audit.List(ctx, tx, f)
+		return err
+	})
+	if err != nil {
+		return nil, fmt.Errorf("reading what became of a device: %w", err)
+	}
+	for i := range out {
+		out[i].AtMS -= out[i].AtMS % dayMS
+		if caller.Allow(ReadAudit) != nil {
+			out[i].Actor = ""
+		}
+	}
+	return out, nil
+}
+
+const dayMS = 24 * 60 * 60 * 1000
+
 // AuditState is what is known of the whole chain.
 type AuditState struct {
 	Head    audit.Head // the last entry that fits

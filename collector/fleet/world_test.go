@@ -87,7 +87,7 @@ func (w *world) admit(owner, school string, hw ident.Hardware) (id string, err e
 // report makes a device connected, with a battery and a disk.
 func (w *world) report(t testing.TB, owner, device string, session int64, battery, diskFree int64) {
 	t.Helper()
-	cursor, err := w.health.Begin(context.Background(), access.ForDevice(device, owner), session, epoch(device))
+	cursor, err := w.health.Begin(context.Background(), access.ForDevice(device, owner), session, epoch(device), "1.0.0")
 	if err != nil {
 		t.Fatal(err)
 	}

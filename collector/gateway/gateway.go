@@ -65,7 +65,7 @@ type Enroll interface {
 
 // Health takes reports.
 type Health interface {
-	Begin(ctx context.Context, device access.Caller, session int64, epoch []byte) (cursor uint64, err error)
+	Begin(ctx context.Context, device access.Caller, session int64, epoch []byte, version string) (cursor uint64, err error)
 	End(ctx context.Context, device access.Caller, session int64) error
 	Ingest(ctx context.Context, device access.Caller, b *hmpb.Batch) (*hmpb.ReportDown, error)
 	// Settings are what the device's owner wants of it; nil = the agent's defaults.

@@ -283,7 +283,7 @@ func (s *session) admit(ctx context.Context, hello *hmpb.Hello) (*hmpb.Welcome, 
 	if err := s.g.cfg.Enroll.Connect(ctx, s.peer, hello.GetConnectionEpoch()); err != nil {
 		return nil, retryAfter(err), err
 	}
-	cursor, err := s.g.cfg.Health.Begin(ctx, s.device, s.number, hello.GetSpoolEpoch())
+	cursor, err := s.g.cfg.Health.Begin(ctx, s.device, s.number, hello.GetSpoolEpoch(), hello.GetAgentVersion())
 	if err != nil {
 		return nil, retryAfter(err), err
 	}

@@ -76,7 +76,7 @@ func (f *subjects) LooksAfter(context.Context, access.Caller, string) ([]health.
 	return nil, nil
 }
 
-func (f *subjects) Begin(_ context.Context, _ access.Caller, session int64, _ []byte) (uint64, error) {
+func (f *subjects) Begin(_ context.Context, _ access.Caller, session int64, _ []byte, _ string) (uint64, error) {
 	f.mu.Lock()
 	defer f.mu.Unlock()
 	f.begun = append(f.begun, session)

@@ -44,7 +44,7 @@ func benchIngest(b *testing.B, cfg db.Config) {
 	devices := make([]access.Caller, benchDevices)
 	for i := range devices {
 		devices[i] = w.device(b, fmt.Sprintf("DEMO%06d", i))
-		if _, err := w.Begin(b.Context(), devices[i], 1, epoch("A")); err != nil {
+		if _, err := w.Begin(b.Context(), devices[i], 1, epoch("A"), "1.0.0"); err != nil {
 			b.Fatal(err)
 		}
 	}

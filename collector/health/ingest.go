@@ -12,10 +12,10 @@ import (
 )
 
 // Begin notes that a session of the device began which uses the spool of this
-// epoch, and returns the highest sequence of it that is stored or stepped
-// over. The number of a session is higher than that of any begun earlier on
+// epoch and comes from an agent of this version (empty = unknown), and returns the
+// highest sequence of the spool that is stored or stepped over. The number of a session is higher than that of any begun earlier on
 // this store since ClearSessions; one that comes late changes nothing.
-func (h *Health) Begin(ctx context.Context, device access.Caller, session int64, epoch []byte) (cursor uint64, err error) {
+func (h *Health) Begin(ctx context.Context, device access.Caller, session int64, epoch []byte, version string) (cursor uint64, err error) {
 	if err := device.Allow(access.SendReports); err != nil {
 		return 0, err
 	}
@@ -29,6 +29,9 @@ func (h *Health) Begin(ctx context.Context, device access.Caller, session int64,
 			ON CONFLICT (device_id) DO UPDATE SET session = excluded.session, epoch = excluded.epoch, last_contact_day = excluded.last_contact_day
 			WHERE health_state.session < excluded.session`, device.ID, session, epoch, day)
 		if err != nil {
+			return err
+		}
+		if err := noteAgent(ctx, tx, device.ID, version, day); err != nil {
 			return err
 		}
 		last = 0

@@ -120,7 +120,7 @@ func TestIngest(t *testing.T) {
 				if got := w.latest(t, device); got != test.latest {
 					t.Errorf("latest state is of sequence %d, want %d", got, test.latest)
 				}
-				cursor, err := w.Begin(t.Context(), device, 1, epoch("A"))
+				cursor, err := w.Begin(t.Context(), device, 1, epoch("A"), "1.0.0")
 				if err != nil || cursor != test.want.Last {
 					t.Errorf("cursor for the Welcome = %d, %v, want %d", cursor, err, test.want.Last)
 				}
@@ -338,7 +338,7 @@ func TestNewSpool(t *testing.T) {
 		device := w.device(t, "DEMO000001")
 		begin := func(number int64, spool string, want uint64) {
 			t.Helper()
-			if cursor, err := w.Begin(t.Context(), device, number, epoch(spool)); err != nil || cursor != want {
+			if cursor, err := w.Begin(t.Context(), device, number, epoch(spool), "1.0.0"); err != nil || cursor != want {
 				t.Fatalf("Begin with spool %s = %d, %v, want %d", spool, cursor, err, want)
 			}
 		}
@@ -394,7 +394,7 @@ func TestConnectedFlag(t *testing.T) {
 				t.Fatal(err)
 			}
 		}
-		begin := func(n int64) { _, err := w.Begin(t.Context(), device, n, epoch("A")); must(err) }
+		begin := func(n int64) { _, err := w.Begin(t.Context(), device, n, epoch("A"), "1.0.0"); must(err) }
 		check("never seen", false)
 		begin(7)
 		check("begun", true)
@@ -507,7 +507,7 @@ func TestRestartAndRestore(t *testing.T) {
 	closeDB()
 
 	w, closeDB = open()
-	if cursor, err := w.Begin(t.Context(), device, 1, epoch("A")); err != nil || cursor != 5 {
+	if cursor, err := w.Begin(t.Context(), device, 1, epoch("A"), "1.0.0"); err != nil || cursor != 5 {
 		t.Errorf("cursor after a restart = %d, %v, want 5", cursor, err)
 	}
 	if ack, _ := w.ingest(t, device, batch(4, 4, 5, 6)); ack != 6 {
@@ -526,7 +526,7 @@ func TestRestartAndRestore(t *testing.T) {
 	if slices.Equal(w.db.StoreID(), id) {
 		t.Error("store id is the same after a restore")
 	}
-	if cursor, err := w.Begin(t.Context(), device, 1, epoch("A")); err != nil || cursor != 3 {
+	if cursor, err := w.Begin(t.Context(), device, 1, epoch("A"), "1.0.0"); err != nil || cursor != 3 {
 		t.Errorf("cursor after the restore = %d, %v, want 3", cursor, err)
 	}
 	// The agent still has 5 and 6; 4 it threw away, as it was acknowledged.

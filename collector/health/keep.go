@@ -151,6 +151,8 @@ var outlived = []lifetime{
 		WHERE q.at_ms < $1 AND f.device_id IS NULL LIMIT $2)`},
 	{"quiets", keepFindings, asMS, `DELETE FROM health_quiets WHERE id IN (SELECT a.id FROM health_quiets a WHERE a.at_ms < $1
 		AND NOT EXISTS (SELECT 1 FROM health_quieted q WHERE q.quiet_id = a.id) LIMIT $2)`},
+	{"versions of agents", keepChanges, asDay, `DELETE FROM health_agents WHERE (device_id, day) IN (SELECT a.device_id, a.day FROM health_agents a
+		WHERE a.day < $1 AND EXISTS (SELECT 1 FROM health_agents b WHERE b.device_id = a.device_id AND b.day > a.day AND b.day < $1) LIMIT $2)`},
 	{"looks", keepLooks, asMS, `DELETE FROM health_looks WHERE id IN (SELECT id FROM health_looks WHERE until_ms < $1 LIMIT $2)`},
 }
 

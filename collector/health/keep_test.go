@@ -54,14 +54,14 @@ func TestSweep(t *testing.T) {
 		if ack, _ := w.ingest(t, silent, batch(1, 1, 2, 3)); ack != 3 || w.tally(t, silent).Reports != 1 {
 			t.Errorf("ack %d, %d reports after sending deleted ones again, want 3, 1", ack, w.tally(t, silent).Reports)
 		}
-		if cursor, err := w.Begin(t.Context(), gone, 1, epoch("A")); err != nil || cursor != 2 {
+		if cursor, err := w.Begin(t.Context(), gone, 1, epoch("A"), "1.0.0"); err != nil || cursor != 2 {
 			t.Errorf("cursor of the old spool = %d, %v, want 2", cursor, err)
 		}
 		w.now = w.now.Add(401 * day)
 		if _, err := w.Sweep(t.Context()); err != nil {
 			t.Fatal(err)
 		}
-		if cursor, err := w.Begin(t.Context(), gone, 2, epoch("A")); err != nil || cursor != 0 {
+		if cursor, err := w.Begin(t.Context(), gone, 2, epoch("A"), "1.0.0"); err != nil || cursor != 0 {
 			t.Errorf("cursor of the old spool after 400 days = %d, %v, want it forgotten", cursor, err)
 		}
 		if got := w.latest(t, silent); got != 3 {
@@ -145,7 +145,7 @@ func TestStartClearsSessions(t *testing.T) {
 			}
 			return l.Connected
 		}
-		if _, err := w.Begin(t.Context(), device, 7, epoch("A")); err != nil || !connected() {
+		if _, err := w.Begin(t.Context(), device, 7, epoch("A"), "1.0.0"); err != nil || !connected() {
 			t.Fatalf("connected = %v after Begin = %v, want true", connected(), err)
 		}
 		ctx, cancel := context.WithCancel(t.Context())

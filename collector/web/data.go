@@ -35,6 +35,7 @@ type Accounts interface {
 	CreateToken(ctx context.Context, caller access.Caller, t access.NewToken) (secret string, token access.Token, err error)
 	RevokeToken(ctx context.Context, caller access.Caller, idOrName string) error
 	Once(ctx context.Context, caller access.Caller, key string, request []byte, do func() (access.Answer, error)) (access.Answer, error)
+	DeviceLog(ctx context.Context, caller access.Caller, device string, before time.Time, limit int) ([]audit.Entry, error)
 	AuditLog(ctx context.Context, caller access.Caller, f audit.Filter) ([]audit.Entry, error)
 	AuditState(ctx context.Context, caller access.Caller) (access.AuditState, error)
 }
@@ -89,5 +90,6 @@ type Health interface {
 	Standard(ctx context.Context, caller access.Caller, owner string) ([]health.Standard, error)
 	SetStandard(ctx context.Context, caller access.Caller, owner string, s health.Standard) error
 	RemoveStandard(ctx context.Context, caller access.Caller, owner, label string) error
+	Events(ctx context.Context, caller access.Caller, device string, before time.Time, limit int) (health.Events, error)
 	Looking(ctx context.Context, caller access.Caller, device string) (until time.Time, err error)
 }

@@ -61,6 +61,7 @@ var calls = map[string]call{
 		{Name: "step", Meaning: "seconds between points; less than 86400 needs a look", Number: true}}},
 	"GET /api/v1/devices/{id}/findings":  {Summary: "What somebody should know about a device", Needs: access.ReadDevices, Gives: list[apiFinding]{}},
 	"GET /api/v1/devices/{id}/inventory": {Summary: "Installed software and its changes", Needs: access.ReadDevices, Gives: apiSoftware{}},
+	"GET /api/v1/devices/{id}/events":    {Summary: "What happened to a device, by whole days, the latest first", Needs: access.ReadDevices, Gives: apiPage[apiEvent]{}, Query: []param{limitParam, cursorParam}},
 	"GET /api/v1/devices/{id}/looks":     {Summary: "Who looked at a device", Needs: access.ReadDevices, Gives: list[apiLook]{}},
 	"POST /api/v1/devices/{id}/looks":    {Summary: "Open what is finer than a day, for an hour and with a reason", Needs: access.LookDevices, Body: apiNewLook{}, Gives: apiLook{}, Made: true},
 	"GET /api/v1/findings":               {Summary: "What is open about how many devices, the worst first", Needs: access.ReadDevices, Gives: list[apiOpenFinding]{}},

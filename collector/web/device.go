@@ -3,6 +3,7 @@ package web
 import (
 	"html/template"
 	"net/http"
+	"time"
 
 	"hausmeister/collector/fleet"
 	"hausmeister/collector/health"
@@ -20,6 +21,8 @@ type deviceMain struct {
 	About       []about
 	Findings    []noted
 	Done        string
+	Events      []eventDay
+	AllEvents   string // address of the page of all events
 	Software    string // address of the page of what is installed
 	Look        lookMain
 	History     chartsMain
@@ -66,6 +69,14 @@ func (s *Server) showDevice(v *visit, code int, change func(*deviceMain)) error 
 	if main.History, err = v.charts(d.ID, main.Look.Until != "", latest.Values); err != nil {
 		return err
 	}
+	t, err := v.timeline(d.ID, time.Time{}, eventsCard)
+	if err != nil {
+		return err
+	}
+	if main.Events, err = v.eventDays(d.ID, t, eventsCard); err != nil {
+		return err
+	}
+	main.AllEvents = "/devices/" + d.ID + "/events"
 	main.Done = v.done()
 	main.Software = "/devices/" + d.ID + "/software"
 	if change != nil {

@@ -73,6 +73,8 @@ func TestEveryPageLooksRight(t *testing.T) {
 		{"device-known-day", "/devices/" + known + "?range=24h", "looker"},
 		{"device-known-month", "/devices/" + known + "?range=30d", "read"},
 		{"device-known-shut", "/devices/" + known + "?range=24h", "support"},
+		{"events", "/devices/" + known + "/events", "support"},
+		{"events-none", "/devices/" + known + "/events?before=2020-01-01", "read"},
 		{"software", "/devices/" + known + "/software", "read"},
 		{"software-none", "/devices/" + bare + "/software", "read"},
 		{"questions", "/questions", "support"},

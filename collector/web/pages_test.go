@@ -352,7 +352,7 @@ func TestNoTimesOfDay(t *testing.T) {
 	b := w.signedIn("admin")
 	var pages []string
 	for _, id := range ids {
-		pages = append(pages, "/devices/"+id, "/api/v1/devices/"+id)
+		pages = append(pages, "/devices/"+id, "/api/v1/devices/"+id, "/devices/"+id+"/events", "/api/v1/devices/"+id+"/events")
 	}
 	for _, p := range append(pages, "/devices", "/devices?state=silent", "/api/v1/devices?limit=500") {
 		body := ""

@@ -14,6 +14,7 @@ import (
 
 	"hausmeister/collector/access"
 	"hausmeister/collector/fleet"
+	"hausmeister/collector/health"
 	"hausmeister/proto/hmpb"
 )
 
@@ -116,6 +117,11 @@ func TestEveryKeyIsUsedAndThere(t *testing.T) {
 	for _, f := range []string{"rate-limited", "idempotency-key", "under-way", "exists", "unauthenticated", "forbidden", "self", "cross-site", "not-found", "method-not-allowed", "bad-request", "too-large", "unavailable", "internal", "question-busy", "question-too-long", "too-many-questions"} {
 		must = append(must, "error."+f+".title", "error."+f+".text")
 	}
+	for _, kind := range health.EventKinds {
+		if kind := string(kind); strings.HasPrefix(kind, "finding_") {
+			must = append(must, "events."+kind)
+		}
+	}
 	for _, r := range access.Roles {
 		must = append(must, "role."+string(r))
 	}
@@ -127,7 +133,7 @@ func TestEveryKeyIsUsedAndThere(t *testing.T) {
 			t.Errorf("the key %s is missing", key)
 		}
 	}
-	literal := regexp.MustCompile(`^(absent|account|api|audit|chart|claims|device|devices|done|error|findings|form|format|frame|group|keys|list|live|people|prefs|question|quiet|role|schools|settings|signin|state|tokens)\.[a-z_.-]+[a-z]$`)
+	literal := regexp.MustCompile(`^(absent|account|api|audit|chart|claims|device|devices|done|error|events|findings|form|format|frame|group|keys|list|live|people|prefs|question|quiet|role|schools|settings|signin|state|tokens)\.[a-z_.-]+[a-z]$`)
 	for s := range used {
 		if literal.MatchString(s) && keys[s] == nil {
 			t.Errorf("the code names the key %s, which is missing", s)

@@ -201,7 +201,7 @@ var epoch = []byte("0123456789abcdef")
 func (w *world) connect(id string) int64 {
 	w.t.Helper()
 	w.next++
-	_, err := w.health.Begin(w.t.Context(), w.caller(id), w.next, epoch)
+	_, err := w.health.Begin(w.t.Context(), w.caller(id), w.next, epoch, "1.0.0")
 	w.must(err)
 	w.bus.Publish(bus.Event{Kind: bus.Connected, Device: id})
 	return w.next

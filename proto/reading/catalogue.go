@@ -76,7 +76,12 @@ var others = []Field{
 	{
 		Name: "agent_version", Word: Words{"Version von Hausmeister", "Version of Hausmeister"},
 		Purpose: Words{"Aktualisierungen steuern", "Steer updates"}, Basis: Operation, Class: Thing,
-		Retain: session, Audience: Thing.Audience(), Sources: []string{"Hello.agent_version", "Hello.agent_hash", "Hello.capabilities", "Hello.version_min", "Hello.version_max",
+		Retain: twoYears, Audience: Thing.Audience(), Sources: []string{"Hello.agent_version"},
+	},
+	{
+		Name: "agent_build", Word: Words{"Prüfsumme und Fähigkeiten von Hausmeister", "Checksum and capabilities of Hausmeister"},
+		Purpose: Words{"Aktualisierungen steuern", "Steer updates"}, Basis: Operation, Class: Thing,
+		Retain: session, Audience: Thing.Audience(), Sources: []string{"Hello.agent_hash", "Hello.capabilities", "Hello.version_min", "Hello.version_max",
 			"EnrollHeader.version_min", "EnrollHeader.version_max", "RenewHeader.version_min", "RenewHeader.version_max"},
 	},
 	{

@@ -186,8 +186,8 @@ type staged struct {
 	stage *stage
 }
 
-func (s *staged) Begin(ctx context.Context, device access.Caller, session int64, epoch []byte) (uint64, error) {
-	cursor, err := s.Health.Begin(ctx, device, session, epoch)
+func (s *staged) Begin(ctx context.Context, device access.Caller, session int64, epoch []byte, version string) (uint64, error) {
+	cursor, err := s.Health.Begin(ctx, device, session, epoch, version)
 	if o := s.stage.overlap.Load(); o != nil && err == nil && o.begins(device.ID) {
 		select {
 		case <-o.stored:

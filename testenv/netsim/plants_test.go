@@ -53,8 +53,8 @@ func withoutDeduplication() plant {
 	return func(h gateway.Health, _ *db.DB) gateway.Health { return &noDeduplication{h, n} }
 }
 
-func (p *noDeduplication) Begin(ctx context.Context, device access.Caller, session int64, epoch []byte) (uint64, error) {
-	cursor, err := p.Health.Begin(ctx, device, session, epoch)
+func (p *noDeduplication) Begin(ctx context.Context, device access.Caller, session int64, epoch []byte, version string) (uint64, error) {
+	cursor, err := p.Health.Begin(ctx, device, session, epoch, version)
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	page := hex.EncodeToString(epoch)

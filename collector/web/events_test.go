@@ -1,0 +1,65 @@
+package web_test
+
+import (
+	"net/http"
+	"strings"
+	"testing"
+
+	"hausmeister/collector/access"
+)
+
+// TestEventsOfADevice: its page and the API tell what happened, each with what the
+// role may know.
+func TestEventsOfADevice(t *testing.T) {
+	w := newWorld(t)
+	w.fill(2)
+	id := w.known()
+	_, school, err := w.fleet.Place(t.Context(), operator, "Landkreis Ahorn", "S0002")
+	w.must(err)
+	admin, err := w.access.User(t.Context(), operator, "admin")
+	w.must(err)
+	w.must(w.fleet.SetSchool(t.Context(), access.Caller{Kind: access.KindUser, ID: admin.ID, Name: "admin", Role: access.RoleAdmin}, id, school))
+	page := "/devices/" + id + "/events"
+	body := text(w.signedIn("admin").get(page).body)
+	for _, part := range []string{"heute", "Hinweis: Speicher fast voll, C:", "m.winter hat hineingesehen", "Anruf: seit Montag sehr langsam", "1 neu, 1 entfernt, 1 in anderer Version",
+		"Gerät einer Schule zugeordnet", "Konto admin", "Gymnasium Ahorntal → Grundschule Erlenbach", "Inventarnummer vergeben"} {
+		if !strings.Contains(body, part) {
+			t.Errorf("the page does not say %q:\n%s", part, body)
+		}
+	}
+	if body := text(w.signedIn("read").get(page).body); !strings.Contains(body, "Grundschule Erlenbach") || strings.Contains(body, "Konto admin") {
+		t.Error("a reader is not told of the move, or is told who did it")
+	}
+	if body := w.signedIn("read").get("/devices/" + id).body; !strings.Contains(body, page) || !strings.Contains(body, "Hinweis: Speicher fast voll") {
+		t.Error("the device's page does not show its latest events")
+	}
+	if res := w.signedIn("read").get(page + "?before=gestern"); res.StatusCode != http.StatusBadRequest {
+		t.Errorf("before=gestern = %d, want 400", res.StatusCode)
+	}
+	if res := w.signedIn("read").get("/devices/none/events"); res.StatusCode != http.StatusNotFound {
+		t.Errorf("events of no device = %d, want 404", res.StatusCode)
+	}
+	var got struct {
+		Items []struct {
+			Kind, Day, By string
+			Text          struct{ DE, EN string }
+		}
+		Cursor *string
+	}
+	token := w.token("t", access.RoleRead, nil)
+	w.api(token, "/api/v1/devices/"+id+"/events", &got)
+	kinds := map[string]string{}
+	for _, e := range got.Items {
+		kinds[e.Kind] = e.Text.EN
+		if e.Day != "2026-11-23" {
+			t.Errorf("%s on %s, want the day of today", e.Kind, e.Day)
+		}
+	}
+	if kinds["looked"] != "m.winter looked closer" || kinds["device_moved"] == "" || kinds["software_changed"] == "" || got.Cursor != nil {
+		t.Errorf("events: %v, cursor %v", kinds, got.Cursor)
+	}
+	foreign := w.token("f", access.RoleRead, []string{w.ownerID("Landkreis Kiefer")})
+	if res := w.api(foreign, "/api/v1/devices/"+id+"/events", nil); res.StatusCode != http.StatusNotFound {
+		t.Errorf("events of another owner's device = %d, want 404", res.StatusCode)
+	}
+}
