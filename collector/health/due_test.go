@@ -41,7 +41,7 @@ func TestDue(t *testing.T) {
 				defer cancel()
 				go told(h, ctx, test.seconds)
 				begin := time.Now()
-				if !h.due(ctx) {
+				if !h.due(ctx, func(context.Context) {}) {
 					t.Fatal("not due")
 				}
 				if took := time.Since(begin); took < test.from || took > test.to {
@@ -55,7 +55,7 @@ func TestDue(t *testing.T) {
 func TestDueEnds(t *testing.T) {
 	ctx, cancel := context.WithCancel(t.Context())
 	cancel()
-	if h := (&Health{late: make(chan struct{}, 1)}); h.due(ctx) {
+	if h := (&Health{late: make(chan struct{}, 1)}); h.due(ctx, func(context.Context) {}) {
 		t.Error("due after the end")
 	}
 }

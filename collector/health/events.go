@@ -70,7 +70,7 @@ const eventsSQL = `SELECT day, kind, code, instance, severity, arguments, name, 
 		WHERE q.device_id = $1 AND q.ended_ms < $2
 	UNION ALL SELECT told_ms / 86400000, 'software_changed', '', '', 0, '{}', '', '', '', NULL,
 			SUM(CASE WHEN from_version IS NULL THEN 1 ELSE 0 END), SUM(CASE WHEN to_version IS NULL THEN 1 ELSE 0 END), SUM(CASE WHEN from_version IS NULL OR to_version IS NULL THEN 0 ELSE 1 END)
-		FROM health_inventory_changes WHERE device_id = $1 AND told_ms < $2 GROUP BY told_ms / 86400000
+		FROM health_inventory_differences WHERE device_id = $1 AND told_ms < $2 GROUP BY told_ms / 86400000
 	UNION ALL SELECT opened_ms / 86400000, 'looked', '', '', 0, '{}', actor_name, role, reason, NULL, 0, 0, 0
 		FROM health_looks WHERE device_id = $1 AND opened_ms < $2
 	UNION ALL SELECT day, 'agent_changed', COALESCE(before, ''), version, 0, '{}', '', '', '', NULL, 0, 0, 0

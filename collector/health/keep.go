@@ -38,7 +38,7 @@ func (h *Health) Run(ctx context.Context, ready func()) error {
 	}
 	ready()
 	for swept := h.now(); ; {
-		if !h.due(ctx) {
+		if !h.due(ctx, h.wake) {
 			return nil
 		}
 		if days, err := h.MergeDays(ctx); err != nil && ctx.Err() == nil {
@@ -62,13 +62,23 @@ func (h *Health) Run(ctx context.Context, ready func()) error {
 	}
 }
 
-// due waits until days are to be merged, and says false when ctx ended first.
-// Not at fixed times, so that several collectors do not meet.
-func (h *Health) due(ctx context.Context) bool {
+// wake is WakeFindings, told in the log.
+func (h *Health) wake(ctx context.Context) {
+	if n, err := h.WakeFindings(ctx); err != nil && ctx.Err() == nil {
+		h.log.Warn("waking findings", "error", err)
+	} else if n > 0 {
+		h.log.Info("findings are loud again", "devices", n)
+	}
+}
+
+// due waits until days are to be merged, and says false when ctx ended first; each
+// minute of that it calls wake. Not at fixed times, so that several collectors do
+// not meet.
+func (h *Health) due(ctx context.Context, wake func(context.Context)) bool {
 	job := time.NewTimer(mergeEvery/2 + rand.N(mergeEvery))
 	defer job.Stop()
-	wake := time.NewTicker(wakeEvery)
-	defer wake.Stop()
+	minute := time.NewTicker(wakeEvery)
+	defer minute.Stop()
 	var quiet *time.Timer
 	var over <-chan time.Time
 	for {
@@ -77,12 +87,8 @@ func (h *Health) due(ctx context.Context) bool {
 			return false
 		case <-job.C:
 			return true
-		case <-wake.C:
-			if n, err := h.WakeFindings(ctx); err != nil && ctx.Err() == nil {
-				h.log.Warn("waking findings", "error", err)
-			} else if n > 0 {
-				h.log.Info("findings are loud again", "devices", n)
-			}
+		case <-minute.C:
+			wake(ctx)
 		case <-over:
 			return true
 		case <-h.late:
