@@ -28,8 +28,8 @@ func (p *parsed) finding(m *hmpb.Finding) *hmpb.Finding {
 }
 
 // storeFinding opens or closes a finding. A second raise of an open one
-// replaces its arguments: the device was set anew and does not know that it had
-// told. A clear of none that is open changes nothing.
+// replaces its arguments: they moved, or the device was set anew and does not know
+// that it had told. A clear of none that is open changes nothing.
 func storeFinding(ctx context.Context, tx *db.Tx, device string, spool int64, r *report, nowMS int64) error {
 	f := r.finding
 	at := r.at(nowMS)
