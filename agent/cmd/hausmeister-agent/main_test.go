@@ -20,7 +20,9 @@ import (
 	"github.com/rogpeppe/go-internal/testscript"
 
 	"hausmeister/agent"
+	"hausmeister/agent/link"
 	"hausmeister/agent/link/path"
+	"hausmeister/platform/service"
 	"hausmeister/proto/finding"
 	"hausmeister/proto/hmpb"
 	"hausmeister/proto/ident"
@@ -189,6 +191,42 @@ func constants(t *testing.T, dir, typ string) []string {
 		t.Fatalf("%d constants of type %s in %s: looked in the wrong place?", len(values), typ, dir)
 	}
 	return values
+}
+
+// TestDoctorOnTheAgent: what is said about the agent fits what is known of lock,
+// service and enrolment, and only an agent that must run and does not is a failure.
+func TestDoctorOnTheAgent(t *testing.T) {
+	yes, no := new(true), new(false)
+	status := func(state link.State, running *bool, s service.Status) shown {
+		return shown{Status: agent.Status{State: state}, Running: running, Service: s}
+	}
+	for _, c := range []struct {
+		name     string
+		status   shown
+		enrolled bool // as the identity says
+		code     outcome
+		verdict  verdict
+	}{
+		{"runs", status(link.Connected, yes, service.Running), true, agentRuns, good},
+		{"runs, not connected", status(link.Waiting, yes, service.Running), true, agentRuns, good},
+		{"runs without a service", status(link.Connected, yes, service.NotInstalled), true, agentRuns, good},
+		{"stopped", status(link.Stopped, no, service.Stopped), true, agentStopped, bad},
+		{"no service", status(link.Stopped, no, service.NotInstalled), true, agentNoService, bad},
+		{"fails again and again", status(link.Stopped, no, service.Failing), true, agentFails, bad},
+		{"said nothing yet, but is enrolled", status(agent.StateNotEnrolled, no, service.Stopped), true, agentStopped, bad},
+		{"the identity may not be read", status(link.Stopped, no, service.Stopped), false, agentStopped, bad},
+		{"not enrolled", status(agent.StateNotEnrolled, no, service.NotInstalled), false, agentIdle, warn},
+		{"not enrolled, waits for it", status(agent.StateNotEnrolled, yes, service.Running), false, agentRuns, good},
+		{"may not know", status(link.Connected, nil, ""), true, agentUnknown, warn},
+	} {
+		for _, lang := range []string{"de", "en"} {
+			v := &visit{p: &program{words: wordsFor(lang)}, status: c.status, known: true, enrolled: c.enrolled}
+			v.agent()
+			if len(v.checks) != 1 || v.checks[0].Code != c.code || v.checks[0].Verdict != c.verdict || !strings.Contains(v.checks[0].Text, ".") {
+				t.Errorf("%s: %+v, want %s, %s", c.name, v.checks, c.code, c.verdict)
+			}
+		}
+	}
 }
 
 func TestLanguage(t *testing.T) {
