@@ -55,6 +55,9 @@ type Config struct {
 	URL        string       // PostgreSQL: postgres://... or "host=... dbname=..."
 	Migrations []Migrations // of every subject that keeps tables
 	Log        *slog.Logger // nil = slog.Default
+	// Asked hears each query of a read before it runs, for tests that look at
+	// how a database would answer it; it must not keep args. nil = nobody.
+	Asked func(query string, args []any)
 }
 
 // DB is an open database. Its methods may be used by many goroutines at once.
@@ -235,7 +238,7 @@ func (d *DB) Read(ctx context.Context, fn func(*Tx) error) error {
 	if c, err = d.begin(ctx, d.readers, c, d.engine.beginRead()); err != nil {
 		return err
 	}
-	tx := &Tx{conn: c, engine: d.engine}
+	tx := &Tx{conn: c, engine: d.engine, asked: d.cfg.Asked}
 	defer func() {
 		// Also when fn panics. A reader has nothing to commit; a rollback that
 		// fails means that the connection is lost.

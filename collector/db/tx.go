@@ -22,6 +22,7 @@ type Tx struct {
 	ctx    context.Context // of a write's statements, see run; nil in reads
 	err    error           // of the first statement that failed
 	open   *Rows           // not closed yet
+	asked  func(query string, args []any)
 }
 
 // Dialect is for the rare statement that cannot be the same on both.
@@ -55,6 +56,9 @@ func (tx *Tx) Query(ctx context.Context, query string, args ...any) (*Rows, erro
 	run, err := tx.ready(ctx, args)
 	if err != nil {
 		return nil, err
+	}
+	if tx.asked != nil {
+		tx.asked(query, args)
 	}
 	var rows *sql.Rows
 	stmt, err := tx.conn.stmt(run, query)
