@@ -27,11 +27,12 @@ const (
 	Disconnected                 // its last session ended
 	Settings                     // what the device should do was changed
 	Watch                        // somebody looks at the device: see Event.Flush and Event.Live
+	Noted                        // something happened to a device that somebody may want to hear of
 	Sample                       // a live sample of the device came: see Event.Live
 )
 
 func (k Kind) String() string {
-	names := [...]string{"", "changed", "revoked", "connected", "disconnected", "settings", "watch", "sample"}
+	names := [...]string{"", "changed", "revoked", "connected", "disconnected", "settings", "watch", "noted", "sample"}
 	if k < 1 || int(k) >= len(names) {
 		return "unknown"
 	}

@@ -168,6 +168,9 @@ type Filter struct {
 	School string // id; empty = all
 	// Finding is the code of what is open about the device; empty = whatever.
 	Finding string
+	// Changed is the number of a change (health.Mark.Next) since which something happened
+	// to the device; 0 = whatever.
+	Changed int64
 	Owner   string // id; empty = all that the caller may see
 	Sort    Sort   // empty = ByLabel
 	Desc    bool

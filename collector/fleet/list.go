@@ -63,7 +63,7 @@ type cursor struct {
 func (f Filter) sum(caller access.Caller) string {
 	h := fnv.New64a()
 	scope, owners := caller.Scope("", 1)
-	fmt.Fprintf(h, "%q %q %q %q %q %q %q", strings.Fields(fold(f.Query)), f.State, f.School, f.Owner, f.Finding, scope, owners)
+	fmt.Fprintf(h, "%q %q %q %q %q %d %q %q", strings.Fields(fold(f.Query)), f.State, f.School, f.Owner, f.Finding, f.Changed, scope, owners)
 	return strconv.FormatUint(h.Sum64(), 36)
 }
 
@@ -114,6 +114,9 @@ func (f *Fleet) query(caller access.Caller, filter Filter) *query {
 	}
 	if filter.Finding != "" {
 		q.where("d.id IN (SELECT device_id FROM health_open_findings WHERE code = ?)", filter.Finding)
+	}
+	if filter.Changed > 0 {
+		q.where("d.id IN (SELECT device_id FROM health_device_changes WHERE id >= ?)", filter.Changed)
 	}
 	return q
 }

@@ -33,23 +33,50 @@ func (p *parsed) finding(m *hmpb.Finding) *hmpb.Finding {
 func storeFinding(ctx context.Context, tx *db.Tx, device string, spool int64, r *report, nowMS int64) error {
 	f := r.finding
 	at := r.at(nowMS)
+	was, err := openSeverity(ctx, tx, device, f)
+	if err != nil {
+		return err
+	}
+	note := func(kind EventKind, severity int64) error {
+		return noteChange(ctx, tx, device, kind, f.GetCode(), f.GetInstance(), severity, nowMS)
+	}
 	if !f.GetRaised() {
+		if was == 0 {
+			return nil
+		}
 		_, err := tx.Exec(ctx, `UPDATE health_findings SET cleared_ms = $4 WHERE device_id = $1 AND code = $2 AND instance = $3 AND cleared_ms IS NULL`,
 			device, f.GetCode(), f.GetInstance(), at)
-		return err
+		if err != nil {
+			return err
+		}
+		return note(FindingCleared, was)
 	}
 	arguments, err := json.Marshal(finding.Values(f))
 	if err != nil {
 		return fmt.Errorf("encoding a finding's arguments: %w", err)
 	}
-	n, err := tx.Exec(ctx, `UPDATE health_findings SET severity = $4, arguments = $5 WHERE device_id = $1 AND code = $2 AND instance = $3 AND cleared_ms IS NULL`,
-		device, f.GetCode(), f.GetInstance(), int64(f.GetSeverity()), string(arguments))
-	if err != nil || n > 0 {
+	now := int64(f.GetSeverity())
+	if was == 0 {
+		_, err = tx.Exec(ctx, `INSERT INTO health_findings (device_id, spool, seq, code, instance, severity, arguments, raised_ms) VALUES ($1, $2, $3, $4, $5, $6, $7, $8)`,
+			device, spool, r.seq, f.GetCode(), f.GetInstance(), now, string(arguments), at)
+	} else {
+		_, err = tx.Exec(ctx, `UPDATE health_findings SET severity = $4, arguments = $5 WHERE device_id = $1 AND code = $2 AND instance = $3 AND cleared_ms IS NULL`,
+			device, f.GetCode(), f.GetInstance(), now, string(arguments))
+	}
+	if err != nil || was == now {
 		return err
 	}
-	_, err = tx.Exec(ctx, `INSERT INTO health_findings (device_id, spool, seq, code, instance, severity, arguments, raised_ms) VALUES ($1, $2, $3, $4, $5, $6, $7, $8)`,
-		device, spool, r.seq, f.GetCode(), f.GetInstance(), int64(f.GetSeverity()), string(arguments), at)
-	return err
+	return note(FindingRaised, now)
+}
+
+// openSeverity is that of a finding that is open, 0 = none is.
+func openSeverity(ctx context.Context, tx *db.Tx, device string, f *hmpb.Finding) (severity int64, err error) {
+	err = tx.QueryRow(ctx, `SELECT severity FROM health_findings WHERE device_id = $1 AND code = $2 AND instance = $3 AND cleared_ms IS NULL`,
+		device, f.GetCode(), f.GetInstance()).Scan(&severity)
+	if errors.Is(err, db.ErrNoRows) {
+		return 0, nil
+	}
+	return severity, err
 }
 
 // Reimaged closes what is open about a device that was set up anew, in the

@@ -22,10 +22,21 @@ func (h *Health) Begin(ctx context.Context, device access.Caller, session int64,
 	if len(epoch) != EpochSize {
 		return 0, fmt.Errorf("%w: spool epoch of %d bytes", ErrMalformed, len(epoch))
 	}
-	day := h.now().UnixMilli() / dayMS
+	now := h.now().UnixMilli()
+	day := now / dayMS
 	var last int64
+	var fresh bool
 	err = h.db.Write(ctx, func(tx *db.Tx) error {
-		_, err := tx.Exec(ctx, `INSERT INTO health_state (device_id, session, epoch, last_contact_day) VALUES ($1, $2, $3, $4)
+		known, err := texts(ctx, tx, `SELECT device_id FROM health_state WHERE device_id = $1`, device.ID)
+		if err != nil {
+			return err
+		}
+		if fresh = len(known) == 0; fresh {
+			if err := noteChange(ctx, tx, device.ID, DeviceAppeared, "", "", 0, now); err != nil {
+				return err
+			}
+		}
+		_, err = tx.Exec(ctx, `INSERT INTO health_state (device_id, session, epoch, last_contact_day) VALUES ($1, $2, $3, $4)
 			ON CONFLICT (device_id) DO UPDATE SET session = excluded.session, epoch = excluded.epoch, last_contact_day = excluded.last_contact_day
 			WHERE health_state.session < excluded.session`, device.ID, session, epoch, day)
 		if err != nil {
@@ -43,6 +54,13 @@ func (h *Health) Begin(ctx context.Context, device access.Caller, session int64,
 	})
 	if err != nil {
 		return 0, fmt.Errorf("noting a session: %w", err)
+	}
+	if fresh {
+		owner := ""
+		if len(device.Owners) == 1 {
+			owner = device.Owners[0]
+		}
+		h.noted(device.ID, owner)
 	}
 	return uint64(last), nil
 }
@@ -113,6 +131,9 @@ func (h *Health) Ingest(ctx context.Context, device access.Caller, b *hmpb.Batch
 			e.Owner = device.Owners[0]
 		}
 		h.bus.Publish(e)
+		if did.noted {
+			h.noted(device.ID, e.Owner)
+		}
 	}
 	return did.answer(h.now().UnixMilli()), nil
 }
@@ -149,6 +170,7 @@ type outcome struct {
 	rest               bool   // the batch was too long: resend from last+1
 	news               bool   // the latest state changed
 	late               bool   // minutes came for a day that is over
+	noted              bool   // a finding came
 	other              bool   // something else came that a page may show
 }
 
@@ -184,19 +206,18 @@ func store(ctx context.Context, tx *db.Tx, device string, p *parsed, nowMS int64
 		return did, err
 	}
 	var state *report
-	noted := false
 	for _, r := range news {
 		if err := keep(ctx, tx, device, spool, r, nowMS); err != nil {
 			return did, err
 		}
 		did.late = did.late || r.block != nil && r.block.startMS < daysOver(nowMS)
 		did.other = did.other || r.finding != nil || r.inventory != nil || r.block != nil
-		noted = noted || r.finding != nil
+		did.noted = did.noted || r.finding != nil
 		if r.state {
 			state = r
 		}
 	}
-	if did.news, err = latest(ctx, tx, device, p.epoch, fresh, spool, state, nowMS); err != nil || !noted {
+	if did.news, err = latest(ctx, tx, device, p.epoch, fresh, spool, state, nowMS); err != nil || !did.noted {
 		return did, err
 	}
 	return did, noteWorst(ctx, tx, device)

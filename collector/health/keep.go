@@ -159,6 +159,9 @@ var outlived = []lifetime{
 		AND NOT EXISTS (SELECT 1 FROM health_quieted q WHERE q.quiet_id = a.id) LIMIT $2)`},
 	{"versions of agents", keepChanges, asDay, `DELETE FROM health_agents WHERE (device_id, day) IN (SELECT a.device_id, a.day FROM health_agents a
 		WHERE a.day < $1 AND EXISTS (SELECT 1 FROM health_agents b WHERE b.device_id = a.device_id AND b.day > a.day AND b.day < $1) LIMIT $2)`},
+	// The last one stays: it says where the order goes on.
+	{"changes", keepChangeLog, asMS, `DELETE FROM health_changes WHERE id IN (SELECT id FROM health_changes
+		WHERE at_ms < $1 AND id < (SELECT MAX(id) FROM health_changes) ORDER BY id LIMIT $2)`},
 	{"looks", keepLooks, asMS, `DELETE FROM health_looks WHERE id IN (SELECT id FROM health_looks WHERE until_ms < $1 LIMIT $2)`},
 }
 

@@ -134,6 +134,9 @@ func (h *Health) QuietFinding(ctx context.Context, caller access.Caller, device,
 		if err := noteWorst(ctx, tx, device); err != nil {
 			return err
 		}
+		if err := noteChange(ctx, tx, device, q.kind(), code, instance, 0, q.At.UnixMilli()); err != nil {
+			return err
+		}
 		return audit.Append(ctx, tx, audit.Entry{AtMS: q.At.UnixMilli(), Actor: q.Actor, Action: q.action(), Subject: "device:" + device, Owner: owner,
 			Details: map[string]string{"finding": code, "quiet": q.ID}})
 	})
@@ -141,7 +144,15 @@ func (h *Health) QuietFinding(ctx context.Context, caller access.Caller, device,
 		return Quiet{}, fmt.Errorf("making a finding quiet: %w", err)
 	}
 	h.bus.Publish(bus.Event{Kind: bus.Changed, Device: device, Owner: owner})
+	h.noted(device, owner)
 	return q, nil
+}
+
+func (q Quiet) kind() EventKind {
+	if q.Until.IsZero() {
+		return FindingAcknowledged
+	}
+	return FindingSnoozed
 }
 
 func (q Quiet) action() string {
@@ -184,6 +195,9 @@ func (h *Health) LoudFinding(ctx context.Context, caller access.Caller, device, 
 		if err := noteWorst(ctx, tx, device); err != nil {
 			return err
 		}
+		if err := noteChange(ctx, tx, device, FindingReopened, code, instance, 0, h.now().UnixMilli()); err != nil {
+			return err
+		}
 		return audit.Append(ctx, tx, audit.Entry{AtMS: h.now().UnixMilli(), Actor: caller.Actor(), Action: "finding.reopened", Subject: "device:" + device, Owner: owner,
 			Details: map[string]string{"finding": code}})
 	})
@@ -191,6 +205,7 @@ func (h *Health) LoudFinding(ctx context.Context, caller access.Caller, device, 
 		return fmt.Errorf("making a finding loud: %w", err)
 	}
 	h.bus.Publish(bus.Event{Kind: bus.Changed, Device: device, Owner: owner})
+	h.noted(device, owner)
 	return nil
 }
 
@@ -243,6 +258,9 @@ func (h *Health) QuietGroup(ctx context.Context, caller access.Caller, code stri
 func (h *Health) changed(devices []string) {
 	for _, id := range devices {
 		h.bus.Publish(bus.Event{Kind: bus.Changed, Device: id})
+	}
+	if len(devices) > 0 {
+		h.noted(devices[0], "")
 	}
 }
 
@@ -311,6 +329,11 @@ func (r quietRange) quieten(ctx context.Context, tx *db.Tx, caller access.Caller
 		(SELECT device_id, spool, seq FROM health_quieted WHERE quiet_id = $1 AND device_id > $2 AND device_id <= $3)`, act.ID, r.after, r.last)
 	if err != nil {
 		return err
+	}
+	for _, id := range r.devices {
+		if err := noteChange(ctx, tx, id, act.kind(), act.Code, "", 0, act.At.UnixMilli()); err != nil {
+			return err
+		}
 	}
 	return r.noteWorst(ctx, tx, act.ID)
 }
@@ -439,7 +462,7 @@ func (h *Health) release(ctx context.Context, caller access.Caller, q Quiet, act
 			}
 			step.last = step.devices[len(step.devices)-1]
 			for _, id := range step.devices { // one by one: in between are devices of others
-				if err := h.loud(ctx, tx, q.ID, id); err != nil {
+				if err := h.loud(ctx, tx, q, id); err != nil {
 					return err
 				}
 			}
@@ -460,13 +483,16 @@ func (h *Health) release(ctx context.Context, caller access.Caller, q Quiet, act
 	}
 }
 
-func (h *Health) loud(ctx context.Context, tx *db.Tx, act, device string) error {
-	_, err := tx.Exec(ctx, `UPDATE health_quieted SET ended_ms = $3 WHERE quiet_id = $1 AND device_id = $2 AND ended_ms IS NULL`, act, device, h.now().UnixMilli())
+func (h *Health) loud(ctx context.Context, tx *db.Tx, q Quiet, device string) error {
+	_, err := tx.Exec(ctx, `UPDATE health_quieted SET ended_ms = $3 WHERE quiet_id = $1 AND device_id = $2 AND ended_ms IS NULL`, q.ID, device, h.now().UnixMilli())
 	if err != nil {
 		return err
 	}
-	_, err = tx.Exec(ctx, `UPDATE health_findings SET quiet_id = NULL, quiet_severity = 0 WHERE quiet_id = $1 AND device_id = $2 AND cleared_ms IS NULL`, act, device)
+	_, err = tx.Exec(ctx, `UPDATE health_findings SET quiet_id = NULL, quiet_severity = 0 WHERE quiet_id = $1 AND device_id = $2 AND cleared_ms IS NULL`, q.ID, device)
 	if err != nil {
+		return err
+	}
+	if err := noteChange(ctx, tx, device, FindingReopened, q.Code, "", 0, h.now().UnixMilli()); err != nil {
 		return err
 	}
 	return noteWorst(ctx, tx, device)
@@ -475,16 +501,17 @@ func (h *Health) loud(ctx context.Context, tx *db.Tx, act, device string) error 
 // WakeFindings makes loud what was quiet until a time that is over, and says at
 // how many devices.
 func (h *Health) WakeFindings(ctx context.Context) (devices int64, err error) {
-	var due []string
+	var due []string // id and code, a blank between
 	err = h.db.Read(ctx, func(tx *db.Tx) (err error) {
-		due, err = texts(ctx, tx, `SELECT id FROM health_quiets WHERE over = 0 AND until_ms <= $1 ORDER BY until_ms`, h.now().UnixMilli())
+		due, err = texts(ctx, tx, `SELECT id || ' ' || code FROM health_quiets WHERE over = 0 AND until_ms <= $1 ORDER BY until_ms`, h.now().UnixMilli())
 		return err
 	})
 	if err != nil {
 		return 0, fmt.Errorf("looking for findings to wake: %w", err)
 	}
-	for _, id := range due {
-		n, err := h.release(ctx, access.System("health"), Quiet{ID: id}, "")
+	for _, act := range due {
+		id, code, _ := strings.Cut(act, " ")
+		n, err := h.release(ctx, access.System("health"), Quiet{ID: id, Code: code}, "")
 		devices += n
 		if err != nil {
 			return devices, err

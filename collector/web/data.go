@@ -91,5 +91,7 @@ type Health interface {
 	SetStandard(ctx context.Context, caller access.Caller, owner string, s health.Standard) error
 	RemoveStandard(ctx context.Context, caller access.Caller, owner, label string) error
 	Events(ctx context.Context, caller access.Caller, device string, before time.Time, limit int) (health.Events, error)
+	LastChange(ctx context.Context, caller access.Caller) (health.Mark, error)
+	Changes(ctx context.Context, caller access.Caller, after health.Mark, limit int) (list []health.Change, next health.Mark, err error)
 	Looking(ctx context.Context, caller access.Caller, device string) (until time.Time, err error)
 }

@@ -23,6 +23,7 @@ type call struct {
 	Gives   any // a value of the type that is answered
 	Made    bool
 	CSV     bool // answers with lines of values instead of Gives
+	Stream  bool // Gives is the data of each event of a stream that does not end
 }
 
 type param struct {
@@ -72,6 +73,7 @@ var calls = map[string]call{
 	"GET /api/v1/findings/{id}/quiets":         {Summary: "Who takes care of a finding, why and until when, the latest first", Needs: access.ReadDevices, Gives: list[apiQuiet]{}},
 	"POST /api/v1/findings/{id}/quiet":         {Summary: "Say that somebody takes care of a finding at all devices, or at those of a model, build, school or owner", Needs: access.QuietFindings, Body: apiQuietMany{}, Gives: apiQuiet{}},
 	"POST /api/v1/quiets/{id}/end":             {Summary: "Undo that at all devices", Needs: access.QuietFindings, Gives: apiQuiet{}},
+	"GET /api/v1/events":                       {Summary: "What happens to devices, as it happens: findings that are raised, cleared, acknowledged, snoozed or count again, and first contacts", Needs: access.ReadDevices, Gives: apiChangeEvent{}, Stream: true},
 	"GET /api/v1/catalogue":                    {Summary: "Every value that a device may tell", Gives: list[apiField]{}},
 	"GET /api/v1/owners":                       {Summary: "School authorities", Needs: access.ReadSchools, Gives: list[apiOwner]{}},
 	"GET /api/v1/schools": {Summary: "Schools, how their devices are and how they reach us", Needs: access.ReadSchools, Gives: list[apiSchoolState]{},
@@ -140,6 +142,7 @@ func (s *Server) openAPI() ([]byte, error) {
 		paths[rt.path][strings.ToLower(rt.method)] = c.describe(rt, sc)
 	}
 	sc.of(reflect.TypeFor[apiProblem]())
+	sc.of(reflect.TypeFor[apiChangeEvent]())
 	return json.MarshalIndent(map[string]any{
 		"openapi": "3.1.0",
 		"info": map[string]any{"title": "Hausmeister", "version": "1", "description": "Health of loan devices, and what admits and sees them. Fields are added within this version, never changed. " +
@@ -172,15 +175,21 @@ func (c call) describe(rt route, sc schemas) map[string]any {
 	if c.Made {
 		code = http.StatusCreated
 	}
-	content := map[string]any{"text/csv": map[string]any{"schema": map[string]any{"type": "string"}}}
-	if !c.CSV {
-		content = map[string]any{"application/json": map[string]any{"schema": sc.of(reflect.TypeOf(c.Gives))}}
-	}
 	problem := map[string]any{"description": "A problem, RFC 9457", "content": map[string]any{"application/problem+json": map[string]any{"schema": map[string]any{"$ref": "#/components/schemas/Problem"}}}}
+	var mime string
+	var schema map[string]any
+	switch {
+	case c.CSV:
+		mime, schema = "text/csv", map[string]any{"type": "string"}
+	case c.Stream:
+		mime, schema = "text/event-stream", map[string]any{"type": "string", "contentMediaType": "text/event-stream", "description": "Each data line is a " + schemaName(reflect.TypeOf(c.Gives)) + " as JSON."}
+	default:
+		mime, schema = "application/json", sc.of(reflect.TypeOf(c.Gives))
+	}
 	out := map[string]any{
 		"summary": c.Summary, "operationId": operationID(rt), "parameters": params,
 		"responses": map[string]any{
-			strconv.Itoa(code): map[string]any{"description": http.StatusText(code), "content": content},
+			strconv.Itoa(code): map[string]any{"description": http.StatusText(code), "content": map[string]any{mime: map[string]any{"schema": schema}}},
 			"default":          problem,
 		},
 	}
@@ -188,8 +197,17 @@ func (c call) describe(rt route, sc schemas) map[string]any {
 		out["parameters"] = append(params, map[string]any{"name": "Idempotency-Key", "in": "header", "required": false, "schema": map[string]any{"type": "string", "minLength": 16, "maxLength": 200},
 			"description": "A key of your choice that nobody guesses: the same request with it is carried out once in 24 hours, and answered alike."})
 	}
+	if c.Stream {
+		out["parameters"] = append(params, map[string]any{"name": "Last-Event-ID", "in": "header", "required": false, "schema": map[string]any{"type": "string"},
+			"description": "The id of the last event that you have. You hear what you missed in up to seven days; when that is not known, a reset says to look at everything anew."})
+	}
 	if c.Needs != "" {
 		out["description"] = "Needs " + string(c.Needs) + "."
+	}
+	if c.Stream {
+		out["description"] = "Needs " + string(c.Needs) + ". Server-sent events. The first one is begin, or reset; a comment comes each 10 s; end comes before the stream ends because the token may no longer listen. " +
+			"Changes of devices out of sight of the token do not come. When a device connects, disconnects or reports is not told: it would tell by the minute when somebody works. " +
+			"A token may have 8 streams; one that reads nothing for 30 s is cut, and goes on by its Last-Event-ID."
 	}
 	if c.Body != nil {
 		out["requestBody"] = map[string]any{"required": true, "content": map[string]any{"application/json": map[string]any{"schema": sc.of(reflect.TypeOf(c.Body))}}}

@@ -149,6 +149,16 @@ func TestDescriptionIsTheAPI(t *testing.T) {
 					t.Errorf("a field that is not described: %d, want 400", res.StatusCode)
 				}
 			}
+			if strings.HasSuffix(path, "/events") && !strings.Contains(path, "{id}") {
+				first := w.listen(t, admin, "").next(t)
+				if err := schema(t, "/components/schemas/ChangeEvent", first.data); err != nil {
+					t.Errorf("the event is not what is described: %v\n%s", err, first.data)
+				}
+				if res := send(address+"?kein_parameter=1", ""); res.StatusCode != http.StatusBadRequest {
+					t.Errorf("a parameter that is not described: %d, want 400", res.StatusCode)
+				}
+				return
+			}
 			res := send(address, body)
 			code := fmt.Sprint(res.StatusCode)
 			if _, ok := call.Responses[code]; !ok {

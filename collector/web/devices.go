@@ -132,6 +132,7 @@ type devicesMain struct {
 	Range         string
 	First, Next   string
 	CSV           string
+	News          string // address of the stream of what changed
 
 	Empty, EmptyText, Command, LastFilter string
 }
@@ -196,6 +197,7 @@ func (s *Server) devicesPage(v *visit) error {
 	case school.ID != "":
 		main.SchoolWord = school.Title()
 	}
+	news := v.newsHref(q) // before the rows are read: what changes meanwhile is news
 	all, err := s.cfg.Fleet.Counts(ctx, v.caller, fleet.Filter{})
 	if err != nil {
 		return err
@@ -217,6 +219,7 @@ func (s *Server) devicesPage(v *visit) error {
 	}
 	v.fillFilters(&main, q, here)
 	v.fillRows(&main, q, page, all.Total)
+	main.News = news
 	return v.showList(q, main, all.Total)
 }
 

@@ -43,7 +43,7 @@ func faultOf(err error) fault {
 	switch {
 	case errors.Is(err, access.ErrNoSession):
 		return fault{http.StatusUnauthorized, "unauthenticated"}
-	case errors.Is(err, errRate):
+	case errors.Is(err, errRate), errors.Is(err, errStreams):
 		return fault{http.StatusTooManyRequests, "rate-limited"}
 	case errors.Is(err, access.ErrKey):
 		return fault{http.StatusUnprocessableEntity, "idempotency-key"}

@@ -12,7 +12,10 @@ import (
 )
 
 // findingsMain is the page of what is open about how many devices.
-type findingsMain struct{ Rows []findingRow }
+type findingsMain struct {
+	Rows []findingRow
+	News string // address of the stream of what changed
+}
 
 type findingRow struct {
 	Severity    mark
@@ -35,6 +38,7 @@ func (v *visit) severityMark(s hmpb.Severity) mark {
 }
 
 func (s *Server) findingsPage(v *visit) error {
+	main := findingsMain{News: v.newsHref(question{})}
 	open, err := s.cfg.Fleet.OpenFindings(v.r.Context(), v.caller)
 	if err != nil {
 		return err
@@ -43,7 +47,6 @@ func (s *Server) findingsPage(v *visit) error {
 	if err != nil {
 		return err
 	}
-	main := findingsMain{}
 	for _, c := range open {
 		row, ok := finding.ByCode(c.Code)
 		if !ok {
@@ -69,6 +72,7 @@ type findingMain struct {
 	Count    string
 	List     string // address of the devices that have it
 	Spreads  []spreadCard
+	News     string // address of the stream of what changed
 	Done     string
 	Quiets   []quietLine
 	May      string // address of the form that makes it quiet; empty = not for this role
@@ -97,6 +101,7 @@ func (s *Server) findingPage(v *visit) error {
 		return errNoPage
 	}
 	filter := fleet.Filter{Finding: row.Code}
+	news := v.newsHref(question{finding: row.Code})
 	counts, err := s.cfg.Fleet.Counts(ctx, v.caller, filter)
 	if err != nil {
 		return err
@@ -111,7 +116,7 @@ func (s *Server) findingPage(v *visit) error {
 			worstCount = c
 		}
 	}
-	main := findingMain{Severity: v.severityMark(worstCount.Severity), Count: v.say.Say("findings.devices", "n", counts.Total), List: question{finding: row.Code}.href()}
+	main := findingMain{News: news, Severity: v.severityMark(worstCount.Severity), Count: v.say.Say("findings.devices", "n", counts.Total), List: question{finding: row.Code}.href()}
 	if err := v.fillQuiets(&main, row.Code, worstCount); err != nil {
 		return err
 	}

@@ -125,7 +125,7 @@ func (h *hesse) tellOne(ctx context.Context, i int) error {
 	device := access.ForDevice(h.ids[i], h.schools[i%len(h.schools)].Owner)
 	session := int64(i + 1)
 	epoch := []byte(h.ids[i])[:16]
-	if _, err := h.health.Begin(ctx, device, session, epoch); err != nil {
+	if _, err := h.health.Begin(ctx, device, session, epoch, "1.0.0"); err != nil {
 		return err
 	}
 	entries, err := h.entries(i)

@@ -44,15 +44,8 @@ func (s *Server) liveStream(v *visit) error {
 	}
 	samples := s.cfg.Bus.Subscribe(bus.Sample)
 	defer samples.Close()
-	// The reading deadline of the server is for requests; a stream has none.
-	// In-memory writers of tests know no deadlines, so its error says nothing.
-	st.out.SetReadDeadline(time.Time{})
-	h := v.w.Header()
-	h.Set("Content-Type", "text/event-stream")
-	h.Set("X-Accel-Buffering", "no") // a proxy in front must not wait for more
-	v.w.WriteHeader(http.StatusOK)
-	// Browsers come back by themselves; not all at once after a restart.
-	fmt.Fprintf(&st.buf, "retry: %d\n\n", 2000+time.Now().UnixNano()%2000)
+	st.begin()
+	st.retry()
 	st.put("beat", "")
 	if st.changes(cells); st.flush() != nil {
 		return nil
@@ -186,7 +179,7 @@ func (st *stream) passing(err error) error {
 	if err == nil {
 		return nil
 	}
-	if errors.Is(err, access.ErrNoSession) || errors.Is(err, access.ErrForbidden) || errors.Is(err, access.ErrNotFound) {
+	if errors.Is(err, access.ErrNoSession) || errors.Is(err, access.ErrForbidden) || errors.Is(err, access.ErrNotFound) || errors.Is(err, errGone) {
 		return err
 	}
 	st.v.s.cfg.Log.Warn("looking for changes of a device", "error", err)

@@ -52,7 +52,7 @@ type visit struct {
 	keys  bool       // single keys are on
 	asked url.Values // the parameters of the address, each of them UTF-8
 
-	secret  string // of the session, empty without one
+	secret  string // of the session or the token, empty without one
 	session string // its id
 	caller  access.Caller
 }
@@ -188,15 +188,15 @@ func (v *visit) renew() error {
 }
 
 func (v *visit) bearer() error {
-	scheme, token, ok := strings.Cut(v.r.Header.Get("Authorization"), " ")
-	if !ok || !strings.EqualFold(scheme, "Bearer") || token == "" {
+	token, ok := bearerOf(v.r)
+	if !ok {
 		return access.ErrNoSession
 	}
-	caller, err := v.s.cfg.Access.Token(v.r.Context(), strings.TrimSpace(token))
+	caller, err := v.s.cfg.Access.Token(v.r.Context(), token)
 	if err != nil {
 		return err
 	}
-	v.caller = caller
+	v.secret, v.caller = token, caller
 	if wait := v.s.limits.allow(caller.ID, v.s.cfg.Now()); wait > 0 {
 		return errRate
 	}

@@ -73,8 +73,9 @@ type Server struct {
 		sync.Mutex
 		of map[string]int // pages that show a device, by its id
 	}
-	live   atomic.Int64  // streams open now
-	ending chan struct{} // closed when live streams must end
+	live    atomic.Int64  // streams open now
+	streams streams       // of what happens, by caller
+	ending  chan struct{} // closed when live streams must end
 }
 
 // New checks the Config and prepares pages and static files. It starts nothing.

@@ -4,6 +4,7 @@ import htmx from "htmx.org";
 import "htmx-ext-sse";
 import { keys } from "./keys";
 import { live } from "./live";
+import { news } from "./news";
 import { rows } from "./rows";
 
 declare global {
@@ -16,6 +17,7 @@ window.htmx = htmx;
 keys();
 rows();
 live();
+news(say);
 
 // Copy buttons: the word changes for two seconds, the width does not.
 document.addEventListener("click", async (event) => {

@@ -40,6 +40,10 @@ export function keys() {
       case "k":
         move(-1);
         break;
+      case "n":
+      case ".":
+        document.querySelector<HTMLAnchorElement>('a[data-news]:not([data-n="0"])')?.click();
+        break;
       case "g":
         if (!second) armed = Date.now();
         break;

@@ -2,21 +2,22 @@
 // the values in place and comes back after a break; this part only watches:
 // the server beats every 10 s, so 25 s of silence is a broken line that
 // the browser has not noticed, and 5 s without a stream is told to the reader.
+import { lineMark } from "./mark";
+
 const silence = 25_000;
 const patience = 5_000;
 
 export function live() {
   const mark = document.querySelector<HTMLElement>("[data-live]");
   if (!mark) return;
+  const tell = lineMark(mark, "live");
   let heard = Date.now();
   let lost = 0;
   let source: EventSource | undefined;
 
   const show = (state: "on" | "lost" | "ended") => {
     if (mark.dataset.live === state) return;
-    mark.dataset.live = state;
-    // One change of one polite region; the words come with the page.
-    mark.querySelector("[data-live-word]")!.textContent = mark.getAttribute("data-word-" + state)!;
+    tell(state, heard);
     document.documentElement.classList.toggle("stale", state !== "on");
     document.querySelector<HTMLElement>("[data-live-ended]")?.toggleAttribute("hidden", state !== "ended");
   };

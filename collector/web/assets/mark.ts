@@ -1,0 +1,13 @@
+// The mark that says whether a stream lives, in words that came with the page.
+export type Line = "on" | "lost" | "ended";
+
+// lineMark shows the state of a stream; heard is when something came last, for
+// "as of 08:14". One change of one polite region each.
+export function lineMark(mark: HTMLElement, attribute: "live" | "stream") {
+  return (state: Line, heard: number) => {
+    if (mark.dataset[attribute] === state) return;
+    mark.dataset[attribute] = state;
+    const time = new Date(heard).toLocaleTimeString(document.documentElement.lang, { hour: "2-digit", minute: "2-digit" });
+    mark.querySelector("[data-live-word]")!.textContent = mark.getAttribute("data-word-" + state)!.replace("{time}", time);
+  };
+}
