@@ -176,6 +176,9 @@ type Filter struct {
 	Desc    bool
 	Cursor  string // of the page before, of the same Filter; empty = first page
 	Limit   int    // 0 = 50, at most 500
+	// Counted is the Total of the first page where who asks has counted already
+	// (Counts of the same filter); nil = it is counted.
+	Counted *int64
 }
 
 // Page is a part of the list. Total counts all devices of the filter as the

@@ -173,7 +173,11 @@ func (f *Fleet) List(ctx context.Context, caller access.Caller, filter Filter) (
 	var page Page
 	err := f.db.Read(ctx, func(tx *db.Tx) error {
 		page = Page{Total: after.Total}
-		if filter.Cursor == "" {
+		switch {
+		case filter.Cursor != "":
+		case filter.Counted != nil:
+			page.Total = *filter.Counted
+		default:
 			var err error
 			if page.Total, err = f.total(ctx, tx, caller, filter); err != nil {
 				return fmt.Errorf("counting the list: %w", err)
@@ -306,6 +310,21 @@ func known(v int64) Opt {
 		return Opt{}
 	}
 	return Opt{Value: v, Known: true}
+}
+
+// Total counts the devices that the caller may see.
+func (f *Fleet) Total(ctx context.Context, caller access.Caller) (n int64, err error) {
+	if err := caller.Allow(access.ReadDevices); err != nil {
+		return 0, err
+	}
+	where, args := caller.Scope("owner_id", 1)
+	err = f.db.Read(ctx, func(tx *db.Tx) error {
+		return tx.QueryRow(ctx, `SELECT count(*) FROM devices WHERE `+where, args...).Scan(&n)
+	})
+	if err != nil {
+		return 0, fmt.Errorf("counting devices: %w", err)
+	}
+	return n, nil
 }
 
 // Counts counts the devices of the filter by state.

@@ -5,6 +5,7 @@ import (
 	"context"
 	"fmt"
 	"slices"
+	"strings"
 
 	"hausmeister/collector/access"
 	"hausmeister/collector/db"
@@ -146,14 +147,27 @@ func (f *Fleet) Spread(ctx context.Context, caller access.Caller, filter Filter,
 
 func (f *Fleet) groups(ctx context.Context, tx *db.Tx, caller access.Caller, filter Filter, key string) (map[string]int64, error) {
 	q := f.query(caller, filter)
+	from := "devices d LEFT JOIN health_devices h ON h.device_id = d.id"
+	switch {
+	case !strings.Contains(key, "h."):
+		if filter.State == "" {
+			from = "devices d" // an index has all of it
+		}
+	case caller.Owners == nil && len(q.conditions) == 1:
+		return buildsOfAll(ctx, tx)
+	}
 	q.state(filter.State)
 	if filter.State == "" {
 		q.unstated()
 	}
-	rows, err := tx.Query(ctx, `SELECT `+key+`, COUNT(*) FROM devices d LEFT JOIN health_devices h ON h.device_id = d.id`+q.whereSQL()+` GROUP BY 1`, q.args...)
+	rows, err := tx.Query(ctx, `SELECT `+key+`, COUNT(*) FROM `+from+q.whereSQL()+` GROUP BY 1`, q.args...)
 	if err != nil {
 		return nil, err
 	}
+	return grouped(rows)
+}
+
+func grouped(rows *db.Rows) (map[string]int64, error) {
 	defer rows.Close()
 	out := map[string]int64{}
 	for rows.Next() {
@@ -165,6 +179,30 @@ func (f *Fleet) groups(ctx context.Context, tx *db.Tx, caller access.Caller, fil
 		out[k] = n
 	}
 	return out, rows.Close()
+}
+
+// buildsOfAll is groups of every device there is by its build, without joining
+// one with the other.
+func buildsOfAll(ctx context.Context, tx *db.Tx) (map[string]int64, error) {
+	rows, err := tx.Query(ctx, `SELECT os_build, COUNT(*) FROM health_devices GROUP BY 1`)
+	if err != nil {
+		return nil, err
+	}
+	out, err := grouped(rows)
+	if err != nil {
+		return nil, err
+	}
+	var all int64
+	if err := tx.QueryRow(ctx, `SELECT count(*) FROM devices`).Scan(&all); err != nil {
+		return nil, err
+	}
+	for _, n := range out {
+		all -= n
+	}
+	if all > 0 {
+		out[""] += all // devices that health has never heard of
+	}
+	return out, nil
 }
 
 // foldRest makes one of those that a picture has no room for.

@@ -12,7 +12,7 @@ import (
 	"hausmeister/collector/db"
 )
 
-var factColumns = map[Fact]string{Model: "f.model", Manufacturer: "f.manufacturer", Owner: "f.owner_id", School: "f.school_id", SchoolKind: "f.school_kind", System: "f.os"}
+var factColumns = map[Fact]string{Model: "f.model", Manufacturer: "f.manufacturer", Owner: "f.owner_id", School: "f.school_id", System: "f.os"}
 
 // choosable are the facts whose values are asked for by Choices.
 var choosable = []Fact{Model, Manufacturer, SchoolKind, System}
@@ -33,6 +33,10 @@ func factsSQL(caller access.Caller, q Question) (where string, args []any) {
 			condition = "f.device_id IN (SELECT device_id FROM health_open_findings WHERE code = " + mark + ")"
 		case Fact(c.Name) == OpenFinding:
 			condition = "f.device_id NOT IN (SELECT device_id FROM health_open_findings WHERE code = " + mark + ")"
+		case Fact(c.Name) == SchoolKind && c.Op == Is:
+			condition = "f.school_id IN (SELECT school_id FROM fleet_schools WHERE kind = " + mark + ")"
+		case Fact(c.Name) == SchoolKind: // a device without a school has none either
+			condition = "COALESCE(f.school_id, '') NOT IN (SELECT school_id FROM fleet_schools WHERE kind = " + mark + ")"
 		case c.Op == Is:
 			condition = column + " = " + mark
 		case c.Op == IsNot:
@@ -120,7 +124,7 @@ func (q *Questions) Choices(ctx context.Context, caller access.Caller, name stri
 	err = q.db.Read(ctx, func(tx *db.Tx) error {
 		values = nil
 		if slices.Contains(choosable, Fact(name)) {
-			values, err = factValues(ctx, tx, caller, factColumns[Fact(name)])
+			values, err = factValues(ctx, tx, caller, Fact(name))
 			return err
 		}
 		if r, ok := asked(name); !ok || r.Codes != nil {
@@ -135,9 +139,20 @@ func (q *Questions) Choices(ctx context.Context, caller access.Caller, name stri
 	return values, nil
 }
 
-func factValues(ctx context.Context, tx *db.Tx, caller access.Caller, column string) (values []string, err error) {
+func factValues(ctx context.Context, tx *db.Tx, caller access.Caller, f Fact) (values []string, err error) {
+	column, from := factColumns[f], "fleet_facts"
+	if f == SchoolKind {
+		column, from = "f.kind", "fleet_schools"
+	}
 	where, args := caller.Scope("f.owner_id", 1)
-	rows, err := tx.Query(ctx, `SELECT DISTINCT `+column+` FROM fleet_facts f WHERE `+where+` AND `+column+` <> '' ORDER BY 1 LIMIT `+strconv.Itoa(maxChoices), args...)
+	query := `SELECT DISTINCT ` + column + ` FROM ` + from + ` f WHERE ` + where + ` AND ` + column + ` <> '' ORDER BY 1 LIMIT ` + strconv.Itoa(maxChoices)
+	if f == Model && caller.Owners == nil {
+		// From one model to the next by the index, instead of past each device.
+		query, args = `WITH RECURSIVE next (model) AS (SELECT MIN(model) FROM fleet_facts WHERE model > ''
+			UNION ALL SELECT (SELECT MIN(f.model) FROM fleet_facts f WHERE f.model > next.model) FROM next WHERE next.model IS NOT NULL)
+			SELECT model FROM next WHERE model IS NOT NULL LIMIT `+strconv.Itoa(maxChoices), nil
+	}
+	rows, err := tx.Query(ctx, query, args...)
 	if err != nil {
 		return nil, err
 	}

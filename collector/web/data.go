@@ -52,6 +52,7 @@ type Claims interface {
 type Fleet interface {
 	List(ctx context.Context, caller access.Caller, filter fleet.Filter) (fleet.Page, error)
 	Counts(ctx context.Context, caller access.Caller, filter fleet.Filter) (fleet.Counts, error)
+	Total(ctx context.Context, caller access.Caller) (int64, error)
 	Device(ctx context.Context, caller access.Caller, id string) (fleet.Device, error)
 	Schools(ctx context.Context, caller access.Caller) ([]fleet.School, error)
 	Owners(ctx context.Context, caller access.Caller) ([]fleet.Owner, error)

@@ -198,17 +198,22 @@ func (s *Server) devicesPage(v *visit) error {
 		main.SchoolWord = school.Title()
 	}
 	news := v.newsHref(q) // before the rows are read: what changes meanwhile is news
-	all, err := s.cfg.Fleet.Counts(ctx, v.caller, fleet.Filter{})
+	here, err := s.cfg.Fleet.Counts(ctx, v.caller, fleet.Filter{Query: q.query, School: q.school, Finding: q.finding})
 	if err != nil {
 		return err
 	}
-	here := all
+	all := here.Total
 	if q.query != "" || q.school != "" || q.finding != "" {
-		if here, err = s.cfg.Fleet.Counts(ctx, v.caller, fleet.Filter{Query: q.query, School: q.school, Finding: q.finding}); err != nil {
+		if all, err = s.cfg.Fleet.Total(ctx, v.caller); err != nil {
 			return err
 		}
 	}
-	page, err := s.cfg.Fleet.List(ctx, v.caller, q.filter())
+	filter, counted := q.filter(), here.Total
+	if q.state != "" {
+		counted = here.States[q.state]
+	}
+	filter.Counted = &counted
+	page, err := s.cfg.Fleet.List(ctx, v.caller, filter)
 	switch {
 	case errors.Is(err, fleet.ErrCursor):
 		return v.redirect(q.first().href()) // of an older version of the list: begin anew
@@ -218,9 +223,9 @@ func (s *Server) devicesPage(v *visit) error {
 		return err
 	}
 	v.fillFilters(&main, q, here)
-	v.fillRows(&main, q, page, all.Total)
+	v.fillRows(&main, q, page, all)
 	main.News = news
-	return v.showList(q, main, all.Total)
+	return v.showList(q, main, all)
 }
 
 func (v *visit) showList(q question, main devicesMain, devices int64) error {
@@ -372,7 +377,7 @@ const claimCommand = `hausmeister-collector claim create --owner "Landkreis Ahor
 // that filter; title and text say what is wrong with it.
 func (v *visit) showUnasked(q, rest question, title, text string) error {
 	ctx := v.r.Context()
-	all, err := v.s.cfg.Fleet.Counts(ctx, v.caller, fleet.Filter{})
+	all, err := v.s.cfg.Fleet.Total(ctx, v.caller)
 	if err != nil {
 		return err
 	}
@@ -380,9 +385,9 @@ func (v *visit) showUnasked(q, rest question, title, text string) error {
 	if err != nil {
 		return err
 	}
-	main := devicesMain{Count: v.say.Say("devices.count.some", "n", 0, "all", all.Total), Empty: title, EmptyText: text, LastFilter: rest.first().href()}
+	main := devicesMain{Count: v.say.Say("devices.count.some", "n", 0, "all", all), Empty: title, EmptyText: text, LastFilter: rest.first().href()}
 	v.fillFilters(&main, rest, here)
-	return v.showList(q, main, all.Total)
+	return v.showList(q, main, all)
 }
 
 // school finds what the school field or parameter means: an id, a school's

@@ -43,7 +43,7 @@ func (s *Server) findingsPage(v *visit) error {
 	if err != nil {
 		return err
 	}
-	all, err := s.cfg.Fleet.Counts(v.r.Context(), v.caller, fleet.Filter{})
+	all, err := s.cfg.Fleet.Total(v.r.Context(), v.caller)
 	if err != nil {
 		return err
 	}
@@ -52,7 +52,7 @@ func (s *Server) findingsPage(v *visit) error {
 		if !ok {
 			continue // only a newer version of this program has words for it
 		}
-		permille := c.Devices * 1000 / max(all.Total, 1)
+		permille := c.Devices * 1000 / max(all, 1)
 		r := findingRow{Severity: v.severityMark(c.Severity), Href: "/findings/" + c.Code, Title: pick(v.say.Lang, row.Title),
 			Devices: c.Devices, Share: v.say.Percent(permille), Meter: permille}
 		switch {

@@ -7,7 +7,6 @@ import (
 	"time"
 
 	"hausmeister/collector/access"
-	"hausmeister/collector/fleet"
 	"hausmeister/collector/web/words"
 )
 
@@ -120,8 +119,8 @@ func (s *Server) keysPage(v *visit) error {
 // framed adds what the side bar shows.
 func (v *visit) framed(p view) view {
 	// The number is an extra: without it the page is still what was asked for.
-	if counts, err := v.s.cfg.Fleet.Counts(v.r.Context(), v.caller, fleet.Filter{}); err == nil {
-		p.Devices = counts.Total
+	if n, err := v.s.cfg.Fleet.Total(v.r.Context(), v.caller); err == nil {
+		p.Devices = n
 	}
 	return p
 }
