@@ -138,7 +138,8 @@ func (h *Health) Sweep(ctx context.Context) (deleted int64, err error) {
 			return deleted, fmt.Errorf("deleting old %s: %w", o.what, err)
 		}
 	}
-	return deleted, nil
+	n, err := h.sweepOwners(ctx, now)
+	return deleted + n, err
 }
 
 // outlived are the tables whose rows go by their age alone. Each statement

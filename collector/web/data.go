@@ -35,6 +35,8 @@ type Accounts interface {
 	CreateToken(ctx context.Context, caller access.Caller, t access.NewToken) (secret string, token access.Token, err error)
 	RevokeToken(ctx context.Context, caller access.Caller, idOrName string) error
 	Once(ctx context.Context, caller access.Caller, key string, request []byte, do func() (access.Answer, error)) (access.Answer, error)
+	House(ctx context.Context) (access.House, error)
+	SetHouse(ctx context.Context, caller access.Caller, language, theme string) error
 	DeviceLog(ctx context.Context, caller access.Caller, device string, before time.Time, limit int) ([]audit.Entry, error)
 	AuditLog(ctx context.Context, caller access.Caller, f audit.Filter) ([]audit.Entry, error)
 	AuditState(ctx context.Context, caller access.Caller) (access.AuditState, error)
@@ -92,6 +94,8 @@ type Health interface {
 	SetStandard(ctx context.Context, caller access.Caller, owner string, s health.Standard) error
 	RemoveStandard(ctx context.Context, caller access.Caller, owner, label string) error
 	Events(ctx context.Context, caller access.Caller, device string, before time.Time, limit int) (health.Events, error)
+	Retention(ctx context.Context, caller access.Caller, owner string) ([]health.Kept, error)
+	SetRetention(ctx context.Context, caller access.Caller, owner string, set map[health.KeptClass]int64) error
 	LastChange(ctx context.Context, caller access.Caller) (health.Mark, error)
 	Changes(ctx context.Context, caller access.Caller, after health.Mark, limit int) (list []health.Change, next health.Mark, err error)
 	Looking(ctx context.Context, caller access.Caller, device string) (until time.Time, err error)

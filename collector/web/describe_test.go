@@ -90,6 +90,8 @@ func TestDescriptionIsTheAPI(t *testing.T) {
 		"POST /api/v1/devices/{id}/findings/quiet": `{"code":"firewall_off","reason":"SSD ist bestellt","until":"2026-12-01"}`,
 		"POST /api/v1/devices/{id}/findings/loud":  `{"code":"firewall_off"}`,
 		"POST /api/v1/findings/{id}/quiet":         `{"reason":"Bekannt, neues Abbild kommt","until":"2026-12-01"}`,
+		"POST /api/v1/house":                       `{"language":"de","theme":""}`,
+		"POST /api/v1/owners/{id}/retention":       `{"class":"minutes","days":14}`,
 		"POST /api/v1/claims":                      `{"owner":"` + w.ownerID("Landkreis Ahorn") + `","cap":2,"expires":"2026-12-24T08:00:00Z","note":"LS"}`,
 		"POST /api/v1/users":                       `{"login":"eva","role":"read"}`,
 		"POST /api/v1/users/{id}/role":             `{"role":"support","owners":["` + w.ownerID("Landkreis Ahorn") + `"]}`,

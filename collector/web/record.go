@@ -30,7 +30,7 @@ type recordMain struct {
 type recordRow struct{ Seq, When, Who, What, Whom, WhomHref, Details string }
 
 // recordSubjects are the first words of actions; the texts have a key for each.
-var recordSubjects = []string{"claim", "device", "finding", "look", "owner", "question", "standard_software", "token", "user"}
+var recordSubjects = []string{"claim", "device", "finding", "house", "look", "owner", "question", "retention", "standard_software", "token", "user"}
 
 // recordQuestion reads the filter of the address.
 func recordQuestion(values url.Values, zone *time.Location) (audit.Filter, error) {

@@ -20,6 +20,11 @@ type settingsMain struct {
 	May     bool
 	Done    string
 	Form    form
+
+	House        *form // nil = not for this scope
+	HouseChanged string
+	Retention    form
+	Fixed        []keptFact // what is not to be changed
 }
 
 type standardRow struct{ Label, Names, Least string }
@@ -53,8 +58,23 @@ func (s *Server) showSettings(v *visit, code int, change func(*settingsMain)) er
 	if main.Owner == "" && len(owners) > 0 {
 		main.Owner = owners[0].ID
 	}
+	names, err := v.names()
+	if err != nil {
+		return err
+	}
+	if v.caller.Owners == nil {
+		h, err := s.cfg.Access.House(ctx)
+		if err != nil {
+			return err
+		}
+		f := v.houseForm(h)
+		main.House, main.HouseChanged = &f, v.changed(h.Changed, h.By, names)
+	}
 	if main.Owner != "" {
-		if err := v.fillStandard(&main); err != nil {
+		if err := v.fillRetention(&main, names); err != nil {
+			return err
+		}
+		if err := v.fillStandard(&main, names); err != nil {
 			return err
 		}
 	}
@@ -66,7 +86,7 @@ func (s *Server) showSettings(v *visit, code int, change func(*settingsMain)) er
 	return v.show(code, "settings", p)
 }
 
-func (v *visit) fillStandard(main *settingsMain) error {
+func (v *visit) fillStandard(main *settingsMain, names map[string]string) error {
 	ctx := v.r.Context()
 	programs, err := v.s.cfg.Health.Standard(ctx, v.caller, main.Owner)
 	if err != nil {
@@ -83,9 +103,8 @@ func (v *visit) fillStandard(main *settingsMain) error {
 	if err != nil || len(last) == 0 {
 		return err
 	}
-	names, err := v.names()
-	main.Changed = v.say.Say("settings.changed", "when", v.say.Time(time.UnixMilli(last[0].AtMS)), "who", v.party(last[0].Actor, names))
-	return err
+	main.Changed = v.changed(time.UnixMilli(last[0].AtMS), last[0].Actor, names)
+	return nil
 }
 
 func (s *Server) setStandard(v *visit) error {

@@ -100,7 +100,7 @@ func (s *Server) setPreferences(v *visit) error {
 		case "light", "dark":
 			v.setCookie(themeCookie, theme, year)
 		default:
-			v.setCookie(themeCookie, "", -1)
+			v.setCookie(themeCookie, systemTheme, year)
 		}
 	}
 	switch form.Get("keys") {

@@ -60,15 +60,28 @@ type visit struct {
 func (s *Server) newVisit(w http.ResponseWriter, r *http.Request, d door) *visit {
 	v := &visit{s: s, w: w, r: r, door: d, keys: cookie(r, keysCookie) != "off"}
 	lang, ok := words.ParseLang(cookie(r, langCookie))
+	v.theme = cookie(r, themeCookie)
+	if chosen := v.theme == "light" || v.theme == "dark" || v.theme == systemTheme; (!ok || !chosen) && (d == open || d == signed) {
+		house := s.houseNow(r.Context())
+		if !ok {
+			lang, ok = words.ParseLang(house.Language)
+		}
+		if !chosen {
+			v.theme = house.Theme
+		}
+	}
 	if !ok {
 		lang = words.FromAccept(r.Header.Get("Accept-Language"))
 	}
 	v.say = s.say[lang]
-	if theme := cookie(r, themeCookie); theme == "light" || theme == "dark" {
-		v.theme = theme
+	if v.theme != "light" && v.theme != "dark" {
+		v.theme = ""
 	}
 	return v
 }
+
+// systemTheme in the cookie is the choice of the system's, whatever the house likes.
+const systemTheme = "system"
 
 func cookie(r *http.Request, name string) string {
 	c, err := r.Cookie(name)

@@ -73,7 +73,8 @@ type Server struct {
 		sync.Mutex
 		of map[string]int // pages that show a device, by its id
 	}
-	live    atomic.Int64  // streams open now
+	live    atomic.Int64 // streams open now
+	house   house
 	streams streams       // of what happens, by caller
 	ending  chan struct{} // closed when live streams must end
 }

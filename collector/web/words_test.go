@@ -53,7 +53,7 @@ var beginning = regexp.MustCompile(`^[a-z]{3,}\.([a-z]+\.)?$`)
 // actions are those of the audit record, as the code of the collector names them.
 func actions(t *testing.T) (all []string) {
 	t.Helper()
-	action := regexp.MustCompile(`"((?:claim|device|finding|look|owner|question|standard_software|token|user)\.[a-z_]+)"`)
+	action := regexp.MustCompile(`"((?:claim|device|finding|house|look|owner|question|retention|standard_software|token|user)\.[a-z_]+)"`)
 	files, _ := filepath.Glob("../*/*.go")
 	for _, name := range files {
 		if strings.HasSuffix(name, "_test.go") || strings.HasPrefix(name, "../web/") {
@@ -121,6 +121,9 @@ func TestEveryKeyIsUsedAndThere(t *testing.T) {
 		if kind := string(kind); strings.HasPrefix(kind, "finding_") {
 			must = append(must, "events."+kind)
 		}
+	}
+	for _, class := range []health.KeptClass{health.KeptReports, health.KeptMinutes, health.KeptDays, health.KeptFindings, health.KeptSoftware, health.KeptLooks} {
+		must = append(must, "settings.keep."+string(class))
 	}
 	for _, r := range access.Roles {
 		must = append(must, "role."+string(r))

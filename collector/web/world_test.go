@@ -397,3 +397,8 @@ func (w *world) exec(sql string) error {
 		return err
 	})
 }
+
+// count reads one number of the store.
+func (w *world) count(n *int64, sql string, args ...any) error {
+	return w.db.Read(w.t.Context(), func(tx *db.Tx) error { return tx.QueryRow(w.t.Context(), sql, args...).Scan(n) })
+}
