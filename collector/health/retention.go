@@ -38,7 +38,7 @@ var retention = []struct {
 	{KeptMinutes, 2 * Day, reading.KeepBlocks, `DELETE FROM health_blocks WHERE start_ms < $1 AND spool <= 0 AND ` + ownDevices, asMS},
 	{KeptDays, 30 * Day, reading.KeepDays, `DELETE FROM health_days WHERE day < $1 AND ` + ownDevices, asDay},
 	{KeptFindings, 30 * Day, keepFindings, `DELETE FROM health_findings WHERE cleared_ms < $1 AND ` + ownDevices, asMS},
-	{KeptSoftware, 30 * Day, keepChanges, `DELETE FROM health_inventory_changes WHERE told_ms < $1 AND ` + ownDevices, asMS},
+	{KeptSoftware, 30 * Day, keepChanges, `DELETE FROM health_inventory_differences WHERE told_ms < $1 AND ` + ownDevices, asMS},
 	{class: KeptLooks, least: keepLooks, most: keepLooks},
 }
 

@@ -43,7 +43,7 @@ func TestRetentionOfAnOwner(t *testing.T) {
 					exec(`INSERT INTO health_blocks (device_id, start_ms, step_s, end_ms, spool, seq, body) VALUES ($1, $2, 60, $2, 0, 0, $3)`, device, at, []byte{1})
 				}
 				exec(`INSERT INTO health_days (device_id, day) VALUES ($1, $2)`, device, at/day)
-				exec(`INSERT INTO health_inventory_changes (device_id, told_ms, name) VALUES ($1, $2, 'x')`, device, at)
+				exec(`INSERT INTO health_inventory_differences (device_id, told_ms, name, nr) VALUES ($1, $2, 'x', 1)`, device, at)
 				if age < 365 {
 					exec(`INSERT INTO health_findings (device_id, spool, seq, code, instance, severity, arguments, raised_ms, cleared_ms) VALUES ($1, 1, $2, 'disk_low', '', 2, '{}', $3, $3)`, device, age, at)
 				}
@@ -82,7 +82,7 @@ func TestRetentionOfAnOwner(t *testing.T) {
 			"health_blocks":            {2, 3}, // 5 days, and the one that waits for its merge
 			"health_days":              {2, 4},
 			"health_findings":          {3, 4}, // with the open one
-			"health_inventory_changes": {3, 4},
+			"health_inventory_differences": {3, 4},
 		} {
 			got := [2]int64{w.rows(t, table, "device_id = $1", mine.ID), w.rows(t, table, "device_id = $1", theirs.ID)}
 			if got != want {

@@ -400,7 +400,7 @@ func (h *hesse) plan(q query) (lines []string) {
 
 // large are the tables that have rows for every device; one read whole without
 // an index costs a page its budget.
-var large = []string{"devices", "health_days", "health_reports", "health_blocks", "health_findings", "health_inventory_changes", "audit"}
+var large = []string{"devices", "health_days", "health_reports", "health_blocks", "health_findings", "health_inventory_differences", "audit"}
 
 // wholeTable finds the line of a plan that reads a large table whole.
 func wholeTable(q query, plan []string) string {
