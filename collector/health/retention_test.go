@@ -79,9 +79,9 @@ func TestRetentionOfAnOwner(t *testing.T) {
 			t.Fatal(err)
 		}
 		for table, want := range map[string][2]int64{
-			"health_blocks":            {2, 3}, // 5 days, and the one that waits for its merge
-			"health_days":              {2, 4},
-			"health_findings":          {3, 4}, // with the open one
+			"health_blocks":                {2, 3}, // 5 days, and the one that waits for its merge
+			"health_days":                  {2, 4},
+			"health_findings":              {3, 4}, // with the open one
 			"health_inventory_differences": {3, 4},
 		} {
 			got := [2]int64{w.rows(t, table, "device_id = $1", mine.ID), w.rows(t, table, "device_id = $1", theirs.ID)}
