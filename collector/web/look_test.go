@@ -21,7 +21,7 @@ import (
 )
 
 // TestEveryPageLooksRight opens each page in both languages and both themes in
-// a real browser, wide and narrow.
+// a real browser. One of each also narrow, and one held against the checklist.
 func TestEveryPageLooksRight(t *testing.T) {
 	need.Plain(t) // the browser does the work; the pages' other tests run under the detector
 	w := newWorld(t)
@@ -127,7 +127,12 @@ func TestEveryPageLooksRight(t *testing.T) {
 					tb.accessible()
 					tb.noSideways()
 					tb.still()
-					tb.narrow(p.name + "-" + lang + "-" + theme + "-320")
+					switch lang + theme {
+					case "delight":
+						tb.checklist()
+					case "endark":
+						tb.narrow(p.name + "-" + lang + "-" + theme + "-320")
+					}
 					tb.clean()
 				})
 			}
