@@ -45,6 +45,8 @@ type Config struct {
 	Watcher Watcher
 	// Rest gives memory back now and then; nil = nobody wants it.
 	Rest func()
+	// Tidy is as in health.Config.
+	Tidy func()
 	// Publish replaces a file that everybody at this machine may read; nil =
 	// nobody reads them.
 	Publish func(name string, data []byte) error
@@ -124,6 +126,7 @@ func (a *Agent) Run(ctx context.Context) error {
 
 		About:  a.facts,
 		Rest:   a.c.Rest,
+		Tidy:   a.c.Tidy,
 		Pulse:  a.c.Pulse,
 		Now:    a.c.Now,
 		Random: a.c.Random,

@@ -84,6 +84,9 @@ type Config struct {
 	// a look or a list, so that it wakes no machine of its own accord, perhaps of
 	// both at the same time; nil = nothing to do.
 	Rest func()
+	// Tidy is called after each look on battery: what the process would do by timers
+	// of its own is done while the machine is awake; nil = nothing to do.
+	Tidy func()
 	// Pulse is beaten at the end of each look; nil = nobody follows.
 	Pulse *wake.Pulse
 	Now   func() time.Time // the device's clock
@@ -100,6 +103,7 @@ type Health struct {
 	memory Memory
 	about  func() Facts
 	rest   func()
+	tidy   func()
 	pulse  *wake.Pulse
 	now    func() time.Time
 	log    *slog.Logger
@@ -136,6 +140,9 @@ func New(c Config) *Health {
 	if c.Rest == nil {
 		c.Rest = func() {}
 	}
+	if c.Tidy == nil {
+		c.Tidy = func() {}
+	}
 	if c.Now == nil {
 		c.Now = time.Now
 	}
@@ -147,7 +154,7 @@ func New(c Config) *Health {
 	}
 	return &Health{
 		findings: c.Findings, keepFindings: c.KeepFindings,
-		source: c.Source, live: c.Live, sink: c.Sink, memory: c.Memory, about: c.About, rest: c.Rest, pulse: c.Pulse, now: c.Now, log: c.Log, random: c.Random,
+		source: c.Source, live: c.Live, sink: c.Sink, memory: c.Memory, about: c.About, rest: c.Rest, tidy: c.Tidy, pulse: c.Pulse, now: c.Now, log: c.Log, random: c.Random,
 		settings: c.Settings.bounded(), changed: make(chan struct{}, 1),
 	}
 }

@@ -4,7 +4,6 @@ import (
 	"cmp"
 	"context"
 	"fmt"
-	"runtime"
 	"slices"
 	"time"
 
@@ -58,8 +57,7 @@ func (h *Health) restWhenDue(w *watch) {
 	h.mu.Unlock()
 	if w.rests == 0 && w.lastRead.Sub(w.rested) < restEvery {
 		if w.onBattery {
-			// Go collects two minutes after it last did, in a wake of its own.
-			runtime.GC()
+			h.tidy()
 		}
 		return
 	}

@@ -6,6 +6,7 @@ import (
 	"log/slog"
 	"os"
 	"path/filepath"
+	"runtime"
 	"runtime/debug"
 	"time"
 
@@ -95,6 +96,7 @@ func (p *program) serve(ctx context.Context, n *service.Notifier, logs *slog.Log
 		Pulse:   pulse,
 		Publish: m.publish,
 		Rest:    func() { rest(logs) },
+		Tidy:    runtime.GC, // which Go else does two minutes after it last did, in a wake of its own
 		Ready:   n.Ready,
 		Log:     logs,
 	})
