@@ -7,6 +7,7 @@ import (
 	"github.com/chromedp/cdproto/emulation"
 	"github.com/chromedp/chromedp"
 
+	"hausmeister/proto/hmpb"
 	"hausmeister/proto/ident"
 	"hausmeister/proto/reading"
 )
@@ -314,7 +315,12 @@ func TestOtherEyes(t *testing.T) {
 func TestWeight(t *testing.T) {
 	w := newWorld(t)
 	ids := w.fill(60)
-	for _, p := range []string{"/devices", "/devices/" + ids[0], "/sign-in"} {
+	w.days(ids, 12)
+	w.fillsUp(ids[1], hmpb.Severity_SEVERITY_CRITICAL)
+	known := w.known()
+	for _, p := range []string{"/devices", "/devices?q=lifebook&state=connected", "/devices/" + ids[0], "/devices/" + known + "?range=30d", "/devices/" + known + "/software", "/sign-in",
+		"/findings", "/findings/disk_low", "/schools", "/questions", "/questions?if=battery_health.lt.900&if=model.contains.LIFEBOOK", "/questions?if=battery_health.lt.900&what=model",
+		"/claims", "/claims/new", "/people", "/audit", "/catalogue", "/settings", "/account", "/keys", "/api"} {
 		as := "admin"
 		if p == "/sign-in" {
 			as = ""
