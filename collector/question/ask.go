@@ -40,11 +40,12 @@ const (
 	School       Fact = "school"      // id
 	SchoolKind   Fact = "school_kind" // Schulform
 	System       Fact = "os"          // linux, windows, darwin
+	Agent        Fact = "agent"       // version of the agent that it came with last
 	OpenFinding  Fact = "finding"     // code of what is open about it
 )
 
 // Facts are all of them in the order in which pages offer them.
-var Facts = []Fact{Model, Manufacturer, Owner, School, SchoolKind, System, OpenFinding}
+var Facts = []Fact{Model, Manufacturer, Owner, School, SchoolKind, System, Agent, OpenFinding}
 
 var (
 	numberOps = []Op{Below, AtMost, Exactly, AtLeast, Above}

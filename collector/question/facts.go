@@ -15,7 +15,7 @@ import (
 var factColumns = map[Fact]string{Model: "f.model", Manufacturer: "f.manufacturer", Owner: "f.owner_id", School: "f.school_id", System: "f.os"}
 
 // choosable are the facts whose values are asked for by Choices.
-var choosable = []Fact{Model, Manufacturer, SchoolKind, System}
+var choosable = []Fact{Model, Manufacturer, SchoolKind, System, Agent}
 
 // factsSQL is the WHERE of the devices that the caller may see and that are what
 // the question asks for.
@@ -37,6 +37,10 @@ func factsSQL(caller access.Caller, q Question) (where string, args []any) {
 			condition = "f.school_id IN (SELECT school_id FROM fleet_schools WHERE kind = " + mark + ")"
 		case Fact(c.Name) == SchoolKind: // a device without a school has none either
 			condition = "COALESCE(f.school_id, '') NOT IN (SELECT school_id FROM fleet_schools WHERE kind = " + mark + ")"
+		case Fact(c.Name) == Agent && c.Op == Is:
+			condition = "f.device_id IN (SELECT device_id FROM health_agent_versions WHERE version = " + mark + ")"
+		case Fact(c.Name) == Agent: // a device that has never come has no version
+			condition = "f.device_id NOT IN (SELECT device_id FROM health_agent_versions WHERE version = " + mark + ")"
 		case c.Op == Is:
 			condition = column + " = " + mark
 		case c.Op == IsNot:
@@ -140,12 +144,15 @@ func (q *Questions) Choices(ctx context.Context, caller access.Caller, name stri
 }
 
 func factValues(ctx context.Context, tx *db.Tx, caller access.Caller, f Fact) (values []string, err error) {
-	column, from := factColumns[f], "fleet_facts"
+	column, from, on := factColumns[f], "fleet_facts", ""
 	if f == SchoolKind {
 		column, from = "f.kind", "fleet_schools"
 	}
+	if f == Agent {
+		column, from, on = "v.version", "health_agent_versions v JOIN fleet_facts", " ON f.device_id = v.device_id"
+	}
 	where, args := caller.Scope("f.owner_id", 1)
-	query := `SELECT DISTINCT ` + column + ` FROM ` + from + ` f WHERE ` + where + ` AND ` + column + ` <> '' ORDER BY 1 LIMIT ` + strconv.Itoa(maxChoices)
+	query := `SELECT DISTINCT ` + column + ` FROM ` + from + ` f` + on + ` WHERE ` + where + ` AND ` + column + ` <> '' ORDER BY 1 LIMIT ` + strconv.Itoa(maxChoices)
 	if f == Model && caller.Owners == nil {
 		// From one model to the next by the index, instead of past each device.
 		query, args = `WITH RECURSIVE next (model) AS (SELECT MIN(model) FROM fleet_facts WHERE model > ''

@@ -125,6 +125,35 @@ func TestAskForFindings(t *testing.T) {
 	})
 }
 
+// TestAskForAgents: the version that a device came with last counts.
+func TestAskForAgents(t *testing.T) {
+	dbtest.Run(t, migrations, func(t *testing.T, d *db.DB) {
+		w := newWorld(t, d)
+		all := w.fill(9)
+		come := func(i int, session int64, version string) {
+			_, err := w.health.Begin(t.Context(), access.ForDevice(all[i].id, all[i].owner), session, []byte(all[i].id)[:16], version)
+			w.must(err)
+		}
+		come(0, 1, "1.8.1")
+		come(1, 2, "1.8.1")
+		come(2, 3, "1.8.2")
+		w.now = w.now.AddDate(0, 0, 1)
+		come(0, 4, "1.8.2")
+		for asked, want := range map[string]int64{"agent.is.1.8.1": 1, "agent.is.1.8.2": 2, "agent.not.1.8.2": 7, "agent.is.1.9": 0} {
+			a, _, _, err := w.Ask(t.Context(), system, ask(t, asked), question.Page{})
+			if err != nil || a.Matching != want {
+				t.Errorf("Ask(%s) = %+v, %v, want %d", asked, a, err, want)
+			}
+		}
+		if got, err := w.Choices(t.Context(), system, "agent"); err != nil || !slices.Equal(got, []string{"1.8.1", "1.8.2"}) {
+			t.Errorf("Choices(agent) = %q, %v", got, err)
+		}
+		if got, err := w.Choices(t.Context(), user("u", access.RoleRead, all[1].owner), "agent"); err != nil || len(got) == 0 || all[1].owner == all[2].owner && len(got) != 2 {
+			t.Errorf("Choices(agent) of one owner = %q, %v", got, err)
+		}
+	})
+}
+
 // TestPages: every matching device once, by its value, however the pages are cut;
 // an export gives the same.
 func TestPages(t *testing.T) {

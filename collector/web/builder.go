@@ -110,7 +110,7 @@ func (v *visit) fillValue(b *builder) error {
 	if err != nil {
 		return err
 	}
-	if f := questions.Fact(b.Chosen); f == questions.SchoolKind || f == questions.System {
+	if f := questions.Fact(b.Chosen); f == questions.SchoolKind || f == questions.System || f == questions.Agent {
 		b.Field.Type = "select"
 		for _, value := range values {
 			b.Field.Options = append(b.Field.Options, option{value, v.factWord(f, value, nil)})

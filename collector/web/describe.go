@@ -43,7 +43,7 @@ type list[T any] struct {
 
 var (
 	limitParam  = param{Name: "limit", Meaning: "how many items at most, 1 to 500", Number: true}
-	ifParam     = param{Name: "if", Meaning: "a condition as name.operator.value, in base units, such as battery_charge.lt.600 (lt, le, eq, ge, gt; texts and facts: is, not, contains); all that are given must hold. Names are readings of the catalogue and model, manufacturer, owner, school, school_kind, os, finding", Many: true, Shown: true}
+	ifParam     = param{Name: "if", Meaning: "a condition as name.operator.value, in base units, such as battery_charge.lt.600 (lt, le, eq, ge, gt; texts and facts: is, not, contains); all that are given must hold. Names are readings of the catalogue and model, manufacturer, owner, school, school_kind, os, agent, finding", Many: true, Shown: true}
 	showParam   = param{Name: "show", Meaning: "name of the reading whose values are given; else that of the first condition"}
 	orderParam  = param{Name: "order", Meaning: "asc or desc by that reading"}
 	cursorParam = param{Name: "cursor", Meaning: "where the next page begins, as the one before said"}

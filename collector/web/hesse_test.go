@@ -125,7 +125,7 @@ func (h *hesse) tellOne(ctx context.Context, i int) error {
 	device := access.ForDevice(h.ids[i], h.schools[i%len(h.schools)].Owner)
 	session := int64(i + 1)
 	epoch := []byte(h.ids[i])[:16]
-	if _, err := h.health.Begin(ctx, device, session, epoch, "1.0.0"); err != nil {
+	if _, err := h.health.Begin(ctx, device, session, epoch, fmt.Sprintf("1.8.%d", i%3)); err != nil {
 		return err
 	}
 	entries, err := h.entries(i)
@@ -253,6 +253,7 @@ func (h *hesse) visited() []struct {
 			return fmt.Sprintf("/questions?if=volume_free.lt.%d000000000&if=firewall.is.off&show=memory_used", 40+i)
 		}},
 		{"question of facts", fixed("/questions?if=model.contains.book&if=finding.is.disk_low")},
+		{"question of agents", fixed("/questions?if=agent.is.1.8.2&if=battery_health.lt.700")},
 		{"question step", fixed("/questions?if=battery_health.lt.700&what=model")},
 	}
 }
