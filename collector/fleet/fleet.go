@@ -80,6 +80,7 @@ type Fleet struct {
 	db         *db.DB
 	now        func() time.Time
 	silentDays int
+	looked     int64 // mostLooked, less in a test
 }
 
 // New checks the Config.
@@ -93,7 +94,7 @@ func New(cfg Config) (*Fleet, error) {
 	if cfg.SilentDays < 1 || cfg.SilentDays > 400 {
 		return nil, errors.New("making the fleet: silent days must be 1 to 400")
 	}
-	return &Fleet{db: cfg.DB, now: cfg.Now, silentDays: cfg.SilentDays}, nil
+	return &Fleet{db: cfg.DB, now: cfg.Now, silentDays: cfg.SilentDays, looked: mostLooked}, nil
 }
 
 // Owner is a Schulträger.

@@ -72,6 +72,17 @@ func TestStates(t *testing.T) {
 		if d := cmp.Diff(want, c); err != nil || d != "" {
 			t.Errorf("Counts, %v (-want +got):\n%s", err, d)
 		}
+		// A filter that leaves many counts in another way, and alike.
+		for _, most := range []int64{0, 3, 5000} {
+			w.LookAtMost(most)
+			c, err := w.Counts(t.Context(), system, fleet.Filter{Query: "lifebook"})
+			if d := cmp.Diff(want, c); err != nil || d != "" {
+				t.Errorf("Counts of a search that looks up at most %d, %v (-want +got):\n%s", most, err, d)
+			}
+			if c, err := w.Counts(t.Context(), system, fleet.Filter{Query: "thinkpad"}); err != nil || c.Total != 0 || c.States[fleet.StateNew] != 0 {
+				t.Errorf("Counts of a search for nothing that looks up at most %d = %+v, %v", most, c, err)
+			}
+		}
 		// With the worst one gone the next counts, and with that one none.
 		w.finds(t, o, ids[fleet.StateCritical], critical, false)
 		if got, err := w.Device(t.Context(), system, ids[fleet.StateCritical]); err != nil || got.State != fleet.StateWarning {
@@ -205,6 +216,10 @@ func TestPages(t *testing.T) {
 					}
 					if forwards == nil {
 						forwards = all
+					}
+					// Who may see one owner's devices only gets them in the same order.
+					if p, err := w.List(t.Context(), user(access.RoleRead, o), fleet.Filter{Sort: order, Desc: desc}); err != nil || !slices.Equal(labels(p), all) {
+						t.Errorf("%+v of the one owner, %v:\n%v\n%v", f, err, labels(p), all)
 					}
 					if desc {
 						slices.Reverse(all)

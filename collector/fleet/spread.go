@@ -100,6 +100,8 @@ type Share struct {
 // maxShares bounds a distribution: what comes after is one Share without a key.
 const maxShares = 12
 
+const schoolKey = "COALESCE(d.school_id, '')"
+
 // Spread tells the devices of a filter apart by a dimension, those first that
 // have most.
 func (f *Fleet) Spread(ctx context.Context, caller access.Caller, filter Filter, by Dimension) ([]Share, error) {
@@ -109,7 +111,7 @@ func (f *Fleet) Spread(ctx context.Context, caller access.Caller, filter Filter,
 	if err := checkQuery(filter.Query); err != nil {
 		return nil, err
 	}
-	key := map[Dimension]string{ByModels: "d.model", ByBuilds: "COALESCE(h.os_build, '')", BySchools: "COALESCE(d.school_id, '')"}[by]
+	key := map[Dimension]string{ByModels: "d.model", ByBuilds: "COALESCE(h.os_build, '')", BySchools: schoolKey}[by]
 	if key == "" {
 		return nil, fmt.Errorf("%w: no such dimension: %q", ErrInvalid, by)
 	}
@@ -147,7 +149,10 @@ func (f *Fleet) Spread(ctx context.Context, caller access.Caller, filter Filter,
 
 func (f *Fleet) groups(ctx context.Context, tx *db.Tx, caller access.Caller, filter Filter, key string) (map[string]int64, error) {
 	q := f.query(caller, filter)
-	from := "devices d LEFT JOIN health_devices h ON h.device_id = d.id"
+	from, by := "devices d LEFT JOIN health_devices h ON h.device_id = d.id", "1"
+	if key == schoolKey {
+		by = "d.school_id" // as an index has it
+	}
 	switch {
 	case !strings.Contains(key, "h."):
 		if filter.State == "" {
@@ -160,7 +165,7 @@ func (f *Fleet) groups(ctx context.Context, tx *db.Tx, caller access.Caller, fil
 	if filter.State == "" {
 		q.unstated()
 	}
-	rows, err := tx.Query(ctx, `SELECT `+key+`, COUNT(*) FROM `+from+q.whereSQL()+` GROUP BY 1`, q.args...)
+	rows, err := tx.Query(ctx, `SELECT `+key+`, COUNT(*) FROM `+from+q.whereSQL()+` GROUP BY `+by, q.args...)
 	if err != nil {
 		return nil, err
 	}
