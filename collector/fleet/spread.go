@@ -102,51 +102,102 @@ const maxShares = 12
 
 const schoolKey = "COALESCE(d.school_id, '')"
 
+// Dimensions are all of them in the order in which pages show them.
+var Dimensions = []Dimension{ByModels, ByBuilds, BySchools}
+
+var dimensionKeys = map[Dimension]string{ByModels: "d.model", ByBuilds: "COALESCE(h.os_build, '')", BySchools: schoolKey}
+
 // Spread tells the devices of a filter apart by a dimension, those first that
 // have most.
 func (f *Fleet) Spread(ctx context.Context, caller access.Caller, filter Filter, by Dimension) ([]Share, error) {
+	if dimensionKeys[by] == "" {
+		return nil, fmt.Errorf("%w: no such dimension: %q", ErrInvalid, by)
+	}
+	all, err := f.spreads(ctx, caller, filter, []Dimension{by})
+	return all[by], err
+}
+
+// Spreads is Spread by each of Dimensions.
+func (f *Fleet) Spreads(ctx context.Context, caller access.Caller, filter Filter) (map[Dimension][]Share, error) {
+	return f.spreads(ctx, caller, filter, Dimensions)
+}
+
+func (f *Fleet) spreads(ctx context.Context, caller access.Caller, filter Filter, dimensions []Dimension) (map[Dimension][]Share, error) {
 	if err := caller.Allow(access.ReadDevices); err != nil {
 		return nil, err
 	}
 	if err := checkQuery(filter.Query); err != nil {
 		return nil, err
 	}
-	key := map[Dimension]string{ByModels: "d.model", ByBuilds: "COALESCE(h.os_build, '')", BySchools: schoolKey}[by]
-	if key == "" {
-		return nil, fmt.Errorf("%w: no such dimension: %q", ErrInvalid, by)
-	}
-	var out []Share
+	out := map[Dimension][]Share{}
 	err := f.db.Read(ctx, func(tx *db.Tx) error {
-		some, err := f.groups(ctx, tx, caller, filter, key)
+		some, err := f.together(ctx, tx, caller, filter)
 		if err != nil {
 			return err
 		}
-		all, err := f.groups(ctx, tx, caller, Filter{Owner: filter.Owner}, key)
-		if err != nil {
-			return err
-		}
-		out = make([]Share, 0, len(some))
-		for k, n := range some {
-			out = append(out, Share{Key: k, Name: k, Devices: n, Of: all[k]})
-		}
-		slices.SortFunc(out, func(a, b Share) int { return cmp.Or(cmp.Compare(b.Devices, a.Devices), cmp.Compare(a.Key, b.Key)) })
-		out = foldRest(out)
-		if by == BySchools {
-			return nameSchools(ctx, tx, out)
+		for _, by := range dimensions {
+			all, err := f.groups(ctx, tx, caller, Filter{Owner: filter.Owner}, dimensionKeys[by])
+			if err != nil {
+				return err
+			}
+			shares := make([]Share, 0, len(some[by]))
+			for k, n := range some[by] {
+				shares = append(shares, Share{Key: k, Name: k, Devices: n, Of: all[k]})
+			}
+			slices.SortFunc(shares, func(a, b Share) int { return cmp.Or(cmp.Compare(b.Devices, a.Devices), cmp.Compare(a.Key, b.Key)) })
+			shares = foldRest(shares)
+			if by == BySchools {
+				if err := nameSchools(ctx, tx, shares); err != nil {
+					return err
+				}
+			}
+			for i := range shares {
+				if s := &shares[i]; s.Devices < FewPersons {
+					s.Few, s.Devices, s.Of = true, 0, 0
+				}
+			}
+			out[by] = shares
 		}
 		return nil
 	})
 	if err != nil {
 		return nil, fmt.Errorf("telling devices apart: %w", err)
 	}
-	for i := range out {
-		if s := &out[i]; s.Devices < FewPersons {
-			s.Few, s.Devices, s.Of = true, 0, 0
-		}
-	}
 	return out, nil
 }
 
+// together groups the devices of a filter by every dimension, looking at each once.
+func (f *Fleet) together(ctx context.Context, tx *db.Tx, caller access.Caller, filter Filter) (map[Dimension]map[string]int64, error) {
+	q := f.query(caller, filter)
+	q.state(filter.State)
+	if filter.State == "" {
+		q.unstated()
+	}
+	out := map[Dimension]map[string]int64{}
+	var keys []string
+	for _, by := range Dimensions {
+		out[by] = map[string]int64{}
+		keys = append(keys, dimensionKeys[by])
+	}
+	rows, err := tx.Query(ctx, `SELECT `+strings.Join(keys, ", ")+`, COUNT(*) FROM devices d LEFT JOIN health_devices h ON h.device_id = d.id`+q.whereSQL()+` GROUP BY 1, 2, 3`, q.args...)
+	if err != nil {
+		return nil, err
+	}
+	defer rows.Close()
+	for rows.Next() {
+		key := make([]string, len(Dimensions))
+		var n int64
+		if err := rows.Scan(&key[0], &key[1], &key[2], &n); err != nil {
+			return nil, err
+		}
+		for i, by := range Dimensions {
+			out[by][key[i]] += n
+		}
+	}
+	return out, rows.Close()
+}
+
+// groups counts the devices of a filter by one key.
 func (f *Fleet) groups(ctx context.Context, tx *db.Tx, caller access.Caller, filter Filter, key string) (map[string]int64, error) {
 	q := f.query(caller, filter)
 	from, by := "devices d LEFT JOIN health_devices h ON h.device_id = d.id", "1"

@@ -61,6 +61,7 @@ type Fleet interface {
 	OpenFindings(ctx context.Context, caller access.Caller) ([]fleet.CodeCount, error)
 	SchoolStates(ctx context.Context, caller access.Caller, query, cursor string, limit int) (fleet.SchoolPage, error)
 	Spread(ctx context.Context, caller access.Caller, filter fleet.Filter, by fleet.Dimension) ([]fleet.Share, error)
+	Spreads(ctx context.Context, caller access.Caller, filter fleet.Filter) (map[fleet.Dimension][]fleet.Share, error)
 	Devices(ctx context.Context, caller access.Caller, ids []string) ([]fleet.Device, error)
 }
 

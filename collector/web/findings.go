@@ -120,15 +120,14 @@ func (s *Server) findingPage(v *visit) error {
 	if err := v.fillQuiets(&main, row.Code, worstCount); err != nil {
 		return err
 	}
-	for _, d := range dimensions {
-		if counts.Total == 0 {
-			break
-		}
-		shares, err := s.cfg.Fleet.Spread(ctx, v.caller, filter, d.by)
+	if counts.Total > 0 {
+		shares, err := s.cfg.Fleet.Spreads(ctx, v.caller, filter)
 		if err != nil {
 			return err
 		}
-		main.Spreads = append(main.Spreads, spreadCard{ID: string(d.by), Title: v.say.Say(d.word), Rows: v.spreadRows(row.Code, d.by, shares)})
+		for _, d := range dimensions {
+			main.Spreads = append(main.Spreads, spreadCard{ID: string(d.by), Title: v.say.Say(d.word), Rows: v.spreadRows(row.Code, d.by, shares[d.by])})
+		}
 	}
 	return v.show(http.StatusOK, "finding", v.at("findings", pick(v.say.Lang, row.Title), main))
 }

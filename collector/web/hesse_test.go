@@ -310,8 +310,8 @@ func benchPages(b *testing.B, cfg db.Config, devices int) {
 }
 
 // waits are what some visits took, in milliseconds. cpu is the mean of what this
-// process worked for one, its own browser included: on a busy machine it is
-// nearer to what an idle one takes.
+// process worked for one, its own browser included and SQLite, but not
+// PostgreSQL: on a busy machine it is nearer to what an idle one takes.
 type waits struct{ p50, p95, cpu float64 }
 
 // measure fetches a page some times, and the bare one by turns with it.

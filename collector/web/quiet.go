@@ -158,12 +158,12 @@ func (s *Server) groupForm(v *visit) (form, string, error) {
 	}
 	group := field{Name: "group", Label: v.say.Say("quiet.group"), Help: v.say.Say("quiet.group.help"), Type: "select", Value: v.asked.Get("group"),
 		Options: []option{{"", v.say.Say("quiet.group.all")}}}
+	shares, err := s.cfg.Fleet.Spreads(v.r.Context(), v.caller, fleet.Filter{Finding: row.Code})
+	if err != nil {
+		return form{}, "", err
+	}
 	for _, d := range dimensions {
-		shares, err := s.cfg.Fleet.Spread(v.r.Context(), v.caller, fleet.Filter{Finding: row.Code}, d.by)
-		if err != nil {
-			return form{}, "", err
-		}
-		for _, share := range shares {
+		for _, share := range shares[d.by] {
 			if share.Key != "" {
 				group.Options = append(group.Options, option{string(d.by) + ":" + share.Key, v.say.Say("quiet.group."+string(d.by), "name", share.Name)})
 			}
