@@ -4,16 +4,19 @@ import (
 	"context"
 	"fmt"
 	"slices"
+	"strings"
 	"time"
+	"unicode"
 
 	"hausmeister/collector/audit"
 	"hausmeister/collector/db"
 )
 
-// House is how the pages look to people who chose nothing else. An empty value
-// leaves it to their browser.
+// House is how the pages look to people who chose nothing else (empty leaves it to
+// their browser), and whom those call who get a page on paper.
 type House struct {
 	Language, Theme string // as HouseLanguages and HouseThemes say
+	Contact         string // whom schools call: a line with name, phone, mail
 	Changed         time.Time
 	By              string // Caller.Actor of the last change, empty = never changed
 }
@@ -53,6 +56,8 @@ func readHouse(ctx context.Context, tx *db.Tx) (h House, err error) {
 			h.Language = value
 		case "theme":
 			h.Theme = value
+		case "contact":
+			h.Contact = value
 		default:
 			continue
 		}
@@ -63,19 +68,25 @@ func readHouse(ctx context.Context, tx *db.Tx) (h House, err error) {
 	return h, rows.Close()
 }
 
-// SetHouse changes how the pages look to people who chose nothing else. It concerns
-// everybody, so only who sees everybody's data may do it.
-func (s *Service) SetHouse(ctx context.Context, caller Caller, language, theme string) error {
+// maxContact is the longest contact in bytes.
+const maxContact = 200
+
+// SetHouse changes what stands in a House. It concerns everybody, so only who sees
+// everybody's data may do it.
+func (s *Service) SetHouse(ctx context.Context, caller Caller, h House) error {
+	h.Contact = strings.TrimSpace(h.Contact)
 	if err := caller.Allow(WriteSettings); err != nil {
 		return err
 	}
 	switch {
 	case caller.Owners != nil:
 		return fmt.Errorf("%w: it concerns all owners", ErrForbidden)
-	case language != "" && !slices.Contains(HouseLanguages, language):
-		return fmt.Errorf("%w: language %q", ErrInvalid, language)
-	case theme != "" && !slices.Contains(HouseThemes, theme):
-		return fmt.Errorf("%w: theme %q", ErrInvalid, theme)
+	case h.Language != "" && !slices.Contains(HouseLanguages, h.Language):
+		return fmt.Errorf("%w: language %q", ErrInvalid, h.Language)
+	case h.Theme != "" && !slices.Contains(HouseThemes, h.Theme):
+		return fmt.Errorf("%w: theme %q", ErrInvalid, h.Theme)
+	case len(h.Contact) > maxContact || strings.ContainsFunc(h.Contact, func(r rune) bool { return !unicode.IsPrint(r) }):
+		return fmt.Errorf("%w: contact is not a line of at most %d bytes", ErrInvalid, maxContact)
 	}
 	now := s.now().UnixMilli()
 	err := s.db.Write(ctx, func(tx *db.Tx) error {
@@ -83,7 +94,8 @@ func (s *Service) SetHouse(ctx context.Context, caller Caller, language, theme s
 		if err != nil {
 			return err
 		}
-		for _, one := range []struct{ name, before, value string }{{"language", was.Language, language}, {"theme", was.Theme, theme}} {
+		for _, one := range []struct{ name, before, value string }{
+			{"language", was.Language, h.Language}, {"theme", was.Theme, h.Theme}, {"contact", was.Contact, h.Contact}} {
 			if one.before == one.value {
 				continue
 			}

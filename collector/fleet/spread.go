@@ -33,12 +33,29 @@ func calm(c CodeCount) int {
 // OpenFindings counts the devices that the caller may see by what is open about
 // them, the worst first, then what concerns most; at the end what is calm.
 func (f *Fleet) OpenFindings(ctx context.Context, caller access.Caller) ([]CodeCount, error) {
+	return f.openFindings(ctx, caller, "")
+}
+
+// SchoolFindings is OpenFindings of the devices of a school.
+func (f *Fleet) SchoolFindings(ctx context.Context, caller access.Caller, school string) ([]CodeCount, error) {
+	if _, err := f.School(ctx, caller, school); err != nil {
+		return nil, err
+	}
+	return f.openFindings(ctx, caller, school)
+}
+
+// openFindings counts within a school, or without one everywhere.
+func (f *Fleet) openFindings(ctx context.Context, caller access.Caller, school string) ([]CodeCount, error) {
 	if err := caller.Allow(access.ReadDevices); err != nil {
 		return nil, err
 	}
 	scope, args := caller.Scope("d.owner_id", 1)
 	from := "health_noted_findings o"
-	if caller.Owners != nil {
+	if school != "" {
+		args = append(args, school)
+		scope += fmt.Sprintf(" AND d.school_id = $%d", len(args))
+	}
+	if caller.Owners != nil || school != "" {
 		from += " JOIN devices d ON d.id = o.device_id"
 	}
 	var out []CodeCount

@@ -48,7 +48,7 @@ func (r *report) at(nowMS int64) int64 {
 // glance is what lists show of a state.
 type glance struct {
 	battery, diskFree, diskPermille any // int64 or nil
-	system, path, trouble           string
+	system, path, trouble, issuer   string
 }
 
 // parsed is a batch in the order of its sequences.
@@ -201,7 +201,7 @@ func glanceOf(all []*hmpb.Reading) glance {
 	total, free, texts := map[string]int64{}, map[string]int64{}, map[uint32]string{}
 	for _, m := range all {
 		switch id := m.GetId(); id {
-		case reading.OSName, reading.OSBuild, reading.CollectorPath, reading.NetworkTrouble:
+		case reading.OSName, reading.OSBuild, reading.CollectorPath, reading.NetworkTrouble, reading.InspectionIssuer:
 			texts[id] = m.GetText()
 		}
 		if m.WhichValue() != hmpb.Reading_Number_case {
@@ -217,7 +217,7 @@ func glanceOf(all []*hmpb.Reading) glance {
 		}
 	}
 	g.system = strings.TrimSpace(texts[reading.OSName] + " " + texts[reading.OSBuild])
-	g.path, g.trouble = texts[reading.CollectorPath], texts[reading.NetworkTrouble]
+	g.path, g.trouble, g.issuer = texts[reading.CollectorPath], texts[reading.NetworkTrouble], texts[reading.InspectionIssuer]
 	system := ""
 	for _, volume := range slices.Sorted(maps.Keys(total)) {
 		if _, ok := free[volume]; !ok || system == "/" || system == "C:" {

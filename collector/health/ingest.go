@@ -293,8 +293,8 @@ func latest(ctx context.Context, tx *db.Tx, device string, epoch []byte, fresh b
 	}
 	g := state.glance
 	n, err := tx.Exec(ctx, `UPDATE health_state SET latest_spool = $3, latest_seq = $4, last_contact_day = $5,
-			battery_permille = $6, disk_free_bytes = $7, disk_free_permille = $8, os_build = $9, path = $10, trouble = $11 WHERE device_id = $1 AND epoch = $2`,
-		device, epoch, spool, state.seq, day, g.battery, g.diskFree, g.diskPermille, g.system, g.path, g.trouble)
+			battery_permille = $6, disk_free_bytes = $7, disk_free_permille = $8, os_build = $9, path = $10, trouble = $11, issuer = $12 WHERE device_id = $1 AND epoch = $2`,
+		device, epoch, spool, state.seq, day, g.battery, g.diskFree, g.diskPermille, g.system, g.path, g.trouble, g.issuer)
 	return n > 0, err
 }
 

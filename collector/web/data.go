@@ -36,7 +36,7 @@ type Accounts interface {
 	RevokeToken(ctx context.Context, caller access.Caller, idOrName string) error
 	Once(ctx context.Context, caller access.Caller, key string, request []byte, do func() (access.Answer, error)) (access.Answer, error)
 	House(ctx context.Context) (access.House, error)
-	SetHouse(ctx context.Context, caller access.Caller, language, theme string) error
+	SetHouse(ctx context.Context, caller access.Caller, h access.House) error
 	DeviceLog(ctx context.Context, caller access.Caller, device string, before time.Time, limit int) ([]audit.Entry, error)
 	AuditLog(ctx context.Context, caller access.Caller, f audit.Filter) ([]audit.Entry, error)
 	AuditState(ctx context.Context, caller access.Caller) (access.AuditState, error)
@@ -59,6 +59,9 @@ type Fleet interface {
 	Schools(ctx context.Context, caller access.Caller) ([]fleet.School, error)
 	Owners(ctx context.Context, caller access.Caller) ([]fleet.Owner, error)
 	OpenFindings(ctx context.Context, caller access.Caller) ([]fleet.CodeCount, error)
+	School(ctx context.Context, caller access.Caller, id string) (fleet.School, error)
+	Ways(ctx context.Context, caller access.Caller, school string) (fleet.Ways, error)
+	SchoolFindings(ctx context.Context, caller access.Caller, school string) ([]fleet.CodeCount, error)
 	SchoolStates(ctx context.Context, caller access.Caller, query, cursor string, limit int) (fleet.SchoolPage, error)
 	Spread(ctx context.Context, caller access.Caller, filter fleet.Filter, by fleet.Dimension) ([]fleet.Share, error)
 	Spreads(ctx context.Context, caller access.Caller, filter fleet.Filter) (map[fleet.Dimension][]fleet.Share, error)

@@ -90,7 +90,7 @@ func TestDescriptionIsTheAPI(t *testing.T) {
 		"POST /api/v1/devices/{id}/findings/quiet": `{"code":"firewall_off","reason":"SSD ist bestellt","until":"2026-12-01"}`,
 		"POST /api/v1/devices/{id}/findings/loud":  `{"code":"firewall_off"}`,
 		"POST /api/v1/findings/{id}/quiet":         `{"reason":"Bekannt, neues Abbild kommt","until":"2026-12-01"}`,
-		"POST /api/v1/house":                       `{"language":"de","theme":""}`,
+		"POST /api/v1/house":                       `{"language":"de","theme":"","contact":"Helpdesk, 069 90009 123"}`,
 		"POST /api/v1/owners/{id}/retention":       `{"class":"minutes","days":14}`,
 		"POST /api/v1/claims":                      `{"owner":"` + w.ownerID("Landkreis Ahorn") + `","cap":2,"expires":"2026-12-24T08:00:00Z","note":"LS"}`,
 		"POST /api/v1/users":                       `{"login":"eva","role":"read"}`,
@@ -108,6 +108,8 @@ func TestDescriptionIsTheAPI(t *testing.T) {
 			switch {
 			case strings.Contains(path, "/claims/"):
 				id = claim.ID
+			case strings.Contains(path, "/schools/{id}"):
+				id = w.schoolID("Landkreis Ahorn", "S0001")
 			case strings.Contains(path, "/findings/{id}"):
 				id = "firewall_off"
 			case strings.Contains(path, "/quiets/"):

@@ -51,7 +51,7 @@ func (s *Server) showDevice(v *visit, code int, change func(*deviceMain)) error 
 	main := deviceMain{Name: d.Label(), Model: joined(d.Manufacturer, d.Model), Live: "/devices/" + d.ID + "/live"}
 	main.Crumbs = []link{{"", d.OwnerName}}
 	if d.School != "" {
-		main.Crumbs = append(main.Crumbs, link{question{school: d.School}.href(), d.SchoolName})
+		main.Crumbs = append(main.Crumbs, link{"/schools/" + d.School, d.SchoolName})
 	}
 	sheet := newSheet(v.say, s.pages, s.cfg.Now(), latest.Values)
 	main.About = v.about(d, sheet)

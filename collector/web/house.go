@@ -52,7 +52,8 @@ func (v *visit) houseForm(h access.House) form {
 		Options: []option{{"", v.say.Say("settings.house.browser")}, {"de", "Deutsch"}, {"en", "English"}}}
 	theme := field{Name: "theme", Label: v.say.Say("prefs.theme"), Type: "select", Value: h.Theme,
 		Options: []option{{"", v.say.Say("prefs.theme.system")}, {"light", v.say.Say("prefs.theme.light")}, {"dark", v.say.Say("prefs.theme.dark")}}}
-	return form{Action: "/settings/house", Send: v.say.Say("quiet.send"), Fields: []field{language, theme}}
+	return form{Action: "/settings/house", Send: v.say.Say("quiet.send"), Fields: []field{language, theme,
+		{Name: "contact", Label: v.say.Say("settings.house.contact"), Help: v.say.Say("settings.house.contact.help"), Value: h.Contact, Max: 200, Optional: true}}}
 }
 
 // changed says when and by whom something was changed last; empty = never.
@@ -68,13 +69,24 @@ func (s *Server) setHouse(v *visit) error {
 	if err != nil {
 		return err
 	}
-	err = s.cfg.Access.SetHouse(v.r.Context(), v.caller, typed.Get("language"), typed.Get("theme"))
+	err = s.cfg.Access.SetHouse(v.r.Context(), v.caller, access.House{Language: typed.Get("language"), Theme: typed.Get("theme"), Contact: typed.Get("contact")})
 	s.house.forget()
+	if errors.Is(err, access.ErrInvalid) {
+		return s.showSettings(v, http.StatusUnprocessableEntity, func(m *settingsMain) {
+			if m.House != nil {
+				m.House.fill(typed)
+				m.House.refuse("contact", v.say.Say("settings.house.wrong"))
+			}
+		})
+	}
 	return v.acted("/settings", "house", err)
 }
 
 // keptFact is a class of values whose time cannot be changed.
 type keptFact struct{ Label, Text string }
+
+// maySettings says whether the caller may change settings.
+func (v *visit) maySettings() bool { return v.caller.Allow(access.WriteSettings) == nil }
 
 // fillRetention shows how long each class is kept for an owner.
 func (v *visit) fillRetention(main *settingsMain, names map[string]string) error {
@@ -136,11 +148,12 @@ func (s *Server) setRetention(v *visit) error {
 	return v.redirect("/settings?owner=" + owner + "&done=kept")
 }
 
-// apiHouse is how the pages look to people who chose nothing else; empty leaves it
-// to their browser.
+// apiHouse is how the pages look to people who chose nothing else (empty leaves it to
+// their browser), and whom schools call.
 type apiHouse struct {
 	Language string  `json:"language"`
 	Theme    string  `json:"theme"`
+	Contact  string  `json:"contact"`
 	Changed  *string `json:"changed"` // null = never
 	By       string  `json:"by,omitempty"`
 }
@@ -148,6 +161,7 @@ type apiHouse struct {
 type apiNewHouse struct {
 	Language string `json:"language"`
 	Theme    string `json:"theme"`
+	Contact  string `json:"contact"`
 }
 
 func (s *Server) apiGetHouse(v *visit) error {
@@ -158,7 +172,7 @@ func (s *Server) apiGetHouse(v *visit) error {
 	if err != nil {
 		return err
 	}
-	out := apiHouse{Language: h.Language, Theme: h.Theme, By: h.By}
+	out := apiHouse{Language: h.Language, Theme: h.Theme, Contact: h.Contact, By: h.By}
 	if !h.Changed.IsZero() {
 		out.Changed = present(h.Changed.Format(apiTime))
 	}
@@ -170,7 +184,7 @@ func (s *Server) apiSetHouse(v *visit) error {
 	if err := v.readJSON(&body); err != nil {
 		return err
 	}
-	err := s.cfg.Access.SetHouse(v.r.Context(), v.caller, body.Language, body.Theme)
+	err := s.cfg.Access.SetHouse(v.r.Context(), v.caller, access.House{Language: body.Language, Theme: body.Theme, Contact: body.Contact})
 	s.house.forget()
 	if err != nil {
 		return err

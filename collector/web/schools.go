@@ -42,7 +42,7 @@ func (s *Server) schoolsPage(v *visit) error {
 	}
 	main := schoolsMain{Query: query, Count: v.say.Say("schools.count", "n", page.Total)}
 	for _, c := range page.Items {
-		main.Rows = append(main.Rows, schoolRow{Name: c.Title(), Owner: c.OwnerName, Href: question{school: c.ID}.href(), Devices: c.Devices,
+		main.Rows = append(main.Rows, schoolRow{Name: c.Title(), Owner: c.OwnerName, Href: "/schools/" + c.ID, Devices: c.Devices,
 			Connected: c.Connected, Critical: c.Critical, Warning: c.Warning, Silent: c.Silent, Reach: v.reach(c)})
 	}
 	if cursor != "" {

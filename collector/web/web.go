@@ -46,6 +46,9 @@ type Config struct {
 	Questions Questions
 	Bus       *bus.Bus
 
+	// Address is the HOST:PORT at which devices come; empty = that of each request.
+	Address string
+
 	// Ready says whether the collector can serve now (/readyz).
 	Ready    func(context.Context) error
 	Measures []Measure

@@ -111,7 +111,7 @@ func storesOn(t testing.TB, d *db.DB, log *slog.Logger) *world {
 	if err != nil {
 		t.Fatal(err)
 	}
-	w.web, err = web.New(web.Config{Access: w.access, Claims: w.enroll, Fleet: w.fleet, Health: w.health, Questions: w.asked, Bus: w.bus, Now: w.clock, Log: log, Version: "1.2.3",
+	w.web, err = web.New(web.Config{Access: w.access, Claims: w.enroll, Fleet: w.fleet, Health: w.health, Questions: w.asked, Bus: w.bus, Address: "desk.schule.example:443", Now: w.clock, Log: log, Version: "1.2.3",
 		Ready: func(context.Context) error { w.mu.Lock(); defer w.mu.Unlock(); return w.ready },
 		Measures: []web.Measure{
 			{Name: "hausmeister_connections", Help: "Devices connected now.", Read: func() float64 { return 7 }},
@@ -401,4 +401,11 @@ func (w *world) exec(sql string) error {
 // count reads one number of the store.
 func (w *world) count(n *int64, sql string, args ...any) error {
 	return w.db.Read(w.t.Context(), func(tx *db.Tx) error { return tx.QueryRow(w.t.Context(), sql, args...).Scan(n) })
+}
+
+func (w *world) schoolID(owner, code string) string {
+	w.t.Helper()
+	_, id, err := w.fleet.Place(w.t.Context(), operator, owner, code)
+	w.must(err)
+	return id
 }

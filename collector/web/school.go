@@ -1,0 +1,219 @@
+package web
+
+import (
+	"net"
+	"net/http"
+
+	"hausmeister/collector/fleet"
+	"hausmeister/proto/finding"
+)
+
+// schoolMain is the page of one school.
+type schoolMain struct {
+	Name, Owner, Code, Kind string
+	Count                   string
+	States                  []stateCount
+	Ways                    []wayRow
+	Notes                   []string // what is in the way
+	Findings                []findingRow
+	List, Sheet             string // addresses
+}
+
+type stateCount struct {
+	State         mark
+	Href, Devices string
+	Meter         int64
+}
+
+// wayRow is how many devices come by a way.
+type wayRow struct {
+	Word, Devices string
+	Meter         int64 // of 1000
+}
+
+func (s *Server) schoolPage(v *visit) error {
+	ctx := v.r.Context()
+	school, err := s.cfg.Fleet.School(ctx, v.caller, v.r.PathValue("id"))
+	if err != nil {
+		return err
+	}
+	counts, err := s.cfg.Fleet.Counts(ctx, v.caller, fleet.Filter{School: school.ID})
+	if err != nil {
+		return err
+	}
+	ways, err := s.cfg.Fleet.Ways(ctx, v.caller, school.ID)
+	if err != nil {
+		return err
+	}
+	open, err := s.cfg.Fleet.SchoolFindings(ctx, v.caller, school.ID)
+	if err != nil {
+		return err
+	}
+	q := question{school: school.ID}
+	main := schoolMain{Name: school.Title(), Owner: school.OwnerName, Code: school.Code, Kind: school.Kind, List: q.href(), Sheet: "/schools/" + school.ID + "/sheet",
+		Count: v.say.Say("devices.count", "n", counts.Total), Ways: v.wayRows(ways, false), Notes: v.obstacles(ways, false)}
+	for _, state := range fleet.States {
+		if n := counts.States[state]; n > 0 {
+			main.States = append(main.States, stateCount{v.mark(state), q.withState(state), v.say.Number(n), n * 1000 / max(counts.Total, 1)})
+		}
+	}
+	for _, c := range open {
+		row, ok := finding.ByCode(c.Code)
+		if !ok {
+			continue // only a newer version of this program has words for it
+		}
+		r := findingRow{Severity: v.severityMark(c.Severity), Href: q.withFinding(c.Code), Title: pick(v.say.Lang, row.Title), Devices: c.Devices}
+		if c.Calm() {
+			r.Severity = mark{"idle", v.say.Say("quiet.calm")}
+		}
+		main.Findings = append(main.Findings, r)
+	}
+	return v.show(http.StatusOK, "school", v.at("schools", school.Title(), main))
+}
+
+// some writes a number of devices. What leaves the house says of a few only that
+// they are few: they would tell of single people.
+func (v *visit) some(n int64, outside bool) string {
+	if outside && n > 0 && n < fleet.FewPersons {
+		return v.say.Say("findings.few", "n", fleet.FewPersons)
+	}
+	return v.say.Number(n)
+}
+
+func (v *visit) wayRows(w fleet.Ways, outside bool) (rows []wayRow) {
+	for _, one := range []struct {
+		word string
+		n    int64
+	}{{"school.way.quic", w.QUIC}, {"school.way.tcp", w.TCP}, {"school.way.proxy", w.Proxy}, {"school.way.unknown", w.Devices - w.QUIC - w.TCP - w.Proxy}} {
+		if one.n > 0 || one.word == "school.way.quic" {
+			row := wayRow{Word: v.say.Say(one.word), Devices: v.some(one.n, outside)}
+			if !outside || one.n >= fleet.FewPersons {
+				row.Meter = one.n * 1000 / max(w.Devices, 1)
+			}
+			rows = append(rows, row)
+		}
+	}
+	return rows
+}
+
+// obstacles says what devices met in networks, whoever's they were.
+func (v *visit) obstacles(w fleet.Ways, outside bool) (out []string) {
+	for _, one := range []struct {
+		word string
+		n    int64
+	}{{"school.inspected", w.Inspected}, {"school.udp", w.UDPBlocked}, {"school.login", w.Login}, {"school.portal", w.Portal}} {
+		if one.n > 0 {
+			out = append(out, v.say.Say(one.word, "devices", v.some(one.n, outside)))
+		}
+	}
+	for _, issuer := range w.Issuers {
+		out = append(out, v.say.Say("school.issuer", "name", issuer.Name))
+	}
+	return out
+}
+
+// sheetMain is the page for the people of a school's network.
+type sheetMain struct {
+	School, Owner, Code, Day string
+	Host, Port               string
+	Ways                     []wayRow
+	Notes                    []string
+	Asks                     []string
+	Contact                  string
+	May                      bool // the reader can give a contact
+	Back                     string
+}
+
+// address is where devices come to.
+func (v *visit) address() (host, port string) {
+	address := v.s.cfg.Address
+	if address == "" {
+		address = v.r.Host
+	}
+	host, port, err := net.SplitHostPort(address)
+	if err != nil {
+		return address, "443"
+	}
+	return host, port
+}
+
+func (s *Server) sheetPage(v *visit) error {
+	ctx := v.r.Context()
+	school, err := s.cfg.Fleet.School(ctx, v.caller, v.r.PathValue("id"))
+	if err != nil {
+		return err
+	}
+	ways, err := s.cfg.Fleet.Ways(ctx, v.caller, school.ID)
+	if err != nil {
+		return err
+	}
+	house, err := s.cfg.Access.House(ctx)
+	if err != nil {
+		return err
+	}
+	main := sheetMain{School: school.Title(), Owner: school.OwnerName, Code: school.Code, Day: v.say.Date(s.cfg.Now()), Ways: v.wayRows(ways, true), Notes: v.obstacles(ways, true),
+		Contact: house.Contact, May: v.caller.Owners == nil && v.maySettings(), Back: "/schools/" + school.ID}
+	main.Host, main.Port = v.address()
+	for _, ask := range []string{"sheet.ask.name", "sheet.ask.ports", "sheet.ask.tls", "sheet.ask.proxy", "sheet.ask.idle", "sheet.ask.portal"} {
+		main.Asks = append(main.Asks, v.say.Say(ask, "host", main.Host, "port", main.Port))
+	}
+	return v.show(http.StatusOK, "sheet", v.at("schools", v.say.Say("sheet.title", "school", school.Title()), main))
+}
+
+// apiIssuer is who inspects TLS; devices is null where they are fewer than five.
+type apiIssuer struct {
+	Name    string `json:"name"`
+	Devices *int64 `json:"devices"`
+}
+
+// apiSheet is what the devices of a school need of a network, and how they come to
+// us. Numbers below five are null, and there is no sum to reckon them from.
+type apiSheet struct {
+	ID         string        `json:"id"` // of the school
+	School     apiSchoolItem `json:"school"`
+	Host       string        `json:"host"`
+	Port       string        `json:"port"`
+	Protocols  []string      `json:"protocols"`
+	Inspection bool          `json:"tls_inspection_allowed"`
+	QUIC       *int64        `json:"quic"`
+	TCP        *int64        `json:"tcp_only"`
+	Proxy      *int64        `json:"tcp_through_proxy"`
+	Inspected  *int64        `json:"tls_inspected"`
+	UDPBlocked *int64        `json:"udp_blocked"`
+	Login      *int64        `json:"proxy_needs_login"`
+	Portal     *int64        `json:"captive_portal"`
+	Issuers    []apiIssuer   `json:"inspection_issuers"`
+	Contact    string        `json:"contact"`
+}
+
+// few hides a number of a few people.
+func few(n int64) *int64 {
+	if n > 0 && n < fleet.FewPersons {
+		return nil
+	}
+	return &n
+}
+
+func (s *Server) apiSheet(v *visit) error {
+	ctx := v.r.Context()
+	school, err := s.cfg.Fleet.School(ctx, v.caller, v.r.PathValue("id"))
+	if err != nil {
+		return err
+	}
+	w, err := s.cfg.Fleet.Ways(ctx, v.caller, school.ID)
+	if err != nil {
+		return err
+	}
+	house, err := s.cfg.Access.House(ctx)
+	if err != nil {
+		return err
+	}
+	out := apiSheet{ID: school.ID, School: apiSchoolItem{school.ID, school.Code, school.Title(), apiPlace{school.Owner, school.OwnerName}}, Protocols: []string{"udp", "tcp"},
+		QUIC: few(w.QUIC), TCP: few(w.TCP), Proxy: few(w.Proxy), Inspected: few(w.Inspected), UDPBlocked: few(w.UDPBlocked), Login: few(w.Login), Portal: few(w.Portal),
+		Issuers: []apiIssuer{}, Contact: house.Contact}
+	out.Host, out.Port = v.address()
+	for _, issuer := range w.Issuers {
+		out.Issuers = append(out.Issuers, apiIssuer{issuer.Name, few(issuer.Devices)})
+	}
+	return v.sendJSON(out)
+}
