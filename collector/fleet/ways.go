@@ -43,6 +43,49 @@ func (f *Fleet) School(ctx context.Context, caller access.Caller, id string) (Sc
 	return s, nil
 }
 
+// FindSchool gives the school with this number. A number of several owners' schools
+// is ErrInvalid.
+func (f *Fleet) FindSchool(ctx context.Context, caller access.Caller, code string) (School, error) {
+	if err := caller.Allow(access.ReadSchools); err != nil {
+		return School{}, err
+	}
+	scope, args := caller.Scope("owner_id", 2)
+	var s School
+	err := f.db.Read(ctx, func(tx *db.Tx) error {
+		rows, err := tx.Query(ctx, `SELECT id FROM schools WHERE code_key = $1 AND `+scope+` LIMIT 2`, append([]any{fold(code)}, args...)...)
+		if err != nil {
+			return err
+		}
+		defer rows.Close()
+		var ids []string
+		for rows.Next() {
+			var id string
+			if err := rows.Scan(&id); err != nil {
+				return err
+			}
+			ids = append(ids, id)
+		}
+		if err := rows.Close(); err != nil {
+			return err
+		}
+		switch len(ids) {
+		case 0:
+			return unknownHere
+		case 1:
+			s, err = seenSchool(ctx, tx, caller, ids[0])
+			return err
+		}
+		return fmt.Errorf("%w: %q is the number of more than one school", ErrInvalid, code)
+	})
+	if errors.Is(err, db.ErrNoRows) { // no text that a number can be
+		err = unknownHere
+	}
+	if err != nil {
+		return School{}, fmt.Errorf("looking for a school: %w", err)
+	}
+	return s, nil
+}
+
 func seenSchool(ctx context.Context, tx *db.Tx, caller access.Caller, id string) (School, error) {
 	s := School{ID: id}
 	err := tx.QueryRow(ctx, `SELECT s.owner_id, o.name, s.code, s.name, s.kind, s.planned, (SELECT count(*) FROM devices d WHERE d.school_id = s.id)

@@ -56,6 +56,8 @@ type Fleet interface {
 	Counts(ctx context.Context, caller access.Caller, filter fleet.Filter) (fleet.Counts, error)
 	Total(ctx context.Context, caller access.Caller) (int64, error)
 	Device(ctx context.Context, caller access.Caller, id string) (fleet.Device, error)
+	FindDevice(ctx context.Context, caller access.Caller, name string) (string, error)
+	FindSchool(ctx context.Context, caller access.Caller, code string) (fleet.School, error)
 	Schools(ctx context.Context, caller access.Caller) ([]fleet.School, error)
 	Owners(ctx context.Context, caller access.Caller) ([]fleet.Owner, error)
 	OpenFindings(ctx context.Context, caller access.Caller) ([]fleet.CodeCount, error)

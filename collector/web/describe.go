@@ -78,8 +78,10 @@ var calls = map[string]call{
 	"POST /api/v1/house":                       {Summary: "Change that: language de or en, theme light or dark; empty leaves it to the browser", Needs: access.WriteSettings, Body: apiNewHouse{}, Gives: apiHouse{}},
 	"GET /api/v1/owners/{id}/retention":        {Summary: "How many days each class of values is kept for an owner", Needs: access.ReadDevices, Gives: list[apiKept]{}},
 	"POST /api/v1/owners/{id}/retention":       {Summary: "Change that for a class, within its bounds; what is older is deleted within hours", Needs: access.WriteSettings, Body: apiNewKept{}, Gives: list[apiKept]{}},
-	"GET /api/v1/catalogue":                    {Summary: "Every value that a device may tell", Gives: list[apiField]{}},
-	"GET /api/v1/owners":                       {Summary: "School authorities", Needs: access.ReadSchools, Gives: list[apiOwner]{}},
+	"GET /api/v1/search": {Summary: "Devices, schools and (for who may see them) people; first what is called exactly so, then some of each kind", Needs: access.ReadDevices, Gives: list[apiFound]{}, Query: []param{
+		{Name: "q", Meaning: "inventory no., serial no., number of a school, login, or words", Required: true}}},
+	"GET /api/v1/catalogue": {Summary: "Every value that a device may tell", Gives: list[apiField]{}},
+	"GET /api/v1/owners":    {Summary: "School authorities", Needs: access.ReadSchools, Gives: list[apiOwner]{}},
 	"GET /api/v1/schools": {Summary: "Schools, how their devices are and how they reach us", Needs: access.ReadSchools, Gives: list[apiSchoolState]{},
 		Query: []param{{Name: "q", Meaning: "words that each stand in code, name, kind or owner"}, limitParam, cursorParam}},
 	"GET /api/v1/schools/{id}/sheet":           {Summary: "What a school's devices need of its network, how they come to us, and what is in the way; numbers below five are null", Needs: access.ReadSchools, Gives: apiSheet{}},

@@ -130,6 +130,9 @@ func TestDescriptionIsTheAPI(t *testing.T) {
 			if strings.Contains(path, "/v1/answer") {
 				address += "?if=battery_charge.ge.0&if=os.is.windows"
 			}
+			if strings.HasSuffix(path, "/search") {
+				address += "?q=AH-2021-0815"
+			}
 			if strings.HasSuffix(path, "/history") {
 				address += "?reading=memory_used"
 			}

@@ -135,6 +135,8 @@ type devicesMain struct {
 	News          string // address of the stream of what changed
 
 	Empty, EmptyText, Command, LastFilter string
+
+	Everywhere string // where the same words are searched for among schools and people, too
 }
 
 type listView struct {
@@ -360,6 +362,7 @@ func (v *visit) fillEmpty(main *devicesMain, q question, all int64) {
 	switch {
 	case q.query != "":
 		main.LastFilter = q.withQuery("")
+		main.Everywhere = withQuery("/search", url.Values{"q": {q.query}})
 	case q.school != "":
 		main.LastFilter = q.withSchool("")
 	case q.finding != "":

@@ -96,6 +96,8 @@ func TestEveryPageLooksRight(t *testing.T) {
 		{"list-finding", "/devices?finding=disk_low", "read"},
 		{"api", "/api", "admin"},
 		{"schools", "/schools", "support"},
+		{"search", "/search?q=a", "admin"},
+		{"search-none", "/search?q=gibtesnicht", "read"},
 		{"school", "/schools/" + w.schoolID("Landkreis Ahorn", "S0001"), "support"},
 		{"sheet", "/schools/" + w.schoolID("Landkreis Ahorn", "S0001") + "/sheet", "admin"},
 		{"schools-none", "/schools?s=gibtesnicht", "support"},

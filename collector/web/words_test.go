@@ -136,7 +136,7 @@ func TestEveryKeyIsUsedAndThere(t *testing.T) {
 			t.Errorf("the key %s is missing", key)
 		}
 	}
-	literal := regexp.MustCompile(`^(absent|account|api|audit|chart|claims|device|devices|done|error|events|findings|form|format|frame|group|keys|list|live|people|prefs|question|quiet|role|school|schools|settings|sheet|signin|state|tokens)\.[a-z_.-]+[a-z]$`)
+	literal := regexp.MustCompile(`^(absent|account|api|audit|chart|claims|device|devices|done|error|events|findings|form|format|frame|group|keys|list|live|people|prefs|question|quiet|role|school|schools|search|settings|sheet|signin|state|tokens)\.[a-z_.-]+[a-z]$`)
 	for s := range used {
 		if literal.MatchString(s) && keys[s] == nil {
 			t.Errorf("the code names the key %s, which is missing", s)

@@ -1,6 +1,21 @@
 // Single keys, as ui.md 6 names them. They rest in fields and while a modifier
 // is held, and can be switched off (WCAG 2.1.4): then <html data-keys="off">.
 export function keys() {
+  // Enter in the search field of the list opens the device that is called so, or the
+  // only one that is left, as soon as the list shows it.
+  let opening = "";
+  const open = () => {
+    const search = document.querySelector<HTMLInputElement>("input[data-search]");
+    const wanted = opening;
+    opening = "";
+    if (!wanted || search?.value.trim() !== wanted) return;
+    const links = [...document.querySelectorAll<HTMLElement>("[data-row] a[data-open]")];
+    const link = links.find((link) => link.textContent!.trim().toLowerCase() === wanted.toLowerCase()) ?? (links.length === 1 ? links[0] : undefined);
+    link?.click();
+  };
+  document.body.addEventListener("htmx:afterSettle", (event) => {
+    if ((event.target as Element).closest("#list")) open();
+  });
   let armed = 0; // when "g" was pressed; the second key has a second and a half
 
   document.addEventListener("keydown", (event) => {
@@ -8,6 +23,7 @@ export function keys() {
     const target = event.target as HTMLElement;
     const search = document.querySelector<HTMLInputElement>("input[data-search]");
 
+    if (event.key === "Enter" && target === search && search.form?.id === "filters") opening = search.value.trim();
     if (event.key === "Escape") {
       if (target.matches("input, select, textarea")) return target.blur();
       const back = document.querySelector<HTMLAnchorElement>("a[data-back]");
