@@ -241,7 +241,12 @@ func (h *hesse) visited() []struct {
 		{"search none", fixed("/devices?q=gibtesnicht")},
 		{"device", func(i int) string { return "/devices/" + device(i) }},
 		{"device month", func(i int) string { return "/devices/" + device(i) + "?range=30d" }},
+		{"device events", func(i int) string { return "/devices/" + device(i) + "/events" }},
+		{"everywhere words", func(i int) string { return fmt.Sprintf("/search?q=lifebook+s%03d", 70+i) }},
+		{"everywhere none", fixed("/search?q=gibtesnicht")},
 		{"schools", fixed("/schools")},
+		{"school", func(i int) string { return "/schools/" + school(i) }},
+		{"fact sheet", func(i int) string { return "/schools/" + school(i) + "/sheet" }},
 		{"findings", fixed("/findings")},
 		{"finding", fixed("/findings/disk_low")},
 		{"questions", fixed("/questions")},
@@ -350,12 +355,19 @@ func cpuTime() time.Duration {
 // queriesOf are the queries of a page, each once.
 func (h *hesse) queriesOf(c *browser, path string) (all []query) {
 	h.t.Helper()
+	return h.queriesIn(func() {
+		if res := c.get(path); res.StatusCode != http.StatusOK {
+			h.t.Fatalf("GET %s = %d", path, res.StatusCode)
+		}
+	})
+}
+
+// queriesIn are the queries that something asks, each once.
+func (h *hesse) queriesIn(do func()) (all []query) {
 	h.mu.Lock()
 	h.queries = nil
 	h.mu.Unlock()
-	if res := c.get(path); res.StatusCode != http.StatusOK {
-		h.t.Fatalf("GET %s = %d", path, res.StatusCode)
-	}
+	do()
 	h.mu.Lock()
 	defer h.mu.Unlock()
 	for _, q := range h.queries {
@@ -431,14 +443,30 @@ func TestPlans(t *testing.T) {
 		h.must(h.analyse())
 		c := h.signedIn("admin")
 		n := 0
-		for _, p := range h.visited() {
-			for _, q := range h.queriesOf(c, p.path(1)) {
+		check := func(name string, queries []query) {
+			t.Helper()
+			for _, q := range queries {
 				n++
 				plan := h.plan(q)
 				if line := wholeTable(q, plan); line != "" {
-					t.Errorf("%s reads a whole table, %q:\n%s\n\t%s", p.name, line, strings.Join(strings.Fields(q.text), " "), strings.Join(plan, "\n\t"))
+					t.Errorf("%s reads a whole table, %q:\n%s\n\t%s", name, line, strings.Join(strings.Fields(q.text), " "), strings.Join(plan, "\n\t"))
 				}
 			}
+		}
+		for _, p := range h.visited() {
+			check(p.name, h.queriesOf(c, p.path(1)))
+		}
+		// Streams ask these whenever something happens.
+		last, err := h.health.LastChange(t.Context(), operator)
+		h.must(err)
+		for _, owners := range [][]string{nil, {h.schools[0].Owner}} {
+			caller := access.Caller{Kind: access.KindUser, ID: "x", Role: access.RoleRead, Owners: owners}
+			check("stream", h.queriesIn(func() {
+				_, _, err := h.health.Changes(t.Context(), caller, last, 100)
+				h.must(err)
+				_, err = h.fleet.Counts(t.Context(), caller, fleet.Filter{Changed: last.Next()})
+				h.must(err)
+			}))
 		}
 		if n < 60 {
 			t.Errorf("%d queries of all pages, want more", n)
