@@ -470,11 +470,11 @@ func sums(ctx context.Context, tx *db.Tx, from string, args []any) (s stateSums,
 
 // mostLooked is how many devices' states are looked up one by one; of more than
 // this it is quicker to read the states of all.
-const mostLooked = 5000
+const mostLooked = 10_000
 
 // sumsOfSome is sums of the devices of a filter.
 func (f *Fleet) sumsOfSome(ctx context.Context, tx *db.Tx, where string, args []any) (stateSums, error) {
-	s, err := sums(ctx, tx, fmt.Sprintf("(SELECT d.id FROM devices d%s LIMIT %d) d LEFT JOIN health_devices h ON h.device_id = d.id", where, f.looked+1), args)
+	s, err := sums(ctx, tx, fmt.Sprintf("(SELECT d.id FROM devices d%s LIMIT %d) looked LEFT JOIN health_devices h ON h.device_id = looked.id", where, f.looked+1), args)
 	if err != nil || s.total <= f.looked {
 		return s, err
 	}

@@ -67,6 +67,20 @@ func TestFindingsOfTheFleet(t *testing.T) {
 		if err != nil || !cmp.Equal(models, want) {
 			t.Errorf("Spread by model = %+v, %v; want %+v", models, err, want)
 		}
+		for _, caller := range []access.Caller{system, one} {
+			for _, filter := range []fleet.Filter{{}, {Finding: "disk_low"}, {State: fleet.StateWarning}} {
+				all, err := w.Spreads(ctx, caller, filter)
+				if err != nil || len(all) != len(fleet.Dimensions) {
+					t.Errorf("Spreads(%+v) = %+v, %v", filter, all, err)
+				}
+				for _, by := range fleet.Dimensions {
+					alone, err := w.Spread(ctx, caller, filter, by)
+					if d := cmp.Diff(alone, all[by]); err != nil || d != "" || len(alone) == 0 {
+						t.Errorf("Spread(%+v) by %s, %v, and together (-alone +together):\n%s", filter, by, err, d)
+					}
+				}
+			}
+		}
 		if _, err := w.Spread(ctx, one, fleet.Filter{}, "person"); !errors.Is(err, fleet.ErrInvalid) {
 			t.Errorf("Spread by person = %v, want ErrInvalid", err)
 		}
