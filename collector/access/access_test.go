@@ -800,3 +800,45 @@ func TestAuditState(t *testing.T) {
 		}
 	})
 }
+
+// TestChoice: a person's own choices are his alone, and audited by name only.
+func TestChoice(t *testing.T) {
+	dbtest.Run(t, migrations, func(t *testing.T, d *db.DB) {
+		s := access.New(access.Config{DB: d})
+		operator := access.System("test")
+		var who []access.Caller
+		for _, login := range []string{"eva", "max"} {
+			u, err := s.CreateUser(t.Context(), operator, access.NewUser{Login: login, Password: "ein langes Passwort", Role: access.RoleRead})
+			if err != nil {
+				t.Fatal(err)
+			}
+			who = append(who, access.Caller{Kind: access.KindUser, ID: u.ID, Role: u.Role})
+		}
+		want := func(caller access.Caller, want string) {
+			t.Helper()
+			if got, err := s.Choice(t.Context(), caller, "columns"); err != nil || got != want {
+				t.Errorf("Choice = %q, %v, want %q", got, err, want)
+			}
+		}
+		for _, value := range []string{"a,b", "a,b", "b", ""} {
+			if err := s.SetChoice(t.Context(), who[0], "columns", value); err != nil {
+				t.Fatal(err)
+			}
+			want(who[0], value)
+			want(who[1], "")
+		}
+		for _, c := range []access.Caller{{}, operator, {Kind: access.KindToken, ID: "t", Role: access.RoleAdmin}} {
+			if err := s.SetChoice(t.Context(), c, "columns", "a"); !errors.Is(err, access.ErrForbidden) {
+				t.Errorf("SetChoice of %s = %v, want ErrForbidden", c.Actor(), err)
+			}
+			want(c, "")
+		}
+		if err := s.SetChoice(t.Context(), who[0], "columns", strings.Repeat("x", 1000)); !errors.Is(err, access.ErrInvalid) {
+			t.Errorf("a long choice = %v, want ErrInvalid", err)
+		}
+		entries, err := s.AuditLog(t.Context(), operator, audit.Filter{Action: "user.choice_set"})
+		if err != nil || len(entries) != 3 {
+			t.Errorf("audit: %+v, %v, want three changes", entries, err)
+		}
+	})
+}

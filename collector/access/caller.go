@@ -34,7 +34,7 @@ type Permission string
 
 const (
 	ReadDevices   Permission = "devices.read"   // list, state, and what the list says about days
-	WriteDevices  Permission = "devices.write"  // inventory number
+	WriteDevices  Permission = "devices.write"  // inventory number, labels, school
 	RevokeDevices Permission = "devices.revoke" // end a device's credentials
 	LookDevices   Permission = "devices.look"   // with a reason, see a device finer than by the day
 	QuietFindings Permission = "findings.quiet" // with a reason, say that somebody takes care of a finding

@@ -12,7 +12,8 @@
 // Write is the group commit. Functions of many callers run in one transaction
 // that is made durable once, so a caller who has its nil back knows that its
 // rows survive a power cut. Writes of one collector are serial. Read sees one
-// snapshot and never waits for a writer.
+// snapshot and never waits for a writer. Guarded puts a check of somebody else's
+// before a write, in its transaction.
 //
 // A crash in the middle leaves the last commit: SQLite by its write-ahead log
 // with synchronous=FULL, PostgreSQL by its own. A transaction whose answer was
@@ -223,6 +224,9 @@ func (d *DB) Name() string { return d.engine.name() }
 // Read runs fn in a transaction that sees one snapshot and can change nothing.
 // When ctx ends, the statement under way ends too.
 func (d *DB) Read(ctx context.Context, fn func(*Tx) error) error {
+	if tx := d.txWithin(ctx); tx != nil {
+		return fn(tx)
+	}
 	var c *conn
 	select {
 	case got, ok := <-d.pool:

@@ -69,7 +69,10 @@ type write struct {
 // Write again: it would wait for itself. When ctx ends
 // before fn began, fn does not run; later ctx is looked at before each statement.
 func (d *DB) Write(ctx context.Context, fn func(*Tx) error) error {
-	w := &write{ctx: ctx, fn: fn, wake: make(chan struct{}, 1)}
+	if d.txWithin(ctx) != nil {
+		return errWithin // it would wait for itself
+	}
+	w := &write{ctx: ctx, fn: d.guarded(ctx, fn), wake: make(chan struct{}, 1)}
 	g := &d.group
 	g.mu.Lock()
 	if g.closed {

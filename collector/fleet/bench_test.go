@@ -62,6 +62,7 @@ func benchList(b *testing.B, cfg db.Config) {
 		run  func() error
 	}{
 		{"first page", list(system, fleet.Filter{})},
+		{"first page with all columns", list(system, fleet.Filter{Details: fleet.Details{Findings: true, Daily: true}})},
 		{"deep page", list(system, fleet.Filter{Cursor: deep.Cursor})},
 		{"one owner", list(one, fleet.Filter{})},
 		{"one school", list(system, fleet.Filter{School: schools[700]})},

@@ -46,9 +46,10 @@ func (f *Fleet) Admit(ctx context.Context, tx *db.Tx, caller access.Caller, owne
 	}
 	serial := shownSerial(hw)
 	_, err = tx.Exec(ctx, `UPDATE devices SET school_id = $2, manufacturer = $3, model = $4, serial = $5, os = $6,
-			label_key = $7, search = $8, reimaged_ms = $9, reimages = reimages + 1 WHERE id = $1`,
+			label_key = $7, search = $8, reimaged_ms = $9, reimages = reimages + 1,
+			school_by = CASE WHEN COALESCE(school_id, '') = $10 THEN school_by ELSE $11 END WHERE id = $1`,
 		device, orNull(school), hw.Manufacturer, hw.Model, serial, hw.OS,
-		naturalKey(label(inventory, serial, device)), searchText(inventory, serial, hw.Manufacturer, hw.Model, s), f.now().UnixMilli())
+		naturalKey(label(inventory, serial, device)), searchText(inventory, serial, hw.Manufacturer, hw.Model, s), f.now().UnixMilli(), school, ident.NewID(f.now()))
 	if err != nil {
 		return "", false, fmt.Errorf("renewing the device's record: %w", err)
 	}
@@ -135,8 +136,10 @@ func (f *Fleet) Device(ctx context.Context, caller access.Caller, id string) (De
 		if len(items) == 0 {
 			return unknownHere
 		}
-		d = items[0].Device
-		return nil
+		found := []Device{items[0].Device}
+		err = Details{}.fill(ctx, tx, found)
+		d = found[0]
+		return err
 	})
 	if errors.Is(err, db.ErrNoRows) { // no text that an id can be
 		err = unknownHere
@@ -285,10 +288,8 @@ func (f *Fleet) SetSchool(ctx context.Context, caller access.Caller, device, sch
 		if err != nil {
 			return err
 		}
-		_, err = tx.Exec(ctx, `UPDATE devices SET school_id = $2, search = $3 WHERE id = $1`,
-			device, orNull(school), searchText(d.Inventory, d.Serial, d.Manufacturer, d.Model, s))
-		if err != nil {
-			return fmt.Errorf("moving the device: %w", err)
+		if err := moveTo(ctx, tx, d, s, ident.NewID(f.now())); err != nil {
+			return err
 		}
 		return audit.Append(ctx, tx, audit.Entry{Actor: caller.Actor(), Action: "device.moved", Subject: "device:" + device, Owner: d.Owner,
 			AtMS: f.now().UnixMilli(), Details: map[string]string{"school": school, "before": d.School}})

@@ -8,6 +8,8 @@
 // work. Every function takes a Caller; another owner's device, school or owner
 // is not found. Each change and its audit entry are one transaction, so a crash
 // leaves both or none.
+// A change of many devices is a job (job_run.go): Run carries it out in steps,
+// and goes on with it after a crash.
 //
 // It leaves credentials to enroll and readings to health, and joins the views
 // that they publish: enroll_devices and health_devices.
@@ -17,6 +19,8 @@ import (
 	"embed"
 	"errors"
 	"fmt"
+	"log/slog"
+	"sync"
 	"time"
 
 	"hausmeister/collector/access"
@@ -71,16 +75,23 @@ var States = []State{StateCritical, StateWarning, StateConnected, StateOK, State
 type Config struct {
 	DB         *db.DB
 	Now        func() time.Time
-	SilentDays int // 1..400, 0 = 14
+	SilentDays int          // 1..400, 0 = 14
+	Log        *slog.Logger // nil = slog.Default
 }
 
-// Fleet answers questions about devices. It starts nothing and keeps nothing
-// in memory.
+// Fleet answers questions about devices, and changes many of them in jobs. It
+// keeps nothing in memory.
 type Fleet struct {
 	db         *db.DB
 	now        func() time.Time
 	silentDays int
 	looked     int64 // mostLooked, less in a test
+	log        *slog.Logger
+	work       chan struct{} // wakes Run
+
+	running sync.Mutex // held by whoever carries out jobs
+	// below is guarded by running
+	paces map[Act]*pace
 }
 
 // New checks the Config.
@@ -94,7 +105,10 @@ func New(cfg Config) (*Fleet, error) {
 	if cfg.SilentDays < 1 || cfg.SilentDays > 400 {
 		return nil, errors.New("making the fleet: silent days must be 1 to 400")
 	}
-	return &Fleet{db: cfg.DB, now: cfg.Now, silentDays: cfg.SilentDays, looked: mostLooked}, nil
+	if cfg.Log == nil {
+		cfg.Log = slog.Default()
+	}
+	return &Fleet{db: cfg.DB, now: cfg.Now, silentDays: cfg.SilentDays, log: cfg.Log, work: make(chan struct{}, 1), looked: mostLooked, paces: map[Act]*pace{}}, nil
 }
 
 // Owner is a Schulträger.
@@ -142,6 +156,12 @@ type Device struct {
 	Battery      Opt       // charge in permille
 	DiskFree     Opt       // bytes free on the fullest volume
 	DiskPermille Opt       // the same, in permille of that volume
+	Build        string    // of the system; empty = not told
+	Path         string    // code of how it reached us last; empty = not told
+	Labels       []string  // by name
+	Main         MainFinding
+	More         int // further findings that are open
+	Daily        Daily
 }
 
 // Label is what pages call the device: its inventory number, else its serial,
@@ -169,6 +189,7 @@ type Filter struct {
 	School string // id; empty = all
 	// Finding is the code of what is open about the device; empty = whatever.
 	Finding string
+	Label   string // that they hold, however it is spelt; empty = whatever
 	// Changed is the number of a change (health.Mark.Next) since which something happened
 	// to the device; 0 = whatever.
 	Changed int64
@@ -177,6 +198,7 @@ type Filter struct {
 	Desc    bool
 	Cursor  string // of the page before, of the same Filter; empty = first page
 	Limit   int    // 0 = 50, at most 500
+	Details Details
 	// Counted is the Total of the first page where who asks has counted already
 	// (Counts of the same filter); nil = it is counted.
 	Counted *int64

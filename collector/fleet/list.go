@@ -63,7 +63,7 @@ type cursor struct {
 func (f Filter) sum(caller access.Caller) string {
 	h := fnv.New64a()
 	scope, owners := caller.Scope("", 1)
-	fmt.Fprintf(h, "%q %q %q %q %q %d %q %q", strings.Fields(fold(f.Query)), f.State, f.School, f.Owner, f.Finding, f.Changed, scope, owners)
+	fmt.Fprintf(h, "%q %q %q %q %q %q %d %q %q", strings.Fields(fold(f.Query)), f.State, f.School, f.Owner, f.Finding, fold(f.Label), f.Changed, scope, owners)
 	return strconv.FormatUint(h.Sum64(), 36)
 }
 
@@ -115,6 +115,9 @@ func (f *Fleet) query(caller access.Caller, filter Filter) *query {
 	if filter.Finding != "" {
 		q.where("d.id IN (SELECT device_id FROM health_open_findings WHERE code = ?)", filter.Finding)
 	}
+	if filter.Label != "" {
+		q.where("d.id IN (SELECT device_id FROM device_labels WHERE held = 1 AND label_key = ?)", fold(filter.Label))
+	}
 	if filter.Changed > 0 {
 		q.where("d.id IN (SELECT device_id FROM health_device_changes WHERE id >= ?)", filter.Changed)
 	}
@@ -155,12 +158,10 @@ func (f *Fleet) List(ctx context.Context, caller access.Caller, filter Filter) (
 	switch {
 	case sorts[filter.Sort] == "":
 		return Page{}, fmt.Errorf("%w: no such order: %q", ErrInvalid, filter.Sort)
-	case filter.State != "" && !slices.Contains(States, filter.State):
-		return Page{}, fmt.Errorf("%w: no such state: %q", ErrInvalid, filter.State)
 	case filter.Limit < 1 || filter.Limit > MaxLimit:
 		return Page{}, fmt.Errorf("%w: limit must be 1 to %d", ErrInvalid, MaxLimit)
 	}
-	if err := checkQuery(filter.Query); err != nil {
+	if err := filter.check(); err != nil {
 		return Page{}, err
 	}
 	var after cursor
@@ -189,6 +190,14 @@ func (f *Fleet) List(ctx context.Context, caller access.Caller, filter Filter) (
 		return Page{}, fmt.Errorf("listing devices: %w", err)
 	}
 	return page, nil
+}
+
+// check refuses what says of no device whether it is one of the filter's.
+func (f Filter) check() error {
+	if f.State != "" && !slices.Contains(States, f.State) {
+		return fmt.Errorf("%w: no such state: %q", ErrInvalid, f.State)
+	}
+	return checkQuery(f.Query)
 }
 
 func (f *Fleet) page(ctx context.Context, tx *db.Tx, caller access.Caller, filter Filter, after cursor, page *Page) error {
@@ -227,6 +236,9 @@ func (f *Fleet) page(ctx context.Context, tx *db.Tx, caller access.Caller, filte
 	page.Items = make([]Device, len(items))
 	for i, it := range items {
 		page.Items[i] = it.Device
+	}
+	if err := filter.Details.fill(ctx, tx, page.Items); err != nil {
+		return err
 	}
 	if more {
 		last := items[len(items)-1]
@@ -338,7 +350,8 @@ func (q *query) devices(ctx context.Context, tx *db.Tx, limit int) ([]row, error
 	}
 	sql := `SELECT d.id, d.owner_id, o.name, COALESCE(d.school_id, ''), COALESCE(s.code, ''), COALESCE(s.name, ''), COALESCE(s.kind, ''),
 		d.manufacturer, d.model, d.serial, d.os, COALESCE(d.inventory, ''), ` + stateSQL + `,
-		COALESCE(h.last_contact_day, -1), COALESCE(h.battery_permille, -1), COALESCE(h.disk_free_bytes, -1), COALESCE(h.disk_free_permille, -1), p.sort_key
+		COALESCE(h.last_contact_day, -1), COALESCE(h.battery_permille, -1), COALESCE(h.disk_free_bytes, -1), COALESCE(h.disk_free_permille, -1),
+		COALESCE(h.os_build, ''), COALESCE(h.path, ''), p.sort_key
 		FROM (SELECT d.id AS page_id, ` + sorts[q.order] + ` AS sort_key FROM ` + from + q.whereSQL() +
 		fmt.Sprintf(" ORDER BY sort_key%s, d.id%s LIMIT %d", direction, direction, limit) + `) p
 		JOIN devices d ON d.id = p.page_id
@@ -360,7 +373,7 @@ func (q *query) devices(ctx context.Context, tx *db.Tx, limit int) ([]row, error
 			sortKey = &r.num
 		}
 		err := rows.Scan(&r.ID, &r.Owner, &r.OwnerName, &r.School, &r.SchoolCode, &schoolName, &kind,
-			&r.Manufacturer, &r.Model, &r.Serial, &r.OS, &r.Inventory, &state, &day, &battery, &disk, &permille, sortKey)
+			&r.Manufacturer, &r.Model, &r.Serial, &r.OS, &r.Inventory, &state, &day, &battery, &disk, &permille, &r.Build, &r.Path, sortKey)
 		if err != nil {
 			return nil, errors.Join(err, rows.Close())
 		}

@@ -1,0 +1,599 @@
+package fleet
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"maps"
+	"slices"
+	"strings"
+	"time"
+
+	"hausmeister/collector/access"
+	"hausmeister/collector/db"
+)
+
+// The running of jobs. A job's devices are written down first, so that what it
+// was about stays the same while it runs; then they are worked off in their
+// order, some in each transaction, which also says how far it has come. A crash
+// between two of them costs nothing: the next Run goes on from there. Reports of
+// devices wait for one such transaction at most, since writes take turns.
+
+// gatherStep is how many devices one transaction writes down or deletes.
+const gatherStep = 500
+
+// pace is how many devices one transaction works off: as many as a machine with
+// this database, and what else it does, gets done in some 30 ms.
+type pace struct{ devices int64 }
+
+// Of a school's name the text is made that is searched, which makes moving dearer.
+var firstPace = map[Act]int64{ActLabel: 100, ActUnlabel: 100, ActSchool: 40}
+
+const (
+	slowest, fastest = 10, 400
+	stepFor          = 30 * time.Millisecond
+)
+
+// took learns from how long a transaction was at work. A clock that stands, as in
+// tests, teaches nothing.
+func (p *pace) took(d time.Duration) {
+	switch {
+	case d > 2*stepFor:
+		p.devices = max(p.devices/2, slowest)
+	case d > stepFor:
+		p.devices = max(p.devices*3/4, slowest)
+	case d > 0 && d < stepFor/2:
+		p.devices = min(p.devices*5/4, fastest)
+	}
+}
+
+const (
+	// lookEvery is how often Run looks for jobs that nobody woke it for: those of
+	// another collector, and those that an error stopped.
+	lookEvery = 30 * time.Second
+	// sweepEvery is how often it deletes jobs that are old.
+	sweepEvery = 6 * time.Hour
+)
+
+// Run carries out jobs until ctx ends, those first that an earlier run left.
+func (f *Fleet) Run(ctx context.Context, ready func()) error {
+	ready()
+	look := time.NewTicker(lookEvery)
+	defer look.Stop()
+	swept := time.Time{}
+	for {
+		if err := f.RunJobs(ctx); err != nil && ctx.Err() == nil {
+			f.log.Warn("running jobs", "error", err)
+		}
+		if now := f.now(); now.Sub(swept) >= sweepEvery {
+			swept = now
+			if err := f.sweepJobs(ctx); err != nil && ctx.Err() == nil {
+				f.log.Warn("deleting old jobs", "error", err)
+			}
+		}
+		select {
+		case <-ctx.Done():
+			return nil
+		case <-f.work:
+		case <-look.C:
+		}
+	}
+}
+
+// wake tells Run that there is something to do.
+func (f *Fleet) wake() {
+	select {
+	case f.work <- struct{}{}:
+	default:
+	}
+}
+
+// RunJobs carries out what there is to do, a step of each job in turn, so that a
+// small one does not wait for a large one.
+func (f *Fleet) RunJobs(ctx context.Context) error { return f.runJobs(ctx, -1) }
+
+// runJobs ends after so many steps, for tests of what a crash leaves; -1 = never.
+func (f *Fleet) runJobs(ctx context.Context, steps int) error {
+	f.running.Lock()
+	defer f.running.Unlock()
+	var failed error
+	stopped := map[string]bool{} // for now, by an error
+	for {
+		var open []jobRow
+		err := f.db.Read(ctx, func(tx *db.Tx) (err error) {
+			open, err = readJobRows(ctx, tx, `j.ended_ms IS NULL ORDER BY j.created_ms, j.id`)
+			return err
+		})
+		if err != nil {
+			return fmt.Errorf("looking for jobs: %w", err)
+		}
+		moved := false
+		for _, r := range open {
+			if stopped[r.id] {
+				continue
+			}
+			if steps == 0 {
+				return failed
+			}
+			moved = true
+			steps--
+			if err := f.step(ctx, r); err != nil {
+				if ctx.Err() != nil {
+					return ctx.Err()
+				}
+				stopped[r.id] = true
+				failed = errors.Join(failed, fmt.Errorf("job %s: %w", r.id, err))
+			}
+		}
+		if !moved {
+			return failed
+		}
+	}
+}
+
+// step moves a job on by one transaction, or by the whole of its gathering.
+func (f *Fleet) step(ctx context.Context, r jobRow) error {
+	switch {
+	case r.state == JobGathering:
+		return f.gather(ctx, r)
+	case r.state == JobRunning && r.done < r.total:
+		return f.forward(ctx, r)
+	case r.state == JobUndoing && r.undone < r.done:
+		return f.back(ctx, r)
+	}
+	return f.finish(ctx, r)
+}
+
+// gather writes down the devices of a filter. What an earlier run had begun is
+// begun anew.
+func (f *Fleet) gather(ctx context.Context, r jobRow) error {
+	for {
+		var n int64
+		err := f.db.Write(ctx, func(tx *db.Tx) (err error) {
+			n, err = tx.Exec(ctx, `DELETE FROM job_devices WHERE job_id = $1 AND seq IN (SELECT seq FROM job_devices WHERE job_id = $1 ORDER BY seq LIMIT $2)`, r.id, int64(gatherStep))
+			return err
+		})
+		if err != nil {
+			return err
+		}
+		if n == 0 {
+			break
+		}
+	}
+	ids, owners, err := f.filtered(ctx, r)
+	if err != nil {
+		return err
+	}
+	for i := 0; i < len(ids); i += gatherStep {
+		err := f.db.Write(ctx, func(tx *db.Tx) error { return gathered(ctx, tx, r, int64(i), ids[i:min(i+gatherStep, len(ids))]) })
+		if err != nil {
+			return err
+		}
+	}
+	return f.db.Write(ctx, func(tx *db.Tx) error {
+		n, err := tx.Exec(ctx, `UPDATE jobs SET state = $2, total = $3 WHERE id = $1 AND state = $4`, r.id, string(JobRunning), int64(len(ids)), string(JobGathering))
+		if err != nil || n == 0 { // undone meanwhile
+			return err
+		}
+		return f.begun(ctx, tx, r, owners)
+	})
+}
+
+// filtered are the devices of a job's filter within the scope of who made it.
+func (f *Fleet) filtered(ctx context.Context, r jobRow) (ids []string, owners map[string]int64, err error) {
+	caller := access.System("jobs")
+	var filter Filter
+	if err := errors.Join(json.Unmarshal([]byte(r.filter), &filter), json.Unmarshal([]byte(r.scope), &caller.Owners)); err != nil {
+		return nil, nil, fmt.Errorf("reading what it is about: %w", err)
+	}
+	err = f.db.Read(ctx, func(tx *db.Tx) error {
+		ids, owners = nil, map[string]int64{}
+		q := f.query(caller, filter)
+		q.state(filter.State)
+		from := "devices d"
+		if q.byState {
+			from += " LEFT JOIN health_devices h ON h.device_id = d.id"
+		} else {
+			q.unstated()
+		}
+		rows, err := tx.Query(ctx, `SELECT d.id, d.owner_id FROM `+from+q.whereSQL()+` ORDER BY d.label_key, d.id`, q.args...)
+		if err != nil {
+			return err
+		}
+		defer rows.Close()
+		for rows.Next() {
+			var id, owner string
+			if err := rows.Scan(&id, &owner); err != nil {
+				return err
+			}
+			ids = append(ids, id)
+			owners[owner]++
+		}
+		return rows.Close()
+	})
+	return ids, owners, err
+}
+
+// gathered writes down devices behind number after.
+func gathered(ctx context.Context, tx *db.Tx, r jobRow, after int64, ids []string) error {
+	values := make([]string, len(ids))
+	args := []any{r.id, after}
+	for i, id := range ids {
+		values[i] = fmt.Sprintf("($1, $2 + %d, $%d, 0, '', 0)", i+1, i+3)
+		args = append(args, id)
+	}
+	_, err := tx.Exec(ctx, `INSERT INTO job_devices (job_id, seq, device_id, outcome, before, undo) VALUES `+strings.Join(values, ", "), args...)
+	return err
+}
+
+// forward works off the next devices.
+func (f *Fleet) forward(ctx context.Context, r jobRow) error {
+	pace := f.paceOf(r.act)
+	to := min(r.done+pace.devices, r.total)
+	var took time.Duration
+	err := f.db.Write(ctx, func(tx *db.Tx) error {
+		begin := f.now()
+		defer func() { took = f.now().Sub(begin) }()
+		// Also the guard against a second runner, and against an undo meanwhile.
+		n, err := tx.Exec(ctx, `UPDATE jobs SET done = $3 WHERE id = $1 AND done = $2 AND state = $4`, r.id, r.done, to, string(JobRunning))
+		if err != nil || n == 0 {
+			return err
+		}
+		if r.act == ActSchool {
+			err = move(ctx, tx, r, r.done, to)
+		} else {
+			err = relabel(ctx, tx, r, r.done, to)
+		}
+		if err != nil {
+			return err
+		}
+		_, err = tx.Exec(ctx, `UPDATE jobs SET changed = jobs.changed + t.changed, same = jobs.same + t.same, skipped = jobs.skipped + t.skipped
+			FROM (SELECT count(CASE WHEN outcome = 1 THEN 1 END) AS changed, count(CASE WHEN outcome = 2 THEN 1 END) AS same, count(CASE WHEN outcome = 3 THEN 1 END) AS skipped
+				FROM job_devices WHERE job_id = $1 AND seq > $2 AND seq <= $3) t WHERE id = $1`, r.id, r.done, to)
+		return err
+	})
+	pace.took(took)
+	return err
+}
+
+// paceOf is the pace of an act; f.running is held.
+func (f *Fleet) paceOf(act Act) *pace {
+	if f.paces[act] == nil {
+		f.paces[act] = &pace{firstPace[act]}
+	}
+	return f.paces[act]
+}
+
+// marked is a device of a job about a label, and how it stands.
+type marked struct {
+	id, owner string
+	outcome   int64
+	held      bool
+	by        string // who changed the label last; empty = nobody ever did
+}
+
+// marks reads the devices behind number from up to to. The lists of ids are
+// written out: with joins PostgreSQL, whose statistics know nothing yet of a table
+// that a job fills, goes through all devices at each step.
+func marks(ctx context.Context, tx *db.Tx, r jobRow, from, to int64) ([]marked, error) {
+	var out []marked
+	at := map[string]int{}
+	err := each(ctx, tx, func(rows *db.Rows) error {
+		var m marked
+		err := rows.Scan(&m.id, &m.outcome)
+		at[m.id] = len(out)
+		out = append(out, m)
+		return err
+	}, `SELECT device_id, outcome FROM job_devices WHERE job_id = $1 AND seq > $2 AND seq <= $3`, r.id, from, to)
+	if err != nil || len(out) == 0 {
+		return nil, err
+	}
+	in, args := listed(out)
+	err = each(ctx, tx, func(rows *db.Rows) error {
+		var id, owner string
+		err := rows.Scan(&id, &owner)
+		out[at[id]].owner = owner
+		return err
+	}, `SELECT id, owner_id FROM devices WHERE id IN `+in, args...)
+	if err != nil {
+		return nil, err
+	}
+	in, args = listed(out, r.key)
+	return out, each(ctx, tx, func(rows *db.Rows) error {
+		var id, by string
+		var holds int64
+		err := rows.Scan(&id, &holds, &by)
+		m := &out[at[id]]
+		m.held, m.by = holds == 1, by
+		return err
+	}, `SELECT device_id, held, changed_by FROM device_labels WHERE label_key = $1 AND device_id IN `+in, args...)
+}
+
+// each calls f with each row of a query.
+func each(ctx context.Context, tx *db.Tx, f func(*db.Rows) error, query string, args ...any) error {
+	rows, err := tx.Query(ctx, query, args...)
+	if err != nil {
+		return err
+	}
+	defer rows.Close()
+	for rows.Next() {
+		if err := f(rows); err != nil {
+			return err
+		}
+	}
+	return rows.Close()
+}
+
+// listed is the list of devices for IN, behind some other arguments.
+func listed(devices []marked, before ...any) (in string, args []any) {
+	params := make([]string, len(devices))
+	args = before
+	for i, m := range devices {
+		params[i] = fmt.Sprintf("$%d", len(before)+i+1)
+		args = append(args, m.id)
+	}
+	return "(" + strings.Join(params, ", ") + ")", args
+}
+
+// relabel sets or takes a label of the devices behind number from up to to.
+func relabel(ctx context.Context, tx *db.Tx, r jobRow, from, to int64) error {
+	all, err := marks(ctx, tx, r, from, to)
+	if err != nil {
+		return err
+	}
+	want := r.act == ActLabel
+	changed := slices.DeleteFunc(all, func(m marked) bool { return m.held == want })
+	if _, err := tx.Exec(ctx, `UPDATE job_devices SET outcome = 2 WHERE job_id = $1 AND seq > $2 AND seq <= $3`, r.id, from, to); err != nil {
+		return err
+	}
+	if len(changed) == 0 {
+		return nil
+	}
+	in, args := listed(changed, r.id, from, to)
+	if _, err := tx.Exec(ctx, `UPDATE job_devices SET outcome = 1 WHERE job_id = $1 AND seq > $2 AND seq <= $3 AND device_id IN `+in, args...); err != nil {
+		return err
+	}
+	return mark(ctx, tx, changed, r.key, want, r.id)
+}
+
+// mark writes that devices hold a label, or do not; by names the change.
+func mark(ctx context.Context, tx *db.Tx, devices []marked, key string, held bool, by string) error {
+	values := make([]string, len(devices))
+	args := []any{key, held, by}
+	for i, m := range devices {
+		values[i] = fmt.Sprintf("($%d, $%d, $1, $2, $3)", 2*i+4, 2*i+5)
+		args = append(args, m.id, m.owner)
+	}
+	_, err := tx.Exec(ctx, `INSERT INTO device_labels (device_id, owner_id, label_key, held, changed_by) VALUES `+strings.Join(values, ", ")+`
+		ON CONFLICT (device_id, label_key) DO UPDATE SET held = excluded.held, changed_by = excluded.changed_by`, args...)
+	return err
+}
+
+// movable is a device of a job about its school.
+type movable struct {
+	Device
+	seq     int64
+	outcome int64
+	by      string // who changed its school last
+	before  string
+}
+
+func movables(ctx context.Context, tx *db.Tx, r jobRow, from, to int64) ([]movable, error) {
+	var out []movable
+	at := map[string]int{}
+	var ids []Device
+	err := each(ctx, tx, func(rows *db.Rows) error {
+		var m movable
+		err := rows.Scan(&m.seq, &m.ID, &m.outcome, &m.before)
+		at[m.ID] = len(out)
+		out, ids = append(out, m), append(ids, m.Device)
+		return err
+	}, `SELECT seq, device_id, outcome, before FROM job_devices WHERE job_id = $1 AND seq > $2 AND seq <= $3 ORDER BY seq`, r.id, from, to)
+	if err != nil || len(out) == 0 {
+		return nil, err
+	}
+	in, args, _ := among(ids)
+	return out, each(ctx, tx, func(rows *db.Rows) error {
+		var d Device
+		var by string
+		err := rows.Scan(&d.ID, &d.Owner, &d.School, &by, &d.Manufacturer, &d.Model, &d.Serial, &d.Inventory)
+		m := &out[at[d.ID]]
+		m.Device, m.by = d, by
+		return err
+	}, `SELECT id, owner_id, COALESCE(school_id, ''), school_by, manufacturer, model, serial, COALESCE(inventory, '') FROM devices WHERE id IN `+in, args...)
+}
+
+// move brings devices to the job's school.
+func move(ctx context.Context, tx *db.Tx, r jobRow, from, to int64) error {
+	var s School
+	if r.school != "" {
+		s.ID = r.school
+		if err := tx.QueryRow(ctx, `SELECT owner_id, code, name, kind FROM schools WHERE id = $1`, r.school).Scan(&s.Owner, &s.Code, &s.Name, &s.Kind); err != nil {
+			return err
+		}
+	}
+	devices, err := movables(ctx, tx, r, from, to)
+	if err != nil {
+		return err
+	}
+	for _, m := range devices {
+		outcome := int64(1)
+		switch {
+		case s.ID != "" && s.Owner != m.Owner:
+			outcome = 3
+		case s.ID == m.School:
+			outcome = 2
+		default:
+			if err := moveTo(ctx, tx, m.Device, s, r.id); err != nil {
+				return err
+			}
+		}
+		if _, err := tx.Exec(ctx, `UPDATE job_devices SET outcome = $3, before = $4 WHERE job_id = $1 AND seq = $2`, r.id, m.seq, outcome, m.School); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// moveTo writes a device's school; by names the change.
+func moveTo(ctx context.Context, tx *db.Tx, d Device, s School, by string) error {
+	_, err := tx.Exec(ctx, `UPDATE devices SET school_id = $2, school_by = $3, search = $4 WHERE id = $1`,
+		d.ID, orNull(s.ID), by, searchText(d.Inventory, d.Serial, d.Manufacturer, d.Model, s))
+	if err != nil {
+		return fmt.Errorf("moving the device: %w", err)
+	}
+	return nil
+}
+
+// back puts back what the next devices had before.
+func (f *Fleet) back(ctx context.Context, r jobRow) error {
+	pace := f.paceOf(r.act)
+	to := min(r.undone+pace.devices, r.done)
+	var took time.Duration
+	err := f.db.Write(ctx, func(tx *db.Tx) error {
+		begin := f.now()
+		defer func() { took = f.now().Sub(begin) }()
+		n, err := tx.Exec(ctx, `UPDATE jobs SET undone = $3 WHERE id = $1 AND undone = $2 AND state = $4`, r.id, r.undone, to, string(JobUndoing))
+		if err != nil || n == 0 {
+			return err
+		}
+		if r.act == ActSchool {
+			err = moveBack(ctx, tx, r, r.undone, to)
+		} else {
+			err = relabelBack(ctx, tx, r, r.undone, to)
+		}
+		if err != nil {
+			return err
+		}
+		_, err = tx.Exec(ctx, `UPDATE jobs SET restored = jobs.restored + t.restored, kept = jobs.kept + t.kept
+			FROM (SELECT count(CASE WHEN undo = 1 THEN 1 END) AS restored, count(CASE WHEN undo = 2 THEN 1 END) AS kept
+				FROM job_devices WHERE job_id = $1 AND seq > $2 AND seq <= $3) t WHERE id = $1`, r.id, r.undone, to)
+		return err
+	})
+	pace.took(took)
+	return err
+}
+
+// undoOf names the undoing of a job where the job itself would be named.
+func undoOf(job string) string { return job + "/undo" }
+
+func relabelBack(ctx context.Context, tx *db.Tx, r jobRow, from, to int64) error {
+	all, err := marks(ctx, tx, r, from, to)
+	if err != nil {
+		return err
+	}
+	if _, err := tx.Exec(ctx, `UPDATE job_devices SET undo = 2 WHERE job_id = $1 AND seq > $2 AND seq <= $3 AND outcome = 1`, r.id, from, to); err != nil {
+		return err
+	}
+	mine := slices.DeleteFunc(all, func(m marked) bool { return m.outcome != 1 || m.by != r.id })
+	if len(mine) == 0 {
+		return nil
+	}
+	in, args := listed(mine, r.id, from, to)
+	if _, err := tx.Exec(ctx, `UPDATE job_devices SET undo = 1 WHERE job_id = $1 AND seq > $2 AND seq <= $3 AND device_id IN `+in, args...); err != nil {
+		return err
+	}
+	return mark(ctx, tx, mine, r.key, r.act == ActUnlabel, undoOf(r.id))
+}
+
+func moveBack(ctx context.Context, tx *db.Tx, r jobRow, from, to int64) error {
+	devices, err := movables(ctx, tx, r, from, to)
+	if err != nil {
+		return err
+	}
+	for _, m := range devices {
+		if m.outcome != 1 {
+			continue
+		}
+		undo := int64(2)
+		if m.by == r.id {
+			undo = 1
+			s, err := schoolOf(ctx, tx, m.Owner, m.before)
+			if err != nil {
+				return err
+			}
+			if err := moveTo(ctx, tx, m.Device, s, undoOf(r.id)); err != nil {
+				return err
+			}
+		}
+		if _, err := tx.Exec(ctx, `UPDATE job_devices SET undo = $3 WHERE job_id = $1 AND seq = $2`, r.id, m.seq, undo); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// finish ends a job that has come through, and audits what became of it.
+func (f *Fleet) finish(ctx context.Context, r jobRow) error {
+	state, action, actor := JobDone, "job.finished", r.actor
+	if r.state == JobUndoing {
+		state, action, actor = JobUndone, "job.undone", r.undoneBy
+	}
+	var owners map[string]map[string]string
+	err := f.db.Read(ctx, func(tx *db.Tx) (err error) {
+		owners, err = sumsByOwner(ctx, tx, r)
+		return err
+	})
+	if err != nil {
+		return err
+	}
+	return f.db.Write(ctx, func(tx *db.Tx) error {
+		n, err := tx.Exec(ctx, `UPDATE jobs SET state = $3, ended_ms = $4 WHERE id = $1 AND state = $2 AND ended_ms IS NULL`, r.id, string(r.state), string(state), f.now().UnixMilli())
+		if err != nil || n == 0 {
+			return err
+		}
+		for owner, details := range owners {
+			if err := f.auditJob(ctx, tx, r, actor, action, owner, maps.Clone(details)); err != nil {
+				return err
+			}
+		}
+		return nil
+	})
+}
+
+// sumsByOwner is what became of a job's devices, for the record.
+func sumsByOwner(ctx context.Context, tx *db.Tx, r jobRow) (map[string]map[string]string, error) {
+	rows, err := tx.Query(ctx, `SELECT d.owner_id, j.outcome, j.undo, count(*) FROM job_devices j JOIN devices d ON d.id = j.device_id
+		WHERE j.job_id = $1 GROUP BY d.owner_id, j.outcome, j.undo`, r.id)
+	if err != nil {
+		return nil, err
+	}
+	defer rows.Close()
+	owners := map[string]map[string]string{}
+	for rows.Next() {
+		var owner string
+		var outcome, undo, n int64
+		if err := rows.Scan(&owner, &outcome, &undo, &n); err != nil {
+			return nil, err
+		}
+		if owners[owner] == nil {
+			owners[owner] = map[string]string{}
+		}
+		owners[owner][string(outcomeOf(outcome, undo))] = fmt.Sprint(n)
+	}
+	return owners, rows.Close()
+}
+
+// sweepJobs deletes jobs that ended long ago, some rows in each transaction.
+func (f *Fleet) sweepJobs(ctx context.Context) error {
+	before := f.now().Add(-keepJobs).UnixMilli()
+	for {
+		var n int64
+		err := f.db.Write(ctx, func(tx *db.Tx) (err error) {
+			n, err = tx.Exec(ctx, `DELETE FROM job_devices WHERE (job_id, seq) IN (SELECT d.job_id, d.seq FROM job_devices d
+				JOIN jobs j ON j.id = d.job_id WHERE j.ended_ms < $1 LIMIT $2)`, before, int64(gatherStep))
+			if err != nil || n > 0 {
+				return err
+			}
+			if _, err = tx.Exec(ctx, `DELETE FROM job_owners WHERE job_id IN (SELECT id FROM jobs WHERE ended_ms < $1)`, before); err != nil {
+				return err
+			}
+			_, err = tx.Exec(ctx, `DELETE FROM jobs WHERE ended_ms < $1`, before)
+			return err
+		})
+		if err != nil || n == 0 {
+			return err
+		}
+	}
+}
