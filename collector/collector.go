@@ -105,6 +105,7 @@ func (c *Collector) Run(ctx context.Context) error {
 func (c *Collector) parts(o *opened) []supervise.Part {
 	return []supervise.Part{
 		{Name: "health", Run: o.health.Run, StopWithin: 10 * time.Second},
+		{Name: "jobs", Run: o.fleet.Run, StopWithin: 10 * time.Second},
 		{Name: "questions", Run: o.asked.Run, StopWithin: 10 * time.Second},
 		{Name: "authority", Run: o.enroll.Run},
 		{Name: "admin", Run: o.admin.Run},
@@ -195,7 +196,7 @@ func (o *opened) subjects(ctx context.Context) (err error) {
 	c := o.cfg
 	o.bus = bus.New()
 	o.access = access.New(access.Config{DB: o.db, Now: c.Now, Log: c.Log})
-	if o.fleet, err = fleet.New(fleet.Config{DB: o.db, Now: c.Now, SilentDays: c.SilentDays}); err != nil {
+	if o.fleet, err = fleet.New(fleet.Config{DB: o.db, Now: c.Now, SilentDays: c.SilentDays, Log: c.Log}); err != nil {
 		return err
 	}
 	if o.health, err = health.New(health.Config{DB: o.db, Bus: o.bus, Now: c.Now, Log: c.Log, Keep: time.Duration(c.KeepDays) * 24 * time.Hour}); err != nil {

@@ -29,6 +29,7 @@ type apiItem struct {
 	LastContact     *string    `json:"last_contact"` // a day; times of day would tell when somebody works
 	BatteryCharge   *int64     `json:"battery_charge_permille"`
 	VolumeFree      *int64     `json:"system_volume_free_bytes"`
+	Labels          []string   `json:"labels"`
 }
 
 type apiPlace struct {
@@ -131,7 +132,7 @@ func (s *Server) apiDevice(v *visit) error {
 
 func item(d fleet.Device) apiItem {
 	it := apiItem{ID: d.ID, Name: d.Label(), InventoryNumber: present(d.Inventory), SerialNumber: present(d.Serial),
-		Manufacturer: d.Manufacturer, Model: d.Model, OS: d.OS, Owner: apiPlace{d.Owner, d.OwnerName}, State: string(d.State)}
+		Manufacturer: d.Manufacturer, Model: d.Model, OS: d.OS, Owner: apiPlace{d.Owner, d.OwnerName}, State: string(d.State), Labels: append([]string{}, d.Labels...)}
 	if d.School != "" {
 		it.School = &apiSchool{d.School, d.SchoolCode, d.SchoolName}
 	}

@@ -59,7 +59,7 @@ func (c call) example(rt route, host string) string {
 // examples are values that fit the parameters and fields of these names.
 var examples = map[string]string{
 	"contact": "Helpdesk, 069 90009 123", "q": "lifebook", "reading": "memory_used", "code": "disk_low", "class": "minutes", "language": "de", "theme": "dark", "by": "model", "reason": "Anruf: seit Montag langsam", "owner": "OWNER", "expires": "2027-01-31T12:00:00Z",
-	"login": "eva", "role": "read", "name": "grafana", "label": "LibreOffice", "if": "battery_charge.lt.600",
+	"login": "eva", "role": "read", "name": "grafana", "label": "LibreOffice", "act": "unlabel", "if": "battery_charge.lt.600",
 }
 
 // body writes the required fields of a type with values that fit them.

@@ -35,6 +35,8 @@ type Accounts interface {
 	CreateToken(ctx context.Context, caller access.Caller, t access.NewToken) (secret string, token access.Token, err error)
 	RevokeToken(ctx context.Context, caller access.Caller, idOrName string) error
 	Once(ctx context.Context, caller access.Caller, key string, request []byte, do func() (access.Answer, error)) (access.Answer, error)
+	Choice(ctx context.Context, caller access.Caller, name string) (string, error)
+	SetChoice(ctx context.Context, caller access.Caller, name, value string) error
 	House(ctx context.Context) (access.House, error)
 	SetHouse(ctx context.Context, caller access.Caller, h access.House) error
 	DeviceLog(ctx context.Context, caller access.Caller, device string, before time.Time, limit int) ([]audit.Entry, error)
@@ -42,12 +44,13 @@ type Accounts interface {
 	AuditState(ctx context.Context, caller access.Caller) (access.AuditState, error)
 }
 
-// Claims keeps what admits devices; *enroll.Enroll.
+// Claims keeps what admits devices, and ends it; *enroll.Enroll.
 type Claims interface {
 	LatestClaims(ctx context.Context, caller access.Caller, before string, limit int) ([]enroll.Claim, error)
 	Claim(ctx context.Context, caller access.Caller, id string) (enroll.Claim, error)
 	CreateClaim(ctx context.Context, caller access.Caller, n enroll.NewClaim) (c enroll.Claim, text string, err error)
 	RevokeClaim(ctx context.Context, caller access.Caller, id string) error
+	RevokeDevice(ctx context.Context, caller access.Caller, device, reason string) error
 }
 
 // Fleet knows the devices and schools that a caller may see; *fleet.Fleet.
@@ -68,6 +71,23 @@ type Fleet interface {
 	Spread(ctx context.Context, caller access.Caller, filter fleet.Filter, by fleet.Dimension) ([]fleet.Share, error)
 	Spreads(ctx context.Context, caller access.Caller, filter fleet.Filter) (map[fleet.Dimension][]fleet.Share, error)
 	Devices(ctx context.Context, caller access.Caller, ids []string) ([]fleet.Device, error)
+
+	Views(ctx context.Context, caller access.Caller) ([]fleet.View, error)
+	View(ctx context.Context, caller access.Caller, name string) (fleet.View, error)
+	SaveView(ctx context.Context, caller access.Caller, v fleet.View) (fleet.View, error)
+	ChangeView(ctx context.Context, caller access.Caller, id string, change func(*fleet.View)) (fleet.View, error)
+	DeleteView(ctx context.Context, caller access.Caller, id string) error
+	RestoreView(ctx context.Context, caller access.Caller, id string) (fleet.View, error)
+
+	Labels(ctx context.Context, caller access.Caller) ([]fleet.LabelCount, error)
+	LabelNames(ctx context.Context, caller access.Caller) ([]string, error)
+	SetLabel(ctx context.Context, caller access.Caller, device, label string, held bool) error
+	StartJob(ctx context.Context, caller access.Caller, n fleet.NewJob) (fleet.Job, error)
+	UndoJob(ctx context.Context, caller access.Caller, id string) (fleet.Job, error)
+	Job(ctx context.Context, caller access.Caller, id string) (fleet.Job, error)
+	Jobs(ctx context.Context, caller access.Caller, before string, limit int) ([]fleet.Job, error)
+	JobDevices(ctx context.Context, caller access.Caller, id string, outcome fleet.Outcome, after int64, limit int) ([]fleet.JobDevice, error)
+	DeviceJobs(ctx context.Context, caller access.Caller, device string, limit int) ([]fleet.DeviceJob, error)
 }
 
 // Questions answers what is asked of the whole fleet; *question.Questions.

@@ -53,19 +53,34 @@ var (
 var calls = map[string]call{
 	"GET /api/v1/devices": {Summary: "Devices, by page", Needs: access.ReadDevices, Gives: apiList{}, Query: []param{
 		{Name: "q", Meaning: "words that each stand in inventory no., serial no., model or school"},
-		{Name: "state", Meaning: "one of the states"}, {Name: "school", Meaning: "id or number of a school"}, {Name: "finding", Meaning: "code of what is open about the devices"},
+		{Name: "state", Meaning: "one of the states"}, {Name: "school", Meaning: "id or number of a school"}, {Name: "finding", Meaning: "code of what is open about the devices"}, {Name: "label", Meaning: "a label that they hold"},
 		{Name: "sort", Meaning: "label, model, school, last_contact, battery or disk_free; with - before it from the other end"}, limitParam, cursorParam}},
 	"GET /api/v1/devices/{id}": {Summary: "A device and its latest values", Needs: access.ReadDevices, Gives: apiDeviceBody{}},
 	"GET /api/v1/devices/{id}/history": {Summary: "The values of a reading over time", Needs: access.ReadDevices, Gives: apiHistory{}, Query: []param{
 		{Name: "reading", Meaning: "name of the reading, see the catalogue", Required: true}, {Name: "instance", Meaning: "which of several, such as C:"},
 		{Name: "from", Meaning: "time, RFC 3339"}, {Name: "to", Meaning: "time, RFC 3339"},
 		{Name: "step", Meaning: "seconds between points; less than 86400 needs a look", Number: true}}},
-	"GET /api/v1/devices/{id}/findings":  {Summary: "What somebody should know about a device", Needs: access.ReadDevices, Gives: list[apiFinding]{}},
-	"GET /api/v1/devices/{id}/inventory": {Summary: "Installed software and its changes", Needs: access.ReadDevices, Gives: apiSoftware{}},
-	"GET /api/v1/devices/{id}/events":    {Summary: "What happened to a device, by whole days, the latest first", Needs: access.ReadDevices, Gives: apiPage[apiEvent]{}, Query: []param{limitParam, cursorParam}},
-	"GET /api/v1/devices/{id}/looks":     {Summary: "Who looked at a device", Needs: access.ReadDevices, Gives: list[apiLook]{}},
-	"POST /api/v1/devices/{id}/looks":    {Summary: "Open what is finer than a day, for an hour and with a reason", Needs: access.LookDevices, Body: apiNewLook{}, Gives: apiLook{}, Made: true},
-	"GET /api/v1/findings":               {Summary: "What is open about how many devices, the worst first", Needs: access.ReadDevices, Gives: list[apiOpenFinding]{}},
+	"GET /api/v1/devices/{id}/findings":       {Summary: "What somebody should know about a device", Needs: access.ReadDevices, Gives: list[apiFinding]{}},
+	"GET /api/v1/devices/{id}/inventory":      {Summary: "Installed software and its changes", Needs: access.ReadDevices, Gives: apiSoftware{}},
+	"GET /api/v1/devices/{id}/looks":          {Summary: "Who looked at a device", Needs: access.ReadDevices, Gives: list[apiLook]{}},
+	"POST /api/v1/devices/{id}/looks":         {Summary: "Open what is finer than a day, for an hour and with a reason", Needs: access.LookDevices, Body: apiNewLook{}, Gives: apiLook{}, Made: true},
+	"POST /api/v1/devices/{id}/labels":        {Summary: "Give a device a label", Needs: access.WriteDevices, Body: apiLabel{}, Gives: apiDeviceBody{}},
+	"POST /api/v1/devices/{id}/labels/remove": {Summary: "Take a label from a device", Needs: access.WriteDevices, Body: apiLabel{}, Gives: apiDeviceBody{}},
+	"POST /api/v1/devices/{id}/revoke":        {Summary: "Take back a device's credentials; it comes back only with a new claim", Needs: access.RevokeDevices, Body: apiRevocation{}, Gives: apiDeviceBody{}},
+	"GET /api/v1/views":                       {Summary: "Saved views of the list: one's own, those of one's owners and those of all", Needs: access.ReadDevices, Gives: list[apiView]{}},
+	"POST /api/v1/views":                      {Summary: "Save a view", Needs: access.ReadDevices, Body: apiNewView{}, Gives: apiView{}, Made: true},
+	"GET /api/v1/views/{id}":                  {Summary: "A saved view, by id or slug", Needs: access.ReadDevices, Gives: apiView{}},
+	"POST /api/v1/views/{id}":                 {Summary: "Change name, filter, order or columns of a view", Needs: access.ReadDevices, Body: apiViewChange{}, Gives: apiView{}},
+	"POST /api/v1/views/{id}/delete":          {Summary: "Delete a view", Needs: access.ReadDevices, Gives: apiView{}},
+	"GET /api/v1/labels":                      {Summary: "Labels and how many devices hold them", Needs: access.ReadDevices, Gives: list[apiLabelCount]{}},
+	"GET /api/v1/jobs":                        {Summary: "Changes of many devices, the latest first", Needs: access.ReadDevices, Gives: apiPage[apiJob]{}, Query: []param{limitParam, cursorParam}},
+	"POST /api/v1/jobs":                       {Summary: "Change many devices: label, unlabel or school, for devices by id or all that fit a filter", Needs: access.WriteDevices, Body: apiNewJob{}, Gives: apiJob{}, Made: true},
+	"GET /api/v1/jobs/{id}":                   {Summary: "A change of many devices, and how far it has come", Needs: access.ReadDevices, Gives: apiJob{}},
+	"GET /api/v1/jobs/{id}/devices": {Summary: "What became of each device", Needs: access.ReadDevices, Gives: apiPage[apiJobDevice]{},
+		Query: []param{{Name: "outcome", Meaning: "only these: waiting, changed, same, other_owner, restored or kept"}, limitParam, cursorParam}},
+	"POST /api/v1/jobs/{id}/undo":     {Summary: "Put back what devices had before, but for what was changed since", Needs: access.WriteDevices, Gives: apiJob{}},
+	"GET /api/v1/findings":            {Summary: "What is open about how many devices, the worst first", Needs: access.ReadDevices, Gives: list[apiOpenFinding]{}},
+	"GET /api/v1/devices/{id}/events": {Summary: "What happened to a device, by whole days, the latest first", Needs: access.ReadDevices, Gives: apiPage[apiEvent]{}, Query: []param{limitParam, cursorParam}},
 	"GET /api/v1/findings/{id}/spread": {Summary: "Who has a finding, by model, build or school; groups of fewer than five have no numbers", Needs: access.ReadDevices, Gives: list[apiShare]{},
 		Query: []param{{Name: "by", Meaning: "model, os_build or school", Required: true}}},
 	"POST /api/v1/devices/{id}/findings/quiet": {Summary: "Say that somebody takes care of a finding: until the day given, or until it is cleared or gets worse", Needs: access.QuietFindings, Body: apiQuietOne{}, Gives: apiQuiet{}},
@@ -152,7 +167,7 @@ func (s *Server) openAPI() ([]byte, error) {
 	sc.of(reflect.TypeFor[apiChangeEvent]())
 	return json.MarshalIndent(map[string]any{
 		"openapi": "3.1.0",
-		"info": map[string]any{"title": "Hausmeister", "version": "1", "description": "Health of loan devices, and what admits and sees them. Fields are added within this version, never changed. " +
+		"info": map[string]any{"title": "Hausmeister", "version": "1", "description": "Health of loan devices, and what admits and sees them. Fields are added within this version, never changed. A change with If-Match happens only if nobody else changed the thing since its ETag was read. " +
 			"A token may make 50 calls a second, 500 at once; more get 429 with Retry-After. Times are RFC 3339 in UTC; what a device tells is given by days, finer only after a look."},
 		"security":   []any{map[string]any{"token": []string{}}},
 		"paths":      paths,
@@ -203,6 +218,17 @@ func (c call) describe(rt route, sc schemas) map[string]any {
 	if c.Made {
 		out["parameters"] = append(params, map[string]any{"name": "Idempotency-Key", "in": "header", "required": false, "schema": map[string]any{"type": "string", "minLength": 16, "maxLength": 200},
 			"description": "A key of your choice that nobody guesses: the same request with it is carried out once in 24 hours, and answered alike."})
+	}
+	if thing := taggedBy(rt); thing != "" {
+		responses := out["responses"].(map[string]any)
+		if rt.method == http.MethodGet {
+			responses[strconv.Itoa(code)].(map[string]any)["headers"] = map[string]any{"ETag": map[string]any{"schema": map[string]any{"type": "string"},
+				"description": "Names what of it calls can change, as it is now; for If-Match of such a call."}}
+		} else {
+			out["parameters"] = append(params, map[string]any{"name": "If-Match", "in": "header", "required": false, "schema": map[string]any{"type": "string"},
+				"description": "The ETag of GET " + thing + ": if it was changed since, nothing is done and the answer is 412."})
+			responses["412"] = problem
+		}
 	}
 	if c.Stream {
 		out["parameters"] = append(params, map[string]any{"name": "Last-Event-ID", "in": "header", "required": false, "schema": map[string]any{"type": "string"},

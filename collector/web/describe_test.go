@@ -15,6 +15,7 @@ import (
 
 	"hausmeister/collector/access"
 	"hausmeister/collector/enroll"
+	"hausmeister/collector/fleet"
 	"hausmeister/collector/health"
 	"hausmeister/collector/web"
 	"hausmeister/proto/finding"
@@ -85,8 +86,21 @@ func TestDescriptionIsTheAPI(t *testing.T) {
 	w.must(err)
 	quiets, err := w.health.Quiets(t.Context(), operator, "disk_low")
 	w.must(err)
+	job, err := w.fleet.StartJob(t.Context(), operator, fleet.NewJob{Act: fleet.ActLabel, Label: "Austausch", Devices: []string{known}})
+	w.must(err)
+	w.must(w.fleet.RunJobs(t.Context()))
+	token, err := w.access.Token(t.Context(), admin)
+	w.must(err)
+	view, err := w.fleet.SaveView(t.Context(), token, fleet.View{Sharing: fleet.ViewOwn, Name: "Beispiel"})
+	w.must(err)
 	examples := map[string]string{ // a body for each call that takes one
 		"POST /api/v1/devices/{id}/looks":          `{"reason":"Anruf wegen Langsamkeit"}`,
+		"POST /api/v1/devices/{id}/labels":         `{"label":"Rückruf"}`,
+		"POST /api/v1/devices/{id}/labels/remove":  `{"label":"rückruf"}`,
+		"POST /api/v1/devices/{id}/revoke":         `{"name":"AH-2021-0815","reason":"Verlust"}`,
+		"POST /api/v1/views":                       `{"name":"Stille Akkus","filter":{"state":"silent"},"sort":"-battery","columns":["battery","seen"]}`,
+		"POST /api/v1/views/{id}":                  `{"name":"Stille Akkus 2","filter":{"q":"x"}}`,
+		"POST /api/v1/jobs":                        `{"act":"label","label":"Rückruf","filter":{"q":"lifebook"}}`,
 		"POST /api/v1/devices/{id}/findings/quiet": `{"code":"firewall_off","reason":"SSD ist bestellt","until":"2026-12-01"}`,
 		"POST /api/v1/devices/{id}/findings/loud":  `{"code":"firewall_off"}`,
 		"POST /api/v1/findings/{id}/quiet":         `{"reason":"Bekannt, neues Abbild kommt","until":"2026-12-01"}`,
@@ -106,6 +120,10 @@ func TestDescriptionIsTheAPI(t *testing.T) {
 			method, path, _ := strings.Cut(name, " ")
 			id := known
 			switch {
+			case strings.Contains(path, "/views/"):
+				id = view.ID
+			case strings.Contains(path, "/jobs/"):
+				id = job.ID
 			case strings.Contains(path, "/claims/"):
 				id = claim.ID
 			case strings.Contains(path, "/schools/{id}"):
@@ -141,8 +159,9 @@ func TestDescriptionIsTheAPI(t *testing.T) {
 			if has != (call.RequestBody != nil) {
 				t.Fatalf("described body %v, example %v", call.RequestBody != nil, has)
 			}
-			send := func(address, body string) answer {
-				headers := []string{"Authorization", "Bearer " + admin}
+			var match []string
+			send := func(address, body string, more ...string) answer {
+				headers := append([]string{"Authorization", "Bearer " + admin}, more...)
 				if body != "" {
 					headers = append(headers, "Content-Type", "application/json")
 				}
@@ -166,7 +185,28 @@ func TestDescriptionIsTheAPI(t *testing.T) {
 				}
 				return
 			}
-			res := send(address, body)
+			changes := hasParameter(call.Parameters, "If-Match")
+			if thing := web.TaggedBy(method, path); changes != (thing != "" && method == http.MethodPost) {
+				t.Errorf("If-Match is described: %v, the call changes %q", changes, thing)
+			} else if changes {
+				at := strings.ReplaceAll(thing, "{id}", id)
+				tag := w.api(admin, at, nil).Header.Get("ETag")
+				if tag == "" {
+					t.Fatalf("GET %s has no ETag", at)
+				}
+				res := send(address, body, "If-Match", `"of another day"`)
+				if res.StatusCode != http.StatusPreconditionFailed || !strings.Contains(res.body, `"urn:hausmeister:problem:precondition-failed"`) {
+					t.Errorf("with a stale If-Match = %d %s, want 412", res.StatusCode, res.body)
+				}
+				if err := schema(t, "/components/schemas/Problem", res.body); err != nil {
+					t.Errorf("the 412 is not what is described: %v", err)
+				}
+				if again := w.api(admin, at, nil).Header.Get("ETag"); again != tag {
+					t.Errorf("the refused call changed the thing: %s, then %s", tag, again)
+				}
+				match = []string{"If-Match", tag}
+			}
+			res := send(address, body, match...)
 			code := fmt.Sprint(res.StatusCode)
 			if _, ok := call.Responses[code]; !ok {
 				t.Fatalf("%s %s = %s %s, described are %v", method, address, code, res.body, slices.Collect(maps.Keys(call.Responses)))
@@ -189,6 +229,10 @@ func TestDescriptionIsTheAPI(t *testing.T) {
 			}
 		})
 	}
+}
+
+func hasParameter(all []struct{ Name, In string }, name string) bool {
+	return slices.ContainsFunc(all, func(p struct{ Name, In string }) bool { return p.Name == name })
 }
 
 // kept keeps a question and gives its id.

@@ -5,6 +5,7 @@ import (
 	"net/http"
 	"time"
 
+	"hausmeister/collector/access"
 	"hausmeister/collector/fleet"
 	"hausmeister/collector/health"
 	"hausmeister/proto/reading"
@@ -26,6 +27,18 @@ type deviceMain struct {
 	Software    string // address of the page of what is installed
 	Look        lookMain
 	History     chartsMain
+	Labels      labelsMain
+	LabelError  string // what is wrong with the label that was typed
+	LabelTyped  string
+	Jobs        []deviceJobRow
+	Revoke      string // address; empty = the role may not, or it is done
+}
+
+// labelsMain are the labels of a device, and where they are changed.
+type labelsMain struct {
+	Held        []link
+	Known       []string // suggestions
+	Set, Remove string   // addresses; empty = the role may not
 }
 
 // about is one line of what the device is.
@@ -79,6 +92,15 @@ func (s *Server) showDevice(v *visit, code int, change func(*deviceMain)) error 
 	main.AllEvents = "/devices/" + d.ID + "/events"
 	main.Done = v.done()
 	main.Software = "/devices/" + d.ID + "/software"
+	if d.State != fleet.StateRevoked && v.caller.Allow(access.RevokeDevices) == nil {
+		main.Revoke = "/devices/" + d.ID + "/revoke"
+	}
+	if main.Labels, err = v.labels(d); err != nil {
+		return err
+	}
+	if main.Jobs, err = v.deviceJobs(d.ID); err != nil {
+		return err
+	}
 	if change != nil {
 		change(&main)
 	}
@@ -89,6 +111,18 @@ func (s *Server) showDevice(v *visit, code int, change func(*deviceMain)) error 
 		p.Back = v.r.URL.RequestURI() // with the stretch of the charts
 	}
 	return v.show(code, "device", p)
+}
+
+func (v *visit) labels(d fleet.Device) (main labelsMain, err error) {
+	for _, l := range d.Labels {
+		main.Held = append(main.Held, link{question{label: l}.href(), l})
+	}
+	if v.caller.Allow(access.WriteDevices) != nil {
+		return main, nil
+	}
+	main.Set, main.Remove = "/devices/"+d.ID+"/labels", "/devices/"+d.ID+"/labels/remove"
+	main.Known, err = v.s.cfg.Fleet.LabelNames(v.r.Context(), v.caller)
+	return main, err
 }
 
 // condition is a device's state and the sentence about it. A device that something

@@ -8,6 +8,7 @@ import (
 	"strconv"
 	"strings"
 
+	"hausmeister/collector/access"
 	"hausmeister/collector/fleet"
 	"hausmeister/proto/finding"
 )
@@ -23,21 +24,31 @@ type question struct {
 	school string // id
 	// finding is the code of what is open about the devices.
 	finding string
+	label   string
 	sort    fleet.Sort
 	desc    bool
 	cursor  string
-	from    int64 // number of the first row; the cursor knows no numbers
+	from    int64    // number of the first row; the cursor knows no numbers
+	all     bool     // all devices of the filter are chosen
+	job     string   // id of the job whose note the list shows
+	shown   []string // columns that the address asks for; none = those of the person
+	columns []string // those that are shown
+	view    string   // id of the saved view that this is
 }
 
 func ask(values url.Values) (question, error) {
 	q := question{query: strings.TrimSpace(values.Get("q")), state: fleet.State(values.Get("state")),
 		school: strings.TrimSpace(values.Get("school")), cursor: values.Get("cursor"), from: 1,
-		finding: values.Get("finding")}
+		finding: values.Get("finding"), label: strings.TrimSpace(values.Get("label")), all: values.Get("all") == "1", job: values.Get("job"),
+		shown: someColumns(values.Get("columns")), view: values.Get("view")}
 	if len(q.query) > 200 {
 		return q, &badRequest{"q", "want at most 200 bytes of text"}
 	}
 	if len(q.school) > 300 {
 		return q, &badRequest{"school", "want at most 300 bytes of text"}
+	}
+	if len(q.label) > 200 || len(q.job) > 100 || len(q.view) > 100 {
+		return q, &badRequest{"label", "want the text of a label"}
 	}
 	if q.state != "" && !slices.Contains(fleet.States, q.state) {
 		return q, &badRequest{"state", "want one of " + stateNames()}
@@ -64,8 +75,8 @@ func stateNames() string {
 	return strings.Join(names, ", ")
 }
 
-// href is the address of the question; only what is asked stands in it.
-func (q question) href() string {
+// address is the query of the question's address; only what is asked stands in it.
+func (q question) address() string {
 	values := url.Values{}
 	set := func(name, value string) {
 		if value != "" {
@@ -76,6 +87,7 @@ func (q question) href() string {
 	set("state", string(q.state))
 	set("school", q.school)
 	set("finding", q.finding)
+	set("label", q.label)
 	if q.sort != "" || q.desc {
 		set("sort", q.sortName())
 	}
@@ -83,10 +95,20 @@ func (q question) href() string {
 		set("cursor", q.cursor)
 		set("from", strconv.FormatInt(q.from, 10))
 	}
-	if len(values) == 0 {
-		return "/devices"
+	if q.all {
+		set("all", "1")
 	}
-	return "/devices?" + values.Encode()
+	set("job", q.job)
+	set("view", q.view)
+	set("columns", strings.Join(q.shown, ","))
+	return values.Encode()
+}
+
+func (q question) href() string {
+	if address := q.address(); address != "" {
+		return "/devices?" + address
+	}
+	return "/devices"
 }
 
 func (q question) sortName() string {
@@ -102,14 +124,30 @@ func (q question) sortName() string {
 
 // The questions next to this one, each from its first page.
 
-func (q question) first() question                { q.cursor, q.from = "", 1; return q }
-func (q question) withState(s fleet.State) string { q = q.first(); q.state = s; return q.href() }
-func (q question) withSchool(id string) string    { q = q.first(); q.school = id; return q.href() }
-func (q question) withQuery(s string) string      { q = q.first(); q.query = s; return q.href() }
-func (q question) withFinding(code string) string { q = q.first(); q.finding = code; return q.href() }
+func (q question) first() question                { q.cursor, q.from = "", 1; return q.plain() }
+func (q question) anew() question                 { q = q.first(); q.view = ""; return q } // another than the saved view
+func (q question) plain() question                { q.all, q.job = false, ""; return q }
+func (q question) withAll() string                { q = q.first(); q.all = true; return q.href() }
+func (q question) withJob(id string) string       { q = q.plain(); q.job = id; return q.href() }
+func (q question) withState(s fleet.State) string { q = q.anew(); q.state = s; return q.href() }
+func (q question) withSchool(id string) string    { q = q.anew(); q.school = id; return q.href() }
+func (q question) withQuery(s string) string      { q = q.anew(); q.query = s; return q.href() }
+func (q question) withFinding(code string) string { q = q.anew(); q.finding = code; return q.href() }
+
+func (q question) withLabel(s string) string { q = q.anew(); q.label = s; return q.href() }
+
+// filtered says that the question leaves anything out but by state.
+func (q question) filtered() bool {
+	return q.query != "" || q.school != "" || q.finding != "" || q.label != ""
+}
+
+// regardless is the filter of the question whatever the state.
+func (q question) regardless() fleet.Filter {
+	return fleet.Filter{Query: q.query, School: q.school, Finding: q.finding, Label: q.label}
+}
 
 func (q question) filter() fleet.Filter {
-	return fleet.Filter{Query: q.query, State: q.state, School: q.school, Finding: q.finding, Sort: q.sort, Desc: q.desc, Cursor: q.cursor, Limit: pageSize}
+	return fleet.Filter{Query: q.query, State: q.state, School: q.school, Finding: q.finding, Label: q.label, Sort: q.sort, Desc: q.desc, Cursor: q.cursor, Limit: pageSize}
 }
 
 type devicesMain struct {
@@ -125,9 +163,14 @@ type devicesMain struct {
 	Finding       string // code
 	FindingWord   string
 	NoFinding     string // address without it
-	Sort          string // as in the address, empty for the usual order
+	Label         string
+	NoLabel       string   // address without it
+	Labels        []string // that can be filtered by
+	Sort          string   // as in the address, empty for the usual order
 	Reset         string
 	Columns       []column
+	Choices       field  // of columns
+	Chosen        string // of columns, as in the address
 	Rows          []row
 	Range         string
 	First, Next   string
@@ -136,6 +179,14 @@ type devicesMain struct {
 
 	Empty, EmptyText, Command, LastFilter string
 
+	// Choose: the caller may choose devices and have something done with them.
+	Choose                   bool
+	From                     string // the address of this list, for the form
+	AllChosen, Unchoose      string // all of the filter are chosen; address of none
+	ChooseAll, ChooseAllHref string
+	Note                     *jobView
+
+	SaveView   string // address
 	Everywhere string // where the same words are searched for among schools and people, too
 }
 
@@ -143,23 +194,24 @@ type listView struct {
 	Href, Word string
 	Count      int64
 	Current    bool
+	Saved      bool
+	Load       string // address of the count, which is not known yet
 }
 
 type option struct{ Value, Word string }
 
 // column is one head of the table; without Href it cannot be sorted by.
 type column struct {
-	Word, Class, Href string
-	Aria              string // aria-sort
+	ID, Word, Class, Href string
+	Aria                  string // aria-sort
 }
 
 type row struct {
-	Href, Name, Model  string
-	State              mark
-	School, SchoolHref string
-	Owner, System      string
-	Battery, Free      string
-	Seen               string
+	ID                string
+	Href, Name, Model string
+	Labels            []string
+	State             mark
+	Cells             []listCell
 }
 
 // mark is a state's shape and word.
@@ -200,21 +252,25 @@ func (s *Server) devicesPage(v *visit) error {
 		main.SchoolWord = school.Title()
 	}
 	news := v.newsHref(q) // before the rows are read: what changes meanwhile is news
-	here, err := s.cfg.Fleet.Counts(ctx, v.caller, fleet.Filter{Query: q.query, School: q.school, Finding: q.finding})
+	here, err := s.cfg.Fleet.Counts(ctx, v.caller, q.regardless())
 	if err != nil {
 		return err
 	}
 	all := here.Total
-	if q.query != "" || q.school != "" || q.finding != "" {
+	if q.filtered() {
 		if all, err = s.cfg.Fleet.Total(ctx, v.caller); err != nil {
 			return err
 		}
+	}
+	if q.columns, err = v.columnsOf(q); err != nil {
+		return err
 	}
 	filter, counted := q.filter(), here.Total
 	if q.state != "" {
 		counted = here.States[q.state]
 	}
 	filter.Counted = &counted
+	filter.Details = detailsOf(chosenColumns(q.columns))
 	page, err := s.cfg.Fleet.List(ctx, v.caller, filter)
 	switch {
 	case errors.Is(err, fleet.ErrCursor):
@@ -227,13 +283,54 @@ func (s *Server) devicesPage(v *visit) error {
 	v.fillFilters(&main, q, here)
 	v.fillRows(&main, q, page, all)
 	main.News = news
+	if main.Labels, err = s.cfg.Fleet.LabelNames(ctx, v.caller); err != nil {
+		return err
+	}
+	if err := v.fillSaved(&main, q); err != nil {
+		return err
+	}
+	if err := v.fillChoice(&main, q, page); err != nil {
+		return err
+	}
 	return v.showList(q, main, all)
+}
+
+// fillSaved adds the saved views, and the way to save what is shown.
+func (v *visit) fillSaved(main *devicesMain, q question) error {
+	saved, err := v.savedViews(q)
+	main.Views = append(main.Views, saved...)
+	main.SaveView = "/views/new?from=" + url.QueryEscape(q.first().address())
+	return err
+}
+
+// fillChoice offers to whoever may change devices to choose some.
+func (v *visit) fillChoice(main *devicesMain, q question, page fleet.Page) error {
+	if v.caller.Allow(access.WriteDevices) != nil {
+		return nil
+	}
+	main.Choose, main.From = true, q.plain().address()
+	if q.all {
+		main.AllChosen, main.Unchoose = v.say.Say("devices.chosen.all", "n", page.Total), q.plain().href()
+	} else if page.Total > int64(len(page.Items)) {
+		main.ChooseAll, main.ChooseAllHref = v.say.Say("devices.choose.all", "n", page.Total), q.withAll()
+	}
+	if q.job == "" {
+		return nil
+	}
+	job, err := v.s.cfg.Fleet.Job(v.r.Context(), v.caller, q.job)
+	if errors.Is(err, access.ErrNotFound) {
+		return nil // an old address
+	}
+	if err == nil {
+		main.Note = v.noteOf(job, q.href())
+	}
+	return err
 }
 
 func (v *visit) showList(q question, main devicesMain, devices int64) error {
 	p := v.page(v.say.Say("devices.title"), main)
 	p.OnList, p.Query, p.Current, p.Devices = true, q.query, "page", devices
-	p.Back = q.href()
+	p.Back = q.plain().href()
 	if v.r.Header.Get("HX-Request") == "true" {
 		v.w.Header().Set("HX-Push-Url", p.Back) // without the empty fields of the form
 	}
@@ -241,10 +338,10 @@ func (v *visit) showList(q question, main devicesMain, devices int64) error {
 }
 
 func (v *visit) fillFilters(main *devicesMain, q question, counts fleet.Counts) {
-	main.Views = []listView{{q.withState(""), v.say.Say("devices.all"), counts.Total, q.state == ""}}
+	main.Views = []listView{{Href: q.withState(""), Word: v.say.Say("devices.all"), Count: counts.Total, Current: q.state == "" && q.view == ""}}
 	for _, s := range fleet.States {
 		word := v.say.Say("state." + string(s))
-		main.Views = append(main.Views, listView{q.withState(s), word, counts.States[s], q.state == s})
+		main.Views = append(main.Views, listView{Href: q.withState(s), Word: word, Count: counts.States[s], Current: q.state == s && q.view == ""})
 		main.States = append(main.States, option{string(s), word})
 	}
 	main.State, main.School = q.state, q.school
@@ -258,12 +355,17 @@ func (v *visit) fillFilters(main *devicesMain, q question, counts fleet.Counts) 
 	if row, ok := finding.ByCode(q.finding); ok {
 		main.Finding, main.FindingWord, main.NoFinding = q.finding, pick(v.say.Lang, row.Title), q.withFinding("")
 	}
-	if q.query != "" || q.state != "" || q.school != "" || q.finding != "" {
-		main.Reset = question{sort: q.sort, desc: q.desc}.href()
+	if q.label != "" {
+		main.Label, main.NoLabel = q.label, q.withLabel("")
+	}
+	if q.filtered() || q.state != "" {
+		main.Reset = question{sort: q.sort, desc: q.desc, shown: q.shown}.href()
 	}
 	if q.sort != "" || q.desc {
 		main.Sort = q.sortName()
 	}
+	main.Chosen = strings.Join(q.shown, ",")
+	main.Choices = v.columnsField(q.columns)
 }
 
 func (v *visit) fillRows(main *devicesMain, q question, page fleet.Page, all int64) {
@@ -272,22 +374,15 @@ func (v *visit) fillRows(main *devicesMain, q question, page fleet.Page, all int
 	} else {
 		main.Count = v.say.Say("devices.count.some", "n", page.Total, "all", all)
 	}
-	main.Columns = v.columns(q)
-	now := v.s.cfg.Now()
+	columns := chosenColumns(q.columns)
+	main.Columns = v.columns(q, columns)
 	for _, d := range page.Items {
-		r := row{Href: "/devices/" + d.ID, Name: d.Label(), Model: d.Model, State: v.mark(d.State), Owner: d.OwnerName,
-			System: v.system(d.OS), Seen: v.say.Say("devices.never")}
-		if d.School != "" {
-			r.School, r.SchoolHref = d.SchoolName, q.withSchool(d.School)
+		r := row{ID: d.ID, Href: "/devices/" + d.ID, Name: d.Label(), State: v.mark(d.State), Cells: v.listCells(q, columns, d)}
+		if !slices.Contains(q.columns, "model") {
+			r.Model = d.Model
 		}
-		if d.Battery.Known {
-			r.Battery = v.say.Percent(d.Battery.Value)
-		}
-		if d.DiskFree.Known {
-			r.Free = v.say.Bytes(d.DiskFree.Value)
-		}
-		if !d.LastDay.IsZero() {
-			r.Seen = v.say.Day(d.LastDay, now)
+		if !slices.Contains(q.columns, "labels") {
+			r.Labels = d.Labels
 		}
 		main.Rows = append(main.Rows, r)
 	}
@@ -308,10 +403,10 @@ func (v *visit) fillRows(main *devicesMain, q question, page fleet.Page, all int
 }
 
 // columns are the heads; a click on the one that sorts turns the order round.
-func (v *visit) columns(q question) []column {
+func (v *visit) columns(q question, columns []listColumn) []column {
 	sorted := func(by fleet.Sort, word, class string) column {
 		c := column{Word: v.say.Say(word), Class: class}
-		next := q.first()
+		next := q.anew()
 		next.sort, next.desc = by, false
 		if by == fleet.ByLabel {
 			next.sort = ""
@@ -327,15 +422,20 @@ func (v *visit) columns(q question) []column {
 		c.Href = next.href()
 		return c
 	}
-	return []column{
-		{Word: v.say.Say("devices.state")},
-		sorted(fleet.ByLabel, "devices.device", ""),
-		sorted(fleet.BySchool, "devices.school", ""),
-		{Word: v.say.Say("devices.system"), Class: "system"},
-		sorted(fleet.ByBattery, "devices.battery", "num"),
-		sorted(fleet.ByDisk, "devices.free", "num"),
-		sorted(fleet.ByContact, "devices.seen", ""),
+	heads := []column{{ID: "state", Word: v.say.Say("devices.state")}, sorted(fleet.ByLabel, "devices.device", "")}
+	heads[1].ID = "device"
+	for i, c := range columns {
+		head := column{Word: v.say.Say("devices.column." + c.id), Class: c.class}
+		if c.sort != "" {
+			head = sorted(c.sort, "devices.column."+c.id, c.class)
+		}
+		head.ID = c.id
+		if i >= earlyColumns {
+			head.Class += " late"
+		}
+		heads = append(heads, head)
 	}
+	return heads
 }
 
 // system is the word for an operating system's family.
@@ -367,6 +467,8 @@ func (v *visit) fillEmpty(main *devicesMain, q question, all int64) {
 		main.LastFilter = q.withSchool("")
 	case q.finding != "":
 		main.LastFilter = q.withFinding("")
+	case q.label != "":
+		main.LastFilter = q.withLabel("")
 	default:
 		main.LastFilter = q.withState("")
 	}
@@ -384,7 +486,7 @@ func (v *visit) showUnasked(q, rest question, title, text string) error {
 	if err != nil {
 		return err
 	}
-	here, err := v.s.cfg.Fleet.Counts(ctx, v.caller, fleet.Filter{Query: rest.query, School: rest.school, Finding: rest.finding})
+	here, err := v.s.cfg.Fleet.Counts(ctx, v.caller, rest.regardless())
 	if err != nil {
 		return err
 	}

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"net/http"
 	"strconv"
+	"strings"
 	"time"
 
 	"hausmeister/collector/fleet"
@@ -63,7 +64,7 @@ func (s *Server) devicesCSV(v *visit) error {
 
 // deviceHead names what deviceRecord gives.
 var deviceHead = []string{"id", "name", "inventory_number", "serial_number", "manufacturer", "model", "os", "owner", "school_code", "school", "state",
-	"last_contact", "battery_charge_permille", "system_volume_free_bytes"}
+	"last_contact", "battery_charge_permille", "system_volume_free_bytes", "labels"}
 
 func deviceRecord(d fleet.Device) []string {
 	day := ""
@@ -77,5 +78,5 @@ func deviceRecord(d fleet.Device) []string {
 		return strconv.FormatInt(o.Value, 10)
 	}
 	return []string{d.ID, harmless(d.Label()), harmless(d.Inventory), harmless(d.Serial), harmless(d.Manufacturer), harmless(d.Model), d.OS, harmless(d.OwnerName),
-		harmless(d.SchoolCode), harmless(d.SchoolName), string(d.State), day, number(d.Battery), number(d.DiskFree)}
+		harmless(d.SchoolCode), harmless(d.SchoolName), string(d.State), day, number(d.Battery), number(d.DiskFree), harmless(strings.Join(d.Labels, ", "))}
 }

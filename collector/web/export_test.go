@@ -28,3 +28,6 @@ var LocalPath = localPath
 func (s *Server) OpenMetrics() { s.cfg.MetricsOpen = true }
 
 var DescribedCalls = describedCalls
+
+// TaggedBy is the path of the thing that a route reads or changes with an ETag.
+func TaggedBy(method, path string) string { return taggedBy(route{method: method, path: path}) }

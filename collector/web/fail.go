@@ -12,6 +12,7 @@ import (
 	"hausmeister/collector/access"
 	"hausmeister/collector/db"
 	"hausmeister/collector/enroll"
+	"hausmeister/collector/fleet"
 	"hausmeister/collector/health"
 	questions "hausmeister/collector/question"
 )
@@ -49,7 +50,11 @@ func faultOf(err error) fault {
 		return fault{http.StatusUnprocessableEntity, "idempotency-key"}
 	case errors.Is(err, access.ErrUnderWay):
 		return fault{http.StatusConflict, "under-way"}
-	case errors.Is(err, access.ErrExists):
+	case errors.Is(err, errStale):
+		return fault{http.StatusPreconditionFailed, "precondition-failed"}
+	case errors.Is(err, fleet.ErrUndo):
+		return fault{http.StatusConflict, "not-undoable"}
+	case errors.Is(err, access.ErrExists), errors.Is(err, fleet.ErrViewTaken):
 		return fault{http.StatusConflict, "exists"}
 	case errors.Is(err, access.ErrInvalid), errors.Is(err, enroll.ErrInvalid):
 		return fault{http.StatusBadRequest, "bad-request"}

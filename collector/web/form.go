@@ -14,6 +14,7 @@ type field struct {
 	Value             string
 	Values            []string // of checks
 	Options           []option // of select and checks
+	List              []string // what a text field suggests
 	Max               int      // of characters
 	Complete          string   // what a browser may fill in
 	Optional          bool

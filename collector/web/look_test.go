@@ -9,6 +9,7 @@ import (
 	"hausmeister/collector/access"
 	"hausmeister/collector/db"
 	"hausmeister/collector/enroll"
+	"hausmeister/collector/fleet"
 	"hausmeister/collector/health"
 	"hausmeister/collector/question"
 	"hausmeister/proto/block"
@@ -45,6 +46,11 @@ func TestEveryPageLooksRight(t *testing.T) {
 	w.token("grafana", access.RoleRead, nil)
 	eva, err := w.access.User(t.Context(), operator, "support")
 	w.must(err)
+	job, undone := w.labelled(ids)
+	view, err := w.fleet.SaveView(t.Context(), operator, fleet.View{Sharing: fleet.ViewAll, Name: "Still vor den Sommerferien", Filter: fleet.Filter{State: fleet.StateSilent}})
+	w.must(err)
+	_, err = w.fleet.SaveView(t.Context(), operator, fleet.View{Sharing: fleet.ViewOwner, Owner: w.ownerID("Landkreis Ahorn"), Name: "Rückruf", Filter: fleet.Filter{Label: "Rückruf"}})
+	w.must(err)
 	w.days(ids, 12)
 	saved, err := w.asked.Save(t.Context(), access.Caller{Kind: access.KindUser, ID: eva.ID, Name: "support", Role: access.RoleSupport},
 		question.Draft{Name: "Akkus für den Tausch", Question: question.Question{Conditions: []question.Condition{{Name: "battery_health", Op: question.Below, Value: "700"}}}})
@@ -66,6 +72,17 @@ func TestEveryPageLooksRight(t *testing.T) {
 		{"list-filtered", "/devices?q=lifebook&state=connected", "support"},
 		{"list-empty", "/devices?q=gibtesnicht", "read"},
 		{"list-words", "/devices?q=eins+zwei+drei+vier+f%C3%BCnf+sechs+sieben", "read"},
+		{"list-label", "/devices?label=R%C3%BCckruf&job=" + job.ID, "support"},
+		{"list-all", "/devices?all=1", "admin"},
+		{"views", "/views?done=deleted&deleted=x", "admin"},
+		{"view-new", "/views/new?from=state%3Dsilent", "admin"},
+		{"list-view", "/devices?state=silent&view=" + view.ID, "admin"},
+		{"jobs", "/jobs", "admin"},
+		{"job", "/jobs/" + job.ID, "support"},
+		{"job-undone", "/jobs/" + undone.ID, "admin"},
+		{"job-new-label", "/jobs/new?what=label&device=" + ids[0] + "&device=" + ids[5], "support"},
+		{"job-new-school", "/jobs/new?what=school&all=1&from=state%3Dsilent", "admin"},
+		{"revoke", "/devices/" + ids[0] + "/revoke", "admin"},
 		{"device-bare", "/devices/" + bare, "read"},
 		{"device", "/devices/" + ids[0], "admin"},
 		{"device-desktop", "/devices/" + ids[4], "support"},
@@ -124,6 +141,9 @@ func TestEveryPageLooksRight(t *testing.T) {
 					if strings.HasPrefix(p.name, "device") && p.as != "" {
 						tb.wait(`document.querySelector("[data-live]")?.dataset.live === "on"`)
 					}
+					if eval[bool](tb, `/Das hat nicht geklappt|That did not work/.test(document.title)`) {
+						t.Error("the page is an error")
+					}
 					if got := eval[string](tb, "document.documentElement.lang"); got != lang {
 						t.Errorf("lang = %q, want %q", got, lang)
 					}
@@ -142,6 +162,23 @@ func TestEveryPageLooksRight(t *testing.T) {
 			}
 		}
 	}
+}
+
+// labelled has some devices labelled by a job, and another job undone.
+func (w *world) labelled(ids []string) (done, undone fleet.Job) {
+	w.t.Helper()
+	ctx, admin := w.t.Context(), access.Caller{Kind: access.KindUser, ID: "somebody", Name: "m.winter", Role: access.RoleAdmin}
+	done, err := w.fleet.StartJob(ctx, admin, fleet.NewJob{Act: fleet.ActLabel, Label: "Rückruf", Devices: ids[:9]})
+	w.must(err)
+	undone, err = w.fleet.StartJob(ctx, admin, fleet.NewJob{Act: fleet.ActLabel, Label: "Austausch im Sommer 2027", Filter: &fleet.Filter{Query: "lifebook"}})
+	w.must(err)
+	w.must(w.fleet.RunJobs(ctx))
+	w.must(w.fleet.SetLabel(ctx, operator, ids[0], "Austausch im Sommer 2027", false))
+	w.must(w.fleet.SetLabel(ctx, operator, ids[0], "Austausch im Sommer 2027", true))
+	undone, err = w.fleet.UndoJob(ctx, admin, undone.ID)
+	w.must(err)
+	w.must(w.fleet.RunJobs(ctx))
+	return done, undone
 }
 
 // days gives devices daily rows of so many weeks, as if they had told them.

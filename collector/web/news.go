@@ -266,7 +266,7 @@ func (v *visit) newsHref(q question) string {
 		return "" // the page is an answer without it
 	}
 	values := url.Values{"after": {mark.String()}}
-	for name, value := range map[string]string{"q": q.query, "state": string(q.state), "school": q.school, "finding": q.finding} {
+	for name, value := range map[string]string{"q": q.query, "state": string(q.state), "school": q.school, "finding": q.finding, "label": q.label} {
 		if value != "" {
 			values.Set(name, value)
 		}
@@ -325,7 +325,9 @@ func (v *visit) countNews(q question, after health.Mark) (int64, error) {
 	if err != nil || last == after {
 		return 0, err
 	}
-	counts, err := v.s.cfg.Fleet.Counts(v.r.Context(), v.caller, fleet.Filter{Query: q.query, School: q.school, Finding: q.finding, Changed: after.Next()})
+	filter := q.regardless()
+	filter.Changed = after.Next()
+	counts, err := v.s.cfg.Fleet.Counts(v.r.Context(), v.caller, filter)
 	if q.state != "" {
 		return counts.States[q.state], err
 	}

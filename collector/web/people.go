@@ -169,7 +169,7 @@ type personMain struct {
 }
 
 // doneWords are what a page says after an act; ?done= names them.
-var doneWords = []string{"role", "disabled", "enabled", "sessions", "password", "saved", "removed", "quiet", "loud", "house", "kept"}
+var doneWords = []string{"role", "disabled", "enabled", "sessions", "password", "saved", "removed", "quiet", "loud", "house", "kept", "labelled", "unlabelled", "revoked", "deleted", "renamed", "restored"}
 
 func (v *visit) done() string {
 	if what := v.asked.Get("done"); slices.Contains(doneWords, what) {

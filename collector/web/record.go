@@ -30,7 +30,7 @@ type recordMain struct {
 type recordRow struct{ Seq, When, Who, What, Whom, WhomHref, Details string }
 
 // recordSubjects are the first words of actions; the texts have a key for each.
-var recordSubjects = []string{"claim", "device", "finding", "house", "look", "owner", "question", "retention", "standard_software", "token", "user"}
+var recordSubjects = []string{"claim", "device", "finding", "house", "job", "look", "owner", "question", "retention", "standard_software", "token", "user", "view"}
 
 // recordQuestion reads the filter of the address.
 func recordQuestion(values url.Values, zone *time.Location) (audit.Filter, error) {
@@ -174,6 +174,9 @@ func (v *visit) recordRow(e audit.Entry, names map[string]string) recordRow {
 	}
 	if id, ok := strings.CutPrefix(e.Subject, "user:"); ok {
 		r.WhomHref = "/people/" + id
+	}
+	if id, ok := strings.CutPrefix(e.Subject, "job:"); ok {
+		r.WhomHref = "/jobs/" + id
 	}
 	r.Details = details(e, ", ")
 	return r

@@ -107,6 +107,7 @@ func (s *Server) answer(rt route) http.Handler {
 			err = v.parse()
 		}
 		c, described := calls[rt.method+" "+rt.path]
+		thing := taggedBy(rt)
 		if err == nil && described {
 			err = c.accepts(v.asked)
 		}
@@ -114,6 +115,8 @@ func (s *Server) answer(rt route) http.Handler {
 		case err != nil:
 		case c.Made:
 			err = s.once(v, rt.do)
+		case thing != "":
+			err = s.matched(v, rt, thing)
 		default:
 			err = rt.do(v)
 		}

@@ -70,7 +70,8 @@ type Server struct {
 	handler http.Handler
 	metrics *metrics
 
-	limits limits
+	limits     limits
+	viewCounts viewCounts
 
 	viewers struct {
 		sync.Mutex

@@ -53,7 +53,7 @@ var beginning = regexp.MustCompile(`^[a-z]{3,}\.([a-z]+\.)?$`)
 // actions are those of the audit record, as the code of the collector names them.
 func actions(t *testing.T) (all []string) {
 	t.Helper()
-	action := regexp.MustCompile(`"((?:claim|device|finding|house|look|owner|question|retention|standard_software|token|user)\.[a-z_]+)"`)
+	action := regexp.MustCompile(`"((?:claim|device|finding|house|job|look|owner|question|retention|standard_software|token|user|view)\.[a-z_]+)"`)
 	files, _ := filepath.Glob("../*/*.go")
 	for _, name := range files {
 		if strings.HasSuffix(name, "_test.go") || strings.HasPrefix(name, "../web/") {
@@ -114,7 +114,7 @@ func TestEveryKeyIsUsedAndThere(t *testing.T) {
 			must = append(must, "absent."+strings.ToLower(strings.TrimPrefix(name, "ABSENT_")))
 		}
 	}
-	for _, f := range []string{"rate-limited", "idempotency-key", "under-way", "exists", "unauthenticated", "forbidden", "self", "cross-site", "not-found", "method-not-allowed", "bad-request", "too-large", "unavailable", "internal", "question-busy", "question-too-long", "too-many-questions"} {
+	for _, f := range []string{"rate-limited", "not-undoable", "precondition-failed", "idempotency-key", "under-way", "exists", "unauthenticated", "forbidden", "self", "cross-site", "not-found", "method-not-allowed", "bad-request", "too-large", "unavailable", "internal", "question-busy", "question-too-long", "too-many-questions"} {
 		must = append(must, "error."+f+".title", "error."+f+".text")
 	}
 	for _, kind := range health.EventKinds {
@@ -136,7 +136,7 @@ func TestEveryKeyIsUsedAndThere(t *testing.T) {
 			t.Errorf("the key %s is missing", key)
 		}
 	}
-	literal := regexp.MustCompile(`^(absent|account|api|audit|chart|claims|device|devices|done|error|events|findings|form|format|frame|group|keys|list|live|people|prefs|question|quiet|role|school|schools|search|settings|sheet|signin|state|tokens)\.[a-z_.-]+[a-z]$`)
+	literal := regexp.MustCompile(`^(absent|account|api|audit|chart|claims|device|devices|done|error|events|findings|form|format|frame|group|jobs|keys|list|live|people|prefs|question|quiet|revoke|role|school|schools|search|settings|sheet|signin|state|tokens|views)\.[a-z_.-]+[a-z]$`)
 	for s := range used {
 		if literal.MatchString(s) && keys[s] == nil {
 			t.Errorf("the code names the key %s, which is missing", s)

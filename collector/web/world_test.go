@@ -98,7 +98,7 @@ func storesOn(t testing.TB, d *db.DB, log *slog.Logger) *world {
 	w := &world{t: t, db: d, now: monday, seq: map[string]uint64{}, bus: bus.New()}
 	w.access = access.New(access.Config{DB: w.db, Now: w.clock, Log: log})
 	var err error
-	if w.fleet, err = fleet.New(fleet.Config{DB: w.db, Now: w.clock}); err != nil {
+	if w.fleet, err = fleet.New(fleet.Config{DB: w.db, Now: w.clock, Log: log}); err != nil {
 		t.Fatal(err)
 	}
 	if w.health, err = health.New(health.Config{DB: w.db, Bus: w.bus, Now: w.clock, Log: log}); err != nil {
@@ -120,6 +120,10 @@ func storesOn(t testing.TB, d *db.DB, log *slog.Logger) *world {
 	if err != nil {
 		t.Fatal(err)
 	}
+	ctx, stop := context.WithCancel(context.Background())
+	ended := make(chan struct{})
+	go func() { defer close(ended); w.fleet.Run(ctx, func() {}) }()
+	t.Cleanup(func() { stop(); <-ended })
 	for _, role := range access.Roles {
 		w.user(string(role), role, nil)
 	}

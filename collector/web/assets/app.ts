@@ -5,6 +5,7 @@ import "htmx-ext-sse";
 import { keys } from "./keys";
 import { live } from "./live";
 import { news } from "./news";
+import { pick } from "./pick";
 import { rows } from "./rows";
 
 declare global {
@@ -16,6 +17,7 @@ window.htmx = htmx;
 
 keys();
 rows();
+pick();
 live();
 news(say);
 
@@ -60,6 +62,23 @@ document.body.addEventListener("htmx:afterSettle", (event) => {
   const list = (event.target as Element).closest<HTMLElement>("#list");
   if (list) say(list.dataset.said!);
 });
+
+// The note about a job stays ten seconds after its end, longer while somebody is
+// in it; the page of the job keeps what it says.
+const stay = 10_000;
+function notes(root: ParentNode) {
+  const note = root.querySelector<HTMLElement>("[data-stay]");
+  if (!note || note.dataset.stay) return;
+  note.dataset.stay = "on";
+  say(note.dataset.said!);
+  const leave = () => {
+    if (note.matches(":hover, :focus-within")) setTimeout(leave, stay);
+    else note.remove();
+  };
+  setTimeout(leave, stay);
+}
+notes(document);
+document.body.addEventListener("htmx:afterSettle", () => notes(document));
 
 function say(text: string) {
   const region = document.getElementById("said");

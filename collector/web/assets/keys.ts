@@ -1,3 +1,5 @@
+import { toggle, unpick } from "./pick";
+
 // Single keys, as ui.md 6 names them. They rest in fields and while a modifier
 // is held, and can be switched off (WCAG 2.1.4): then <html data-keys="off">.
 export function keys() {
@@ -26,6 +28,7 @@ export function keys() {
     if (event.key === "Enter" && target === search && search.form?.id === "filters") opening = search.value.trim();
     if (event.key === "Escape") {
       if (target.matches("input, select, textarea")) return target.blur();
+      if (unpick()) return;
       const back = document.querySelector<HTMLAnchorElement>("a[data-back]");
       if (back) goBack(back.href);
       return;
@@ -55,6 +58,9 @@ export function keys() {
         break;
       case "k":
         move(-1);
+        break;
+      case "x":
+        toggle(document.activeElement);
         break;
       case "n":
       case ".":

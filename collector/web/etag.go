@@ -1,0 +1,170 @@
+package web
+
+import (
+	"context"
+	"crypto/sha256"
+	"encoding/base64"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"net/http"
+	"strings"
+
+	"hausmeister/collector/db"
+	"hausmeister/collector/fleet"
+)
+
+// A program that changes something says by If-Match what it saw before: the ETag
+// of the thing. If somebody else changed it since, the call is refused instead of
+// undoing that unseen. The check runs in the transaction of the change, so of two
+// such calls at once one is refused.
+//
+// Without If-Match a call goes through, 428 is never asked for: programs of before
+// go on working within this version, and no call replaces a whole thing by what its
+// sender remembers; each says the one thing that it changes.
+
+// errStale: the thing is not any more as the sender saw it.
+var errStale = errors.New("changed meanwhile")
+
+// tagged are the things that calls change, by the path that reads them, with what
+// it is and what of it can be changed. An ETag covers that and no more: what a device tells
+// each minute would make each ETag stale before anybody could use it. A call whose
+// path goes on behind one of these changes that thing, unless it makes a new one.
+var tagged = map[string]func(*Server, *visit, string) (any, error){
+	"/api/v1/devices/{id}": func(s *Server, v *visit, id string) (any, error) {
+		d, err := s.cfg.Fleet.Device(v.r.Context(), v.caller, id)
+		if err != nil {
+			return nil, err
+		}
+		findings, err := s.cfg.Health.Findings(v.r.Context(), v.caller, id)
+		var quiet []any // who takes care of which finding
+		for _, f := range findings {
+			if f.Quiet != nil {
+				quiet = append(quiet, f.Code, f.Instance, f.Quiet)
+			}
+		}
+		return []any{d.ID, d.Inventory, d.School, d.Labels, d.State == fleet.StateRevoked, quiet}, err
+	},
+	"/api/v1/claims/{id}": func(s *Server, v *visit, id string) (any, error) {
+		c, err := s.cfg.Claims.Claim(v.r.Context(), v.caller, id)
+		return []any{c.ID, c.Revoked}, err
+	},
+	"/api/v1/users/{id}": func(s *Server, v *visit, id string) (any, error) {
+		u, err := s.cfg.Access.User(v.r.Context(), v.caller, id)
+		return userOf(u), err
+	},
+	"/api/v1/tokens/{id}": func(s *Server, v *visit, id string) (any, error) {
+		t, err := s.token(v)
+		return []any{t.ID, t.Revoked}, err
+	},
+	"/api/v1/owners/{id}/software": func(s *Server, v *visit, id string) (any, error) {
+		programs, err := s.cfg.Health.Standard(v.r.Context(), v.caller, id)
+		return []any{id, programs}, err
+	},
+	"/api/v1/owners/{id}/retention": func(s *Server, v *visit, id string) (any, error) {
+		kept, err := s.cfg.Health.Retention(v.r.Context(), v.caller, id)
+		return []any{id, kept}, err
+	},
+	"/api/v1/house": func(s *Server, v *visit, _ string) (any, error) {
+		house, err := s.cfg.Access.House(v.r.Context())
+		return house, err
+	},
+	"/api/v1/questions/{id}": func(s *Server, v *visit, id string) (any, error) {
+		kept, err := s.cfg.Questions.Saved(v.r.Context(), v.caller, id)
+		return questionOf(kept), err
+	},
+	"/api/v1/jobs/{id}": func(s *Server, v *visit, id string) (any, error) {
+		j, err := s.cfg.Fleet.Job(v.r.Context(), v.caller, id)
+		return []any{j.ID, j.UndoUntil.IsZero()}, err
+	},
+	"/api/v1/views/{id}": func(s *Server, v *visit, id string) (any, error) {
+		sv, err := s.cfg.Fleet.View(v.r.Context(), v.caller, id)
+		return apiViewOf(sv), err
+	},
+}
+
+// taggedBy is the path of the thing that a route reads or changes; empty = none.
+func taggedBy(rt route) string {
+	if rt.method == http.MethodGet {
+		if tagged[rt.path] != nil {
+			return rt.path
+		}
+		return ""
+	}
+	if calls[rt.method+" "+rt.path].Made {
+		return ""
+	}
+	for path := range tagged { // none goes on behind another
+		if rt.path == path || strings.HasPrefix(rt.path, path+"/") {
+			return path
+		}
+	}
+	return ""
+}
+
+// tag is the ETag of a thing as the transaction or the snapshot of ctx has it.
+func (s *Server) tag(ctx context.Context, v *visit, path string) (string, error) {
+	at := *v
+	at.r = v.r.WithContext(ctx)
+	what, err := tagged[path](s, &at, v.r.PathValue("id"))
+	if err != nil {
+		return "", err
+	}
+	b, err := json.Marshal(what)
+	if err != nil {
+		return "", fmt.Errorf("encoding what can be changed: %w", err)
+	}
+	sum := sha256.Sum256(append([]byte(path+"\n"), b...))
+	return `"` + base64.RawURLEncoding.EncodeToString(sum[:15]) + `"`, nil
+}
+
+// matched answers a call about a tagged thing: one that reads with its ETag, one
+// that changes behind the check of its If-Match.
+func (s *Server) matched(v *visit, rt route, path string) error {
+	if rt.method == http.MethodGet {
+		// Before the thing itself is read: an older tag is refused too often at
+		// worst, a newer one would be believed of what was not seen.
+		tag, err := s.tag(v.r.Context(), v, path)
+		if err != nil {
+			return err
+		}
+		v.w.Header().Set("ETag", tag)
+		return rt.do(v)
+	}
+	wanted, err := ifMatch(v.r.Header.Values("If-Match"))
+	if err != nil {
+		return err
+	}
+	if wanted == nil {
+		return rt.do(v)
+	}
+	before := *v
+	v.r = v.r.WithContext(db.Guarded(v.r.Context(), func(ctx context.Context) error {
+		tag, err := s.tag(ctx, &before, path)
+		if err == nil && !wanted[tag] && !wanted["*"] {
+			err = errStale
+		}
+		return err
+	}))
+	return rt.do(v)
+}
+
+// ifMatch reads the header (RFC 9110, 13.1.1); nil = there is none. A weak tag
+// never matches.
+func ifMatch(headers []string) (map[string]bool, error) {
+	if len(headers) == 0 {
+		return nil, nil
+	}
+	wanted := map[string]bool{}
+	for part := range strings.SplitSeq(strings.Join(headers, ","), ",") {
+		tag := strings.TrimSpace(part)
+		weak := strings.HasPrefix(tag, "W/")
+		if quoted := strings.TrimPrefix(tag, "W/"); tag != "*" && (len(quoted) < 2 || quoted[0] != '"' || quoted[len(quoted)-1] != '"') {
+			return nil, &badRequest{"If-Match", `want an ETag in quotes, or *`}
+		}
+		if !weak {
+			wanted[tag] = true
+		}
+	}
+	return wanted, nil
+}

@@ -1,0 +1,102 @@
+package web_test
+
+import (
+	"fmt"
+	"net/http"
+	"strings"
+	"sync"
+	"sync/atomic"
+	"testing"
+
+	"hausmeister/collector/access"
+)
+
+// TestIfMatch: a change for what is no more is refused, whoever changed it and
+// wherever; without If-Match it goes through.
+func TestIfMatch(t *testing.T) {
+	w := newWorld(t)
+	ids := w.fill(4)
+	token := w.token("admin", access.RoleAdmin, nil)
+	path := "/api/v1/devices/" + ids[0]
+	post := func(tail, body string, headers ...string) answer {
+		t.Helper()
+		return w.browser().do(http.MethodPost, path+tail, strings.NewReader(body), append([]string{"Authorization", "Bearer " + token, "Content-Type", "application/json"}, headers...)...)
+	}
+	tag := func() string { t.Helper(); return w.api(token, path, nil).Header.Get("ETag") }
+	first := tag()
+	w.report(ids[0], notebook(9)...)
+	if got := tag(); got != first || first == "" || strings.HasPrefix(first, "W/") {
+		t.Errorf("ETag %s, after a report %s; want the same: nothing that calls change did", first, got)
+	}
+	if other := w.api(token, "/api/v1/devices/"+ids[1], nil).Header.Get("ETag"); other == first {
+		t.Error("two devices have one ETag")
+	}
+	if res := post("/labels", `{"label":"eins"}`, "If-Match", first); res.StatusCode != http.StatusOK {
+		t.Errorf("the first change = %d %s", res.StatusCode, res.body)
+	}
+	second := tag()
+	for what, header := range map[string]string{"the tag of before": first, "a weak tag": "W/" + second, "another one": `"x", "y"`} {
+		if res := post("/labels", `{"label":"zwei"}`, "If-Match", header); res.StatusCode != http.StatusPreconditionFailed {
+			t.Errorf("%s = %d, want 412", what, res.StatusCode)
+		}
+	}
+	if res := post("/labels", `{"label":"zwei"}`, "If-Match", "nonsense"); res.StatusCode != http.StatusBadRequest || !strings.Contains(res.body, `"field":"If-Match"`) {
+		t.Errorf("what is no tag = %d %s, want 400", res.StatusCode, res.body)
+	}
+	// A page changes it, too.
+	w.must(w.fleet.SetLabel(t.Context(), operator, ids[0], "von der Seite", true))
+	if res := post("/labels/remove", `{"label":"eins"}`, "If-Match", second); res.StatusCode != http.StatusPreconditionFailed {
+		t.Errorf("after a change by a page = %d, want 412", res.StatusCode)
+	}
+	for what, headers := range map[string][]string{"any state": {"If-Match", "*"}, "no If-Match": nil} {
+		if res := post("/labels", `{"label":"`+what+`"}`, headers...); res.StatusCode != http.StatusOK {
+			t.Errorf("%s = %d %s", what, res.StatusCode, res.body)
+		}
+	}
+	if res := post("/labels", `{"label":"drei"}`, "If-Match", `"x", `+tag()); res.StatusCode != http.StatusOK {
+		t.Errorf("one of several tags = %d %s", res.StatusCode, res.body)
+	}
+	// What one may not do is not told apart by If-Match.
+	reader := w.token("reader", access.RoleRead, nil)
+	res := w.browser().do(http.MethodPost, path+"/labels", strings.NewReader(`{"label":"x"}`), "Authorization", "Bearer "+reader, "Content-Type", "application/json", "If-Match", first)
+	if res.StatusCode != http.StatusForbidden {
+		t.Errorf("a reader's change with a stale tag = %d, want 403", res.StatusCode)
+	}
+	foreign := w.token("foreign", access.RoleAdmin, []string{w.ownerID("Landkreis Kiefer")})
+	res = w.browser().do(http.MethodPost, path+"/labels", strings.NewReader(`{"label":"x"}`), "Authorization", "Bearer "+foreign, "Content-Type", "application/json", "If-Match", tag())
+	if res.StatusCode != http.StatusNotFound {
+		t.Errorf("another owner's change = %d, want 404", res.StatusCode)
+	}
+	// Of many at once with one tag only one happens.
+	for round := range 5 {
+		now := tag()
+		var happened, refused atomic.Int64
+		var wg sync.WaitGroup
+		for i := range 8 {
+			wg.Go(func() {
+				req, err := http.NewRequestWithContext(t.Context(), http.MethodPost, w.url+path+"/labels", strings.NewReader(fmt.Sprintf(`{"label":"r%d n%d"}`, round, i)))
+				if err != nil {
+					t.Error(err)
+					return
+				}
+				req.Header = http.Header{"Authorization": {"Bearer " + token}, "Content-Type": {"application/json"}, "If-Match": {now}}
+				res, err := w.ts.Client().Do(req)
+				if err != nil {
+					t.Error(err)
+					return
+				}
+				res.Body.Close()
+				switch res.StatusCode {
+				case http.StatusOK:
+					happened.Add(1)
+				case http.StatusPreconditionFailed:
+					refused.Add(1)
+				}
+			})
+		}
+		wg.Wait()
+		if happened.Load() != 1 || refused.Load() != 7 {
+			t.Errorf("round %d: %d happened, %d were refused; want 1 and 7", round, happened.Load(), refused.Load())
+		}
+	}
+}

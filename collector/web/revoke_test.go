@@ -1,0 +1,107 @@
+package web_test
+
+import (
+	"net/http"
+	"net/url"
+	"strings"
+	"testing"
+
+	"hausmeister/collector/access"
+	"hausmeister/collector/bus"
+	"hausmeister/collector/db"
+	"hausmeister/collector/fleet"
+)
+
+// holdsKey gives a device a credential, as an enrolment does.
+func (w *world) holdsKey(id string) {
+	w.t.Helper()
+	w.must(w.db.Write(w.t.Context(), func(tx *db.Tx) error {
+		_, err := tx.Exec(w.t.Context(), `INSERT INTO credentials (spki, device, claim, replaces, issued_ms, expires_ms, epoch, epoch_store, reason)
+			VALUES ($1, $2, '', $3, 0, 9000000000000, 0, $3, '')`, []byte(id), id, []byte{})
+		if err == nil {
+			_, err = tx.Exec(w.t.Context(), `INSERT INTO enrolled (device) VALUES ($1) ON CONFLICT DO NOTHING`, id)
+		}
+		return err
+	}))
+}
+
+// TestRevokePage: a device is revoked on a page of its own that says what it
+// means, by a reason and its number, and by nobody else.
+func TestRevokePage(t *testing.T) {
+	w := newWorld(t)
+	ids := w.fill(4)
+	w.holdsKey(ids[0])
+	w.holdsKey(ids[1])
+	admin, support := w.signedIn("admin"), w.signedIn("support")
+	page := "/devices/" + ids[0] + "/revoke"
+	if body := support.get("/devices/" + ids[0]).body; strings.Contains(body, page) {
+		t.Error("support is offered to revoke")
+	}
+	if res := support.get(page); res.StatusCode != http.StatusForbidden {
+		t.Errorf("GET as support = %d, want 403", res.StatusCode)
+	}
+	right := url.Values{"reason": {"Verlust, Meldung 4711"}, "name": {"ah-02317 "}}
+	if res := support.post(page, right); res.StatusCode != http.StatusForbidden {
+		t.Errorf("POST as support = %d, want 403", res.StatusCode)
+	}
+	w.user("kiefer", access.RoleAdmin, []string{w.ownerID("Landkreis Kiefer")})
+	if res := w.signedIn("kiefer").post(page, right); res.StatusCode != http.StatusNotFound {
+		t.Errorf("POST as another owner's admin = %d, want 404", res.StatusCode)
+	}
+	if body := text(admin.get(page).body); !strings.Contains(body, "AH-02317 sperren") || !strings.Contains(body, "Das lässt sich nicht zurücknehmen.") || !strings.Contains(body, "Gymnasium Ahorntal") {
+		t.Errorf("the page before says %s", body)
+	}
+	for want, typed := range map[string]url.Values{
+		"Ein Grund von 3 bis 500 Zeichen.":        {"reason": {"x"}, "name": {"AH-02317"}},
+		"Das ist nicht die Nummer dieses Geräts.": {"reason": {"Verlust <b>"}, "name": {"AH-02318"}},
+	} {
+		res := admin.post(page, typed)
+		if res.StatusCode != http.StatusUnprocessableEntity || !strings.Contains(text(res.body), want) || !strings.Contains(res.body, `value="`+strings.ReplaceAll(strings.ReplaceAll(typed.Get("reason"), "<", "&lt;"), ">", "&gt;")+`"`) {
+			t.Errorf("%v = %d %s, want 422, %q and the input kept", typed, res.StatusCode, text(res.body), want)
+		}
+	}
+	ends := w.bus.Subscribe(bus.Revoked)
+	defer ends.Close()
+	res := admin.post(page, right)
+	if res.StatusCode != http.StatusSeeOther || res.Header.Get("Location") != "/devices/"+ids[0]+"?done=revoked" {
+		t.Fatalf("POST = %d to %s", res.StatusCode, res.Header.Get("Location"))
+	}
+	select {
+	case e := <-ends.C:
+		if e.Device != ids[0] {
+			t.Errorf("told of %s", e.Device)
+		}
+	default:
+		t.Error("live sessions are not told")
+	}
+	body := admin.get(res.Header.Get("Location")).body
+	if !strings.Contains(text(body), "Das Gerät ist gesperrt.") || strings.Contains(body, page) {
+		t.Errorf("after it the device says %s", text(body))
+	}
+	if d, err := w.fleet.Device(t.Context(), operator, ids[0]); err != nil || d.State != fleet.StateRevoked {
+		t.Errorf("state = %s, %v", d.State, err)
+	}
+	if res := admin.get(page); res.StatusCode != http.StatusSeeOther {
+		t.Errorf("the page of a revoked device = %d, want to be led to it", res.StatusCode)
+	}
+	if body := text(admin.get("/audit?action=device.revoked").body); !strings.Contains(body, "Verlust, Meldung 4711") {
+		t.Errorf("the record says %s", body)
+	}
+	// The API asks for the same.
+	token := w.token("admin", access.RoleAdmin, nil)
+	post := func(token, body string) answer {
+		return w.browser().do(http.MethodPost, "/api/v1/devices/"+ids[1]+"/revoke", strings.NewReader(body), "Authorization", "Bearer "+token, "Content-Type", "application/json")
+	}
+	if res := post(token, `{"name":"AH-1","reason":"Verlust"}`); res.StatusCode != 400 || !strings.Contains(res.body, `"field":"name"`) {
+		t.Errorf("another name = %d %s", res.StatusCode, res.body)
+	}
+	d, err := w.fleet.Device(t.Context(), operator, ids[1])
+	w.must(err)
+	right1 := `{"name":"` + d.Label() + `","reason":"Verlust"}`
+	if res := post(w.token("support", access.RoleSupport, nil), right1); res.StatusCode != 403 {
+		t.Errorf("as support = %d", res.StatusCode)
+	}
+	if res := post(token, right1); res.StatusCode != 200 || !strings.Contains(res.body, `"state":"revoked"`) {
+		t.Errorf("revoking = %d %s", res.StatusCode, res.body)
+	}
+}
