@@ -19,9 +19,11 @@ type apiMain struct {
 
 type apiCall struct {
 	ID, Method, Path, Summary string
-	Query                     []param
+	Query                     []apiParam
 	Example                   string
 }
+
+type apiParam struct{ Name, Meaning string }
 
 func (s *Server) apiPage(v *visit) error {
 	host := "https://" + v.r.Host
@@ -31,7 +33,11 @@ func (s *Server) apiPage(v *visit) error {
 		if !ok || c.Needs != "" && v.caller.Allow(c.Needs) != nil {
 			continue
 		}
-		main.Calls = append(main.Calls, apiCall{operationID(rt), rt.method, rt.path, c.Summary, c.Query, c.example(rt, host)})
+		shown := apiCall{ID: operationID(rt), Method: rt.method, Path: rt.path, Summary: c.summary(rt, v.say), Example: c.example(rt, host)}
+		for _, p := range c.Query {
+			shown.Query = append(shown.Query, apiParam{p.Name, p.meaning(v.say)})
+		}
+		main.Calls = append(main.Calls, shown)
 	}
 	return v.show(http.StatusOK, "api", v.at("api", v.say.Say("api.title"), main))
 }

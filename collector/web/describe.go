@@ -1,6 +1,7 @@
 package web
 
 import (
+	"cmp"
 	"encoding/json"
 	"maps"
 	"net/http"
@@ -11,27 +12,38 @@ import (
 	"strings"
 
 	"hausmeister/collector/access"
+	"hausmeister/collector/web/words"
 )
 
 // call is what a program needs to know of a route of the API. The parameters
-// that it names are those that the route accepts.
+// that it names are those that the route accepts. What it does is said by the text
+// api.call. and its operation's id.
 type call struct {
-	Summary string
-	Needs   access.Permission
-	Query   []param
-	Body    any // a value of the type that is read
-	Gives   any // a value of the type that is answered
-	Made    bool
-	CSV     bool // answers with lines of values instead of Gives
-	Stream  bool // Gives is the data of each event of a stream that does not end
+	Needs  access.Permission
+	Query  []param
+	Body   any // a value of the type that is read
+	Gives  any // a value of the type that is answered
+	Made   bool
+	CSV    bool // answers with lines of values instead of Gives
+	Stream bool // Gives is the data of each event of a stream that does not end
 }
 
+// param is a parameter; its meaning is the text api.param. and Says.
 type param struct {
-	Name, Meaning string
-	Number        bool
-	Required      bool
-	Many          bool // may be given more than once
-	Shown         bool // in the example, though a call may do without
+	Name     string
+	Says     string // empty = as Name
+	Number   bool
+	Required bool
+	Many     bool // may be given more than once
+	Shown    bool // in the example, though a call may do without
+}
+
+func (p param) meaning(say *words.Speaker) string {
+	return say.Say("api.param." + cmp.Or(p.Says, p.Name))
+}
+
+func (c call) summary(rt route, say *words.Speaker) string {
+	return say.Say("api.call." + operationID(rt))
 }
 
 // list is the answer of a list that is given whole.
@@ -42,95 +54,95 @@ type list[T any] struct {
 }
 
 var (
-	limitParam  = param{Name: "limit", Meaning: "how many items at most, 1 to 500", Number: true}
-	ifParam     = param{Name: "if", Meaning: "a condition as name.operator.value, in base units, such as battery_charge.lt.600 (lt, le, eq, ge, gt; texts and facts: is, not, contains); all that are given must hold. Names are readings of the catalogue and model, manufacturer, owner, school, school_kind, os, agent, finding", Many: true, Shown: true}
-	showParam   = param{Name: "show", Meaning: "name of the reading whose values are given; else that of the first condition"}
-	orderParam  = param{Name: "order", Meaning: "asc or desc by that reading"}
-	cursorParam = param{Name: "cursor", Meaning: "where the next page begins, as the one before said"}
+	limitParam  = param{Name: "limit", Number: true}
+	ifParam     = param{Name: "if", Many: true, Shown: true}
+	showParam   = param{Name: "show"}
+	orderParam  = param{Name: "order"}
+	cursorParam = param{Name: "cursor"}
 )
 
 // calls describes every route under /api/v1; a test holds both against each other.
 var calls = map[string]call{
-	"GET /api/v1/devices": {Summary: "Devices, by page", Needs: access.ReadDevices, Gives: apiList{}, Query: []param{
-		{Name: "q", Meaning: "words that each stand in inventory no., serial no., model or school"},
-		{Name: "state", Meaning: "one of the states"}, {Name: "school", Meaning: "id or number of a school"}, {Name: "finding", Meaning: "code of what is open about the devices"}, {Name: "label", Meaning: "a label that they hold"},
-		{Name: "sort", Meaning: "label, model, school, last_contact, battery or disk_free; with - before it from the other end"}, limitParam, cursorParam}},
-	"GET /api/v1/devices/{id}": {Summary: "A device and its latest values", Needs: access.ReadDevices, Gives: apiDeviceBody{}},
-	"GET /api/v1/devices/{id}/history": {Summary: "The values of a reading over time", Needs: access.ReadDevices, Gives: apiHistory{}, Query: []param{
-		{Name: "reading", Meaning: "name of the reading, see the catalogue", Required: true}, {Name: "instance", Meaning: "which of several, such as C:"},
-		{Name: "from", Meaning: "time, RFC 3339"}, {Name: "to", Meaning: "time, RFC 3339"},
-		{Name: "step", Meaning: "seconds between points; less than 86400 needs a look", Number: true}}},
-	"GET /api/v1/devices/{id}/findings":       {Summary: "What somebody should know about a device", Needs: access.ReadDevices, Gives: list[apiFinding]{}},
-	"GET /api/v1/devices/{id}/inventory":      {Summary: "Installed software and its changes", Needs: access.ReadDevices, Gives: apiSoftware{}},
-	"GET /api/v1/devices/{id}/looks":          {Summary: "Who looked at a device", Needs: access.ReadDevices, Gives: list[apiLook]{}},
-	"POST /api/v1/devices/{id}/looks":         {Summary: "Open what is finer than a day, for an hour and with a reason", Needs: access.LookDevices, Body: apiNewLook{}, Gives: apiLook{}, Made: true},
-	"POST /api/v1/devices/{id}/labels":        {Summary: "Give a device a label", Needs: access.WriteDevices, Body: apiLabel{}, Gives: apiDeviceBody{}},
-	"POST /api/v1/devices/{id}/labels/remove": {Summary: "Take a label from a device", Needs: access.WriteDevices, Body: apiLabel{}, Gives: apiDeviceBody{}},
-	"POST /api/v1/devices/{id}/revoke":        {Summary: "Take back a device's credentials; it comes back only with a new claim", Needs: access.RevokeDevices, Body: apiRevocation{}, Gives: apiDeviceBody{}},
-	"GET /api/v1/views":                       {Summary: "Saved views of the list: one's own, those of one's owners and those of all", Needs: access.ReadDevices, Gives: list[apiView]{}},
-	"POST /api/v1/views":                      {Summary: "Save a view", Needs: access.ReadDevices, Body: apiNewView{}, Gives: apiView{}, Made: true},
-	"GET /api/v1/views/{id}":                  {Summary: "A saved view, by id or slug", Needs: access.ReadDevices, Gives: apiView{}},
-	"POST /api/v1/views/{id}":                 {Summary: "Change name, filter, order or columns of a view", Needs: access.ReadDevices, Body: apiViewChange{}, Gives: apiView{}},
-	"POST /api/v1/views/{id}/delete":          {Summary: "Delete a view", Needs: access.ReadDevices, Gives: apiView{}},
-	"GET /api/v1/labels":                      {Summary: "Labels and how many devices hold them", Needs: access.ReadDevices, Gives: list[apiLabelCount]{}},
-	"GET /api/v1/jobs":                        {Summary: "Changes of many devices, the latest first", Needs: access.ReadDevices, Gives: apiPage[apiJob]{}, Query: []param{limitParam, cursorParam}},
-	"POST /api/v1/jobs":                       {Summary: "Change many devices: label, unlabel or school, for devices by id or all that fit a filter", Needs: access.WriteDevices, Body: apiNewJob{}, Gives: apiJob{}, Made: true},
-	"GET /api/v1/jobs/{id}":                   {Summary: "A change of many devices, and how far it has come", Needs: access.ReadDevices, Gives: apiJob{}},
-	"GET /api/v1/jobs/{id}/devices": {Summary: "What became of each device", Needs: access.ReadDevices, Gives: apiPage[apiJobDevice]{},
-		Query: []param{{Name: "outcome", Meaning: "only these: waiting, changed, same, other_owner, restored or kept"}, limitParam, cursorParam}},
-	"POST /api/v1/jobs/{id}/undo":     {Summary: "Put back what devices had before, but for what was changed since", Needs: access.WriteDevices, Gives: apiJob{}},
-	"GET /api/v1/findings":            {Summary: "What is open about how many devices, the worst first", Needs: access.ReadDevices, Gives: list[apiOpenFinding]{}},
-	"GET /api/v1/devices/{id}/events": {Summary: "What happened to a device, by whole days, the latest first", Needs: access.ReadDevices, Gives: apiPage[apiEvent]{}, Query: []param{limitParam, cursorParam}},
-	"GET /api/v1/findings/{id}/spread": {Summary: "Who has a finding, by model, build or school; groups of fewer than five have no numbers", Needs: access.ReadDevices, Gives: list[apiShare]{},
-		Query: []param{{Name: "by", Meaning: "model, os_build or school", Required: true}}},
-	"POST /api/v1/devices/{id}/findings/quiet": {Summary: "Say that somebody takes care of a finding: until the day given, or until it is cleared or gets worse", Needs: access.QuietFindings, Body: apiQuietOne{}, Gives: apiQuiet{}},
-	"POST /api/v1/devices/{id}/findings/loud":  {Summary: "Undo that at this device", Needs: access.QuietFindings, Body: apiOneFinding{}, Gives: list[apiFinding]{}},
-	"GET /api/v1/findings/{id}/quiets":         {Summary: "Who takes care of a finding, why and until when, the latest first", Needs: access.ReadDevices, Gives: list[apiQuiet]{}},
-	"POST /api/v1/findings/{id}/quiet":         {Summary: "Say that somebody takes care of a finding at all devices, or at those of a model, build, school or owner", Needs: access.QuietFindings, Body: apiQuietMany{}, Gives: apiQuiet{}},
-	"POST /api/v1/quiets/{id}/end":             {Summary: "Undo that at all devices", Needs: access.QuietFindings, Gives: apiQuiet{}},
-	"GET /api/v1/events":                       {Summary: "What happens to devices, as it happens: findings that are raised, cleared, acknowledged, snoozed or count again, and first contacts", Needs: access.ReadDevices, Gives: apiChangeEvent{}, Stream: true},
-	"GET /api/v1/house":                        {Summary: "How the pages look to people who chose nothing else, and whom schools call", Needs: access.WriteSettings, Gives: apiHouse{}},
-	"POST /api/v1/house":                       {Summary: "Change that: language de or en, theme light or dark; empty leaves it to the browser", Needs: access.WriteSettings, Body: apiNewHouse{}, Gives: apiHouse{}},
-	"GET /api/v1/owners/{id}/retention":        {Summary: "How many days each class of values is kept for an owner", Needs: access.ReadDevices, Gives: list[apiKept]{}},
-	"POST /api/v1/owners/{id}/retention":       {Summary: "Change that for a class, within its bounds; what is older is deleted within hours", Needs: access.WriteSettings, Body: apiNewKept{}, Gives: list[apiKept]{}},
-	"GET /api/v1/search": {Summary: "Devices, schools and (for who may see them) people; first what is called exactly so, then some of each kind", Needs: access.ReadDevices, Gives: list[apiFound]{}, Query: []param{
-		{Name: "q", Meaning: "inventory no., serial no., number of a school, login, or words", Required: true}}},
-	"GET /api/v1/catalogue": {Summary: "Every value that a device may tell", Gives: list[apiField]{}},
-	"GET /api/v1/owners":    {Summary: "School authorities", Needs: access.ReadSchools, Gives: list[apiOwner]{}},
-	"GET /api/v1/schools": {Summary: "Schools, how their devices are and how they reach us", Needs: access.ReadSchools, Gives: list[apiSchoolState]{},
-		Query: []param{{Name: "q", Meaning: "words that each stand in code, name, kind or owner"}, limitParam, cursorParam}},
-	"GET /api/v1/schools/{id}/sheet":           {Summary: "What a school's devices need of its network, how they come to us, and what is in the way; numbers below five are null", Needs: access.ReadSchools, Gives: apiSheet{}},
-	"GET /api/v1/owners/{id}/software":         {Summary: "Programs that each device of an owner must have", Needs: access.WriteSettings, Gives: list[apiStandardProgram]{}},
-	"POST /api/v1/owners/{id}/software":        {Summary: "Add such a program, or replace the one of its label", Needs: access.WriteSettings, Body: apiNewStandard{}, Gives: list[apiStandardProgram]{}},
-	"POST /api/v1/owners/{id}/software/remove": {Summary: "Take such a program off the list", Needs: access.WriteSettings, Body: apiLabel{}, Gives: list[apiStandardProgram]{}},
-	"GET /api/v1/claims":                       {Summary: "Claims, the latest first", Needs: access.ReadClaims, Gives: apiPage[apiClaim]{}, Query: []param{limitParam, cursorParam}},
-	"POST /api/v1/claims":                      {Summary: "Make a claim", Needs: access.WriteClaims, Body: apiNewClaim{}, Gives: apiClaim{}, Made: true},
-	"GET /api/v1/claims/{id}":                  {Summary: "A claim without its secret", Needs: access.ReadClaims, Gives: apiClaim{}},
-	"POST /api/v1/claims/{id}/revoke":          {Summary: "End a claim", Needs: access.WriteClaims, Gives: apiClaim{}},
-	"GET /api/v1/users":                        {Summary: "Accounts of people", Needs: access.ReadUsers, Gives: list[apiUser]{}},
-	"POST /api/v1/users":                       {Summary: "Make an account", Needs: access.WriteUsers, Body: apiNewUser{}, Gives: apiUser{}, Made: true},
-	"GET /api/v1/users/{id}":                   {Summary: "An account", Needs: access.ReadUsers, Gives: apiUser{}},
-	"POST /api/v1/users/{id}/role":             {Summary: "Change role and owners of an account", Needs: access.WriteUsers, Body: apiRole{}, Gives: apiUser{}},
-	"POST /api/v1/users/{id}/password":         {Summary: "Give an account a new password", Needs: access.WriteUsers, Gives: apiUser{}},
-	"POST /api/v1/users/{id}/disable":          {Summary: "Let an account sign in no more", Needs: access.WriteUsers, Gives: apiUser{}},
-	"POST /api/v1/users/{id}/enable":           {Summary: "Let an account sign in again", Needs: access.WriteUsers, Gives: apiUser{}},
-	"POST /api/v1/users/{id}/sessions/end":     {Summary: "End the sessions of an account", Needs: access.WriteUsers, Gives: apiUser{}},
-	"GET /api/v1/tokens":                       {Summary: "API tokens without their secrets", Needs: access.ReadUsers, Gives: list[apiToken]{}},
-	"POST /api/v1/tokens":                      {Summary: "Make an API token", Needs: access.WriteUsers, Body: apiNewToken{}, Gives: apiToken{}, Made: true},
-	"GET /api/v1/tokens/{id}":                  {Summary: "An API token without its secret", Needs: access.ReadUsers, Gives: apiToken{}},
-	"POST /api/v1/tokens/{id}/revoke":          {Summary: "End an API token", Needs: access.WriteUsers, Gives: apiToken{}},
-	"GET /api/v1/audit": {Summary: "Who changed or looked at what, the latest first", Needs: access.ReadAudit, Gives: apiPage[apiEntry]{}, Query: []param{
-		{Name: "action", Meaning: "an action, or the subject before its dot"}, {Name: "from", Meaning: "first day, in UTC"}, {Name: "to", Meaning: "last day, in UTC"}, limitParam, cursorParam}},
-	"GET /api/v1/answer": {Summary: "How many devices the conditions are true of, which, and since when", Needs: access.ReadDevices, Gives: apiAnswer{},
+	"GET /api/v1/devices": {Needs: access.ReadDevices, Gives: apiList{}, Query: []param{
+		{Name: "q"},
+		{Name: "state"}, {Name: "school"}, {Name: "finding"}, {Name: "label"},
+		{Name: "sort"}, limitParam, cursorParam}},
+	"GET /api/v1/devices/{id}": {Needs: access.ReadDevices, Gives: apiDeviceBody{}},
+	"GET /api/v1/devices/{id}/history": {Needs: access.ReadDevices, Gives: apiHistory{}, Query: []param{
+		{Name: "reading", Required: true}, {Name: "instance"},
+		{Name: "from"}, {Name: "to"},
+		{Name: "step", Number: true}}},
+	"GET /api/v1/devices/{id}/findings":       {Needs: access.ReadDevices, Gives: list[apiFinding]{}},
+	"GET /api/v1/devices/{id}/inventory":      {Needs: access.ReadDevices, Gives: apiSoftware{}},
+	"GET /api/v1/devices/{id}/looks":          {Needs: access.ReadDevices, Gives: list[apiLook]{}},
+	"POST /api/v1/devices/{id}/looks":         {Needs: access.LookDevices, Body: apiNewLook{}, Gives: apiLook{}, Made: true},
+	"POST /api/v1/devices/{id}/labels":        {Needs: access.WriteDevices, Body: apiLabel{}, Gives: apiDeviceBody{}},
+	"POST /api/v1/devices/{id}/labels/remove": {Needs: access.WriteDevices, Body: apiLabel{}, Gives: apiDeviceBody{}},
+	"POST /api/v1/devices/{id}/revoke":        {Needs: access.RevokeDevices, Body: apiRevocation{}, Gives: apiDeviceBody{}},
+	"GET /api/v1/views":                       {Needs: access.ReadDevices, Gives: list[apiView]{}},
+	"POST /api/v1/views":                      {Needs: access.ReadDevices, Body: apiNewView{}, Gives: apiView{}, Made: true},
+	"GET /api/v1/views/{id}":                  {Needs: access.ReadDevices, Gives: apiView{}},
+	"POST /api/v1/views/{id}":                 {Needs: access.ReadDevices, Body: apiViewChange{}, Gives: apiView{}},
+	"POST /api/v1/views/{id}/delete":          {Needs: access.ReadDevices, Gives: apiView{}},
+	"GET /api/v1/labels":                      {Needs: access.ReadDevices, Gives: list[apiLabelCount]{}},
+	"GET /api/v1/jobs":                        {Needs: access.ReadDevices, Gives: apiPage[apiJob]{}, Query: []param{limitParam, cursorParam}},
+	"POST /api/v1/jobs":                       {Needs: access.WriteDevices, Body: apiNewJob{}, Gives: apiJob{}, Made: true},
+	"GET /api/v1/jobs/{id}":                   {Needs: access.ReadDevices, Gives: apiJob{}},
+	"GET /api/v1/jobs/{id}/devices": {Needs: access.ReadDevices, Gives: apiPage[apiJobDevice]{},
+		Query: []param{{Name: "outcome"}, limitParam, cursorParam}},
+	"POST /api/v1/jobs/{id}/undo":     {Needs: access.WriteDevices, Gives: apiJob{}},
+	"GET /api/v1/findings":            {Needs: access.ReadDevices, Gives: list[apiOpenFinding]{}},
+	"GET /api/v1/devices/{id}/events": {Needs: access.ReadDevices, Gives: apiPage[apiEvent]{}, Query: []param{limitParam, cursorParam}},
+	"GET /api/v1/findings/{id}/spread": {Needs: access.ReadDevices, Gives: list[apiShare]{},
+		Query: []param{{Name: "by", Required: true}}},
+	"POST /api/v1/devices/{id}/findings/quiet": {Needs: access.QuietFindings, Body: apiQuietOne{}, Gives: apiQuiet{}},
+	"POST /api/v1/devices/{id}/findings/loud":  {Needs: access.QuietFindings, Body: apiOneFinding{}, Gives: list[apiFinding]{}},
+	"GET /api/v1/findings/{id}/quiets":         {Needs: access.ReadDevices, Gives: list[apiQuiet]{}},
+	"POST /api/v1/findings/{id}/quiet":         {Needs: access.QuietFindings, Body: apiQuietMany{}, Gives: apiQuiet{}},
+	"POST /api/v1/quiets/{id}/end":             {Needs: access.QuietFindings, Gives: apiQuiet{}},
+	"GET /api/v1/events":                       {Needs: access.ReadDevices, Gives: apiChangeEvent{}, Stream: true},
+	"GET /api/v1/house":                        {Needs: access.WriteSettings, Gives: apiHouse{}},
+	"POST /api/v1/house":                       {Needs: access.WriteSettings, Body: apiNewHouse{}, Gives: apiHouse{}},
+	"GET /api/v1/owners/{id}/retention":        {Needs: access.ReadDevices, Gives: list[apiKept]{}},
+	"POST /api/v1/owners/{id}/retention":       {Needs: access.WriteSettings, Body: apiNewKept{}, Gives: list[apiKept]{}},
+	"GET /api/v1/search": {Needs: access.ReadDevices, Gives: list[apiFound]{}, Query: []param{
+		{Name: "q", Says: "q.search", Required: true}}},
+	"GET /api/v1/catalogue": {Gives: list[apiField]{}},
+	"GET /api/v1/owners":    {Needs: access.ReadSchools, Gives: list[apiOwner]{}},
+	"GET /api/v1/schools": {Needs: access.ReadSchools, Gives: list[apiSchoolState]{},
+		Query: []param{{Name: "q", Says: "q.schools"}, limitParam, cursorParam}},
+	"GET /api/v1/schools/{id}/sheet":           {Needs: access.ReadSchools, Gives: apiSheet{}},
+	"GET /api/v1/owners/{id}/software":         {Needs: access.WriteSettings, Gives: list[apiStandardProgram]{}},
+	"POST /api/v1/owners/{id}/software":        {Needs: access.WriteSettings, Body: apiNewStandard{}, Gives: list[apiStandardProgram]{}},
+	"POST /api/v1/owners/{id}/software/remove": {Needs: access.WriteSettings, Body: apiLabel{}, Gives: list[apiStandardProgram]{}},
+	"GET /api/v1/claims":                       {Needs: access.ReadClaims, Gives: apiPage[apiClaim]{}, Query: []param{limitParam, cursorParam}},
+	"POST /api/v1/claims":                      {Needs: access.WriteClaims, Body: apiNewClaim{}, Gives: apiClaim{}, Made: true},
+	"GET /api/v1/claims/{id}":                  {Needs: access.ReadClaims, Gives: apiClaim{}},
+	"POST /api/v1/claims/{id}/revoke":          {Needs: access.WriteClaims, Gives: apiClaim{}},
+	"GET /api/v1/users":                        {Needs: access.ReadUsers, Gives: list[apiUser]{}},
+	"POST /api/v1/users":                       {Needs: access.WriteUsers, Body: apiNewUser{}, Gives: apiUser{}, Made: true},
+	"GET /api/v1/users/{id}":                   {Needs: access.ReadUsers, Gives: apiUser{}},
+	"POST /api/v1/users/{id}/role":             {Needs: access.WriteUsers, Body: apiRole{}, Gives: apiUser{}},
+	"POST /api/v1/users/{id}/password":         {Needs: access.WriteUsers, Gives: apiUser{}},
+	"POST /api/v1/users/{id}/disable":          {Needs: access.WriteUsers, Gives: apiUser{}},
+	"POST /api/v1/users/{id}/enable":           {Needs: access.WriteUsers, Gives: apiUser{}},
+	"POST /api/v1/users/{id}/sessions/end":     {Needs: access.WriteUsers, Gives: apiUser{}},
+	"GET /api/v1/tokens":                       {Needs: access.ReadUsers, Gives: list[apiToken]{}},
+	"POST /api/v1/tokens":                      {Needs: access.WriteUsers, Body: apiNewToken{}, Gives: apiToken{}, Made: true},
+	"GET /api/v1/tokens/{id}":                  {Needs: access.ReadUsers, Gives: apiToken{}},
+	"POST /api/v1/tokens/{id}/revoke":          {Needs: access.WriteUsers, Gives: apiToken{}},
+	"GET /api/v1/audit": {Needs: access.ReadAudit, Gives: apiPage[apiEntry]{}, Query: []param{
+		{Name: "action"}, {Name: "from", Says: "from.day"}, {Name: "to", Says: "to.day"}, limitParam, cursorParam}},
+	"GET /api/v1/answer": {Needs: access.ReadDevices, Gives: apiAnswer{},
 		Query: []param{ifParam, showParam, orderParam, limitParam, cursorParam}},
-	"GET /api/v1/answer/devices.csv":     {Summary: "All devices that the conditions are true of, as CSV", Needs: access.ReadDevices, CSV: true, Query: []param{ifParam, showParam, orderParam}},
-	"GET /api/v1/questions":              {Summary: "Questions that are kept: one's own, and those for everybody", Needs: access.ReadDevices, Gives: list[apiQuestion]{}},
-	"POST /api/v1/questions":             {Summary: "Keep a question", Needs: access.ReadDevices, Body: apiNewQuestion{}, Gives: apiQuestion{}, Made: true},
-	"GET /api/v1/questions/{id}":         {Summary: "A question that is kept", Needs: access.ReadDevices, Gives: apiQuestion{}},
-	"POST /api/v1/questions/{id}":        {Summary: "Change a question that is kept", Needs: access.ReadDevices, Body: apiNewQuestion{}, Gives: apiQuestion{}},
-	"POST /api/v1/questions/{id}/delete": {Summary: "Delete a question that is kept", Needs: access.ReadDevices, Gives: list[apiQuestion]{}},
-	"GET /api/v1/questions/{id}/answer":  {Summary: "The answer to a question that is kept", Needs: access.ReadDevices, Gives: apiAnswer{}, Query: []param{orderParam, limitParam, cursorParam}},
-	"GET /api/v1/openapi.json":           {Summary: "This description", Gives: map[string]any{}},
+	"GET /api/v1/answer/devices.csv":     {Needs: access.ReadDevices, CSV: true, Query: []param{ifParam, showParam, orderParam}},
+	"GET /api/v1/questions":              {Needs: access.ReadDevices, Gives: list[apiQuestion]{}},
+	"POST /api/v1/questions":             {Needs: access.ReadDevices, Body: apiNewQuestion{}, Gives: apiQuestion{}, Made: true},
+	"GET /api/v1/questions/{id}":         {Needs: access.ReadDevices, Gives: apiQuestion{}},
+	"POST /api/v1/questions/{id}":        {Needs: access.ReadDevices, Body: apiNewQuestion{}, Gives: apiQuestion{}},
+	"POST /api/v1/questions/{id}/delete": {Needs: access.ReadDevices, Gives: list[apiQuestion]{}},
+	"GET /api/v1/questions/{id}/answer":  {Needs: access.ReadDevices, Gives: apiAnswer{}, Query: []param{orderParam, limitParam, cursorParam}},
+	"GET /api/v1/openapi.json":           {Gives: map[string]any{}},
 }
 
 // accepts says whether the route takes these parameters.
@@ -161,7 +173,7 @@ func (s *Server) openAPI() ([]byte, error) {
 		if paths[rt.path] == nil {
 			paths[rt.path] = map[string]any{}
 		}
-		paths[rt.path][strings.ToLower(rt.method)] = c.describe(rt, sc)
+		paths[rt.path][strings.ToLower(rt.method)] = c.describe(rt, sc, s.say[words.English])
 	}
 	sc.of(reflect.TypeFor[apiProblem]())
 	sc.of(reflect.TypeFor[apiChangeEvent]())
@@ -175,7 +187,7 @@ func (s *Server) openAPI() ([]byte, error) {
 	}, "", " ")
 }
 
-func (c call) describe(rt route, sc schemas) map[string]any {
+func (c call) describe(rt route, sc schemas, say *words.Speaker) map[string]any {
 	params := []any{}
 	for part := range strings.SplitSeq(rt.path, "/") {
 		if name, ok := strings.CutPrefix(part, "{"); ok {
@@ -191,7 +203,7 @@ func (c call) describe(rt route, sc schemas) map[string]any {
 		if p.Many {
 			schema = map[string]any{"type": "array", "items": schema}
 		}
-		params = append(params, map[string]any{"name": p.Name, "in": "query", "required": p.Required, "description": p.Meaning, "schema": schema})
+		params = append(params, map[string]any{"name": p.Name, "in": "query", "required": p.Required, "description": p.meaning(say), "schema": schema})
 	}
 	code := http.StatusOK
 	if c.Made {
@@ -209,7 +221,7 @@ func (c call) describe(rt route, sc schemas) map[string]any {
 		mime, schema = "application/json", sc.of(reflect.TypeOf(c.Gives))
 	}
 	out := map[string]any{
-		"summary": c.Summary, "operationId": operationID(rt), "parameters": params,
+		"summary": c.summary(rt, say), "operationId": operationID(rt), "parameters": params,
 		"responses": map[string]any{
 			strconv.Itoa(code): map[string]any{"description": http.StatusText(code), "content": map[string]any{mime: map[string]any{"schema": schema}}},
 			"default":          problem,
