@@ -2,17 +2,26 @@ package web_test
 
 import (
 	"bufio"
+	"context"
 	"encoding/json"
 	"fmt"
+	"log/slog"
 	"net/http"
+	"net/http/httptest"
+	"os"
 	"strconv"
 	"strings"
+	"sync/atomic"
 	"testing"
+	"testing/synctest"
 	"time"
 
 	"github.com/chromedp/chromedp"
 
 	"hausmeister/collector/access"
+	"hausmeister/collector/bus"
+	"hausmeister/collector/health"
+	"hausmeister/collector/web"
 	"hausmeister/proto/finding"
 	"hausmeister/proto/hmpb"
 )
@@ -237,4 +246,69 @@ func TestManyChangesComeInOrder(t *testing.T) {
 			t.Fatalf("change %d has the id %s", i, e.id)
 		}
 	}
+}
+
+// busy is a desk where so much happens that a listener never has it all.
+type busy struct {
+	*desk
+	reads atomic.Int64
+}
+
+func (b *busy) Token(context.Context, string) (access.Caller, error) {
+	return access.Caller{Kind: access.KindToken, ID: "t", Role: access.RoleRead}, nil
+}
+
+func (b *busy) LastChange(context.Context, access.Caller) (health.Mark, error) {
+	return health.Mark{}, nil
+}
+
+func (b *busy) Changes(_ context.Context, _ access.Caller, _ health.Mark, limit int) ([]health.Change, health.Mark, error) {
+	b.reads.Add(1)
+	return make([]health.Change, limit), health.Mark{}, nil
+}
+
+// stuck is a listener that takes so many bytes and no more.
+type stuck struct {
+	h        http.Header
+	room     int
+	deadline time.Time
+}
+
+func (s *stuck) Header() http.Header                { return s.h }
+func (s *stuck) WriteHeader(int)                    {}
+func (s *stuck) Flush()                             {}
+func (s *stuck) SetWriteDeadline(t time.Time) error { s.deadline = t; return nil }
+func (s *stuck) Write(b []byte) (int, error) {
+	if s.room -= len(b); s.room >= 0 {
+		return len(b), nil
+	}
+	time.Sleep(time.Until(s.deadline))
+	return 0, os.ErrDeadlineExceeded
+}
+
+// TestStuckListenerIsCut: who takes nothing is cut, and what it did not take was
+// neither read nor kept.
+func TestStuckListenerIsCut(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		d := &busy{desk: &desk{}}
+		s, err := web.New(web.Config{Access: d, Claims: d, Fleet: d, Health: d, Questions: struct{ web.Questions }{}, Bus: bus.New(), Now: time.Now, Log: slog.New(slog.DiscardHandler), Ready: func(context.Context) error { return nil }})
+		if err != nil {
+			t.Fatal(err)
+		}
+		req := httptest.NewRequest(http.MethodGet, "/api/v1/events", nil)
+		req.Header.Set("Authorization", "Bearer hmt_x")
+		done := make(chan struct{})
+		begin := time.Now()
+		go func() {
+			defer close(done)
+			s.ServeHTTP(&stuck{h: http.Header{}, room: 50_000}, req)
+		}()
+		<-done
+		if took := time.Since(begin); took > 31*time.Second {
+			t.Errorf("cut after %v, want 30 s", took)
+		}
+		if n := d.reads.Load(); n > 6 {
+			t.Errorf("%d pages of changes read for who took three", n)
+		}
+	})
 }
