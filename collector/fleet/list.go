@@ -183,6 +183,9 @@ func (f *Fleet) List(ctx context.Context, caller access.Caller, filter Filter) (
 			if page.Total, err = f.total(ctx, tx, caller, filter); err != nil {
 				return fmt.Errorf("counting the list: %w", err)
 			}
+			if page.Total == 0 {
+				return nil // all were looked at; none is found by a second look
+			}
 		}
 		return f.page(ctx, tx, caller, filter, after, &page)
 	})

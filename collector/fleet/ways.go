@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"slices"
+	"strings"
 
 	"hausmeister/collector/access"
 	"hausmeister/collector/db"
@@ -41,6 +42,46 @@ func (f *Fleet) School(ctx context.Context, caller access.Caller, id string) (Sc
 		return School{}, fmt.Errorf("reading a school: %w", err)
 	}
 	return s, nil
+}
+
+// SearchSchools gives some of the schools that the caller may see whose name, code,
+// kind or owner holds every word of query, and how many they are. It does not count
+// their devices.
+func (f *Fleet) SearchSchools(ctx context.Context, caller access.Caller, query string, limit int) (some []School, all int, err error) {
+	if err := caller.Allow(access.ReadSchools); err != nil {
+		return nil, 0, err
+	}
+	if err := checkQuery(query); err != nil {
+		return nil, 0, err
+	}
+	words := strings.Fields(fold(query))
+	scope, args := caller.Scope("s.owner_id", 1)
+	err = f.db.Read(ctx, func(tx *db.Tx) error {
+		some, all = nil, 0
+		rows, err := tx.Query(ctx, `SELECT s.id, s.owner_id, o.name, s.code, s.name, s.kind FROM schools s JOIN owners o ON o.id = s.owner_id
+			WHERE `+scope+` ORDER BY o.name_key, s.code_key`, args...)
+		if err != nil {
+			return err
+		}
+		defer rows.Close()
+		for rows.Next() {
+			var s School
+			if err := rows.Scan(&s.ID, &s.Owner, &s.OwnerName, &s.Code, &s.Name, &s.Kind); err != nil {
+				return err
+			}
+			if !s.holds(words) {
+				continue
+			}
+			if all++; len(some) < limit {
+				some = append(some, s)
+			}
+		}
+		return rows.Close()
+	})
+	if err != nil {
+		return nil, 0, fmt.Errorf("searching schools: %w", err)
+	}
+	return some, all, nil
 }
 
 // FindSchool gives the school with this number. A number of several owners' schools

@@ -68,12 +68,19 @@ func TestWays(t *testing.T) {
 		if s, err := w.School(t.Context(), system, one); err != nil || s.Title() != "Eins" || s.Devices != 7 || s.OwnerName != "Landkreis Ahorn" {
 			t.Errorf("School = %+v, %v", s, err)
 		}
+		if some, all, err := w.SearchSchools(t.Context(), system, "ahorn", 1); err != nil || all != 2 || len(some) != 1 || some[0].ID != one {
+			t.Errorf("SearchSchools = %+v, %d, %v; want the first of two", some, all, err)
+		}
+		if s, err := w.FindSchool(t.Context(), system, " s2"); err != nil || s.ID != two {
+			t.Errorf("FindSchool = %+v, %v; want the second", s, err)
+		}
 		stranger := access.Caller{Kind: access.KindUser, ID: "x", Role: access.RoleAdmin, Owners: []string{other}}
 		_, err1 := w.School(t.Context(), stranger, one)
 		_, err2 := w.Ways(t.Context(), stranger, one)
 		_, err3 := w.SchoolFindings(t.Context(), stranger, one)
 		_, err4 := w.School(t.Context(), system, "none")
-		for i, err := range []error{err1, err2, err3, err4} {
+		_, err5 := w.FindSchool(t.Context(), stranger, "S1")
+		for i, err := range []error{err1, err2, err3, err4, err5} {
 			if !errors.Is(err, access.ErrNotFound) {
 				t.Errorf("%d: another owner's school = %v, want not found", i+1, err)
 			}

@@ -60,6 +60,7 @@ type Fleet interface {
 	Total(ctx context.Context, caller access.Caller) (int64, error)
 	Device(ctx context.Context, caller access.Caller, id string) (fleet.Device, error)
 	FindDevice(ctx context.Context, caller access.Caller, name string) (string, error)
+	SearchSchools(ctx context.Context, caller access.Caller, query string, limit int) (some []fleet.School, all int, err error)
 	FindSchool(ctx context.Context, caller access.Caller, code string) (fleet.School, error)
 	Schools(ctx context.Context, caller access.Caller) ([]fleet.School, error)
 	Owners(ctx context.Context, caller access.Caller) ([]fleet.Owner, error)

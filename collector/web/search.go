@@ -82,10 +82,10 @@ func (v *visit) searchDevices(query string, f *found) error {
 }
 
 func (v *visit) searchSchools(query string, f *found) error {
-	page, err := v.s.cfg.Fleet.SchoolStates(v.r.Context(), v.caller, query, "", hits)
-	f.allSchools = page.Total
-	for _, s := range page.Items {
-		f.schools = append(f.schools, schoolHit(s.School))
+	some, all, err := v.s.cfg.Fleet.SearchSchools(v.r.Context(), v.caller, query, hits)
+	f.allSchools = all
+	for _, s := range some {
+		f.schools = append(f.schools, schoolHit(s))
 	}
 	return err
 }
