@@ -14,7 +14,8 @@ type Details struct {
 	Daily    bool // Device.Daily
 }
 
-// MainFinding is the worst that is open about a device, the latest of equals.
+// MainFinding is the worst that is open about a device and that nobody has said to
+// take care of, as its state.
 type MainFinding struct {
 	Code     string // empty = nothing is open
 	Severity hmpb.Severity
@@ -49,8 +50,8 @@ func (d Details) fill(ctx context.Context, tx *db.Tx, devices []Device) error {
 
 func fillFindings(ctx context.Context, tx *db.Tx, devices []Device) error {
 	in, args, at := among(devices)
-	rows, err := tx.Query(ctx, `SELECT device_id, code, severity FROM health_open_findings WHERE device_id IN `+in+`
-		ORDER BY severity DESC, raised_ms DESC, code, instance`, args...)
+	rows, err := tx.Query(ctx, `SELECT device_id, code, severity FROM health_noted_findings WHERE loud = 1 AND device_id IN `+in+`
+		ORDER BY severity DESC, code`, args...)
 	if err != nil {
 		return err
 	}

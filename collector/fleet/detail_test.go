@@ -8,6 +8,7 @@ import (
 	"hausmeister/collector/db"
 	"hausmeister/collector/db/dbtest"
 	"hausmeister/collector/fleet"
+	"hausmeister/collector/health"
 )
 
 // TestDetails: the worst finding with the number of the others, and the last
@@ -52,6 +53,14 @@ func TestDetails(t *testing.T) {
 			BatteryHealth: fleet.Opt{Value: 650, Known: true}, BootDuration: fleet.Opt{Value: 31000, Known: true}}}, {}}
 		if diff := cmp.Diff(want, list(fleet.Details{Findings: true, Daily: true})); diff != "" {
 			t.Errorf("with details:\n%s", diff)
+		}
+		// What somebody takes care of is no more the main one.
+		if _, err := w.health.QuietFinding(t.Context(), system, a, "disk_low", critical.String(), health.NewQuiet{Reason: "SSD ist bestellt"}); err != nil {
+			t.Fatal(err)
+		}
+		want[0].Main.Severity, want[0].More = warning, 0
+		if diff := cmp.Diff(want, list(fleet.Details{Findings: true, Daily: true})); diff != "" {
+			t.Errorf("with a quiet one:\n%s", diff)
 		}
 		if diff := cmp.Diff([]told{{}, {}}, list(fleet.Details{})); diff != "" {
 			t.Errorf("without:\n%s", diff)

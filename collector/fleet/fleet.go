@@ -160,7 +160,7 @@ type Device struct {
 	Path         string    // code of how it reached us last; empty = not told
 	Labels       []string  // by name
 	Main         MainFinding
-	More         int // further findings that are open
+	More         int // further findings that are open and loud
 	Daily        Daily
 }
 
