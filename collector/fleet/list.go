@@ -486,7 +486,7 @@ func sums(ctx context.Context, tx *db.Tx, from string, args []any) (s stateSums,
 
 // mostLooked is how many devices' states are looked up one by one; of more than
 // this it is quicker to read the states of all.
-const mostLooked = 10_000
+const mostLooked = 3000
 
 // sumsOfSome is sums of the devices of a filter.
 func (f *Fleet) sumsOfSome(ctx context.Context, tx *db.Tx, where string, args []any) (stateSums, error) {
@@ -508,32 +508,23 @@ func (f *Fleet) sumsOfSome(ctx context.Context, tx *db.Tx, where string, args []
 		some[id] = true
 	}
 	s = stateSums{total: int64(len(some)), fresh: int64(len(some))}
-	rows, err := tx.Query(ctx, `SELECT CASE
-		WHEN h.worst >= 2 AND (`+heardSQL+`) THEN CASE WHEN h.worst >= 3 THEN 'critical' ELSE 'warning' END
-		WHEN h.connected = 1 THEN 'connected' WHEN h.reported = 0 THEN 'new' WHEN h.last_contact_day < $1 THEN 'silent' ELSE 'ok' END, `+
-		fmt.Sprintf(list, "h.device_id")+` FROM health_devices h GROUP BY 1`, args[0])
+	// A letter before each id is quicker than groups, which the database would sort.
+	// Who is new is among those that health has never heard of, and left out.
+	err = tx.QueryRow(ctx, `SELECT COALESCE(`+fmt.Sprintf(list, `CASE
+		WHEN h.worst >= 2 AND (`+heardSQL+`) THEN CASE WHEN h.worst >= 3 THEN 'c' ELSE 'w' END
+		WHEN h.connected = 1 THEN 'l' WHEN h.last_contact_day < $1 THEN 's' ELSE 'o' END || h.device_id`)+`, '')
+		FROM health_devices h WHERE h.connected = 1 OR h.reported <> 0`, args[0]).Scan(&ids)
 	if err != nil {
 		return s, err
 	}
-	defer rows.Close()
-	counted := map[State]*int64{StateCritical: &s.critical, StateWarning: &s.warning, StateConnected: &s.connected, StateSilent: &s.silent, StateOK: new(int64)}
-	for rows.Next() {
-		var state State
-		if err := rows.Scan(&state, &ids); err != nil {
-			return s, err
-		}
-		n := counted[state]
-		if n == nil {
-			continue // new, as those that health has never heard of
-		}
-		for id := range strings.SplitSeq(ids, ",") {
-			if some[id] {
-				*n++
-				s.fresh--
-			}
+	counted := map[byte]*int64{'c': &s.critical, 'w': &s.warning, 'l': &s.connected, 's': &s.silent, 'o': new(int64)}
+	for marked := range strings.SplitSeq(ids, ",") {
+		if marked != "" && some[marked[1:]] {
+			*counted[marked[0]]++
+			s.fresh--
 		}
 	}
-	return s, rows.Close()
+	return s, nil
 }
 
 // sumsOfAll is sums of every device there is, without joining one with the
