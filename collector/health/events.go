@@ -160,9 +160,16 @@ func noteAgent(ctx context.Context, tx *db.Tx, device, version string, day int64
 	if version == "" || !reading.Printable(version, maxVersion) {
 		return nil // of no use to anybody
 	}
-	_, err := tx.Exec(ctx, `INSERT INTO health_agents (device_id, day, version) SELECT $1, CAST($2 AS BIGINT), $3
-		WHERE NOT EXISTS (SELECT 1 FROM (SELECT version FROM health_agents WHERE device_id = $1 ORDER BY day DESC LIMIT 1) x WHERE x.version = $3)
-		ON CONFLICT (device_id, day) DO UPDATE SET version = excluded.version`, device, day, version)
+	var known int64
+	err := tx.QueryRow(ctx, `SELECT count(*) FROM health_agents WHERE device_id = $1 AND version = $2 AND latest = 1`, device, version).Scan(&known)
+	if err != nil || known > 0 {
+		return err
+	}
+	if _, err := tx.Exec(ctx, `UPDATE health_agents SET latest = 0 WHERE device_id = $1 AND latest = 1`, device); err != nil {
+		return err
+	}
+	_, err = tx.Exec(ctx, `INSERT INTO health_agents (device_id, day, version, latest) VALUES ($1, $2, $3, 1)
+		ON CONFLICT (device_id, day) DO UPDATE SET version = excluded.version, latest = 1`, device, day, version)
 	return err
 }
 
