@@ -33,11 +33,12 @@ const width, height = 1366, 768
 // historyWithin is how long the simulated devices may take to bring 30 days.
 const historyWithin = 3 * time.Minute
 
-// shots are the pages of the pictures. %s is the device whose findings are worst.
+// shots are the pages of the pictures. DEVICE is the one whose findings are worst.
 var shots = []struct{ name, page string }{
 	{"devices", "/devices"},
-	{"device", "/devices/%s?range=30d"},
+	{"device", "/devices/DEVICE?range=30d"},
 	{"findings", "/findings"},
+	{"question", "/questions?if=battery_health.lt.850"},
 }
 
 func main() {
@@ -166,10 +167,7 @@ func take(ctx context.Context, f demo.Facts, theme, device, out string) error {
 		return fmt.Errorf("signing in: %w", err)
 	}
 	for _, s := range shots {
-		page := s.page
-		if page == "/devices/%s?range=30d" {
-			page = fmt.Sprintf(page, device)
-		}
+		page := strings.ReplaceAll(s.page, "DEVICE", device)
 		if err := chromedp.Do(ctx, chromedp.Navigate(f.URL+page)); err != nil {
 			return fmt.Errorf("opening %s: %w", page, err)
 		}
