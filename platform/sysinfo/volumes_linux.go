@@ -193,8 +193,17 @@ func parseMount(line string) (mount, bool) {
 	// Of the two sets of options the file system's own: a service's sandbox
 	// (ProtectSystem=) mounts what is writable read-only for itself, and a file
 	// system that gave up after errors is read-only there.
-	readOnly := len(b) > 2 && slices.Contains(strings.Split(b[2], ","), "ro")
+	readOnly := len(b) > 2 && takesNoData(b[2])
 	return mount{source: source, point: point, system: system, device: a[2], readOnly: readOnly}, true
+}
+
+// takesNoData reads a file system's options. From Linux 6.15 on ext4 that gave up
+// after errors stays rw by name and says emergency_ro, and shutdown where it was
+// ended by EXT4_IOC_SHUTDOWN (both seen on 6.18).
+func takesNoData(options string) bool {
+	return slices.ContainsFunc(strings.Split(options, ","), func(o string) bool {
+		return o == "ro" || o == "emergency_ro" || o == "shutdown"
+	})
 }
 
 // oncePerSource keeps the shortest mount point of each device, sorted.
