@@ -15,6 +15,9 @@ const (
 	// hurry is the spread of those whom one event wakes at once, such as the
 	// school's access point coming back.
 	hurry = 2 * time.Second
+	// slack is how long a wait on battery may last beyond its time for a beat to
+	// come, of which there is one a minute.
+	slack = 90 * time.Second
 	// soonAtMost new sessions in a row are for reasons of our own; after that it is a failure.
 	soonAtMost = 3
 )
@@ -53,11 +56,15 @@ func (b *backoff) next(e ending) time.Duration {
 		return asked + spread(b.random, asked/4)
 	case e.problem.NeedsHelp():
 		return slowMin + spread(b.random, slowMax-slowMin)
-	case e.soon && b.failures <= soonAtMost:
+	case b.atOnce(e):
 		return spread(b.random, hurry)
 	}
 	return spread(b.random, ceiling(b.failures))
 }
+
+// atOnce says whether the next session follows in the same moment; it is next's
+// answer once that has counted e.
+func (b *backoff) atOnce(e ending) bool { return e.soon && b.failures <= soonAtMost }
 
 // ceiling is the longest wait after that many failures in a row.
 func ceiling(failures int) time.Duration {

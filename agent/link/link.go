@@ -110,8 +110,9 @@ type Config struct {
 	Shown func(*hmpb.LiveUp)
 	// Pulse is beaten once a minute at least; nil = it is not.
 	Pulse *wake.Pulse
-	// Saving says whether power is short: then life signs go with the Pulse, so
-	// that they wake no machine that sleeps; nil = never.
+	// Saving says whether power is short: then life signs and attempts to reach the
+	// collector go with the Pulse, so that they wake no machine that sleeps; nil =
+	// never.
 	Saving func() bool
 	// Changed is called after each change of State or Problem, and after each
 	// answer to a batch.
@@ -228,14 +229,16 @@ func (l *Link) Run(ctx context.Context, ready func()) error {
 		if ctx.Err() != nil {
 			return nil
 		}
-		l.pause(ctx, b.next(end), end)
+		wait := b.next(end)
+		l.pause(ctx, wait, end, end.retryAfter == 0 && !b.atOnce(end) && l.c.Saving())
 	}
 	return nil
 }
 
-// pause waits before the next session. A change of network cuts short what is
-// only our own patience, not what the collector asked for.
-func (l *Link) pause(ctx context.Context, wait time.Duration, end ending) {
+// pause waits before the next session, with the pulse where that is wanted. A
+// change of network cuts short what is only our own patience, not what the
+// collector asked for.
+func (l *Link) pause(ctx context.Context, wait time.Duration, end ending, withPulse bool) {
 	state := Waiting
 	if end.problem.NeedsHelp() {
 		state = Refused
@@ -252,8 +255,8 @@ func (l *Link) pause(ctx context.Context, wait time.Duration, end ending) {
 	t := time.NewTimer(wait)
 	defer t.Stop()
 	var beat <-chan time.Time
-	if end.retryAfter == 0 && wait >= leastBeat { // a beat may come sooner than that
-		p := l.pulse().Timer(wait)
+	if withPulse {
+		p := l.c.Pulse.Between(wait, wait+slack)
 		defer p.Stop()
 		beat = p.C
 		t.Stop()
@@ -276,9 +279,6 @@ func (l *Link) pause(ctx context.Context, wait time.Duration, end ending) {
 	}
 }
 
-// leastBeat is the shortest wait between sessions that goes by the pulse.
-const leastBeat = 30 * time.Second
-
 // pulse is that of the machine while its power is short; otherwise each wait keeps
 // its own time.
 func (l *Link) pulse() *wake.Pulse {
@@ -286,6 +286,18 @@ func (l *Link) pulse() *wake.Pulse {
 		return l.c.Pulse
 	}
 	return nil
+}
+
+// burst bounds each of dialling and greeting while power is short: an attempt is
+// then a part of the wake in which it began, and over long before the next beat.
+const burst = 7 * time.Second
+
+// within is how long a step may take that may take most on mains.
+func (l *Link) within(most time.Duration) time.Duration {
+	if l.c.Saving() {
+		return min(most, burst)
+	}
+	return most
 }
 
 // set changes the state; no other place does.

@@ -3,6 +3,7 @@ package link
 import (
 	"context"
 	"crypto/tls"
+	"errors"
 	"time"
 
 	"hausmeister/agent/link/path"
@@ -115,7 +116,9 @@ func (h *held) answered(ctx context.Context) bool {
 }
 
 // leave dials around a silent path until it answers again, which makes true, or
-// another session is in. Whatever is dead for good ends by the idle timeout.
+// another session is in. Whatever is dead for good ends by the idle timeout, or,
+// while power is short, after one attempt: QUIC's repetitions, like ours, would
+// wake the machine between the beats.
 func (h *held) leave(ctx context.Context, proven bool) (left bool) {
 	l := h.l
 	dial := l.c.Ways.DialAround
@@ -126,7 +129,7 @@ func (h *held) leave(ctx context.Context, proven bool) (left bool) {
 	again := func() bool { return h.s.Heard() != heard }
 	l.c.Log.Info("path is silent, looking for another", "transport", h.s.Transport())
 	for n := 1; ctx.Err() == nil; n++ {
-		in, _ := h.enter(ctx, dialWithin, dial, again, 0)
+		in, _ := h.enter(ctx, l.within(dialWithin), dial, again, 0)
 		if h.unheard { // a handshake gets through over QUIC, and what follows does not
 			dial = l.c.Ways.DialAround
 		}
@@ -138,6 +141,9 @@ func (h *held) leave(ctx context.Context, proven bool) (left bool) {
 		case again():
 			l.c.Log.Info("path answers again", "transport", h.s.Transport(), "after", time.Since(began).Round(time.Millisecond))
 			return false
+		case l.c.Saving():
+			h.end(ending{problem: Lost, err: errors.New("path is silent, and there is no other")})
+			return true
 		}
 		pause(ctx, spread(l.c.Random, ceiling(n))/2+ceiling(n)/2, again)
 	}

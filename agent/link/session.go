@@ -48,7 +48,7 @@ func (l *Link) session(ctx context.Context) ending {
 		dial = l.c.Ways.DialAround
 	}
 	l.around = false
-	dialCtx, cancel := context.WithTimeout(ctx, dialWithin)
+	dialCtx, cancel := context.WithTimeout(ctx, l.within(dialWithin))
 	s, err := dial(dialCtx, conf)
 	cancel()
 	if err != nil {
@@ -107,7 +107,7 @@ func (l *Link) renewExpired(ctx context.Context, s wire.Session) ending {
 
 // greet says Hello and waits for the Welcome; without one it says why.
 func (l *Link) greet(ctx context.Context, s wire.Session, epoch uint64) (*wire.Framed, *hmpb.Welcome, ending) {
-	ctx, cancel := context.WithTimeout(ctx, greetWithin)
+	ctx, cancel := context.WithTimeout(ctx, l.within(greetWithin))
 	defer cancel()
 	fail := func(err error) (*wire.Framed, *hmpb.Welcome, ending) {
 		// The stream's error may be the session's end seen from below, and

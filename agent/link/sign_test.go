@@ -82,3 +82,74 @@ func TestDeadTCP(t *testing.T) {
 		}
 	})
 }
+
+// TestNobodyAnswersOnBattery: while no collector can be reached the device sends
+// only in the seconds after a beat, those of one attempt, whether its session died
+// or there never was one. What lasts so long is one wake of the machine.
+func TestNobodyAnswersOnBattery(t *testing.T) {
+	for _, test := range []struct {
+		name, transport string // of the session that dies; "" = there is none
+		dies            time.Duration
+	}{
+		{"from the start", "", 0},
+		{"QUIC dies", "quic", 0},
+		// That TCP is dead shows by three life signs; its own repetitions until then
+		// are the system's.
+		{"TCP dies", "tcp", 4 * time.Minute},
+	} {
+		t.Run(test.name, func(t *testing.T) {
+			in(t, func(w *world) {
+				const attempt = 15 * time.Second
+				w.config.Pulse = new(wake.Pulse)
+				w.config.Saving = func() bool { return true }
+				w.withWays()
+				switch test.transport {
+				case "tcp":
+					w.device.Set(netsim.Weather{UDPBlocked: true})
+				case "":
+					w.device.Set(netsim.Weather{CutUp: true, CutDown: true})
+				}
+				w.run()
+				minute := func() (atBeat, later int64) {
+					w.config.Pulse.Beat()
+					before := w.device.Sent()
+					time.Sleep(attempt)
+					first := w.device.Sent()
+					time.Sleep(time.Minute - attempt)
+					return first - before, w.device.Sent() - first
+				}
+				if test.transport != "" {
+					w.until("connected", 20*time.Second, w.over(test.transport))
+					w.add(1)
+					minute()
+				}
+				w.device.Set(netsim.Weather{CutUp: true, CutDown: true})
+				w.add(1)
+				minute() // at the report, which goes with no beat
+				for range int(test.dies / time.Minute) {
+					minute()
+				}
+				attempts := 0
+				for i := range 120 {
+					atBeat, later := minute()
+					if later > 0 {
+						t.Errorf("minute %d: %d packets at the beat and %d more than %v after it", i, atBeat, later, attempt)
+					}
+					if atBeat > 0 {
+						attempts++
+					}
+				}
+				if attempts < 50 {
+					t.Errorf("%d attempts in two hours: who comes back is not found", attempts)
+				}
+				w.device.Set(netsim.Weather{})
+				for range 4 {
+					minute()
+				}
+				if !w.connected() || !w.toldAll() {
+					t.Errorf("not back after four beats: %+v", w.link.Status())
+				}
+			})
+		})
+	}
+}

@@ -31,9 +31,9 @@ func (p *Pulse) Beat() {
 type Timer struct {
 	C <-chan time.Time
 
-	pulse *Pulse
-	wait  time.Duration
-	timer *time.Timer
+	pulse       *Pulse
+	least, most time.Duration
+	timer       *time.Timer
 	// below is guarded by pulse.mu
 	armed time.Time
 	fired bool // by a beat
@@ -43,8 +43,20 @@ type Timer struct {
 // most. Half as long again without a beat makes it fire by itself, and where there
 // is no Pulse it does after wait.
 func (p *Pulse) Timer(wait time.Duration) *Timer {
-	t := &Timer{pulse: p, wait: wait, armed: time.Now()}
-	t.timer = time.NewTimer(t.most())
+	if p == nil {
+		return p.Between(wait, wait)
+	}
+	return p.Between(wait-wait/4, wait+wait/2)
+}
+
+// Between fires at the first beat that comes after least, and by itself after most.
+// Where there is no Pulse it does after least.
+func (p *Pulse) Between(least, most time.Duration) *Timer {
+	if p == nil {
+		most = least
+	}
+	t := &Timer{pulse: p, least: least, most: most, armed: time.Now()}
+	t.timer = time.NewTimer(most)
 	t.C = t.timer.C
 	if p != nil {
 		p.mu.Lock()
@@ -54,13 +66,6 @@ func (p *Pulse) Timer(wait time.Duration) *Timer {
 	return t
 }
 
-func (t *Timer) most() time.Duration {
-	if t.pulse == nil {
-		return t.wait
-	}
-	return t.wait + t.wait/2
-}
-
 // Again begins anew, with nothing left in C.
 func (t *Timer) Again() {
 	if t.pulse != nil {
@@ -68,7 +73,7 @@ func (t *Timer) Again() {
 		defer t.pulse.mu.Unlock()
 		t.armed, t.fired = time.Now(), false
 	}
-	t.timer.Reset(t.most())
+	t.timer.Reset(t.most)
 }
 
 // Stop ends it. C is not closed.
@@ -82,7 +87,7 @@ func (t *Timer) Stop() {
 }
 
 func (t *Timer) beat(now time.Time) {
-	if !t.fired && now.Sub(t.armed) >= t.wait-t.wait/4 {
+	if !t.fired && now.Sub(t.armed) >= t.least {
 		t.fired = true
 		t.timer.Reset(0)
 	}

@@ -66,6 +66,36 @@ func TestPulse(t *testing.T) {
 	})
 }
 
+// TestBetween: a beat ends the wait from its least on, and nothing but its most
+// else.
+func TestBetween(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		p := new(wake.Pulse)
+		for _, beats := range []struct{ every, fires time.Duration }{{20 * time.Second, 40 * time.Second}, {time.Hour, 2 * time.Minute}} {
+			timer, began := p.Between(30*time.Second, 2*time.Minute), time.Now()
+			var at time.Duration
+			for n := time.Duration(1); at == 0; n++ {
+				select {
+				case <-timer.C:
+					at = time.Since(began)
+				case <-time.After(n*beats.every - time.Since(began)):
+					p.Beat()
+				}
+			}
+			timer.Stop()
+			if at != beats.fires {
+				t.Errorf("with a beat each %v it fires after %v, want %v", beats.every, at, beats.fires)
+			}
+		}
+		var none *wake.Pulse
+		began := time.Now()
+		<-none.Between(30*time.Second, 2*time.Minute).C
+		if at := time.Since(began); at != 30*time.Second {
+			t.Errorf("without a pulse it fires after %v", at)
+		}
+	})
+}
+
 // TestNoPulse: without one a ticker keeps its own time.
 func TestNoPulse(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
