@@ -1,9 +1,12 @@
 package sysinfo_test
 
 import (
+	"bytes"
+	"compress/gzip"
 	"context"
 	"errors"
 	"fmt"
+	"io"
 	"io/fs"
 	"os"
 	"os/exec"
@@ -180,6 +183,36 @@ func TestUpdatesOfDebian(t *testing.T) {
 	m.now = m.now.Add(12 * time.Hour)
 	if got := r.Read(t.Context()).Updates.Pending; got != none(sysinfo.NotSupported) {
 		t.Errorf("lists of 60 days ago: %+v, want no count", got)
+	}
+}
+
+// TestLastUpdateInRotatedLogs: the newest that has one counts, and neither a damaged
+// log nor one that unpacks to far too much is in the way.
+func TestLastUpdateInRotatedLogs(t *testing.T) {
+	zip := func(text string) string {
+		var b bytes.Buffer
+		z := gzip.NewWriter(&b)
+		io.WriteString(z, text)
+		z.Close()
+		return b.String()
+	}
+	none := "2026-11-01 00:00:01 status installed wine:all 8.0\n"
+	m := machineOf(t, map[string]string{
+		"var/lib/dpkg/status":    recording(t, "debian-12/dpkg-status.txt"),
+		"var/log/dpkg.log":       none,
+		"var/log/dpkg.log.1":     none,
+		"var/log/dpkg.log.2.gz":  "no gzip at all",
+		"var/log/dpkg.log.3.gz":  zip(strings.Repeat("\x00", 64<<20)),
+		"var/log/dpkg.log.4.gz":  zip(none),
+		"var/log/dpkg.log.5.gz":  zip("2026-06-02 10:00:00 upgrade bash:amd64 1 2\n2026-06-03 11:00:00 upgrade vim:amd64 1 2\n" + none),
+		"var/log/dpkg.log.10.gz": zip("2026-01-02 10:00:00 upgrade bash:amd64 1 2\n"),
+	})
+	r := sysinfo.New(m.config())
+	r.Read(t.Context())
+	m.now = m.now.Add(6 * time.Minute)
+	want := sysinfo.Some(time.Date(2026, 6, 3, 11, 0, 0, 0, time.Local))
+	if got := r.Read(t.Context()).Updates.Last; got != want {
+		t.Errorf("last update %+v, want %+v", got, want)
 	}
 }
 

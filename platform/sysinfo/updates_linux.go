@@ -2,11 +2,13 @@ package sysinfo
 
 import (
 	"bytes"
+	"compress/gzip"
 	"context"
 	"errors"
 	"io"
 	"os"
 	"slices"
+	"strconv"
 	"strings"
 	"time"
 )
@@ -81,7 +83,7 @@ func parseApt(text string) (pending, security int64) {
 }
 
 // lastDpkg is when dpkg last replaced a package by another version. Its log is
-// rotated monthly.
+// rotated monthly, and compressed a month later; Debian keeps twelve.
 func (l *linux) lastDpkg() Opt[time.Time] {
 	for _, f := range []string{"/var/log/dpkg.log", "/var/log/dpkg.log.1"} {
 		// The last pages as a rule have one. The whole month's megabyte is read only
@@ -102,7 +104,33 @@ func (l *linux) lastDpkg() Opt[time.Time] {
 			}
 		}
 	}
+	for n := 2; n <= 12; n++ {
+		text, err := l.unzipped("/var/log/dpkg.log." + strconv.Itoa(n) + ".gz")
+		if errors.Is(err, os.ErrNotExist) {
+			break
+		}
+		if t, ok := lastUpgrade(text); ok { // of what could be read, if it is damaged
+			return Some(t)
+		}
+	}
 	return None[time.Time](NotSupported)
+}
+
+// longestLog bounds what is read of a compressed log; a month has about a megabyte.
+const longestLog = 2 << 20
+
+// unzipped reads the begin of a compressed file.
+func (l *linux) unzipped(p string) ([]byte, error) {
+	f, err := os.Open(l.path(p))
+	if err != nil {
+		return nil, err
+	}
+	defer f.Close()
+	z, err := gzip.NewReader(f)
+	if err != nil {
+		return nil, err
+	}
+	return io.ReadAll(io.LimitReader(z, longestLog))
 }
 
 // lastUpgrade finds the last line "2026-11-24 06:12:33 upgrade bash:amd64 old new";
