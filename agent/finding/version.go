@@ -3,7 +3,8 @@ package finding
 import "strings"
 
 // atLeast says whether an installed version is least or newer. An epoch counts
-// only when both have one: owners write "24.8", packages say "4:24.8.4-1".
+// only when least has one: owners write "24.8", packages say "4:24.8.4-1". Who
+// writes one means it, and what has none is older, as for dpkg.
 func atLeast(installed, least string) bool {
 	if _, _, ok := cutEpoch(least); !ok {
 		_, installed, _ = cutEpoch(installed)

@@ -92,6 +92,7 @@ func TestAtLeast(t *testing.T) {
 		{"4:7.4.7-1", "4:7.4", true},
 		{"4:7.4.7-1", "5:1.0", false},
 		{"24.2", "4:24.2", false},
+		{"2.0", "1:1.2", false}, // deb-version(7): no epoch is epoch 0
 		{"115.0.2 (x64 de)", "115.0.2", true},
 		{"1.2.0-1", "1.2", true},
 		{"1.2", "1.2.0", true},
