@@ -73,6 +73,7 @@ func TestEveryReadingIsTold(t *testing.T) {
 			"restart_pending": "yes", "metered": "no", "firewall": "partly", "printer_state printer": "offline", "clock_offset": "-1500",
 			"collector_path": "tcp_proxy", "network_trouble": "udp_blocked", "inspection_issuer": "Schulfilter CA", "spool_waiting": "3", "software_count": "40",
 			"charger": "connected", "tpm": "2.0", "link_signal wifi": "-61", "os_support_end": "1823299200000",
+			"disk_power_on disk": "3542400", // 41 days
 		} {
 			if got := r.s.last()[name]; got != want {
 				t.Errorf("%s = %q, want %q", name, got, want)
