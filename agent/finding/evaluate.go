@@ -67,17 +67,13 @@ func overLimit(id uint32, limits map[string]int64) evaluator {
 	}
 }
 
-// enough is the size of a volume from which on more space is no more needed: a
-// tenth of 256 GiB serves updates, a tenth of 4 TB is no shortage.
-const enough = 256 << 30
-
-// roomLeft is the free space of volumes in permille of their size, or of enough.
+// roomLeft is the free space of volumes in permille of their size.
 func roomLeft(v *view) (seen []verdict, ok bool) {
 	for instance := range v.of(reading.VolumeFree) {
 		free, _ := v.number(reading.VolumeFree, instance)
 		total, has := v.number(reading.VolumeTotal, instance)
 		if has && !v.sealed(instance) {
-			seen = append(seen, verdict{instance, permille(free, min(total, enough)), []any{free, total}})
+			seen = append(seen, verdict{instance, permille(free, total), []any{free, total}})
 		}
 	}
 	return seen, true
@@ -190,7 +186,7 @@ func daysTo(id uint32) evaluator {
 	return func(v *view) (seen []verdict, ok bool) {
 		seen, ok = daysPast(id)(v)
 		for i := range seen {
-			if seen[i].value = -seen[i].value; seen[i].value <= 0 {
+			if seen[i].value = -seen[i].value; seen[i].value < 0 {
 				seen[i].value = far
 			}
 		}
@@ -199,25 +195,24 @@ func daysTo(id uint32) evaluator {
 }
 
 // updatesOverdue is how many days ago the last update was while security
-// updates wait; others may wait a month longer.
+// updates wait; others may wait a month longer. Where no date is known, the last
+// one that was counts, or since when updates have been seen to wait.
 func updatesOverdue(v *view) (seen []verdict, ok bool) {
-	last, has := v.number(reading.UpdatesLast, "")
-	if !has {
+	security, none := v.updatesWait()
+	switch {
+	case none:
+		return []verdict{{"", 0, []any{int64(0)}}}, true
+	case v.w.updated == 0:
 		return nil, true
 	}
-	days, ok := v.daysSince(last)
+	days, ok := v.daysSince(v.w.updated)
 	if !ok {
 		return nil, false
 	}
 	days = max(days, 0)
 	value := days - 30
-	security, _ := v.number(reading.UpdatesSecurity, "")
-	pending, known := v.number(reading.UpdatesPending, "")
-	switch {
-	case security > 0:
+	if security {
 		value = days
-	case known && pending == 0:
-		value = 0
 	}
 	return []verdict{{"", value, []any{days}}}, true
 }

@@ -363,6 +363,7 @@ func TestDamagedSnapshot(t *testing.T) {
 		"cut":           func(b []byte) []byte { return b[:len(b)/2] },
 		"other version": func(b []byte) []byte { return []byte(strings.Replace(string(b), `"version":1`, `"version":2`, 1)) },
 		"long":          func(b []byte) []byte { return append(b, make([]byte, 300<<10)...) },
+		"date in 2101":  func(b []byte) []byte { return []byte(`{"version":1,"age_ms":9,"updated_ms":4133980800000}`) },
 		"negative age":  func(b []byte) []byte { return []byte(`{"version":1,"age_ms":-1}`) },
 		"told, not raised": func(b []byte) []byte {
 			return []byte(`{"version":1,"age_ms":9,"states":[{"code":"battery_worn","level":1,"told":1,"severity":1}]}`)

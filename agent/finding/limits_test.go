@@ -29,6 +29,16 @@ func supportEnded(d *device, n int64) {
 	d.number(reading.OSSupportEnd, "", dawn.Add(d.now-time.Duration(n)*day-time.Hour).UnixMilli())
 }
 
+// updatedBefore was n whole days before the collector's now, and security updates
+// wait.
+func updatedBefore(d *device, n int64) {
+	d.number(reading.UpdatesLast, "", dawn.Add(d.now-time.Duration(n)*day-time.Hour).UnixMilli())
+	d.number(reading.UpdatesSecurity, "", 2)
+}
+
+// clockWrong is n milliseconds or, by the jitter of measuring, up to six more.
+func clockWrong(d *device, n int64) { d.wrong = -time.Duration(n) * time.Millisecond }
+
 // bootsTook gives three boots, the middle one of which took n.
 func bootsTook(d *device, n int64) {
 	if d.values[slot{reading.BootDuration, ""}].GetNumber() == n {
@@ -54,10 +64,14 @@ var limits = []limit{
 	{words.Hot, "disk", critical, reads(reading.Temperature, "disk"), 79_999, 80_000, 72_000, 71_999},
 	{words.SlowBoot, "", notice, bootsTook, 179_999, 180_000, 120_000, 119_999},
 	{words.SlowBoot, "", warning, bootsTook, 599_999, 600_000, 420_000, 419_999},
-	{words.OSUnsupported, "", warning, supportEnded, -1, 0, 0, -1},
+	{words.OSUnsupported, "", warning, supportEnded, 0, 1, 1, 0},
 	{words.OSUnsupported, "", critical, supportEnded, 364, 365, 365, 364},
 	{words.OSSupportEnds, "", notice, func(d *device, n int64) { supportEnded(d, -n) }, 180, 179, 189, 190},
 	{words.OSSupportEnds, "", warning, func(d *device, n int64) { supportEnded(d, -n) }, 60, 59, 69, 70},
+	{words.UpdatesStuck, "", notice, updatedBefore, 29, 30, 14, 13},
+	{words.UpdatesStuck, "", warning, updatedBefore, 59, 60, 45, 44},
+	{words.ClockOff, "", warning, clockWrong, 119_990, 120_000, 60_000, 59_990},
+	{words.ClockOff, "", critical, clockWrong, 86_399_990, 86_400_000, 3_600_000, 3_599_990},
 	{words.AntivirusStale, "", warning, func(d *device, n int64) { d.number(reading.AntivirusAge, "", n*86_400) }, 6, 7, 3, 2},
 	{words.SystemCrashes, "", warning, reads(reading.SystemCrashes, ""), 2, 3, 2, 1},
 	{words.SystemCrashes, "", critical, reads(reading.SystemCrashes, ""), 9, 10, 6, 5},

@@ -129,8 +129,8 @@ var rules = []rule{
 		hold:   10 * time.Minute, calm: 10 * time.Minute,
 	},
 	{
-		code: finding.OSUnsupported, look: daysPast(reading.OSSupportEnd), // days since the end
-		levels: []level{{warning, 0, 0}, {critical, 365, 365}},
+		code: finding.OSUnsupported, look: daysPast(reading.OSSupportEnd), // days since the end, which is the last with support
+		levels: []level{{warning, 1, 1}, {critical, 365, 365}},
 		hold:   time.Hour, calm: time.Hour,
 	},
 	{

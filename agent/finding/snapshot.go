@@ -37,6 +37,7 @@ type snapshot struct {
 	Days     []dayMin     `json:"days,omitempty"`
 	Boots    []int64      `json:"boots_ms,omitempty"`
 	Writable []string     `json:"writable,omitempty"`
+	Updated  int64        `json:"updated_ms,omitempty"` // true time
 }
 
 type savedState struct {
@@ -58,7 +59,7 @@ type savedState struct {
 // Snapshot gives what must outlive a restart. What is installed is not in it:
 // the agent knows it anew.
 func (w *Watcher) Snapshot() ([]byte, error) {
-	s := snapshot{Version: snapshotVersion, Age: w.age.Milliseconds(), Days: w.trend.days, Boots: w.boots}
+	s := snapshot{Version: snapshotVersion, Age: w.age.Milliseconds(), Days: w.trend.days, Boots: w.boots, Updated: w.updated}
 	if !w.sync.True.IsZero() {
 		s.SyncTrue, s.SyncAge = w.sync.True.UnixMilli(), w.sync.Age.Milliseconds()
 	}
@@ -117,6 +118,8 @@ func (w *Watcher) restore(b []byte) error {
 		return fmt.Errorf("%w: version %d", ErrDamaged, s.Version)
 	case !within(s.Age, maxAge) || s.SyncAge < 0 || s.SyncAge > s.Age:
 		return fmt.Errorf("%w: age", ErrDamaged)
+	case s.Updated < 0 || s.Updated > maxDate:
+		return fmt.Errorf("%w: date of the last update", ErrDamaged)
 	case len(s.States) > maxStates || len(s.Days) > keepDays || len(s.Boots) > bootsJudged || len(s.Writable) > reading.MaxInstances:
 		return fmt.Errorf("%w: too much of something", ErrDamaged)
 	}
@@ -131,7 +134,7 @@ func (w *Watcher) restore(b []byte) error {
 		}
 		last = d.Day
 	}
-	w.trend.days, w.boots = s.Days, s.Boots
+	w.trend.days, w.boots, w.updated = s.Days, s.Boots, s.Updated
 	for _, volume := range s.Writable {
 		w.writable[volume] = true
 	}

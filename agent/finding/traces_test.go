@@ -254,7 +254,7 @@ func TestDiskFullSoonOverNights(t *testing.T) {
 
 func TestLargeAndSealedVolumes(t *testing.T) {
 	d := newDevice(t)
-	volume(100*giB, 4000*giB)(d) // 2.5 %, and plenty
+	volume(400*giB, 4000*giB)(d)
 	d.number(reading.VolumeFree, "other", 0)
 	d.number(reading.VolumeTotal, "other", giB)
 	d.number(reading.VolumeInodesFree, "other", 0)
@@ -264,6 +264,10 @@ func TestLargeAndSealedVolumes(t *testing.T) {
 	if got := d.run(day, 10*time.Minute); len(got) != 2 {
 		t.Errorf("a volume that takes data is full: %v, want two findings", got)
 	}
+	volume(399*giB, 4000*giB)(d) // TE-5 knows no size that is enough
+	if m := only(t, "less than a tenth of a large volume", d.run(day, 10*time.Minute)); m.GetCode() != words.DiskLow || m.GetSeverity() != warning {
+		t.Errorf("raised %v", m)
+	}
 }
 
 // TestFullMemoryThatNobodyWaitsFor is a cache.
@@ -272,7 +276,9 @@ func TestFullMemoryThatNobodyWaitsFor(t *testing.T) {
 	memory(8*giB-1, 8*giB)(d)
 	d.number(reading.Pressure, "memory", 0)
 	none(t, "nobody waits", d.run(2*time.Hour, time.Minute))
-	d.number(reading.Pressure, "memory", 300)
+	d.number(reading.Pressure, "memory", 19)
+	none(t, "hardly anybody waits", d.run(2*time.Hour, time.Minute))
+	d.number(reading.Pressure, "memory", 20)
 	only(t, "waiting", d.run(2*time.Hour, time.Minute))
 }
 
@@ -295,6 +301,43 @@ func TestOrdinaryUpdatesMayWait(t *testing.T) {
 	only(t, "65 days", d.run(2*day, 10*time.Minute))
 	d.number(reading.UpdatesPending, "", 0)
 	only(t, "none is waiting", d.run(day, 10*time.Minute))
+}
+
+// TestUpdatesWithoutADate: a device that never updates has no date of its last
+// update, or loses it as its logs are rotated. It is raised all the same, over
+// nights and restarts, and cleared only when none wait any more.
+func TestUpdatesWithoutADate(t *testing.T) {
+	days := func(d *device, n int) (out []told) {
+		for range n {
+			out = append(out, d.run(8*time.Hour, 10*time.Minute)...)
+			d.reboot(16 * time.Hour)
+		}
+		return out
+	}
+	t.Run("never one", func(t *testing.T) {
+		d := newDevice(t)
+		both(num(reading.UpdatesPending, "", 9), num(reading.UpdatesSecurity, "", 2))(d)
+		none(t, "29 days", days(d, 29))
+		if m := only(t, "30 days and those that it must hold", days(d, 6)); m.GetCode() != words.UpdatesStuck || m.GetSeverity() != notice {
+			t.Errorf("raised %v", m)
+		}
+		both(num(reading.UpdatesPending, "", 0), num(reading.UpdatesSecurity, "", 0))(d)
+		if m := only(t, "updated", days(d, 3)); m.GetRaised() || len(m.GetArguments()) != 0 {
+			t.Errorf("cleared %v, want it without a reason", m)
+		}
+		num(reading.UpdatesSecurity, "", 1)(d)
+		none(t, "others wait, not yet for long", days(d, 29))
+	})
+	t.Run("date lost", func(t *testing.T) {
+		d := newDevice(t)
+		both(ago(reading.UpdatesLast, 40), num(reading.UpdatesSecurity, "", 2))(d)
+		only(t, "40 days", d.run(2*day, 10*time.Minute))
+		d.remove(reading.UpdatesLast, "")
+		none(t, "the log is gone", days(d, 10))
+		if got := days(d, 15); len(got) != 2 || got[1].m.GetSeverity() != warning {
+			t.Errorf("later told %v, want it as a warning", got)
+		}
+	})
 }
 
 // TestDroppedReports: the queue gave up reports.

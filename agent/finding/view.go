@@ -83,3 +83,11 @@ func (v *view) daysSince(ms int64) (int64, bool) {
 	}
 	return days, true
 }
+
+// updatesWait says whether updates that close holes wait, and whether it is known
+// that none at all do.
+func (v *view) updatesWait() (security, none bool) {
+	closing, _ := v.number(reading.UpdatesSecurity, "")
+	pending, known := v.number(reading.UpdatesPending, "")
+	return closing > 0, closing <= 0 && known && pending == 0
+}

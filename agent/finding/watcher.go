@@ -28,6 +28,8 @@ const (
 	maxStates = 512
 	// maxUptime is how long a machine may have been up to be believed.
 	maxUptime = 400 * day
+	// maxDate is the latest that is kept: 2100-01-01.
+	maxDate = 4102444800_000
 	// maxAway is how long a device may have been away to be believed.
 	maxAway = 3 * 366 * day
 )
@@ -75,6 +77,7 @@ type Watcher struct {
 	booted time.Duration
 
 	writable map[string]bool // volumes that were seen to take data
+	updated  int64           // see noteUpdates; 0 = nothing is known
 	trend    trend
 	boots    []int64 // durations of the last boots
 	dropped  uint64
@@ -237,12 +240,32 @@ func (w *Watcher) remember(v *view) {
 		w.boots = append(w.boots, d)
 		w.boots = w.boots[max(len(w.boots)-bootsJudged, 0):]
 	}
+	w.noteUpdates(v)
 	if v.agent.Dropped > w.dropped {
 		w.dropAge = w.age + 1 // not 0
 	}
 	w.dropped = v.agent.Dropped
 	if v.programs != nil {
 		w.software.have(v.programs)
+	}
+}
+
+// noteUpdates keeps the date of the last update, in Unix milliseconds. Many devices
+// do not know it, or no more once their logs are rotated: then it is the one known
+// before, or when updates were first seen to wait, by the collector's time.
+func (w *Watcher) noteUpdates(v *view) {
+	last, has := v.number(reading.UpdatesLast, "")
+	security, none := v.updatesWait()
+	pending, _ := v.number(reading.UpdatesPending, "")
+	switch {
+	case has && last > 0 && last <= maxDate:
+		w.updated = last
+	case none:
+		w.updated = 0
+	case w.updated == 0 && (security || pending > 0):
+		if now, ok := w.trueTime(); ok {
+			w.updated = max(min(now.UnixMilli(), maxDate), 0)
+		}
 	}
 }
 

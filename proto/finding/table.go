@@ -198,7 +198,7 @@ var table = [...]Finding{
 		Code: OSUnsupported, Several: One, Least: warning, Most: critical,
 		Arguments: []Argument{day("end")},
 		Title:     words("Betriebssystem ohne Unterstützung", "Operating system unsupported"),
-		Cause:     words("Der Hersteller liefert seit {end} keine Sicherheitsaktualisierungen mehr für dieses Betriebssystem.", "The maker has not published security updates for this operating system since {end}."),
+		Cause:     words("Der Hersteller liefert nach dem {end} keine Sicherheitsaktualisierungen mehr für dieses Betriebssystem.", "The maker publishes no security updates for this operating system after {end}."),
 		Teacher:   words("Sie müssen nichts tun. Der Support plant den Wechsel mit Ihnen.", "Nothing to do for you. Support plans the change with you."),
 		Support:   words("Auf eine unterstützte Version wechseln. Lässt die Hardware das nicht zu, das Gerät austauschen.", "Change to a supported version. If the hardware does not allow it, replace the device."),
 	},
