@@ -2,6 +2,8 @@ package scenario
 
 import (
 	"bytes"
+	"io"
+	"net"
 	"os"
 	"path/filepath"
 	"strconv"
@@ -19,23 +21,48 @@ func onBattery(t *testing.T, w *networks) {
 	p.enroll()
 	p.run()
 	p.logged("connected transport=quic ")
-	if n := len(p.wakes(40 * time.Second)); n < 4 {
+	if n := len(p.wakes(40*time.Second, 0)); n < 4 {
 		t.Errorf("%d wakes in 40 s on mains with a keep-alive of 5 s: they are not seen", n)
 	}
 	power("Battery")
 	time.Sleep(75 * time.Second) // the look that sees it, and the first by the new rule
+	p.oncePerMinute("connected", 0)
+	p.until("still connected", func(s status) bool { return s.State == "connected" && s.Problem == "" })
+}
+
+// onBatteryAlone is onBattery in a network that swallows all, as on a train: each
+// attempt to reach the collector falls into the wake of a look.
+func onBatteryAlone(t *testing.T, w *networks) {
+	p := w.place(t)
+	p.power()("Battery")
+	p.enroll()
+	p.run()
+	p.logged("connected transport=quic ")
+	p.udp.drop(true)
+	p.tcp.serve(func(conn net.Conn) { // takes what comes, and is silent
+		io.Copy(io.Discard, conn)
+		conn.Close()
+	})
+	eventually(t, 100*time.Second, "the session is over", func() (bool, error) { return p.line("session over") != "", nil })
+	time.Sleep(75 * time.Second)
+	p.oncePerMinute("collector unreachable", 15*time.Second)
+	p.until("unreachable", func(s status) bool { return s.State != "connected" && s.Problem == "collector_unreachable" })
+}
+
+// oncePerMinute wants one wake a minute.
+func (p *place) oncePerMinute(how string, attempt time.Duration) {
+	p.Helper()
 	const minutes = 3
-	wakes := p.wakes(minutes * time.Minute)
-	t.Logf("measured: on battery: %d wakes in %d minutes, connected: %v", len(wakes), minutes, wakes)
+	wakes := p.wakes(minutes*time.Minute, attempt)
+	p.Logf("measured: on battery: %d wakes in %d minutes, %s: %v", len(wakes), minutes, how, wakes)
 	if len(wakes) > minutes+1 || len(wakes) < minutes-1 {
-		t.Errorf("%d wakes in %d minutes on battery, want one a minute", len(wakes), minutes)
+		p.Errorf("%d wakes in %d minutes on battery, want one a minute", len(wakes), minutes)
 	}
 	for i := 1; i < len(wakes); i++ {
 		if gap := wakes[i] - wakes[i-1]; gap < 50*time.Second {
-			t.Errorf("wakes %v apart", gap)
+			p.Errorf("wakes %v apart", gap)
 		}
 	}
-	p.until("still connected", func(s status) bool { return s.State == "connected" && s.Problem == "" })
 }
 
 // power lays supplies of ours over the machine's; what it gives says which one
@@ -65,8 +92,10 @@ func (p *place) power() (from func(source string)) {
 }
 
 // wakes watches the agent for a while: when it began to run after two seconds of
-// rest, counted from the begin.
-func (p *place) wakes(of time.Duration) (at []time.Duration) {
+// rest, counted from the begin. An attempt to reach the collector waits in between
+// for answers, and no machine goes to sleep for that: pieces less than attempt after
+// the begin of a wake belong to it.
+func (p *place) wakes(of, attempt time.Duration) (at []time.Duration) {
 	p.Helper()
 	const step, rest = 100 * time.Millisecond, 2 * time.Second
 	began, last := time.Now(), p.switches()
@@ -79,7 +108,7 @@ func (p *place) wakes(of time.Duration) (at []time.Duration) {
 		}
 		last = n
 		now := time.Now()
-		if now.Sub(busy) >= rest || len(at) == 0 {
+		if len(at) == 0 || now.Sub(busy) >= rest && now.Sub(began)-at[len(at)-1] >= attempt {
 			at = append(at, now.Sub(began).Round(step))
 		}
 		busy = now

@@ -38,6 +38,7 @@ func TestNetworks(t *testing.T) {
 		"dead IPv6":                  deadSix,
 		"DNS without AAAA":           halfDNS,
 		"on battery":                 onBattery,
+		"on battery, alone":          onBatteryAlone,
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
@@ -53,7 +54,7 @@ const networksVar = "HAUSMEISTER_TEST_NETWORKS"
 func outsideNamespace(t *testing.T) {
 	need.Root(t)
 	need.Programs(t, "ip", "unshare", "nsenter", "mount", "tinyproxy", "squid")
-	cmd := exec.Command(os.Args[0], "-test.run=^TestNetworks$", "-test.v", "-test.parallel=13", "-test.timeout=400s")
+	cmd := exec.Command(os.Args[0], "-test.run=^TestNetworks$", "-test.v", "-test.parallel=14", "-test.timeout=400s")
 	cmd.Env = append(os.Environ(), networksVar+"="+programs.Build(t))
 	cmd.SysProcAttr = &syscall.SysProcAttr{Cloneflags: syscall.CLONE_NEWNET, Unshareflags: syscall.CLONE_NEWNS, Pdeathsig: syscall.SIGKILL}
 	began := time.Now()
