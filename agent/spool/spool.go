@@ -58,6 +58,7 @@ type Spool struct {
 	last     uint64    // highest sequence that Append or Open gave out
 	opened   uint64    // last as Open found it
 	since    time.Time // when that was
+	heard    heard
 	acked    uint64
 	total    int64 // bytes of all segments
 	stats    Stats
@@ -77,7 +78,9 @@ type segment struct {
 	// touched is when this run last wrote to it: unlike newestMs it is not
 	// moved by a clock that is set.
 	touched time.Time
-	level   level // what was given up in it
+	// made is the collector's clock at that moment, zero until it was heard after it.
+	made  time.Time
+	level level // what was given up in it
 
 	// Of a squeezed segment only.
 	begin, end uint64   // the sequences that it speaks for
@@ -276,28 +279,63 @@ func (s *Spool) Resume(cursor uint64) (renewed bool, err error) {
 	return true, nil
 }
 
+// heard is the last word of the collector in this run.
+type heard struct {
+	collector, device time.Time // by either clock
+	at                time.Time // monotonic
+}
+
 // Expire removes what is older than the bound, acknowledged or not. now must
 // be the collector's clock: a device whose own clock jumps to 2099 would give
-// up everything. Entries of this run are measured by the monotonic clock, those
-// of earlier runs by their device clock, which must not have gone backwards. A
-// clock that stood at 1970 says nothing of their age: it counts from Open.
+// up everything. Entries of this run are measured by the monotonic clock and,
+// since that stands still while the machine sleeps, from one word of the
+// collector to the next by its clock; those of earlier runs by their device clock,
+// which must not have gone backwards. A clock that stood at 1970 says nothing of
+// their age: it counts from Open.
 func (s *Spool) Expire(now time.Time) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	newestMs := int64(0)
 	s.sweepLocked()
+	s.dateLocked(now)
 	for len(s.segments) > 0 {
 		g := s.segments[0]
 		newestMs = max(newestMs, g.newestMs)
 		age := now.Sub(time.UnixMilli(newestMs))
 		switch {
 		case !g.touched.IsZero():
-			age = time.Since(g.touched)
+			age = max(time.Since(g.touched), now.Sub(g.made))
 		case newestMs < firstReleaseMs:
 			age = time.Since(s.since)
 		}
 		if age <= s.conf.MaxAge || s.removeOldestLocked() != nil {
 			return
+		}
+	}
+}
+
+// clockMay be off, between two words of the collector, and still tell when
+// something was made.
+const clockMay = time.Hour
+
+// dateLocked says of the segments of this run when they were last written to, by
+// the collector's clock, which shows now. That is as long ago as the monotonic
+// clock says, or earlier where the machine has slept since: then the device's clock
+// knows, if it was not set meanwhile.
+func (s *Spool) dateLocked(now time.Time) {
+	last := s.heard
+	s.heard = heard{now, s.conf.Now().Round(0), time.Now()}
+	off := last.collector.Sub(last.device)
+	steady := !last.at.IsZero() && (now.Sub(s.heard.device)-off).Abs() <= clockMay
+	for _, g := range s.segments {
+		if g.touched.IsZero() || !g.made.IsZero() {
+			continue
+		}
+		g.made = now.Add(-time.Since(g.touched))
+		byDevice := time.UnixMilli(g.newestMs).Add(off)
+		earliest := last.collector.Add(g.touched.Sub(last.at))
+		if steady && byDevice.Before(g.made) && !byDevice.Before(earliest.Add(-clockMay)) {
+			g.made = byDevice
 		}
 	}
 }
@@ -399,7 +437,7 @@ func (s *Spool) writeLocked(entry []byte) error {
 		return err
 	}
 	s.fresh = false
-	g.last, g.newestMs, g.touched = s.next, r.atMs, time.Now()
+	g.last, g.newestMs, g.touched, g.made = s.next, r.atMs, time.Now(), time.Time{}
 	g.size += n
 	s.total += n
 	return nil

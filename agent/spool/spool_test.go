@@ -607,6 +607,56 @@ func TestExpireWithWrongClock(t *testing.T) {
 	})
 }
 
+// TestExpireAfterSleep: the monotonic clock stands still while a notebook sleeps,
+// and 44 days are 44 days all the same, but for a clock that was set meanwhile.
+func TestExpireAfterSleep(t *testing.T) {
+	const day = 24 * time.Hour
+	for _, test := range []struct {
+		name          string
+		before, after time.Duration // slept before and after the entry
+		set           time.Duration // of the device's clock, after the entry
+		heard         bool          // the collector, in this run before that
+		left          int
+	}{
+		{"slept through the holidays", 0, 45 * day, 0, true, 0},
+		{"not quite so long", 0, 43 * day, 0, true, 1},
+		{"made after it", 45 * day, 0, 0, true, 1},
+		{"made in the middle", 43 * day, 43 * day, 0, true, 1},
+		{"clock set, and what was when nobody knows", 10 * day, 40 * day, 30 * day, true, 1},
+		{"clock of 1970 put right", 0, time.Hour, 20000 * day, true, 1},
+		{"collector not heard before", 0, 45 * day, 0, false, 1},
+	} {
+		t.Run(test.name, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				time.Sleep(time.Until(today))
+				slept, wrong := time.Duration(0), -test.set
+				collector := func() time.Time { return time.Now().Add(slept) }
+				s := open(t, spool.Config{Disk: fault.NewDisk(), Now: func() time.Time { return collector().Add(wrong) }})
+				if test.heard {
+					s.Expire(collector())
+				}
+				time.Sleep(time.Hour)
+				slept += test.before
+				add(t, s, "told too late")
+				time.Sleep(time.Hour)
+				slept += test.after
+				wrong = 0
+				for range 2 {
+					s.Expire(collector())
+					if got := readAll(t, s, 0); len(got.Texts) != test.left {
+						t.Errorf("entries %q, want %d", got.Texts, test.left)
+					}
+				}
+				slept += 45 * day // from then on its age is known
+				s.Expire(collector())
+				if got := readAll(t, s, 0); len(got.Texts) != 0 {
+					t.Errorf("entries %q after another 45 days", got.Texts)
+				}
+			})
+		})
+	}
+}
+
 // TestExpireWithoutClock: a device whose clock always stands at 1970 keeps what
 // it made before a restart; how old that is nobody knows, so it counts from then.
 func TestExpireWithoutClock(t *testing.T) {

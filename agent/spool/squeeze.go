@@ -240,7 +240,7 @@ func (s *Spool) replaceLocked(from, to int, w *window, h header) error {
 		}
 		newest := old[len(old)-1]
 		x := &segment{fileID: fileID{s.gen, true}, size: int64(len(b)), level: h.level, begin: h.first, end: h.last,
-			newestMs: newest.newestMs, touched: newest.touched}
+			newestMs: newest.newestMs, touched: newest.touched, made: newest.made}
 		seqs := make([]uint64, len(w.pieces))
 		for i, p := range w.pieces {
 			seqs[i] = p.seq
