@@ -188,7 +188,7 @@ func TestSoftwareLists(t *testing.T) {
 		t.Errorf("dpkg (-want +got):\n%s", d)
 	}
 	found = make(map[string]string)
-	addTabbed(found, []byte(recorded(t, "fedora-43/rpm-qa.txt")))
+	addTabbed(found, []byte(recorded(t, "fedora-43/rpm-qa.synthetic.txt")))
 	want = map[string]string{
 		"kernel": "7.0.9-204.fc44", "kernel-core": "7.0.9-204.fc44", "kernel-modules": "7.0.9-204.fc44",
 		"autocorr-en": "1:7.1.3.2-1.fc34", "bluez-libs": "5.58-2.fc34",
