@@ -58,6 +58,20 @@ func (f *Finder) Proxies(ctx context.Context, address string) ([]*url.URL, error
 	return all, errors.Join(err, serr, perr)
 }
 
+// Exempt says whether a proxy is set up here that address, for which Proxies gives
+// none, is to be reached without: by NO_PROXY and its like, or since it is this
+// machine itself.
+func (f *Finder) Exempt(ctx context.Context, address string) bool {
+	if f.Setting != "" {
+		return false
+	}
+	if httpproxy.FromEnvironment().HTTPSProxy != "" {
+		return true
+	}
+	others, _ := f.Proxies(ctx, "elsewhere.invalid:443") // no such name (RFC 6761)
+	return len(others) > 0
+}
+
 // fromEnvironment asks a configuration in the environment's form.
 func fromEnvironment(c *httpproxy.Config, target *url.URL) ([]string, error) {
 	// What it cannot parse it leaves out without a word.

@@ -74,6 +74,31 @@ func TestProxies(t *testing.T) {
 	}
 }
 
+// TestExempt: that there is no proxy is another thing than that this address is to
+// be reached without the one there is.
+func TestExempt(t *testing.T) {
+	for _, c := range []struct {
+		setting, proxy, not, address string
+		want                         bool
+	}{
+		{"", "", "", target.Host, false},
+		{"", "proxy.example:3128", "collector.example", target.Host, true},
+		{"", "proxy.example:3128", "*", target.Host, true},
+		{"", "proxy.example:3128", "", "127.0.0.1:443", true},
+		{None, "proxy.example:3128", "*", target.Host, false}, // our own setting turns it off
+	} {
+		for _, name := range []string{"HTTP_PROXY", "http_proxy", "https_proxy", "no_proxy"} {
+			t.Setenv(name, "")
+		}
+		t.Setenv("HTTPS_PROXY", c.proxy)
+		t.Setenv("NO_PROXY", c.not)
+		f := Finder{Setting: c.setting}
+		if got := f.Exempt(t.Context(), c.address); got != c.want {
+			t.Errorf("%+v: Exempt = %v", c, got)
+		}
+	}
+}
+
 func TestEnvironmentFile(t *testing.T) {
 	path := filepath.Join(t.TempDir(), "environment")
 	const text = `PATH="/usr/bin"

@@ -58,6 +58,7 @@ const (
 	afterLogin        outcome = "after_portal"
 	proxyOK           outcome = "proxy_ok"
 	proxyNone         outcome = "proxy_none"
+	proxyExempt       outcome = "proxy_exempt"
 	proxyLogin        outcome = "proxy_needs_login"
 	proxyRefused      outcome = "proxy_refused"
 	proxyUnreachable  outcome = "proxy_unreachable"
@@ -244,6 +245,7 @@ func (v *visit) network(ctx context.Context, address string, conf *tls.Config) e
 		}
 	}
 	v.ways(x)
+	v.proxies(ctx, address, x)
 	v.inspection(x)
 	v.clock(at, offset, err)
 	return nil
@@ -283,13 +285,20 @@ func (v *visit) ways(x *path.Examination) {
 	}
 	way("udp", x.UDP, udpOK, udpBlocked)
 	way("tcp", x.TCP, tcpOK, tcpBlocked)
+}
+
+func (v *visit) proxies(ctx context.Context, address string, x *path.Examination) {
 	if v.m.settings != nil {
 		v.note("proxy", bad, proxySettings, v.m.settings)
 	}
 	if x.Settings != nil {
 		v.note("proxy", warn, proxySettings, x.Settings)
 	}
-	if len(x.Proxies) == 0 && x.Settings == nil && v.m.settings == nil {
+	switch {
+	case len(x.Proxies) > 0 || x.Settings != nil || v.m.settings != nil:
+	case v.m.proxies.Exempt(ctx, address):
+		v.note("proxy", good, proxyExempt, nil)
+	default:
 		v.note("proxy", good, proxyNone, nil)
 	}
 	for _, host := range slices.Sorted(maps.Keys(x.Proxies)) {
@@ -345,7 +354,7 @@ func (v *visit) clock(at time.Time, offset time.Duration, err error) {
 		v.note("clock", good, clockOK, nil)
 		return
 	}
-	v.note("clock", bad, clockOff, nil, offset.Abs().Round(time.Second))
+	v.note("clock", bad, clockOff, nil, v.p.words.clockGoes(offset))
 }
 
 // rights: may this user do the agent's work in its folder?
@@ -360,13 +369,13 @@ func (v *visit) rights() {
 	}
 	switch {
 	case err == nil:
-		v.note("rights", good, rightsOK, nil, v.p.layout.Root)
+		v.note("rights", good, rightsOK, nil, state)
 	case errors.Is(err, fs.ErrNotExist):
-		v.note("rights", warn, rightsNew, err, v.p.layout.Root)
+		v.note("rights", warn, rightsNew, err, state)
 	case errors.Is(err, fs.ErrPermission):
 		v.note("rights", bad, rightsDenied, err)
 	default:
-		v.note("rights", bad, rightsFail, err, v.p.layout.Root)
+		v.note("rights", bad, rightsFail, err, state)
 	}
 }
 
@@ -396,13 +405,13 @@ func (v *visit) spool() {
 	case !v.known || s.State == agent.StateNotEnrolled:
 		v.note("spool", good, spoolNone, nil)
 	case s.stopped():
-		v.note("spool", warn, spoolWaits, nil, v.p.words.when(s.AsOf), v.p.words.whole(int64(s.SpoolWaiting)), v.p.words.bytes(s.SpoolBytes))
+		v.note("spool", warn, spoolWaits, nil, v.p.words.when(s.AsOf), v.p.words.reportsWait(s.SpoolWaiting), v.p.words.bytes(s.SpoolBytes))
 	case s.SpoolFailing:
 		v.note("spool", bad, spoolFails, nil)
 	case s.SpoolDropped > 0:
-		v.note("spool", warn, spoolDropped, nil, v.p.words.whole(int64(s.SpoolDropped)))
+		v.note("spool", warn, spoolDropped, nil, v.p.words.reportsDropped(s.SpoolDropped))
 	default:
-		v.note("spool", good, spoolOK, nil, v.p.words.whole(int64(s.SpoolWaiting)), v.p.words.bytes(s.SpoolBytes))
+		v.note("spool", good, spoolOK, nil, v.p.words.reportsWait(s.SpoolWaiting), v.p.words.bytes(s.SpoolBytes))
 	}
 }
 

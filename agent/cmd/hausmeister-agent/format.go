@@ -65,6 +65,45 @@ func (w words) when(t time.Time) string {
 	return t.Local().Format("2 Jan 2006, 15:04:05")
 }
 
+// lasting writes a duration in the largest unit of which there are two or more.
+func (w words) lasting(d time.Duration) string {
+	const day = 24 * time.Hour
+	in := func(unit time.Duration) string { return w.whole(int64(d.Round(unit) / unit)) }
+	switch {
+	case d >= 2*365*day:
+		return w.text("years", in(365*day))
+	case d >= 2*day:
+		return w.text("days", in(day))
+	case d >= 2*time.Hour:
+		return w.text("hours", in(time.Hour))
+	case d >= 2*time.Minute:
+		return w.text("minutes", in(time.Minute))
+	}
+	return w.text("seconds", in(time.Second))
+}
+
+// clockGoes says how a clock goes that is offset from being right: behind above 0.
+func (w words) clockGoes(offset time.Duration) string {
+	if offset > 0 {
+		return w.text("clock_slow", w.lasting(offset))
+	}
+	return w.text("clock_fast", w.lasting(-offset))
+}
+
+func (w words) reportsWait(n uint64) string {
+	if n == 1 {
+		return w.text("report_waits")
+	}
+	return w.text("reports_wait", w.whole(int64(n)))
+}
+
+func (w words) reportsDropped(n uint64) string {
+	if n == 1 {
+		return w.text("report_dropped")
+	}
+	return w.text("reports_dropped", w.whole(int64(n)))
+}
+
 func (w words) pick(of reading.Words) string {
 	if w.lang == "de" {
 		return of.DE

@@ -292,6 +292,42 @@ func TestValues(t *testing.T) {
 	}
 }
 
+// TestClockGoes: how wrong a clock is and which way, in units that people use.
+func TestClockGoes(t *testing.T) {
+	const day = 24 * time.Hour
+	unit := regexp.MustCompile(`([0-9]) (\pL)`)
+	for _, c := range []struct {
+		offset time.Duration // the right time minus the clock's
+		de, en string
+	}{
+		{49 * time.Minute, "geht 49 Minuten nach", "is 49 minutes slow"},
+		{-61 * time.Second, "geht 61 Sekunden vor", "is 61 seconds fast"},
+		{-(2*time.Hour + 40*time.Minute), "geht 3 Stunden vor", "is 3 hours fast"},
+		{50 * time.Hour, "geht 2 Tage nach", "is 2 days slow"},
+		{20786 * day, "geht 57 Jahre nach", "is 57 years slow"},
+	} {
+		// No line breaks between number and unit.
+		c.de, c.en = unit.ReplaceAllString(c.de, "$1"+nbsp+"$2"), unit.ReplaceAllString(c.en, "$1"+nbsp+"$2")
+		if de, en := wordsFor("de").clockGoes(c.offset), wordsFor("en").clockGoes(c.offset); de != c.de || en != c.en {
+			t.Errorf("clockGoes(%v) = %q, %q; want %q, %q", c.offset, de, en, c.de, c.en)
+		}
+	}
+}
+
+// TestReportsCounted: one is not several.
+func TestReportsCounted(t *testing.T) {
+	for n, want := range map[uint64][4]string{
+		0:    {"0 Meldungen warten", "0 reports waiting", "0 Meldungen mussten", "0 reports had"},
+		1:    {"Eine Meldung wartet", "1 report waiting", "Eine Meldung musste", "1 report had"},
+		1200: {"1.200 Meldungen warten", "1,200 reports waiting", "1.200 Meldungen mussten", "1,200 reports had"},
+	} {
+		de, en := wordsFor("de"), wordsFor("en")
+		if got := [4]string{de.reportsWait(n), en.reportsWait(n), de.reportsDropped(n), en.reportsDropped(n)}; got != want {
+			t.Errorf("%d: %q, want %q", n, got, want)
+		}
+	}
+}
+
 func TestFirstClaim(t *testing.T) {
 	const claim = "hausmeister://host:443/#v=1&ca=x&s=y"
 	for _, text := range []string{claim, claim + "\n", "Guten Tag,\n\nder Code:\n  " + claim + "  \nGruß", "> " + claim, "\ufeff" + claim} {

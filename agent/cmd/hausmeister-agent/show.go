@@ -140,7 +140,7 @@ func (p *program) showStatus(s shown, known bool) {
 	line("device", s.Device)
 	line("heard", w.when(s.LastHeard))
 	if off := time.Duration(s.ClockOffset) * time.Millisecond; off.Abs() > time.Minute {
-		line("clock", w.text("clock_off", off.Abs().Round(time.Second)))
+		line("clock", w.clockGoes(off))
 	}
 	line("certificate", w.when(s.Certificate))
 	used := w.bytes(s.SpoolBytes)
