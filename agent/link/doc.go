@@ -6,7 +6,9 @@
 // each Hello. Nothing counts as told before the collector
 // acknowledged it. Every step has a deadline and every wait ends with the
 // context, so that a silent network costs time and never a hang. All retries
-// have full jitter and a ceiling; "come back in n seconds" is obeyed.
+// have full jitter and a ceiling; "come back in n seconds" is obeyed. While power is
+// short they wait for the pulse and take few seconds, so that nobody's absence
+// wakes the machine more than once a minute.
 //
 // When the network changes or the machine woke, a live session is probed: the
 // last report is sent once more, which the collector knows and acknowledges, or
