@@ -16,7 +16,8 @@ type deviceMain struct {
 	State       mark
 	Sentence    string
 	Crumbs      []link
-	Live        string    // address of the stream
+	Live        string    // address of the stream; empty = nothing may change by itself
+	ByDay       bool      // there are values, and no look that would open live ones
 	Groups      [][]group // columns of cards
 	Aside       []group   // cards below what the device is
 	About       []about
@@ -61,7 +62,7 @@ func (s *Server) showDevice(v *visit, code int, change func(*deviceMain)) error 
 	if err != nil {
 		return err
 	}
-	main := deviceMain{Name: d.Label(), Model: joined(d.Manufacturer, d.Model), Live: "/devices/" + d.ID + "/live"}
+	main := deviceMain{Name: d.Label(), Model: joined(d.Manufacturer, d.Model)}
 	main.Crumbs = []link{{"", d.OwnerName}}
 	if d.School != "" {
 		main.Crumbs = append(main.Crumbs, link{"/schools/" + d.School, d.SchoolName})
@@ -78,6 +79,10 @@ func (s *Server) showDevice(v *visit, code int, change func(*deviceMain)) error 
 	main.State, main.Sentence = v.condition(d, main.Findings)
 	if main.Look, err = v.look(d.ID); err != nil {
 		return err
+	}
+	main.ByDay = main.Look.Until == "" && latest.Version != ""
+	if !main.ByDay {
+		main.Live = "/devices/" + d.ID + "/live"
 	}
 	if main.History, err = v.charts(d.ID, main.Look.Until != "", latest.Values); err != nil {
 		return err

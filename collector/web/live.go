@@ -21,10 +21,16 @@ const (
 	maxLive    = 2000             // streams of this collector
 )
 
+// errLookOver: the caller's look at the device has ended, and with it the stream.
+var errLookOver = errors.New("the look is over")
+
 // liveStream sends the values of one device as they change, each as an event
-// with its cell's key, until the page closes, the person signs out or loses the
-// device, or the collector stops. The first message holds everything, so a page
-// that comes back after a break is whole again.
+// with its cell's key, until the caller's look is over, the page closes, the
+// person signs out or loses the device, or the collector stops. The first message
+// holds everything, so a page that comes back after a break is whole again.
+//
+// Without a look it carries no value: minutes tell when somebody works. Only
+// a page of a device that has told nothing yet is told once to fetch its readings.
 func (s *Server) liveStream(v *visit) error {
 	if s.live.Add(1) > maxLive {
 		s.live.Add(-1)
@@ -37,6 +43,9 @@ func (s *Server) liveStream(v *visit) error {
 	st := &stream{v: v, out: http.NewResponseController(v.w), sent: map[string]string{}}
 	if err := st.watch(); err != nil {
 		return err
+	}
+	if !st.looking() {
+		return st.waitForFirst(sub)
 	}
 	cells, err := v.liveCells(st.sample)
 	if err != nil {
@@ -77,9 +86,7 @@ type stream struct {
 	sent map[string]string // by key, what the page shows
 	keys []string          // of all cells, in order
 
-	// until is when the caller's look at the device ends, zero = none is open;
-	// only with one do samples of live mode show.
-	until  time.Time
+	until  time.Time      // when the caller's look at the device ends, zero = none is open
 	sample []health.Value // the last one; newer than what is stored
 }
 
@@ -92,6 +99,8 @@ func (st *stream) run(sub, samples *bus.Subscription) {
 	defer beat.Stop()
 	defer check.Stop()
 	defer again.Stop()
+	over := time.NewTimer(st.until.Sub(s.cfg.Now()))
+	defer over.Stop()
 	var due <-chan time.Time // set while changes are gathered
 	for {
 		var err error
@@ -106,13 +115,19 @@ func (st *stream) run(sub, samples *bus.Subscription) {
 			}
 			continue
 		case e := <-samples.C:
-			if e.Device != id || !st.looking() {
+			if e.Device != id {
 				continue
 			}
 			st.sample = health.ValuesOf(e.Readings)
 			err = st.look(false)
 		case <-again.C:
 			err = st.passing(st.watch())
+		case <-over.C:
+			// Another look may have been opened meanwhile.
+			if err = st.passing(st.watch()); err == nil && !st.looking() {
+				err = errLookOver
+			}
+			over.Reset(max(st.until.Sub(s.cfg.Now()), time.Second))
 		case <-beat.C:
 			st.put("beat", "")
 		case <-check.C:
@@ -123,8 +138,7 @@ func (st *stream) run(sub, samples *bus.Subscription) {
 			err = st.look(false)
 		}
 		if err != nil {
-			st.put("end", "")
-			st.flush()
+			st.end(err)
 			return
 		}
 		if st.flush() != nil {
@@ -133,19 +147,88 @@ func (st *stream) run(sub, samples *bus.Subscription) {
 	}
 }
 
+// end tells the page that nothing comes any more, and which end it is.
+func (st *stream) end(err error) {
+	if errors.Is(err, errLookOver) {
+		st.put("over", "")
+	}
+	st.put("end", "")
+	st.flush()
+}
+
+// waitForFirst is the stream of a caller without a look: it says once that there
+// are readings, which the page then fetches as anybody may, and ends.
+func (st *stream) waitForFirst(sub *bus.Subscription) error {
+	told, err := st.told()
+	if err != nil {
+		return err
+	}
+	st.begin()
+	st.retry()
+	st.put("beat", "")
+	id := st.v.r.PathValue("id")
+	beat, check := time.NewTicker(beatEvery), time.NewTicker(checkEvery)
+	defer beat.Stop()
+	defer check.Stop()
+	for !told {
+		if st.flush() != nil {
+			return nil // the page is gone
+		}
+		select {
+		case <-st.v.r.Context().Done():
+			return nil
+		case <-st.v.s.ending:
+			return nil
+		case e := <-sub.C:
+			if e.Device == id || sub.Lagged() {
+				told, err = st.told()
+			}
+		case <-beat.C:
+			st.put("beat", "")
+		case <-check.C:
+			if err = st.signedIn(); err == nil {
+				told, err = st.told()
+			}
+		}
+		if err = st.passing(err); err != nil {
+			st.end(err)
+			return nil
+		}
+	}
+	st.put("structure", "")
+	st.end(nil)
+	return nil
+}
+
+// told says whether the device has ever told its state.
+func (st *stream) told() (bool, error) {
+	v := st.v
+	latest, err := v.s.cfg.Health.Latest(v.r.Context(), v.caller, v.r.PathValue("id"))
+	return latest.Version != "", err
+}
+
+// signedIn asks whether the caller still is who he was.
+func (st *stream) signedIn() error {
+	v := st.v
+	session, err := v.s.cfg.Access.Session(v.r.Context(), v.secret)
+	if err == nil {
+		v.caller = session.Caller
+	}
+	return err
+}
+
 // look reads the device anew and puts what changed; again asks first whether
 // the caller still is who he was. Its error ends the stream.
 func (st *stream) look(again bool) error {
 	v := st.v
 	if again {
-		session, err := v.s.cfg.Access.Session(v.r.Context(), v.secret)
-		if err != nil {
+		if err := st.signedIn(); err != nil {
 			return st.passing(err)
 		}
-		v.caller = session.Caller
 	}
-	if !st.looking() {
-		st.sample = nil
+	// A role that was taken away ends the look, too.
+	if !st.looking() || v.caller.Allow(access.LookDevices) != nil {
+		return errLookOver
 	}
 	cells, err := v.liveCells(st.sample)
 	if err != nil {
@@ -179,7 +262,7 @@ func (st *stream) passing(err error) error {
 	if err == nil {
 		return nil
 	}
-	if errors.Is(err, access.ErrNoSession) || errors.Is(err, access.ErrForbidden) || errors.Is(err, access.ErrNotFound) || errors.Is(err, errGone) {
+	if errors.Is(err, access.ErrNoSession) || errors.Is(err, access.ErrForbidden) || errors.Is(err, access.ErrNotFound) || errors.Is(err, errGone) || errors.Is(err, errLookOver) {
 		return err
 	}
 	st.v.s.cfg.Log.Warn("looking for changes of a device", "error", err)

@@ -5,6 +5,7 @@ import (
 	"context"
 	"errors"
 	"io"
+	"iter"
 	"log/slog"
 	"net/http"
 	"net/http/httptest"
@@ -39,6 +40,9 @@ type desk struct {
 	looks  int
 	volume string
 	until  time.Time // of the caller's look
+	// version is of the latest state; empty = the device never told one
+	version string
+	role    access.Role
 }
 
 func (d *desk) set(f func(*desk)) { d.mu.Lock(); defer d.mu.Unlock(); f(d) }
@@ -63,7 +67,7 @@ func (d *desk) Session(context.Context, string) (access.Session, error) {
 	if d.ended {
 		return access.Session{}, access.ErrNoSession
 	}
-	return access.Session{Caller: access.Caller{Kind: access.KindUser, ID: "u", Name: "admin", Role: access.RoleAdmin}}, nil
+	return access.Session{Caller: access.Caller{Kind: access.KindUser, ID: "u", Name: "admin", Role: d.role}}, nil
 }
 
 func (d *desk) Device(context.Context, access.Caller, string) (fleet.Device, error) {
@@ -90,7 +94,7 @@ func (d *desk) Latest(context.Context, access.Caller, string) (health.Latest, er
 	if d.volume != "" {
 		values = append(values, value(reading.VolumeTotal, d.volume, 100), value(reading.VolumeFree, d.volume, 50))
 	}
-	return health.Latest{Device: "d", Values: values}, nil
+	return health.Latest{Device: "d", Version: d.version, Values: values}, nil
 }
 
 func (d *desk) SignIn(context.Context, string, string) (string, time.Time, error) {
@@ -190,7 +194,7 @@ func names(events []event) string {
 
 func newDesk(t *testing.T, b *bus.Bus) (*desk, *web.Server) {
 	t.Helper()
-	d := &desk{used: 3 << 30}
+	d := &desk{used: 3 << 30, until: time.Now().Add(health.LookFor), version: "1-1", role: access.RoleAdmin}
 	s, err := web.New(web.Config{Access: d, Claims: d, Fleet: d, Health: d, Questions: struct{ web.Questions }{}, Bus: b, Now: time.Now, Log: slog.New(slog.DiscardHandler), Ready: func(context.Context) error { return nil }})
 	if err != nil {
 		t.Fatal(err)
@@ -238,70 +242,101 @@ func TestLiveStream(t *testing.T) {
 	})
 }
 
-// TestLiveStreamNeedsALook: samples of live mode, which another person may have
-// asked for, show only while this caller's own look is open.
+// TestLiveStreamNeedsALook: without one no value, state or connection is told,
+// whatever happens and whoever else looks.
 func TestLiveStreamNeedsALook(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		b := bus.New()
 		asked := b.Subscribe(bus.Watch)
 		defer asked.Close()
 		d, s := newDesk(t, b)
+		d.set(func(d *desk) { d.until = time.Time{} })
+		// What the device told can be read on the page; the stream adds nothing.
 		v := d.watch(t, t.Context(), s)
+		if got, open := v.got(); names(got) != "beat structure end" || open {
+			t.Errorf("without a look the stream of a known device sends %q, open %v; want that the page is fetched, and an end", names(got), open)
+		}
+		// One that has told nothing is waited for, and nothing else is told of it.
+		d.set(func(d *desk) { d.version = "" })
+		v = d.watch(t, t.Context(), s)
 		defer v.stop()
-		sample := func(device string, used int64) {
-			b.Publish(bus.Event{Kind: bus.Sample, Device: device, Readings: []*hmpb.Reading{num(reading.MemoryUsed, "", used)}})
-		}
-		shown := func() (out []string) {
-			t.Helper()
-			got, open := v.got()
-			if !open {
-				t.Fatal("the stream ended")
-			}
-			for _, e := range got {
-				if e.name == "memory-figure" {
-					out = append(out, e.data)
-				}
-			}
-			return out
-		}
-		v.got()
-		d.set(func(d *desk) { d.looks = 0 })
-		for range 30 {
-			sample("d", 7<<30)
+		for range 20 {
+			b.Publish(bus.Event{Kind: bus.Connected, Device: "d"})
+			b.Publish(bus.Event{Kind: bus.Changed, Device: "d"})
+			b.Publish(bus.Event{Kind: bus.Sample, Device: "d", Readings: []*hmpb.Reading{num(reading.MemoryUsed, "", 7<<30)}})
+			b.Publish(bus.Event{Kind: bus.Disconnected, Device: "d"})
 			time.Sleep(time.Second)
 		}
-		if got := shown(); len(got) > 0 {
-			t.Errorf("without a look the stream shows %q", got)
+		if got, open := v.got(); strings.Trim(names(got), "beat ") != "" || !open {
+			t.Errorf("before the first report the stream sends %q, open %v; want beats", names(got), open)
 		}
-		if d.set(func(d *desk) {}); d.looks > 7 {
-			t.Errorf("samples that are not for this caller made the stream read the device %d times in 30 s", d.looks)
+		d.set(func(d *desk) { d.version = "1-1" })
+		b.Publish(bus.Event{Kind: bus.Changed, Device: "d"})
+		if got, open := v.got(); names(got) != "structure end" || open {
+			t.Errorf("at the first report the stream sends %q, open %v; want that the page is fetched, and an end", names(got), open)
 		}
-		select {
-		case e := <-asked.C:
-			t.Errorf("without a look the device is asked: %+v", e)
-		default:
+		for e := range drained(asked) {
+			if e.Live.After(time.Now()) {
+				t.Errorf("without a look the device is asked: %+v", e)
+			}
 		}
-		// The look is opened on the same page; what the device stored is 3 GB.
+	})
+}
+
+// drained are the events that came up to now.
+func drained(sub *bus.Subscription) iter.Seq[bus.Event] {
+	return func(yield func(bus.Event) bool) {
+		synctest.Wait()
+		for {
+			select {
+			case e := <-sub.C:
+				if !yield(e) {
+					return
+				}
+			default:
+				return
+			}
+		}
+	}
+}
+
+// TestLiveStreamEndsWithTheLook: to the second, and not when another was opened.
+func TestLiveStreamEndsWithTheLook(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		b := bus.New()
+		asked := b.Subscribe(bus.Watch)
+		defer asked.Close()
+		d, s := newDesk(t, b)
 		until := time.Now().Add(47 * time.Second)
 		d.set(func(d *desk) { d.until = until })
-		time.Sleep(16 * time.Second)
+		v := d.watch(t, t.Context(), s)
+		defer v.stop()
+		v.got()
 		if e := <-asked.C; e.Device != "d" || !e.Live.After(time.Now()) || e.Live.After(until) {
 			t.Errorf("with a look the device is asked %+v, want samples until %v at the latest", e, until)
 		}
+		sample := func(device string, used int64) {
+			b.Publish(bus.Event{Kind: bus.Sample, Device: device, Readings: []*hmpb.Reading{num(reading.MemoryUsed, "", used)}})
+		}
 		sample("other", 6<<30)
 		sample("d", 7<<30)
-		if got := shown(); len(got) != 1 || !strings.Contains(got[0], "7,0\u00a0GB") {
-			t.Errorf("with a look the stream shows %q, want 7,0 GB", got)
+		if got, _ := v.got(); names(got) != "memory-figure memory-meter" || !strings.Contains(got[0].data, "7,0\u00a0GB") {
+			t.Errorf("with a look the stream shows %+v, want 7,0 GB", got)
 		}
-		// It is over: the last sample goes and no other comes.
-		time.Sleep(time.Until(until) + time.Millisecond)
-		shown()
-		for range 12 {
-			sample("d", 5<<30)
-			time.Sleep(time.Second)
+		time.Sleep(40 * time.Second)
+		d.set(func(d *desk) { d.until = until.Add(time.Minute) })
+		time.Sleep(time.Until(until) + 2*time.Second)
+		sample("d", 5<<30)
+		if got, open := v.got(); !open || !strings.Contains(names(got), "memory-figure") {
+			t.Errorf("in the second look: open %v, %q", open, names(got))
 		}
-		if got := shown(); len(got) != 1 || !strings.Contains(got[0], "3,0\u00a0GB") {
-			t.Errorf("after the look the stream shows %q, want what is stored: 3,0 GB", got)
+		time.Sleep(time.Until(until.Add(time.Minute)) + time.Millisecond)
+		sample("d", 4<<30)
+		d.set(func(d *desk) { d.used = 2 << 30 })
+		b.Publish(bus.Event{Kind: bus.Changed, Device: "d"})
+		got, open := v.got()
+		if open || !strings.HasSuffix(names(got), "over end") || strings.Contains(names(got), "memory") {
+			t.Errorf("after the look: open %v, %q; want over and an end without a value", open, names(got))
 		}
 	})
 }
@@ -317,6 +352,7 @@ func TestLiveStreamEnds(t *testing.T) {
 			d.set(func(d *desk) { d.gone = true })
 			b.Publish(bus.Event{Kind: bus.Changed, Device: "d"})
 		}, true},
+		{"role taken away", func(d *desk, _ *bus.Bus) { d.set(func(d *desk) { d.role = access.RoleRead; d.used = 1 << 30 }) }, true},
 	}
 	for _, tt := range tests {
 		t.Run(tt.name, func(t *testing.T) {
@@ -328,7 +364,7 @@ func TestLiveStreamEnds(t *testing.T) {
 				tt.do(d, b)
 				time.Sleep(6 * time.Second)
 				got, open := v.got()
-				if open || !strings.HasSuffix(names(got), "end") {
+				if open || !strings.HasSuffix(names(got), "end") || strings.Contains(names(got), "memory") {
 					t.Errorf("after 6 s: open %v, events %q; want ended, and told", open, names(got))
 				}
 			})
@@ -387,22 +423,21 @@ func TestLastViewerEndsLive(t *testing.T) {
 		one, two := d.watch(t, t.Context(), s), d.watch(t, t.Context(), s)
 		one.got()
 		two.got()
+		for range drained(sub) { // asked for samples
+		}
 		one.stop()
-		synctest.Wait()
-		select {
-		case e := <-sub.C:
+		for e := range drained(sub) {
 			t.Errorf("with one page left: %+v, want nothing", e)
-		default:
 		}
 		two.stop()
-		synctest.Wait()
-		select {
-		case e := <-sub.C:
-			if e.Live.IsZero() || e.Live.After(time.Now()) {
+		ends := 0
+		for e := range drained(sub) {
+			if ends++; e.Live.IsZero() || e.Live.After(time.Now()) {
 				t.Errorf("after the last: %+v, want an end", e)
 			}
-		default:
-			t.Error("after the last: nothing, want an end")
+		}
+		if ends != 1 {
+			t.Errorf("after the last: %d events, want an end", ends)
 		}
 	})
 }

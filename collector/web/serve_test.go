@@ -25,6 +25,7 @@ func TestServe(t *testing.T) {
 	w.url = "https://" + inner.Addr().String()
 
 	b := w.signedIn("admin")
+	w.look("admin", ids[0])
 	if res := b.get("/devices"); res.StatusCode != http.StatusOK || res.ProtoMajor != 2 {
 		t.Errorf("GET /devices = %d over HTTP/%d, want 200 over 2", res.StatusCode, res.ProtoMajor)
 	}

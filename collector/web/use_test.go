@@ -3,6 +3,7 @@ package web_test
 import (
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/chromedp/cdproto/emulation"
 	"github.com/chromedp/chromedp"
@@ -39,6 +40,7 @@ func TestSixteenRows(t *testing.T) {
 func TestLiveInTheBrowser(t *testing.T) {
 	w := newWorld(t)
 	ids := w.fill(3)
+	w.look("support", ids[0])
 	tb := w.tab(t, looks{lang: "de", theme: "light", as: "support"})
 	tb.open("/devices/" + ids[0])
 	tb.wait(`document.querySelector("[data-live]")?.dataset.live === "on"`)
@@ -75,6 +77,7 @@ func TestLiveInTheBrowser(t *testing.T) {
 func TestLiveStreamLost(t *testing.T) {
 	w := newWorld(t)
 	ids := w.fill(3)
+	w.look("support", ids[0])
 	tb := w.tab(t, looks{lang: "de", theme: "light", as: "support"})
 	tb.open("/devices/" + ids[0])
 	tb.wait(`document.querySelector("[data-live]")?.dataset.live === "on"`)
@@ -97,10 +100,11 @@ func TestLiveStreamLost(t *testing.T) {
 func TestLiveEndsWithTheSession(t *testing.T) {
 	w := newWorld(t)
 	ids := w.fill(3)
-	tb := w.tab(t, looks{lang: "de", theme: "dark", as: "read"})
+	w.look("support", ids[0])
+	tb := w.tab(t, looks{lang: "de", theme: "dark", as: "support"})
 	tb.open("/devices/" + ids[0])
 	tb.wait(`document.querySelector("[data-live]")?.dataset.live === "on"`)
-	w.must(w.access.DisableUser(t.Context(), operator, "read"))
+	w.must(w.access.DisableUser(t.Context(), operator, "support"))
 	tb.wait(`document.querySelector("[data-live-word]").textContent === "Beendet"`)
 	if !eval[bool](tb, `!document.querySelector("[data-live-ended]").hidden`) {
 		t.Error("the page does not say what to do")
@@ -116,11 +120,36 @@ func TestFirstReportArrives(t *testing.T) {
 	id := w.admit("Landkreis Ahorn", "S0001", "FUJITSU", "LIFEBOOK", "DEMO1", "windows", "AH-1")
 	tb := w.tab(t, looks{lang: "de", theme: "light", as: "admin"})
 	tb.open("/devices/" + id)
-	tb.wait(`document.querySelector("[data-live]")?.dataset.live === "on" && document.body.textContent.includes("Noch keine Messwerte")`)
+	tb.wait(`document.body.textContent.includes("Noch keine Messwerte")`)
+	if eval[bool](tb, `document.querySelector("[data-live]") !== null`) {
+		t.Error("without a look the page claims to be live")
+	}
 	w.connect(id)
 	w.report(id, notebook(1)...)
 	tb.wait(`document.querySelectorAll(".card").length > 6 && document.querySelector(".pill").textContent.includes("Verbunden")`)
+	// That was all (TestLiveStreamNeedsALook): from now on it is a page without a stream.
+	tb.open("/devices/" + id)
+	if !eval[bool](tb, `document.querySelector("[sse-connect]") === null && document.querySelector("[data-live]") === null && document.body.textContent.includes("Die Werte zeigen den Stand des Tages.")`) {
+		t.Error("without a look the page has a stream, or does not say that its values are of the day")
+	}
 	tb.clean()
+}
+
+// TestLiveEndsWithTheLook: the page says so, and what to do.
+func TestLiveEndsWithTheLook(t *testing.T) {
+	w := newWorld(t)
+	ids := w.fill(3)
+	w.look("support", ids[0])
+	tb := w.tab(t, looks{lang: "de", theme: "light", as: "support"})
+	tb.open("/devices/" + ids[0])
+	tb.wait(`document.querySelector("[data-live]")?.dataset.live === "on"`)
+	w.advance(61 * time.Minute)
+	tb.wait(`document.querySelector("[data-live-word]").textContent === "Beendet"`)
+	if !eval[bool](tb, `!document.querySelector("[data-live-over]").hidden && document.querySelector("[data-live-ended]").hidden`) {
+		t.Error("the page does not say what ended")
+	}
+	tb.shot("device-over-de-light")
+	tb.accessible()
 }
 
 // TestKeyboard walks the whole way without a mouse.
@@ -248,6 +277,7 @@ func TestWithoutScript(t *testing.T) {
 	tb.do(chromedp.SendKeys(chromedp.ID("name"), "admin"), chromedp.SendKeys(chromedp.ID("password"), password+"\r"))
 	tb.do(chromedp.WaitVisible(chromedp.CSS("table.devices")))
 	tb.do(chromedp.SendKeys(chromedp.ID("q"), "AH-02317\r"), chromedp.WaitVisible(chromedp.CSS(".views")), chromedp.WaitVisible(chromedp.CSS("button.send")))
+	w.look("admin", ids[0])
 	tb.do(chromedp.Click(chromedp.CSS("[data-open]")), chromedp.WaitVisible(chromedp.ID("g-memory")))
 	if at, err := chromedp.Run(tb.ctx, chromedp.Location()); err != nil || at != w.url+"/devices/"+ids[0] {
 		t.Errorf("without script the row leads to %s, %v", at, err)

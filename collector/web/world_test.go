@@ -223,6 +223,17 @@ func (w *world) report(id string, readings ...*hmpb.Reading) {
 	w.tell(id, hmpb.Entry_builder{State: hmpb.State_builder{Readings: readings}.Build()}.Build())
 }
 
+// look opens a person's look at a device.
+func (w *world) look(login, device string) access.Caller {
+	w.t.Helper()
+	u, err := w.access.User(w.t.Context(), operator, login)
+	w.must(err)
+	caller := access.Caller{Kind: access.KindUser, ID: u.ID, Name: login, Role: u.Role}
+	_, err = w.health.OpenLook(w.t.Context(), caller, device, "Anruf: seit Montag sehr langsam")
+	w.must(err)
+	return caller
+}
+
 // tell makes a device say one thing of whatever kind.
 func (w *world) tell(id string, e *hmpb.Entry) {
 	w.t.Helper()

@@ -13,13 +13,14 @@ export function live() {
   const tell = lineMark(mark, "live");
   let heard = Date.now();
   let lost = 0;
+  let note = "[data-live-ended]";
   let source: EventSource | undefined;
 
   const show = (state: "on" | "lost" | "ended") => {
     if (mark.dataset.live === state) return;
     tell(state, heard);
     document.documentElement.classList.toggle("stale", state !== "on");
-    document.querySelector<HTMLElement>("[data-live-ended]")?.toggleAttribute("hidden", state !== "ended");
+    document.querySelector<HTMLElement>(note)?.toggleAttribute("hidden", state !== "ended");
   };
   const alive = () => {
     heard = Date.now();
@@ -30,6 +31,9 @@ export function live() {
   document.body.addEventListener("htmx:sseOpen", (event) => {
     source = (event as CustomEvent).detail.source as EventSource;
     source.addEventListener("beat", alive);
+    source.addEventListener("over", () => {
+      note = "[data-live-over]"; // the look, not the session
+    });
     alive();
   });
   document.body.addEventListener("htmx:sseMessage", alive);
