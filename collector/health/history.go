@@ -1,9 +1,11 @@
 package health
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
+	"maps"
 	"math"
 	"slices"
 	"time"
@@ -36,7 +38,9 @@ type Span struct {
 
 // History is the values of a reading over time. Without an open look steps and
 // borders are whole days (UTC) and N counts days, for the minutes of a day in
-// which a device was on are somebody's working time.
+// which a device was on are somebody's working time. By steps of several days N
+// counts days with a look, too, and a day is one value: that of its daily row,
+// whether it is swept already or not.
 type History struct {
 	Reading  reading.Reading
 	Instance string
@@ -71,24 +75,15 @@ func (h *Health) History(ctx context.Context, caller access.Caller, device strin
 		if span.To.Sub(span.From)/span.Step > MaxPoints {
 			return fmt.Errorf("%w: more than %d steps", ErrHistory, MaxPoints)
 		}
-		if row.Retain == reading.Fine {
-			if out.Instance, out.Points, err = finePoints(ctx, tx, device, row, span); err != nil {
-				return err
-			}
-		}
-		if span.daily() && row.Daily != 0 && (span.Instance == "" || span.Instance == out.Instance) {
-			days, err := dayPoints(ctx, tx, device, row, span)
-			if err != nil {
-				return err
-			}
-			out.Points = joinDays(out.Points, days, span.Step.Milliseconds())
+		if err := out.read(ctx, tx, device, span); err != nil {
+			return err
 		}
 		if row.Unit == reading.UnixMilli {
 			for i := range out.Points {
 				out.Points[i].Value = byDay(out.Points[i].Value)
 			}
 		}
-		if !fine {
+		if !fine && span.Step == Day {
 			for i := range out.Points {
 				out.Points[i].N = 1
 			}
@@ -134,46 +129,142 @@ func (s *Span) check() (reading.Reading, error) {
 
 func (s *Span) daily() bool { return s.Step%Day == 0 }
 
-// finePoints are the points that blocks tell.
-func finePoints(ctx context.Context, tx *db.Tx, device string, row reading.Reading, s Span) (string, []block.Point, error) {
-	if row.Daily != reading.Sum || !s.daily() {
-		return minutePoints(ctx, tx, device, row, s)
-	}
-	// What is counted adds up over a day, as in its daily row.
-	step := s.Step.Milliseconds()
-	s.Step = MinStep
-	instance, minutes, err := minutePoints(ctx, tx, device, row, s)
-	var out []block.Point
-	for _, p := range minutes {
-		t, n := s.From.UnixMilli()+(p.T-s.From.UnixMilli())/step*step, p.Mean*int64(p.N)
-		if last := len(out) - 1; last >= 0 && out[last].T == t {
-			out[last].Value = block.Sample(out[last].Mean + n)
-			continue
+// read fills in the points and the instance that they are of.
+func (h *History) read(ctx context.Context, tx *db.Tx, device string, s Span) error {
+	var blocks map[int64][]block.Block
+	var err error
+	if h.Reading.Retain == reading.Fine {
+		if blocks, err = dayBlocks(ctx, tx, device, h.Reading, s); err != nil {
+			return err
 		}
-		out = append(out, block.Point{T: t, Value: block.Sample(n)})
+		var all []block.Block
+		for _, day := range slices.Sorted(maps.Keys(blocks)) {
+			all = append(all, blocks[day]...)
+		}
+		if h.Reading.Instanced && h.Instance == "" {
+			h.Instance = mainInstance(h.Reading, all)
+		}
+		if !s.byDayRows(h.Reading) {
+			h.Points, err = block.Points(block.Key{ID: h.Reading.ID, Instance: h.Instance}, s.From.UnixMilli(), s.To.UnixMilli(), s.pointStep(), all...)
+			if err != nil {
+				return err
+			}
+		}
 	}
-	return instance, out, err
+	if !s.daily() {
+		return nil
+	}
+	if h.Reading.Daily == 0 {
+		h.Points = gather(h.Points, s, countDays)
+		return nil
+	}
+	days, err := dayPoints(ctx, tx, device, h.Reading, s)
+	if err != nil {
+		return err
+	}
+	if !s.byDayRows(h.Reading) {
+		h.Points = joinDays(h.Points, days)
+		return nil
+	}
+	h.Points = gather(joinDays(rowsOf(h.Reading, blocks, s), days), s, func(days []block.Point) block.Value { return fewDays(h.Reading, days) })
+	return nil
 }
 
-// minutePoints reads blocks, day by day: what is told twice counts once, and
-// an hour that is there by minutes is not told by a thinned block again.
-func minutePoints(ctx context.Context, tx *db.Tx, device string, row reading.Reading, s Span) (string, []block.Point, error) {
-	from, to, step := s.From.UnixMilli(), s.To.UnixMilli(), s.Step.Milliseconds()
+// byDayRows says that a day is one value, as in its daily row: in steps of several
+// days, so that days of blocks and of rows go together, and of what is counted.
+func (s *Span) byDayRows(r reading.Reading) bool {
+	return s.daily() && r.Daily != 0 && (s.Step > Day || r.Daily == reading.Sum)
+}
+
+// pointStep is a day where days are gathered afterwards.
+func (s *Span) pointStep() int64 {
+	if s.daily() {
+		return dayMS
+	}
+	return s.Step.Milliseconds()
+}
+
+// rowsOf are the daily rows that blocks will make.
+func rowsOf(r reading.Reading, blocks map[int64][]block.Block, s Span) (out []block.Point) {
+	for _, day := range slices.Sorted(maps.Keys(blocks)) {
+		v, ok := int64(0), false
+		if s.Instance == "" {
+			v, ok = dayOfBlocks(r, blocks[day])
+		} else {
+			v, ok = dayOfSeries(r, block.Key{ID: r.ID, Instance: s.Instance}, blocks[day])
+		}
+		if t := day * dayMS; ok && t >= s.From.UnixMilli() && t < s.To.UnixMilli() {
+			out = append(out, block.Point{T: t, Value: block.Sample(v)})
+		}
+	}
+	return out
+}
+
+// gather puts the days of each step together.
+func gather(days []block.Point, s Span, join func([]block.Point) block.Value) (out []block.Point) {
+	if s.Step == Day {
+		return days
+	}
+	from, step := s.From.UnixMilli(), s.Step.Milliseconds()
+	for len(days) > 0 {
+		nr, n := (days[0].T-from)/step, 1
+		for n < len(days) && (days[n].T-from)/step == nr {
+			n++
+		}
+		out = append(out, block.Point{T: from + nr*step, Value: join(days[:n])})
+		days = days[n:]
+	}
+	return out
+}
+
+// fewDays is several days' rows as one value.
+func fewDays(r reading.Reading, days []block.Point) block.Value {
+	n := int64(len(days))
+	v := block.Value{Min: days[0].Min, Max: days[0].Max, N: len(days)}
+	var sum, whole, rest int64 // in parts, since a sum of large ones need not fit
+	for _, d := range days {
+		v.Min, v.Max = min(v.Min, d.Min), max(v.Max, d.Max)
+		sum, whole, rest = sum+d.Mean, whole+d.Mean/n, rest+d.Mean%n
+	}
+	if r.Daily == reading.Sum {
+		return block.Value{Min: sum, Mean: sum, Max: sum, N: len(days)}
+	}
+	v.Mean = whole + rest/n
+	return v
+}
+
+// countDays is fewDays of a reading that only blocks tell: every minute counts
+// the same, and N the days.
+func countDays(days []block.Point) block.Value {
+	v := block.Value{Min: days[0].Min, Max: days[0].Max, N: len(days)}
+	var sum, n float64
+	for _, d := range days {
+		v.Min, v.Max = min(v.Min, d.Min), max(v.Max, d.Max)
+		sum, n = sum+float64(d.Mean)*float64(d.N), n+float64(d.N)
+	}
+	v.Mean = min(max(int64(math.Round(sum/n)), v.Min), v.Max)
+	return v
+}
+
+// dayBlocks reads blocks, day by day: what is told twice counts once, and an hour
+// that is there by minutes is not told by a thinned block again.
+func dayBlocks(ctx context.Context, tx *db.Tx, device string, row reading.Reading, s Span) (map[int64][]block.Block, error) {
+	from, to := s.From.UnixMilli(), s.To.UnixMilli()
 	rows, err := tx.Query(ctx, `SELECT body FROM health_blocks WHERE device_id = $1 AND start_ms > $2 AND start_ms < $3 AND end_ms > $4
 		ORDER BY start_ms, step_s, spool, seq`, device, from-longestBlock, to, from)
 	if err != nil {
-		return "", nil, err
+		return nil, err
 	}
 	defer rows.Close()
 	days := map[int64][]block.Block{}
 	for rows.Next() {
 		var body []byte
 		if err := rows.Scan(&body); err != nil {
-			return "", nil, err
+			return nil, err
 		}
 		b, err := block.Decode(body)
 		if err != nil {
-			return "", nil, fmt.Errorf("a stored block: %w", err)
+			return nil, fmt.Errorf("a stored block: %w", err)
 		}
 		b.Series = slices.DeleteFunc(b.Series, func(t block.Series) bool {
 			return t.ID != row.ID || s.Instance != "" && t.Instance != s.Instance
@@ -183,22 +274,14 @@ func minutePoints(ctx context.Context, tx *db.Tx, device string, row reading.Rea
 		}
 	}
 	if err := rows.Close(); err != nil {
-		return "", nil, err
+		return nil, err
 	}
-	var all []block.Block
-	for _, blocks := range days {
-		merged, err := mergeDay(blocks)
-		if err != nil {
-			return "", nil, err
+	for day, blocks := range days {
+		if days[day], err = mergeDay(blocks); err != nil {
+			return nil, err
 		}
-		all = append(all, merged...)
 	}
-	instance := s.Instance
-	if row.Instanced && instance == "" {
-		instance = mainInstance(row, all)
-	}
-	points, err := block.Points(block.Key{ID: row.ID, Instance: instance}, from, to, step, all...)
-	return instance, points, err
+	return days, nil
 }
 
 // mergeDay makes one block of each step of a day's blocks, the minutes first.
@@ -283,38 +366,27 @@ func dayPoints(ctx context.Context, tx *db.Tx, device string, row reading.Readin
 		return nil, err
 	}
 	defer rows.Close()
-	from, step := s.From.UnixMilli(), s.Step.Milliseconds()
 	var out []block.Point
 	for rows.Next() {
 		var day, v int64
 		if err := rows.Scan(&day, &v); err != nil {
 			return nil, err
 		}
-		t := from + (day*dayMS-from)/step*step
-		if n := len(out); n > 0 && out[n-1].T == t { // a step of several days
-			out[n-1].Value = add(out[n-1].Value, v)
-			continue
-		}
-		out = append(out, block.Point{T: t, Value: block.Sample(v)})
+		out = append(out, block.Point{T: day * dayMS, Value: block.Sample(v)})
 	}
 	return out, rows.Close()
 }
 
-func add(a block.Value, v int64) block.Value {
-	n := int64(a.N)
-	return block.Value{Min: min(a.Min, v), Max: max(a.Max, v), Mean: a.Mean + (v-a.Mean)/(n+1), N: a.N + 1}
-}
-
 // joinDays takes the days that blocks tell, and those of daily rows where they
 // tell none.
-func joinDays(fine, days []block.Point, step int64) []block.Point {
+func joinDays(fine, days []block.Point) []block.Point {
+	byTime := func(a, b block.Point) int { return cmp.Compare(a.T, b.T) }
 	out := slices.Clone(fine)
 	for _, d := range days {
-		if i, found := slices.BinarySearchFunc(fine, d.T, func(p block.Point, t int64) int { return int((p.T - t) / step) }); !found {
-			_ = i
+		if _, found := slices.BinarySearchFunc(fine, d, byTime); !found {
 			out = append(out, d)
 		}
 	}
-	slices.SortFunc(out, func(a, b block.Point) int { return int((a.T - b.T) / step) })
+	slices.SortFunc(out, byTime)
 	return out
 }

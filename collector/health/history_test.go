@@ -269,6 +269,12 @@ func TestHistoryRefuses(t *testing.T) {
 			t.Errorf("%s: %v, want ErrHistory", name, err)
 		}
 	}
+	for hours := range 23 {
+		span := health.Span{Reading: "cpu_used", From: noon.Add(-48 * time.Hour), To: noon, Step: time.Duration(hours+1) * time.Hour}
+		if _, err := w.History(t.Context(), reader, device.ID, span); !errors.Is(err, health.ErrLookNeeded) {
+			t.Errorf("steps of %d h without a look: %v, want ErrLookNeeded", hours+1, err)
+		}
+	}
 	span := health.Span{Reading: "cpu_used", From: noon.Add(-time.Hour), To: noon, Step: health.Day}
 	foreign := support
 	foreign.Owners = []string{"another"}
@@ -278,6 +284,63 @@ func TestHistoryRefuses(t *testing.T) {
 	if _, err := w.OpenLook(t.Context(), foreign, device.ID, "a good reason"); !errors.Is(err, access.ErrNotFound) {
 		t.Errorf("a look at another owner's device: %v, want ErrNotFound", err)
 	}
+}
+
+// TestHistoryOfWeeks: a week is the same whether its days are blocks, swept, or
+// known by their daily rows only, with and without a look.
+func TestHistoryOfWeeks(t *testing.T) {
+	dbtest.Run(t, migrations, func(t *testing.T, d *db.DB) {
+		w := newWorld(t, d)
+		s := &sender{w: w, device: w.device(t, "DEMO000001")}
+		first := noon.Truncate(health.Day).Add(-6 * health.Day)
+		for n := range 6 { // days of different length, the last one tells nothing
+			b := block.Block{Start: first.Add(time.Duration(n)*health.Day + 9*time.Hour).UnixMilli(), Step: block.Minute, Count: 5 * (n + 1)}
+			for i := range b.Count {
+				at := b.Start + int64(i)*b.Step
+				if err := errors.Join(b.Set(at, block.Key{ID: reading.LinkErrors, Instance: "wifi"}, false, int64(n)),
+					b.Set(at, block.Key{ID: reading.LinkErrors, Instance: "wired"}, false, 1),
+					b.Set(at, block.Key{ID: reading.CPUUsed}, false, int64(100*n+i)),
+					b.Set(at, block.Key{ID: reading.VolumeFree, Instance: "/"}, false, int64(1000*(n+1)-i))); err != nil {
+					t.Fatal(err)
+				}
+			}
+			s.send(t, blockEntry(packed(t, b)))
+		}
+		// By day n: 5(n+1) minutes; what its row has of them.
+		want := map[string]block.Value{
+			"link_errors": {Min: 455, Mean: 455, Max: 455, N: 6}, // sum of 5(n+1)^2
+			"cpu_used":    {Min: 2, Mean: 258, Max: 514, N: 6},   // of the days 2 104 207 309 412 514
+			"volume_free": {Min: 996, Mean: 3483, Max: 5971, N: 6},
+		}
+		check := func(source string) {
+			t.Helper()
+			for name, want := range want {
+				for _, caller := range []access.Caller{reader, support} {
+					h, err := w.History(t.Context(), caller, s.device.ID, health.Span{Reading: name, From: first, To: first.Add(7 * health.Day), Step: 7 * health.Day})
+					if err != nil || len(h.Points) != 1 || h.Points[0].Value != want {
+						t.Errorf("%s of a week from %s for %s: %+v, %v; want %+v", name, source, caller.Name, h.Points, err, want)
+					}
+				}
+			}
+		}
+		if _, err := w.OpenLook(t.Context(), support, s.device.ID, "a good reason"); err != nil {
+			t.Fatal(err)
+		}
+		check("blocks")
+		if n, err := w.MergeDays(t.Context()); err != nil || n == 0 {
+			t.Fatalf("MergeDays = %d, %v", n, err)
+		}
+		check("merged blocks")
+		for _, before := range []time.Time{first.Add(3 * health.Day), noon.Add(health.Day)} {
+			if err := d.Write(t.Context(), func(tx *db.Tx) error {
+				_, err := tx.Exec(t.Context(), `DELETE FROM health_blocks WHERE start_ms < $1`, before.UnixMilli())
+				return err
+			}); err != nil {
+				t.Fatal(err)
+			}
+			check("rows before " + before.Format(time.DateOnly))
+		}
+	})
 }
 
 // day sends one school day of quarters.
