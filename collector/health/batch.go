@@ -26,6 +26,9 @@ type item struct {
 type report struct {
 	seq      int64
 	deviceMS int64
+	offset   *int64 // collector's clock minus the device's, as the report says, nil = it does not
+	next     *int64 // as a later report of the batch says of the same clock
+	atMS     int64  // when it was made by the collector's clock
 	marks    int64
 	body     []byte // of a State; empty for kinds of newer agents
 	state    bool
@@ -34,15 +37,6 @@ type report struct {
 	block     *minutes
 	finding   *hmpb.Finding
 	inventory *hmpb.Inventory
-}
-
-// at is when the device made the report: by its own clock, since it may have been
-// away for weeks, or when it came if that clock says what cannot be.
-func (r *report) at(nowMS int64) int64 {
-	if r.marks != 0 {
-		return nowMS
-	}
-	return r.deviceMS
 }
 
 // glance is what lists show of a state.
@@ -107,6 +101,7 @@ func parse(b *hmpb.Batch, collectorMS int64) (parsed, error) {
 			return p, fmt.Errorf("%w: sequence %d stands twice", ErrMalformed, p.items[i].from)
 		}
 	}
+	p.nextOffsets()
 	return p, nil
 }
 
@@ -125,7 +120,7 @@ func (p *parsed) missing(how string, ranges []*hmpb.Range, first uint64, thinned
 
 // report checks the entry's content.
 func (p *parsed) report(e *hmpb.Entry, seq uint64, collectorMS int64) (*report, error) {
-	r := &report{seq: int64(seq), body: []byte{}, deviceMS: e.GetDeviceMs(), marks: p.mark(e.GetDeviceMs(), collectorMS)}
+	r := &report{seq: int64(seq), body: []byte{}, deviceMS: e.GetDeviceMs(), offset: offsetOf(e), marks: p.mark(e.GetDeviceMs(), collectorMS)}
 	switch e.WhichKind() {
 	case hmpb.Entry_State_case:
 	case hmpb.Entry_Block_case:

@@ -32,7 +32,7 @@ func (p *parsed) finding(m *hmpb.Finding) *hmpb.Finding {
 // that it had told. A clear of none that is open changes nothing.
 func storeFinding(ctx context.Context, tx *db.Tx, device string, spool int64, r *report, nowMS int64) error {
 	f := r.finding
-	at := r.at(nowMS)
+	at := r.atMS
 	was, err := openSeverity(ctx, tx, device, f)
 	if err != nil {
 		return err

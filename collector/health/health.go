@@ -11,7 +11,7 @@
 //
 // The device's clock may say anything. Both clocks' times are stored, reports
 // from an impossible time are counted and marked, and the collector's time is
-// the one that days, retention and order go by.
+// the one that days, retention and order go by; clock.go turns what devices say into it.
 //
 // Lists and pages get days from here, never times of day (view health_devices).
 package health

@@ -9,6 +9,7 @@ import (
 	"hausmeister/collector/bus"
 	"hausmeister/collector/db"
 	"hausmeister/proto/hmpb"
+	"hausmeister/proto/ident"
 )
 
 // Begin notes that a session of the device began which uses the spool of this
@@ -185,7 +186,9 @@ func (o *outcome) answer(nowMS int64) *hmpb.ReportDown {
 func store(ctx context.Context, tx *db.Tx, device string, p *parsed, nowMS int64) (outcome, error) {
 	var did outcome
 	var spool, last int64
-	err := tx.QueryRow(ctx, `SELECT id, last_seq FROM health_spools WHERE device_id = $1 AND epoch = $2`, device, p.epoch).Scan(&spool, &last)
+	c := clock{nowMS: nowMS}
+	err := tx.QueryRow(ctx, `SELECT id, last_seq, at_ms, offset_ms FROM health_spools WHERE device_id = $1 AND epoch = $2`, device, p.epoch).
+		Scan(&spool, &last, &c.leastMS, &c.offset)
 	fresh := errors.Is(err, db.ErrNoRows)
 	if err != nil && !fresh {
 		return did, err
@@ -196,11 +199,19 @@ func store(ctx context.Context, tx *db.Tx, device string, p *parsed, nowMS int64
 	if did.last == uint64(last) {
 		return did, nil // nothing new: acknowledged, not stored
 	}
+	if enrolled, ok := ident.TimeOf(device); ok {
+		c.leastMS = max(c.leastMS, enrolled.UnixMilli())
+	}
+	for _, r := range news {
+		if r.block == nil { // which has its own times, that the device put right
+			r.atMS = c.date(r)
+		}
+	}
 	if fresh {
-		spool, err = newSpool(ctx, tx, device, p.epoch, did, nowMS)
+		spool, err = newSpool(ctx, tx, device, p.epoch, did, c)
 	} else {
-		_, err = tx.Exec(ctx, `UPDATE health_spools SET last_seq = $2, dropped = dropped + $3, used_ms = $4 WHERE id = $1`,
-			spool, int64(did.last), int64(did.dropped), nowMS)
+		_, err = tx.Exec(ctx, `UPDATE health_spools SET last_seq = $2, dropped = dropped + $3, used_ms = $4, at_ms = $5, offset_ms = $6 WHERE id = $1`,
+			spool, int64(did.last), int64(did.dropped), nowMS, c.leastMS, c.offset)
 	}
 	if err != nil {
 		return did, err
@@ -231,7 +242,7 @@ func keep(ctx context.Context, tx *db.Tx, device string, spool int64, r *report,
 	case r.finding != nil:
 		return storeFinding(ctx, tx, device, spool, r, nowMS)
 	case r.inventory != nil:
-		return storeInventory(ctx, tx, device, r.inventory, r.at(nowMS))
+		return storeInventory(ctx, tx, device, r.inventory, r.atMS)
 	}
 	_, err := tx.Exec(ctx, `INSERT INTO health_reports (spool, seq, device_ms, collector_ms, marks, body) VALUES ($1, $2, $3, $4, $5, $6)`,
 		spool, r.seq, r.deviceMS, nowMS, r.marks, r.body)
@@ -240,12 +251,12 @@ func keep(ctx context.Context, tx *db.Tx, device string, spool int64, r *report,
 
 // newSpool notes a spool that was not seen before, and gives its short id.
 // Writes are serial, so nobody else takes that (see db.Write).
-func newSpool(ctx context.Context, tx *db.Tx, device string, epoch []byte, did outcome, nowMS int64) (id int64, err error) {
+func newSpool(ctx context.Context, tx *db.Tx, device string, epoch []byte, did outcome, c clock) (id int64, err error) {
 	if err := tx.QueryRow(ctx, `SELECT COALESCE(MAX(id), 0) + 1 FROM health_spools`).Scan(&id); err != nil {
 		return 0, err
 	}
-	_, err = tx.Exec(ctx, `INSERT INTO health_spools (id, device_id, epoch, last_seq, dropped, used_ms) VALUES ($1, $2, $3, $4, $5, $6)`,
-		id, device, epoch, int64(did.last), int64(did.dropped), nowMS)
+	_, err = tx.Exec(ctx, `INSERT INTO health_spools (id, device_id, epoch, last_seq, dropped, used_ms, at_ms, offset_ms) VALUES ($1, $2, $3, $4, $5, $6, $7, $8)`,
+		id, device, epoch, int64(did.last), int64(did.dropped), c.nowMS, c.leastMS, c.offset)
 	return id, err
 }
 

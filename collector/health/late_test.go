@@ -49,7 +49,9 @@ func TestLate(t *testing.T) {
 func TestInventoryDays(t *testing.T) {
 	dbtest.Run(t, migrations, func(t *testing.T, d *db.DB) {
 		w := newWorld(t, d)
+		w.now = noon.AddDate(0, -2, 0)
 		s := &sender{w: w, device: w.device(t, "DEMO000001")}
+		w.now = noon
 		tell := func(at time.Time, version string) *hmpb.Entry {
 			m, err := inventory.Pack([]inventory.Program{{Name: "Firefox", Version: version}})
 			if err != nil {
