@@ -303,6 +303,24 @@ func TestOrdinaryUpdatesMayWait(t *testing.T) {
 	only(t, "none is waiting", d.run(day, 10*time.Minute))
 }
 
+// TestLastDayOfSupport: that support ends soon holds until its last day is over, and
+// then it is over.
+func TestLastDayOfSupport(t *testing.T) {
+	d := newDevice(t)
+	d.number(reading.OSSupportEnd, "", dawn.Add(2*day).UnixMilli())
+	if m := only(t, "two days before", d.run(day, 10*time.Minute)); m.GetCode() != words.OSSupportEnds {
+		t.Errorf("raised %v", m)
+	}
+	none(t, "up to the end of the last day", d.run(2*day-10*time.Minute, 10*time.Minute))
+	over := map[string]bool{}
+	for _, x := range d.run(3*time.Hour, 10*time.Minute) {
+		over[x.m.GetCode()] = x.m.GetRaised()
+	}
+	if soon, told := over[words.OSSupportEnds]; !over[words.OSUnsupported] || soon || !told {
+		t.Errorf("after the last day told %v, want one raised and the other cleared", over)
+	}
+}
+
 // TestUpdatesWithoutADate: a device that never updates has no date of its last
 // update, or loses it as its logs are rotated. It is raised all the same, over
 // nights and restarts, and cleared only when none wait any more.

@@ -115,6 +115,9 @@ func TestNobodyAnswersOnBattery(t *testing.T) {
 					before := w.device.Sent()
 					time.Sleep(attempt)
 					first := w.device.Sent()
+					if st := w.link.Status().State; st == link.Dialing || st == link.Greeting {
+						t.Errorf("still %s %v after the beat", st, attempt)
+					}
 					time.Sleep(time.Minute - attempt)
 					return first - before, w.device.Sent() - first
 				}
