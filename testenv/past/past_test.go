@@ -114,7 +114,7 @@ func TestStories(t *testing.T) {
 	want := map[fakes.Story]map[string]string{
 		fakes.Filling:        {"disk_full_soon": "warning -11 open"},
 		fakes.NearlyFull:     {"disk_full_soon": "warning -20 critical -0 open", "disk_low": "warning -0 open"},
-		fakes.FullDisk:       {"disk_low": "warning -29 critical -14 open", "disk_full_soon": "warning -23 critical -13 open"},
+		fakes.FullDisk:       {"disk_low": "warning -29 critical -14 open", "disk_full_soon": "warning -23 critical -13 over"},
 		fakes.AgingBattery:   {"battery_worn": "notice -20 open"},
 		fakes.WornBattery:    {"battery_worn": "notice -30 warning -15 open"},
 		fakes.SwappedBattery: {"battery_worn": "warning -30 over"},
