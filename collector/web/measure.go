@@ -89,6 +89,9 @@ func (s *Server) texts(lang words.Lang, row finding.Finding, f health.Finding) f
 // clockError says which way a clock is wrong; offset is what the collector's is
 // ahead of it, in milliseconds.
 func clockError(say *words.Speaker, offset int64) string {
+	if max(offset, -offset) < time.Second.Milliseconds() {
+		return say.Say("device.clock.right")
+	}
 	if offset < 0 {
 		return say.Say("device.clock.fast", "span", spanOf(say, -offset, time.Millisecond))
 	}

@@ -436,3 +436,18 @@ func TestNothingInline(t *testing.T) {
 		}
 	}
 }
+
+// TestClockInWords: a clock that is off by nothing that counts is right.
+func TestClockInWords(t *testing.T) {
+	w := newWorld(t)
+	w.importSchools()
+	id := w.admit("Landkreis Ahorn", "S0001", "FUJITSU", "LIFEBOOK", "DEMO1", "windows", "AH-1")
+	b := w.signedIn("read")
+	for offset, want := range map[int64]string{-20: "richtig", 0: "richtig", 450: "richtig", -180_000: "3\u00a0min vor", 180_000: "3\u00a0min nach"} {
+		w.report(id, num(reading.BootTime, "", monday.UnixMilli()), num(reading.ClockOffset, "", offset))
+		body := b.get("/devices/" + id).body
+		if want = `<dt>Uhr</dt><dd class="v" sse-swap="clock_offset">` + want + `</dd>`; !strings.Contains(body, want) {
+			t.Errorf("with an offset of %d ms the page has no %q", offset, want)
+		}
+	}
+}

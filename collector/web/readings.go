@@ -172,6 +172,9 @@ func (s *sheet) fact(number uint32, instance, label string) fact {
 	if why != "" {
 		return fact{label, cell{key, s.absent(why)}}
 	}
+	if offset, ok := s.number(number, instance); ok && number == reading.ClockOffset {
+		label, text = s.say.Say("device.clock"), clockError(s.say, offset)
+	}
 	return fact{label, cell{key, template.HTML(template.HTMLEscapeString(text))}}
 }
 
