@@ -25,7 +25,8 @@ type Value struct {
 	Absent   hmpb.Absent // why there is no value; unspecified = there is one
 }
 
-// Latest is the newest state of a device. It knows days only.
+// Latest is the newest state of a device. It knows days only, but for what opens
+// with a look.
 type Latest struct {
 	Device    string
 	Day       time.Time // midnight UTC of the last contact's day; zero = never
@@ -33,6 +34,9 @@ type Latest struct {
 	// Version changes with each new state; empty as long as there is none.
 	Version string
 	Values  []Value // in the order of the table, then by instance
+	// Booted and Contact are known while the caller has a look open, else zero:
+	// when the device was started, and when its newest state came.
+	Booted, Contact time.Time
 }
 
 // Latest gives a device's newest state. A device that never reported has no
@@ -43,6 +47,7 @@ func (h *Health) Latest(ctx context.Context, caller access.Caller, device string
 	}
 	l := Latest{Device: device}
 	var body []byte
+	var fine bool
 	err := h.db.Read(ctx, func(tx *db.Tx) error {
 		if err := seen(ctx, tx, caller, device); err != nil {
 			return err
@@ -61,13 +66,30 @@ func (h *Health) Latest(ctx context.Context, caller access.Caller, device string
 			return nil
 		}
 		l.Version = fmt.Sprintf("%d-%d", spool, seq)
-		return tx.QueryRow(ctx, `SELECT body FROM health_reports WHERE spool = $1 AND seq = $2`, spool, seq).Scan(&body)
+		var came int64
+		if err := tx.QueryRow(ctx, `SELECT body, collector_ms FROM health_reports WHERE spool = $1 AND seq = $2`, spool, seq).Scan(&body, &came); err != nil {
+			return err
+		}
+		until, err := h.looking(ctx, tx, caller, device)
+		if fine = !until.IsZero(); fine && came/dayMS == day { // else it was heard of later
+			l.Contact = time.UnixMilli(came).UTC()
+		}
+		return err
 	})
 	if err != nil {
 		return Latest{}, fmt.Errorf("reading the latest state: %w", err)
 	}
-	l.Values, err = values(body)
-	return l, err
+	var state hmpb.State
+	if err := proto.Unmarshal(body, &state); err != nil {
+		return Latest{}, fmt.Errorf("decoding a stored state: %w", err)
+	}
+	l.Values = ValuesOf(state.GetReadings())
+	for _, m := range state.GetReadings() {
+		if fine && m.GetId() == reading.BootTime && m.WhichValue() == hmpb.Reading_Number_case {
+			l.Booted = time.UnixMilli(m.GetNumber()).UTC()
+		}
+	}
+	return l, nil
 }
 
 // seen is access.ErrNotFound unless the caller may see the device.
@@ -78,14 +100,6 @@ func seen(ctx context.Context, tx *db.Tx, caller access.Caller, device string) e
 		return access.ErrNotFound
 	}
 	return err
-}
-
-func values(body []byte) ([]Value, error) {
-	var state hmpb.State
-	if err := proto.Unmarshal(body, &state); err != nil {
-		return nil, fmt.Errorf("decoding a stored state: %w", err)
-	}
-	return ValuesOf(state.GetReadings()), nil
 }
 
 // ValuesOf gives readings as values, in the order of the table.

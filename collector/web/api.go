@@ -66,6 +66,7 @@ type apiInstance struct {
 
 type apiDeviceBody struct {
 	apiItem
+	BootTime *string               `json:"boot_time"` // a day; with a look the time, as last_contact
 	Readings map[string]apiReading `json:"readings"`
 }
 
@@ -127,7 +128,23 @@ func (s *Server) apiDevice(v *visit) error {
 	if err != nil {
 		return err
 	}
-	return v.sendJSON(apiDeviceBody{item(d), apiReadings(latest.Values)})
+	body := apiDeviceBody{apiItem: item(d), Readings: apiReadings(latest.Values)}
+	for _, value := range latest.Values {
+		if value.Reading.ID == reading.BootTime && value.Absent == hmpb.Absent_ABSENT_UNSPECIFIED {
+			body.BootTime = present(time.UnixMilli(value.Number).UTC().Format(time.DateOnly))
+		}
+	}
+	if !latest.Booted.IsZero() {
+		body.BootTime = present(latest.Booted.Format(apiTime))
+		row, _ := reading.ByID(reading.BootTime)
+		told := body.Readings[row.Name]
+		told.Value = *body.BootTime
+		body.Readings[row.Name] = told
+	}
+	if !latest.Contact.IsZero() {
+		body.LastContact = present(latest.Contact.Format(apiTime))
+	}
+	return v.sendJSON(body)
 }
 
 func item(d fleet.Device) apiItem {

@@ -68,7 +68,8 @@ func (s *Server) showDevice(v *visit, code int, change func(*deviceMain)) error 
 		main.Crumbs = append(main.Crumbs, link{"/schools/" + d.School, d.SchoolName})
 	}
 	sheet := newSheet(v.say, s.pages, s.cfg.Now(), latest.Values)
-	main.About = v.about(d, sheet)
+	sheet.booted = latest.Booted
+	main.About = v.about(d, sheet, latest.Contact)
 	if len(latest.Values) > 0 {
 		columns := sheet.columns()
 		main.Groups, main.Aside = columns[:2], columns[2]
@@ -165,7 +166,7 @@ func (v *visit) sentence(d fleet.Device) string {
 
 // about is what the record says of the device. What is not in it because the
 // device could not read it has its reason from the sheet.
-func (v *visit) about(d fleet.Device, sheet *sheet) []about {
+func (v *visit) about(d fleet.Device, sheet *sheet, contact time.Time) []about {
 	var lines []about
 	add := func(label, text, href string, code bool) {
 		if text != "" {
@@ -192,6 +193,9 @@ func (v *visit) about(d fleet.Device, sheet *sheet) []about {
 	seen := v.say.Say("devices.never")
 	if !d.LastDay.IsZero() {
 		seen = v.say.Day(d.LastDay, v.s.cfg.Now())
+	}
+	if !contact.IsZero() {
+		seen = v.say.Time(contact)
 	}
 	add("devices.seen.long", seen, "", false)
 	add("device.id", d.ID, "", true)
@@ -228,6 +232,7 @@ func (v *visit) liveCells(sample []health.Value) ([]cell, error) {
 	}
 	state, sentence := v.condition(d, findings)
 	sheet := newSheet(v.say, v.s.pages, v.s.cfg.Now(), append(latest.Values, sample...)) // the later one counts
+	sheet.booted = latest.Booted
 	cells := []cell{
 		{"state", sheet.render("pill", state)},
 		{"sentence", template.HTML(template.HTMLEscapeString(sentence))},

@@ -10,6 +10,7 @@ import (
 	"slices"
 	"strings"
 	"testing"
+	"time"
 
 	"hausmeister/collector/access"
 	"hausmeister/proto/finding"
@@ -448,6 +449,45 @@ func TestClockInWords(t *testing.T) {
 		body := b.get("/devices/" + id).body
 		if want = `<dt>Uhr</dt><dd class="v" sse-swap="clock_offset">` + want + `</dd>`; !strings.Contains(body, want) {
 			t.Errorf("with an offset of %d ms the page has no %q", offset, want)
+		}
+	}
+}
+
+// TestMomentsNeedALook: when a device was started and last heard of has a time of
+// day on its page and in the API while the caller's look is open, else a day.
+func TestMomentsNeedALook(t *testing.T) {
+	w := newWorld(t)
+	w.importSchools()
+	id := w.admit("Landkreis Ahorn", "S0001", "FUJITSU", "LIFEBOOK", "DEMO1", "windows", "AH-1")
+	w.report(id, num(reading.BootTime, "", monday.Add(-90*time.Minute).UnixMilli()))
+	w.advance(7 * time.Minute)
+	w.look("support", id)
+	for name, open := range map[string]bool{"support": true, "admin": false, "read": false} {
+		page := w.signedIn(name).get("/devices/" + id).body
+		if strings.Contains(page, "23.11.2026, 10:30") != open || strings.Contains(page, "23.11.2026, 09:00") != open {
+			t.Errorf("%s with a look %v: the page tells times of day otherwise", name, open)
+		}
+	}
+	b, bearer := w.signedIn("read"), "Bearer "+w.token("desk", access.RoleSupport, nil)
+	for _, open := range []bool{false, true} {
+		if open {
+			res := b.do(http.MethodPost, "/api/v1/devices/"+id+"/looks", strings.NewReader(`{"reason":"Anruf"}`), "Authorization", bearer, "Content-Type", "application/json")
+			if res.StatusCode != http.StatusCreated {
+				t.Fatalf("a look = %d %s", res.StatusCode, res.body)
+			}
+		}
+		body := b.get("/api/v1/devices/"+id, "Authorization", bearer).body
+		if strings.Contains(body, `"last_contact":"2026-11-23T09:30:00.000Z"`) != open || strings.Contains(body, `"boot_time":"2026-11-23T08:00:00.000Z"`) != open ||
+			strings.Contains(body, `"boot_time":"2026-11-23"`) == open || strings.Contains(body, `"last_contact":"2026-11-23"`) == open {
+			t.Errorf("with a look %v: %s", open, body)
+		}
+		for step, want := range map[string]int{"3600": 200, "82800": 200, "86400": 200} {
+			if !open && step != "86400" {
+				want = 403
+			}
+			if res := b.get("/api/v1/devices/"+id+"/history?reading=cpu_used&step="+step, "Authorization", bearer); res.StatusCode != want {
+				t.Errorf("steps of %s s with a look %v = %d, want %d", step, open, res.StatusCode, want)
+			}
 		}
 	}
 }

@@ -48,6 +48,8 @@ type sheet struct {
 	pages *template.Template
 	now   time.Time
 	all   map[uint32]map[string]health.Value // by number and instance
+
+	booted time.Time // with its time of day, while a look is open
 }
 
 func newSheet(say *words.Speaker, pages *template.Template, now time.Time, values []health.Value) *sheet {
@@ -171,6 +173,9 @@ func (s *sheet) fact(number uint32, instance, label string) fact {
 	text, why := s.value(number, instance)
 	if why != "" {
 		return fact{label, cell{key, s.absent(why)}}
+	}
+	if number == reading.BootTime && !s.booted.IsZero() {
+		text = s.say.Time(s.booted)
 	}
 	if offset, ok := s.number(number, instance); ok && number == reading.ClockOffset {
 		label, text = s.say.Say("device.clock"), clockError(s.say, offset)
