@@ -63,3 +63,27 @@ func TestWrongClocks(t *testing.T) {
 		}
 	})
 }
+
+// TestMomentsOpenWithALook: who has a look open knows when a device was started and
+// last told its state; everybody else knows days.
+func TestMomentsOpenWithALook(t *testing.T) {
+	dbtest.Run(t, migrations, func(t *testing.T, d *db.DB) {
+		w := newWorld(t, d)
+		s := &sender{w: w, device: w.device(t, "DEMO000001")}
+		booted := noon.Add(-90 * time.Minute)
+		s.send(t, stateEntry(number(reading.BootTime, "", booted.UnixMilli())))
+		if _, err := w.OpenLook(t.Context(), support, s.device.ID, "a good reason"); err != nil {
+			t.Fatal(err)
+		}
+		if l, err := w.Latest(t.Context(), support, s.device.ID); err != nil || !l.Booted.Equal(booted) || !l.Contact.Equal(noon) {
+			t.Errorf("with a look: %+v, %v; want booted %v and contact %v", l, err, booted, noon)
+		}
+		if l, err := w.Latest(t.Context(), reader, s.device.ID); err != nil || !l.Booted.IsZero() || !l.Contact.IsZero() || l.Values[0].Number%health.Day.Milliseconds() != 0 {
+			t.Errorf("for somebody else: %+v, %v; want days", l, err)
+		}
+		w.now = noon.Add(health.LookFor)
+		if l, err := w.Latest(t.Context(), support, s.device.ID); err != nil || !l.Booted.IsZero() || !l.Contact.IsZero() {
+			t.Errorf("after the look: %+v, %v; want days", l, err)
+		}
+	})
+}
