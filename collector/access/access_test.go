@@ -734,20 +734,20 @@ func TestRoleOfAnAccount(t *testing.T) {
 		chef := in.Caller
 		for what, err := range map[string]error{
 			"disable":  s.DisableUser(ctx, chef, "chef"),
-			"own role": s.SetRole(ctx, chef, "chef", access.RoleRead, nil),
+			"own role": s.SetRole(ctx, chef, "chef", access.NewRole{Role: access.RoleRead}),
 		} {
 			if !errors.Is(err, access.ErrSelf) {
 				t.Errorf("%s = %v, want ErrSelf", what, err)
 			}
 		}
-		if err := s.SetRole(ctx, chef, "eva", "boss", nil); !errors.Is(err, access.ErrInvalid) {
+		if err := s.SetRole(ctx, chef, "eva", access.NewRole{Role: "boss"}); !errors.Is(err, access.ErrInvalid) {
 			t.Errorf("an unknown role = %v, want ErrInvalid", err)
 		}
 		evas, _, err := s.SignIn(ctx, "eva", password)
 		if err != nil {
 			t.Fatal(err)
 		}
-		if err := s.SetRole(ctx, chef, "eva", access.RoleRead, []string{"o2", "o3"}); err != nil {
+		if err := s.SetRole(ctx, chef, "eva", access.NewRole{Role: access.RoleRead, Owners: []string{"o2", "o3"}}); err != nil {
 			t.Fatal(err)
 		}
 		if _, err := s.Session(ctx, evas); !errors.Is(err, access.ErrNoSession) {
@@ -757,8 +757,33 @@ func TestRoleOfAnAccount(t *testing.T) {
 		if err != nil || u.Role != access.RoleRead || !cmp.Equal(u.Owners, []string{"o2", "o3"}) {
 			t.Errorf("User = %+v, %v; want the new role and owners", u, err)
 		}
+		// What is not said opens nothing.
+		if err := s.SetRole(ctx, chef, "eva", access.NewRole{Role: access.RoleSupport}); err != nil {
+			t.Fatal(err)
+		}
+		if u, err := s.User(ctx, chef, "eva"); err != nil || u.Role != access.RoleSupport || !cmp.Equal(u.Owners, []string{"o2", "o3"}) {
+			t.Errorf("User after a role without owners = %+v, %v; want the owners as before", u, err)
+		}
+		if err := s.SetRole(ctx, chef, "eva", access.NewRole{Role: access.RoleRead, All: true, Owners: []string{"o2"}}); !errors.Is(err, access.ErrInvalid) {
+			t.Errorf("all owners and one = %v, want ErrInvalid", err)
+		}
+		log, err := s.AuditLog(ctx, chef, audit.Filter{Action: "user.role_set"})
+		if err != nil || len(log) != 2 {
+			t.Fatalf("AuditLog = %+v, %v; want two entries", log, err)
+		}
+		want := map[string]string{"role": "read", "role_before": "support", "owners": "o2 o3", "owners_before": "o1"}
+		if !cmp.Equal(log[1].Details, want) || log[1].Owner != "" {
+			t.Errorf("entry = %+v, want the details %v, of no single owner", log[1], want)
+		}
+		want = map[string]string{"role": "support", "role_before": "read", "owners": "o2 o3", "owners_before": "o2 o3"}
+		if !cmp.Equal(log[0].Details, want) {
+			t.Errorf("details = %v, want %v", log[0].Details, want)
+		}
 		scoped := access.Caller{Kind: access.KindUser, ID: "x", Role: access.RoleAdmin, Owners: []string{"o2"}}
-		if err := s.SetRole(ctx, scoped, "eva", access.RoleRead, []string{"o2"}); !errors.Is(err, access.ErrNotFound) {
+		if err := s.SetRole(ctx, scoped, "eva", access.NewRole{Role: access.RoleRead, All: true}); !errors.Is(err, access.ErrForbidden) {
+			t.Errorf("all owners by an administrator of one = %v, want ErrForbidden", err)
+		}
+		if err := s.SetRole(ctx, scoped, "eva", access.NewRole{Role: access.RoleRead, Owners: []string{"o2"}}); !errors.Is(err, access.ErrNotFound) {
 			t.Errorf("by an administrator of one of her owners = %v, want ErrNotFound", err)
 		}
 	})

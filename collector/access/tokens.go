@@ -58,7 +58,7 @@ func (s *Service) CreateToken(ctx context.Context, caller Caller, t NewToken) (s
 			return err
 		}
 		return audit.Append(ctx, tx, audit.Entry{AtMS: now.UnixMilli(), Actor: caller.Actor(), Action: "token.created",
-			Subject: "token:" + token.ID, Owner: only(t.Owners), Details: map[string]string{"role": string(t.Role)}})
+			Subject: "token:" + token.ID, Owner: only(t.Owners), Details: map[string]string{"role": string(t.Role), "owners": scopeDetail(t.Owners)}})
 	})
 	if errors.Is(err, db.ErrUnique) {
 		err = fmt.Errorf("%w: token %q", ErrExists, t.Name)

@@ -95,7 +95,7 @@ func (s *Service) CreateUser(ctx context.Context, caller Caller, u NewUser) (Use
 			return err
 		}
 		return audit.Append(ctx, tx, audit.Entry{AtMS: now.UnixMilli(), Actor: caller.Actor(), Action: "user.created",
-			Subject: "user:" + user.ID, Owner: only(u.Owners), Details: map[string]string{"role": string(u.Role)}})
+			Subject: "user:" + user.ID, Owner: only(u.Owners), Details: map[string]string{"role": string(u.Role), "owners": scopeDetail(u.Owners)}})
 	})
 	if errors.Is(err, db.ErrUnique) {
 		err = fmt.Errorf("%w: user %q", ErrExists, u.Login)
@@ -149,20 +149,37 @@ func findUser(ctx context.Context, tx *db.Tx, caller Caller, idOrLogin string) (
 	return found[0], nil
 }
 
-// SetRole changes what an account may do and to whose data (nil = everybody's),
-// and ends its sessions.
-func (s *Service) SetRole(ctx context.Context, caller Caller, idOrLogin string, role Role, owners []string) error {
+// NewRole says what an account shall be allowed. What somebody forgets to say
+// never opens more: without All and Owners it sees whose data it saw before.
+type NewRole struct {
+	Role   Role
+	All    bool     // everybody's data
+	Owners []string // nil = as before, unless All
+}
+
+// SetRole changes what an account may do and to whose data, and ends its sessions.
+func (s *Service) SetRole(ctx context.Context, caller Caller, idOrLogin string, n NewRole) error {
 	switch {
-	case !covers(caller, owners):
+	case n.All && n.Owners != nil:
+		return fmt.Errorf("%w: all owners and a list of them", ErrInvalid)
+	case n.All && !covers(caller, nil), n.Owners != nil && !covers(caller, n.Owners):
 		return fmt.Errorf("%w: more owners than one's own", ErrForbidden)
-	case !slices.Contains(Roles, role):
-		return fmt.Errorf("%w: role %q: want admin, support or read", ErrInvalid, role)
+	case !slices.Contains(Roles, n.Role):
+		return fmt.Errorf("%w: role %q: want admin, support or read", ErrInvalid, n.Role)
 	}
-	return s.changeUser(ctx, caller, idOrLogin, "user.role_set", func(tx *db.Tx, u User) error {
+	return s.changeUser(ctx, caller, idOrLogin, "user.role_set", func(tx *db.Tx, u User, e *audit.Entry) error {
 		if caller.is(u.ID) {
 			return ErrSelf
 		}
-		if _, err := tx.Exec(ctx, `UPDATE users SET role = $2, all_owners = $3 WHERE id = $1`, u.ID, string(role), owners == nil); err != nil {
+		owners := n.Owners
+		if owners == nil && !n.All {
+			owners = u.Owners
+		}
+		e.Details = map[string]string{"role": string(n.Role), "role_before": string(u.Role), "owners": scopeDetail(owners), "owners_before": scopeDetail(u.Owners)}
+		if only(owners) != only(u.Owners) {
+			e.Owner = "" // it names owners that whoever sees one of them need not see
+		}
+		if _, err := tx.Exec(ctx, `UPDATE users SET role = $2, all_owners = $3 WHERE id = $1`, u.ID, string(n.Role), owners == nil); err != nil {
 			return err
 		}
 		if _, err := tx.Exec(ctx, `DELETE FROM scopes WHERE subject = $1`, u.ID); err != nil {
@@ -170,6 +187,17 @@ func (s *Service) SetRole(ctx context.Context, caller Caller, idOrLogin string, 
 		}
 		return writeScope(ctx, tx, u.ID, owners)
 	})
+}
+
+// AllOwners is how the audit record writes a scope without bounds.
+const AllOwners = "*"
+
+// scopeDetail writes a scope for the audit record: the ids, or AllOwners.
+func scopeDetail(owners []string) string {
+	if owners == nil {
+		return AllOwners
+	}
+	return strings.Join(slices.Compact(slices.Sorted(slices.Values(owners))), " ")
 }
 
 func readUsers(ctx context.Context, tx *db.Tx, where string, args ...any) ([]User, error) {
@@ -215,7 +243,7 @@ func (s *Service) SetPassword(ctx context.Context, caller Caller, idOrLogin, pas
 		return err
 	}
 	login := ""
-	err = s.changeUser(ctx, caller, idOrLogin, "user.password_set", func(tx *db.Tx, u User) error {
+	err = s.changeUser(ctx, caller, idOrLogin, "user.password_set", func(tx *db.Tx, u User, _ *audit.Entry) error {
 		login = u.Login
 		if err := checkPassword(u.Login, password); err != nil {
 			return err
@@ -232,7 +260,7 @@ func (s *Service) SetPassword(ctx context.Context, caller Caller, idOrLogin, pas
 // DisableUser ends an account's sessions and lets it sign in no more.
 func (s *Service) DisableUser(ctx context.Context, caller Caller, idOrLogin string) error {
 	now := s.now().UnixMilli()
-	return s.changeUser(ctx, caller, idOrLogin, "user.disabled", func(tx *db.Tx, u User) error {
+	return s.changeUser(ctx, caller, idOrLogin, "user.disabled", func(tx *db.Tx, u User, _ *audit.Entry) error {
 		if caller.is(u.ID) {
 			return ErrSelf
 		}
@@ -243,14 +271,14 @@ func (s *Service) DisableUser(ctx context.Context, caller Caller, idOrLogin stri
 
 // EnableUser takes DisableUser back.
 func (s *Service) EnableUser(ctx context.Context, caller Caller, idOrLogin string) error {
-	return s.changeUser(ctx, caller, idOrLogin, "user.enabled", func(tx *db.Tx, u User) error {
+	return s.changeUser(ctx, caller, idOrLogin, "user.enabled", func(tx *db.Tx, u User, _ *audit.Entry) error {
 		_, err := tx.Exec(ctx, `UPDATE users SET disabled_ms = 0 WHERE id = $1`, u.ID)
 		return err
 	})
 }
 
 // changeUser makes one audited change to an account and ends its sessions.
-func (s *Service) changeUser(ctx context.Context, caller Caller, idOrLogin, action string, change func(*db.Tx, User) error) error {
+func (s *Service) changeUser(ctx context.Context, caller Caller, idOrLogin, action string, change func(*db.Tx, User, *audit.Entry) error) error {
 	if err := caller.Allow(WriteUsers); err != nil {
 		return err
 	}
@@ -260,12 +288,13 @@ func (s *Service) changeUser(ctx context.Context, caller Caller, idOrLogin, acti
 		if err != nil {
 			return err
 		}
-		if err := change(tx, u); err != nil {
+		e := audit.Entry{AtMS: now.UnixMilli(), Actor: caller.Actor(), Action: action, Subject: "user:" + u.ID, Owner: only(u.Owners)}
+		if err := change(tx, u, &e); err != nil {
 			return err
 		}
 		if _, err := tx.Exec(ctx, `DELETE FROM sessions WHERE user_id = $1`, u.ID); err != nil {
 			return err
 		}
-		return audit.Append(ctx, tx, audit.Entry{AtMS: now.UnixMilli(), Actor: caller.Actor(), Action: action, Subject: "user:" + u.ID, Owner: only(u.Owners)})
+		return audit.Append(ctx, tx, e)
 	})
 }

@@ -335,16 +335,67 @@ func TestIdempotencyKey(t *testing.T) {
 	send := func(key, body string) answer {
 		return w.browser().do(http.MethodPost, "/api/v1/tokens", strings.NewReader(body), "Authorization", "Bearer "+admin, "Content-Type", "application/json", "Idempotency-Key", key)
 	}
-	const key, body = "a-key-that-nobody-guesses", `{"name":"neu","role":"read"}`
+	const key, body = "a-key-that-nobody-guesses", `{"name":"neu","role":"read","all_owners":true}`
 	first, again := send(key, body), send(key, body)
 	if first.StatusCode != http.StatusCreated || again.StatusCode != http.StatusCreated || first.body != again.body || !strings.Contains(again.body, "hmt_") || again.Header.Get("Location") != first.Header.Get("Location") {
 		t.Errorf("first %d %s, again %d %s; want the same", first.StatusCode, first.body, again.StatusCode, again.body)
 	}
-	if res := send(key, `{"name":"anders","role":"read"}`); res.StatusCode != http.StatusUnprocessableEntity || !strings.Contains(res.body, "urn:hausmeister:problem:idempotency-key") {
+	if res := send(key, `{"name":"anders","role":"read","all_owners":true}`); res.StatusCode != http.StatusUnprocessableEntity || !strings.Contains(res.body, "urn:hausmeister:problem:idempotency-key") {
 		t.Errorf("another request with the key: %d %s, want 422", res.StatusCode, res.body)
 	}
 	if res := send("another-key-of-the-sender", body); res.StatusCode != http.StatusConflict || !strings.Contains(res.body, "problem:exists") {
 		t.Errorf("another key: %d %s, want 409: the name is taken", res.StatusCode, res.body)
+	}
+}
+
+// TestScopeIsSaid: nobody comes to see more because a program forgot to say whose
+// data it meant, or named an owner that there is not.
+func TestScopeIsSaid(t *testing.T) {
+	w := newWorld(t)
+	w.importSchools()
+	admin, ahorn := w.token("admin", access.RoleAdmin, nil), w.ownerID("Landkreis Ahorn")
+	send := func(token, path, body string) answer {
+		return w.browser().do(http.MethodPost, path, strings.NewReader(body), "Authorization", "Bearer "+token, "Content-Type", "application/json")
+	}
+	first := send(admin, "/api/v1/users", `{"login":"eva","role":"support","owners":["`+ahorn+`","`+ahorn+`"]}`)
+	if first.StatusCode != http.StatusCreated || !strings.Contains(first.body, `"owners":["`+ahorn) {
+		t.Fatalf("making eva = %d %s", first.StatusCode, first.body)
+	}
+	eva := first.Header.Get("Location")
+	for _, scope := range []string{`"role":"read","owners":["*"]`, `"role":"read","owners":["no such"]`, `"role":"read","owners":[""]`, `"role":"read","owners":["01890000-0000-7000-8000-000000000000"]`,
+		`"role":"read","owners":[]`, `"role":"read","owners":["` + ahorn + `"],"all_owners":true`} {
+		for path, body := range map[string]string{"/api/v1/users": `{"login":"max",` + scope + `}`, "/api/v1/tokens": `{"name":"max",` + scope + `}`, eva + "/role": `{` + scope + `}`} {
+			if res := send(admin, path, body); res.StatusCode != http.StatusBadRequest || !strings.Contains(res.body, `"field":"owners"`) {
+				t.Errorf("%s %s = %d %s, want 400 about owners", path, body, res.StatusCode, res.body)
+			}
+		}
+	}
+	for _, scope := range []string{``, `,"owners":null`, `,"all_owners":false`} {
+		for path, body := range map[string]string{"/api/v1/users": `{"login":"max","role":"read"` + scope + `}`, "/api/v1/tokens": `{"name":"max","role":"read"` + scope + `}`} {
+			if res := send(admin, path, body); res.StatusCode != http.StatusBadRequest || !strings.Contains(res.body, "all_owners") {
+				t.Errorf("%s %s = %d %s, want 400 that names all_owners", path, body, res.StatusCode, res.body)
+			}
+		}
+		if res := send(admin, eva+"/role", `{"role":"read"`+scope+`}`); res.StatusCode != http.StatusOK || !strings.Contains(res.body, `"owners":["`+ahorn+`"]`) {
+			t.Errorf("role without owners (%q) = %d %s, want those of before", scope, res.StatusCode, res.body)
+		}
+	}
+	if res := send(admin, eva+"/role", `{"role":"read","all_owners":true}`); res.StatusCode != http.StatusOK || !strings.Contains(res.body, `"owners":null`) {
+		t.Errorf("all owners = %d %s", res.StatusCode, res.body)
+	}
+	scoped := w.token("scoped", access.RoleAdmin, []string{ahorn})
+	if res := send(scoped, "/api/v1/users", `{"login":"max","role":"read","all_owners":true}`); res.StatusCode != http.StatusForbidden {
+		t.Errorf("all owners by an administrator of one = %d %s, want 403", res.StatusCode, res.body)
+	}
+	b := w.signedIn("admin")
+	for page, typed := range map[string]url.Values{
+		"/people": {"login": {"max"}, "role": {"read"}, "owners": {"no such"}},
+		"/tokens": {"name": {"max"}, "role": {"read"}, "days": {"30"}, "owners": {ahorn, "no such"}},
+		"/people/" + strings.TrimPrefix(eva, "/api/v1/users/") + "/role": {"role": {"read"}, "owners": {"no such"}},
+	} {
+		if res := b.post(page, typed); res.StatusCode != http.StatusUnprocessableEntity || !strings.Contains(text(res.body), "Diesen Schulträger gibt es nicht.") {
+			t.Errorf("form %s = %d, want 422 that says it", page, res.StatusCode)
+		}
 	}
 }
 

@@ -197,11 +197,30 @@ func (s *Server) apiUser(v *visit) error {
 	return v.sendJSON(userOf(u))
 }
 
-// apiNewUser asks for an account. Owners null or missing = everybody's data.
+// apiNewUser asks for an account. It says whose data that is to see, by their ids
+// or with all_owners; nothing does not mean all.
 type apiNewUser struct {
-	Login  string   `json:"login"`
-	Role   string   `json:"role"`
-	Owners []string `json:"owners,omitempty"`
+	Login     string   `json:"login"`
+	Role      string   `json:"role"`
+	Owners    []string `json:"owners,omitempty"`
+	AllOwners bool     `json:"all_owners,omitempty"`
+}
+
+// askedScope reads whose data a new account or token is to see.
+func (v *visit) askedScope(owners []string, all bool) ([]string, error) {
+	switch {
+	case all && len(owners) > 0:
+		return nil, &badRequest{"owners", "want a list of owners or all_owners, not both"}
+	case all:
+		return nil, nil
+	case len(owners) == 0:
+		return nil, &badRequest{"owners", "want the ids of owners, or all_owners true for everybody's data"}
+	}
+	unknown, err := v.unknownOwner(owners)
+	if unknown != nil {
+		err = &badRequest{"owners", "no such owner: " + strconv.Quote(*unknown)}
+	}
+	return owners, err
 }
 
 func (s *Server) apiMakeUser(v *visit) error {
@@ -209,8 +228,15 @@ func (s *Server) apiMakeUser(v *visit) error {
 	if err := v.readJSON(&body); err != nil {
 		return err
 	}
+	if err := v.caller.Allow(access.WriteUsers); err != nil {
+		return err
+	}
+	owners, err := v.askedScope(body.Owners, body.AllOwners)
+	if err != nil {
+		return err
+	}
 	password := access.GeneratePassword()
-	u, err := s.cfg.Access.CreateUser(v.r.Context(), v.caller, access.NewUser{Login: body.Login, Password: password, Role: access.Role(body.Role), Owners: body.Owners})
+	u, err := s.cfg.Access.CreateUser(v.r.Context(), v.caller, access.NewUser{Login: body.Login, Password: password, Role: access.Role(body.Role), Owners: owners})
 	if err != nil {
 		return err
 	}
@@ -219,10 +245,12 @@ func (s *Server) apiMakeUser(v *visit) error {
 	return v.sendMade("/api/v1/users/"+u.ID, out)
 }
 
-// apiRole is what an account may do, and to whose data.
+// apiRole is what an account may do, and to whose data; without owners and
+// all_owners to whose data it might before.
 type apiRole struct {
-	Role   string   `json:"role"`
-	Owners []string `json:"owners,omitempty"`
+	Role      string   `json:"role"`
+	Owners    []string `json:"owners,omitempty"`
+	AllOwners bool     `json:"all_owners,omitempty"`
 }
 
 func (s *Server) apiSetRole(v *visit) error {
@@ -230,7 +258,19 @@ func (s *Server) apiSetRole(v *visit) error {
 	if err := v.readJSON(&body); err != nil {
 		return err
 	}
-	if err := s.cfg.Access.SetRole(v.r.Context(), v.caller, v.r.PathValue("id"), access.Role(body.Role), body.Owners); err != nil {
+	if err := v.caller.Allow(access.WriteUsers); err != nil {
+		return err
+	}
+	if body.Owners != nil || body.AllOwners {
+		if _, err := v.askedScope(body.Owners, body.AllOwners); err != nil {
+			return err
+		}
+	}
+	n := access.NewRole{Role: access.Role(body.Role), All: body.AllOwners}
+	if !n.All {
+		n.Owners = body.Owners
+	}
+	if err := s.cfg.Access.SetRole(v.r.Context(), v.caller, v.r.PathValue("id"), n); err != nil {
 		return err
 	}
 	return s.apiUser(v)
@@ -306,13 +346,13 @@ func (s *Server) apiTokens(v *visit) error {
 	return sendList(v, items)
 }
 
-// apiNewToken asks for a token. Owners null or missing = everybody's data;
-// expires missing = never.
+// apiNewToken asks for a token, for owners as apiNewUser; expires missing = never.
 type apiNewToken struct {
-	Name    string   `json:"name"`
-	Role    string   `json:"role"`
-	Owners  []string `json:"owners,omitempty"`
-	Expires string   `json:"expires,omitempty"`
+	Name      string   `json:"name"`
+	Role      string   `json:"role"`
+	Owners    []string `json:"owners,omitempty"`
+	AllOwners bool     `json:"all_owners,omitempty"`
+	Expires   string   `json:"expires,omitempty"`
 }
 
 func (s *Server) apiMakeToken(v *visit) error {
@@ -320,9 +360,15 @@ func (s *Server) apiMakeToken(v *visit) error {
 	if err := v.readJSON(&body); err != nil {
 		return err
 	}
-	n := access.NewToken{Name: body.Name, Role: access.Role(body.Role), Owners: body.Owners}
+	if err := v.caller.Allow(access.WriteUsers); err != nil {
+		return err
+	}
+	owners, err := v.askedScope(body.Owners, body.AllOwners)
+	if err != nil {
+		return err
+	}
+	n := access.NewToken{Name: body.Name, Role: access.Role(body.Role), Owners: owners}
 	if body.Expires != "" {
-		var err error
 		if n.Expires, err = moment("expires", body.Expires); err != nil {
 			return err
 		}

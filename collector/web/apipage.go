@@ -64,7 +64,7 @@ func (c call) example(rt route, host string) string {
 
 // examples are values that fit the parameters and fields of these names.
 var examples = map[string]string{
-	"contact": "Helpdesk, 069 90009 123", "q": "lifebook", "reading": "memory_used", "code": "disk_low", "class": "minutes", "language": "de", "theme": "dark", "by": "model", "reason": "Anruf: seit Montag langsam", "owner": "OWNER", "expires": "2027-01-31T12:00:00Z",
+	"contact": "Helpdesk, 069 90009 123", "q": "lifebook", "reading": "memory_used", "code": "disk_low", "class": "minutes", "language": "de", "theme": "dark", "by": "model", "reason": "Anruf: seit Montag langsam", "owner": "OWNER", "owners": "OWNER", "expires": "2027-01-31T12:00:00Z",
 	"login": "eva", "role": "read", "name": "grafana", "label": "LibreOffice", "act": "unlabel", "if": "battery_charge.lt.600",
 }
 
@@ -74,7 +74,7 @@ func body(t reflect.Type) string {
 	for _, f := range reflect.VisibleFields(t) {
 		name, options, _ := strings.Cut(f.Tag.Get("json"), ",")
 		switch {
-		case options == "omitempty" && name != "cap":
+		case options == "omitempty" && name != "cap" && name != "owners":
 		case f.Type.Kind() == reflect.Slice:
 			fields[name] = []string{cmp.Or(examples[name], "LibreOffice")}
 		case f.Type.Kind() == reflect.Int64:

@@ -23,7 +23,7 @@ type Accounts interface {
 	Users(ctx context.Context, caller access.Caller) ([]access.User, error)
 	User(ctx context.Context, caller access.Caller, idOrLogin string) (access.User, error)
 	CreateUser(ctx context.Context, caller access.Caller, u access.NewUser) (access.User, error)
-	SetRole(ctx context.Context, caller access.Caller, idOrLogin string, role access.Role, owners []string) error
+	SetRole(ctx context.Context, caller access.Caller, idOrLogin string, n access.NewRole) error
 	SetPassword(ctx context.Context, caller access.Caller, idOrLogin, password string) error
 	ChangePassword(ctx context.Context, caller access.Caller, old, password, keep string) error
 	DisableUser(ctx context.Context, caller access.Caller, idOrLogin string) error

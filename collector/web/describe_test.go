@@ -107,13 +107,13 @@ func TestDescriptionIsTheAPI(t *testing.T) {
 		"POST /api/v1/house":                       `{"language":"de","theme":"","contact":"Helpdesk, 069 90009 123"}`,
 		"POST /api/v1/owners/{id}/retention":       `{"class":"minutes","days":14}`,
 		"POST /api/v1/claims":                      `{"owner":"` + w.ownerID("Landkreis Ahorn") + `","cap":2,"expires":"2026-12-24T08:00:00Z","note":"LS"}`,
-		"POST /api/v1/users":                       `{"login":"eva","role":"read"}`,
+		"POST /api/v1/users":                       `{"login":"eva","role":"read","all_owners":true}`,
 		"POST /api/v1/users/{id}/role":             `{"role":"support","owners":["` + w.ownerID("Landkreis Ahorn") + `"]}`,
 		"POST /api/v1/owners/{id}/software":        `{"names":["libreoffice"],"least_version":"7"}`,
 		"POST /api/v1/owners/{id}/software/remove": `{"label":"libreoffice"}`,
 		"POST /api/v1/questions":                   `{"name":"Leere Akkus","if":["battery_charge.lt.600"],"shared":true}`,
 		"POST /api/v1/questions/{id}":              `{"name":"Volle Akkus","if":["battery_charge.ge.600"],"show":"battery_health"}`,
-		"POST /api/v1/tokens":                      `{"name":"neu","role":"read","expires":"2027-01-01T00:00:00Z"}`,
+		"POST /api/v1/tokens":                      `{"name":"neu","role":"read","all_owners":true,"expires":"2027-01-01T00:00:00Z"}`,
 	}
 	for _, name := range described {
 		t.Run(name, func(t *testing.T) {

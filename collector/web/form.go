@@ -116,12 +116,30 @@ func (v *visit) scopeField() (field, error) {
 	return f, nil
 }
 
-// scope reads what scopeField asked; false when nothing was chosen.
-func scope(chosen []string) (owners []string, ok bool) {
-	if slices.Contains(chosen, everybody) {
-		return nil, true
+// scope reads what scopeField asked; what is wrong with it comes in words.
+func (v *visit) scope(chosen []string) (owners []string, wrong string, err error) {
+	switch {
+	case len(chosen) == 0:
+		return nil, v.say.Say("people.scope.none"), nil
+	case slices.Contains(chosen, everybody):
+		return nil, "", nil
 	}
-	return append([]string{}, chosen...), len(chosen) > 0
+	unknown, err := v.unknownOwner(chosen)
+	if unknown != nil {
+		wrong = v.say.Say("people.scope.unknown")
+	}
+	return chosen, wrong, err
+}
+
+// unknownOwner gives one of these that is no owner the caller sees, nil if all are. Owners are never taken away, so the answer stays true.
+func (v *visit) unknownOwner(ids []string) (*string, error) {
+	names, err := v.ownerNames()
+	for _, id := range ids {
+		if _, ok := names[id]; !ok && err == nil {
+			return &id, nil
+		}
+	}
+	return nil, err
 }
 
 func (v *visit) roleField() field {

@@ -117,9 +117,12 @@ func (s *Server) makePerson(v *visit) error {
 		return err
 	}
 	f.fill(typed)
-	owners, ok := scope(typed["owners"])
-	if !ok {
-		f.refuse("owners", v.say.Say("people.scope.none"))
+	owners, wrong, err := v.scope(typed["owners"])
+	if err != nil {
+		return err
+	}
+	if wrong != "" {
+		f.refuse("owners", wrong)
 	}
 	var user access.User
 	password := access.GeneratePassword()
@@ -228,14 +231,17 @@ func (s *Server) setRole(v *visit) error {
 		return err
 	}
 	id := v.r.PathValue("id")
-	owners, ok := scope(typed["owners"])
-	if !ok {
+	owners, wrong, err := v.scope(typed["owners"])
+	if err != nil {
+		return err
+	}
+	if wrong != "" {
 		return s.showPerson(v, http.StatusUnprocessableEntity, func(m *personMain) {
 			m.Form.fill(typed)
-			m.Form.refuse("owners", v.say.Say("people.scope.none"))
+			m.Form.refuse("owners", wrong)
 		})
 	}
-	return v.acted("/people/"+id, "role", s.cfg.Access.SetRole(v.r.Context(), v.caller, id, access.Role(typed.Get("role")), owners))
+	return v.acted("/people/"+id, "role", s.cfg.Access.SetRole(v.r.Context(), v.caller, id, access.NewRole{Role: access.Role(typed.Get("role")), All: owners == nil, Owners: owners}))
 }
 
 // acted leads back to a page that says what was done.
@@ -313,9 +319,12 @@ func (s *Server) makeToken(v *visit) error {
 		return err
 	}
 	f.fill(typed)
-	owners, ok := scope(typed["owners"])
-	if !ok {
-		f.refuse("owners", v.say.Say("people.scope.none"))
+	owners, wrong, err := v.scope(typed["owners"])
+	if err != nil {
+		return err
+	}
+	if wrong != "" {
+		f.refuse("owners", wrong)
 	}
 	n := access.NewToken{Name: strings.TrimSpace(typed.Get("name")), Role: access.Role(typed.Get("role")), Owners: owners}
 	if days, err := strconv.Atoi(typed.Get("days")); err == nil && days > 0 && days <= 3650 {
