@@ -81,6 +81,7 @@ type Agent struct {
 	keeper *enroll.Keeper
 	link   *link.Link
 	spool  *spool.Spool
+	health *health.Health
 }
 
 // New makes an Agent that Run then runs.
@@ -163,7 +164,7 @@ func (a *Agent) Run(ctx context.Context) error {
 	}
 	l := link.New(lc)
 	a.mu.Lock()
-	a.keeper, a.link, a.spool = keeper, l, sp
+	a.keeper, a.link, a.spool, a.health = keeper, l, sp, h
 	a.mu.Unlock()
 	a.c.Ready()
 	err = supervise.Run(ctx, a.c.Log, a.parts(keeper, h, l)...)
@@ -277,6 +278,13 @@ func at(k *enroll.Keeper, dial func(context.Context, string, *tls.Config) (wire.
 		id, _ := k.Enrolled()
 		return dial(ctx, id.Address, conf)
 	}
+}
+
+// saving says whether power is short.
+func (a *Agent) saving() bool {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	return a.health != nil && a.health.OnBattery()
 }
 
 // ways are the link's.

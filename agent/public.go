@@ -10,6 +10,7 @@ import (
 
 	"hausmeister/agent/config"
 	"hausmeister/agent/link"
+	"hausmeister/platform/wake"
 	"hausmeister/proto/hmpb"
 )
 
@@ -170,12 +171,20 @@ func (p *publisher) run(ctx context.Context, ready func()) error {
 	}
 }
 
-// pause waits with the pulse, and says false when ctx ended first.
+// beatWithin is how long a write on battery may wait beyond its time for a look.
+const beatWithin = 90 * time.Second
+
+// pause waits, on battery for the look that comes after that, and says false when
+// ctx ended first.
 func (p *publisher) pause(ctx context.Context, wait time.Duration) bool {
 	if wait <= 0 {
 		return ctx.Err() == nil
 	}
-	t := p.a.c.Pulse.Timer(wait)
+	var pulse *wake.Pulse
+	if p.a.saving() {
+		pulse = p.a.c.Pulse
+	}
+	t := pulse.Between(wait, wait+beatWithin)
 	defer t.Stop()
 	select {
 	case <-ctx.Done():

@@ -24,6 +24,7 @@ import (
 	"hausmeister/collector/enroll"
 	"hausmeister/collector/fleet"
 	"hausmeister/collector/health"
+	"hausmeister/collector/question"
 	"hausmeister/proto/block"
 	"hausmeister/proto/hmpb"
 )
@@ -169,7 +170,7 @@ func (b Book) addMinutes(all map[int64][]uint64) {
 }
 
 // tables are those of a whole collector, else its file would not open.
-var tables = []db.Migrations{audit.Migrations, access.Migrations, fleet.Migrations, enroll.Migrations, health.Migrations}
+var tables = []db.Migrations{audit.Migrations, access.Migrations, fleet.Migrations, enroll.Migrations, health.Migrations, question.Migrations}
 
 // Stored adds all that a collector's SQLite file holds.
 func (b Book) Stored(ctx context.Context, path string) error {
