@@ -288,6 +288,11 @@ func (l *Link) pulse() *wake.Pulse {
 	return nil
 }
 
+// waitFor fires after wait; while power is short, at the beat that comes after it.
+func (l *Link) waitFor(wait time.Duration) *wake.Timer {
+	return l.pulse().Between(wait, wait+slack)
+}
+
 // burst bounds each of dialling and greeting while power is short: an attempt is
 // then a part of the wake in which it began, and over long before the next beat.
 const burst = 7 * time.Second

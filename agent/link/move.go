@@ -176,7 +176,7 @@ func (h *held) seek(ctx context.Context) {
 
 // seekDue waits for the next try, or for a change of the network.
 func (h *held) seekDue(ctx context.Context, wait time.Duration) (changed, ok bool) {
-	t := h.l.pulse().Timer(wait)
+	t := h.l.waitFor(wait)
 	defer t.Stop()
 	select {
 	case <-h.changed:

@@ -298,7 +298,7 @@ func (l *Link) hold(ctx context.Context, in *entered) (*entered, ending) {
 // watch waits for whatever ends the session.
 func (h *held) watch(ctx context.Context, renew bool, listening, reporting <-chan struct{}) (*entered, ending) {
 	l := h.l
-	renewal := l.pulse().Timer(time.Second + spread(l.c.Random, renewSpread))
+	renewal := l.waitFor(time.Second + spread(l.c.Random, renewSpread))
 	defer func() { renewal.Stop() }()
 	probe := time.NewTimer(time.Hour)
 	probe.Stop()
@@ -339,7 +339,7 @@ func (h *held) watch(ctx context.Context, renew bool, listening, reporting <-cha
 			}
 			renew = false
 			renewal.Stop()
-			renewal = l.pulse().Timer(renewEvery + spread(l.c.Random, renewSpread))
+			renewal = l.waitFor(renewEvery + spread(l.c.Random, renewSpread))
 		}
 	}
 }
