@@ -71,27 +71,38 @@ func readHouse(ctx context.Context, tx *db.Tx) (h House, err error) {
 // maxContact is the longest contact in bytes.
 const maxContact = 200
 
-// SetHouse changes what stands in a House. It concerns everybody, so only who sees
-// everybody's data may do it.
-func (s *Service) SetHouse(ctx context.Context, caller Caller, h House) error {
+// checked brings a House into the form in which it is kept.
+func (h House) checked() (House, error) {
 	h.Contact = strings.TrimSpace(h.Contact)
+	switch {
+	case h.Language != "" && !slices.Contains(HouseLanguages, h.Language):
+		return h, fmt.Errorf("%w: language %q", ErrInvalid, h.Language)
+	case h.Theme != "" && !slices.Contains(HouseThemes, h.Theme):
+		return h, fmt.Errorf("%w: theme %q", ErrInvalid, h.Theme)
+	case len(h.Contact) > maxContact || strings.ContainsFunc(h.Contact, func(r rune) bool { return !unicode.IsPrint(r) }):
+		return h, fmt.Errorf("%w: contact is not a line of at most %d bytes", ErrInvalid, maxContact)
+	}
+	return h, nil
+}
+
+// SetHouse changes what stands in a House, from what it is at that moment. It
+// concerns everybody, so only who sees everybody's data may do it.
+func (s *Service) SetHouse(ctx context.Context, caller Caller, change func(*House)) error {
 	if err := caller.Allow(WriteSettings); err != nil {
 		return err
 	}
-	switch {
-	case caller.Owners != nil:
+	if caller.Owners != nil {
 		return fmt.Errorf("%w: it concerns all owners", ErrForbidden)
-	case h.Language != "" && !slices.Contains(HouseLanguages, h.Language):
-		return fmt.Errorf("%w: language %q", ErrInvalid, h.Language)
-	case h.Theme != "" && !slices.Contains(HouseThemes, h.Theme):
-		return fmt.Errorf("%w: theme %q", ErrInvalid, h.Theme)
-	case len(h.Contact) > maxContact || strings.ContainsFunc(h.Contact, func(r rune) bool { return !unicode.IsPrint(r) }):
-		return fmt.Errorf("%w: contact is not a line of at most %d bytes", ErrInvalid, maxContact)
 	}
 	now := s.now().UnixMilli()
 	err := s.db.Write(ctx, func(tx *db.Tx) error {
 		was, err := readHouse(ctx, tx)
 		if err != nil {
+			return err
+		}
+		h := was
+		change(&h)
+		if h, err = h.checked(); err != nil {
 			return err
 		}
 		for _, one := range []struct{ name, before, value string }{

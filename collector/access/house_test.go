@@ -28,12 +28,12 @@ func TestHouse(t *testing.T) {
 		}{
 			{support, "de", "", access.ErrForbidden}, {some, "de", "", access.ErrForbidden}, {admin, "fr", "", access.ErrInvalid}, {admin, "", "pink", access.ErrInvalid},
 		} {
-			if err := s.SetHouse(t.Context(), tt.caller, access.House{Language: tt.language, Theme: tt.theme}); !errors.Is(err, tt.want) {
+			if err := s.SetHouse(t.Context(), tt.caller, func(h *access.House) { *h = access.House{Language: tt.language, Theme: tt.theme} }); !errors.Is(err, tt.want) {
 				t.Errorf("SetHouse(%q, %q) = %v, want %v", tt.language, tt.theme, err, tt.want)
 			}
 		}
 		for range 2 {
-			if err := s.SetHouse(t.Context(), admin, access.House{Language: "en", Theme: "dark"}); err != nil {
+			if err := s.SetHouse(t.Context(), admin, func(h *access.House) { *h = access.House{Language: "en", Theme: "dark"} }); err != nil {
 				t.Fatal(err)
 			}
 		}
@@ -41,10 +41,10 @@ func TestHouse(t *testing.T) {
 		if err != nil || h.Language != "en" || h.Theme != "dark" || h.By != "user:u" || h.Changed.IsZero() {
 			t.Errorf("House = %+v, %v", h, err)
 		}
-		if err := s.SetHouse(t.Context(), admin, access.House{Language: "en", Theme: "dark", Contact: "two\nlines"}); !errors.Is(err, access.ErrInvalid) {
+		if err := s.SetHouse(t.Context(), admin, func(h *access.House) { *h = access.House{Language: "en", Theme: "dark", Contact: "two\nlines"} }); !errors.Is(err, access.ErrInvalid) {
 			t.Errorf("SetHouse of two lines = %v, want invalid", err)
 		}
-		if err := s.SetHouse(t.Context(), admin, access.House{Language: "en", Contact: " Helpdesk, 069 90009 123 "}); err != nil {
+		if err := s.SetHouse(t.Context(), admin, func(h *access.House) { *h = access.House{Language: "en", Contact: " Helpdesk, 069 90009 123 "} }); err != nil {
 			t.Fatal(err)
 		}
 		entries, err := s.AuditLog(t.Context(), admin, audit.Filter{Action: "house"})

@@ -68,13 +68,16 @@ var examples = map[string]string{
 	"login": "eva", "role": "read", "name": "grafana", "label": "LibreOffice", "act": "unlabel", "if": "battery_charge.lt.600",
 }
 
+// shownFields stand in examples though a call may do without.
+var shownFields = map[string]bool{"cap": true, "owners": true, "language": true, "theme": true, "contact": true}
+
 // body writes the required fields of a type with values that fit them.
 func body(t reflect.Type) string {
 	fields := map[string]any{}
 	for _, f := range reflect.VisibleFields(t) {
 		name, options, _ := strings.Cut(f.Tag.Get("json"), ",")
 		switch {
-		case options == "omitempty" && name != "cap" && name != "owners":
+		case options == "omitempty" && !shownFields[name]:
 		case f.Type.Kind() == reflect.Slice:
 			fields[name] = []string{cmp.Or(examples[name], "LibreOffice")}
 		case f.Type.Kind() == reflect.Int64:

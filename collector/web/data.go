@@ -38,7 +38,7 @@ type Accounts interface {
 	Choice(ctx context.Context, caller access.Caller, name string) (string, error)
 	SetChoice(ctx context.Context, caller access.Caller, name, value string) error
 	House(ctx context.Context) (access.House, error)
-	SetHouse(ctx context.Context, caller access.Caller, h access.House) error
+	SetHouse(ctx context.Context, caller access.Caller, change func(*access.House)) error
 	DeviceLog(ctx context.Context, caller access.Caller, device string, before time.Time, limit int) ([]audit.Entry, error)
 	AuditLog(ctx context.Context, caller access.Caller, f audit.Filter) ([]audit.Entry, error)
 	AuditState(ctx context.Context, caller access.Caller) (access.AuditState, error)

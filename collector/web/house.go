@@ -69,7 +69,13 @@ func (s *Server) setHouse(v *visit) error {
 	if err != nil {
 		return err
 	}
-	err = s.cfg.Access.SetHouse(v.r.Context(), v.caller, access.House{Language: typed.Get("language"), Theme: typed.Get("theme"), Contact: typed.Get("contact")})
+	err = s.cfg.Access.SetHouse(v.r.Context(), v.caller, func(h *access.House) {
+		for name, value := range map[string]*string{"language": &h.Language, "theme": &h.Theme, "contact": &h.Contact} {
+			if typed.Has(name) {
+				*value = typed.Get(name)
+			}
+		}
+	})
 	s.house.forget()
 	if errors.Is(err, access.ErrInvalid) {
 		return s.showSettings(v, http.StatusUnprocessableEntity, func(m *settingsMain) {
@@ -158,10 +164,11 @@ type apiHouse struct {
 	By       string  `json:"by,omitempty"`
 }
 
+// apiNewHouse changes what it names; what is missing or null stays.
 type apiNewHouse struct {
-	Language string `json:"language"`
-	Theme    string `json:"theme"`
-	Contact  string `json:"contact"`
+	Language *string `json:"language,omitempty"`
+	Theme    *string `json:"theme,omitempty"`
+	Contact  *string `json:"contact,omitempty"`
 }
 
 func (s *Server) apiGetHouse(v *visit) error {
@@ -184,7 +191,13 @@ func (s *Server) apiSetHouse(v *visit) error {
 	if err := v.readJSON(&body); err != nil {
 		return err
 	}
-	err := s.cfg.Access.SetHouse(v.r.Context(), v.caller, access.House{Language: body.Language, Theme: body.Theme, Contact: body.Contact})
+	err := s.cfg.Access.SetHouse(v.r.Context(), v.caller, func(h *access.House) {
+		for _, one := range []struct{ value, asked *string }{{&h.Language, body.Language}, {&h.Theme, body.Theme}, {&h.Contact, body.Contact}} {
+			if one.asked != nil {
+				*one.value = *one.asked
+			}
+		}
+	})
 	s.house.forget()
 	if err != nil {
 		return err

@@ -44,6 +44,24 @@ func TestHouseLooks(t *testing.T) {
 	}
 }
 
+// TestHouseInParts: a call changes what it names and leaves the rest.
+func TestHouseInParts(t *testing.T) {
+	w := newWorld(t)
+	admin := w.token("admin", access.RoleAdmin, nil)
+	for _, tt := range []struct{ body, want string }{
+		{`{"language":"de","theme":"dark","contact":"Helpdesk"}`, `"language":"de","theme":"dark","contact":"Helpdesk"`},
+		{`{}`, `"language":"de","theme":"dark","contact":"Helpdesk"`},
+		{`null`, `"language":"de","theme":"dark","contact":"Helpdesk"`},
+		{`{"theme":null,"contact":"Hilfe"}`, `"language":"de","theme":"dark","contact":"Hilfe"`},
+		{`{"theme":""}`, `"language":"de","theme":"","contact":"Hilfe"`},
+	} {
+		res := w.browser().do(http.MethodPost, "/api/v1/house", strings.NewReader(tt.body), "Authorization", "Bearer "+admin, "Content-Type", "application/json")
+		if res.StatusCode != http.StatusOK || !strings.Contains(res.body, tt.want) {
+			t.Errorf("POST %s = %d %s, want %s", tt.body, res.StatusCode, res.body, tt.want)
+		}
+	}
+}
+
 // TestRetentionOnThePages: an owner's times are changed within their bounds, with
 // who did it, and the job deletes by them.
 func TestRetentionOnThePages(t *testing.T) {

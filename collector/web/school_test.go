@@ -112,7 +112,7 @@ func TestSheetForTheNetwork(t *testing.T) {
 func TestSheetIsOnePage(t *testing.T) {
 	w := newWorld(t)
 	id := w.school()
-	w.must(w.access.SetHouse(t.Context(), operator, access.House{Contact: "Helpdesk Ahorn, 069 90009 123, helpdesk@schule.invalid"}))
+	w.must(w.access.SetHouse(t.Context(), operator, func(h *access.House) { h.Contact = "Helpdesk Ahorn, 069 90009 123, helpdesk@schule.invalid" }))
 	for _, lang := range []string{"de", "en"} {
 		tb := w.tab(t, looks{lang: lang, theme: "light", as: "read"})
 		tb.open("/schools/" + id + "/sheet")
