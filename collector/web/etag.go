@@ -26,6 +26,10 @@ import (
 // errStale: the thing is not any more as the sender saw it.
 var errStale = errors.New("changed meanwhile")
 
+// errNoTag: who sends If-Match relies on it, so a call that cannot check it is
+// not carried out. 412 would say that reading the thing anew helps.
+var errNoTag = &badRequest{"If-Match", "this call changes nothing that has an ETag; send it without"}
+
 // tagged are the things that calls change, by the path that reads them, with what
 // it is and what of it can be changed. An ETag covers that and no more: what a device tells
 // each minute would make each ETag stale before anybody could use it. A call whose

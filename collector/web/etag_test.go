@@ -1,6 +1,7 @@
 package web_test
 
 import (
+	"errors"
 	"fmt"
 	"net/http"
 	"strings"
@@ -98,5 +99,27 @@ func TestIfMatch(t *testing.T) {
 		if happened.Load() != 1 || refused.Load() != 7 {
 			t.Errorf("round %d: %d happened, %d were refused; want 1 and 7", round, happened.Load(), refused.Load())
 		}
+	}
+}
+
+// TestIfMatchThatNobodyChecks: a call about nothing that has an ETag is refused
+// rather than carried out unchecked.
+func TestIfMatchThatNobodyChecks(t *testing.T) {
+	w := newWorld(t)
+	w.importSchools()
+	token := w.token("admin", access.RoleAdmin, nil)
+	for path, body := range map[string]string{
+		"/api/v1/findings/firewall_off/quiet": `{"reason":"Bekannt","until":"2026-12-01"}`, "/api/v1/quiets/x/end": `{}`,
+		"/api/v1/users": `{"login":"eva","role":"read","all_owners":true}`,
+	} {
+		for _, header := range []string{`"x"`, "*"} {
+			res := w.browser().do(http.MethodPost, path, strings.NewReader(body), "Authorization", "Bearer "+token, "Content-Type", "application/json", "If-Match", header)
+			if res.StatusCode != http.StatusBadRequest || !strings.Contains(res.body, `"field":"If-Match"`) {
+				t.Errorf("%s with If-Match %s = %d %s, want 400 about it", path, header, res.StatusCode, res.body)
+			}
+		}
+	}
+	if _, err := w.access.User(t.Context(), operator, "eva"); !errors.Is(err, access.ErrNotFound) {
+		t.Errorf("eva = %v, want no account made", err)
 	}
 }

@@ -113,6 +113,8 @@ func (s *Server) answer(rt route) http.Handler {
 		}
 		switch {
 		case err != nil:
+		case described && rt.method != http.MethodGet && thing == "" && len(r.Header.Values("If-Match")) > 0:
+			err = errNoTag
 		case c.Made:
 			err = s.once(v, rt.do)
 		case thing != "":
