@@ -97,6 +97,9 @@ func (v View) checked() (View, error) {
 	if v.Slug = slug(v.Name); v.Slug == "" {
 		return v, fmt.Errorf("%w: the name of a view has a letter or digit", ErrInvalid)
 	}
+	if v.Slug == "new" { // the pages make views at /views/new
+		v.Slug = "view-new"
+	}
 	if err := v.Filter.check(); err != nil {
 		return v, err
 	}

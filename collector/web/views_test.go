@@ -32,6 +32,21 @@ func TestSavedViews(t *testing.T) {
 	if res := read.get("/views/stille-akkus"); res.StatusCode != http.StatusSeeOther || res.Header.Get("Location") != want {
 		t.Errorf("the view's name leads to %d %s, want %s", res.StatusCode, res.Header.Get("Location"), want)
 	}
+	made := read.post("/views", url.Values{"name": {"Neu"}, "from": {"state=silent"}})
+	edit := strings.TrimSuffix(made.Header.Get("Location"), "/") + "/edit"
+	if res := read.post(edit, url.Values{"name": {"New"}}); res.StatusCode != http.StatusSeeOther {
+		t.Errorf("naming a view New = %d %s", res.StatusCode, text(res.body))
+	}
+	at := regexp.MustCompile(`class="saved" href="([^"]+)"[^>]*>New`).FindStringSubmatch(read.get("/devices").body)
+	if at == nil {
+		t.Fatal("the list does not show the view New")
+	}
+	if res := read.get(at[1]); res.StatusCode != http.StatusSeeOther || !strings.Contains(res.Header.Get("Location"), "state=silent") {
+		t.Errorf("the view New at %s = %d %s, want its list", at[1], res.StatusCode, res.Header.Get("Location"))
+	}
+	if res := read.post(strings.TrimSuffix(edit, "/edit")+"/delete", nil); res.StatusCode != http.StatusSeeOther {
+		t.Errorf("deleting it = %d %s", res.StatusCode, res.body)
+	}
 	count := read.get("/views/" + id + "/count").body
 	page := read.get(want).body
 	if !strings.Contains(page, "Stille &lt;Akkus&gt;") || !regexp.MustCompile(`class="saved" href="/views/stille-akkus" aria-current="true"`).MatchString(page) || !strings.Contains(text(page), "Stille <Akkus> "+count) {
