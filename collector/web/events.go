@@ -164,6 +164,8 @@ func (w sayer) entry(e *audit.Entry) (text, detail string) {
 		return text, w.change(e.Details["before"], e.Details["inventory"])
 	case "revoked":
 		return text, e.Details["reason"]
+	case "labelled", "unlabelled":
+		return text, e.Details["label"]
 	}
 	return text, ""
 }

@@ -19,6 +19,8 @@ func TestEventsOfADevice(t *testing.T) {
 	admin, err := w.access.User(t.Context(), operator, "admin")
 	w.must(err)
 	w.must(w.fleet.SetSchool(t.Context(), access.Caller{Kind: access.KindUser, ID: admin.ID, Name: "admin", Role: access.RoleAdmin}, id, school))
+	w.must(w.fleet.SetLabel(t.Context(), operator, id, "Rückruf 7", true))
+	w.must(w.fleet.SetLabel(t.Context(), operator, id, "Rückruf 7", false))
 	page := "/devices/" + id + "/events"
 	body := text(w.signedIn("admin").get(page).body)
 	for _, part := range []string{"heute", "Hinweis: Speicher fast voll, C:", "m.winter hat hineingesehen", "Anruf: seit Montag sehr langsam", "1 neu, 1 entfernt, 1 in anderer Version",
@@ -39,10 +41,13 @@ func TestEventsOfADevice(t *testing.T) {
 	if res := w.signedIn("read").get("/devices/none/events"); res.StatusCode != http.StatusNotFound {
 		t.Errorf("events of no device = %d, want 404", res.StatusCode)
 	}
+	if body := text(w.signedIn("read").get(page).body); !strings.Contains(body, "Etikett gesetzt Rückruf 7") || !strings.Contains(body, "Etikett entfernt Rückruf 7") {
+		t.Errorf("the page does not say which label: %s", body)
+	}
 	var got struct {
 		Items []struct {
 			Kind, Day, By string
-			Text          struct{ DE, EN string }
+			Text, Detail  struct{ DE, EN string }
 		}
 		Cursor *string
 	}
@@ -51,11 +56,14 @@ func TestEventsOfADevice(t *testing.T) {
 	kinds := map[string]string{}
 	for _, e := range got.Items {
 		kinds[e.Kind] = e.Text.EN
+		if strings.HasSuffix(e.Kind, "labelled") && e.Detail.DE != "Rückruf 7" {
+			t.Errorf("%s says %+v, want the label", e.Kind, e.Detail)
+		}
 		if e.Day != "2026-11-23" {
 			t.Errorf("%s on %s, want the day of today", e.Kind, e.Day)
 		}
 	}
-	if kinds["looked"] != "m.winter looked closer" || kinds["device_moved"] == "" || kinds["software_changed"] == "" || got.Cursor != nil {
+	if kinds["looked"] != "m.winter looked closer" || kinds["device_moved"] == "" || kinds["software_changed"] == "" || kinds["device_labelled"] == "" || got.Cursor != nil {
 		t.Errorf("events: %v, cursor %v", kinds, got.Cursor)
 	}
 	foreign := w.token("f", access.RoleRead, []string{w.ownerID("Landkreis Kiefer")})
