@@ -12,6 +12,7 @@ import (
 	"time"
 
 	"hausmeister/collector/access"
+	"hausmeister/collector/fleet"
 	"hausmeister/proto/ident"
 	"hausmeister/proto/reading"
 )
@@ -194,7 +195,7 @@ func TestAuditPage(t *testing.T) {
 	admin := w.signedIn("admin")
 	admin.post("/people", url.Values{"login": {"eva"}, "role": {"read"}, "owners": {"*"}})
 	body := text(admin.get("/audit").body)
-	for _, want := range []string{"Kette vollständig", "Konto angelegt", "Konto eva", "Konto admin", "role=read", "Mi·25.11.2026, 10:30·Uhr"} {
+	for _, want := range []string{"Kette vollständig", "Konto angelegt", "Konto eva", "Konto admin", "Sieht Daten von: Alle Schulträger; Rolle: Nur Lesen", "Mi·25.11.2026, 10:30·Uhr"} {
 		if !strings.Contains(body, want) {
 			t.Errorf("the page lacks %q: %s", want, body)
 		}
@@ -345,6 +346,45 @@ func TestIdempotencyKey(t *testing.T) {
 	}
 	if res := send("another-key-of-the-sender", body); res.StatusCode != http.StatusConflict || !strings.Contains(res.body, "problem:exists") {
 		t.Errorf("another key: %d %s, want 409: the name is taken", res.StatusCode, res.body)
+	}
+}
+
+// TestAuditInWords: the page calls things by their names and values by their words.
+func TestAuditInWords(t *testing.T) {
+	w := newWorld(t)
+	w.fill(2)
+	id := w.known()
+	ahorn, kiefer := w.ownerID("Landkreis Ahorn"), w.ownerID("Landkreis Kiefer")
+	_, school, err := w.fleet.Place(t.Context(), operator, "Landkreis Ahorn", "S0002")
+	w.must(err)
+	w.must(w.fleet.SetSchool(t.Context(), operator, id, school))
+	w.must(w.fleet.SetLabel(t.Context(), operator, id, "Rückruf", true))
+	w.must(w.fleet.SetInventory(t.Context(), operator, id, ""))
+	w.must(w.fleet.SetInventory(t.Context(), operator, id, "AH-2026-0001"))
+	w.user("eva", access.RoleSupport, []string{ahorn})
+	w.must(w.access.SetRole(t.Context(), operator, "eva", access.NewRole{Role: access.RoleRead, Owners: []string{ahorn, kiefer}}))
+	_, err = w.fleet.SaveView(t.Context(), operator, fleet.View{Sharing: fleet.ViewOwner, Owner: ahorn, Name: "Stille"})
+	w.must(err)
+	admin := w.signedIn("admin")
+	admin.post("/settings/house", url.Values{"theme": {"dark"}})
+	body := text(admin.get("/audit").body)
+	for _, want := range []string{"Rolle geändert Konto eva", "Sieht Daten von: Landkreis Ahorn → Landkreis Ahorn, Landkreis Kiefer; Rolle: Support → Nur Lesen",
+		"Gerät AH-2026-0001 Etikett: Rückruf", "→ Grundschule Erlenbach", "Inventarnummer: keine Angabe → AH-2026-0001", "→ keine Angabe", "Ansicht gespeichert Ansicht Stille Für: Landkreis Ahorn",
+		"Für alle: Darstellung Wert: keine Angabe → Dunkel"} {
+		if !strings.Contains(body, want) {
+			t.Errorf("the page lacks %q", want)
+		}
+	}
+	if t.Failed() || strings.Contains(body, id) {
+		t.Errorf("the page, which is to have no id of the device: %s", body)
+	}
+	if body := text(admin.get("/audit?action=school").body); !strings.Contains(body, "Schule angelegt Schule Grundschule Erlenbach Nummer: S0002") {
+		t.Errorf("the schools in the record: %s", body)
+	}
+	// Who sees one of her owners only is not told of the other.
+	w.user("ahorn", access.RoleAdmin, []string{ahorn})
+	if body := text(w.signedIn("ahorn").get("/audit").body); strings.Contains(body, "Kiefer") || strings.Contains(body, kiefer) {
+		t.Errorf("an owner's admin reads of another owner: %s", body)
 	}
 }
 

@@ -98,7 +98,7 @@ func TestRetentionOnThePages(t *testing.T) {
 	if !strings.Contains(body, "2 bis 30 Tage. Zuletzt geändert: Mo·23.11.2026, 10:30·Uhr, Konto admin.") {
 		t.Errorf("the page does not say who changed it: %s", body)
 	}
-	if body := text(b.get("/audit?action=retention").body); !strings.Contains(body, "Aufbewahrung geändert") || !strings.Contains(body, "before=30") {
+	if body := text(b.get("/audit?action=retention").body); !strings.Contains(body, "Aufbewahrung geändert") || !strings.Contains(body, "Aufbewahrung: 30 Tage → ") {
 		t.Error("the record does not tell of it")
 	}
 	token := w.token("t", access.RoleAdmin, nil)

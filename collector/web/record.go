@@ -1,6 +1,7 @@
 package web
 
 import (
+	"cmp"
 	"encoding/csv"
 	"encoding/hex"
 	"maps"
@@ -13,6 +14,7 @@ import (
 
 	"hausmeister/collector/access"
 	"hausmeister/collector/audit"
+	"hausmeister/proto/finding"
 )
 
 // recordMain is the page of who changed or looked at what.
@@ -30,7 +32,7 @@ type recordMain struct {
 type recordRow struct{ Seq, When, Who, What, Whom, WhomHref, Details string }
 
 // recordSubjects are the first words of actions; the texts have a key for each.
-var recordSubjects = []string{"claim", "device", "finding", "house", "job", "look", "owner", "question", "retention", "standard_software", "token", "user", "view"}
+var recordSubjects = []string{"claim", "credential", "device", "finding", "house", "job", "look", "owner", "question", "retention", "school", "standard_software", "token", "user", "view"}
 
 // recordQuestion reads the filter of the address.
 func recordQuestion(values url.Values, zone *time.Location) (audit.Filter, error) {
@@ -109,6 +111,9 @@ func (s *Server) recordPage(v *visit) error {
 		kept.Set("before", strconv.FormatInt(entries[pageSize-1].Seq, 10))
 		main.Next = withQuery("/audit", kept)
 	}
+	if err := v.nameParties(entries, names); err != nil {
+		return err
+	}
 	for _, e := range entries {
 		main.Rows = append(main.Rows, v.recordRow(e, names))
 	}
@@ -166,6 +171,9 @@ func (v *visit) names() (map[string]string, error) {
 func (v *visit) recordRow(e audit.Entry, names map[string]string) recordRow {
 	r := recordRow{Seq: strconv.FormatInt(e.Seq, 10), When: v.say.Time(time.UnixMilli(e.AtMS)),
 		Who: v.party(e.Actor, names), What: e.Action, Whom: v.party(e.Subject, names)}
+	if name := named(e); name != "" {
+		r.Whom = v.party(e.Subject, map[string]string{e.Subject: name})
+	}
 	if key := "audit.action." + e.Action; v.say.Has(key) {
 		r.What = v.say.Say(key)
 	}
@@ -178,8 +186,155 @@ func (v *visit) recordRow(e audit.Entry, names map[string]string) recordRow {
 	if id, ok := strings.CutPrefix(e.Subject, "job:"); ok {
 		r.WhomHref = "/jobs/" + id
 	}
-	r.Details = details(e, ", ")
+	if id, ok := strings.CutPrefix(e.Subject, "school:"); ok {
+		r.WhomHref = "/schools/" + id
+	}
+	r.Details = v.detailWords(e, names)
 	return r
+}
+
+// nameParties adds the names of devices, owners and schools that these entries
+// speak of, with one question about each kind however many there are.
+func (v *visit) nameParties(entries []audit.Entry, names map[string]string) error {
+	ctx := v.r.Context()
+	for _, name := range []string{"language", "theme"} {
+		names["house:"+name] = v.say.Say("prefs." + name)
+	}
+	names["house:contact"] = v.say.Say("settings.house.contact")
+	owners, err := v.ownerNames()
+	if err != nil {
+		return err
+	}
+	for id, name := range owners {
+		names["owner:"+id] = name
+	}
+	var devices []string
+	schools := false
+	for _, e := range entries {
+		for _, party := range []string{e.Subject, e.Actor} {
+			if id, ok := strings.CutPrefix(party, "device:"); ok && !slices.Contains(devices, id) {
+				devices = append(devices, id)
+			}
+		}
+		schools = schools || e.Details["school"] != "" || strings.HasPrefix(e.Subject, "school:")
+	}
+	if v.caller.Allow(access.ReadDevices) == nil {
+		found, err := v.s.cfg.Fleet.Devices(ctx, v.caller, devices)
+		if err != nil {
+			return err
+		}
+		for _, d := range found {
+			names["device:"+d.ID] = d.Label()
+		}
+	}
+	if !schools {
+		return nil
+	}
+	all, err := v.s.cfg.Fleet.Schools(ctx, v.caller)
+	for _, school := range all {
+		names["school:"+school.ID] = school.Title()
+	}
+	return err
+}
+
+// hiddenDetails are ids that the page has no place for, and what stands beside
+// another detail.
+var hiddenDetails = []string{"before", "look", "quiet"}
+
+// detailWords says in words what else an entry holds, what was before it first.
+func (v *visit) detailWords(e audit.Entry, names map[string]string) string {
+	var all []string
+	for _, key := range slices.Sorted(maps.Keys(e.Details)) {
+		if slices.Contains(hiddenDetails, key) || strings.HasSuffix(key, "_before") || key == "name" && named(e) != "" {
+			continue
+		}
+		was, had := e.Details[key+"_before"]
+		if !had && slices.Contains([]string{"inventory", "school", "value", "days"}, key) {
+			was, had = e.Details["before"]
+		}
+		text := v.detailValue(e, key, e.Details[key], names)
+		if before := v.detailValue(e, key, was, names); had && before != text {
+			none := v.say.Say("audit.detail.none")
+			text = cmp.Or(before, none) + " → " + cmp.Or(text, none)
+		}
+		if text == "" {
+			continue
+		}
+		label := key
+		if word := "audit.detail." + key; v.say.Has(word) {
+			label = v.say.Say(word)
+		}
+		all = append(all, label+": "+text)
+	}
+	return strings.Join(all, "; ")
+}
+
+// detailValue is a value of a detail in words, itself where there are none.
+func (v *visit) detailValue(e audit.Entry, key, value string, names map[string]string) string {
+	word := ""
+	switch key {
+	case "role":
+		word = "role." + value
+	case "class":
+		word = "settings.keep." + value
+	case "act":
+		word = "jobs.act." + value
+		if value == "school" {
+			word = "jobs.school.title"
+		}
+	case "shared":
+		switch value {
+		case "owner":
+			return cmp.Or(names["owner:"+e.Owner], e.Owner)
+		case "yes":
+			value = "all"
+		}
+		word = "views.shared." + value
+	case "per_serial":
+		if word = "audit.detail.no"; value == "true" {
+			word = "audit.detail.yes"
+		}
+	case "value":
+		if e.Subject == "house:theme" {
+			word = "prefs.theme." + value
+		}
+	case "owners":
+		if value == access.AllOwners {
+			return v.say.Say("people.scope.all")
+		}
+		ids := strings.Fields(value)
+		for i, id := range ids {
+			ids[i] = cmp.Or(names["owner:"+id], id)
+		}
+		slices.Sort(ids)
+		return strings.Join(ids, ", ")
+	case "school":
+		return cmp.Or(names["school:"+value], value)
+	case "finding":
+		if row, ok := finding.ByCode(value); ok {
+			return pick(v.say.Lang, row.Title)
+		}
+	case "days":
+		if n, err := strconv.ParseInt(value, 10, 64); err == nil {
+			return v.say.Say("format.days", "n", n)
+		}
+	case "expires":
+		if at, err := time.Parse(time.RFC3339, value); err == nil {
+			return v.say.Time(at)
+		}
+	}
+	if word != "" && v.say.Has(word) {
+		return v.say.Say(word)
+	}
+	return value
+}
+
+// named is the name that an entry gives of what it is about, empty if it gives none.
+func named(e audit.Entry) string {
+	if kind, _, _ := strings.Cut(e.Subject, ":"); kind == "question" || kind == "view" {
+		return e.Details["name"]
+	}
+	return ""
 }
 
 func details(e audit.Entry, between string) string {

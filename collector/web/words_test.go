@@ -53,7 +53,7 @@ var beginning = regexp.MustCompile(`^[a-z]{3,}\.([a-z]+\.)?$`)
 // actions are those of the audit record, as the code of the collector names them.
 func actions(t *testing.T) (all []string) {
 	t.Helper()
-	action := regexp.MustCompile(`"((?:claim|device|finding|house|job|look|owner|question|retention|standard_software|token|user|view)\.[a-z_]+)"`)
+	action := regexp.MustCompile(`"((?:claim|credential|device|finding|house|job|look|owner|question|retention|school|standard_software|token|user|view)\.[a-z_]+)"`)
 	files, _ := filepath.Glob("../*/*.go")
 	for _, name := range files {
 		if strings.HasSuffix(name, "_test.go") || strings.HasPrefix(name, "../web/") {
