@@ -171,7 +171,7 @@ func (v *visit) names() (map[string]string, error) {
 func (v *visit) recordRow(e audit.Entry, names map[string]string) recordRow {
 	r := recordRow{Seq: strconv.FormatInt(e.Seq, 10), When: v.say.Time(time.UnixMilli(e.AtMS)),
 		Who: v.party(e.Actor, names), What: e.Action, Whom: v.party(e.Subject, names)}
-	if name := named(e); name != "" {
+	if name := named(e, names); name != "" {
 		r.Whom = v.party(e.Subject, map[string]string{e.Subject: name})
 	}
 	if key := "audit.action." + e.Action; v.say.Has(key) {
@@ -216,6 +216,11 @@ func (v *visit) nameParties(entries []audit.Entry, names map[string]string) erro
 				devices = append(devices, id)
 			}
 		}
+		if code, ok := strings.CutPrefix(e.Subject, "finding:"); ok {
+			if row, ok := finding.ByCode(code); ok {
+				names[e.Subject] = pick(v.say.Lang, row.Title)
+			}
+		}
 		schools = schools || e.Details["school"] != "" || strings.HasPrefix(e.Subject, "school:")
 	}
 	if v.caller.Allow(access.ReadDevices) == nil {
@@ -243,16 +248,17 @@ var hiddenDetails = []string{"before", "look", "quiet"}
 
 // detailWords says in words what else an entry holds, what was before it first.
 func (v *visit) detailWords(e audit.Entry, names map[string]string) string {
+	name := named(e, names)
 	var all []string
 	for _, key := range slices.Sorted(maps.Keys(e.Details)) {
-		if slices.Contains(hiddenDetails, key) || strings.HasSuffix(key, "_before") || key == "name" && named(e) != "" {
+		text := v.detailValue(e, key, e.Details[key], names)
+		if slices.Contains(hiddenDetails, key) || strings.HasSuffix(key, "_before") || text == name && name != "" {
 			continue
 		}
 		was, had := e.Details[key+"_before"]
 		if !had && slices.Contains([]string{"inventory", "school", "value", "days"}, key) {
 			was, had = e.Details["before"]
 		}
-		text := v.detailValue(e, key, e.Details[key], names)
 		if before := v.detailValue(e, key, was, names); had && before != text {
 			none := v.say.Say("audit.detail.none")
 			text = cmp.Or(before, none) + " → " + cmp.Or(text, none)
@@ -330,9 +336,12 @@ func (v *visit) detailValue(e audit.Entry, key, value string, names map[string]s
 }
 
 // named is the name that an entry gives of what it is about, empty if it gives none.
-func named(e audit.Entry) string {
-	if kind, _, _ := strings.Cut(e.Subject, ":"); kind == "question" || kind == "view" {
+func named(e audit.Entry, names map[string]string) string {
+	switch kind, _, _ := strings.Cut(e.Subject, ":"); kind {
+	case "question", "view":
 		return e.Details["name"]
+	case "job":
+		return cmp.Or(e.Details["label"], names["school:"+e.Details["school"]])
 	}
 	return ""
 }
