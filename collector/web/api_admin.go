@@ -9,6 +9,7 @@ import (
 	"hausmeister/collector/access"
 	"hausmeister/collector/audit"
 	"hausmeister/collector/enroll"
+	"hausmeister/proto/ident"
 )
 
 // apiOwner is a Schulträger.
@@ -76,6 +77,15 @@ func (v *visit) limit() (int, error) {
 	return n, nil
 }
 
+// idCursor reads where a page of things begins that are listed by their ids.
+func (v *visit) idCursor() (string, error) {
+	cursor := v.asked.Get("cursor")
+	if cursor != "" && !ident.ValidID(cursor) {
+		return "", &badRequest{"cursor", "this list did not give it"}
+	}
+	return cursor, nil
+}
+
 // maxPage is the longest page of a list.
 const maxPage = 500
 
@@ -90,7 +100,11 @@ func (s *Server) apiClaims(v *visit) error {
 	if err != nil {
 		return err
 	}
-	claims, err := s.cfg.Claims.LatestClaims(v.r.Context(), v.caller, v.asked.Get("cursor"), limit)
+	cursor, err := v.idCursor()
+	if err != nil {
+		return err
+	}
+	claims, err := s.cfg.Claims.LatestClaims(v.r.Context(), v.caller, cursor, limit)
 	if err != nil {
 		return err
 	}

@@ -103,7 +103,11 @@ func (s *Server) apiJobs(v *visit) error {
 	if err != nil {
 		return err
 	}
-	jobs, err := s.cfg.Fleet.Jobs(v.r.Context(), v.caller, v.asked.Get("cursor"), limit)
+	cursor, err := v.idCursor()
+	if err != nil {
+		return err
+	}
+	jobs, err := s.cfg.Fleet.Jobs(v.r.Context(), v.caller, cursor, limit)
 	if err != nil {
 		return err
 	}

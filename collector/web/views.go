@@ -5,6 +5,8 @@ import (
 	"fmt"
 	"net/http"
 	"net/url"
+	"slices"
+	"strconv"
 	"strings"
 	"sync"
 	"time"
@@ -372,6 +374,20 @@ type apiNewView struct {
 	Columns []string  `json:"columns,omitempty"`
 }
 
+// checkColumns refuses columns that the list has not, lest a view is kept without
+// them unseen.
+func checkColumns(asked []string) error {
+	if len(asked) > mostColumns {
+		return &badRequest{"columns", "want at most " + strconv.Itoa(mostColumns)}
+	}
+	for _, id := range asked {
+		if !slices.ContainsFunc(listColumns, func(c listColumn) bool { return c.id == id }) {
+			return &badRequest{"columns", "no such column: " + strconv.Quote(id)}
+		}
+	}
+	return nil
+}
+
 // into puts what is asked for into a view; what is missing stays.
 func (n apiNewView) into(sv *fleet.View) {
 	if n.Name != "" {
@@ -426,6 +442,9 @@ func (s *Server) apiSaveView(v *visit) error {
 	if err := v.readJSON(&body); err != nil {
 		return err
 	}
+	if err := checkColumns(body.Columns); err != nil {
+		return err
+	}
 	sv := fleet.View{Sharing: fleet.ViewOwn, Owner: body.Owner}
 	if body.Shared != "" {
 		sv.Sharing = fleet.Sharing(body.Shared)
@@ -449,6 +468,9 @@ type apiViewChange struct {
 func (s *Server) apiChangeView(v *visit) error {
 	var body apiViewChange
 	if err := v.readJSON(&body); err != nil {
+		return err
+	}
+	if err := checkColumns(body.Columns); err != nil {
 		return err
 	}
 	sv, err := s.cfg.Fleet.ChangeView(v.r.Context(), v.caller, v.r.PathValue("id"), apiNewView{Name: body.Name, Filter: body.Filter, Sort: body.Sort, Columns: body.Columns}.into)

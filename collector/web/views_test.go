@@ -133,13 +133,23 @@ func TestAPIViews(t *testing.T) {
 		t.Helper()
 		return w.browser().do(http.MethodPost, path, strings.NewReader(body), "Authorization", "Bearer "+token, "Content-Type", "application/json")
 	}
-	res := post(token, "/api/v1/views", `{"name":"Windows","shared":"all","filter":{"q":"lifebook"},"sort":"-battery","columns":["battery","nonsense"]}`)
+	res := post(token, "/api/v1/views", `{"name":"Windows","shared":"all","filter":{"q":"lifebook"},"sort":"-battery","columns":["battery"]}`)
 	var v struct {
 		ID, Slug, Sort string
 		Columns        []string
 	}
 	if err := json.Unmarshal([]byte(res.body), &v); err != nil || res.StatusCode != http.StatusCreated || v.Slug != "windows" || v.Sort != "-battery" || len(v.Columns) != 1 {
 		t.Fatalf("POST /api/v1/views = %d %s", res.StatusCode, res.body)
+	}
+	for path, body := range map[string]string{"/api/v1/views": `{"name":"y","columns":["battery","nonsense"]}`, "/api/v1/views/" + v.ID: `{"columns":["nonsense"]}`} {
+		if res := post(token, path, body); res.StatusCode != http.StatusBadRequest || !strings.Contains(res.body, `"field":"columns"`) {
+			t.Errorf("%s with a column that is none = %d %s, want 400", path, res.StatusCode, res.body)
+		}
+	}
+	for _, path := range []string{"/api/v1/claims", "/api/v1/jobs"} {
+		if res := w.api(token, path+"?cursor=xx", nil); res.StatusCode != http.StatusBadRequest || !strings.Contains(res.body, `"field":"cursor"`) {
+			t.Errorf("%s with a cursor that is none = %d %s, want 400", path, res.StatusCode, res.body)
+		}
 	}
 	var list struct {
 		Items []struct{ Devices int64 }
