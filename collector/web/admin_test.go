@@ -59,11 +59,14 @@ func TestClaimsPage(t *testing.T) {
 	if res.StatusCode != http.StatusCreated || m == nil {
 		t.Fatalf("POST /claims = %d %s", res.StatusCode, text(res.body))
 	}
+	if command := "hausmeister-agent enroll '" + html.UnescapeString(m[1]) + "'"; !strings.Contains(html.UnescapeString(res.body), `data-copy="`+command+`"`) {
+		t.Errorf("the page has no %q to copy", command)
+	}
 	claim, err := ident.ParseClaim(m[1])
 	if err != nil || claim.Host != "desk.schule.example" {
 		t.Errorf("the page shows %q: %+v, %v", m[1], claim, err)
 	}
-	if !strings.Contains(res.body, `class="qr"`) || !strings.Contains(text(res.body), "Gymnasium Ahorntal, Landkreis Ahorn") || !strings.Contains(text(res.body), "für 25 Geräte") {
+	if !strings.Contains(res.body, `class="qr"`) || !strings.Contains(text(res.body), "Gymnasium Ahorntal, Landkreis Ahorn") || !strings.Contains(text(res.body), "Anzahl der Geräte 25") {
 		t.Errorf("the page of the claim says %s", text(res.body))
 	}
 	res = support.get("/claims")

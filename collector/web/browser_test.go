@@ -336,6 +336,20 @@ func (tb *tab) narrow(name string) {
 	tb.noSideways()
 	tb.accessible()
 	tb.shot(name)
+	if !eval[bool](tb, `!!document.querySelector(".nav-menu")`) {
+		return // a page without the frame
+	}
+	shown := `document.querySelector(".nav").checkVisibility()`
+	if eval[bool](tb, shown) {
+		tb.t.Error("at 320 px the page begins with the whole navigation")
+	}
+	tb.do(chromedp.Click(chromedp.CSS(".nav-menu summary")))
+	if !eval[bool](tb, shown) {
+		tb.t.Error("at 320 px the menu does not open")
+	}
+	tb.noSideways()
+	tb.accessible()
+	tb.shot(name + "-menu")
 }
 
 // accessible runs axe with the rules of WCAG 2.2 AA and best practice.

@@ -183,8 +183,8 @@ func (v *visit) showClaim(c enroll.Claim, text string) error {
 	if err != nil {
 		return err
 	}
-	main := claimMain{Claim: text, Place: names[c.Owner], Note: c.Note, Used: v.say.Say("claims.for", "n", c.Cap),
-		Expires: v.say.Date(c.Expires), Command: "hausmeister-agent enroll " + text}
+	main := claimMain{Claim: text, Place: names[c.Owner], Note: c.Note, Used: v.say.Number(c.Cap),
+		Expires: v.say.Date(c.Expires), Command: "hausmeister-agent enroll '" + text + "'"} // a shell would end it at & and #
 	if c.School != "" {
 		main.Place = names[c.School] + ", " + main.Place
 	}

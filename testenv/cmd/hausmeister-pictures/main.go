@@ -31,7 +31,7 @@ import (
 const width, height = 1366, 768
 
 // historyWithin is how long the simulated devices may take to bring 30 days.
-const historyWithin = 3 * time.Minute
+const historyWithin = 6 * time.Minute
 
 // shots are the pages of the pictures. DEVICE is the one whose findings are worst.
 var shots = []struct{ name, page string }{
