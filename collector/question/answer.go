@@ -25,6 +25,7 @@ import (
 type Answer struct {
 	Devices, Known, Matching int64
 	Bars                     []Bar
+	InBars                   int64 // devices in all bars, also those whose number is left out
 	Trend                    []Point
 	// Prepared is when the youngest of the columns that were read was made; zero
 	// if there are none yet.
@@ -32,8 +33,8 @@ type Answer struct {
 }
 
 // Bar is a part of the shown reading's distribution, over all devices that the
-// conditions about other things leave. With Few they are more than none and
-// less than FewPersons, and their number is left out.
+// conditions about other things leave. With Few their number is left out: they
+// are less than FewPersons, or would tell how many such ones are.
 type Bar struct {
 	From, To       int64 // of a number: from, and up to but without
 	OpenLow, OpenH bool  // there is no lower or upper end
@@ -345,7 +346,7 @@ func (r *result) answer() Answer {
 		a.Prepared = time.UnixMilli(youngest).UTC()
 	}
 	if r.show != nil {
-		a.Bars = r.bars()
+		a.Bars, a.InBars = r.bars()
 	}
 	return a
 }

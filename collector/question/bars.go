@@ -12,10 +12,9 @@ const maxBars = 12
 
 // bars spreads the shown reading over the devices that the conditions about
 // other things leave.
-func (r *result) bars() []Bar {
+func (r *result) bars() (bars []Bar, devices int64) {
 	_, among := r.holds(r.now, r.reading.Name)
 	among.keep(r.show.known)
-	var bars []Bar
 	if r.reading.Kind == reading.Number {
 		values := make([]int64, 0, among.count())
 		among.each(func(n int) bool { values = append(values, r.show.values[n]); return true })
@@ -25,12 +24,34 @@ func (r *result) bars() []Bar {
 		among.each(func(n int) bool { counts[r.show.values[n]]++; return true })
 		bars = textBars(r.reading, r.show.words, counts)
 	}
+	hideFew(bars)
+	return bars, among.count()
+}
+
+// hideFew leaves out numbers of fewer than FewPersons. How many devices all bars
+// hold can be known, so that what is left out can be got by subtraction: more is
+// left out, the smallest first, until that are two bars and together enough.
+func hideFew(bars []Bar) {
+	var hidden, sum int64
+	hide := func(b *Bar) {
+		hidden, sum = hidden+1, sum+b.Devices
+		b.Few, b.Devices = true, 0
+	}
+	var shown []*Bar
 	for i := range bars {
-		if b := &bars[i]; b.Devices > 0 && b.Devices < FewPersons {
-			b.Few, b.Devices = true, 0
+		if b := &bars[i]; b.Devices >= FewPersons {
+			shown = append(shown, b)
+		} else if b.Devices > 0 {
+			hide(b)
 		}
 	}
-	return bars
+	slices.SortStableFunc(shown, func(a, b *Bar) int { return cmp.Compare(a.Devices, b.Devices) })
+	for _, b := range shown {
+		if hidden == 0 || hidden > 1 && sum >= FewPersons {
+			return
+		}
+		hide(b)
+	}
 }
 
 // numberBars are of equal width, but for what lies far out: one value in a

@@ -33,3 +33,19 @@ func Decode(body []byte) ([]byte, error) {
 	}
 	return c.encode(), nil
 }
+
+// HideFew gives the numbers of bars that are told; -1 = left out.
+func HideFew(devices []int64) (told []int64) {
+	var bars []Bar
+	for _, n := range devices {
+		bars = append(bars, Bar{Devices: n})
+	}
+	hideFew(bars)
+	for _, b := range bars {
+		if b.Few {
+			b.Devices = -1
+		}
+		told = append(told, b.Devices)
+	}
+	return told
+}

@@ -224,7 +224,7 @@ func TestFewAreNotTold(t *testing.T) {
 			}
 		}
 		w.merges()
-		for asked, bars := range map[string]int64{"battery_charge.gt.900": 26, "os_build.is.rare": 27} {
+		for _, asked := range []string{"battery_charge.gt.900", "os_build.is.rare"} {
 			a, _, _, err := w.Ask(t.Context(), system, ask(t, asked), question.Page{})
 			w.must(err)
 			few, told := 0, int64(0)
@@ -237,14 +237,33 @@ func TestFewAreNotTold(t *testing.T) {
 				}
 				told += b.Devices
 			}
-			if few != 1 || told != bars {
-				t.Errorf("%s has the bars %+v, want %d devices and one bar of few", asked, a.Bars, bars)
+			if few != 2 || told != 0 || a.InBars != 30 {
+				t.Errorf("%s has the bars %+v of %d devices, want 30 and none of two told", asked, a.Bars, a.InBars)
 			}
 			if len(a.Trend) != 2 || !a.Trend[0].Few || a.Trend[0].Known != 0 || !a.Trend[1].Few || a.Trend[1].Matching != 0 {
 				t.Errorf("%s has the trend %+v, want two weeks of few", asked, a.Trend)
 			}
 		}
 	})
+}
+
+// TestFewCannotBeCalculated: what is left out is neither one bar nor so few that
+// the rest to the sum tells of them.
+func TestFewCannotBeCalculated(t *testing.T) {
+	for _, c := range []struct{ devices, told []int64 }{
+		{[]int64{9, 18, 0, 13, 6}, []int64{9, 18, 0, 13, 6}},
+		{[]int64{9, 18, 4, 13, 6}, []int64{9, 18, -1, 13, -1}},
+		{[]int64{3, 18, 4, 13, 6}, []int64{-1, 18, -1, 13, 6}},
+		{[]int64{1, 1, 7, 20, 6}, []int64{-1, -1, 7, 20, -1}},
+		{[]int64{6, 0, 2, 6}, []int64{-1, 0, -1, 6}},
+		{[]int64{3, 40}, []int64{-1, -1}},
+		{[]int64{2}, []int64{-1}},
+		{nil, nil},
+	} {
+		if told := question.HideFew(c.devices); !slices.Equal(told, c.told) {
+			t.Errorf("of %d is told %d, want %d; -1 = left out", c.devices, told, c.told)
+		}
+	}
 }
 
 // TestTrend: each week counts what was told in it, its last day's value.

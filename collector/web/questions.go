@@ -118,9 +118,10 @@ type questionChip struct{ Text, Without string }
 
 // barsCard is a distribution, and the choice of another.
 type barsCard struct {
-	Title string
-	Show  field
-	Rows  []spreadRow
+	Title  string
+	Show   field
+	Rows   []spreadRow
+	Hidden string // why numbers are left out
 }
 
 type trendRow struct {
@@ -231,7 +232,7 @@ func (v *visit) fillAnswer(main *questionsMain, a asking) error {
 	shown, shows := a.Shown()
 	if shows {
 		main.Sentence = v.say.Say("question.answer", "n", got.Known, "devices", v.say.Number(got.Devices))
-		main.Bars = v.barsCard(a, shown, got.Bars)
+		main.Bars = v.barsCard(a, shown, got)
 		main.Value = v.valueColumn(a, shown)
 	} else {
 		main.Sentence = v.say.Say("question.answer.plain", "n", got.Matching)
@@ -282,17 +283,18 @@ func (v *visit) valueColumn(a asking, shown reading.Reading) column {
 }
 
 // barsCard draws the distribution of the shown reading.
-func (v *visit) barsCard(a asking, shown reading.Reading, bars []questions.Bar) *barsCard {
+func (v *visit) barsCard(a asking, shown reading.Reading, got questions.Answer) *barsCard {
 	card := &barsCard{Title: v.say.Say("question.spread", "reading", pick(v.say.Lang, shown.Word)),
 		Show: field{Name: "show", Label: v.say.Say("question.show"), Value: shown.Name, Options: v.readingOptions()}}
-	var all, most int64
-	for _, b := range bars {
-		all, most = all+b.Devices, max(most, b.Devices)
+	var most int64
+	for _, b := range got.Bars {
+		most = max(most, b.Devices)
 	}
-	for _, b := range bars {
-		r := spreadRow{Name: v.barName(shown, b), Devices: v.say.Number(b.Devices), Share: v.say.Percent(b.Devices * 1000 / max(all, 1)), Meter: b.Devices * 1000 / max(most, 1)}
+	for _, b := range got.Bars {
+		r := spreadRow{Name: v.barName(shown, b), Devices: v.say.Number(b.Devices), Share: v.say.Percent(b.Devices * 1000 / max(got.InBars, 1)), Meter: b.Devices * 1000 / max(most, 1)}
 		if b.Few {
-			r.Devices, r.Share = v.say.Say("findings.few", "n", questions.FewPersons), ""
+			r.Devices, r.Share = v.say.Say("question.hidden"), ""
+			card.Hidden = v.say.Say("question.hidden.why", "n", questions.FewPersons)
 		}
 		card.Rows = append(card.Rows, r)
 	}
