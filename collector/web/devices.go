@@ -177,7 +177,7 @@ type devicesMain struct {
 	CSV           string
 	News          string // address of the stream of what changed
 
-	Empty, EmptyText, Command, LastFilter string
+	Empty, EmptyText, Command, LastFilter, NewClaim string
 
 	// Choose: the caller may choose devices and have something done with them.
 	Choose                   bool
@@ -281,7 +281,9 @@ func (s *Server) devicesPage(v *visit) error {
 		return err
 	}
 	v.fillFilters(&main, q, here)
-	v.fillRows(&main, q, page, all)
+	if err := v.fillRows(&main, q, page, all); err != nil {
+		return err
+	}
 	main.News = news
 	if main.Labels, err = s.cfg.Fleet.LabelNames(ctx, v.caller); err != nil {
 		return err
@@ -368,7 +370,7 @@ func (v *visit) fillFilters(main *devicesMain, q question, counts fleet.Counts) 
 	main.Choices = v.columnsField(q.columns)
 }
 
-func (v *visit) fillRows(main *devicesMain, q question, page fleet.Page, all int64) {
+func (v *visit) fillRows(main *devicesMain, q question, page fleet.Page, all int64) error {
 	if page.Total == all {
 		main.Count = v.say.Say("devices.count", "n", page.Total)
 	} else {
@@ -387,8 +389,7 @@ func (v *visit) fillRows(main *devicesMain, q question, page fleet.Page, all int
 		main.Rows = append(main.Rows, r)
 	}
 	if len(page.Items) == 0 {
-		v.fillEmpty(main, q, all)
-		return
+		return v.fillEmpty(main, q, all)
 	}
 	last := q.from + int64(len(page.Items)) - 1
 	main.Range = v.say.Say("devices.range", "first", q.from, "last", last, "all", max(page.Total, last))
@@ -400,6 +401,7 @@ func (v *visit) fillRows(main *devicesMain, q question, page fleet.Page, all int
 		next.cursor, next.from = page.Cursor, last+1
 		main.Next = next.href()
 	}
+	return nil
 }
 
 // columns are the heads; a click on the one that sorts turns the order round.
@@ -452,11 +454,9 @@ func (v *visit) system(os string) string {
 }
 
 // fillEmpty says why there is nothing and what to do.
-func (v *visit) fillEmpty(main *devicesMain, q question, all int64) {
+func (v *visit) fillEmpty(main *devicesMain, q question, all int64) error {
 	if all == 0 {
-		main.Empty, main.EmptyText = v.say.Say("devices.none"), v.say.Say("devices.none.text")
-		main.Command = claimCommand
-		return
+		return v.fillNone(main)
 	}
 	main.Empty, main.EmptyText = v.say.Say("devices.no_match"), v.say.Say("devices.no_match.text")
 	switch {
@@ -472,6 +472,27 @@ func (v *visit) fillEmpty(main *devicesMain, q question, all int64) {
 	default:
 		main.LastFilter = q.withState("")
 	}
+	return nil
+}
+
+// fillNone says how the first device comes, to whom may admit one. A claim is for
+// an owner, and the first owner is made on the collector's machine.
+func (v *visit) fillNone(main *devicesMain) error {
+	main.Empty = v.say.Say("devices.none")
+	if v.caller.Allow(access.WriteClaims) != nil {
+		main.EmptyText = v.say.Say("devices.none.ask", "role", v.say.Say("role.admin"))
+		return nil
+	}
+	owners, err := v.s.cfg.Fleet.Owners(v.r.Context(), v.caller)
+	if err != nil {
+		return err
+	}
+	if len(owners) == 0 {
+		main.EmptyText, main.Command = v.say.Say("devices.none.text"), claimCommand
+		return nil
+	}
+	main.EmptyText, main.NewClaim = v.say.Say("devices.none.admit"), "/claims/new"
+	return nil
 }
 
 // claimCommand makes a claim for ten devices on the collector's machine.

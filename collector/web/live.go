@@ -14,7 +14,7 @@ import (
 )
 
 const (
-	beatEvery  = 10 * time.Second // tells the page that the line is alive
+	beatEvery  = 2 * time.Second  // tells the page that the line is alive, which doubts it after 5 s
 	checkEvery = 5 * time.Second  // is the caller still signed in?
 	calmEvery  = time.Second      // changes are gathered for so long
 	watchEvery = 15 * time.Second // live mode is asked for again

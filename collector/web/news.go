@@ -30,6 +30,8 @@ const (
 	maxBehind = 10_000
 	// newsCalm is how often a page hears of news at most.
 	newsCalm = 3 * time.Second
+	// commentEvery is how often a program hears that its stream is alive.
+	commentEvery = 10 * time.Second
 )
 
 // errStreams: more streams than one caller may have open.
@@ -73,6 +75,7 @@ type feed struct {
 	read  func() error // puts what is new; its error ends the stream
 	check func() error // whether the caller still is who he was; its error ends the stream
 	beat  func()
+	every time.Duration // a beat
 }
 
 // serveFeed opens the stream of a feed that has its beginning in its buffer.
@@ -111,7 +114,7 @@ func (st *stream) begin() {
 // follow sends until there is a reason to end.
 func (f *feed) follow(sub *bus.Subscription) {
 	ctx := f.v.r.Context()
-	beat, check := time.NewTicker(beatEvery), time.NewTicker(checkEvery)
+	beat, check := time.NewTicker(f.every), time.NewTicker(checkEvery)
 	defer beat.Stop()
 	defer check.Stop()
 	var due <-chan time.Time // set while hints are gathered
@@ -213,7 +216,7 @@ func (s *Server) apiChanges(v *visit) error {
 			at = after
 		}
 	}
-	f := &feed{stream: stream{v: v}, most: maxStreams, calm: calmEvery}
+	f := &feed{stream: stream{v: v}, most: maxStreams, calm: calmEvery, every: commentEvery}
 	f.retry()
 	if err := f.putAt(at, first, apiChangeEvent{ID: at.String(), Kind: first}); err != nil {
 		return err
@@ -296,7 +299,7 @@ func (s *Server) newsStream(v *visit) error {
 	if fleet.TooManyWords(q.query) {
 		return &badRequest{"q", "too many words"}
 	}
-	f := &feed{stream: stream{v: v}, most: maxPages, calm: newsCalm}
+	f := &feed{stream: stream{v: v}, most: maxPages, calm: newsCalm, every: beatEvery}
 	f.retry()
 	f.put("beat", "")
 	told := int64(0)

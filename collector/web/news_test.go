@@ -216,6 +216,12 @@ func TestNewsOnTheList(t *testing.T) {
 	w.down.Store(true)
 	w.ts.CloseClientConnections()
 	tb.wait(`/^Stand \d\d:\d\d, verbinde neu$/.test(document.querySelector("[data-stream] [data-live-word]").textContent)`)
+	berlin, err := time.LoadLocation("Europe/Berlin")
+	w.must(err)
+	said, now := eval[string](tb, `document.querySelector("[data-stream] [data-live-word]").textContent`), time.Now().In(berlin)
+	if !strings.Contains(said, now.Format("15:")) && !strings.Contains(said, now.Add(-time.Minute).Format("15:")) {
+		t.Errorf("%q, want the time of the pages, %s", said, now.Format("15:04"))
+	}
 	w.down.Store(false)
 	tb.wait(`document.querySelector("[data-stream] [data-live-word]").textContent === "Live"`)
 	tb.still()

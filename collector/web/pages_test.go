@@ -208,6 +208,14 @@ func TestNoDevicesYet(t *testing.T) {
 			t.Errorf("the empty list lacks %q: %s", want, page)
 		}
 	}
+	w.importSchools() // with owners
+	if page := w.signedIn("admin").get("/devices").body; !strings.Contains(page, `href="/claims/new"`) || strings.Contains(page, "hausmeister-collector") {
+		t.Errorf("for an administrator the empty list has no way to a claim: %s", text(page))
+	}
+	page = w.signedIn("read").get("/devices").body
+	if !strings.Contains(text(page), "Bitten Sie jemanden mit der Rolle") || strings.Contains(page, "/claims/new") || strings.Contains(page, "hausmeister-collector") {
+		t.Errorf("for others the empty list does not say whom to ask: %s", text(page))
+	}
 }
 
 func TestDevicePage(t *testing.T) {

@@ -1,10 +1,10 @@
 // The state of the live stream in words. htmx-ext-sse opens the stream, puts
 // the values in place and comes back after a break; this part only watches:
-// the server beats every 10 s, so 25 s of silence is a broken line that
-// the browser has not noticed, and 5 s without a stream is told to the reader.
+// the server beats every 2 s, so 5 s of silence is a broken line that the browser
+// has not noticed. 5 s without a stream is told to the reader.
 import { lineMark } from "./mark";
 
-const silence = 25_000;
+const silence = 5_000;
 const patience = 5_000;
 
 export function live() {

@@ -1,4 +1,7 @@
 // The mark that says whether a stream lives, in words that came with the page.
+// zone is that of all times on the pages, wherever the browser is.
+const zone = "Europe/Berlin";
+
 export type Line = "on" | "lost" | "ended";
 
 // lineMark shows the state of a stream; heard is when something came last, for
@@ -7,7 +10,7 @@ export function lineMark(mark: HTMLElement, attribute: "live" | "stream") {
   return (state: Line, heard: number) => {
     if (mark.dataset[attribute] === state) return;
     mark.dataset[attribute] = state;
-    const time = new Date(heard).toLocaleTimeString(document.documentElement.lang, { hour: "2-digit", minute: "2-digit" });
+    const time = new Date(heard).toLocaleTimeString(document.documentElement.lang, { timeZone: zone, hour: "2-digit", minute: "2-digit" });
     mark.querySelector("[data-live-word]")!.textContent = mark.getAttribute("data-word-" + state)!.replace("{time}", time);
   };
 }

@@ -4,7 +4,7 @@
 import { lineMark } from "./mark";
 
 const patience = 5_000; // a break that is shorter is not told
-const silence = 25_000; // the server beats every 10 s
+const silence = 5_000; // the server beats every 2 s
 const again = 30_000; // after an answer that is no stream
 const calm = 10_000; // between two messages
 
