@@ -1,7 +1,9 @@
 package web_test
 
 import (
+	"cmp"
 	"encoding/csv"
+	"encoding/json"
 	"fmt"
 	"html"
 	"net/http"
@@ -13,6 +15,7 @@ import (
 
 	"hausmeister/collector/access"
 	"hausmeister/collector/fleet"
+	"hausmeister/proto/hmpb"
 	"hausmeister/proto/ident"
 	"hausmeister/proto/reading"
 )
@@ -470,39 +473,71 @@ func TestAPIPage(t *testing.T) {
 	ids := w.fill(3)
 	admin := w.token("t", access.RoleAdmin, nil)
 	command := regexp.MustCompile(`data-copy="([^"]+)"`)
+	w.fillsUp(ids[0], hmpb.Severity_SEVERITY_WARNING)
 	page := w.signedIn("admin").get("/api")
 	examples := command.FindAllStringSubmatch(page.body, -1)
 	if len(examples) < 25 {
 		t.Fatalf("%d examples", len(examples))
 	}
 	parts := regexp.MustCompile(`^curl -H "Authorization: Bearer \$TOKEN"(?: -X (POST))?(?: -H "Content-Type: application/json" -d '([^']*)')? "(https://[^"]+)"$`)
-	for _, e := range examples {
-		line := html.UnescapeString(e[1])
-		m := parts.FindStringSubmatch(line)
-		if m == nil {
-			t.Errorf("no command: %s", line)
-			continue
-		}
-		u, err := url.Parse(strings.ReplaceAll(m[3], "$ID", ids[0]))
+	made := map[string]string{"devices": ids[0], "owners": w.ownerID("Landkreis Ahorn"), "schools": w.schoolID("Landkreis Ahorn", "S0001"), "findings": "disk_low"}
+	number := w.api(admin, "/api/v1/devices/"+ids[1], nil).body
+	number = regexp.MustCompile(`"name":\s*"([^"]+)"`).FindStringSubmatch(number)[1]
+	run := func(line, method, address, body string) {
+		u, err := url.Parse(address)
 		if err != nil || w.url != "https://"+u.Host {
 			t.Errorf("%s leads to %v, %v", line, u, err)
-			continue
+			return
 		}
-		if m[1] == "" && (strings.HasPrefix(u.Path, "/api/v1/devices") || !strings.Contains(line, "$ID")) {
-			if u.Path == "/api/v1/events" {
-				w.listen(t, admin, "").next(t)
-				continue
-			}
-			if res := w.api(admin, u.RequestURI(), nil); res.StatusCode != http.StatusOK {
-				t.Errorf("%s = %d %s", line, res.StatusCode, res.body)
+		if u.Path == "/api/v1/events" {
+			w.listen(t, admin, "").next(t)
+			return
+		}
+		kind := strings.Split(u.Path, "/")[3]
+		id := made[kind]
+		if strings.HasSuffix(u.Path, "/$ID/revoke") && kind == "devices" {
+			id = ids[1]
+		}
+		if id == "" && strings.Contains(u.Path, "$ID") {
+			t.Errorf("%s: nothing to call it with", line)
+			return
+		}
+		body = strings.NewReplacer("OWNER", made["owners"], "NUMBER", number).Replace(body)
+		res := w.browser().do(cmp.Or(method, http.MethodGet), strings.ReplaceAll(u.RequestURI(), "$ID", id), strings.NewReader(body), "Authorization", "Bearer "+admin, "Content-Type", "application/json")
+		if res.StatusCode != http.StatusOK && res.StatusCode != http.StatusCreated {
+			t.Errorf("%s = %d %s", line, res.StatusCode, res.body)
+		}
+		var thing struct{ ID string }
+		if json.Unmarshal([]byte(res.body), &thing) == nil && method != "" {
+			if strings.Contains(u.Path, "/findings/") && strings.HasSuffix(u.Path, "/quiet") {
+				made["quiets"] = thing.ID
+			} else if made[kind] == "" {
+				made[kind] = thing.ID
 			}
 		}
-		if strings.HasSuffix(u.Path, "/looks") && m[1] == "POST" {
-			res := w.browser().do(http.MethodPost, u.RequestURI(), strings.NewReader(m[2]), "Authorization", "Bearer "+admin, "Content-Type", "application/json")
-			if res.StatusCode != http.StatusCreated {
-				t.Errorf("%s = %d %s", line, res.StatusCode, res.body)
+	}
+	// What makes something comes first, for the calls that need its id; what
+	// deletes it, last.
+	turn := func(method, line string) int {
+		switch {
+		case method != "" && !strings.Contains(line, "$ID"):
+			return 0
+		case strings.Contains(line, "/delete"):
+			return 2
+		}
+		return 1
+	}
+	for now := range 3 {
+		for _, e := range examples {
+			line := html.UnescapeString(e[1])
+			m := parts.FindStringSubmatch(line)
+			if m == nil {
+				t.Errorf("no command: %s", line)
+			} else if turn(m[1], line) == now {
+				run(line, m[1], m[3], m[2])
 			}
 		}
+		w.must(w.fleet.RunJobs(t.Context()))
 	}
 	if body := w.signedIn("read").get("/api").body; strings.Contains(body, "/api/v1/users") || !strings.Contains(body, "/api/v1/devices") {
 		t.Error("a role that may read devices only sees other calls")

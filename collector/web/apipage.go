@@ -3,9 +3,11 @@ package web
 import (
 	"cmp"
 	"encoding/json"
+	"maps"
 	"net/http"
 	"reflect"
 	"strings"
+	"time"
 
 	"hausmeister/collector/access"
 )
@@ -33,7 +35,7 @@ func (s *Server) apiPage(v *visit) error {
 		if !ok || c.Needs != "" && v.caller.Allow(c.Needs) != nil {
 			continue
 		}
-		shown := apiCall{ID: operationID(rt), Method: rt.method, Path: rt.path, Summary: c.summary(rt, v.say), Example: c.example(rt, host)}
+		shown := apiCall{ID: operationID(rt), Method: rt.method, Path: rt.path, Summary: c.summary(rt, v.say), Example: c.example(rt, host, s.cfg.Now())}
 		for _, p := range c.Query {
 			shown.Query = append(shown.Query, apiParam{p.Name, p.meaning(v.say)})
 		}
@@ -42,8 +44,9 @@ func (s *Server) apiPage(v *visit) error {
 	return v.show(http.StatusOK, "api", v.at("api", v.say.Say("api.title"), main))
 }
 
-// example is a command that works once TOKEN holds a token and ID an id.
-func (c call) example(rt route, host string) string {
+// example is a command that works once TOKEN holds a token and ID an id, and with
+// an owner's id and a device's number for OWNER and NUMBER.
+func (c call) example(rt route, host string, now time.Time) string {
 	address := host + strings.ReplaceAll(rt.path, "{id}", "$ID")
 	between := "?"
 	for _, p := range c.Query {
@@ -57,27 +60,45 @@ func (c call) example(rt route, host string) string {
 		command += " -X " + rt.method
 	}
 	if c.Body != nil {
-		command += ` -H "Content-Type: application/json" -d '` + body(reflect.TypeOf(c.Body)) + "'"
+		command += ` -H "Content-Type: application/json" -d '` + body(reflect.TypeOf(c.Body), now) + "'"
 	}
 	return command + ` "` + address + `"`
 }
 
 // examples are values that fit the parameters and fields of these names.
 var examples = map[string]string{
-	"contact": "Helpdesk, 069 90009 123", "q": "lifebook", "reading": "memory_used", "code": "disk_low", "class": "minutes", "language": "de", "theme": "dark", "by": "model", "reason": "Anruf: seit Montag langsam", "owner": "OWNER", "owners": "OWNER", "expires": "2027-01-31T12:00:00Z",
+	"contact": "Helpdesk, 069 90009 123", "q": "lifebook", "reading": "memory_used", "code": "disk_low", "class": "minutes", "language": "de", "theme": "dark", "by": "model", "reason": "Anruf: seit Montag langsam", "owner": "OWNER", "owners": "OWNER",
 	"login": "eva", "role": "read", "name": "grafana", "label": "LibreOffice", "act": "unlabel", "if": "battery_charge.lt.600",
 }
 
 // shownFields stand in examples though a call may do without.
 var shownFields = map[string]bool{"cap": true, "owners": true, "language": true, "theme": true, "contact": true}
 
+// bodies are the fields that an example needs beside or instead of those that
+// examples gives, by the type of the body.
+var bodies = map[reflect.Type]map[string]any{
+	reflect.TypeFor[apiNewJob]():      {"act": "label", "label": "Rückruf", "filter": map[string]any{"q": "lifebook"}},
+	reflect.TypeFor[apiRevocation]():  {"name": "NUMBER", "reason": "Verlust gemeldet"},
+	reflect.TypeFor[apiViewChange]():  {"name": "Stille Geräte", "filter": map[string]any{"state": "silent"}},
+	reflect.TypeFor[apiNewView]():     {"name": "Stille Geräte", "filter": map[string]any{"state": "silent"}},
+	reflect.TypeFor[apiNewClaim]():    {"cap": 10},
+	reflect.TypeFor[apiQuietOne]():    {"instance": "C:"},
+	reflect.TypeFor[apiOneFinding]():  {"instance": "C:"},
+	reflect.TypeFor[apiNewQuestion](): {"name": "Schwache Akkus", "if": []string{"battery_health.lt.700"}},
+}
+
+// claimLife is how long the claim of an example is valid.
+const claimLife = 30 * 24 * time.Hour
+
 // body writes the required fields of a type with values that fit them.
-func body(t reflect.Type) string {
+func body(t reflect.Type, now time.Time) string {
 	fields := map[string]any{}
 	for _, f := range reflect.VisibleFields(t) {
 		name, options, _ := strings.Cut(f.Tag.Get("json"), ",")
 		switch {
-		case options == "omitempty" && !shownFields[name]:
+		case f.Anonymous || options == "omitempty" && !shownFields[name]:
+		case name == "expires":
+			fields[name] = stamp(now.Add(claimLife))
 		case f.Type.Kind() == reflect.Slice:
 			fields[name] = []string{cmp.Or(examples[name], "LibreOffice")}
 		case f.Type.Kind() == reflect.Int64:
@@ -86,6 +107,7 @@ func body(t reflect.Type) string {
 			fields[name] = examples[name]
 		}
 	}
+	maps.Copy(fields, bodies[t])
 	b, _ := json.Marshal(fields) // texts and numbers, cannot fail
 	return string(b)
 }

@@ -18,6 +18,7 @@ type field struct {
 	Max               int      // of characters
 	Complete          string   // what a browser may fill in
 	Optional          bool
+	Depends           bool // is needed with some choices, as its help says
 	Error             string
 }
 

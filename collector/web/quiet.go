@@ -44,7 +44,7 @@ func (v *visit) quietFields() []field {
 	}
 	until.Options = append(until.Options, option{untilDay, v.say.Say("quiet.for.day")})
 	return []field{until,
-		{Name: "day", Label: v.say.Say("quiet.day"), Help: v.say.Say("quiet.day.help"), Type: "date", Max: 10, Optional: true},
+		{Name: "day", Label: v.say.Say("quiet.day"), Help: v.say.Say("quiet.day.help"), Type: "date", Max: 10, Depends: true},
 		{Name: "reason", Label: v.say.Say("look.reason"), Help: v.say.Say("quiet.reason.help"), Max: health.MaxReason},
 	}
 }

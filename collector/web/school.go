@@ -3,6 +3,7 @@ package web
 import (
 	"net"
 	"net/http"
+	"strings"
 
 	"hausmeister/collector/fleet"
 	"hausmeister/proto/finding"
@@ -50,6 +51,9 @@ func (s *Server) schoolPage(v *visit) error {
 		return err
 	}
 	q := question{school: school.ID}
+	if strings.HasPrefix(school.Title(), school.Kind+" "+school.Code) {
+		school.Kind, school.Code = "", "" // they are said
+	}
 	main := schoolMain{Name: school.Title(), Owner: school.OwnerName, Code: school.Code, Kind: school.Kind, List: q.href(), Sheet: "/schools/" + school.ID + "/sheet",
 		Count: v.say.Say("devices.count", "n", counts.Total), Ways: v.wayRows(ways, false), Notes: v.obstacles(ways, false)}
 	for _, state := range fleet.States {
