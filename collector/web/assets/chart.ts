@@ -154,7 +154,7 @@ function draw(box: HTMLElement): uPlot {
       y: { range: (_, low, high) => p.share ? [0, 100] : [0, Math.max(high, p.limit ?? 0, 1) * 1.1] },
     },
     axes: [
-      { ...axis, size: 22, space: 70, values: (_, marks) => marks.map((m) => axisTime.format(new Date(m * 1000))), splits: (_, __, low, high) => ticks(low, high, p) },
+      { ...axis, size: 22, space: 70, values: (_, marks) => marks.map((m) => axisTime.format(new Date(m * 1000))), splits: (u, _, low, high) => ticks(low, high, p, u.width - 80) },
       { ...axis, size: 58, space: 34, values: (_, marks) => marks.map((m) => write(m)) },
     ],
     series: [
@@ -179,10 +179,16 @@ function draw(box: HTMLElement): uPlot {
   return u;
 }
 
-// ticks are midnights, or whole hours of a day.
-function ticks(low: number, high: number, p: Plot): number[] {
+// steps of the time axis, in seconds; a date or time of day needs 52 px.
+const steps = [4, 8, 12, 24, 2 * 24, 3 * 24, 7 * 24, 14 * 24].map((hours) => hours * 3600);
+const labelRoom = 52;
+
+// ticks are midnights, or whole hours of a day, as many as have room.
+function ticks(low: number, high: number, p: Plot, width: number): number[] {
   const days = (high - low) / 86400;
-  const every = days > 14 ? 7 * 86400 : days > 2 ? 86400 : 4 * 3600;
+  const least = days > 14 ? 7 * 86400 : days > 2 ? 86400 : 4 * 3600;
+  const room = ((high - low) * labelRoom) / Math.max(width, labelRoom);
+  const every = steps.find((step) => step >= least && step >= room) ?? steps[steps.length - 1];
   const shift = p.day ? 0 : offset(low); // of the zone, so that a day begins at its midnight
   const out: number[] = [];
   for (let t = Math.ceil((low + shift) / every) * every - shift; t <= high; t += every) out.push(t);
