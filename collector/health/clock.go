@@ -1,6 +1,8 @@
 package health
 
 import (
+	"time"
+
 	"hausmeister/proto/finding"
 	"hausmeister/proto/hmpb"
 	"hausmeister/proto/reading"
@@ -12,9 +14,13 @@ import (
 // what waited for weeks keeps its day, and else the time at which it came.
 type clock struct {
 	nowMS   int64
-	leastMS int64  // nothing new was made before: the last known time of the spool, or the enrolment
+	leastMS int64  // nothing new was made before: the last known time of the spool, or mostWaited ago
 	offset  *int64 // collector's clock minus the device's, as last told
 }
+
+// mostWaited is how long a report may have waited on its device: a spool keeps
+// summer holidays of 44 days, and two more stand for clocks that differ.
+const mostWaited = 46 * 24 * time.Hour
 
 // mostMS bounds a device's time so that sums fit; nothing beyond it is a time.
 const mostMS = 1 << 46

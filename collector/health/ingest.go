@@ -9,7 +9,6 @@ import (
 	"hausmeister/collector/bus"
 	"hausmeister/collector/db"
 	"hausmeister/proto/hmpb"
-	"hausmeister/proto/ident"
 )
 
 // Begin notes that a session of the device began which uses the spool of this
@@ -199,9 +198,7 @@ func store(ctx context.Context, tx *db.Tx, device string, p *parsed, nowMS int64
 	if did.last == uint64(last) {
 		return did, nil // nothing new: acknowledged, not stored
 	}
-	if enrolled, ok := ident.TimeOf(device); ok {
-		c.leastMS = max(c.leastMS, enrolled.UnixMilli())
-	}
+	c.leastMS = max(c.leastMS, nowMS-mostWaited.Milliseconds())
 	for _, r := range news {
 		if r.block == nil { // which has its own times, that the device put right
 			r.atMS = c.date(r)
