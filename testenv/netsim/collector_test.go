@@ -17,13 +17,14 @@ import (
 	"hausmeister/collector/fleet"
 	"hausmeister/collector/gateway"
 	"hausmeister/collector/health"
+	"hausmeister/collector/question"
 	"hausmeister/proto/hmpb"
 	"hausmeister/proto/wire"
 	"hausmeister/testenv/netsim"
 )
 
 var (
-	migrations = []db.Migrations{audit.Migrations, access.Migrations, fleet.Migrations, enroll.Migrations, health.Migrations}
+	migrations = []db.Migrations{audit.Migrations, access.Migrations, fleet.Migrations, enroll.Migrations, health.Migrations, question.Migrations}
 	system     = access.System("test")
 )
 
