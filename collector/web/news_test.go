@@ -233,6 +233,23 @@ func TestNewsOnTheList(t *testing.T) {
 	tb.wait(`document.querySelector("[data-stream] [data-live-word]").textContent === "Beendet"`)
 }
 
+// TestSignedOutWhileTheLineIsDown: the stream does not come back, and the page says
+// why instead of trying on and on.
+func TestSignedOutWhileTheLineIsDown(t *testing.T) {
+	w := newWorld(t)
+	w.fill(3)
+	tb := w.tab(t, looks{lang: "de", theme: "light", as: "support"})
+	tb.open("/devices")
+	tb.wait(`document.querySelector("[data-stream]").dataset.stream === "on"`)
+	w.down.Store(true)
+	w.ts.CloseClientConnections()
+	user, err := w.access.User(t.Context(), operator, "support")
+	w.must(err)
+	w.must(w.access.EndSessions(t.Context(), operator, user.ID, ""))
+	w.down.Store(false)
+	tb.wait(`document.querySelector("[data-stream] [data-live-word]").textContent === "Beendet"`)
+}
+
 // TestManyChangesComeInOrder: a listener that was away hears of far more than one
 // page of changes, each once.
 func TestManyChangesComeInOrder(t *testing.T) {

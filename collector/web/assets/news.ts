@@ -8,6 +8,19 @@ const silence = 5_000; // the server beats every 2 s
 const again = 30_000; // after an answer that is no stream
 const calm = 10_000; // between two messages
 
+// refused says whether the session is over.
+async function refused(href: string): Promise<boolean> {
+  const stop = new AbortController();
+  try {
+    const answer = await fetch(href, { signal: stop.signal, headers: { Accept: "text/event-stream" } });
+    return answer.status === 401 || answer.status === 403;
+  } catch {
+    return false;
+  } finally {
+    stop.abort();
+  }
+}
+
 export function news(say: (text: string) => void) {
   let source: EventSource | undefined;
   let href = "";
@@ -50,8 +63,14 @@ export function news(say: (text: string) => void) {
       close();
       show("ended");
     });
-    mine.onerror = () => {
-      if (mine === source) lost ||= Date.now();
+    mine.onerror = async () => {
+      if (mine !== source) return;
+      lost ||= Date.now();
+      // The browser gives up after an answer that is no stream, and says not why.
+      if (mine.readyState === EventSource.CLOSED && (await refused(href)) && mine === source) {
+        close();
+        show("ended");
+      }
     };
   };
 
