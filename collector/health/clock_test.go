@@ -71,19 +71,42 @@ func TestMomentsOpenWithALook(t *testing.T) {
 		w := newWorld(t, d)
 		s := &sender{w: w, device: w.device(t, "DEMO000001")}
 		booted := noon.Add(-90 * time.Minute)
+		const session = 1
+		if _, err := w.Begin(t.Context(), s.device, session, epoch("A"), "1.0.0"); err != nil {
+			t.Fatal(err)
+		}
+		w.now = noon.Add(time.Minute)
 		s.send(t, stateEntry(number(reading.BootTime, "", booted.UnixMilli())))
 		if _, err := w.OpenLook(t.Context(), support, s.device.ID, "a good reason"); err != nil {
 			t.Fatal(err)
 		}
-		if l, err := w.Latest(t.Context(), support, s.device.ID); err != nil || !l.Booted.Equal(booted) || !l.Contact.Equal(noon) {
-			t.Errorf("with a look: %+v, %v; want booted %v and contact %v", l, err, booted, noon)
+		if l, err := w.Latest(t.Context(), support, s.device.ID); err != nil || !l.Booted.Equal(booted) || !l.Began.Equal(noon) || !l.Contact.Equal(w.now) {
+			t.Errorf("with a look: %+v, %v; want booted %v, began %v and contact %v", l, err, booted, noon, w.now)
 		}
-		if l, err := w.Latest(t.Context(), reader, s.device.ID); err != nil || !l.Booted.IsZero() || !l.Contact.IsZero() || l.Values[0].Number%health.Day.Milliseconds() != 0 {
+		w.now = noon.Add(5 * time.Minute)
+		if err := w.End(t.Context(), s.device, session); err != nil {
+			t.Fatal(err)
+		}
+		if l, err := w.Latest(t.Context(), support, s.device.ID); err != nil || l.Connected || !l.Began.Equal(noon) || !l.Contact.Equal(w.now) {
+			t.Errorf("after the session: %+v, %v; want began %v and contact %v", l, err, noon, w.now)
+		}
+		if l, err := w.Latest(t.Context(), reader, s.device.ID); err != nil || !l.Booted.IsZero() || !l.Began.IsZero() || !l.Contact.IsZero() || l.Values[0].Number%health.Day.Milliseconds() != 0 {
 			t.Errorf("for somebody else: %+v, %v; want days", l, err)
 		}
-		w.now = noon.Add(health.LookFor)
-		if l, err := w.Latest(t.Context(), support, s.device.ID); err != nil || !l.Booted.IsZero() || !l.Contact.IsZero() {
+		w.now = noon.Add(health.LookFor + time.Minute)
+		if l, err := w.Latest(t.Context(), support, s.device.ID); err != nil || !l.Booted.IsZero() || !l.Began.IsZero() || !l.Contact.IsZero() {
 			t.Errorf("after the look: %+v, %v; want days", l, err)
+		}
+		// The times go when values by the minute go; the day stays.
+		w.now = noon.Add(reading.KeepBlocks + time.Hour)
+		if _, err := w.Sweep(t.Context()); err != nil {
+			t.Fatal(err)
+		}
+		if _, err := w.OpenLook(t.Context(), support, s.device.ID, "a good reason"); err != nil {
+			t.Fatal(err)
+		}
+		if l, err := w.Latest(t.Context(), support, s.device.ID); err != nil || !l.Began.IsZero() || !l.Contact.IsZero() || !l.Day.Equal(noon.Truncate(health.Day)) {
+			t.Errorf("a month later: %+v, %v; want the day of the last contact only", l, err)
 		}
 	})
 }

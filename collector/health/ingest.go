@@ -36,9 +36,10 @@ func (h *Health) Begin(ctx context.Context, device access.Caller, session int64,
 				return err
 			}
 		}
-		_, err = tx.Exec(ctx, `INSERT INTO health_state (device_id, session, epoch, last_contact_day) VALUES ($1, $2, $3, $4)
-			ON CONFLICT (device_id) DO UPDATE SET session = excluded.session, epoch = excluded.epoch, last_contact_day = excluded.last_contact_day
-			WHERE health_state.session < excluded.session`, device.ID, session, epoch, day)
+		_, err = tx.Exec(ctx, `INSERT INTO health_state (device_id, session, epoch, last_contact_day, began_ms, contact_ms) VALUES ($1, $2, $3, $4, $5, $5)
+			ON CONFLICT (device_id) DO UPDATE SET session = excluded.session, epoch = excluded.epoch, last_contact_day = excluded.last_contact_day,
+				began_ms = excluded.began_ms, contact_ms = excluded.contact_ms
+			WHERE health_state.session < excluded.session`, device.ID, session, epoch, day, now)
 		if err != nil {
 			return err
 		}
@@ -70,9 +71,10 @@ func (h *Health) End(ctx context.Context, device access.Caller, session int64) e
 	if err := device.Allow(access.SendReports); err != nil {
 		return err
 	}
-	day := h.now().UnixMilli() / dayMS
+	now := h.now().UnixMilli()
 	err := h.db.Write(ctx, func(tx *db.Tx) error {
-		_, err := tx.Exec(ctx, `UPDATE health_state SET session = 0, last_contact_day = $3 WHERE device_id = $1 AND session = $2`, device.ID, session, day)
+		_, err := tx.Exec(ctx, `UPDATE health_state SET session = 0, last_contact_day = $3, contact_ms = $4 WHERE device_id = $1 AND session = $2`,
+			device.ID, session, now/dayMS, now)
 		return err
 	})
 	if err != nil {
@@ -300,9 +302,9 @@ func latest(ctx context.Context, tx *db.Tx, device string, epoch []byte, fresh b
 		return false, nil
 	}
 	g := state.glance
-	n, err := tx.Exec(ctx, `UPDATE health_state SET latest_spool = $3, latest_seq = $4, last_contact_day = $5,
+	n, err := tx.Exec(ctx, `UPDATE health_state SET latest_spool = $3, latest_seq = $4, last_contact_day = $5, contact_ms = $13,
 			battery_permille = $6, disk_free_bytes = $7, disk_free_permille = $8, os_build = $9, path = $10, trouble = $11, issuer = $12 WHERE device_id = $1 AND epoch = $2`,
-		device, epoch, spool, state.seq, day, g.battery, g.diskFree, g.diskPermille, g.system, g.path, g.trouble, g.issuer)
+		device, epoch, spool, state.seq, day, g.battery, g.diskFree, g.diskPermille, g.system, g.path, g.trouble, g.issuer, nowMS)
 	return n > 0, err
 }
 

@@ -142,8 +142,8 @@ func (h *Health) Sweep(ctx context.Context) (deleted int64, err error) {
 	return deleted + n, err
 }
 
-// outlived are the tables whose rows go by their age alone. Each statement
-// deletes a bounded number of rows that are older than $1.
+// outlived are the tables whose rows go by their age alone, and columns that do.
+// Each statement deletes from a bounded number of rows what is older than $1.
 var outlived = []lifetime{
 	{"blocks", reading.KeepBlocks, asMS, `DELETE FROM health_blocks WHERE (device_id, start_ms, step_s, spool, seq) IN
 		(SELECT device_id, start_ms, step_s, spool, seq FROM health_blocks WHERE start_ms < $1 ORDER BY start_ms LIMIT $2)`},
@@ -163,6 +163,8 @@ var outlived = []lifetime{
 	// The last one stays: it says where the order goes on.
 	{"changes", keepChangeLog, asMS, `DELETE FROM health_changes WHERE id IN (SELECT id FROM health_changes
 		WHERE at_ms < $1 AND id < (SELECT MAX(id) FROM health_changes) ORDER BY id LIMIT $2)`},
+	{"times of connections", reading.KeepBlocks, asMS, `UPDATE health_state SET began_ms = NULL, contact_ms = NULL WHERE device_id IN
+		(SELECT device_id FROM health_state WHERE session = 0 AND contact_ms < $1 LIMIT $2)`},
 	{"looks", keepLooks, asMS, `DELETE FROM health_looks WHERE id IN (SELECT id FROM health_looks WHERE until_ms < $1 LIMIT $2)`},
 }
 

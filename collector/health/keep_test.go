@@ -44,7 +44,8 @@ func TestSweep(t *testing.T) {
 				t.Errorf("%s: kept %+v, want %+v", name, got, test.want)
 			}
 		}
-		if want := int64(37*24 + 2 + 2); deleted != want {
+		// And of the two that fell silent, when they were last heard of.
+		if want := int64(37*24 + 2 + 2 + 2); deleted != want {
 			t.Errorf("Sweep = %d, want %d", deleted, want)
 		}
 		if got := w.latest(t, silent); got != 3 {

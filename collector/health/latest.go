@@ -34,9 +34,10 @@ type Latest struct {
 	// Version changes with each new state; empty as long as there is none.
 	Version string
 	Values  []Value // in the order of the table, then by instance
-	// Booted and Contact are known while the caller has a look open, else zero:
-	// when the device was started, and when its newest state came.
-	Booted, Contact time.Time
+	// Booted, Began and Contact are known while the caller has a look open, else zero:
+	// when the device was started, when its last session began, and when it was last
+	// heard of: while it is connected its newest state, then the end of the session.
+	Booted, Began, Contact time.Time
 }
 
 // Latest gives a device's newest state. A device that never reported has no
@@ -52,9 +53,9 @@ func (h *Health) Latest(ctx context.Context, caller access.Caller, device string
 		if err := seen(ctx, tx, caller, device); err != nil {
 			return err
 		}
-		var session, day, spool, seq int64
-		err := tx.QueryRow(ctx, `SELECT session, last_contact_day, COALESCE(latest_spool, 0), COALESCE(latest_seq, 0) FROM health_state WHERE device_id = $1`, device).
-			Scan(&session, &day, &spool, &seq)
+		var session, day, spool, seq, began, contact int64
+		err := tx.QueryRow(ctx, `SELECT session, last_contact_day, COALESCE(latest_spool, 0), COALESCE(latest_seq, 0), COALESCE(began_ms, 0), COALESCE(contact_ms, 0)
+			FROM health_state WHERE device_id = $1`, device).Scan(&session, &day, &spool, &seq, &began, &contact)
 		if errors.Is(err, db.ErrNoRows) {
 			return nil
 		}
@@ -62,19 +63,18 @@ func (h *Health) Latest(ctx context.Context, caller access.Caller, device string
 			return err
 		}
 		l.Connected, l.Day = session > 0, time.UnixMilli(day*dayMS).UTC()
+		until, err := h.looking(ctx, tx, caller, device)
+		if err != nil {
+			return err
+		}
+		if fine = !until.IsZero(); fine {
+			l.Began, l.Contact = moment(began), moment(contact)
+		}
 		if seq == 0 {
 			return nil
 		}
 		l.Version = fmt.Sprintf("%d-%d", spool, seq)
-		var came int64
-		if err := tx.QueryRow(ctx, `SELECT body, collector_ms FROM health_reports WHERE spool = $1 AND seq = $2`, spool, seq).Scan(&body, &came); err != nil {
-			return err
-		}
-		until, err := h.looking(ctx, tx, caller, device)
-		if fine = !until.IsZero(); fine && came/dayMS == day { // else it was heard of later
-			l.Contact = time.UnixMilli(came).UTC()
-		}
-		return err
+		return tx.QueryRow(ctx, `SELECT body FROM health_reports WHERE spool = $1 AND seq = $2`, spool, seq).Scan(&body)
 	})
 	if err != nil {
 		return Latest{}, fmt.Errorf("reading the latest state: %w", err)
@@ -90,6 +90,14 @@ func (h *Health) Latest(ctx context.Context, caller access.Caller, device string
 		}
 	}
 	return l, nil
+}
+
+// moment is a time that may be unknown, as 0.
+func moment(ms int64) time.Time {
+	if ms == 0 {
+		return time.Time{}
+	}
+	return time.UnixMilli(ms).UTC()
 }
 
 // seen is access.ErrNotFound unless the caller may see the device.

@@ -66,7 +66,8 @@ type apiInstance struct {
 
 type apiDeviceBody struct {
 	apiItem
-	BootTime *string               `json:"boot_time"` // a day; with a look the time, as last_contact
+	BootTime *string               `json:"boot_time"`        // a day; with a look the time, as last_contact
+	Began    *string               `json:"connection_began"` // of the last connection; with a look only
 	Readings map[string]apiReading `json:"readings"`
 }
 
@@ -140,6 +141,9 @@ func (s *Server) apiDevice(v *visit) error {
 		told := body.Readings[row.Name]
 		told.Value = *body.BootTime
 		body.Readings[row.Name] = told
+	}
+	if !latest.Began.IsZero() {
+		body.Began = present(latest.Began.Format(apiTime))
 	}
 	if !latest.Contact.IsZero() {
 		body.LastContact = present(latest.Contact.Format(apiTime))

@@ -23,7 +23,10 @@ type catalogueClass struct {
 	Rows           []catalogueRow
 }
 
-type catalogueRow struct{ Word, Name, Unit, Purpose, Retention string }
+type catalogueRow struct {
+	Word, Name, Unit, Purpose, Retention string
+	Audience                             string // empty = that of the class
+}
 
 // cataloguePage shows the field catalogue, and how often somebody looked closer. It is open to everybody who signs
 // in, and a print of it is what staff councils get.
@@ -34,7 +37,11 @@ func (s *Server) cataloguePage(v *visit) error {
 		c := catalogueClass{Word: say(class.Word()), Audience: say(class.Audience())}
 		for _, f := range reading.Catalogue() {
 			if f.Class == class {
-				c.Rows = append(c.Rows, catalogueRow{say(f.Word), f.Name, string(f.Unit), say(f.Purpose), say(f.Retain)})
+				row := catalogueRow{say(f.Word), f.Name, string(f.Unit), say(f.Purpose), say(f.Retain), ""}
+				if f.Audience != class.Audience() {
+					row.Audience = say(f.Audience)
+				}
+				c.Rows = append(c.Rows, row)
 			}
 		}
 		main.Classes = append(main.Classes, c)

@@ -69,7 +69,7 @@ func (s *Server) showDevice(v *visit, code int, change func(*deviceMain)) error 
 	}
 	sheet := newSheet(v.say, s.pages, s.cfg.Now(), latest.Values)
 	sheet.booted = latest.Booted
-	main.About = v.about(d, sheet, latest.Contact)
+	main.About = v.about(d, sheet, latest)
 	if len(latest.Values) > 0 {
 		columns := sheet.columns()
 		main.Groups, main.Aside = columns[:2], columns[2]
@@ -166,7 +166,7 @@ func (v *visit) sentence(d fleet.Device) string {
 
 // about is what the record says of the device. What is not in it because the
 // device could not read it has its reason from the sheet.
-func (v *visit) about(d fleet.Device, sheet *sheet, contact time.Time) []about {
+func (v *visit) about(d fleet.Device, sheet *sheet, latest health.Latest) []about {
 	var lines []about
 	add := func(label, text, href string, code bool) {
 		if text != "" {
@@ -194,10 +194,13 @@ func (v *visit) about(d fleet.Device, sheet *sheet, contact time.Time) []about {
 	if !d.LastDay.IsZero() {
 		seen = v.say.Day(d.LastDay, v.s.cfg.Now())
 	}
-	if !contact.IsZero() {
-		seen = v.say.Time(contact)
+	if !latest.Contact.IsZero() {
+		seen = v.say.Time(latest.Contact)
 	}
 	add("devices.seen.long", seen, "", false)
+	if !latest.Began.IsZero() {
+		add("device.began", v.say.Time(latest.Began), "", false)
+	}
 	add("device.id", d.ID, "", true)
 	return lines
 }

@@ -467,12 +467,15 @@ func TestMomentsNeedALook(t *testing.T) {
 	w := newWorld(t)
 	w.importSchools()
 	id := w.admit("Landkreis Ahorn", "S0001", "FUJITSU", "LIFEBOOK", "DEMO1", "windows", "AH-1")
+	session := w.connect(id)
+	w.advance(4 * time.Minute)
 	w.report(id, num(reading.BootTime, "", monday.Add(-90*time.Minute).UnixMilli()))
+	w.disconnect(id, session)
 	w.advance(7 * time.Minute)
 	w.look("support", id)
 	for name, open := range map[string]bool{"support": true, "admin": false, "read": false} {
 		page := w.signedIn(name).get("/devices/" + id).body
-		if strings.Contains(page, "23.11.2026, 10:30") != open || strings.Contains(page, "23.11.2026, 09:00") != open {
+		if strings.Contains(page, "23.11.2026, 10:34") != open || strings.Contains(page, "23.11.2026, 10:30") != open || strings.Contains(page, "Verbunden ab") != open || strings.Contains(page, "23.11.2026, 09:00") != open {
 			t.Errorf("%s with a look %v: the page tells times of day otherwise", name, open)
 		}
 	}
@@ -485,7 +488,7 @@ func TestMomentsNeedALook(t *testing.T) {
 			}
 		}
 		body := b.get("/api/v1/devices/"+id, "Authorization", bearer).body
-		if strings.Contains(body, `"last_contact":"2026-11-23T09:30:00.000Z"`) != open || strings.Contains(body, `"boot_time":"2026-11-23T08:00:00.000Z"`) != open ||
+		if strings.Contains(body, `"last_contact":"2026-11-23T09:34:00.000Z"`) != open || strings.Contains(body, `"connection_began":"2026-11-23T09:30:00.000Z"`) != open || strings.Contains(body, `"boot_time":"2026-11-23T08:00:00.000Z"`) != open ||
 			strings.Contains(body, `"boot_time":"2026-11-23"`) == open || strings.Contains(body, `"last_contact":"2026-11-23"`) == open {
 			t.Errorf("with a look %v: %s", open, body)
 		}

@@ -129,7 +129,7 @@ func TestFirstReportArrives(t *testing.T) {
 	tb.wait(`document.querySelectorAll(".card").length > 6 && document.querySelector(".pill").textContent.includes("Verbunden")`)
 	// That was all (TestLiveStreamNeedsALook): from now on it is a page without a stream.
 	tb.open("/devices/" + id)
-	if !eval[bool](tb, `document.querySelector("[sse-connect]") === null && document.querySelector("[data-live]") === null && document.body.textContent.includes("Die Werte zeigen den Stand des Tages.")`) {
+	if !eval[bool](tb, `document.querySelector("[sse-connect]") === null && document.querySelector("[data-live]") === null && document.body.textContent.includes("Die Werte sind die zuletzt gemeldeten, ohne Uhrzeit.")`) {
 		t.Error("without a look the page has a stream, or does not say that its values are of the day")
 	}
 	tb.clean()

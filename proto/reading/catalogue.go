@@ -34,6 +34,7 @@ var (
 	session       = Words{"bis zum Ende der Sitzung", "until the session ends"}
 	cursors       = Words{"400 Tage nach der letzten Meldung", "400 days after the last report"}
 	times         = Words{"3 Tage, der Minutenwerte 30 Tage, der Hinweise 12 Monate nach deren Ende", "3 days, of values by the minute 30 days, of findings 12 months after their end"}
+	monthAfter    = Words{"die letzte, 30 Tage nach deren Ende", "the last one, 30 days after its end"}
 	oneYear       = Words{"12 Monate nach dem Ende", "12 months after its end"}
 	twoYears      = Words{"der letzte Stand, Änderungen 24 Monate", "the latest state, changes for 24 months"}
 	notKept       = Words{"wird nicht gespeichert", "not kept"}
@@ -114,6 +115,12 @@ var others = []Field{
 		Name: "goodbye", Word: Words{"Grund des Verbindungsendes", "Reason of the end of a connection"},
 		Purpose: Words{"Ausgeschaltet von gestört unterscheiden", "Tell switched off from broken"}, Basis: Operation, Class: Thing,
 		Retain: notKept, Audience: nobody, Sources: []string{"Goodbye.reason", "StillHere.padding", "Ping.id"},
+	},
+	{
+		Name: "connection", Unit: UnixMilli, Word: Words{"Beginn und Ende der letzten Verbindung", "Begin and end of the last connection"},
+		Purpose: Words{"Störungen der Verbindung eingrenzen", "Narrow down faults of the connection"}, Basis: Operation, Class: Use,
+		Retain: monthAfter, Audience: Words{"Alle Rollen, ob verbunden und den Tag; die Uhrzeit nur Support und Verwaltung mit Begründung",
+			"All roles whether connected, and the day; the time only support and administration with a reason"},
 	},
 	{
 		Name: "finding", Word: Words{"Hinweis", "Finding"},

@@ -96,10 +96,14 @@ func TestCatalogueFile(t *testing.T) {
 		"Made from `proto/reading` by `go test ./proto/reading -update`.\n")
 	for _, class := range []reading.Class{reading.Thing, reading.Use, reading.Identity} {
 		fmt.Fprintf(&b, "\n## %s / %s\n\n%s.\n%s.\n\n", class.Word().DE, class.Word().EN, class.Audience().DE, class.Audience().EN)
-		b.WriteString("| Feld / field | Einheit / unit | Zweck / purpose | Aufbewahrung / retention |\n|---|---|---|---|\n")
+		b.WriteString("| Feld / field | Einheit / unit | Zweck / purpose | Aufbewahrung / retention | Abweichend sichtbar für / otherwise seen by |\n|---|---|---|---|---|\n")
 		for _, f := range reading.Catalogue() {
 			if f.Class == class {
-				fmt.Fprintf(&b, "| `%s`<br>%s<br>%s | %s | %s<br>%s | %s<br>%s |\n", f.Name, f.Word.DE, f.Word.EN, f.Unit, f.Purpose.DE, f.Purpose.EN, f.Retain.DE, f.Retain.EN)
+				others := ""
+				if f.Audience != class.Audience() {
+					others = f.Audience.DE + "<br>" + f.Audience.EN
+				}
+				fmt.Fprintf(&b, "| `%s`<br>%s<br>%s | %s | %s<br>%s | %s<br>%s | %s |\n", f.Name, f.Word.DE, f.Word.EN, f.Unit, f.Purpose.DE, f.Purpose.EN, f.Retain.DE, f.Retain.EN, others)
 			}
 		}
 	}

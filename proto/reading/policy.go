@@ -81,8 +81,8 @@ var classWords = map[Class]Words{
 }
 
 var audiences = map[Class]Words{
-	Thing:    {"Alle Rollen nach Tagen; nach Minuten nur Support und Verwaltung mit Begründung", "All roles by the day; by the minute only support and administration with a reason"},
-	Use:      {"Alle Rollen ohne Uhrzeit; nach Minuten nur Support und Verwaltung mit Begründung", "All roles without time of day; by the minute only support and administration with a reason"},
+	Thing:    {"Alle Rollen den letzten Stand ohne Uhrzeit und Werte je Tag; nach Minuten nur Support und Verwaltung mit Begründung", "All roles the latest value without its time and values by the day; by the minute only support and administration with a reason"},
+	Use:      {"Alle Rollen den letzten Stand ohne Uhrzeit und Werte je Tag; nach Minuten nur Support und Verwaltung mit Begründung", "All roles the latest value without its time and values by the day; by the minute only support and administration with a reason"},
 	Identity: {"Alle Rollen", "All roles"},
 }
 
