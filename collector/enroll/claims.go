@@ -192,7 +192,7 @@ func (e *Enroll) readClaims(ctx context.Context, which string, args []any) ([]Cl
 	return claims, nil
 }
 
-// RevokeClaim ends a claim now. Devices that it admitted stay.
+// RevokeClaim revokes a claim now. Devices that it admitted stay.
 func (e *Enroll) RevokeClaim(ctx context.Context, caller access.Caller, id string) error {
 	if err := caller.Allow(access.WriteClaims); err != nil {
 		return err

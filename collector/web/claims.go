@@ -228,7 +228,7 @@ func (s *Server) claim(v *visit, id string) (enroll.Claim, error) {
 	return s.cfg.Claims.Claim(v.r.Context(), v.caller, id)
 }
 
-// revokeClaimPage says what ending a claim means before it is done.
+// revokeClaimPage says what revoking a claim means before it is done.
 func (s *Server) revokeClaimPage(v *visit) error {
 	if err := v.caller.Allow(access.WriteClaims); err != nil {
 		return err

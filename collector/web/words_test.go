@@ -143,3 +143,42 @@ func TestEveryKeyIsUsedAndThere(t *testing.T) {
 		}
 	}
 }
+
+// TestOneVerbForOneAct: page, API and record call the same act by the same verb, so
+// that who reads of it in one place finds it in the others. The verbs are those of the
+// glossary (a claim, a token and a device are revoked; sessions are ended).
+func TestOneVerbForOneAct(t *testing.T) {
+	for _, act := range []struct {
+		en, de string // what each text must hold, in lower case
+		keys   []string
+	}{
+		{"creat", "angelegt|anlegen", []string{"claims.make", "tokens.make", "people.make", "api.call.postClaims", "api.call.postTokens", "api.call.postUsers",
+			"audit.action.claim.created", "audit.action.token.created", "audit.action.user.created", "tokens.made", "people.made", "claims.made_on"}},
+		{"revoke", "sperr", []string{"claims.revoke", "claims.revoke.title", "claims.state.revoked", "api.call.postClaimsIdRevoke", "audit.action.claim.revoked",
+			"tokens.revoke", "tokens.revoke.title", "tokens.state.revoked", "api.call.postTokensIdRevoke", "audit.action.token.revoked",
+			"revoke.send", "revoke.title", "device.revoke", "device.revoked", "done.revoked", "state.revoked", "api.call.postDevicesIdRevoke", "audit.action.device.revoked"}},
+		{"end", "beend", []string{"account.end", "account.end_others", "people.sessions.end", "done.sessions", "api.call.postUsersIdSessionsEnd", "audit.action.user.sessions_ended"}},
+		{"disable", "still", []string{"people.disable", "people.state.disabled", "done.disabled", "api.call.postUsersIdDisable", "audit.action.user.disabled"}},
+		{"enable", "freige", []string{"people.enable", "done.enabled", "api.call.postUsersIdEnable", "audit.action.user.enabled"}},
+		{"remov", "entfern", []string{"device.unlabel", "done.unlabelled", "jobs.act.unlabel", "api.call.postDevicesIdLabelsRemove", "audit.action.device.unlabelled"}},
+		{"save", "speicher", []string{"question.keep", "question.keep.title", "api.call.postQuestions", "audit.action.question.saved", "views.save", "api.call.postViews", "audit.action.view.saved"}},
+		{"delete", "lösch", []string{"question.delete", "api.call.postQuestionsIdDelete", "audit.action.question.deleted", "api.call.postViewsIdDelete", "audit.action.view.deleted"}},
+	} {
+		for lang, verb := range map[string]string{"en": act.en, "de": act.de} {
+			b, err := os.ReadFile("words/" + lang + ".json")
+			if err != nil {
+				t.Fatal(err)
+			}
+			var words map[string]any
+			if err := json.Unmarshal(b, &words); err != nil {
+				t.Fatal(err)
+			}
+			for _, key := range act.keys {
+				said, _ := words[key].(string)
+				if !regexp.MustCompile(verb).MatchString(strings.ToLower(said)) {
+					t.Errorf("%s of %s.json says %q, want the verb %q", key, lang, said, verb)
+				}
+			}
+		}
+	}
+}

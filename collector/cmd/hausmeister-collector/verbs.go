@@ -96,11 +96,11 @@ type claimCmd struct {
 		Serial   []string `help:"Admit exactly this device, once; may be repeated." xor:"kind" required:""`
 		Expires  life     `help:"How long it is good." default:"90d" placeholder:"90d"`
 		Note     string   `help:"A word for the list of claims."`
-	} `cmd:"" help:"Make a claim. It is shown this once."`
+	} `cmd:"" help:"Create a claim. It is shown this once."`
 	List   struct{} `cmd:"" help:"List claims."`
 	Revoke struct {
 		ID string `arg:"" help:"The claim's id."`
-	} `cmd:"" help:"End a claim. Devices that it admitted stay."`
+	} `cmd:"" help:"Revoke a claim. Devices that it admitted stay."`
 }
 
 func (v *claimCmd) Run(c *cli, command cmdName) error {
@@ -187,7 +187,7 @@ type userCmd struct {
 		Role          access.Role `help:"admin, support or read." enum:"admin,support,read" required:""`
 		Owner         []string    `help:"Only data of this owner; may be repeated."`
 		PasswordStdin bool        `help:"Read the password from standard input. Without it one is made and shown once."`
-	} `cmd:"" help:"Make an account."`
+	} `cmd:"" help:"Create an account."`
 	List   struct{} `cmd:"" help:"List accounts."`
 	Passwd struct {
 		Login         string `arg:""`
@@ -195,20 +195,20 @@ type userCmd struct {
 	} `cmd:"" help:"Set a new password and end all sessions."`
 	Disable struct {
 		Login string `arg:""`
-	} `cmd:"" help:"End all sessions and let nobody sign in."`
+	} `cmd:"" help:"Disable an account: all sessions end and nobody signs in with it."`
 	Enable struct {
 		Login string `arg:""`
-	} `cmd:"" help:"Take disable back."`
+	} `cmd:"" help:"Enable an account again."`
 	Token struct {
 		Name    string      `arg:"" help:"A name for the list of tokens."`
 		Role    access.Role `help:"admin, support or read." enum:"admin,support,read" required:""`
 		Owner   []string    `help:"Only data of this owner; may be repeated."`
 		Expires life        `help:"How long it is good; without it, for ever." placeholder:"365d"`
-	} `cmd:"" help:"Make an API token. It is shown this once."`
+	} `cmd:"" help:"Create an API token. It is shown this once."`
 	Tokens      struct{} `cmd:"" help:"List API tokens."`
 	RevokeToken struct {
 		Name string `arg:"" help:"Its name or id."`
-	} `cmd:"" help:"End an API token."`
+	} `cmd:"" help:"Revoke an API token."`
 }
 
 // password reads one line of standard input, or makes a password.
