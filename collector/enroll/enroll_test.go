@@ -62,6 +62,15 @@ func TestFromClaimToSession(t *testing.T) {
 		if diff := cmp.Diff(c, claims[0], cmp.Comparer(func(a, b time.Time) bool { return a.Equal(b) })); diff != "" {
 			t.Errorf("Claims (-made +listed):\n%s", diff)
 		}
+		for _, test := range []struct {
+			caller access.Caller
+			want   int
+		}{{operator, 1}, {access.Caller{Kind: access.KindUser, Role: access.RoleSupport, Owners: []string{s.owner}}, 1},
+			{access.Caller{Kind: access.KindUser, Role: access.RoleSupport, Owners: []string{ident.NewID(time.Now())}}, 0}} {
+			if some, err := s.SomeClaims(context.Background(), test.caller, []string{ident.NewID(time.Now()), c.ID}); err != nil || len(some) != test.want {
+				t.Errorf("SomeClaims of %+v: got %v, %v, want %d", test.caller, some, err, test.want)
+			}
+		}
 		if n := s.count(t, `SELECT COUNT(*) FROM audit WHERE action = 'device.enrolled' AND subject = $1`, "device:"+id); n != 1 {
 			t.Errorf("%d audit entries of the enrolment, want 1", n)
 		}
@@ -712,6 +721,9 @@ func TestClaimsThatCannotBeMade(t *testing.T) {
 	}
 	if _, err := s.Claims(ctx, access.ForDevice("d", s.owner), "", 1); !errors.Is(err, access.ErrForbidden) {
 		t.Errorf("a device lists claims: got %v", err)
+	}
+	if _, err := s.SomeClaims(ctx, access.ForDevice("d", s.owner), []string{theirs.ID}); !errors.Is(err, access.ErrForbidden) {
+		t.Errorf("a device reads claims: got %v", err)
 	}
 	// Keyset pages.
 	first, err := s.Claims(ctx, operator, "", 1)

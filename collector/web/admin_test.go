@@ -14,11 +14,22 @@ import (
 	"time"
 
 	"hausmeister/collector/access"
+	"hausmeister/collector/audit"
+	"hausmeister/collector/db"
+	"hausmeister/collector/enroll"
 	"hausmeister/collector/fleet"
 	"hausmeister/proto/hmpb"
 	"hausmeister/proto/ident"
 	"hausmeister/proto/reading"
 )
+
+// callerOf is a person as the pages' data functions see her.
+func (w *world) callerOf(login string) access.Caller {
+	w.t.Helper()
+	u, err := w.access.User(w.t.Context(), operator, login)
+	w.must(err)
+	return access.Caller{Kind: access.KindUser, ID: u.ID, Name: u.Login, Role: u.Role, Owners: u.Owners}
+}
 
 func (w *world) ownerID(name string) string {
 	w.t.Helper()
@@ -384,13 +395,75 @@ func TestAuditInWords(t *testing.T) {
 	if t.Failed() || strings.Contains(body, id) {
 		t.Errorf("the page, which is to have no id of the device: %s", body)
 	}
-	if body := text(admin.get("/audit?action=school").body); !strings.Contains(body, "Schule angelegt Schule Grundschule Erlenbach Nummer: S0002") {
+	if body := text(admin.get("/audit?action=school").body); !strings.Contains(body, "Schule angelegt Schule Grundschule Erlenbach (S0002)") {
 		t.Errorf("the schools in the record: %s", body)
 	}
 	// Who sees one of her owners only is not told of the other.
 	w.user("ahorn", access.RoleAdmin, []string{ahorn})
 	if body := text(w.signedIn("ahorn").get("/audit").body); strings.Contains(body, "Kiefer") || strings.Contains(body, kiefer) {
 		t.Errorf("an owner's admin reads of another owner: %s", body)
+	}
+}
+
+// TestAuditNamesEverything: whatever an entry is about has a name that a person knows
+// it by, also when it was deleted, or is not for the reader; no id stands on the page.
+func TestAuditNamesEverything(t *testing.T) {
+	w := newWorld(t)
+	w.fill(2)
+	ctx, id := t.Context(), w.known()
+	ahorn := w.ownerID("Landkreis Ahorn")
+	_, school, err := w.fleet.Place(ctx, operator, "Landkreis Ahorn", "S0002")
+	w.must(err)
+	claim := func(school, note string) enroll.Claim {
+		c, _, err := w.enroll.CreateClaim(ctx, operator, enroll.NewClaim{Owner: ahorn, School: school, Cap: 3, Note: note, Expires: w.clock().Add(24 * time.Hour)})
+		w.must(err)
+		return c
+	}
+	noted, plain := claim(school, "LS 4711"), claim("", "")
+	w.must(w.enroll.RevokeClaim(ctx, operator, noted.ID))
+	w.must(w.db.Write(ctx, func(tx *db.Tx) error {
+		return audit.Append(ctx, tx, audit.Entry{Actor: access.System("enroll").Actor(), Action: "device.enrolled", Subject: "device:" + id, Owner: ahorn, AtMS: w.clock().UnixMilli(), Details: map[string]string{"claim": plain.ID}})
+	}))
+	w.token("grafana", access.RoleRead, nil)
+	w.user("eva", access.RoleSupport, []string{ahorn})
+	admin := w.signedIn("admin")
+	saved, err := w.fleet.SaveView(ctx, operator, fleet.View{Sharing: fleet.ViewOwner, Owner: ahorn, Name: "Stille"})
+	w.must(err)
+	w.must(w.fleet.DeleteView(ctx, operator, saved.ID))
+	admin.post("/questions", url.Values{"name": {"Alte Akkus"}, "asked": {"if=battery_health.lt.700"}})
+	list, err := w.asked.List(ctx, w.callerOf("admin"))
+	w.must(err)
+	if len(list) != 1 {
+		t.Fatalf("%d questions are kept, want 1", len(list))
+	}
+	w.must(w.asked.Delete(ctx, w.callerOf("admin"), list[0].ID))
+	_, err = w.fleet.StartJob(ctx, w.callerOf("admin"), fleet.NewJob{Act: fleet.ActLabel, Label: "Rückruf", Devices: []string{id}})
+	w.must(err)
+
+	res := admin.get("/audit")
+	body := text(res.body)
+	for _, want := range []string{"Aufnahmecode gesperrt Aufnahmecode Grundschule Erlenbach (S0002), LS 4711", "Aufnahmecode Landkreis Ahorn vom Mo·23.11.2026, 10:30·Uhr",
+		"Collector, Aufnahme Gerät aufgenommen Gerät AH-2021-0815 Aufnahmecode: Landkreis Ahorn vom", "Zugriffsschlüssel grafana", "Konto eva", "Ansicht gelöscht Ansicht Stille",
+		"Frage gelöscht Frage Alte Akkus Bedingungen: Akkuzustand unter 70·%", "Sammeländerung: Etikett „Rückruf“ setzen"} {
+		if !strings.Contains(body, want) {
+			t.Errorf("the page lacks %q", want)
+		}
+	}
+	ids := regexp.MustCompile(`[0-9a-f]{8}-?[0-9a-f]{4}-?[0-9a-f]{4}-?[0-9a-f]{4}-?[0-9a-f]{12}`)
+	sum := regexp.MustCompile(`[0-9a-f]{64}`) // of the chain
+	body = sum.ReplaceAllString(body, "")
+	if found := ids.FindString(body); found != "" || t.Failed() {
+		t.Errorf("the page names %q: %s", found, body)
+	}
+	href := regexp.MustCompile(`/claims\?before=` + noted.ID + `g`).FindString(res.body)
+	if rows := strings.Split(admin.get(href).body, "<tr>"); href == "" || len(rows) < 3 || !strings.Contains(rows[2], "LS 4711") {
+		t.Errorf("the claim's link %q leads to a list that begins otherwise", href)
+	}
+	// Who sees one owner only reads of the account of all owners without its name.
+	w.user("ahorn", access.RoleAdmin, []string{ahorn})
+	limited := sum.ReplaceAllString(text(w.signedIn("ahorn").get("/audit").body), "")
+	if found := ids.FindString(limited); found != "" || !strings.Contains(limited, "ein anderes Konto Sammeländerung begonnen") {
+		t.Errorf("an owner's admin reads %q in: %s", found, limited)
 	}
 }
 

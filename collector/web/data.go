@@ -44,10 +44,11 @@ type Accounts interface {
 	AuditState(ctx context.Context, caller access.Caller) (access.AuditState, error)
 }
 
-// Claims keeps what admits devices, and ends it; *enroll.Enroll.
+// Claims keeps what admits devices, and revokes it; *enroll.Enroll.
 type Claims interface {
 	LatestClaims(ctx context.Context, caller access.Caller, before string, limit int) ([]enroll.Claim, error)
 	Claim(ctx context.Context, caller access.Caller, id string) (enroll.Claim, error)
+	SomeClaims(ctx context.Context, caller access.Caller, ids []string) ([]enroll.Claim, error)
 	CreateClaim(ctx context.Context, caller access.Caller, n enroll.NewClaim) (c enroll.Claim, text string, err error)
 	RevokeClaim(ctx context.Context, caller access.Caller, id string) error
 	RevokeDevice(ctx context.Context, caller access.Caller, device, reason string) error

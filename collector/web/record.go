@@ -14,6 +14,9 @@ import (
 
 	"hausmeister/collector/access"
 	"hausmeister/collector/audit"
+	"hausmeister/collector/enroll"
+	"hausmeister/collector/fleet"
+	questions "hausmeister/collector/question"
 	"hausmeister/proto/finding"
 )
 
@@ -147,7 +150,7 @@ func (v *visit) recordState(main *recordMain) error {
 // names of people and tokens by the way the record calls them.
 func (v *visit) names() (map[string]string, error) {
 	ctx := v.r.Context()
-	names := map[string]string{}
+	names := map[string]string{v.caller.Actor(): v.caller.Name}
 	if v.caller.Allow(access.ReadUsers) != nil {
 		return names, nil
 	}
@@ -171,29 +174,35 @@ func (v *visit) names() (map[string]string, error) {
 func (v *visit) recordRow(e audit.Entry, names map[string]string) recordRow {
 	r := recordRow{Seq: strconv.FormatInt(e.Seq, 10), When: v.say.Time(time.UnixMilli(e.AtMS)),
 		Who: v.party(e.Actor, names), What: e.Action, Whom: v.party(e.Subject, names)}
-	if name := named(e, names); name != "" {
+	if name := v.named(e, names); name != "" {
 		r.Whom = v.party(e.Subject, map[string]string{e.Subject: name})
 	}
 	if key := "audit.action." + e.Action; v.say.Has(key) {
 		r.What = v.say.Say(key)
 	}
-	if id, ok := strings.CutPrefix(e.Subject, "device:"); ok {
-		r.WhomHref = "/devices/" + id
-	}
-	if id, ok := strings.CutPrefix(e.Subject, "user:"); ok {
-		r.WhomHref = "/people/" + id
-	}
-	if id, ok := strings.CutPrefix(e.Subject, "job:"); ok {
-		r.WhomHref = "/jobs/" + id
-	}
-	if id, ok := strings.CutPrefix(e.Subject, "school:"); ok {
-		r.WhomHref = "/schools/" + id
-	}
+	r.WhomHref = v.partyHref(e.Subject, names)
 	r.Details = v.detailWords(e, names)
 	return r
 }
 
-// nameParties adds the names of devices, owners and schools that these entries
+// partyHref leads to what an entry is about: to what the caller may see, by its name,
+// and to what has a page whoever may read the record.
+func (v *visit) partyHref(ref string, names map[string]string) string {
+	kind, id, _ := strings.Cut(ref, ":")
+	page := map[string]string{"device": "/devices/", "job": "/jobs/", "school": "/schools/", "user": "/people/", "claim": claimsFrom}[kind]
+	switch {
+	case page == "" || kind != "job" && names[ref] == "":
+		return ""
+	case kind == "claim":
+		return page + id + "g" // an id is hexadecimal: the list begins with this claim
+	}
+	return page + id
+}
+
+// claimsFrom begins the list of claims after an id.
+const claimsFrom = "/claims?before="
+
+// nameParties adds the names of devices, owners, schools and claims that these entries
 // speak of, with one question about each kind however many there are.
 func (v *visit) nameParties(entries []audit.Entry, names map[string]string) error {
 	ctx := v.r.Context()
@@ -221,7 +230,7 @@ func (v *visit) nameParties(entries []audit.Entry, names map[string]string) erro
 				names[e.Subject] = pick(v.say.Lang, row.Title)
 			}
 		}
-		schools = schools || e.Details["school"] != "" || strings.HasPrefix(e.Subject, "school:")
+		schools = schools || e.Details["school"] != "" || strings.HasPrefix(e.Subject, "school:") || strings.Contains(e.Details["conditions"], string(questions.School)+".")
 	}
 	if v.caller.Allow(access.ReadDevices) == nil {
 		found, err := v.s.cfg.Fleet.Devices(ctx, v.caller, devices)
@@ -232,14 +241,57 @@ func (v *visit) nameParties(entries []audit.Entry, names map[string]string) erro
 			names["device:"+d.ID] = d.Label()
 		}
 	}
-	if !schools {
-		return nil
+	claims, err := v.claimsOf(entries)
+	if err != nil {
+		return err
 	}
-	all, err := v.s.cfg.Fleet.Schools(ctx, v.caller)
-	for _, school := range all {
-		names["school:"+school.ID] = school.Title()
+	schools = schools || slices.ContainsFunc(claims, func(c enroll.Claim) bool { return c.School != "" })
+	if schools {
+		all, err := v.s.cfg.Fleet.Schools(ctx, v.caller)
+		if err != nil {
+			return err
+		}
+		for _, school := range all {
+			names["school:"+school.ID] = numbered(school)
+		}
 	}
-	return err
+	for _, c := range claims {
+		names["claim:"+c.ID] = v.claimName(c, cmp.Or(names["school:"+c.School], names["owner:"+c.Owner]))
+	}
+	return nil
+}
+
+// numbered is a school by name and number: two may be called alike.
+func numbered(s fleet.School) string {
+	if title := s.Title(); !strings.Contains(title, s.Code) {
+		return title + " (" + s.Code + ")"
+	}
+	return s.Title()
+}
+
+// claimsOf are the claims that these entries speak of.
+func (v *visit) claimsOf(entries []audit.Entry) ([]enroll.Claim, error) {
+	if v.caller.Allow(access.ReadClaims) != nil {
+		return nil, nil
+	}
+	var ids []string
+	for _, e := range entries {
+		subject, _ := strings.CutPrefix(e.Subject, "claim:")
+		for _, id := range []string{subject, e.Details["claim"]} {
+			if id != "" && id != e.Subject && !slices.Contains(ids, id) {
+				ids = append(ids, id)
+			}
+		}
+	}
+	return v.s.cfg.Claims.SomeClaims(v.r.Context(), v.caller, ids)
+}
+
+// claimName tells a claim from the others: it has no name of its own.
+func (v *visit) claimName(c enroll.Claim, place string) string {
+	if c.Note != "" {
+		return place + ", " + c.Note
+	}
+	return v.say.Say("claims.named", "place", place, "when", v.say.Time(c.Created))
 }
 
 // hiddenDetails are ids that the page has no place for, and what stands beside
@@ -248,11 +300,13 @@ var hiddenDetails = []string{"before", "look", "quiet"}
 
 // detailWords says in words what else an entry holds, what was before it first.
 func (v *visit) detailWords(e audit.Entry, names map[string]string) string {
-	name := named(e, names)
+	job := strings.HasPrefix(e.Subject, "job:")
+	name := v.named(e, names)
 	var all []string
 	for _, key := range slices.Sorted(maps.Keys(e.Details)) {
 		text := v.detailValue(e, key, e.Details[key], names)
-		if slices.Contains(hiddenDetails, key) || strings.HasSuffix(key, "_before") || text == name && name != "" {
+		if slices.Contains(hiddenDetails, key) || strings.HasSuffix(key, "_before") || text == name && name != "" ||
+			job && slices.Contains([]string{"act", "label", "school"}, key) { // its name says them
 			continue
 		}
 		was, had := e.Details[key+"_before"]
@@ -283,15 +337,10 @@ func (v *visit) detailValue(e audit.Entry, key, value string, names map[string]s
 		word = "role." + value
 	case "class":
 		word = "settings.keep." + value
-	case "act":
-		word = "jobs.act." + value
-		if value == "school" {
-			word = "jobs.school.title"
-		}
 	case "shared":
 		switch value {
 		case "owner":
-			return cmp.Or(names["owner:"+e.Owner], e.Owner)
+			return cmp.Or(names["owner:"+e.Owner], v.say.Say("audit.unnamed.owner"))
 		case "yes":
 			value = "all"
 		}
@@ -310,12 +359,20 @@ func (v *visit) detailValue(e audit.Entry, key, value string, names map[string]s
 		}
 		ids := strings.Fields(value)
 		for i, id := range ids {
-			ids[i] = cmp.Or(names["owner:"+id], id)
+			ids[i] = cmp.Or(names["owner:"+id], v.say.Say("audit.unnamed.owner"))
 		}
 		slices.Sort(ids)
 		return strings.Join(ids, ", ")
-	case "school":
-		return cmp.Or(names["school:"+value], value)
+	case "school", "claim":
+		if value != "" {
+			return cmp.Or(names[key+":"+value], v.say.Say("audit.unnamed."+key))
+		}
+	case "conditions":
+		return v.askedWords(value, names)
+	case "code":
+		if strings.Contains(names[e.Subject], value) {
+			return "" // the name has it
+		}
 	case "finding":
 		if row, ok := finding.ByCode(value); ok {
 			return pick(v.say.Lang, row.Title)
@@ -335,13 +392,34 @@ func (v *visit) detailValue(e audit.Entry, key, value string, names map[string]s
 	return value
 }
 
+// askedWords says the conditions of a question as its page does.
+func (v *visit) askedWords(conditions string, names map[string]string) string {
+	byID := map[string]string{}
+	for ref, name := range names {
+		_, id, _ := strings.Cut(ref, ":")
+		byID[id] = name
+	}
+	all := strings.Split(conditions, " & ")
+	for i, text := range all {
+		if c, err := questions.ParseCondition(text); err == nil {
+			all[i] = v.conditionWords(c, byID)
+		}
+	}
+	return strings.Join(all, " · ")
+}
+
 // named is the name that an entry gives of what it is about, empty if it gives none.
-func named(e audit.Entry, names map[string]string) string {
+// Of a view or a question this outlives what it names.
+func (v *visit) named(e audit.Entry, names map[string]string) string {
 	switch kind, _, _ := strings.Cut(e.Subject, ":"); kind {
 	case "question", "view":
 		return e.Details["name"]
 	case "job":
-		return cmp.Or(e.Details["label"], names["school:"+e.Details["school"]])
+		school := e.Details["school"]
+		if school != "" {
+			school = cmp.Or(names["school:"+school], v.say.Say("audit.unnamed.school"))
+		}
+		return v.jobTitle(e.Details["act"], e.Details["label"], school)
 	}
 	return ""
 }
@@ -363,6 +441,15 @@ func (v *visit) party(ref string, names map[string]string) string {
 	}
 	if name := names[ref]; name != "" {
 		return word + " " + name
+	}
+	// What nobody may name to the caller, such as an account of other owners. The id
+	// would tell him nothing; the CSV and the API have it.
+	unnamed := "audit.unnamed." + kind
+	if kind == "system" {
+		unnamed = "audit.system." + id
+	}
+	if v.say.Has(unnamed) {
+		return v.say.Say(unnamed)
 	}
 	return word + " " + id
 }
