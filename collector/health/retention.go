@@ -52,6 +52,7 @@ type Kept struct {
 	Class       KeptClass
 	Days        int64 // now
 	Least, Most int64 // equal = it cannot be changed
+	Catalogue   int64 // the most that the field catalogue allows
 	Changed     time.Time
 	By          string // access.Caller.Actor of the last change; empty = never changed
 }
@@ -77,23 +78,73 @@ func (h *Health) Retention(ctx context.Context, caller access.Caller, owner stri
 	return out, nil
 }
 
-func (h *Health) kept(ctx context.Context, tx *db.Tx, owner string) (out []Kept, err error) {
+// Retentions lists how long each class is kept where an owner changed nothing, and for
+// each owner within the caller's scope that changed something those classes, by the
+// owner's id. The field catalogue names the longest times only; this says what holds.
+func (h *Health) Retentions(ctx context.Context, caller access.Caller) (usual []Kept, changed map[string][]Kept, err error) {
+	if err := caller.Allow(access.ReadDevices); err != nil {
+		return nil, nil, err
+	}
+	scope, args := caller.Scope("owner_id", 1)
+	err = h.db.Read(ctx, func(tx *db.Tx) error {
+		changed = map[string][]Kept{}
+		rows, err := tx.Query(ctx, `SELECT owner_id, class, days, changed_ms, actor FROM health_retention WHERE `+scope+` ORDER BY owner_id, class`, args...)
+		if err != nil {
+			return err
+		}
+		defer rows.Close()
+		for rows.Next() {
+			var owner, class, by string
+			var set, at int64
+			if err := rows.Scan(&owner, &class, &set, &at, &by); err != nil {
+				return err
+			}
+			for _, k := range h.usual() {
+				if string(k.Class) == class {
+					changed[owner] = append(changed[owner], k.changed(set, at, by))
+				}
+			}
+		}
+		return rows.Close()
+	})
+	if err != nil {
+		return nil, nil, fmt.Errorf("reading how long owners keep values: %w", err)
+	}
+	return h.usual(), changed, nil
+}
+
+// usual is how long each class is kept for an owner that changed nothing.
+func (h *Health) usual() (out []Kept) {
 	for _, r := range retention {
-		k := Kept{Class: r.class, Days: days(r.most), Least: days(r.least), Most: days(r.most)}
+		k := Kept{Class: r.class, Days: days(r.most), Least: days(r.least), Most: days(r.most), Catalogue: days(r.most)}
 		if r.class == KeptReports {
 			k.Days = days(h.keep) // the operator's setting
 			k.Least, k.Most = k.Days, k.Days
 		}
-		var set, changed int64
-		err := tx.QueryRow(ctx, `SELECT days, changed_ms, actor FROM health_retention WHERE owner_id = $1 AND class = $2`, owner, string(r.class)).Scan(&set, &changed, &k.By)
+		out = append(out, k)
+	}
+	return out
+}
+
+// changed is k after an owner's change to so many days.
+func (k Kept) changed(set, atMS int64, by string) Kept {
+	k.Changed, k.By = time.UnixMilli(atMS).UTC(), by
+	if set >= k.Least && set < k.Most {
+		k.Days = set // a newer version may have other bounds
+	}
+	return k
+}
+
+func (h *Health) kept(ctx context.Context, tx *db.Tx, owner string) (out []Kept, err error) {
+	for _, k := range h.usual() {
+		var set, at int64
+		var by string
+		err := tx.QueryRow(ctx, `SELECT days, changed_ms, actor FROM health_retention WHERE owner_id = $1 AND class = $2`, owner, string(k.Class)).Scan(&set, &at, &by)
 		if err != nil && !errors.Is(err, db.ErrNoRows) {
 			return nil, err
 		}
 		if err == nil {
-			k.Changed = time.UnixMilli(changed).UTC()
-		}
-		if set >= k.Least && set < k.Most {
-			k.Days = set // a newer version may have other bounds
+			k = k.changed(set, at, by)
 		}
 		out = append(out, k)
 	}

@@ -101,6 +101,25 @@ func TestRetentionOfAnOwner(t *testing.T) {
 		if _, err := w.Retention(t.Context(), admin, other.ID); !errors.Is(err, access.ErrNotFound) {
 			t.Errorf("Retention of another owner = %v, want not found", err)
 		}
+		// Everybody reads it of his owners, in one go.
+		for _, test := range []struct {
+			caller access.Caller
+			want   int // classes that the owner changed
+		}{{access.Caller{Kind: access.KindUser, Role: access.RoleRead}, 4}, {access.Caller{Kind: access.KindUser, Role: access.RoleRead, Owners: []string{owner}}, 4},
+			{access.Caller{Kind: access.KindUser, Role: access.RoleRead, Owners: []string{other.ID}}, 0}} {
+			usual, changed, err := w.Retentions(t.Context(), test.caller)
+			if err != nil || len(usual) != 6 || len(changed[owner]) != test.want || len(changed[other.ID]) != 0 {
+				t.Errorf("Retentions of %v = %+v, %+v, %v; want %d classes", test.caller.Owners, usual, changed, err, test.want)
+			}
+			for _, k := range changed[owner] {
+				if k.Class == health.KeptMinutes && (k.Days != 7 || k.Catalogue != 30 || !k.Changed.Equal(w.now)) {
+					t.Errorf("minutes are kept as %+v", k)
+				}
+			}
+		}
+		if _, _, err := w.Retentions(t.Context(), access.ForDevice("d", owner)); !errors.Is(err, access.ErrForbidden) {
+			t.Errorf("Retentions for a device = %v, want forbidden", err)
+		}
 		// As the catalogue says, again; the same again is no change.
 		for range 2 {
 			if err := set(admin, owner, health.KeptMinutes, 30); err != nil {

@@ -10,12 +10,19 @@ import (
 type catalogueMain struct {
 	Classes []catalogueClass
 	Never   []string
+	Kept    []retainedRow
 	Looks   []lookMonthRow
 }
 
 type lookMonthRow struct {
 	Month          string
 	Looks, Devices int64
+}
+
+// retainedRow is how long a class of values is kept: at most, and really.
+type retainedRow struct {
+	Word, Most string
+	Holds      []string // a line for each owner that differs
 }
 
 type catalogueClass struct {
@@ -32,6 +39,7 @@ type catalogueRow struct {
 // in, and a print of it is what staff councils get.
 func (s *Server) cataloguePage(v *visit) error {
 	say := func(w reading.Words) string { return pick(v.say.Lang, w) }
+	var err error
 	main := catalogueMain{Never: []string{v.say.Say("catalogue.never.person"), v.say.Say("catalogue.never.network"), v.say.Say("catalogue.never.work")}}
 	for _, class := range []reading.Class{reading.Thing, reading.Use, reading.Identity} {
 		c := catalogueClass{Word: say(class.Word()), Audience: say(class.Audience())}
@@ -46,6 +54,9 @@ func (s *Server) cataloguePage(v *visit) error {
 		}
 		main.Classes = append(main.Classes, c)
 	}
+	if main.Kept, err = v.retainedRows(); err != nil {
+		return err
+	}
 	months, err := s.cfg.Health.LookMonths(v.r.Context(), v.caller)
 	if err != nil {
 		return err
@@ -54,4 +65,37 @@ func (s *Server) cataloguePage(v *visit) error {
 		main.Looks = append(main.Looks, lookMonthRow{m.Month.Format("01/2006"), m.Looks, m.Devices})
 	}
 	return v.show(http.StatusOK, "catalogue", v.at("catalogue", v.say.Say("catalogue.title"), main))
+}
+
+// retainedRows say what the catalogue allows, and what holds for the caller's owners: they
+// may keep values for a shorter time. When that was changed is said, not by whom.
+func (v *visit) retainedRows() ([]retainedRow, error) {
+	usual, changed, err := v.s.cfg.Health.Retentions(v.r.Context(), v.caller)
+	if err != nil {
+		return nil, err
+	}
+	owners, err := v.s.cfg.Fleet.Owners(v.r.Context(), v.caller)
+	if err != nil {
+		return nil, err
+	}
+	days := func(n int64) string { return v.say.Say("format.days", "n", n) }
+	rows := make([]retainedRow, 0, len(usual)+1)
+	for _, k := range usual {
+		r := retainedRow{Word: v.say.Say("settings.keep." + string(k.Class)), Most: days(k.Catalogue)}
+		for _, o := range owners {
+			for _, c := range changed[o.ID] {
+				if c.Class == k.Class {
+					r.Holds = append(r.Holds, v.say.Say("catalogue.kept.owner", "owner", o.Name, "days", days(c.Days), "when", v.say.Day(c.Changed, v.s.cfg.Now())))
+				}
+			}
+		}
+		switch {
+		case len(r.Holds) == 0:
+			r.Holds = []string{days(k.Days)}
+		case len(r.Holds) < len(owners):
+			r.Holds = append(r.Holds, v.say.Say("catalogue.kept.others", "days", days(k.Days)))
+		}
+		rows = append(rows, r)
+	}
+	return append(rows, retainedRow{v.say.Say("settings.keep.audit"), "–", []string{v.say.Say("settings.keep.audit.text")}}), nil
 }

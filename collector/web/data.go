@@ -123,6 +123,7 @@ type Health interface {
 	RemoveStandard(ctx context.Context, caller access.Caller, owner, label string) error
 	Events(ctx context.Context, caller access.Caller, device string, before time.Time, limit int) (health.Events, error)
 	Retention(ctx context.Context, caller access.Caller, owner string) ([]health.Kept, error)
+	Retentions(ctx context.Context, caller access.Caller) (usual []health.Kept, changed map[string][]health.Kept, err error)
 	SetRetention(ctx context.Context, caller access.Caller, owner string, set map[health.KeptClass]int64) error
 	LastChange(ctx context.Context, caller access.Caller) (health.Mark, error)
 	Changes(ctx context.Context, caller access.Caller, after health.Mark, limit int) (list []health.Change, next health.Mark, err error)

@@ -101,6 +101,20 @@ func TestRetentionOnThePages(t *testing.T) {
 	if body := text(b.get("/audit?action=retention").body); !strings.Contains(body, "Aufbewahrung geändert") || !strings.Contains(body, "Aufbewahrung: 30 Tage → ") {
 		t.Error("the record does not tell of it")
 	}
+	// The staff council reads what holds, not the longest time only, and for whom it may.
+	kept := func(login string) string { return text(w.signedIn(login).get("/catalogue").body) }
+	want := "Werte im Minutentakt 30 Tage Landkreis Ahorn: 7 Tage, zuletzt geändert heute Alle anderen: 30 Tage"
+	if body := kept("read"); !strings.Contains(body, want) || !strings.Contains(body, "Einzelne Meldungen 3 Tage 3 Tage") || !strings.Contains(body, "Protokoll – wird nicht gelöscht") {
+		t.Errorf("the transparency page does not say %q: %s", want, body)
+	}
+	w.user("ahorn", access.RoleRead, []string{owner})
+	w.user("kiefer", access.RoleRead, []string{w.ownerID("Landkreis Kiefer")})
+	if body := kept("ahorn"); !strings.Contains(body, "Werte im Minutentakt 30 Tage Landkreis Ahorn: 7 Tage, zuletzt geändert heute Ein Wert je Tag") {
+		t.Errorf("to an owner's reader it says %s", body)
+	}
+	if body := kept("kiefer"); strings.Contains(body, "Ahorn") || !strings.Contains(body, "Werte im Minutentakt 30 Tage 30 Tage Ein Wert") {
+		t.Errorf("to another owner's reader it says %s", body)
+	}
 	token := w.token("t", access.RoleAdmin, nil)
 	post := func(body string) answer {
 		return w.browser().do(http.MethodPost, "/api/v1/owners/"+owner+"/retention", strings.NewReader(body), "Authorization", "Bearer "+token, "Content-Type", "application/json")
