@@ -55,7 +55,36 @@ func (s *Server) guard(next http.Handler) http.Handler {
 			}
 			s.metrics.count(r, counted.code, time.Since(start))
 		}()
+		if err := misaddressed(r); err != nil {
+			s.fail(s.newVisit(counted, r, open), err)
+			return
+		}
 		inner.ServeHTTP(counted, r)
+	})
+}
+
+// misaddressed refuses what the mux would answer by itself, in plain English, and
+// hosts that are none: over HTTP/2 net/http passes on whatever a peer sends, and pages
+// name the host. What net/http refuses before it asks any handler keeps its answer: a
+// request line or header that cannot be read (400), a header of more than maxHeader
+// (431), a version, transfer coding or expectation that it does not know (505, 501,
+// 417). No browser sends these; TestErrorsAreOfTheHouse lists them.
+func misaddressed(r *http.Request) error {
+	switch {
+	case r.Method == http.MethodConnect:
+		return errMethod
+	case r.RequestURI == "*":
+		return &badRequest{"address", "want a path"}
+	case !hostLike(r.Host):
+		return &badRequest{"host", "want a name or an address, and maybe a port"}
+	}
+	return nil
+}
+
+// hostLike says whether a Host can be one; none at all is what HTTP/1.0 sends.
+func hostLike(host string) bool {
+	return len(host) <= 260 && !strings.ContainsFunc(host, func(c rune) bool {
+		return (c < 'a' || c > 'z') && (c < 'A' || c > 'Z') && (c < '0' || c > '9') && !strings.ContainsRune(".-_:[]%", c)
 	})
 }
 
