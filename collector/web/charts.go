@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"slices"
 	"strconv"
+	"strings"
 	"time"
 
 	"hausmeister/collector/health"
@@ -290,6 +291,10 @@ func (s *Server) historyCSV(v *visit) error {
 		return &badRequest{"range", "want a reading, and 24h, 7d or 30d"}
 	}
 	st, device := stretches[i], v.r.PathValue("id")
+	d, err := s.cfg.Fleet.Device(v.r.Context(), v.caller, device)
+	if err != nil {
+		return err
+	}
 	until, err := s.cfg.Health.Looking(v.r.Context(), v.caller, device)
 	if err != nil {
 		return err
@@ -308,7 +313,7 @@ func (s *Server) historyCSV(v *visit) error {
 	}
 	head := v.w.Header()
 	head.Set("Content-Type", "text/csv; charset=utf-8")
-	head.Set("Content-Disposition", `attachment; filename="hausmeister-`+row.Name+"-"+st.name+`.csv"`)
+	head.Set("Content-Disposition", `attachment; filename="hausmeister-`+fileName(d.Label())+"-"+row.Name+"-"+st.name+`.csv"`)
 	out := csv.NewWriter(v.w)
 	out.Write([]string{"time", "unit", "min", "mean", "max"})
 	for _, p := range h.Points {
@@ -320,4 +325,12 @@ func (s *Server) historyCSV(v *visit) error {
 	}
 	out.Flush() // the peer may be gone; nobody else needs to know
 	return nil
+}
+
+// fileName is a name in letters that no system's files mind, and that need no
+// quoting in a header.
+func fileName(name string) string {
+	return strings.Join(strings.FieldsFunc(name, func(r rune) bool {
+		return (r < 'a' || r > 'z') && (r < 'A' || r > 'Z') && (r < '0' || r > '9') && r != '_'
+	}), "-")
 }

@@ -502,3 +502,21 @@ func TestMomentsNeedALook(t *testing.T) {
 		}
 	}
 }
+
+// TestHistoryFileName: files of several devices lie beside each other, each by the
+// number that stands on the device, in letters that every system takes.
+func TestHistoryFileName(t *testing.T) {
+	w := newWorld(t)
+	ids := w.fill(2)
+	w.must(w.fleet.SetInventory(t.Context(), operator, ids[1], `Öst/23 "b"; x=1`))
+	b := w.signedIn("support")
+	for id, want := range map[string]string{
+		ids[0]: `attachment; filename="hausmeister-AH-02317-memory_used-7d.csv"`,
+		ids[1]: `attachment; filename="hausmeister-st-23-b-x-1-memory_used-7d.csv"`,
+	} {
+		res := b.get("/devices/" + id + "/history.csv?reading=memory_used&range=7d")
+		if got := res.Header.Get("Content-Disposition"); res.StatusCode != http.StatusOK || got != want {
+			t.Errorf("history.csv = %d, Content-Disposition %q, want %q", res.StatusCode, got, want)
+		}
+	}
+}
