@@ -81,8 +81,9 @@ func (s *Server) showDevice(v *visit, code int, change func(*deviceMain)) error 
 	if main.Look, err = v.look(d.ID); err != nil {
 		return err
 	}
-	main.ByDay = main.Look.Until == "" && latest.Version != ""
-	if !main.ByDay {
+	main.Look.Past = d.State == fleet.StateRevoked
+	main.ByDay = main.Look.Until == "" && latest.Version != "" && !main.Look.Past
+	if !main.ByDay && !main.Look.Past {
 		main.Live = "/devices/" + d.ID + "/live"
 	}
 	if main.History, err = v.charts(d.ID, main.Look.Until != "", latest.Values); err != nil {
@@ -218,27 +219,28 @@ func joined(maker, model string) string {
 
 // liveCells are the cells of a device as they are now: its state, the sentence
 // about it, and every reading.
-// sample, if any, is newer than what is stored.
-func (v *visit) liveCells(sample []health.Value) ([]cell, error) {
+// sample, if any, is newer than what is stored. last says that no other will come,
+// because the device is revoked.
+func (v *visit) liveCells(sample []health.Value) (cells []cell, last bool, err error) {
 	ctx := v.r.Context()
 	d, err := v.s.cfg.Fleet.Device(ctx, v.caller, v.r.PathValue("id"))
 	if err != nil {
-		return nil, err
+		return nil, false, err
 	}
 	latest, err := v.s.cfg.Health.Latest(ctx, v.caller, d.ID)
 	if err != nil {
-		return nil, err
+		return nil, false, err
 	}
 	findings, err := v.findings(d.ID)
 	if err != nil {
-		return nil, err
+		return nil, false, err
 	}
 	state, sentence := v.condition(d, findings)
 	sheet := newSheet(v.say, v.s.pages, v.s.cfg.Now(), append(latest.Values, sample...)) // the later one counts
 	sheet.booted = latest.Booted
-	cells := []cell{
+	cells = []cell{
 		{"state", sheet.render("pill", state)},
 		{"sentence", template.HTML(template.HTMLEscapeString(sentence))},
 	}
-	return append(cells, sheet.cells()...), nil
+	return append(cells, sheet.cells()...), d.State == fleet.StateRevoked, nil
 }

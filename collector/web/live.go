@@ -10,6 +10,7 @@ import (
 
 	"hausmeister/collector/access"
 	"hausmeister/collector/bus"
+	"hausmeister/collector/fleet"
 	"hausmeister/collector/health"
 )
 
@@ -21,7 +22,8 @@ const (
 	maxLive    = 2000             // streams of this collector
 )
 
-// errLookOver: the caller's look at the device has ended, and with it the stream.
+// errLookOver: the caller's look at the device has ended, or the device is
+// revoked, and with it the stream.
 var errLookOver = errors.New("the look is over")
 
 // liveStream sends the values of one device as they change, each as an event
@@ -47,7 +49,7 @@ func (s *Server) liveStream(v *visit) error {
 	if !st.looking() {
 		return st.waitForFirst(sub)
 	}
-	cells, err := v.liveCells(st.sample)
+	cells, last, err := v.liveCells(st.sample)
 	if err != nil {
 		return err
 	}
@@ -56,7 +58,11 @@ func (s *Server) liveStream(v *visit) error {
 	st.begin()
 	st.retry()
 	st.put("beat", "")
-	if st.changes(cells); st.flush() != nil {
+	if st.changes(cells); last {
+		st.end(errLookOver)
+		return nil
+	}
+	if st.flush() != nil {
 		return nil
 	}
 	st.run(sub, samples)
@@ -200,11 +206,15 @@ func (st *stream) waitForFirst(sub *bus.Subscription) error {
 	return nil
 }
 
-// told says whether the device has ever told its state.
+// told says whether the device has ever told its state, or cannot any more.
 func (st *stream) told() (bool, error) {
 	v := st.v
 	latest, err := v.s.cfg.Health.Latest(v.r.Context(), v.caller, v.r.PathValue("id"))
-	return latest.Version != "", err
+	if err != nil || latest.Version != "" {
+		return latest.Version != "", err
+	}
+	d, err := v.s.cfg.Fleet.Device(v.r.Context(), v.caller, v.r.PathValue("id"))
+	return d.State == fleet.StateRevoked, err // which never will
 }
 
 // signedIn asks whether the caller still is who he was.
@@ -230,11 +240,13 @@ func (st *stream) look(again bool) error {
 	if !st.looking() || v.caller.Allow(access.LookDevices) != nil {
 		return errLookOver
 	}
-	cells, err := v.liveCells(st.sample)
+	cells, last, err := v.liveCells(st.sample)
 	if err != nil {
 		return st.passing(err)
 	}
-	st.changes(cells)
+	if st.changes(cells); last {
+		return errLookOver
+	}
 	return nil
 }
 

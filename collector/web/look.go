@@ -82,6 +82,7 @@ func (v *visit) subject(row finding.Finding, f health.Finding) string {
 type lookMain struct {
 	May    bool   // the caller may give a reason
 	Until  string // of the caller's open look; empty = none
+	Past   bool   // the device is revoked: there is what it told, and nothing new
 	Action string
 	Reason string // as typed, when it was refused
 	Error  string

@@ -105,3 +105,47 @@ func TestRevokePage(t *testing.T) {
 		t.Errorf("revoking = %d %s", res.StatusCode, res.body)
 	}
 }
+
+// TestRevokedDeviceOffersNothingLive: it tells nothing any more, so its page neither
+// says Live nor offers to become so; what it told can still be looked at.
+func TestRevokedDeviceOffersNothingLive(t *testing.T) {
+	w := newWorld(t)
+	ids := w.fill(4)
+	b := w.signedIn("support")
+	path := "/devices/" + ids[0]
+	live := []string{"sse-connect", "data-live=", "Mit einem Grund kommen sie live", "Die Werte kommen jede Sekunde"}
+	if body := b.get(path).body; !strings.Contains(body, live[2]) {
+		t.Fatalf("a device that is not revoked does not offer %q: %s", live[2], text(body))
+	}
+	w.look("support", ids[0])
+	if body := b.get(path).body; !strings.Contains(body, live[0]) || !strings.Contains(body, live[1]) || !strings.Contains(body, live[3]) {
+		t.Fatalf("an open look shows nothing live: %s", text(body))
+	}
+	tb := w.tab(t, looks{lang: "de", theme: "light", as: "support"})
+	tb.open(path)
+	tb.wait(`document.querySelector("[data-live]")?.dataset.live === "on"`)
+	w.revoke(ids[0])
+	tb.wait(`document.querySelector("#state").textContent.includes("Gesperrt") && document.querySelector("[data-live]").dataset.live === "ended"`)
+	if got := eval[string](tb, `document.querySelector("[data-live-over]").innerText`); !strings.Contains(got, "das Gerät ist gesperrt") {
+		t.Errorf("the page that was open says %q", got)
+	}
+	tb.clean()
+	body := b.get(path).body
+	for _, word := range live {
+		if strings.Contains(body, word) {
+			t.Errorf("the page of a revoked device has %q", word)
+		}
+	}
+	if want := "Sie sehen, was das Gerät vor der Sperrung gemeldet hat."; !strings.Contains(body, want) {
+		t.Errorf("the page of a revoked device with a look does not say %q: %s", want, text(body))
+	}
+	other := w.signedIn("admin").get(path).body
+	for _, word := range live {
+		if strings.Contains(other, word) {
+			t.Errorf("the page of a revoked device without a look has %q", word)
+		}
+	}
+	if res := b.get(path + "/live"); res.StatusCode != http.StatusOK || !strings.Contains(res.body, "event: over") || !strings.Contains(res.body, "event: end") {
+		t.Errorf("its stream = %d %q, want an end", res.StatusCode, res.body)
+	}
+}
