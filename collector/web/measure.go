@@ -42,6 +42,8 @@ func measure(say *words.Speaker, n int64, unit reading.Unit, memory bool, now ti
 		return say.Unit(n, "dBm")
 	case finding.Days:
 		return say.Say("format.days", "n", n)
+	case finding.Times:
+		return say.Say("format.times", "n", n)
 	}
 	return say.Number(n)
 }

@@ -11,6 +11,9 @@ import (
 // has no milliseconds.
 const Days reading.Unit = "days"
 
+// Times is how a count is said that stands in a sentence: once, 12 times.
+const Times reading.Unit = "times"
+
 const (
 	// MaxInstance is the longest instance in bytes: names of programs are longer
 	// than those of volumes and sensors.
@@ -33,6 +36,7 @@ type Argument struct {
 	Name string
 	Kind reading.Kind
 	Unit reading.Unit // of a Number
+	Said reading.Unit // how a Number is said, where that is not its Unit
 	// Min and Max are the range of a Number, both inclusive.
 	Min, Max int64
 	Codes    []reading.CodeValue // of a Code, with the words that fit the sentence

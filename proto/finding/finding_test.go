@@ -147,6 +147,21 @@ func TestWords(t *testing.T) {
 	}
 }
 
+// TestPlacesStandInSentences: what is filled in is a part of its sentence, not a
+// remainder behind a colon or before one.
+func TestPlacesStandInSentences(t *testing.T) {
+	aside := regexp.MustCompile(`:\s*\{|^\{[^}]*\}:`)
+	for f := range finding.All() {
+		for _, w := range []reading.Words{f.Cause, f.Teacher, f.Support} {
+			for _, s := range []string{w.DE, w.EN} {
+				if hit := aside.FindString(s); hit != "" {
+					t.Errorf("%s says %q: %q is no sentence", f.Code, s, hit)
+				}
+			}
+		}
+	}
+}
+
 func german(w reading.Words) string { return w.DE }
 
 var speech = finding.Speech{
@@ -216,7 +231,7 @@ func TestRender(t *testing.T) {
 		t.Errorf("Render = %q, %v, want %q", got.Cause, err, want)
 	}
 	f, _ = finding.ByCode(finding.Hot)
-	if got, err = render(f, sample(f), speech); err != nil || got.Cause != "Zu heiß ist: Prozessor. Gemessen wurden 150000 millicelsius." {
+	if got, err = render(f, sample(f), speech); err != nil || got.Cause != "Der Fühler „Prozessor“ misst 150000 millicelsius. Das ist zu heiß." {
 		t.Errorf("Render = %q, %v", got.Cause, err)
 	}
 	f, _ = finding.ByCode(finding.DiskLow)

@@ -1,6 +1,7 @@
 package finding
 
 import (
+	"cmp"
 	"errors"
 	"fmt"
 	"slices"
@@ -77,7 +78,7 @@ func (f Finding) name(instance string, s Speech) string {
 func (a Argument) say(value any, s Speech) (string, bool) {
 	switch v := value.(type) {
 	case int64:
-		return s.Number(v, a.Unit), a.Kind == reading.Number
+		return s.Number(v, cmp.Or(a.Said, a.Unit)), a.Kind == reading.Number
 	case string:
 		if w, ok := a.CodeWord(v); ok {
 			return s.Pick(w), true

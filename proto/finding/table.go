@@ -62,6 +62,13 @@ func count(name string) Argument {
 	return Argument{Name: name, Kind: reading.Number, Unit: reading.Count, Max: 1_000_000_000_000}
 }
 
+// times is a count of what happened, said as how often.
+func times(name string) Argument {
+	a := count(name)
+	a.Said = Times
+	return a
+}
+
 func bytes(name string) Argument {
 	return Argument{Name: name, Kind: reading.Number, Unit: reading.Bytes, Max: 1 << 60}
 }
@@ -106,7 +113,7 @@ var table = [...]Finding{
 		Code: DiskFullSoon, Several: Named, Least: warning, Most: critical,
 		Arguments: []Argument{days("days"), days("error_days")},
 		Title:     words("Speicher bald voll", "Storage full soon"),
-		Cause:     words("Der freie Platz auf dem Laufwerk {instance} nimmt seit Tagen ab. Hochgerechnet ist es voll in: {days} (± {error_days}).", "Free space on volume {instance} has been shrinking for days. Projected time until it is full: {days} (± {error_days})."),
+		Cause:     words("Der freie Platz auf dem Laufwerk {instance} nimmt seit Tagen ab. Er reicht hochgerechnet noch für {days} (± {error_days}).", "Free space on volume {instance} has been shrinking for days. At this rate it will last for {days} (± {error_days})."),
 		Teacher:   words("Prüfen Sie, ob Sie große Dateien auslagern oder löschen können.", "See whether you can move or delete large files."),
 		Support:   words("Feststellen, welcher Ordner wächst. Häufig sind es Protokolle, Abbilder oder ein Cloud-Ordner.", "Find out which folder grows. Often it is logs, images or a cloud folder."),
 	},
@@ -122,7 +129,7 @@ var table = [...]Finding{
 		Code: DiskWear, Several: Named, Least: notice, Most: warning,
 		Arguments: []Argument{permille("wear")},
 		Title:     words("Datenträger abgenutzt", "Disk worn"),
-		Cause:     words("{instance}: Verbraucht sind {wear} der Lebensdauer, die der Hersteller zusagt.", "{instance}: {wear} of the life that its maker promises is used up."),
+		Cause:     words("Der Datenträger {instance} hat {wear} der Lebensdauer verbraucht, die der Hersteller zusagt.", "Disk {instance} has used up {wear} of the life that its maker promises."),
 		Teacher:   words("Speichern Sie Wichtiges auch an einem zweiten Ort.", "Keep a second copy of what matters."),
 		Support:   words("Austausch des Datenträgers einplanen. Prüfen, was so viel schreibt.", "Plan to replace the disk. Find out what writes so much."),
 	},
@@ -133,15 +140,15 @@ var table = [...]Finding{
 			code("failing", "seinen baldigen Ausfall", "that it will fail soon"),
 		}}},
 		Title:   words("Datenträger fällt aus", "Disk failing"),
-		Cause:   words("{instance} meldet {health}.", "{instance} reports {health}."),
+		Cause:   words("Der Datenträger {instance} meldet {health}.", "Disk {instance} reports {health}."),
 		Teacher: words("Sichern Sie Ihre Dateien heute an einem anderen Ort. Wenden Sie sich dann an den Support.", "Copy your files to another place today. Then turn to support."),
 		Support: words("Daten sichern und Datenträger tauschen oder Gerät austauschen. Bis dahin keine großen Aktualisierungen.", "Save the data and replace the disk or swap the device. No large updates until then."),
 	},
 	{
 		Code: VolumeErrors, Several: Named, Least: warning, Most: warning,
-		Arguments: []Argument{count("errors")},
+		Arguments: []Argument{times("errors")},
 		Title:     words("Fehler im Dateisystem", "File system errors"),
-		Cause:     words("Das Laufwerk {instance} hat Fehler vermerkt: {errors}.", "Volume {instance} has noted errors: {errors}."),
+		Cause:     words("Das Laufwerk {instance} hat {errors} einen Fehler vermerkt.", "Volume {instance} has noted an error {errors}."),
 		Teacher:   words("Speichern Sie Wichtiges auch an einem zweiten Ort.", "Keep a second copy of what matters."),
 		Support:   words("Dateisystem prüfen und reparieren. Danach den Zustand des Datenträgers ansehen.", "Check and repair the file system. Then look at the health of the disk."),
 	},
@@ -168,7 +175,7 @@ var table = [...]Finding{
 		},
 		Arguments: []Argument{{Name: "temperature", Kind: reading.Number, Unit: reading.MilliCelsius, Min: -40_000, Max: 150_000}},
 		Title:     words("Gerät zu heiß", "Device too hot"),
-		Cause:     words("Zu heiß ist: {instance}. Gemessen wurden {temperature}.", "Too hot: {instance}. Measured: {temperature}."),
+		Cause:     words("Der Fühler „{instance}“ misst {temperature}. Das ist zu heiß.", "The sensor \"{instance}\" measures {temperature}. That is too hot."),
 		Teacher:   words("Stellen Sie das Gerät auf eine feste, freie Fläche. Halten Sie die Lüftungsschlitze frei.", "Put the device on a firm, clear surface. Keep the air vents free."),
 		Support:   words("Lüfter und Lüftungsschlitze prüfen und reinigen. Bei heißem Akku das Gerät aus dem Verkehr ziehen.", "Check and clean fan and vents. With a hot battery, take the device out of use."),
 	},
@@ -198,7 +205,7 @@ var table = [...]Finding{
 		Code: OSUnsupported, Several: One, Least: warning, Most: critical,
 		Arguments: []Argument{day("end")},
 		Title:     words("Betriebssystem ohne Unterstützung", "Operating system unsupported"),
-		Cause:     words("Der Hersteller liefert nach dem {end} keine Sicherheitsaktualisierungen mehr für dieses Betriebssystem.", "The maker publishes no security updates for this operating system after {end}."),
+		Cause:     words("Sicherheitsaktualisierungen für dieses Betriebssystem gibt es nicht mehr. Der letzte Tag war {end}.", "There are no security updates for this operating system any more. The last day was {end}."),
 		Teacher:   words("Sie müssen nichts tun. Der Support plant den Wechsel mit Ihnen.", "Nothing to do for you. Support plans the change with you."),
 		Support:   words("Auf eine unterstützte Version wechseln. Lässt die Hardware das nicht zu, das Gerät austauschen.", "Change to a supported version. If the hardware does not allow it, replace the device."),
 	},
@@ -214,7 +221,7 @@ var table = [...]Finding{
 		Code: UpdatesStuck, Several: One, Least: notice, Most: warning,
 		Arguments: []Argument{days("days")},
 		Title:     words("Aktualisierungen stehen still", "Updates stuck"),
-		Cause:     words("Es stehen Aktualisierungen aus. Die letzte ist so lange her: {days}.", "Updates are pending. Time since the last one: {days}."),
+		Cause:     words("Es stehen Aktualisierungen aus. Die letzte liegt {days} zurück.", "Updates are pending. The last one was {days} ago."),
 		Teacher:   words("Lassen Sie das Gerät nach dem Unterricht am Netzteil und im WLAN eingeschaltet.", "Leave the device switched on after school, on mains and Wi-Fi."),
 		Support:   words("Dienst, Quelle und freien Platz der Aktualisierung prüfen. Dann eine Aktualisierung von Hand anstoßen.", "Check service, source and free space of the update. Then start an update by hand."),
 	},
@@ -246,7 +253,7 @@ var table = [...]Finding{
 		Code: AntivirusStale, Several: One, Least: warning, Most: warning,
 		Arguments: []Argument{days("days")},
 		Title:     words("Virenschutz veraltet", "Antivirus out of date"),
-		Cause:     words("Das Alter der Virenmuster beträgt {days}.", "The age of the antivirus patterns is {days}."),
+		Cause:     words("Die Virenmuster sind {days} alt.", "The antivirus patterns are {days} old."),
 		Teacher:   words("Lassen Sie das Gerät eine Stunde am Netzteil und im WLAN eingeschaltet.", "Leave the device switched on for an hour, on mains and Wi-Fi."),
 		Support:   words("Quelle und Dienst der Virenmuster prüfen. Dann die Aktualisierung von Hand anstoßen.", "Check source and service of the patterns. Then start their update by hand."),
 	},
@@ -254,31 +261,31 @@ var table = [...]Finding{
 		Code: ClockOff, Several: One, Least: warning, Most: critical,
 		Arguments: []Argument{{Name: "offset", Kind: reading.Number, Unit: reading.Milliseconds, Min: -4102444800_000, Max: 4102444800_000}},
 		Title:     words("Uhr geht falsch", "Clock wrong"),
-		Cause:     words("Die Uhr des Geräts geht falsch: {offset}. Anmeldungen und sichere Verbindungen scheitern daran.", "The clock of the device is wrong: {offset}. Sign-ins and secure connections fail because of that."),
+		Cause:     words("Die Uhr des Geräts geht {offset}. Anmeldungen und sichere Verbindungen scheitern daran.", "The clock of the device is {offset}. Sign-ins and secure connections fail because of that."),
 		Teacher:   words("Stellen Sie Datum und Uhrzeit auf automatisch.", "Set date and time to automatic."),
 		Support:   words("Zeitdienst und Zeitzone prüfen. Geht die Uhr nach jedem Ausschalten falsch, die Knopfzelle tauschen.", "Check time service and time zone. If the clock is wrong after each power-off, replace the coin cell."),
 	},
 	{
 		Code: SystemCrashes, Several: One, Least: warning, Most: critical,
-		Arguments: []Argument{count("count")},
+		Arguments: []Argument{times("count")},
 		Title:     words("System stürzt ab", "System crashes"),
-		Cause:     words("Abstürze des Systems in den letzten 30 Tagen: {count}.", "System crashes within the last 30 days: {count}."),
+		Cause:     words("Das System ist in den letzten 30 Tagen {count} abgestürzt.", "The system crashed {count} within the last 30 days."),
 		Teacher:   words("Speichern Sie oft. Merken Sie sich, was Sie vor dem Absturz getan haben.", "Save often. Note what you did before the crash."),
 		Support:   words("Absturzberichte auswerten. Treiber, Arbeitsspeicher und Datenträger prüfen.", "Read the crash reports. Check drivers, memory and disk."),
 	},
 	{
 		Code: ProgramCrashes, Several: One, Least: notice, Most: notice,
-		Arguments: []Argument{count("count")},
+		Arguments: []Argument{times("count")},
 		Title:     words("Programme stürzen ab", "Programs crash"),
-		Cause:     words("Abstürze von Programmen in den letzten 30 Tagen: {count}.", "Program crashes within the last 30 days: {count}."),
+		Cause:     words("Programme sind in den letzten 30 Tagen {count} abgestürzt.", "Programs crashed {count} within the last 30 days."),
 		Teacher:   words("Starten Sie das Gerät neu. Nennen Sie dem Support das Programm, das abstürzt.", "Restart the device. Tell support which program crashes."),
 		Support:   words("Betroffenes Programm aktualisieren oder neu installieren.", "Update or reinstall the program in question."),
 	},
 	{
 		Code: HardPowerOffs, Several: One, Least: notice, Most: warning,
-		Arguments: []Argument{count("count")},
+		Arguments: []Argument{times("count")},
 		Title:     words("Nicht heruntergefahren", "Not shut down"),
-		Cause:     words("So oft ging das Gerät in 30 Tagen aus, ohne herunterzufahren: {count}.", "Times that the device went off within 30 days without shutting down: {count}."),
+		Cause:     words("Das Gerät ging in den letzten 30 Tagen {count} aus, ohne herunterzufahren.", "The device went off {count} within the last 30 days without shutting down."),
 		Teacher:   words("Fahren Sie das Gerät über das Menü herunter. Laden Sie den Akku rechtzeitig.", "Shut the device down by its menu. Charge the battery in time."),
 		Support:   words("Akku und Netzteil prüfen. Nachfragen, ob das Gerät hängen bleibt.", "Check battery and charger. Ask whether the device freezes."),
 	},
@@ -302,12 +309,12 @@ var table = [...]Finding{
 		Instances: []reading.CodeValue{
 			code(UnwellStore, "Meldungen lassen sich nicht speichern", "reports cannot be stored"),
 			code(UnwellSpool, "die Warteschlange ist voll", "the queue is full"),
-			code(UnwellMemory, "zu hoher Speicherbedarf", "uses too much memory"),
-			code(UnwellCPU, "zu hoher Prozessorbedarf", "uses too much of the processor"),
+			code(UnwellMemory, "es braucht zu viel Arbeitsspeicher", "it uses too much memory"),
+			code(UnwellCPU, "es braucht zu viel Prozessorzeit", "it uses too much of the processor"),
 			code(UnwellReadings, "Messungen bleiben hängen", "readings hang"),
 		},
 		Title:   words("Hausmeister gestört", "Hausmeister unwell"),
-		Cause:   words("Das Programm Hausmeister auf diesem Gerät arbeitet nicht richtig. Grund: {instance}.", "The Hausmeister program on this device does not work as it should. Reason: {instance}."),
+		Cause:   words("Das Programm Hausmeister auf diesem Gerät arbeitet nicht richtig, denn {instance}.", "The Hausmeister program on this device does not work as it should, because {instance}."),
 		Teacher: words("Sie müssen nichts tun. Ihre Arbeit ist nicht betroffen.", "Nothing to do for you. Your work is not affected."),
 		Support: words("Auf dem Gerät „hausmeister-agent doctor“ ausführen und das Protokoll lesen.", "Run \"hausmeister-agent doctor\" on the device and read its log."),
 	},
