@@ -484,7 +484,31 @@ func TestSaved(t *testing.T) {
 			t.Errorf("Change = %+v, %v", changed, err)
 		}
 		w.must(w.Delete(t.Context(), eva, own.ID))
+		if _, err := w.Saved(t.Context(), eva, own.ID); !errors.Is(err, access.ErrNotFound) {
+			t.Errorf("a deleted question: %v, want ErrNotFound", err)
+		}
+		if _, err := w.Restore(t.Context(), tom, own.ID); !errors.Is(err, access.ErrNotFound) {
+			t.Errorf("tom brings eva's back: %v, want ErrNotFound", err)
+		}
+		if back, err := w.Restore(t.Context(), eva, own.ID); err != nil || back.Name != "Volle Akkus" || len(names(eva)) != 2 {
+			t.Errorf("Restore = %+v, %v; eva has %q", back, err, names(eva))
+		}
+		if _, err := w.Restore(t.Context(), eva, own.ID); !errors.Is(err, access.ErrNotFound) {
+			t.Errorf("bringing back what is there: %v, want ErrNotFound", err)
+		}
+		w.must(w.Delete(t.Context(), eva, own.ID))
+		w.now = w.now.Add(8 * 24 * time.Hour)
+		if _, err := w.Restore(t.Context(), eva, own.ID); !errors.Is(err, access.ErrNotFound) {
+			t.Errorf("bringing back after a week: %v, want ErrNotFound", err)
+		}
 		w.must(w.Delete(t.Context(), admin, shared.ID))
+		var left int64
+		w.must(w.db.Read(t.Context(), func(tx *db.Tx) error {
+			return tx.QueryRow(t.Context(), `SELECT count(*) FROM question_saved`).Scan(&left)
+		}))
+		if left != 1 {
+			t.Errorf("%d rows are left, want only what was deleted just now", left)
+		}
 		if got := append(names(eva), names(admin)...); len(got) != 0 {
 			t.Errorf("deleted questions are still there: %q", got)
 		}
@@ -496,7 +520,7 @@ func TestSaved(t *testing.T) {
 			}
 			return err
 		}))
-		want := []string{"question.deleted user:admin", "question.deleted user:eva", "question.changed user:eva", "question.saved user:admin", "question.saved user:eva"}
+		want := []string{"question.deleted user:admin", "question.deleted user:eva", "question.saved user:eva", "question.deleted user:eva", "question.changed user:eva", "question.saved user:admin", "question.saved user:eva"}
 		if !slices.Equal(actions, want) {
 			t.Errorf("the record says %q, want %q", actions, want)
 		}

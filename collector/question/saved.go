@@ -23,6 +23,8 @@ const (
 	// MaxSaved is how many questions one person or token keeps.
 	MaxSaved = 100
 	maxName  = 120 // bytes
+	// restoreFor is how long a deleted question can be brought back.
+	restoreFor = 7 * 24 * time.Hour
 )
 
 // Draft is a question that somebody wants to keep. A Shared one is listed for
@@ -74,12 +76,8 @@ func (q *Questions) Save(ctx context.Context, caller access.Caller, d Draft) (Sa
 	now := q.now()
 	s := Saved{ID: ident.NewID(now), Draft: d, By: caller.Name, Own: true, May: true, Created: now}
 	err = q.db.Write(ctx, func(tx *db.Tx) error {
-		var kept int64
-		if err := tx.QueryRow(ctx, `SELECT COUNT(*) FROM question_saved WHERE actor = $1`, caller.Actor()).Scan(&kept); err != nil {
+		if err := room(ctx, tx, caller.Actor()); err != nil {
 			return err
-		}
-		if kept >= MaxSaved {
-			return ErrTooMany
 		}
 		_, err := tx.Exec(ctx, `INSERT INTO question_saved (id, actor, actor_name, name, asked, shared, created_ms) VALUES ($1, $2, $3, $4, $5, $6, $7)`,
 			s.ID, caller.Actor(), caller.Name, d.Name, string(asked), d.Shared, now.UnixMilli())
@@ -92,6 +90,18 @@ func (q *Questions) Save(ctx context.Context, caller access.Caller, d Draft) (Sa
 		return Saved{}, fmt.Errorf("keeping a question: %w", err)
 	}
 	return s, nil
+}
+
+// room says whether somebody can keep one question more.
+func room(ctx context.Context, tx *db.Tx, actor string) error {
+	var kept int64
+	if err := tx.QueryRow(ctx, `SELECT COUNT(*) FROM question_saved WHERE actor = $1 AND deleted_ms IS NULL`, actor).Scan(&kept); err != nil {
+		return err
+	}
+	if kept >= MaxSaved {
+		return ErrTooMany
+	}
+	return nil
 }
 
 func (q *Questions) record(ctx context.Context, tx *db.Tx, caller access.Caller, action string, s Saved) error {
@@ -117,11 +127,8 @@ func (q *Questions) Change(ctx context.Context, caller access.Caller, id string,
 	}
 	var s Saved
 	err = q.db.Write(ctx, func(tx *db.Tx) (err error) {
-		if s, err = one(ctx, tx, caller, id); err != nil {
+		if s, err = mine(ctx, tx, caller, id, isKept); err != nil {
 			return err
-		}
-		if !s.May {
-			return access.ErrForbidden
 		}
 		// Its last answer was to another question.
 		if !sameQuestion(s.Question, d.Question) {
@@ -142,23 +149,24 @@ func (q *Questions) Change(ctx context.Context, caller access.Caller, id string,
 	return s, nil
 }
 
-// Delete forgets a kept question.
+// Delete takes a kept question away; Restore brings it back, for a week.
 func (q *Questions) Delete(ctx context.Context, caller access.Caller, id string) error {
 	if err := caller.Allow(access.ReadDevices); err != nil {
 		return err
 	}
 	err := q.db.Write(ctx, func(tx *db.Tx) error {
-		s, err := one(ctx, tx, caller, id)
+		s, err := mine(ctx, tx, caller, id, isKept)
 		if err != nil {
 			return err
 		}
-		if !s.May {
-			return access.ErrForbidden
-		}
-		for _, statement := range []string{`DELETE FROM question_answers WHERE question = $1`, `DELETE FROM question_saved WHERE id = $1`} {
-			if _, err := tx.Exec(ctx, statement, id); err != nil {
+		now := q.now()
+		for _, statement := range []string{`DELETE FROM question_answers WHERE question IN (SELECT id FROM question_saved WHERE deleted_ms < $1)`, `DELETE FROM question_saved WHERE deleted_ms < $1`} {
+			if _, err := tx.Exec(ctx, statement, now.Add(-restoreFor).UnixMilli()); err != nil {
 				return err
 			}
+		}
+		if _, err := tx.Exec(ctx, `UPDATE question_saved SET deleted_ms = $2 WHERE id = $1`, id, now.UnixMilli()); err != nil {
+			return err
 		}
 		return q.record(ctx, tx, caller, "question.deleted", s)
 	})
@@ -168,13 +176,40 @@ func (q *Questions) Delete(ctx context.Context, caller access.Caller, id string)
 	return nil
 }
 
+// Restore: see Delete.
+func (q *Questions) Restore(ctx context.Context, caller access.Caller, id string) (s Saved, err error) {
+	if err := caller.Allow(access.ReadDevices); err != nil {
+		return Saved{}, err
+	}
+	err = q.db.Write(ctx, func(tx *db.Tx) error {
+		if s, err = mine(ctx, tx, caller, id, isDeleted); err != nil {
+			return err
+		}
+		var actor string
+		if err := tx.QueryRow(ctx, `SELECT actor FROM question_saved WHERE id = $1 AND deleted_ms >= $2`, id, q.now().Add(-restoreFor).UnixMilli()).Scan(&actor); err != nil {
+			return err
+		}
+		if err := room(ctx, tx, actor); err != nil {
+			return err
+		}
+		if _, err := tx.Exec(ctx, `UPDATE question_saved SET deleted_ms = NULL WHERE id = $1`, id); err != nil {
+			return err
+		}
+		return q.record(ctx, tx, caller, "question.saved", s)
+	})
+	if err != nil {
+		return Saved{}, fmt.Errorf("bringing a question back: %w", found(err))
+	}
+	return s, nil
+}
+
 // Saved gives a question that the caller keeps or that is shared.
 func (q *Questions) Saved(ctx context.Context, caller access.Caller, id string) (s Saved, err error) {
 	if err := caller.Allow(access.ReadDevices); err != nil {
 		return Saved{}, err
 	}
 	err = q.db.Read(ctx, func(tx *db.Tx) (err error) {
-		s, err = one(ctx, tx, caller, id)
+		s, err = one(ctx, tx, caller, id, isKept)
 		return err
 	})
 	if err != nil {
@@ -198,7 +233,7 @@ func (q *Questions) List(ctx context.Context, caller access.Caller) (all []Saved
 		return nil, err
 	}
 	err = q.db.Read(ctx, func(tx *db.Tx) (err error) {
-		all, err = kept(ctx, tx, caller, "s.actor = $1 OR s.shared = 1", caller.Actor())
+		all, err = kept(ctx, tx, caller, "(s.actor = $1 OR s.shared = 1) AND "+isKept, caller.Actor())
 		return err
 	})
 	if err != nil {
@@ -216,8 +251,20 @@ func (q *Questions) List(ctx context.Context, caller access.Caller) (all []Saved
 	return all, nil
 }
 
-func one(ctx context.Context, tx *db.Tx, caller access.Caller, id string) (Saved, error) {
-	all, err := kept(ctx, tx, caller, "s.id = $1 AND (s.actor = $2 OR s.shared = 1)", id, caller.Actor())
+// Which of the questions that somebody may know of.
+const isKept, isDeleted = "s.deleted_ms IS NULL", "s.deleted_ms IS NOT NULL"
+
+// mine is one that the caller may change.
+func mine(ctx context.Context, tx *db.Tx, caller access.Caller, id, which string) (Saved, error) {
+	s, err := one(ctx, tx, caller, id, which)
+	if err == nil && !s.May {
+		err = access.ErrForbidden
+	}
+	return s, err
+}
+
+func one(ctx context.Context, tx *db.Tx, caller access.Caller, id, which string) (Saved, error) {
+	all, err := kept(ctx, tx, caller, "s.id = $1 AND (s.actor = $2 OR s.shared = 1) AND "+which, id, caller.Actor())
 	if err != nil {
 		return Saved{}, err
 	}

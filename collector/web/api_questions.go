@@ -175,6 +175,13 @@ func questionOf(s questions.Saved) apiQuestion {
 	return out
 }
 
+// decided is what somebody decided about a question: an answer changes nothing of it.
+func decided(s questions.Saved) apiQuestion {
+	out := questionOf(s)
+	out.Answered, out.Matching, out.Known = nil, nil, nil
+	return out
+}
+
 func (s *Server) apiQuestions(v *visit) error {
 	all, err := s.cfg.Questions.List(v.r.Context(), v.caller)
 	if err != nil {

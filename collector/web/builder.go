@@ -34,6 +34,9 @@ func (v *visit) builder(a asking) (b builder, added *questions.Condition, err er
 	if a.Show != "" {
 		b.Kept = append(b.Kept, option{"show", a.Show})
 	}
+	if a.edits.id != "" {
+		b.Kept = append(b.Kept, option{"edits", a.edits.String()})
+	}
 	what := v.asked.Get("what")
 	ops := questions.OpsOf(what)
 	if ops == nil {

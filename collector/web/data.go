@@ -102,6 +102,7 @@ type Questions interface {
 	Save(ctx context.Context, caller access.Caller, d questions.Draft) (questions.Saved, error)
 	Change(ctx context.Context, caller access.Caller, id string, d questions.Draft) (questions.Saved, error)
 	Delete(ctx context.Context, caller access.Caller, id string) error
+	Restore(ctx context.Context, caller access.Caller, id string) (questions.Saved, error)
 }
 
 // Health knows what devices told; *health.Health.

@@ -34,13 +34,14 @@ type question struct {
 	shown   []string // columns that the address asks for; none = those of the person
 	columns []string // those that are shown
 	view    string   // id of the saved view that this is
+	edits   edited   // the saved view that this was, when somebody changes it
 }
 
 func ask(values url.Values) (question, error) {
 	q := question{query: strings.TrimSpace(values.Get("q")), state: fleet.State(values.Get("state")),
 		school: strings.TrimSpace(values.Get("school")), cursor: values.Get("cursor"), from: 1,
 		finding: values.Get("finding"), label: strings.TrimSpace(values.Get("label")), all: values.Get("all") == "1", job: values.Get("job"),
-		shown: someColumns(values.Get("columns")), view: values.Get("view")}
+		shown: someColumns(values.Get("columns")), view: values.Get("view"), edits: editedOf(values.Get("edits"))}
 	if len(q.query) > 200 {
 		return q, &badRequest{"q", "want at most 200 bytes of text"}
 	}
@@ -100,6 +101,9 @@ func (q question) address() string {
 	}
 	set("job", q.job)
 	set("view", q.view)
+	if q.view == "" {
+		set("edits", q.edits.String())
+	}
 	set("columns", strings.Join(q.shown, ","))
 	return values.Encode()
 }
@@ -125,7 +129,8 @@ func (q question) sortName() string {
 // The questions next to this one, each from its first page.
 
 func (q question) first() question                { q.cursor, q.from = "", 1; return q.plain() }
-func (q question) anew() question                 { q = q.first(); q.view = ""; return q } // another than the saved view
+func (q question) anew() question                 { q = q.first(); q.view = ""; return q }       // another than the saved view
+func (q question) aside() question                { q = q.anew(); q.edits = edited{}; return q } // another view, not a change of this one
 func (q question) plain() question                { q.all, q.job = false, ""; return q }
 func (q question) withAll() string                { q = q.first(); q.all = true; return q.href() }
 func (q question) withJob(id string) string       { q = q.plain(); q.job = id; return q.href() }
@@ -187,6 +192,8 @@ type devicesMain struct {
 	Note                     *jobView
 
 	SaveView   string // address
+	Edits      string // of question
+	Change     *changing
 	Everywhere string // where the same words are searched for among schools and people, too
 }
 
@@ -280,6 +287,9 @@ func (s *Server) devicesPage(v *visit) error {
 	case err != nil:
 		return err
 	}
+	if main.Change, err = v.editingView(&q); err != nil {
+		return err
+	}
 	v.fillFilters(&main, q, here)
 	if err := v.fillRows(&main, q, page, all); err != nil {
 		return err
@@ -340,10 +350,10 @@ func (v *visit) showList(q question, main devicesMain, devices int64) error {
 }
 
 func (v *visit) fillFilters(main *devicesMain, q question, counts fleet.Counts) {
-	main.Views = []listView{{Href: q.withState(""), Word: v.say.Say("devices.all"), Count: counts.Total, Current: q.state == "" && q.view == ""}}
+	main.Views = []listView{{Href: q.aside().withState(""), Word: v.say.Say("devices.all"), Count: counts.Total, Current: q.state == "" && q.view == ""}}
 	for _, s := range fleet.States {
 		word := v.say.Say("state." + string(s))
-		main.Views = append(main.Views, listView{Href: q.withState(s), Word: word, Count: counts.States[s], Current: q.state == s && q.view == ""})
+		main.Views = append(main.Views, listView{Href: q.aside().withState(s), Word: word, Count: counts.States[s], Current: q.state == s && q.view == ""})
 		main.States = append(main.States, option{string(s), word})
 	}
 	main.State, main.School = q.state, q.school
@@ -366,7 +376,7 @@ func (v *visit) fillFilters(main *devicesMain, q question, counts fleet.Counts) 
 	if q.sort != "" || q.desc {
 		main.Sort = q.sortName()
 	}
-	main.Chosen = strings.Join(q.shown, ",")
+	main.Chosen, main.Edits = strings.Join(q.shown, ","), q.edits.String()
 	main.Choices = v.columnsField(q.columns)
 }
 

@@ -75,7 +75,7 @@ var tagged = map[string]func(*Server, *visit, string) (any, error){
 	},
 	"/api/v1/questions/{id}": func(s *Server, v *visit, id string) (any, error) {
 		kept, err := s.cfg.Questions.Saved(v.r.Context(), v.caller, id)
-		return questionOf(kept), err
+		return decided(kept), err
 	},
 	"/api/v1/jobs/{id}": func(s *Server, v *visit, id string) (any, error) {
 		j, err := s.cfg.Fleet.Job(v.r.Context(), v.caller, id)
@@ -114,12 +114,31 @@ func (s *Server) tag(ctx context.Context, v *visit, path string) (string, error)
 	if err != nil {
 		return "", err
 	}
+	sum, err := sumOf(path, what)
+	return `"` + sum + `"`, err
+}
+
+// sumOf is short and differs for things that differ.
+func sumOf(path string, what any) (string, error) {
 	b, err := json.Marshal(what)
 	if err != nil {
 		return "", fmt.Errorf("encoding what can be changed: %w", err)
 	}
 	sum := sha256.Sum256(append([]byte(path+"\n"), b...))
-	return `"` + base64.RawURLEncoding.EncodeToString(sum[:15]) + `"`, nil
+	return base64.RawURLEncoding.EncodeToString(sum[:15]), nil
+}
+
+// unchanged gives the request of a form a context in which the first change is
+// refused with errStale when the thing is not as it was when the form was made: the
+// If-Match of pages. now reads it with the context that it gets.
+func (v *visit) unchanged(was string, now func(context.Context) (string, error)) context.Context {
+	return db.Guarded(v.r.Context(), func(ctx context.Context) error {
+		sum, err := now(ctx)
+		if err == nil && sum != was {
+			err = errStale
+		}
+		return err
+	})
 }
 
 // matched answers a call about a tagged thing: one that reads with its ETag, one

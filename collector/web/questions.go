@@ -1,6 +1,7 @@
 package web
 
 import (
+	"context"
 	"encoding/csv"
 	"errors"
 	"net/http"
@@ -23,10 +24,30 @@ type asking struct {
 	cursor string
 	from   int64  // number of the first row; the cursor knows no numbers
 	saved  string // id of the kept question that this is
+	edits  edited // the kept question that this was, when somebody changes it
+}
+
+// edited is what a page that changes a kept thing knows of it: its id, and what it
+// was when the change began, so that nobody's change is lost unseen.
+type edited struct{ id, was string }
+
+func editedOf(text string) edited {
+	id, was, _ := strings.Cut(text, ".")
+	if len(text) > 100 {
+		return edited{}
+	}
+	return edited{id, was}
+}
+
+func (e edited) String() string {
+	if e.id == "" {
+		return ""
+	}
+	return e.id + "." + e.was
 }
 
 func askingOf(values url.Values) (asking, error) {
-	a := asking{cursor: values.Get("cursor"), saved: values.Get("saved"), from: 1}
+	a := asking{cursor: values.Get("cursor"), saved: values.Get("saved"), edits: editedOf(values.Get("edits")), from: 1}
 	a.Show = values.Get("show")
 	for _, text := range values["if"] {
 		c, err := questions.ParseCondition(text)
@@ -75,6 +96,9 @@ func (a asking) values() url.Values {
 	if a.desc {
 		values.Set("order", "desc")
 	}
+	if a.saved == "" && a.edits.id != "" {
+		values.Set("edits", a.edits.String())
+	}
 	if a.cursor != "" {
 		values.Set("from", strconv.FormatInt(a.from, 10))
 	}
@@ -100,6 +124,7 @@ type questionsMain struct {
 	Reset   string
 	Asked   bool
 	Name    string // of the kept question that this is
+	Change  *changing
 
 	Figure, Sentence, Prepared string
 	Bars                       *barsCard
@@ -112,6 +137,14 @@ type questionsMain struct {
 	Kept    []keptRow
 	Example []link
 	Done    string
+	Deleted string // address that brings back what was just deleted
+}
+
+// changing is a kept thing with another content than it has.
+type changing struct {
+	Text, Action, Send string
+	Hidden             map[string]string
+	Undo               link // to it as it is
 }
 
 type questionChip struct{ Text, Without string }
@@ -146,6 +179,10 @@ func (s *Server) questionsPage(v *visit) error {
 			return refusedQuestion(err)
 		}
 	}
+	change, err := v.editing(&a)
+	if err != nil {
+		return err
+	}
 	b, added, err := v.builder(a)
 	if err != nil {
 		return err
@@ -153,9 +190,12 @@ func (s *Server) questionsPage(v *visit) error {
 	if added != nil {
 		return v.redirect(a.other(append(slices.Clone(a.Conditions), *added)).href())
 	}
-	main := questionsMain{Builder: b, Asked: a.asks()}
+	main := questionsMain{Builder: b, Asked: a.asks(), Change: change}
 	if key := "done.question_" + v.asked.Get("done"); v.say.Has(key) {
 		main.Done = v.say.Say(key)
+	}
+	if id := v.asked.Get("deleted"); id != "" {
+		main.Deleted = "/questions/" + url.PathEscape(id) + "/restore"
 	}
 	if err := v.fillChips(&main, a); err != nil {
 		return err
@@ -361,7 +401,7 @@ func (v *visit) keepForm(a asking) form {
 		f.Fields = append(f.Fields, field{Name: "shared", Label: v.say.Say("question.reach"), Type: "checks", Options: []option{{"yes", v.say.Say("question.share")}}})
 	}
 	kept := a.first()
-	kept.saved = ""
+	kept.saved, kept.edits = "", edited{}
 	f.Hidden = map[string]string{"asked": kept.values().Encode()}
 	return f
 }
@@ -427,16 +467,9 @@ func (s *Server) keepQuestion(v *visit) error {
 	if err != nil {
 		return err
 	}
-	asked, err := url.ParseQuery(typed.Get("asked"))
-	if err != nil {
-		return &badRequest{"asked", "it cannot be read"}
-	}
-	a, err := askingOf(asked)
+	a, err := askedIn(typed)
 	if err != nil {
 		return err
-	}
-	if err := a.Check(); err != nil {
-		return refusedQuestion(err)
 	}
 	kept, err := s.cfg.Questions.Save(v.r.Context(), v.caller, questions.Draft{Name: typed.Get("name"), Question: a.Question, Shared: typed.Get("shared") != ""})
 	refuse := func(code int, text string) error {
@@ -460,10 +493,120 @@ func (s *Server) keepQuestion(v *visit) error {
 }
 
 func (s *Server) deleteQuestion(v *visit) error {
-	if err := s.cfg.Questions.Delete(v.r.Context(), v.caller, v.r.PathValue("id")); err != nil {
+	id := v.r.PathValue("id")
+	if err := s.cfg.Questions.Delete(v.r.Context(), v.caller, id); err != nil {
 		return err
 	}
-	return v.redirect("/questions?done=deleted")
+	return v.redirect("/questions?done=deleted&deleted=" + url.QueryEscape(id))
+}
+
+func (s *Server) restoreQuestion(v *visit) error {
+	_, err := s.cfg.Questions.Restore(v.r.Context(), v.caller, v.r.PathValue("id"))
+	if errors.Is(err, access.ErrNotFound) {
+		return v.redirect("/questions") // it is there again already, or gone for good
+	}
+	return v.acted("/questions", "restored", err)
+}
+
+// editing notes which kept question this one may become, if the caller may change
+// that; with another content than it has, it is what the page offers.
+func (v *visit) editing(a *asking) (*changing, error) {
+	id := a.edits.id
+	if a.saved != "" {
+		id = a.saved
+	}
+	if id == "" {
+		return nil, nil
+	}
+	kept, err := v.s.cfg.Questions.Saved(v.r.Context(), v.caller, id)
+	if errors.Is(err, access.ErrNotFound) || err == nil && !kept.May {
+		a.edits = edited{}
+		return nil, nil
+	}
+	if err != nil {
+		return nil, err
+	}
+	if a.saved != "" {
+		was, err := sumOf("question", decided(kept))
+		a.edits = edited{id, was}
+		return nil, err
+	}
+	same := kept.Question.Show == a.Show && slices.Equal(kept.Question.Conditions, a.Conditions)
+	if same || !a.asks() {
+		return nil, nil
+	}
+	return &changing{Text: v.say.Say("question.edits", "name", kept.Name), Action: "/questions/" + id, Send: v.say.Say("question.edits.save"),
+		Undo: link{asking{Question: kept.Question, saved: id}.href(), v.say.Say("edits.undo")}, Hidden: map[string]string{"asked": a.first().values().Encode(), "was": a.edits.was}}, nil
+}
+
+// changeQuestion gives a kept question the content that the page asked, if it is
+// as it was when the change began.
+func (s *Server) changeQuestion(v *visit) error {
+	typed, err := v.typed()
+	if err != nil {
+		return err
+	}
+	a, err := askedIn(typed)
+	if err != nil {
+		return err
+	}
+	id := v.r.PathValue("id")
+	kept, err := s.cfg.Questions.Saved(v.r.Context(), v.caller, id)
+	if err != nil {
+		return err
+	}
+	ctx := v.unchanged(typed.Get("was"), func(ctx context.Context) (string, error) {
+		now, err := s.cfg.Questions.Saved(ctx, v.caller, id)
+		if err != nil {
+			return "", err
+		}
+		return sumOf("question", decided(now))
+	})
+	changed, err := s.cfg.Questions.Change(ctx, v.caller, id, questions.Draft{Name: kept.Name, Question: a.Question, Shared: kept.Shared})
+	if errors.Is(err, errStale) {
+		return s.questionStale(v, id, a)
+	}
+	if err != nil {
+		return err
+	}
+	to := asking{Question: changed.Question, desc: a.desc, saved: id}.values()
+	to.Set("done", "changed")
+	return v.redirect(withQuery("/questions", to))
+}
+
+// questionStale shows what somebody else made of a question meanwhile, and asks
+// whether the own change shall replace that.
+func (s *Server) questionStale(v *visit, id string, a asking) error {
+	now, err := s.cfg.Questions.Saved(v.r.Context(), v.caller, id)
+	if err != nil {
+		return err
+	}
+	names, err := v.conditionNames(slices.Concat(now.Question.Conditions, a.Conditions))
+	if err != nil {
+		return err
+	}
+	was, err := sumOf("question", decided(now))
+	if err != nil {
+		return err
+	}
+	a.edits = edited{id, was}
+	f := form{Action: "/questions/" + id, Send: v.say.Say("edits.anyway"), Cancel: a.href(),
+		Hidden: map[string]string{"asked": a.first().values().Encode(), "was": was}}
+	return v.showForm(http.StatusConflict, "questions", v.say.Say("edits.stale"),
+		v.say.Say("question.edits.stale", "name", now.Name, "now", v.conditions(now.Question, names), "mine", v.conditions(a.Question, names)), f)
+}
+
+// askedIn is the question that a form carries.
+func askedIn(typed url.Values) (asking, error) {
+	asked, err := url.ParseQuery(typed.Get("asked"))
+	if err != nil {
+		return asking{}, &badRequest{"asked", "it cannot be read"}
+	}
+	a, err := askingOf(asked)
+	if err != nil {
+		return a, err
+	}
+	return a, refusedQuestion(a.Check())
 }
 
 // savedQuestion leads to the answer of a kept question, by a short address.

@@ -4,6 +4,7 @@ import (
 	"encoding/csv"
 	"encoding/json"
 	"fmt"
+	"html"
 	"net/http"
 	"net/url"
 	"regexp"
@@ -194,6 +195,14 @@ func TestQuestionsAreKept(t *testing.T) {
 	if res := b.post(del[1], nil); res.StatusCode != http.StatusSeeOther || strings.Contains(b.get("/questions").body, "Akkus &lt;") {
 		t.Errorf("deleting = %d, and it is still there", res.StatusCode)
 	}
+	restored := b.post(strings.TrimSuffix(del[1], "delete")+"restore", nil)
+	if body := b.get(restored.Header.Get("Location")).body; !strings.Contains(body, "Akkus &lt;") || !strings.Contains(body, "Die Frage ist wieder da.") {
+		t.Errorf("bringing it back = %d to %s: %s", restored.StatusCode, restored.Header.Get("Location"), text(body))
+	}
+	gone := b.post(del[1], nil)
+	if body := b.get(gone.Header.Get("Location")).body; !strings.Contains(body, "Die Frage ist gelöscht.") || !strings.Contains(body, `action="`+strings.TrimSuffix(del[1], "delete")+`restore"`) {
+		t.Errorf("after deleting nothing offers to undo it: %s", text(body))
+	}
 	// What a bookmark of it asks can still be asked.
 	if res := b.get(to); res.StatusCode != http.StatusOK {
 		t.Errorf("the address of a deleted question = %d, want its answer", res.StatusCode)
@@ -227,5 +236,85 @@ func TestQuestionsAreKept(t *testing.T) {
 	}
 	if res := w.browser().do(http.MethodPost, fmt.Sprintf("/api/v1/questions/%s/delete", q.ID), nil, "Authorization", "Bearer "+reader); res.StatusCode != http.StatusNotFound && res.StatusCode != http.StatusForbidden {
 		t.Errorf("a reader deletes what is not shared with him any more: %d", res.StatusCode)
+	}
+}
+
+// hiddenOf are the hidden fields of the form that goes to an address.
+func hiddenOf(t *testing.T, page, action string) url.Values {
+	t.Helper()
+	_, form, ok := strings.Cut(page, `action="`+action+`"`)
+	if !ok {
+		t.Fatalf("no form goes to %s: %s", action, text(page))
+	}
+	form, _, _ = strings.Cut(form, "</form>")
+	values := url.Values{}
+	for _, m := range regexp.MustCompile(`type="hidden" name="([^"]*)" value="([^"]*)"`).FindAllStringSubmatch(form, -1) {
+		values.Add(m[1], html.UnescapeString(m[2]))
+	}
+	return values
+}
+
+// TestKeptQuestionIsChanged on the page, by who keeps it, and not over the head of
+// somebody who changed it meanwhile.
+func TestKeptQuestionIsChanged(t *testing.T) {
+	w := newWorld(t)
+	w.days(w.fill(40), 2)
+	b, other := w.signedIn("admin"), w.signedIn("support")
+	made := b.post("/questions", url.Values{"name": {"Akkus"}, "shared": {"yes"}, "asked": {"if=battery_health.lt.700"}})
+	to, err := url.Parse(made.Header.Get("Location"))
+	w.must(err)
+	id := to.Query().Get("saved")
+	page := b.get(to.String()).body
+	if strings.Contains(page, "Änderung speichern") {
+		t.Error("a question that is as it is kept offers to save a change")
+	}
+	// The second step of the builder, as a browser without script sends it.
+	hidden := hiddenOf(t, page, "/questions")
+	hidden.Set("what", "model")
+	step := b.get("/questions?" + hidden.Encode()).body
+	hidden = hiddenOf(t, step, "/questions")
+	hidden.Set("op", "contains")
+	hidden.Set("value", "LIFEBOOK")
+	res := b.get("/questions?" + hidden.Encode())
+	if res.StatusCode != http.StatusSeeOther {
+		t.Fatalf("the new condition = %d %s", res.StatusCode, text(res.body))
+	}
+	changed := b.get(res.Header.Get("Location")).body
+	if !strings.Contains(text(changed), "Sie ändern die gespeicherte Frage „Akkus“.") {
+		t.Fatalf("the page does not say that a kept question is changed: %s", text(changed))
+	}
+	form := hiddenOf(t, changed, "/questions/"+id)
+	if res := other.post("/questions/"+id, form); res.StatusCode != http.StatusForbidden {
+		t.Errorf("who may not change it = %d, want 403", res.StatusCode)
+	}
+	if body := other.get(res.Header.Get("Location")).body; strings.Contains(body, "Änderung speichern") {
+		t.Error("who may not change it is offered to")
+	}
+	saved := b.post("/questions/"+id, form)
+	if body := b.get(saved.Header.Get("Location")).body; saved.StatusCode != http.StatusSeeOther || !strings.Contains(body, "<h1>Akkus</h1>") || !strings.Contains(body, "Die Änderung ist gespeichert.") {
+		t.Fatalf("saving the change = %d to %s", saved.StatusCode, saved.Header.Get("Location"))
+	}
+	kept, err := w.asked.List(t.Context(), operator)
+	w.must(err)
+	if len(kept) != 1 || len(kept[0].Question.Conditions) != 2 || !kept[0].Shared || kept[0].Name != "Akkus" {
+		t.Errorf("kept is %+v", kept)
+	}
+	// The same form again is of a question that is no more.
+	form.Set("asked", "if=battery_health.lt.500")
+	stale := b.post("/questions/"+id, form)
+	if stale.StatusCode != http.StatusConflict || !strings.Contains(text(stale.body), "Jemand anderes hat „Akkus“ inzwischen geändert, sie fragt jetzt: Akkuzustand unter 70·% · Modell enthält LIFEBOOK. Ihre Änderung fragt: Akkuzustand unter 50·%.") {
+		t.Errorf("a change of what was changed meanwhile = %d %s", stale.StatusCode, text(stale.body))
+	}
+	if kept, err = w.asked.List(t.Context(), operator); err != nil || len(kept[0].Question.Conditions) != 2 {
+		t.Errorf("it was carried out: %+v, %v", kept, err)
+	}
+	if res := b.post("/questions/"+id, hiddenOf(t, stale.body, "/questions/"+id)); res.StatusCode != http.StatusSeeOther {
+		t.Errorf("saving it anyway = %d %s", res.StatusCode, text(res.body))
+	}
+	if kept, err = w.asked.List(t.Context(), operator); err != nil || len(kept[0].Question.Conditions) != 1 || kept[0].Question.Conditions[0].Value != "500" {
+		t.Errorf("kept is %+v, %v", kept, err)
+	}
+	if res := b.post("/questions/"+id, url.Values{"asked": {"if=nonsense.lt.1"}, "was": {"x"}}); res.StatusCode != http.StatusBadRequest {
+		t.Errorf("a question that is none = %d, want 400", res.StatusCode)
 	}
 }

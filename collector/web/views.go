@@ -1,6 +1,7 @@
 package web
 
 import (
+	"context"
 	"errors"
 	"fmt"
 	"net/http"
@@ -10,6 +11,7 @@ import (
 	"strings"
 	"sync"
 	"time"
+	"unicode"
 
 	"hausmeister/collector/access"
 	"hausmeister/collector/fleet"
@@ -258,7 +260,7 @@ func (s *Server) saveView(v *visit) error {
 	default:
 		sv.Sharing, sv.Owner = fleet.ViewOwner, shared
 	}
-	saved, err := s.cfg.Fleet.SaveView(v.r.Context(), v.caller, sv)
+	saved, err := s.newView(v, sv)
 	if word := viewWrong(err); word != "" {
 		f, err := v.viewForm()
 		if err != nil {
@@ -272,6 +274,46 @@ func (s *Server) saveView(v *visit) error {
 		return err
 	}
 	return v.redirect("/views/" + saved.ID)
+}
+
+// newView keeps a view.
+func (s *Server) newView(v *visit, sv fleet.View) (fleet.View, error) {
+	if s.builtIn(sv.Name) {
+		return fleet.View{}, fleet.ErrViewTaken
+	}
+	return s.cfg.Fleet.SaveView(v.r.Context(), v.caller, sv)
+}
+
+// renamedView changes a view, and its name with it.
+func (s *Server) renamedView(v *visit, id, name string, change func(*fleet.View)) (fleet.View, error) {
+	if s.builtIn(name) {
+		return fleet.View{}, fleet.ErrViewTaken
+	}
+	return s.cfg.Fleet.ChangeView(v.r.Context(), v.caller, id, change)
+}
+
+// builtIn says that one of the list's own views has this name, in whatever
+// language somebody reads the list: two of one name stand side by side otherwise.
+func (s *Server) builtIn(name string) bool {
+	bare := func(name string) string {
+		return strings.Map(func(r rune) rune {
+			if unicode.IsLetter(r) || unicode.IsDigit(r) {
+				return unicode.ToLower(r)
+			}
+			return -1
+		}, name)
+	}
+	for _, say := range s.say {
+		if bare(name) == bare(say.Say("devices.all")) {
+			return true
+		}
+		for _, state := range fleet.States {
+			if bare(name) == bare(say.Say("state."+string(state))) || bare(name) == string(state) {
+				return true
+			}
+		}
+	}
+	return false
 }
 
 // viewWrong is the key of what is wrong with a view's name; empty = something else.
@@ -313,7 +355,7 @@ func (s *Server) editView(v *visit) error {
 		return err
 	}
 	ctx, id := v.r.Context(), v.r.PathValue("name")
-	_, err = s.cfg.Fleet.ChangeView(ctx, v.caller, id, func(sv *fleet.View) { sv.Name = typed.Get("name") })
+	_, err = s.renamedView(v, id, typed.Get("name"), func(sv *fleet.View) { sv.Name = typed.Get("name") })
 	if word := viewWrong(err); word != "" {
 		sv, err := s.cfg.Fleet.View(ctx, v.caller, id)
 		if err != nil {
@@ -322,6 +364,94 @@ func (s *Server) editView(v *visit) error {
 		return s.showEditView(v, http.StatusUnprocessableEntity, sv, typed.Get("name"), word)
 	}
 	return v.acted("/views", "renamed", err)
+}
+
+// viewSum tells a view from what it is after a change.
+func viewSum(sv fleet.View) (string, error) {
+	sv.May, sv.Deleted = false, false
+	return sumOf("view", sv)
+}
+
+// editingView notes which saved view this list may become, if the caller may
+// change that; with another filter or order than it has, it is what the page offers.
+func (v *visit) editingView(q *question) (*changing, error) {
+	id := q.edits.id
+	if q.view != "" {
+		id = q.view
+	}
+	if id == "" {
+		return nil, nil
+	}
+	sv, err := v.s.cfg.Fleet.View(v.r.Context(), v.caller, id)
+	if errors.Is(err, access.ErrNotFound) || err == nil && (!sv.May || sv.ID != id) {
+		q.edits = edited{}
+		return nil, nil
+	}
+	if err != nil {
+		return nil, err
+	}
+	if q.view != "" {
+		was, err := viewSum(sv)
+		q.edits = edited{id, was}
+		return nil, err
+	}
+	if of := viewQuestion(sv); of.filter() == q.first().filter() {
+		q.view = id // changed back
+		return nil, nil
+	}
+	return &changing{Text: v.say.Say("views.edits", "name", sv.Name), Action: "/views/" + id + "/filter", Send: v.say.Say("views.edits.save"),
+		Undo: link{"/views/" + id, v.say.Say("edits.undo")}, Hidden: map[string]string{"from": q.first().address(), "was": q.edits.was}}, nil
+}
+
+// changeView gives a saved view the filter and order that the list showed, if it
+// is as it was when the change began. Its columns stay.
+func (s *Server) changeView(v *visit) error {
+	typed, err := v.typed()
+	if err != nil {
+		return err
+	}
+	c, err := s.viewFrom(v, typed)
+	if err != nil {
+		return err
+	}
+	id := v.r.PathValue("name")
+	ctx := v.unchanged(typed.Get("was"), func(ctx context.Context) (string, error) {
+		sv, err := s.cfg.Fleet.View(ctx, v.caller, id)
+		if err != nil {
+			return "", err
+		}
+		return viewSum(sv)
+	})
+	_, err = s.cfg.Fleet.ChangeView(ctx, v.caller, id, func(sv *fleet.View) { sv.Filter = viewOf(c.q).Filter })
+	if errors.Is(err, errStale) {
+		return s.viewStale(v, id, c)
+	}
+	if err != nil {
+		return err
+	}
+	s.viewCounts.forget()
+	return v.redirect("/views/" + id)
+}
+
+// viewStale shows what somebody else made of a view meanwhile, and asks whether
+// the own change shall replace that.
+func (s *Server) viewStale(v *visit, id string, c chosen) error {
+	sv, err := s.cfg.Fleet.View(v.r.Context(), v.caller, id)
+	if err != nil {
+		return err
+	}
+	names, err := v.placeNames()
+	if err != nil {
+		return err
+	}
+	was, err := viewSum(sv)
+	if err != nil {
+		return err
+	}
+	c.q.edits = edited{id, was}
+	f := form{Action: "/views/" + id + "/filter", Send: v.say.Say("edits.anyway"), Cancel: c.q.href(), Hidden: map[string]string{"from": c.q.address(), "was": was}}
+	return v.showForm(http.StatusConflict, "", v.say.Say("edits.stale"), v.say.Say("views.edits.stale", "name", sv.Name,
+		"now", v.filterWords(viewQuestion(sv), names[sv.Filter.School]), "mine", v.filterWords(c.q, c.school.Title())), f)
 }
 
 func (s *Server) deleteView(v *visit) error {
@@ -450,7 +580,7 @@ func (s *Server) apiSaveView(v *visit) error {
 		sv.Sharing = fleet.Sharing(body.Shared)
 	}
 	body.into(&sv)
-	saved, err := s.cfg.Fleet.SaveView(v.r.Context(), v.caller, sv)
+	saved, err := s.newView(v, sv)
 	if err != nil {
 		return apiViewError(err)
 	}
@@ -473,7 +603,7 @@ func (s *Server) apiChangeView(v *visit) error {
 	if err := checkColumns(body.Columns); err != nil {
 		return err
 	}
-	sv, err := s.cfg.Fleet.ChangeView(v.r.Context(), v.caller, v.r.PathValue("id"), apiNewView{Name: body.Name, Filter: body.Filter, Sort: body.Sort, Columns: body.Columns}.into)
+	sv, err := s.renamedView(v, v.r.PathValue("id"), body.Name, apiNewView{Name: body.Name, Filter: body.Filter, Sort: body.Sort, Columns: body.Columns}.into)
 	if err != nil {
 		return apiViewError(err)
 	}

@@ -11,6 +11,7 @@ import (
 	"github.com/chromedp/chromedp"
 
 	"hausmeister/collector/access"
+	"hausmeister/collector/fleet"
 )
 
 // TestSavedViews: a filter is saved under a name, opened by it, renamed, deleted
@@ -32,11 +33,11 @@ func TestSavedViews(t *testing.T) {
 	if res := read.get("/views/stille-akkus"); res.StatusCode != http.StatusSeeOther || res.Header.Get("Location") != want {
 		t.Errorf("the view's name leads to %d %s, want %s", res.StatusCode, res.Header.Get("Location"), want)
 	}
-	made := read.post("/views", url.Values{"name": {"Neu"}, "from": {"state=silent"}})
-	edit := strings.TrimSuffix(made.Header.Get("Location"), "/") + "/edit"
-	if res := read.post(edit, url.Values{"name": {"New"}}); res.StatusCode != http.StatusSeeOther {
-		t.Errorf("naming a view New = %d %s", res.StatusCode, text(res.body))
-	}
+	// One of before there was a rule for names, whose address is the form's.
+	u, err := w.access.User(t.Context(), operator, "read")
+	w.must(err)
+	older, err := w.fleet.SaveView(t.Context(), access.Caller{Kind: access.KindUser, ID: u.ID, Name: "read", Role: u.Role}, fleet.View{Sharing: fleet.ViewOwn, Name: "New", Filter: fleet.Filter{State: fleet.StateSilent}})
+	w.must(err)
 	at := regexp.MustCompile(`class="saved" href="([^"]+)"[^>]*>New`).FindStringSubmatch(read.get("/devices").body)
 	if at == nil {
 		t.Fatal("the list does not show the view New")
@@ -44,7 +45,7 @@ func TestSavedViews(t *testing.T) {
 	if res := read.get(at[1]); res.StatusCode != http.StatusSeeOther || !strings.Contains(res.Header.Get("Location"), "state=silent") {
 		t.Errorf("the view New at %s = %d %s, want its list", at[1], res.StatusCode, res.Header.Get("Location"))
 	}
-	if res := read.post(strings.TrimSuffix(edit, "/edit")+"/delete", nil); res.StatusCode != http.StatusSeeOther {
+	if res := read.post("/views/"+older.ID+"/delete", nil); res.StatusCode != http.StatusSeeOther {
 		t.Errorf("deleting it = %d %s", res.StatusCode, res.body)
 	}
 	count := read.get("/views/" + id + "/count").body
@@ -82,7 +83,7 @@ func TestSavedViews(t *testing.T) {
 	if res := read.post("/views/"+shared+"/delete", nil); res.StatusCode != http.StatusForbidden {
 		t.Errorf("deleting a shared view as read = %d, want 403", res.StatusCode)
 	}
-	if res := read.post("/views/"+id+"/edit", url.Values{"name": {"Neu"}}); res.Header.Get("Location") != "/views?done=renamed" {
+	if res := read.post("/views/"+id+"/edit", url.Values{"name": {"Neue"}}); res.Header.Get("Location") != "/views?done=renamed" {
 		t.Errorf("renaming = %d to %s", res.StatusCode, res.Header.Get("Location"))
 	}
 	if res := read.post("/views/"+id+"/edit", url.Values{"name": {"?"}}); res.StatusCode != http.StatusUnprocessableEntity {
@@ -93,7 +94,7 @@ func TestSavedViews(t *testing.T) {
 		t.Errorf("after deleting: %s", text(body))
 	}
 	read.post("/views/"+id+"/restore", nil)
-	if res := read.get("/views/neu"); res.StatusCode != http.StatusSeeOther {
+	if res := read.get("/views/neue"); res.StatusCode != http.StatusSeeOther {
 		t.Errorf("what was brought back = %d", res.StatusCode)
 	}
 	if body := text(admin.get("/audit?action=view").body); !strings.Contains(body, "Ansicht gelöscht") {
@@ -183,5 +184,87 @@ func TestAPIViews(t *testing.T) {
 	}
 	if res := w.api(token, "/api/v1/views/"+v.ID, nil); res.StatusCode != http.StatusNotFound {
 		t.Errorf("a deleted view = %d", res.StatusCode)
+	}
+}
+
+// TestSavedViewIsChanged: what the list shows becomes the filter of the view that
+// it was, unless somebody else changed that meanwhile.
+func TestSavedViewIsChanged(t *testing.T) {
+	w := newWorld(t)
+	w.fill(60)
+	b, read := w.signedIn("admin"), w.signedIn("read")
+	made := b.post("/views", url.Values{"name": {"Lange still"}, "shared": {"all"}, "from": {"state=silent"}})
+	view := made.Header.Get("Location")
+	id := strings.TrimPrefix(view, "/views/")
+	list := b.get(b.get(view).Header.Get("Location")).body
+	if strings.Contains(list, "Änderung speichern") {
+		t.Error("a view that is as it is saved offers to save a change")
+	}
+	// The form of the filters, as a browser without script sends it.
+	typed := url.Values{"q": {"lifebook"}, "state": {"silent"}}
+	if m := regexp.MustCompile(`name="edits" value="([^"]+)"`).FindStringSubmatch(list); m == nil {
+		t.Fatal("the form of the filters does not know whose filter it is")
+	} else {
+		typed.Set("edits", m[1])
+	}
+	page := b.get("/devices?" + typed.Encode()).body
+	if !strings.Contains(text(page), "Sie ändern die gespeicherte Ansicht „Lange still“.") {
+		t.Fatalf("the list does not say that a view is changed: %s", text(page))
+	}
+	if tab := regexp.MustCompile(`<a href="([^"]+)"[^>]*>Verbunden`).FindStringSubmatch(page); tab == nil || strings.Contains(tab[1], "edits") {
+		t.Errorf("the list's own view is a change of the saved one: %q", tab)
+	}
+	if body := read.get("/devices?" + typed.Encode()).body; strings.Contains(body, "Änderung speichern") {
+		t.Error("who may not change the view is offered to")
+	}
+	form := hiddenOf(t, page, "/views/"+id+"/filter")
+	if res := read.post("/views/"+id+"/filter", form); res.StatusCode != http.StatusForbidden {
+		t.Errorf("who may not change it = %d, want 403", res.StatusCode)
+	}
+	if res := b.post("/views/"+id+"/filter", form); res.StatusCode != http.StatusSeeOther || res.Header.Get("Location") != view {
+		t.Fatalf("saving = %d %s", res.StatusCode, text(res.body))
+	}
+	if to := b.get(view).Header.Get("Location"); !strings.Contains(to, "q=lifebook&state=silent") {
+		t.Errorf("the view leads to %s", to)
+	}
+	form.Set("from", "state=new&sort=-battery")
+	stale := b.post("/views/"+id+"/filter", form)
+	if stale.StatusCode != http.StatusConflict || !strings.Contains(text(stale.body), "Jemand anderes hat „Lange still“ inzwischen geändert, sie zeigt jetzt: Suche „lifebook“, Zustand: Still. Ihre Änderung zeigt: Zustand: Neu.") {
+		t.Errorf("a change of what was changed meanwhile = %d %s", stale.StatusCode, text(stale.body))
+	}
+	if to := b.get(view).Header.Get("Location"); !strings.Contains(to, "q=lifebook") {
+		t.Errorf("it was carried out: the view leads to %s", to)
+	}
+	if res := b.post("/views/"+id+"/filter", hiddenOf(t, stale.body, "/views/"+id+"/filter")); res.StatusCode != http.StatusSeeOther {
+		t.Errorf("saving it anyway = %d", res.StatusCode)
+	}
+	if to := b.get(view).Header.Get("Location"); !strings.Contains(to, "sort=-battery&state=new") {
+		t.Errorf("the view leads to %s", to)
+	}
+}
+
+// TestViewsNameIsNotTheLists: the list has views of its own, and no second one
+// stands beside them under their name, in either language, by page or API.
+func TestViewsNameIsNotTheLists(t *testing.T) {
+	w := newWorld(t)
+	w.fill(6)
+	b, token := w.signedIn("support"), w.token("a", access.RoleAdmin, nil)
+	api := func(path, body string) answer {
+		return w.browser().do(http.MethodPost, path, strings.NewReader(body), "Authorization", "Bearer "+token, "Content-Type", "application/json")
+	}
+	for _, name := range []string{"Still", " kritisch ", "Silent", "ALLE", "All", "In Ordnung!", "ok"} {
+		if res := b.post("/views", url.Values{"name": {name}, "from": {"q=x"}}); res.StatusCode != http.StatusUnprocessableEntity || !strings.Contains(text(res.body), "Diesen Namen gibt es schon.") {
+			t.Errorf("a view %q = %d, want 422", name, res.StatusCode)
+		}
+		if res := api("/api/v1/views", `{"name":"`+name+`"}`); res.StatusCode != http.StatusConflict || !strings.Contains(res.body, "problem:exists") {
+			t.Errorf("a view %q by the API = %d %s, want 409", name, res.StatusCode, res.body)
+		}
+	}
+	made := b.post("/views", url.Values{"name": {"Still vor den Ferien"}, "from": {"q=x"}})
+	if made.StatusCode != http.StatusSeeOther {
+		t.Fatalf("a name with more in it = %d", made.StatusCode)
+	}
+	if res := b.post(made.Header.Get("Location")+"/edit", url.Values{"name": {"still"}}); res.StatusCode != http.StatusUnprocessableEntity {
+		t.Errorf("renaming to it = %d, want 422", res.StatusCode)
 	}
 }
