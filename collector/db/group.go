@@ -72,7 +72,7 @@ func (d *DB) Write(ctx context.Context, fn func(*Tx) error) error {
 	if d.txWithin(ctx) != nil {
 		return errWithin // it would wait for itself
 	}
-	w := &write{ctx: ctx, fn: d.guarded(ctx, fn), wake: make(chan struct{}, 1)}
+	w := &write{ctx: ctx, fn: d.leased(ctx, d.guarded(ctx, fn)), wake: make(chan struct{}, 1)}
 	g := &d.group
 	g.mu.Lock()
 	if g.closed {

@@ -88,6 +88,7 @@ type Fleet struct {
 	looked     int64 // mostLooked, less in a test
 	log        *slog.Logger
 	work       chan struct{} // wakes Run
+	jobs       *db.Lease     // of the running of jobs
 
 	running sync.Mutex // held by whoever carries out jobs
 	// below is guarded by running
@@ -108,7 +109,7 @@ func New(cfg Config) (*Fleet, error) {
 	if cfg.Log == nil {
 		cfg.Log = slog.Default()
 	}
-	return &Fleet{db: cfg.DB, now: cfg.Now, silentDays: cfg.SilentDays, log: cfg.Log, work: make(chan struct{}, 1), looked: mostLooked, paces: map[Act]*pace{}}, nil
+	return &Fleet{db: cfg.DB, now: cfg.Now, silentDays: cfg.SilentDays, log: cfg.Log, work: make(chan struct{}, 1), jobs: cfg.DB.Lease("jobs", cfg.Now), looked: mostLooked, paces: map[Act]*pace{}}, nil
 }
 
 // Owner is a Schulträger.

@@ -18,7 +18,8 @@ import (
 // was about stays the same while it runs; then they are worked off in their
 // order, some in each transaction, which also says how far it has come. A crash
 // between two of them costs nothing: the next Run goes on from there. Reports of
-// devices wait for one such transaction at most, since writes take turns.
+// devices wait for one such transaction at most, since writes take turns. Of
+// several collectors on a database one runs jobs, as long as it has the lease.
 
 // gatherStep is how many devices one transaction writes down or deletes.
 const gatherStep = 500
@@ -52,6 +53,9 @@ const (
 	// lookEvery is how often Run looks for jobs that nobody woke it for: those of
 	// another collector, and those that an error stopped.
 	lookEvery = 30 * time.Second
+	// againEvery is how often it tries while another collector runs jobs, or died
+	// when it did.
+	againEvery = 5 * time.Second
 	// sweepEvery is how often it deletes jobs that are old.
 	sweepEvery = 6 * time.Hour
 )
@@ -59,19 +63,24 @@ const (
 // Run carries out jobs until ctx ends, those first that an earlier run left.
 func (f *Fleet) Run(ctx context.Context, ready func()) error {
 	ready()
-	look := time.NewTicker(lookEvery)
+	look := time.NewTimer(lookEvery)
 	defer look.Stop()
 	swept := time.Time{}
 	for {
-		if err := f.RunJobs(ctx); err != nil && ctx.Err() == nil {
+		next := lookEvery
+		err := f.RunJobs(ctx)
+		if errors.Is(err, db.ErrLeased) {
+			next = againEvery
+		} else if err != nil && ctx.Err() == nil {
 			f.log.Warn("running jobs", "error", err)
 		}
 		if now := f.now(); now.Sub(swept) >= sweepEvery {
 			swept = now
-			if err := f.sweepJobs(ctx); err != nil && ctx.Err() == nil {
+			if err := f.jobs.Hold(ctx, f.sweepJobs); err != nil && !errors.Is(err, db.ErrLeased) && ctx.Err() == nil {
 				f.log.Warn("deleting old jobs", "error", err)
 			}
 		}
+		look.Reset(next)
 		select {
 		case <-ctx.Done():
 			return nil
@@ -90,23 +99,39 @@ func (f *Fleet) wake() {
 }
 
 // RunJobs carries out what there is to do, a step of each job in turn, so that a
-// small one does not wait for a large one.
+// small one does not wait for a large one. While another collector does so, it
+// returns db.ErrLeased.
 func (f *Fleet) RunJobs(ctx context.Context) error { return f.runJobs(ctx, -1) }
 
 // runJobs ends after so many steps, for tests of what a crash leaves; -1 = never.
 func (f *Fleet) runJobs(ctx context.Context, steps int) error {
 	f.running.Lock()
 	defer f.running.Unlock()
+	if open, err := f.openJobs(ctx); err != nil || len(open) == 0 {
+		return err
+	}
+	return f.jobs.Hold(ctx, func(ctx context.Context) error { return f.runOpen(ctx, steps) })
+}
+
+func (f *Fleet) openJobs(ctx context.Context) (open []jobRow, err error) {
+	err = f.db.Read(ctx, func(tx *db.Tx) (err error) {
+		open, err = readJobRows(ctx, tx, `j.ended_ms IS NULL ORDER BY j.created_ms, j.id`)
+		return err
+	})
+	if err != nil {
+		return nil, fmt.Errorf("looking for jobs: %w", err)
+	}
+	return open, nil
+}
+
+// runOpen is runJobs under the lease.
+func (f *Fleet) runOpen(ctx context.Context, steps int) error {
 	var failed error
 	stopped := map[string]bool{} // for now, by an error
 	for {
-		var open []jobRow
-		err := f.db.Read(ctx, func(tx *db.Tx) (err error) {
-			open, err = readJobRows(ctx, tx, `j.ended_ms IS NULL ORDER BY j.created_ms, j.id`)
-			return err
-		})
+		open, err := f.openJobs(ctx)
 		if err != nil {
-			return fmt.Errorf("looking for jobs: %w", err)
+			return err
 		}
 		moved := false
 		for _, r := range open {
@@ -121,6 +146,9 @@ func (f *Fleet) runJobs(ctx context.Context, steps int) error {
 			if err := f.step(ctx, r); err != nil {
 				if ctx.Err() != nil {
 					return ctx.Err()
+				}
+				if errors.Is(err, db.ErrLeaseLost) {
+					return fmt.Errorf("job %s: %w", r.id, err)
 				}
 				stopped[r.id] = true
 				failed = errors.Join(failed, fmt.Errorf("job %s: %w", r.id, err))
@@ -235,7 +263,7 @@ func (f *Fleet) forward(ctx context.Context, r jobRow) error {
 	err := f.db.Write(ctx, func(tx *db.Tx) error {
 		begin := f.now()
 		defer func() { took = f.now().Sub(begin) }()
-		// Also the guard against a second runner, and against an undo meanwhile.
+		// The guard against an undo meanwhile.
 		n, err := tx.Exec(ctx, `UPDATE jobs SET done = $3 WHERE id = $1 AND done = $2 AND state = $4`, r.id, r.done, to, string(JobRunning))
 		if err != nil || n == 0 {
 			return err

@@ -37,7 +37,13 @@ var dayColumns = func() (out []reading.Reading) {
 // MergeDays makes one row of a device's blocks of each day that is over, and
 // its daily row. What comes later for a merged day (a device was away for the
 // holidays) is merged in the same way. Returns how many days of devices it did.
+// While another collector does so, it returns db.ErrLeased.
 func (h *Health) MergeDays(ctx context.Context) (done int, err error) {
+	err = h.lease.Hold(ctx, func(ctx context.Context) (err error) { done, err = h.mergeDays(ctx); return err })
+	return done, err
+}
+
+func (h *Health) mergeDays(ctx context.Context) (done int, err error) {
 	before := daysOver(h.now().UnixMilli())
 	for {
 		due, err := h.dueDays(ctx, before)
@@ -74,7 +80,7 @@ func (h *Health) mergeAll(ctx context.Context, part []deviceDay) error {
 		}
 		return nil
 	})
-	if err == nil || Unavailable(err) || ctx.Err() != nil {
+	if err == nil || notOfThem(ctx, err) {
 		return err
 	}
 	for _, d := range part {
@@ -82,7 +88,7 @@ func (h *Health) mergeAll(ctx context.Context, part []deviceDay) error {
 		if err == nil {
 			continue
 		}
-		if Unavailable(err) || ctx.Err() != nil {
+		if notOfThem(ctx, err) {
 			return err
 		}
 		h.log.Warn("day not merged, stays in parts", "device", d.device, "day", dayOf(d.day*dayMS).Format(time.DateOnly), "error", err)
@@ -96,6 +102,11 @@ func (h *Health) mergeAll(ctx context.Context, part []deviceDay) error {
 		}
 	}
 	return nil
+}
+
+// notOfThem says of an error that no day is to blame for it.
+func notOfThem(ctx context.Context, err error) bool {
+	return Unavailable(err) || ctx.Err() != nil || errors.Is(err, db.ErrLeaseLost)
 }
 
 // deviceDay is one day of one device.

@@ -71,6 +71,7 @@ type Config struct {
 // Health takes and gives reports. Between calls it holds counters only.
 type Health struct {
 	db    *db.DB
+	lease *db.Lease // of what Run does by the clock
 	bus   *bus.Bus
 	now   func() time.Time
 	log   *slog.Logger
@@ -90,7 +91,7 @@ func New(cfg Config) (*Health, error) {
 	if cfg.Keep < 24*time.Hour || cfg.Keep > reading.KeepReports {
 		return nil, errors.New("making health: reports are kept 1 day to as long as the catalogue says")
 	}
-	return &Health{db: cfg.DB, bus: cfg.Bus, now: cfg.Now, log: cfg.Log, keep: cfg.Keep, late: make(chan struct{}, 1)}, nil
+	return &Health{db: cfg.DB, lease: cfg.DB.Lease("health", cfg.Now), bus: cfg.Bus, now: cfg.Now, log: cfg.Log, keep: cfg.Keep, late: make(chan struct{}, 1)}, nil
 }
 
 // Stats are counts since the start of this collector. All only rise.

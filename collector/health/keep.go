@@ -2,6 +2,7 @@ package health
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"math"
 	"math/rand/v2"
@@ -30,8 +31,9 @@ const (
 	forget = 400 * 24 * time.Hour
 )
 
-// Run clears what an earlier run left, says ready, and then deletes reports
-// that are older than they are kept, until ctx ends.
+// Run clears what an earlier run left, says ready, and then merges days, deletes
+// reports that are older than they are kept and wakes findings, until ctx ends. Of
+// several collectors on a database one does that, as long as it has the lease.
 func (h *Health) Run(ctx context.Context, ready func()) error {
 	if err := h.ClearSessions(ctx); err != nil {
 		return err
@@ -41,7 +43,7 @@ func (h *Health) Run(ctx context.Context, ready func()) error {
 		if !h.due(ctx, h.wake) {
 			return nil
 		}
-		if days, err := h.MergeDays(ctx); err != nil && ctx.Err() == nil {
+		if days, err := h.MergeDays(ctx); trouble(ctx, err) {
 			h.log.Warn("merging days", "error", err)
 		} else if days > 0 {
 			h.log.Info("days merged", "days", days)
@@ -54,7 +56,7 @@ func (h *Health) Run(ctx context.Context, ready func()) error {
 		switch {
 		case ctx.Err() != nil:
 			return nil
-		case err != nil:
+		case trouble(ctx, err):
 			h.log.Warn("deleting old reports", "error", err)
 		case n > 0:
 			h.log.Info("old reports deleted", "reports", n)
@@ -64,11 +66,17 @@ func (h *Health) Run(ctx context.Context, ready func()) error {
 
 // wake is WakeFindings, told in the log.
 func (h *Health) wake(ctx context.Context) {
-	if n, err := h.WakeFindings(ctx); err != nil && ctx.Err() == nil {
+	if n, err := h.WakeFindings(ctx); trouble(ctx, err) {
 		h.log.Warn("waking findings", "error", err)
 	} else if n > 0 {
 		h.log.Info("findings are loud again", "devices", n)
 	}
+}
+
+// trouble says of an error that it is one: not the end, nor that another
+// collector sees to it.
+func trouble(ctx context.Context, err error) bool {
+	return err != nil && ctx.Err() == nil && !errors.Is(err, db.ErrLeased)
 }
 
 // due waits until days are to be merged, and says false when ctx ended first; each
@@ -102,8 +110,14 @@ func (h *Health) due(ctx context.Context, wake func(context.Context)) bool {
 }
 
 // Sweep deletes the reports that are older than they are kept, but never a
-// device's latest state, and spools that nobody used for 400 days.
+// device's latest state, and spools that nobody used for 400 days. While another
+// collector does so, it returns db.ErrLeased.
 func (h *Health) Sweep(ctx context.Context) (deleted int64, err error) {
+	err = h.lease.Hold(ctx, func(ctx context.Context) (err error) { deleted, err = h.sweep(ctx); return err })
+	return deleted, err
+}
+
+func (h *Health) sweep(ctx context.Context) (deleted int64, err error) {
 	now := h.now()
 	before := now.Add(-h.keep).UnixMilli()
 	for after := int64(0); ; {

@@ -499,7 +499,7 @@ func (h *Health) loud(ctx context.Context, tx *db.Tx, q Quiet, device string) er
 }
 
 // WakeFindings makes loud what was quiet until a time that is over, and says at
-// how many devices.
+// how many devices. While another collector does so, it returns db.ErrLeased.
 func (h *Health) WakeFindings(ctx context.Context) (devices int64, err error) {
 	var due []string // id and code, a blank between
 	err = h.db.Read(ctx, func(tx *db.Tx) (err error) {
@@ -509,6 +509,14 @@ func (h *Health) WakeFindings(ctx context.Context) (devices int64, err error) {
 	if err != nil {
 		return 0, fmt.Errorf("looking for findings to wake: %w", err)
 	}
+	if len(due) == 0 {
+		return 0, nil
+	}
+	err = h.lease.Hold(ctx, func(ctx context.Context) (err error) { devices, err = h.wakeAll(ctx, due); return err })
+	return devices, err
+}
+
+func (h *Health) wakeAll(ctx context.Context, due []string) (devices int64, err error) {
 	for _, act := range due {
 		id, code, _ := strings.Cut(act, " ")
 		n, err := h.release(ctx, access.System("health"), Quiet{ID: id, Code: code}, "")

@@ -87,6 +87,7 @@ type Config struct {
 // Questions answers and keeps them. Between calls it holds nothing.
 type Questions struct {
 	db    *db.DB
+	lease *db.Lease // of making columns
 	now   func() time.Time
 	log   *slog.Logger
 	turns chan struct{}
@@ -111,17 +112,18 @@ func New(cfg Config) (*Questions, error) {
 	if cfg.Most < 1 || cfg.Wait < 0 || cfg.Limit < 0 {
 		return nil, errors.New("making questions: bounds must be positive")
 	}
-	return &Questions{db: cfg.DB, now: cfg.Now, log: cfg.Log, turns: make(chan struct{}, cfg.Most), wait: cfg.Wait, limit: cfg.Limit}, nil
+	return &Questions{db: cfg.DB, lease: cfg.DB.Lease("questions", cfg.Now), now: cfg.Now, log: cfg.Log, turns: make(chan struct{}, cfg.Most), wait: cfg.Wait, limit: cfg.Limit}, nil
 }
 
 // lookEvery is how often Run looks for weeks that changed.
 const lookEvery = time.Minute
 
-// Run makes the columns of weeks that changed, until ctx ends.
+// Run makes the columns of weeks that changed, until ctx ends. Of several
+// collectors on a database one does that, as long as it has the lease.
 func (q *Questions) Run(ctx context.Context, ready func()) error {
 	ready()
 	for {
-		if n, err := q.Refresh(ctx); err != nil && ctx.Err() == nil {
+		if n, err := q.Refresh(ctx); err != nil && ctx.Err() == nil && !errors.Is(err, db.ErrLeased) {
 			q.log.Warn("preparing questions", "error", err)
 		} else if n > 0 {
 			q.log.Debug("questions prepared", "weeks", n)

@@ -32,8 +32,13 @@ func (q *Questions) thisWeek() int64 { return weekOf(q.now().UnixMilli() / dayMS
 
 // Refresh makes the columns of the weeks whose daily rows changed, the newest
 // first, and returns how many it made. Those that were made a moment ago have
-// to wait.
+// to wait. While another collector makes them, it returns db.ErrLeased.
 func (q *Questions) Refresh(ctx context.Context) (made int, err error) {
+	err = q.lease.Hold(ctx, func(ctx context.Context) (err error) { made, err = q.refresh(ctx); return err })
+	return made, err
+}
+
+func (q *Questions) refresh(ctx context.Context) (made int, err error) {
 	oldest := q.thisWeek() - TrendWeeks + 1
 	due, err := q.dueWeeks(ctx, oldest)
 	if err != nil {

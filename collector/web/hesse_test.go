@@ -290,7 +290,10 @@ func BenchmarkPages70000(b *testing.B) {
 const visits = 60
 
 func benchPages(b *testing.B, cfg db.Config, devices int) {
-	h := newHesse(b, cfg, devices)
+	benchOn(b, newHesse(b, cfg, devices))
+}
+
+func benchOn(b *testing.B, h *hesse) {
 	c := h.signedIn("admin")
 	for _, p := range h.visited() {
 		b.Run(strings.ReplaceAll(p.name, " ", "_"), func(b *testing.B) {

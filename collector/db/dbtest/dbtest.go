@@ -62,3 +62,18 @@ func open(t testing.TB, cfg db.Config) *db.DB {
 	})
 	return d
 }
+
+// Second opens a database that another DB has open already, as a second collector
+// would. PostgreSQL lets only one of them write: there the other loses the
+// connection that it writes through, as when the network was cut, and has it back
+// when the second is closed.
+func Second(t testing.TB, cfg db.Config) *db.DB {
+	t.Helper()
+	if cfg.URL != "" {
+		err := db.AdminExec(t.Context(), cfg.URL, "SELECT pg_terminate_backend(l.pid) FROM pg_locks l JOIN pg_database d ON d.oid = l.database WHERE l.locktype = 'advisory' AND d.datname = current_database()")
+		if err != nil {
+			t.Fatalf("cutting off the first collector: %v", err)
+		}
+	}
+	return open(t, cfg)
+}
