@@ -9,6 +9,7 @@ import (
 	"log/slog"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"sync"
 	"testing"
@@ -123,7 +124,7 @@ func TestSessionLife(t *testing.T) {
 		ctx := t.Context()
 		s, clock := service(t, d)
 		u := addUser(t, s, "Berta", access.RoleSupport, []string{"o1", "o2"})
-		secret, expires, err := s.SignIn(ctx, " bertA ", password)
+		secret, expires, err := s.SignIn(ctx, " bertA ", password, "")
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -167,7 +168,7 @@ func TestSessionLife(t *testing.T) {
 		// Idle, then its absolute end although it is used.
 		clock.t = clock.t.Add(12 * time.Hour)
 		noSession(t, s, fresh)
-		secret, expires, err = s.SignIn(ctx, "berta", password)
+		secret, expires, err = s.SignIn(ctx, "berta", password, "")
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -203,7 +204,7 @@ func TestSessionEnds(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			s, _ := service(t, dbtest.Open(t, migrations))
 			addUser(t, s, "berta", access.RoleRead, nil)
-			secret, _, err := s.SignIn(t.Context(), "berta", password)
+			secret, _, err := s.SignIn(t.Context(), "berta", password, "")
 			if err != nil {
 				t.Fatal(err)
 			}
@@ -221,13 +222,13 @@ func TestDisabledUser(t *testing.T) {
 	if err := s.DisableUser(t.Context(), operator, "BERTA"); err != nil {
 		t.Fatal(err)
 	}
-	if _, _, err := s.SignIn(t.Context(), "berta", password); !errors.Is(err, access.ErrSignIn) {
+	if _, _, err := s.SignIn(t.Context(), "berta", password, ""); !errors.Is(err, access.ErrSignIn) {
 		t.Errorf("SignIn = %v, want ErrSignIn as for a wrong password", err)
 	}
 	if err := s.EnableUser(t.Context(), operator, "berta"); err != nil {
 		t.Fatal(err)
 	}
-	if _, _, err := s.SignIn(t.Context(), "berta", password); err != nil {
+	if _, _, err := s.SignIn(t.Context(), "berta", password, ""); err != nil {
 		t.Errorf("SignIn after EnableUser = %v", err)
 	}
 }
@@ -240,35 +241,35 @@ func TestSignInIsSlowedPerAccount(t *testing.T) {
 	for _, login := range []string{"berta", "nobody"} {
 		t.Run(login, func(t *testing.T) {
 			for i := range 5 {
-				if _, _, err := s.SignIn(t.Context(), login, "wrong"); !errors.Is(err, access.ErrSignIn) {
+				if _, _, err := s.SignIn(t.Context(), login, "wrong", ""); !errors.Is(err, access.ErrSignIn) {
 					t.Fatalf("attempt %d = %v, want ErrSignIn", i+1, err)
 				}
 			}
 			for _, want := range []time.Duration{1, 2, 4, 8, 16, 32, 60, 60} {
 				want *= time.Second
 				var slow *access.SlowDown
-				if _, _, err := s.SignIn(t.Context(), login, password); !errors.As(err, &slow) || slow.RetryAfter != want {
+				if _, _, err := s.SignIn(t.Context(), login, password, ""); !errors.As(err, &slow) || slow.RetryAfter != want {
 					t.Fatalf("right password within the delay = %v, want to wait %v", err, want)
 				}
 				clock.t = clock.t.Add(want - time.Millisecond)
-				if _, _, err := s.SignIn(t.Context(), login, password); !errors.As(err, &slow) {
+				if _, _, err := s.SignIn(t.Context(), login, password, ""); !errors.As(err, &slow) {
 					t.Fatalf("a millisecond early = %v, want SlowDown", err)
 				}
 				clock.t = clock.t.Add(time.Millisecond)
-				if _, _, err := s.SignIn(t.Context(), login, "wrong"); !errors.Is(err, access.ErrSignIn) {
+				if _, _, err := s.SignIn(t.Context(), login, "wrong", ""); !errors.Is(err, access.ErrSignIn) {
 					t.Fatalf("after the delay = %v, want ErrSignIn", err)
 				}
 			}
 		})
 	}
-	if _, _, err := s.SignIn(t.Context(), "carl", password); err != nil {
+	if _, _, err := s.SignIn(t.Context(), "carl", password, ""); err != nil {
 		t.Errorf("another account is slowed too: %v", err)
 	}
 	clock.t = clock.t.Add(time.Minute)
-	if _, _, err := s.SignIn(t.Context(), "berta", password); err != nil {
+	if _, _, err := s.SignIn(t.Context(), "berta", password, ""); err != nil {
 		t.Errorf("right password after the delay = %v", err)
 	}
-	if _, _, err := s.SignIn(t.Context(), "berta", "wrong"); !errors.Is(err, access.ErrSignIn) {
+	if _, _, err := s.SignIn(t.Context(), "berta", "wrong", ""); !errors.Is(err, access.ErrSignIn) {
 		t.Errorf("success did not reset the count: %v", err)
 	}
 }
@@ -281,7 +282,7 @@ func TestSignInParallel(t *testing.T) {
 	var wg sync.WaitGroup
 	for range 60 {
 		wg.Go(func() {
-			if _, _, err := s.SignIn(context.Background(), "berta", "wrong"); errors.Is(err, access.ErrSignIn) {
+			if _, _, err := s.SignIn(context.Background(), "berta", "wrong", ""); errors.Is(err, access.ErrSignIn) {
 				mu.Lock()
 				looked++
 				mu.Unlock()
@@ -303,7 +304,7 @@ func TestHashingIsBounded(t *testing.T) {
 	var wg sync.WaitGroup
 	for i := range 150 {
 		wg.Go(func() {
-			_, _, err := s.SignIn(context.Background(), fmt.Sprint("nobody", i), "wrong")
+			_, _, err := s.SignIn(context.Background(), fmt.Sprint("nobody", i), "wrong", "")
 			var slow *access.SlowDown
 			mu.Lock()
 			defer mu.Unlock()
@@ -334,7 +335,7 @@ func TestUnknownAccountCostsAHash(t *testing.T) {
 	}
 	for _, login := range []string{"berta", "nobody", "gone", "", strings.Repeat("x", 10_000)} {
 		before := s.Looked()
-		if _, _, err := s.SignIn(t.Context(), login, "wrong"); !errors.Is(err, access.ErrSignIn) {
+		if _, _, err := s.SignIn(t.Context(), login, "wrong", ""); !errors.Is(err, access.ErrSignIn) {
 			t.Errorf("SignIn(%.10q) = %v, want ErrSignIn", login, err)
 		}
 		if n := s.Looked() - before; n != 1 {
@@ -362,7 +363,7 @@ func TestHashesKeepUpWithTheCost(t *testing.T) {
 	}
 	s.Dear()
 	for range 2 {
-		if _, _, err := s.SignIn(t.Context(), "berta", password); err != nil {
+		if _, _, err := s.SignIn(t.Context(), "berta", password, ""); err != nil {
 			t.Fatal(err)
 		}
 		if !strings.HasPrefix(stored(), "$argon2id$v=19$m=19456,t=2,p=1$") {
@@ -401,7 +402,7 @@ func TestPasswordPolicy(t *testing.T) {
 	if _, err := s.CreateUser(t.Context(), operator, addUser2); err != nil {
 		t.Fatal(err)
 	}
-	if _, _, err := s.SignIn(t.Context(), "mac", "b\u00e4r mit langen ohren"); err != nil {
+	if _, _, err := s.SignIn(t.Context(), "mac", "b\u00e4r mit langen ohren", ""); err != nil {
 		t.Errorf("composed and decomposed password differ: %v", err)
 	}
 }
@@ -414,7 +415,7 @@ func TestSecretsAreNotStored(t *testing.T) {
 	}
 	s, _ := service(t, d)
 	addUser(t, s, "berta", access.RoleAdmin, nil)
-	session, _, err := s.SignIn(t.Context(), "berta", password)
+	session, _, err := s.SignIn(t.Context(), "berta", password, "")
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -539,7 +540,7 @@ func TestChangesAreAudited(t *testing.T) {
 		if err := s.SetPassword(ctx, operator, "berta", password+"2"); err != nil {
 			t.Fatal(err)
 		}
-		if _, _, err := s.SignIn(ctx, "berta", password+"2"); err != nil {
+		if _, _, err := s.SignIn(ctx, "berta", password+"2", ""); err != nil {
 			t.Fatal(err)
 		}
 		if err := s.DisableUser(ctx, operator, "berta"); err != nil {
@@ -602,13 +603,54 @@ func TestNamesAndRoles(t *testing.T) {
 }
 
 // More sessions than a person has browsers: the oldest go.
+// TestSessionsAreTold: two short words tell sessions apart, and nothing else of what a
+// browser says is kept, whatever it says.
+func TestSessionsAreTold(t *testing.T) {
+	dbtest.Run(t, migrations, func(t *testing.T, d *db.DB) {
+		ctx := t.Context()
+		s, c := service(t, d)
+		user, err := s.CreateUser(ctx, operator, access.NewUser{Login: "eva", Password: password, Role: access.RoleRead})
+		if err != nil {
+			t.Fatal(err)
+		}
+		for _, test := range []struct {
+			agent string
+			want  access.Client
+		}{
+			{"Mozilla/5.0 (Windows NT 10.0; Win64; x64) AppleWebKit/537.36 (KHTML, like Gecko) Chrome/142.0.0.0 Safari/537.36", access.Client{Browser: "chrome", System: "windows"}},
+			{"Mozilla/5.0 (Windows NT 10.0; Win64; x64) AppleWebKit/537.36 (KHTML, like Gecko) Chrome/142.0.0.0 Safari/537.36 Edg/142.0.0.0", access.Client{Browser: "edge", System: "windows"}},
+			{"Mozilla/5.0 (X11; Linux x86_64; rv:145.0) Gecko/20100101 Firefox/145.0", access.Client{Browser: "firefox", System: "linux"}},
+			{"Mozilla/5.0 (Macintosh; Intel Mac OS X 10_15_7) AppleWebKit/605.1.15 (KHTML, like Gecko) Version/26.0 Safari/605.1.15", access.Client{Browser: "safari", System: "macos"}},
+			{"Mozilla/5.0 (iPhone; CPU iPhone OS 18_6 like Mac OS X) AppleWebKit/605.1.15 (KHTML, like Gecko) CriOS/142.0 Mobile/15E148 Safari/604.1", access.Client{Browser: "chrome", System: "ios"}},
+			{"Mozilla/5.0 (Linux; Android 10; K) AppleWebKit/537.36 (KHTML, like Gecko) SamsungBrowser/28.0 Chrome/130.0.0.0 Mobile Safari/537.36", access.Client{Browser: "samsung", System: "android"}},
+			{"Mozilla/5.0 (X11; CrOS x86_64 14541.0.0) AppleWebKit/537.36 (KHTML, like Gecko) Chrome/142.0.0.0 Safari/537.36 OPR/120.0", access.Client{Browser: "opera", System: "chromeos"}},
+			{"curl/8.5.0 eva@schule.invalid \x00\xff", access.Client{}},
+			{"", access.Client{}},
+		} {
+			c.t = c.t.Add(time.Minute)
+			if _, _, err := s.SignIn(ctx, "eva", password, test.agent); err != nil {
+				t.Fatal(err)
+			}
+			all, err := s.Sessions(ctx, operator, user.ID)
+			if err != nil || all[0].Client != test.want {
+				t.Errorf("a session of %q is told as %+v, %v, want %+v", test.agent, all[0].Client, err, test.want)
+			}
+			for word, list := range map[string][]string{all[0].Client.Browser: access.Browsers, all[0].Client.System: access.Systems} {
+				if word != "" && !slices.Contains(list, word) {
+					t.Errorf("%q is no word of %q", word, list)
+				}
+			}
+		}
+	})
+}
+
 func TestSessionsPerUserAreBounded(t *testing.T) {
 	s, clock := service(t, dbtest.Open(t, migrations))
 	addUser(t, s, "berta", access.RoleRead, nil)
 	var secrets []string
 	for range 22 {
 		clock.t = clock.t.Add(time.Second)
-		secret, _, err := s.SignIn(t.Context(), "berta", password)
+		secret, _, err := s.SignIn(t.Context(), "berta", password, "")
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -630,7 +672,7 @@ func TestStrangeNames(t *testing.T) {
 		addUser(t, s, "anna", access.RoleRead, nil)
 		// The last is cut to its first 100 bytes, within a letter.
 		for _, name := range []string{"anna\x00", "\xff", "a" + strings.Repeat("ä", 100)} {
-			if _, _, err := s.SignIn(t.Context(), name, password); !errors.Is(err, access.ErrSignIn) {
+			if _, _, err := s.SignIn(t.Context(), name, password, ""); !errors.Is(err, access.ErrSignIn) {
 				t.Errorf("SignIn(%q) = %v, want ErrSignIn", name, err)
 			}
 			if err := s.DisableUser(t.Context(), operator, name); !errors.Is(err, access.ErrNotFound) {
@@ -653,7 +695,7 @@ func TestOwnAccount(t *testing.T) {
 		other := addUser(t, s, "max", access.RoleSupport, []string{"o1"})
 		var secrets []string
 		for range 3 {
-			secret, _, err := s.SignIn(ctx, "eva", password)
+			secret, _, err := s.SignIn(ctx, "eva", password, "")
 			if err != nil {
 				t.Fatal(err)
 			}
@@ -699,10 +741,10 @@ func TestOwnAccount(t *testing.T) {
 		if _, err := s.Session(ctx, secrets[2]); err != nil {
 			t.Errorf("this session after the change = %v, want it kept", err)
 		}
-		if _, _, err := s.SignIn(ctx, "eva", password); !errors.Is(err, access.ErrSignIn) {
+		if _, _, err := s.SignIn(ctx, "eva", password, ""); !errors.Is(err, access.ErrSignIn) {
 			t.Errorf("SignIn with the old password = %v, want ErrSignIn", err)
 		}
-		if _, _, err := s.SignIn(ctx, "eva", fresh); err != nil {
+		if _, _, err := s.SignIn(ctx, "eva", fresh, ""); err != nil {
 			t.Errorf("SignIn with the new password = %v", err)
 		}
 		for range 5 {
@@ -723,7 +765,7 @@ func TestRoleOfAnAccount(t *testing.T) {
 		ctx := t.Context()
 		addUser(t, s, "chef", access.RoleAdmin, nil)
 		addUser(t, s, "eva", access.RoleSupport, []string{"o1"})
-		secret, _, err := s.SignIn(ctx, "chef", password)
+		secret, _, err := s.SignIn(ctx, "chef", password, "")
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -743,7 +785,7 @@ func TestRoleOfAnAccount(t *testing.T) {
 		if err := s.SetRole(ctx, chef, "eva", access.NewRole{Role: "boss"}); !errors.Is(err, access.ErrInvalid) {
 			t.Errorf("an unknown role = %v, want ErrInvalid", err)
 		}
-		evas, _, err := s.SignIn(ctx, "eva", password)
+		evas, _, err := s.SignIn(ctx, "eva", password, "")
 		if err != nil {
 			t.Fatal(err)
 		}

@@ -44,8 +44,9 @@ type Session struct {
 
 // SignIn checks a password and opens a session. It answers unknown account,
 // wrong password and disabled account alike, in the same time, with ErrSignIn;
-// an account with too many wrong attempts gets *SlowDown whatever it sends.
-func (s *Service) SignIn(ctx context.Context, login, password string) (secret string, expires time.Time, err error) {
+// an account with too many wrong attempts gets *SlowDown whatever it sends. Of agent, the
+// User-Agent of the request, a Client is kept.
+func (s *Service) SignIn(ctx context.Context, login, password, agent string) (secret string, expires time.Time, err error) {
 	login = foldLogin(login)
 	if len(login) > maxLogin {
 		login = login[:maxLogin] // unknown in any case, and no account of the map may be long
@@ -75,7 +76,7 @@ func (s *Service) SignIn(ctx context.Context, login, password string) (secret st
 			return "", time.Time{}, err
 		}
 	}
-	secret, expires, err = s.openSession(ctx, id, stored, fresh)
+	secret, expires, err = s.openSession(ctx, id, stored, fresh, clientOf(agent))
 	if err == nil {
 		s.attempts.succeeded(login)
 	}
@@ -84,7 +85,7 @@ func (s *Service) SignIn(ctx context.Context, login, password string) (secret st
 
 // openSession writes the session of a user whose password was right, unless
 // account or password changed while it was looked at.
-func (s *Service) openSession(ctx context.Context, user, checked, fresh string) (string, time.Time, error) {
+func (s *Service) openSession(ctx context.Context, user, checked, fresh string, from Client) (string, time.Time, error) {
 	now := s.now()
 	secret, hash := newSecret("")
 	id, expires := ident.NewID(now), now.Add(sessionLife)
@@ -101,8 +102,8 @@ func (s *Service) openSession(ctx context.Context, user, checked, fresh string) 
 			now.UnixMilli(), now.Add(-sessionIdle).UnixMilli(), user, maxSessions-1); err != nil {
 			return err
 		}
-		if _, err := tx.Exec(ctx, `INSERT INTO sessions (id, user_id, hash, rotated_ms, seen_ms, expires_ms) VALUES ($1, $2, $3, $4, $4, $5)`,
-			id, user, hash, now.UnixMilli(), expires.UnixMilli()); err != nil {
+		if _, err := tx.Exec(ctx, `INSERT INTO sessions (id, user_id, hash, rotated_ms, seen_ms, expires_ms, browser, os) VALUES ($1, $2, $3, $4, $4, $5, $6, $7)`,
+			id, user, hash, now.UnixMilli(), expires.UnixMilli(), from.Browser, from.System); err != nil {
 			return err
 		}
 		return audit.Append(ctx, tx, audit.Entry{AtMS: now.UnixMilli(), Actor: string(KindUser) + ":" + user, Action: "user.signed_in", Subject: "user:" + user})
@@ -194,10 +195,10 @@ func (s *Service) SignOut(ctx context.Context, secret string) error {
 	})
 }
 
-// OpenSession is a session as its owner sees it: no address and no browser are
-// kept of it.
+// OpenSession is a session as its owner sees it. No address is kept of it.
 type OpenSession struct {
 	ID      string
+	Client  Client
 	Opened  time.Time
 	Seen    time.Time // exact to five minutes
 	Expires time.Time // at the latest
@@ -217,7 +218,7 @@ func (s *Service) Sessions(ctx context.Context, caller Caller, user string) ([]O
 		if _, err := findUser(ctx, tx, caller, user); err != nil {
 			return err
 		}
-		rows, err := tx.Query(ctx, `SELECT id, seen_ms, expires_ms FROM sessions WHERE user_id = $1 AND expires_ms > $2 AND seen_ms > $3
+		rows, err := tx.Query(ctx, `SELECT id, browser, os, seen_ms, expires_ms FROM sessions WHERE user_id = $1 AND expires_ms > $2 AND seen_ms > $3
 			ORDER BY seen_ms DESC, id DESC`, user, now.UnixMilli(), now.Add(-sessionIdle).UnixMilli())
 		if err != nil {
 			return err
@@ -227,7 +228,7 @@ func (s *Service) Sessions(ctx context.Context, caller Caller, user string) ([]O
 		for rows.Next() {
 			var o OpenSession
 			var seen, expires int64
-			if err := rows.Scan(&o.ID, &seen, &expires); err != nil {
+			if err := rows.Scan(&o.ID, &o.Client.Browser, &o.Client.System, &seen, &expires); err != nil {
 				return err
 			}
 			o.Seen, o.Expires = time.UnixMilli(seen), time.UnixMilli(expires)

@@ -1,6 +1,7 @@
 package web
 
 import (
+	"cmp"
 	"errors"
 	"net/http"
 	"strconv"
@@ -19,8 +20,21 @@ type accountMain struct {
 }
 
 type sessionRow struct {
-	ID, Opened, Seen string
-	Here             bool
+	ID, Client, Opened, Seen string
+	Here                     bool
+}
+
+// clientNames are names that are the same in every language.
+var clientNames = map[string]string{"chrome": "Chrome", "edge": "Edge", "firefox": "Firefox", "opera": "Opera", "safari": "Safari", "samsung": "Samsung Internet",
+	"android": "Android", "chromeos": "ChromeOS", "ios": "iOS", "linux": "Linux", "macos": "macOS", "windows": "Windows"}
+
+// client says what opened a session: "Firefox, Windows".
+func (v *visit) client(c access.Client) string {
+	browser := cmp.Or(clientNames[c.Browser], v.say.Say("account.client.other"))
+	if system := clientNames[c.System]; system != "" {
+		return browser + ", " + system
+	}
+	return browser
 }
 
 func (s *Server) accountPage(v *visit) error {
@@ -45,7 +59,7 @@ func (s *Server) showAccount(v *visit, code int, f form) error {
 	}
 	main := accountMain{Name: v.caller.Name, Role: v.roleWord(v.caller.Role), Scope: v.scopeWords(v.caller.Owners, names), Done: v.done(), Form: f, Others: len(sessions) > 1}
 	for _, o := range sessions {
-		main.Sessions = append(main.Sessions, sessionRow{o.ID, v.say.Time(o.Opened), v.say.Time(o.Seen), o.ID == v.session})
+		main.Sessions = append(main.Sessions, sessionRow{o.ID, v.client(o.Client), v.say.Day(o.Opened, s.cfg.Now()), v.say.Time(o.Seen), o.ID == v.session})
 	}
 	p := v.at("account", v.say.Say("account.title"), main)
 	p.Back = "/account"

@@ -255,8 +255,33 @@ func TestAccountPage(t *testing.T) {
 	if res := here.post("/account/password", url.Values{"old": {password}, "new": {"kurz"}}); res.StatusCode != http.StatusUnprocessableEntity || !strings.Contains(text(res.body), "Zu kurz") {
 		t.Errorf("a short password: %d %s", res.StatusCode, text(res.body))
 	}
-	if body := text(here.get("/account").body); strings.Count(body, "Mo·23.11.2026, 10:30·Uhr") < 4 || !strings.Contains(body, "diese Sitzung") {
+	firefox := w.browser()
+	firefox.post("/sign-in", url.Values{"name": {"read"}, "password": {password}}, "User-Agent", "Mozilla/5.0 (X11; Linux x86_64; rv:145.0) Gecko/20100101 Firefox/145.0")
+	if body := text(here.get("/account").body); strings.Count(body, "heute Mo·23.11.2026, 10:30·Uhr") != 3 || strings.Count(body, "diese Sitzung") != 1 ||
+		!strings.Contains(body, "Firefox, Linux heute Mo·23.11.2026, 10:30·Uhr Beenden Firefox, Linux, heute") || !strings.Contains(body, "anderer Browser heute") {
 		t.Errorf("the page says %s", body)
+	}
+	// The administration tells them apart too, by the day, and ends one.
+	admin, reader := w.signedIn("admin"), w.callerOf("read")
+	res := admin.get("/people/" + reader.ID)
+	if body := text(res.body); !strings.Contains(body, "Firefox, Linux heute heute Beenden") || strings.Contains(body, "10:30") {
+		t.Errorf("the administration reads %s", body)
+	}
+	one := regexp.MustCompile(`name="session" value="([^"]+)">Beenden<span class="hide"> Firefox`).FindStringSubmatch(res.body)
+	if one == nil {
+		t.Fatal("the administration cannot end the session of the Firefox")
+	}
+	if res := admin.post("/people/"+reader.ID+"/sessions", url.Values{"session": {one[1]}}); res.StatusCode != http.StatusSeeOther {
+		t.Errorf("ending one session = %d", res.StatusCode)
+	}
+	if res := firefox.get("/account"); res.StatusCode != http.StatusSeeOther {
+		t.Errorf("the ended session = %d, want the sign-in page", res.StatusCode)
+	}
+	if res := there.get("/account"); res.StatusCode != http.StatusOK {
+		t.Errorf("the session beside the ended one = %d, want 200", res.StatusCode)
+	}
+	if body := text(here.get("/catalogue").body); !strings.Contains(body, "Browser und Betriebssystem, je ein Wort wie Firefox, Windows Eigene Sitzungen unterscheiden") {
+		t.Error("the transparency page does not say what is kept of a session")
 	}
 	if res := here.post("/account/sessions", nil); res.StatusCode != http.StatusSeeOther {
 		t.Errorf("ending the others = %d", res.StatusCode)

@@ -323,6 +323,37 @@ func (s *Server) enable(v *visit, id string) error {
 	return s.cfg.Access.EnableUser(v.r.Context(), v.caller, id)
 }
 
+// apiSession is an open session. Its days say enough to tell it from others; when
+// somebody works they do not.
+type apiSession struct {
+	ID      string `json:"id"`
+	Browser string `json:"browser,omitempty"`
+	System  string `json:"system,omitempty"`
+	Opened  string `json:"opened"` // a day
+	LastUse string `json:"last_use"`
+}
+
+func (s *Server) apiSessions(v *visit) error {
+	u, err := s.cfg.Access.User(v.r.Context(), v.caller, v.r.PathValue("id"))
+	if err != nil {
+		return err
+	}
+	open, err := s.cfg.Access.Sessions(v.r.Context(), v.caller, u.ID)
+	if err != nil {
+		return err
+	}
+	day := func(t time.Time) string { return t.In(v.say.Zone()).Format(time.DateOnly) }
+	items := make([]apiSession, len(open))
+	for i, o := range open {
+		items[i] = apiSession{o.ID, o.Client.Browser, o.Client.System, day(o.Opened), day(o.Seen)}
+	}
+	return sendList(v, items)
+}
+
+func (s *Server) endSession(v *visit, id string) error {
+	return s.cfg.Access.EndSession(v.r.Context(), v.caller, id, v.r.PathValue("session"))
+}
+
 func (s *Server) endSessions(v *visit, id string) error {
 	return s.cfg.Access.EndSessions(v.r.Context(), v.caller, id, "")
 }

@@ -44,10 +44,11 @@ func (s *Server) apiPage(v *visit) error {
 	return v.show(http.StatusOK, "api", v.at("api", v.say.Say("api.title"), main))
 }
 
-// example is a command that works once TOKEN holds a token and ID an id, and with
+// example is a command that works once TOKEN holds a token, ID an id and SESSION a
+// session's, and with
 // an owner's id and a device's number for OWNER and NUMBER.
 func (c call) example(rt route, host string, now time.Time) string {
-	address := host + strings.ReplaceAll(rt.path, "{id}", "$ID")
+	address := host + strings.NewReplacer("{id}", "$ID", "{session}", "$SESSION").Replace(rt.path)
 	between := "?"
 	for _, p := range c.Query {
 		if p.Required || p.Shown {

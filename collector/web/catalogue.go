@@ -8,10 +8,11 @@ import (
 
 // catalogueMain is the page of everything that a device may tell.
 type catalogueMain struct {
-	Classes []catalogueClass
-	Never   []string
-	Kept    []retainedRow
-	Looks   []lookMonthRow
+	Classes  []catalogueClass
+	Never    []string
+	Accounts []catalogueRow // what is kept of those who sign in here
+	Kept     []retainedRow
+	Looks    []lookMonthRow
 }
 
 type lookMonthRow struct {
@@ -53,6 +54,13 @@ func (s *Server) cataloguePage(v *visit) error {
 			}
 		}
 		main.Classes = append(main.Classes, c)
+	}
+	for _, name := range []string{"account", "client", "opened", "seen"} {
+		until := v.say.Say("catalogue.accounts.session")
+		if name == "account" {
+			until = v.say.Say("catalogue.accounts.stays")
+		}
+		main.Accounts = append(main.Accounts, catalogueRow{Word: v.say.Say("catalogue.accounts." + name), Purpose: v.say.Say("catalogue.accounts." + name + ".for"), Retention: until})
 	}
 	if main.Kept, err = v.retainedRows(); err != nil {
 		return err

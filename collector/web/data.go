@@ -14,7 +14,7 @@ import (
 
 // Accounts says who somebody is; *access.Service.
 type Accounts interface {
-	SignIn(ctx context.Context, login, password string) (secret string, expires time.Time, err error)
+	SignIn(ctx context.Context, login, password, agent string) (secret string, expires time.Time, err error)
 	Session(ctx context.Context, secret string) (access.Session, error)
 	Rotate(ctx context.Context, secret string) (string, time.Time, error)
 	SignOut(ctx context.Context, secret string) error

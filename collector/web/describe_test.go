@@ -80,6 +80,9 @@ func TestDescriptionIsTheAPI(t *testing.T) {
 	w.must(err)
 	user, err := w.access.User(t.Context(), operator, "read")
 	w.must(err)
+	w.signedIn("read")
+	open, err := w.access.Sessions(t.Context(), operator, user.ID)
+	w.must(err)
 	_, tok, err := w.access.CreateToken(t.Context(), operator, access.NewToken{Name: "other", Role: access.RoleRead})
 	w.must(err)
 	_, err = w.health.QuietFinding(t.Context(), operator, known, "disk_low", "C:", health.NewQuiet{Reason: "SSD ist bestellt"})
@@ -141,7 +144,7 @@ func TestDescriptionIsTheAPI(t *testing.T) {
 			case strings.Contains(path, "/questions/"):
 				id = kept(t, w, admin)
 			}
-			address := strings.ReplaceAll(path, "{id}", id)
+			address := strings.NewReplacer("{id}", id, "{session}", open[0].ID).Replace(path)
 			if strings.HasSuffix(path, "/spread") {
 				address += "?by=model"
 			}

@@ -97,7 +97,7 @@ func (d *desk) Latest(context.Context, access.Caller, string) (health.Latest, er
 	return health.Latest{Device: "d", Version: d.version, Values: values}, nil
 }
 
-func (d *desk) SignIn(context.Context, string, string) (string, time.Time, error) {
+func (d *desk) SignIn(context.Context, string, string, string) (string, time.Time, error) {
 	return "", time.Time{}, access.ErrSignIn
 }
 func (d *desk) Rotate(context.Context, string) (string, time.Time, error) {

@@ -166,7 +166,8 @@ type personMain struct {
 	ID, Name, Role, Scope, Since  string
 	State                         mark
 	Sessions                      string
-	Done                          string // what was just done
+	Open                          []sessionRow // by the day: when somebody works is nobody's business
+	Done                          string       // what was just done
 	May, Self, Disabled, SignedIn bool
 	Form                          form // role and scope
 }
@@ -203,6 +204,9 @@ func (s *Server) showPerson(v *visit, code int, change func(*personMain)) error 
 	main := personMain{ID: u.ID, Name: u.Login, Role: v.roleWord(u.Role), Scope: v.scopeWords(u.Owners, names), Since: v.say.Day(u.Created, s.cfg.Now()),
 		State: v.personState(u), Sessions: v.say.Say("people.sessions", "n", len(sessions)), SignedIn: len(sessions) > 0, Done: v.done(),
 		May: v.caller.Allow(access.WriteUsers) == nil, Self: v.caller.ID == u.ID, Disabled: u.Disabled}
+	for _, o := range sessions {
+		main.Open = append(main.Open, sessionRow{ID: o.ID, Client: v.client(o.Client), Opened: v.say.Day(o.Opened, s.cfg.Now()), Seen: v.say.Day(o.Seen, s.cfg.Now())})
+	}
 	if main.Form, err = v.roleForm(u); err != nil {
 		return err
 	}
@@ -262,9 +266,19 @@ func (s *Server) enablePerson(v *visit) error {
 	return v.acted("/people/"+id, "enabled", s.cfg.Access.EnableUser(v.r.Context(), v.caller, id))
 }
 
+// endPersonsSessions ends the session that the form names, or all.
 func (s *Server) endPersonsSessions(v *visit) error {
+	typed, err := v.typed()
+	if err != nil {
+		return err
+	}
 	id := v.r.PathValue("id")
-	return v.acted("/people/"+id, "sessions", s.cfg.Access.EndSessions(v.r.Context(), v.caller, id, ""))
+	if session := typed.Get("session"); session != "" {
+		err = s.cfg.Access.EndSession(v.r.Context(), v.caller, id, session)
+	} else {
+		err = s.cfg.Access.EndSessions(v.r.Context(), v.caller, id, "")
+	}
+	return v.acted("/people/"+id, "sessions", err)
 }
 
 // resetPassword makes a new password and shows it once.

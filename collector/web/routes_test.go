@@ -46,7 +46,7 @@ func checkHeaders(t *testing.T, what string, h http.Header) {
 
 // path fills the pattern of a route.
 func path(rt web.Route, id string) string {
-	return strings.NewReplacer("{$}", "", "{id}", id, "{name}", "none", "{code}", "disk_low", "{file}", "none").Replace(rt.Path)
+	return strings.NewReplacer("{$}", "", "{id}", id, "{session}", id, "{name}", "none", "{code}", "disk_low", "{file}", "none").Replace(rt.Path)
 }
 
 func TestEveryRoute(t *testing.T) {

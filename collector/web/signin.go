@@ -46,7 +46,7 @@ func (s *Server) signIn(v *visit) error {
 		main.Error = v.say.Say("signin.incomplete")
 		return v.showSignIn(http.StatusUnprocessableEntity, main)
 	}
-	secret, expires, err := s.cfg.Access.SignIn(v.r.Context(), main.Name, password)
+	secret, expires, err := s.cfg.Access.SignIn(v.r.Context(), main.Name, password, v.r.UserAgent())
 	var slow *access.SlowDown
 	switch {
 	case errors.As(err, &slow):
