@@ -12,6 +12,7 @@ import (
 type Details struct {
 	Findings bool // Device.Main and Device.More
 	Daily    bool // Device.Daily
+	Agent    bool // Device.Agent
 }
 
 // MainFinding is the worst that is open about a device and that nobody has said to
@@ -42,10 +43,25 @@ func (d Details) fill(ctx context.Context, tx *db.Tx, devices []Device) error {
 			return err
 		}
 	}
+	if d.Agent {
+		if err := fillAgents(ctx, tx, devices); err != nil {
+			return err
+		}
+	}
 	if d.Daily {
 		return fillDaily(ctx, tx, devices)
 	}
 	return nil
+}
+
+func fillAgents(ctx context.Context, tx *db.Tx, devices []Device) error {
+	in, args, at := among(devices)
+	return each(ctx, tx, func(rows *db.Rows) error {
+		var id, version string
+		err := rows.Scan(&id, &version)
+		devices[at[id]].Agent = version
+		return err
+	}, `SELECT device_id, version FROM health_agent_versions WHERE device_id IN `+in, args...)
 }
 
 func fillFindings(ctx context.Context, tx *db.Tx, devices []Device) error {

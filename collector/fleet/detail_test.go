@@ -5,6 +5,7 @@ import (
 
 	"github.com/google/go-cmp/cmp"
 
+	"hausmeister/collector/access"
 	"hausmeister/collector/db"
 	"hausmeister/collector/db/dbtest"
 	"hausmeister/collector/fleet"
@@ -34,10 +35,17 @@ func TestDetails(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
+		// The version is that of the last day with another one.
+		for i, version := range []string{"1.9.0", "1.10.0", "2.0.0"} {
+			if _, err := w.health.Begin(t.Context(), access.ForDevice(a, o), int64(100+i), []byte("0123456789abcdef"), version); err != nil {
+				t.Fatal(err)
+			}
+		}
 		type told struct {
 			Main  fleet.MainFinding
 			More  int
 			Daily fleet.Daily
+			Agent string
 		}
 		list := func(details fleet.Details) (out []told) {
 			p, err := w.List(t.Context(), system, fleet.Filter{Details: details})
@@ -45,13 +53,13 @@ func TestDetails(t *testing.T) {
 				t.Fatal(err)
 			}
 			for _, d := range p.Items {
-				out = append(out, told{d.Main, d.More, d.Daily})
+				out = append(out, told{d.Main, d.More, d.Daily, d.Agent})
 			}
 			return out
 		}
 		want := []told{{fleet.MainFinding{Code: "disk_low", Severity: critical}, 1, fleet.Daily{
-			BatteryHealth: fleet.Opt{Value: 650, Known: true}, BootDuration: fleet.Opt{Value: 31000, Known: true}}}, {}}
-		if diff := cmp.Diff(want, list(fleet.Details{Findings: true, Daily: true})); diff != "" {
+			BatteryHealth: fleet.Opt{Value: 650, Known: true}, BootDuration: fleet.Opt{Value: 31000, Known: true}}, "2.0.0"}, {}}
+		if diff := cmp.Diff(want, list(fleet.Details{Findings: true, Daily: true, Agent: true})); diff != "" {
 			t.Errorf("with details:\n%s", diff)
 		}
 		// What somebody takes care of is no more the main one.
@@ -59,7 +67,7 @@ func TestDetails(t *testing.T) {
 			t.Fatal(err)
 		}
 		want[0].Main.Severity, want[0].More = warning, 0
-		if diff := cmp.Diff(want, list(fleet.Details{Findings: true, Daily: true})); diff != "" {
+		if diff := cmp.Diff(want, list(fleet.Details{Findings: true, Daily: true, Agent: true})); diff != "" {
 			t.Errorf("with a quiet one:\n%s", diff)
 		}
 		if diff := cmp.Diff([]told{{}, {}}, list(fleet.Details{})); diff != "" {

@@ -163,6 +163,7 @@ type Device struct {
 	Main         MainFinding
 	More         int // further findings that are open and loud
 	Daily        Daily
+	Agent        string // version that it came with last; empty = none yet, or not asked for
 }
 
 // Label is what pages call the device: its inventory number, else its serial,

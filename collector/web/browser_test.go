@@ -378,4 +378,6 @@ func evalAwait[T any](tb *tab, expression string) T {
 const (
 	enter  = kb.Enter
 	escape = kb.Escape
+
+	arrowRight = kb.ArrowRight
 )

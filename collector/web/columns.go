@@ -24,7 +24,8 @@ type listColumn struct {
 type listCell struct {
 	Class, Label string
 	Shape        string // of what is wrong with it
-	Text, Dim    string
+	Text, Dim    string // the end of a long one is cut off, of Dim first
+	Number       string // behind Text, and never cut off
 	Href         string
 	Tags         []string
 }
@@ -44,6 +45,7 @@ var listColumns = []listColumn{
 	{id: "system", fill: func(v *visit, q question, d fleet.Device) listCell { return listCell{Text: v.system(d.OS)} }},
 	{id: "build", fill: func(v *visit, q question, d fleet.Device) listCell { return listCell{Text: d.Build} }},
 	{id: "path", fill: pathCell},
+	{id: "agent", details: fleet.Details{Agent: true}, fill: func(v *visit, q question, d fleet.Device) listCell { return listCell{Text: d.Agent} }},
 	{id: "memory", class: "num", details: fleet.Details{Daily: true}, fill: dailyCell(reading.MemoryTotal, func(d fleet.Daily) fleet.Opt { return d.MemoryTotal })},
 	{id: "boot", class: "num", details: fleet.Details{Daily: true}, fill: dailyCell(reading.BootDuration, func(d fleet.Daily) fleet.Opt { return d.BootDuration })},
 	{id: "updates", class: "num", details: fleet.Details{Daily: true}, fill: dailyCell(reading.UpdatesPending, func(d fleet.Daily) fleet.Opt { return d.UpdatesPending })},
@@ -66,7 +68,8 @@ var listColumns = []listColumn{
 // usualColumns are those of whoever has chosen none.
 var usualColumns = []string{"school", "finding", "battery", "free", "seen"}
 
-// mostColumns is how many beside state and device there is room for at 1366 px.
+// mostColumns is how many beside state and device can still be read together; where
+// there is no room for them the table scrolls in its own region.
 const mostColumns = 8
 
 // fullDisk is the share of a volume, in permille, below which its cell carries a
@@ -77,6 +80,10 @@ func schoolCell(v *visit, q question, d fleet.Device) listCell {
 	c := listCell{Class: "wide", Dim: d.OwnerName}
 	if d.School != "" {
 		c.Text, c.Href = d.SchoolName, q.withSchool(d.School)
+		// A school without a name is told from others of its kind by its number.
+		if kind, ok := strings.CutSuffix(d.SchoolName, " "+d.SchoolCode); ok {
+			c.Text, c.Number = kind, d.SchoolCode
+		}
 	}
 	if slices.Contains(q.columns, "owner") {
 		c.Dim = ""
@@ -169,22 +176,17 @@ func detailsOf(columns []listColumn) (d fleet.Details) {
 	for _, c := range columns {
 		d.Findings = d.Findings || c.details.Findings
 		d.Daily = d.Daily || c.details.Daily
+		d.Agent = d.Agent || c.details.Agent
 	}
 	return d
 }
 
-// earlyColumns stay on a narrow window, the others leave it.
-const earlyColumns = 4
-
 // cells are the cells of a device, beside its state and name.
 func (v *visit) listCells(q question, columns []listColumn, d fleet.Device) (cells []listCell) {
-	for i, c := range columns {
+	for _, c := range columns {
 		cell := c.fill(v, q, d)
 		cell.Class = strings.TrimSpace(cell.Class + " " + c.class)
 		cell.Label = v.say.Say("devices.column." + c.id)
-		if i >= earlyColumns {
-			cell.Class += " late"
-		}
 		cells = append(cells, cell)
 	}
 	return cells

@@ -436,15 +436,12 @@ func (v *visit) columns(q question, columns []listColumn) []column {
 	}
 	heads := []column{{ID: "state", Word: v.say.Say("devices.state")}, sorted(fleet.ByLabel, "devices.device", "")}
 	heads[1].ID = "device"
-	for i, c := range columns {
+	for _, c := range columns {
 		head := column{Word: v.say.Say("devices.column." + c.id), Class: c.class}
 		if c.sort != "" {
 			head = sorted(c.sort, "devices.column."+c.id, c.class)
 		}
 		head.ID = c.id
-		if i >= earlyColumns {
-			head.Class += " late"
-		}
 		heads = append(heads, head)
 	}
 	return heads

@@ -1,5 +1,6 @@
 // A row opens by a click anywhere on it, and the way back leads to the row.
 export function rows() {
+  across();
   const place = () => "row:" + location.pathname + location.search;
 
   document.addEventListener("click", (event) => {
@@ -18,4 +19,23 @@ export function rows() {
     sessionStorage.removeItem(place());
     document.querySelector<HTMLElement>(`[data-row] a[href="${CSS.escape(href)}"]`)?.focus();
   });
+}
+
+// across lets a table scroll in its own region where it needs more room than there
+// is, and only there: what scrolls keeps the heads to itself, and takes the focus.
+function across() {
+  const fit = (region: HTMLElement) => {
+    const table = region.firstElementChild as HTMLElement;
+    const wide = table.offsetWidth > region.clientWidth;
+    region.classList.toggle("scrolls", wide);
+    region.toggleAttribute("tabindex", wide);
+    if (wide) region.tabIndex = 0;
+  };
+  const sizes = new ResizeObserver((entries) => entries.forEach((e) => fit(e.target as HTMLElement)));
+  const all = () => document.querySelectorAll<HTMLElement>("[data-across]").forEach((region) => {
+    fit(region);
+    sizes.observe(region);
+  });
+  all();
+  document.body.addEventListener("htmx:afterSettle", all);
 }
