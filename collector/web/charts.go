@@ -57,6 +57,7 @@ type chartsMain struct {
 type chart struct {
 	ID, Title, Caption string
 	Data               string // JSON for the drawing
+	Legend             []mark // of what is drawn beside the line
 	Rows               []chartRow
 	CSV                string
 }
@@ -171,9 +172,29 @@ func (v *visit) chart(device string, h health.History, d drawing, st stretch, fr
 	if h.Instance != "" {
 		c.Title += " · " + v.instance(h.Instance)
 	}
+	c.Legend = v.legend(p)
 	c.Caption = v.story(row, d, h)
 	c.Rows = v.chartRows(row, h, st)
 	return c
+}
+
+// legend names what the drawing has beside its line, by the same shapes.
+func (v *visit) legend(p plot) (keys []mark) {
+	if p.LimitWord != "" {
+		keys = append(keys, mark{"limit", p.LimitWord})
+	}
+	if len(p.Off) > 0 {
+		keys = append(keys, mark{"off", v.say.Say("chart.off")})
+	}
+	if len(p.None) > 0 {
+		keys = append(keys, mark{"none", v.say.Say("chart.none")})
+	}
+	for i := 1; p.Level && i < len(p.Times); i++ {
+		if p.Times[i]-p.Times[i-1] > p.Step {
+			return append(keys, mark{"bridge", v.say.Say("chart.bridge")})
+		}
+	}
+	return keys
 }
 
 // extend adds a step to the last stretch if it follows it.

@@ -80,6 +80,11 @@ function draw(box: HTMLElement): uPlot {
     }
     ctx.strokeStyle = control;
     ctx.lineWidth = 1;
+    // Edges tell a band from the page where its shade does not.
+    for (const off of p.off) {
+      const [x, w] = span(off);
+      if (w > 0) ctx.strokeRect(x + 0.5, top + 0.5, Math.max(w - 1, 0), tall - 1);
+    }
     for (const none of p.none) {
       const [x, w] = span(none);
       ctx.save();
@@ -216,7 +221,9 @@ function all() {
   }
 }
 all();
-matchMedia("(prefers-color-scheme: dark)").addEventListener("change", all);
+// What is drawn has the colours of the moment: anew with another theme, and for paper.
+for (const query of ["(prefers-color-scheme: dark)", "(forced-colors: active)", "print"]) matchMedia(query).addEventListener("change", all);
+new MutationObserver(all).observe(document.documentElement, { attributeFilter: ["data-theme"] });
 document.body.addEventListener("htmx:afterSettle", (event) => {
   if ((event.target as Element).querySelector("[data-plot]")) all();
 });
