@@ -67,8 +67,11 @@ func (f Filter) sum(caller access.Caller) string {
 	return strconv.FormatUint(h.Sum64(), 36)
 }
 
-func (c cursor) encode() string {
-	b, err := json.Marshal(c)
+func (c cursor) encode() string { return encodeJSON(c) }
+
+// encodeJSON writes a cursor as it stands in an address.
+func encodeJSON(cursor any) string {
+	b, err := json.Marshal(cursor)
 	if err != nil {
 		panic(fmt.Sprintf("fleet: encoding a cursor: %v", err)) // strings and numbers only
 	}

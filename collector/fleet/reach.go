@@ -1,8 +1,12 @@
 package fleet
 
 import (
+	"cmp"
 	"context"
+	"encoding/base64"
+	"encoding/json"
 	"fmt"
+	"slices"
 	"strings"
 
 	"hausmeister/collector/access"
@@ -16,55 +20,213 @@ type SchoolState struct {
 	TCP, Proxy, Inspected                int64 // last over TCP only, through a proxy, behind a box that opens TLS
 }
 
+// SchoolSort is an order of the list of schools. Schools that are alike in it stand by
+// owner and number.
+type SchoolSort string
+
+const (
+	SchoolsByPlace   SchoolSort = ""        // by owner, then number
+	SchoolsByNumber  SchoolSort = "number"  // by number, whoever the owner
+	SchoolsByName    SchoolSort = "name"    // as they are shown
+	SchoolsByDevices SchoolSort = "devices" // how many they have
+	SchoolsByTrouble SchoolSort = "trouble" // critical devices, then warnings
+	SchoolsByTCP     SchoolSort = "tcp"     // devices that reach us over TCP only
+)
+
+// SchoolSorts are all orders but the usual one.
+var SchoolSorts = []SchoolSort{SchoolsByNumber, SchoolsByName, SchoolsByDevices, SchoolsByTrouble, SchoolsByTCP}
+
+// SchoolFilter says which schools to list, and in which order.
+type SchoolFilter struct {
+	Query   string // each word is in name, number, kind or owner
+	Kind    string // exactly this one
+	Owner   string // id
+	Trouble bool   // only where a device is critical or has a warning
+	Sort    SchoolSort
+	Desc    bool
+	Cursor  string // SchoolPage.Cursor of the page before
+	Limit   int
+}
+
 // SchoolPage is a part of the list of schools; Cursor is empty on the last page.
 type SchoolPage struct {
 	Items  []SchoolState
 	Total  int
 	Cursor string
+	Kinds  []string // of all schools that the caller may see
 }
 
-// SchoolStates lists the schools that the caller may see, by owner and code, whose
-// name, code, kind or owner holds every word of query, and how their devices are.
-// cursor is the id of the last school of the page before.
-func (f *Fleet) SchoolStates(ctx context.Context, caller access.Caller, query, cursor string, limit int) (SchoolPage, error) {
-	if err := checkQuery(query); err != nil {
+// schoolCursor is where the next page begins: after this key and school. The key is
+// kept, so that a school which moved meanwhile costs or doubles itself only.
+type schoolCursor struct {
+	Sort SchoolSort `json:"s,omitempty"`
+	Desc bool       `json:"d,omitempty"`
+	Text string     `json:"t,omitempty"`
+	Num  int64      `json:"n,omitempty"`
+	ID   string     `json:"i"`
+}
+
+// sortedSchool is a school with what it is sorted by.
+type sortedSchool struct {
+	School
+	text string
+	num  int64
+	at   int // in the usual order
+}
+
+// SchoolStates lists schools that the caller may see, and how their devices are.
+func (f *Fleet) SchoolStates(ctx context.Context, caller access.Caller, filter SchoolFilter) (SchoolPage, error) {
+	if err := checkQuery(filter.Query); err != nil {
 		return SchoolPage{}, err
+	}
+	if filter.Sort != SchoolsByPlace && !slices.Contains(SchoolSorts, filter.Sort) {
+		return SchoolPage{}, fmt.Errorf("%w: schools are not sorted by %q", ErrInvalid, filter.Sort)
 	}
 	schools, err := f.Schools(ctx, caller)
 	if err != nil {
 		return SchoolPage{}, err
 	}
 	var page SchoolPage
-	begun := cursor == ""
-	for _, s := range schools {
-		if !s.holds(strings.Fields(fold(query))) {
-			continue
-		}
-		page.Total++
-		switch {
-		case !begun:
-			begun = s.ID == cursor
-		case len(page.Items) < limit:
-			page.Items = append(page.Items, SchoolState{School: s})
-		default:
-			page.Cursor = page.Items[limit-1].ID
-		}
-	}
-	if !begun {
-		return SchoolPage{}, ErrCursor
-	}
 	err = f.db.Read(ctx, func(tx *db.Tx) error {
-		for i := range page.Items {
-			if err := f.schoolState(ctx, tx, &page.Items[i]); err != nil {
-				return err
-			}
+		page = SchoolPage{}
+		sorted, err := f.sortSchools(ctx, tx, schools, filter)
+		if err != nil {
+			return err
+		}
+		page.Total = len(sorted)
+		if sorted, err = filter.after(sorted); err != nil {
+			return err
+		}
+		for _, s := range sorted[:min(len(sorted), filter.Limit)] {
+			page.Items = append(page.Items, SchoolState{School: s.School})
+		}
+		if err := f.schoolStates(ctx, tx, page.Items); err != nil {
+			return err
+		}
+		if n := len(page.Items); n > 0 && n < len(sorted) {
+			page.Cursor = encodeJSON(filter.cursorAt(sorted[n-1]))
 		}
 		return nil
 	})
 	if err != nil {
 		return SchoolPage{}, fmt.Errorf("counting the devices of schools: %w", err)
 	}
+	for _, s := range schools {
+		page.Kinds = append(page.Kinds, s.Kind)
+	}
+	slices.Sort(page.Kinds)
+	page.Kinds = slices.DeleteFunc(slices.Compact(page.Kinds), func(kind string) bool { return kind == "" })
 	return page, nil
+}
+
+// sortSchools gives the schools of the filter in its order. How many devices of all
+// schools are in trouble is asked only where the filter needs it.
+func (f *Fleet) sortSchools(ctx context.Context, tx *db.Tx, schools []School, filter SchoolFilter) ([]sortedSchool, error) {
+	var trouble, tcp map[string]int64
+	var err error
+	if filter.Trouble || filter.Sort == SchoolsByTrouble {
+		if trouble, err = f.troubled(ctx, tx); err != nil {
+			return nil, err
+		}
+	}
+	if filter.Sort == SchoolsByTCP {
+		if tcp, err = bySchool(ctx, tx, `SELECT d.school_id, COUNT(*) FROM health_devices h JOIN devices d ON d.id = h.device_id
+			WHERE h.path IN ('tcp', 'tcp_proxy') GROUP BY d.school_id`); err != nil {
+			return nil, err
+		}
+	}
+	words := strings.Fields(fold(filter.Query))
+	var out []sortedSchool
+	for at, s := range schools {
+		if !s.holds(words) || filter.Kind != "" && s.Kind != filter.Kind || filter.Owner != "" && s.Owner != filter.Owner || filter.Trouble && trouble[s.ID] == 0 {
+			continue
+		}
+		one := sortedSchool{School: s, at: at}
+		switch filter.Sort {
+		case SchoolsByNumber:
+			one.text = fold(s.Code)
+		case SchoolsByName:
+			one.text = fold(s.Title())
+		case SchoolsByDevices:
+			one.num = s.Devices
+		case SchoolsByTrouble:
+			one.num = trouble[s.ID]
+		case SchoolsByTCP:
+			one.num = tcp[s.ID]
+		}
+		out = append(out, one)
+	}
+	slices.SortFunc(out, filter.compare)
+	return out, nil
+}
+
+func (f SchoolFilter) compare(a, b sortedSchool) int {
+	way := cmp.Or(cmp.Compare(a.num, b.num), cmp.Compare(a.text, b.text))
+	if f.Desc {
+		way = -way
+	}
+	return cmp.Or(way, cmp.Compare(a.at, b.at))
+}
+
+func (f SchoolFilter) cursorAt(s sortedSchool) schoolCursor {
+	return schoolCursor{f.Sort, f.Desc, s.text, s.num, s.ID}
+}
+
+// after gives what follows the cursor of the filter.
+func (f SchoolFilter) after(sorted []sortedSchool) ([]sortedSchool, error) {
+	if f.Cursor == "" {
+		return sorted, nil
+	}
+	var c schoolCursor
+	b, err := base64.RawURLEncoding.DecodeString(f.Cursor)
+	if err != nil || json.Unmarshal(b, &c) != nil || c.Sort != f.Sort || c.Desc != f.Desc || c.ID == "" {
+		return nil, ErrCursor
+	}
+	// The place of the school in the usual order does not change; without it, because
+	// the filter has it no more, what is alike begins anew.
+	last := sortedSchool{text: c.Text, num: c.Num, at: -1}
+	for _, s := range sorted {
+		if s.ID == c.ID {
+			last.at = s.at
+		}
+	}
+	if last.at < 0 && f.Sort == SchoolsByPlace {
+		return nil, ErrCursor
+	}
+	i := slices.IndexFunc(sorted, func(s sortedSchool) bool { return f.compare(s, last) > 0 })
+	if i < 0 {
+		return nil, nil
+	}
+	return sorted[i:], nil
+}
+
+// troubled says for each school with such devices how many are critical or have a
+// warning; one critical device counts more than any number of warnings.
+func (f *Fleet) troubled(ctx context.Context, tx *db.Tx) (map[string]int64, error) {
+	return bySchool(ctx, tx, `SELECT d.school_id, SUM(CASE WHEN h.worst >= 3 THEN 1000000 ELSE 1 END) FROM health_devices h JOIN devices d ON d.id = h.device_id
+		WHERE h.worst >= 2 AND (`+heardSQL+`) AND d.id NOT IN (SELECT device FROM enroll_devices WHERE revoked_ms IS NOT NULL) GROUP BY d.school_id`,
+		f.now().UnixMilli()/dayMS-int64(f.silentDays))
+}
+
+// bySchool is a number for each school that the query names.
+func bySchool(ctx context.Context, tx *db.Tx, query string, args ...any) (map[string]int64, error) {
+	rows, err := tx.Query(ctx, query, args...)
+	if err != nil {
+		return nil, err
+	}
+	defer rows.Close()
+	out := map[string]int64{}
+	for rows.Next() {
+		var school *string
+		var n int64
+		if err := rows.Scan(&school, &n); err != nil {
+			return nil, err
+		}
+		if school != nil { // NULL: devices without a school
+			out[*school] = n
+		}
+	}
+	return out, rows.Close()
 }
 
 func (s School) holds(words []string) bool {
@@ -77,15 +239,36 @@ func (s School) holds(words []string) bool {
 	return true
 }
 
-// schoolState counts within one school, some hundred devices at most.
-func (f *Fleet) schoolState(ctx context.Context, tx *db.Tx, s *SchoolState) error {
-	return tx.QueryRow(ctx, `SELECT
+// schoolStates counts within these schools, some hundred devices each at most.
+func (f *Fleet) schoolStates(ctx context.Context, tx *db.Tx, list []SchoolState) error {
+	if len(list) == 0 {
+		return nil
+	}
+	at, marks, args := map[string]*SchoolState{}, make([]string, len(list)), []any{f.now().UnixMilli()/dayMS - int64(f.silentDays)}
+	for i := range list {
+		at[list[i].ID] = &list[i]
+		args = append(args, list[i].ID)
+		marks[i] = fmt.Sprintf("$%d", len(args))
+	}
+	rows, err := tx.Query(ctx, `SELECT school,
 		COALESCE(SUM(CASE WHEN state = 'critical' THEN 1 END), 0), COALESCE(SUM(CASE WHEN state = 'warning' THEN 1 END), 0),
 		COALESCE(SUM(CASE WHEN state = 'silent' THEN 1 END), 0), COALESCE(SUM(connected), 0),
 		COALESCE(SUM(CASE WHEN path = 'tcp' THEN 1 END), 0), COALESCE(SUM(CASE WHEN path = 'tcp_proxy' THEN 1 END), 0),
 		COALESCE(SUM(CASE WHEN trouble = 'inspected' THEN 1 END), 0)
-		FROM (SELECT `+stateSQL+` AS state, COALESCE(h.connected, 0) AS connected, COALESCE(h.path, '') AS path, COALESCE(h.trouble, '') AS trouble
-			FROM devices d LEFT JOIN health_devices h ON h.device_id = d.id WHERE d.school_id = $2) x`,
-		f.now().UnixMilli()/dayMS-int64(f.silentDays), s.ID).
-		Scan(&s.Critical, &s.Warning, &s.Silent, &s.Connected, &s.TCP, &s.Proxy, &s.Inspected)
+		FROM (SELECT d.school_id AS school, `+stateSQL+` AS state, COALESCE(h.connected, 0) AS connected, COALESCE(h.path, '') AS path, COALESCE(h.trouble, '') AS trouble
+			FROM devices d LEFT JOIN health_devices h ON h.device_id = d.id WHERE d.school_id IN (`+strings.Join(marks, ", ")+`)) x GROUP BY school`, args...)
+	if err != nil {
+		return err
+	}
+	defer rows.Close()
+	for rows.Next() {
+		var id string
+		var s SchoolState
+		if err := rows.Scan(&id, &s.Critical, &s.Warning, &s.Silent, &s.Connected, &s.TCP, &s.Proxy, &s.Inspected); err != nil {
+			return err
+		}
+		s.School = at[id].School
+		*at[id] = s
+	}
+	return rows.Close()
 }

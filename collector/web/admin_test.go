@@ -312,9 +312,32 @@ func TestSchoolsPage(t *testing.T) {
 	}
 	b := w.signedIn("read")
 	body := text(b.get("/schools").body)
-	for _, want := range []string{"5 Schulen", "Gymnasium Ahorntal Landkreis Ahorn 3 3 0 0 0", "2 erreichen uns nur per TCP. 3 hinter TLS-Prüfung."} {
+	for _, want := range []string{"5 Schulen", "S0001 Gymnasium Ahorntal Landkreis Ahorn 3 3 0 0 0", "2 erreichen uns nur per TCP. 3 hinter TLS-Prüfung."} {
 		if !strings.Contains(body, want) {
 			t.Errorf("the page lacks %q: %s", want, body)
+		}
+	}
+	// In order, filtered, and so that a link of each leads on.
+	res := b.get("/schools?sort=-tcp")
+	if rows := regexp.MustCompile(`<tr data-row><td[^>]*>([^<]+)`).FindAllStringSubmatch(res.body, -1); len(rows) != 5 || rows[0][1] != "S0001" || !strings.Contains(res.body, `aria-sort="descending"`) {
+		t.Errorf("by TCP: %q", rows)
+	}
+	if !strings.Contains(res.body, `href="/schools?sort=tcp"`) || !strings.Contains(res.body, `href="/schools?sort=-tcp&amp;trouble=1"`) || !strings.Contains(res.body, `name="sort" value="-tcp"`) {
+		t.Errorf("no way on from the sorted list: %s", res.body)
+	}
+	res = b.get("/schools?kind=Gymnasium&sort=name&owner=" + w.ownerID("Landkreis Ahorn"))
+	if body := text(res.body); !strings.Contains(body, "1 Schule") || !strings.Contains(body, "Schulform: Gymnasium") || !strings.Contains(body, "Schulträger: Landkreis Ahorn") || !strings.Contains(res.body, `href="/schools?sort=name">`) {
+		t.Errorf("of a kind and an owner: %s", res.body)
+	}
+	if body := text(b.get("/schools?trouble=1").body); !strings.Contains(body, "Keine Schule passt") {
+		t.Errorf("in trouble: %s", body)
+	}
+	for _, wrong := range []string{"sort=colour", "trouble=yes"} {
+		if res := b.get("/schools?" + wrong); res.StatusCode != http.StatusBadRequest {
+			t.Errorf("GET /schools?%s = %d, want 400", wrong, res.StatusCode)
+		}
+		if res := w.browser().do(http.MethodGet, "/api/v1/schools?"+wrong, nil, "Authorization", "Bearer "+w.token("t-"+wrong[:4], access.RoleRead, nil)); res.StatusCode != http.StatusBadRequest {
+			t.Errorf("GET /api/v1/schools?%s = %d, want 400", wrong, res.StatusCode)
 		}
 	}
 	if body := text(b.get("/schools?s=kiefernh%C3%B6he").body); !strings.Contains(body, "1 Schule") || strings.Contains(body, "Ahorntal") {

@@ -69,7 +69,7 @@ type Fleet interface {
 	School(ctx context.Context, caller access.Caller, id string) (fleet.School, error)
 	Ways(ctx context.Context, caller access.Caller, school string) (fleet.Ways, error)
 	SchoolFindings(ctx context.Context, caller access.Caller, school string) ([]fleet.CodeCount, error)
-	SchoolStates(ctx context.Context, caller access.Caller, query, cursor string, limit int) (fleet.SchoolPage, error)
+	SchoolStates(ctx context.Context, caller access.Caller, filter fleet.SchoolFilter) (fleet.SchoolPage, error)
 	Spread(ctx context.Context, caller access.Caller, filter fleet.Filter, by fleet.Dimension) ([]fleet.Share, error)
 	Spreads(ctx context.Context, caller access.Caller, filter fleet.Filter) (map[fleet.Dimension][]fleet.Share, error)
 	Devices(ctx context.Context, caller access.Caller, ids []string) ([]fleet.Device, error)

@@ -110,7 +110,7 @@ var calls = map[string]call{
 	"GET /api/v1/catalogue": {Gives: list[apiField]{}},
 	"GET /api/v1/owners":    {Needs: access.ReadSchools, Gives: list[apiOwner]{}},
 	"GET /api/v1/schools": {Needs: access.ReadSchools, Gives: list[apiSchoolState]{},
-		Query: []param{{Name: "q", Says: "q.schools"}, limitParam, cursorParam}},
+		Query: []param{{Name: "q", Says: "q.schools"}, {Name: "kind"}, {Name: "owner"}, {Name: "trouble"}, {Name: "sort", Says: "sort.schools"}, limitParam, cursorParam}},
 	"GET /api/v1/schools/{id}/sheet":                 {Needs: access.ReadSchools, Gives: apiSheet{}},
 	"GET /api/v1/owners/{id}/software":               {Needs: access.WriteSettings, Gives: list[apiStandardProgram]{}},
 	"POST /api/v1/owners/{id}/software":              {Needs: access.WriteSettings, Body: apiNewStandard{}, Gives: list[apiStandardProgram]{}},

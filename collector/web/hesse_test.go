@@ -245,6 +245,11 @@ func (h *hesse) visited() []struct {
 		{"everywhere words", func(i int) string { return fmt.Sprintf("/search?q=lifebook+s%03d", 70+i) }},
 		{"everywhere none", fixed("/search?q=gibtesnicht")},
 		{"schools", fixed("/schools")},
+		{"schools by trouble", fixed("/schools?sort=-trouble")},
+		{"schools in trouble", func(i int) string {
+			return "/schools?trouble=1&kind=" + []string{"Grundschule", "Gymnasium"}[i%2]
+		}},
+		{"schools by TCP", fixed("/schools?sort=-tcp")},
 		{"school", func(i int) string { return "/schools/" + school(i) }},
 		{"fact sheet", func(i int) string { return "/schools/" + school(i) + "/sheet" }},
 		{"findings", fixed("/findings")},
