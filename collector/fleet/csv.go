@@ -169,6 +169,9 @@ func parseSchool(column map[string]int, fields []string) (schoolRow, error) {
 		return s
 	}
 	r.code = get("schul_id", "schul_id", 32, true)
+	if r.code != "" && fold(r.code) == "" { // the list by school has a place for devices without one
+		errs = append(errs, fmt.Errorf("%w: schul_id has no letter and no digit", ErrInvalid))
+	}
 	r.owner = get("schultraeger", "schultraeger", 120, true)
 	r.kind = get("schulform", "schulform", 80, false)
 	r.name = get("name", "name", 120, false)

@@ -7,3 +7,6 @@ func (f *Fleet) StepJobs(ctx context.Context, steps int) error { return f.runJob
 
 // LookAtMost lets counts look up so many devices' states one by one.
 func (f *Fleet) LookAtMost(n int64) { f.looked = n }
+
+// WalkFrom lets lists go along all devices from so many on that are the filter's.
+func (f *Fleet) WalkFrom(n int64) { f.many = n }

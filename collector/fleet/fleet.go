@@ -86,6 +86,7 @@ type Fleet struct {
 	now        func() time.Time
 	silentDays int
 	looked     int64 // mostLooked, less in a test
+	many       int64
 	log        *slog.Logger
 	work       chan struct{} // wakes Run
 	jobs       *db.Lease     // of the running of jobs
@@ -109,7 +110,7 @@ func New(cfg Config) (*Fleet, error) {
 	if cfg.Log == nil {
 		cfg.Log = slog.Default()
 	}
-	return &Fleet{db: cfg.DB, now: cfg.Now, silentDays: cfg.SilentDays, log: cfg.Log, work: make(chan struct{}, 1), jobs: cfg.DB.Lease("jobs", cfg.Now), looked: mostLooked, paces: map[Act]*pace{}}, nil
+	return &Fleet{db: cfg.DB, now: cfg.Now, silentDays: cfg.SilentDays, log: cfg.Log, work: make(chan struct{}, 1), jobs: cfg.DB.Lease("jobs", cfg.Now), looked: mostLooked, many: manyFound, paces: map[Act]*pace{}}, nil
 }
 
 // Owner is a Schulträger.

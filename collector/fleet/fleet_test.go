@@ -182,12 +182,22 @@ func TestSearch(t *testing.T) {
 func TestPages(t *testing.T) {
 	dbtest.Run(t, migrations, func(t *testing.T, d *db.DB) {
 		w := newWorld(t, d)
-		o := w.owner(t, "Landkreis Ahorn")
+		o, birke := w.owner(t, "Landkreis Ahorn"), w.owner(t, "Stadt Birke")
+		if _, err := w.ImportSchools(t.Context(), system, strings.NewReader("schul_id;schultraeger\nS1;Landkreis Ahorn\nS10;Landkreis Ahorn\nS2;Landkreis Ahorn\nS2;Stadt Birke\n")); err != nil {
+			t.Fatal(err)
+		}
 		const n = 23
 		for i := range n {
-			id := w.device(t, o, "", serial(i))
+			// Some at schools, two of which have the same code, and some at none.
+			owner := map[bool]string{true: birke, false: o}[i%5 == 4]
+			code := []string{"S10", "", "S2", "S1", "S2"}[i%5]
+			_, school, err := w.Place(t.Context(), system, owner, code)
+			if err != nil {
+				t.Fatal(err)
+			}
+			id := w.device(t, owner, school, serial(i))
 			if i%3 > 0 {
-				w.report(t, o, id, 1, int64(i%4)*100, int64(i%5)<<30)
+				w.report(t, owner, id, 1, int64(i%4)*100, int64(i%5)<<30)
 			}
 			if i%2 == 0 {
 				if err := w.SetInventory(t.Context(), system, id, fmt.Sprintf("AH-%d", i)); err != nil {
@@ -217,9 +227,9 @@ func TestPages(t *testing.T) {
 					if forwards == nil {
 						forwards = all
 					}
-					// Who may see one owner's devices only gets them in the same order.
-					if p, err := w.List(t.Context(), user(access.RoleRead, o), fleet.Filter{Sort: order, Desc: desc}); err != nil || !slices.Equal(labels(p), all) {
-						t.Errorf("%+v of the one owner, %v:\n%v\n%v", f, err, labels(p), all)
+					// Who may see these owners' devices only gets them in the same order.
+					if p, err := w.List(t.Context(), user(access.RoleRead, o, birke), fleet.Filter{Sort: order, Desc: desc}); err != nil || !slices.Equal(labels(p), all) {
+						t.Errorf("%+v of these owners, %v:\n%v\n%v", f, err, labels(p), all)
 					}
 					if desc {
 						slices.Reverse(all)

@@ -143,6 +143,20 @@ func (q *query) state(s State) {
 	}
 }
 
+// manyFound is from how many devices on a page of a list is found sooner by going
+// along all devices in its order than by sorting those of the filter.
+const manyFound = 1000
+
+// walk keeps SQLite, which does not know how many there are, from looking up the
+// devices of a list of ids and sorting them.
+func (q *query) walk() {
+	for i, c := range q.conditions {
+		if rest, ok := strings.CutPrefix(c, "d.id IN ("); ok {
+			q.conditions[i] = "d.id || '' IN (" + rest
+		}
+	}
+}
+
 func (q *query) whereSQL() string { return " WHERE " + strings.Join(q.conditions, " AND ") }
 
 const dayMS = 24 * 60 * 60 * 1000
@@ -220,7 +234,7 @@ func (f *Fleet) page(ctx context.Context, tx *db.Tx, caller access.Caller, filte
 		}
 		q.where(fmt.Sprintf("(%s, d.id) %s (?, ?)", sorts[filter.Sort], than), key, after.ID)
 	}
-	if caller.Owners == nil && len(f.query(caller, filter).conditions) == 1 && filter.State == "" && filter.Sort.numeric() {
+	if caller.Owners == nil && len(f.query(caller, filter).conditions) == 1 && filter.State == "" && (filter.Sort.numeric() || filter.Sort == BySchool) {
 		ids, err := nearest(ctx, tx, filter, after)
 		if err != nil {
 			return err
@@ -231,6 +245,9 @@ func (f *Fleet) page(ctx context.Context, tx *db.Tx, caller access.Caller, filte
 		}
 		q = f.query(caller, filter)
 		q.where("d.id IN ("+strings.TrimSuffix(strings.Repeat("?, ", len(ids)), ", ")+")", ids...)
+	}
+	if page.Total >= f.many && caller.Owners == nil && filter.Sort == ByLabel && tx.Dialect() == db.SQLite {
+		q.walk()
 	}
 	// One more than asked for tells whether there is a next page.
 	items, err := q.devices(ctx, tx, filter.Limit+1)
@@ -257,16 +274,16 @@ func (f *Fleet) page(ctx context.Context, tx *db.Tx, caller access.Caller, filte
 // numbers are what the numeric orders go by, NULL where unknown.
 var numbers = map[Sort]string{ByContact: "h.last_contact_day", ByBattery: "h.battery_permille", ByDisk: "h.disk_free_bytes"}
 
-// nearest finds the page's devices in a numeric order of all there are, one more
-// than asked for: those whose number is known by reading the numbers alone, the
-// others by going along the devices until there are enough. Joining all devices
-// with their numbers first costs six times as much.
+// nearest finds the page's devices in an order of all there are that is not the
+// devices' own, one more than asked for: those whose number or school is known, and
+// the others by going along the devices until there are enough. Joining all devices
+// with what they are sorted by costs six times as much and more.
 func nearest(ctx context.Context, tx *db.Tx, filter Filter, after cursor) (ids []any, err error) {
-	number, direction, than := numbers[filter.Sort], "", ">"
+	direction, than := "", ">"
 	if filter.Desc {
 		direction, than = " DESC", "<"
 	}
-	find := func(query string, args ...any) error {
+	find := func(query string, args []any) error {
 		rows, err := tx.Query(ctx, query+fmt.Sprintf(" LIMIT %d", filter.Limit+1-len(ids)), args...)
 		if err != nil {
 			return err
@@ -281,26 +298,39 @@ func nearest(ctx context.Context, tx *db.Tx, filter Filter, after cursor) (ids [
 		}
 		return rows.Close()
 	}
+	// Who comes after whom within a part; none of it when the page before ended in
+	// the other part.
+	isKnown := after.Num >= 0
+	key, name, id := any(after.Num), numbers[filter.Sort], "h.device_id"
+	from, has := "health_devices h WHERE "+name+" IS NOT NULL", "NOT EXISTS (SELECT 1 FROM health_devices h WHERE h.device_id = d.id AND "+name+" IS NOT NULL)"
+	if filter.Sort == BySchool {
+		isKnown = after.Text != ""
+		key, name, id = after.Text, "s.code_key", "d.id"
+		// In this order of the tables, which SQLite takes from CROSS, and by the
+		// index that has the schools in theirs: a school after the other, until
+		// there are enough.
+		from, has = "schools s CROSS JOIN devices d WHERE d.school_id = s.id AND s.code_key > ''", "d.school_id IS NULL"
+	}
 	known := func() error {
 		where, args := "", []any(nil)
-		if after.ID != "" && after.Num >= 0 {
-			where, args = " AND ("+number+", h.device_id) "+than+" ($1, $2)", []any{after.Num, after.ID}
+		if after.ID != "" && isKnown {
+			where, args = fmt.Sprintf(" AND %s %s= $1 AND (%s, %s) %s ($1, $2)", name, than, name, id, than), []any{key, after.ID}
 		}
-		return find(`SELECT h.device_id FROM health_devices h WHERE `+number+` IS NOT NULL`+where+` ORDER BY `+number+direction+`, h.device_id`+direction, args...)
+		return find(`SELECT `+id+` FROM `+from+where+` ORDER BY `+name+direction+`, `+id+direction, args)
 	}
 	unknown := func() error {
 		where, args := "", []any(nil)
-		if after.ID != "" && after.Num < 0 {
+		if after.ID != "" && !isKnown {
 			where, args = " AND d.id "+than+" $1", []any{after.ID}
 		}
-		return find(`SELECT d.id FROM devices d LEFT JOIN health_devices h ON h.device_id = d.id WHERE `+number+` IS NULL`+where+` ORDER BY d.id`+direction, args...)
+		return find(`SELECT d.id FROM devices d WHERE `+has+where+` ORDER BY d.id`+direction, args)
 	}
-	// Unknown numbers stand before the lowest.
+	// What is unknown stands before the lowest.
 	parts := []func() error{unknown, known}
 	if filter.Desc {
 		parts = []func() error{known, unknown}
 	}
-	if after.ID != "" && (after.Num >= 0) != filter.Desc {
+	if after.ID != "" && isKnown != filter.Desc {
 		parts = parts[1:] // the page before ended behind the first part
 	}
 	for _, part := range parts {
@@ -452,8 +482,9 @@ func (f *Fleet) counts(ctx context.Context, tx *db.Tx, caller access.Caller, fil
 	if err != nil {
 		return Counts{}, err
 	}
-	revoked, err := sums(ctx, tx, "enroll_devices e JOIN devices d ON d.id = e.device LEFT JOIN health_devices h ON h.device_id = d.id"+
-		where+" AND e.revoked_ms IS NOT NULL", q.args)
+	// CROSS makes SQLite begin with the few that are revoked.
+	revoked, err := sums(ctx, tx, "enroll_devices e CROSS JOIN devices d LEFT JOIN health_devices h ON h.device_id = d.id"+
+		where+" AND d.id = e.device AND e.revoked_ms IS NOT NULL", q.args)
 	if err != nil {
 		return Counts{}, err
 	}
@@ -489,22 +520,22 @@ func sums(ctx context.Context, tx *db.Tx, from string, args []any) (s stateSums,
 
 // mostLooked is how many devices' states are looked up one by one; of more than
 // this it is quicker to read the states of all.
-const mostLooked = 3000
+const mostLooked = 500
 
-// sumsOfSome is sums of the devices of a filter.
-func (f *Fleet) sumsOfSome(ctx context.Context, tx *db.Tx, where string, args []any) (stateSums, error) {
-	s, err := sums(ctx, tx, fmt.Sprintf("(SELECT d.id FROM devices d%s LIMIT %d) looked LEFT JOIN health_devices h ON h.device_id = looked.id", where, f.looked+1), args)
-	if err != nil || s.total <= f.looked {
-		return s, err
-	}
+// sumsOfSome is sums of the devices of a filter, which are looked for once: that
+// is what costs most.
+func (f *Fleet) sumsOfSome(ctx context.Context, tx *db.Tx, where string, args []any) (s stateSums, err error) {
 	list := "group_concat(%s)"
 	if tx.Dialect() == db.Postgres {
 		list = "string_agg(%s, ',')"
 	}
 	var ids string
-	err = tx.QueryRow(ctx, `SELECT `+fmt.Sprintf(list, "d.id")+` FROM devices d`+where+` AND CAST($1 AS BIGINT) IS NOT NULL`, args...).Scan(&ids)
-	if err != nil {
+	err = tx.QueryRow(ctx, `SELECT COALESCE(`+fmt.Sprintf(list, "d.id")+`, '') FROM devices d`+where+` AND CAST($1 AS BIGINT) IS NOT NULL`, args...).Scan(&ids)
+	if err != nil || ids == "" {
 		return s, err
+	}
+	if n := int64(strings.Count(ids, ",")) + 1; n <= f.looked {
+		return sumsOfFew(ctx, tx, args[0], strings.Split(ids, ","))
 	}
 	some := make(map[string]bool, strings.Count(ids, ",")+1)
 	for id := range strings.SplitSeq(ids, ",") {
@@ -528,6 +559,20 @@ func (f *Fleet) sumsOfSome(ctx context.Context, tx *db.Tx, where string, args []
 		}
 	}
 	return s, nil
+}
+
+// sumsOfFew is sums of these devices, by what health knows of them.
+func sumsOfFew(ctx context.Context, tx *db.Tx, firstDay any, ids []string) (stateSums, error) {
+	args := []any{firstDay}
+	params := make([]string, 0, 2*len(ids))
+	for i := 0; i < len(ids) || i&(i-1) != 0; i++ { // lists of few lengths: each is a statement that SQLite keeps
+		args = append(args, ids[min(i, len(ids)-1)])
+		params = append(params, fmt.Sprintf("$%d", i+2))
+	}
+	s, err := sums(ctx, tx, "health_devices h WHERE h.device_id IN ("+strings.Join(params, ", ")+")", args)
+	n := int64(len(ids))
+	s.total, s.fresh = n, s.fresh+n-s.total
+	return s, err
 }
 
 // sumsOfAll is sums of every device there is, without joining one with the

@@ -33,7 +33,16 @@ func calm(c CodeCount) int {
 // OpenFindings counts the devices that the caller may see by what is open about
 // them, the worst first, then what concerns most; at the end what is calm.
 func (f *Fleet) OpenFindings(ctx context.Context, caller access.Caller) ([]CodeCount, error) {
-	return f.openFindings(ctx, caller, "")
+	return f.openFindings(ctx, caller, "", "")
+}
+
+// OpenFinding counts only where this one is open; ok is false if nowhere.
+func (f *Fleet) OpenFinding(ctx context.Context, caller access.Caller, code string) (c CodeCount, ok bool, err error) {
+	all, err := f.openFindings(ctx, caller, "", code)
+	if err != nil || len(all) == 0 {
+		return CodeCount{Code: code}, false, err
+	}
+	return all[0], true, nil
 }
 
 // SchoolFindings is OpenFindings of the devices of a school.
@@ -41,11 +50,12 @@ func (f *Fleet) SchoolFindings(ctx context.Context, caller access.Caller, school
 	if _, err := f.School(ctx, caller, school); err != nil {
 		return nil, err
 	}
-	return f.openFindings(ctx, caller, school)
+	return f.openFindings(ctx, caller, school, "")
 }
 
-// openFindings counts within a school, or without one everywhere.
-func (f *Fleet) openFindings(ctx context.Context, caller access.Caller, school string) ([]CodeCount, error) {
+// openFindings counts within a school, or without one everywhere, and one finding,
+// or without a code each.
+func (f *Fleet) openFindings(ctx context.Context, caller access.Caller, school, code string) ([]CodeCount, error) {
 	if err := caller.Allow(access.ReadDevices); err != nil {
 		return nil, err
 	}
@@ -54,6 +64,10 @@ func (f *Fleet) openFindings(ctx context.Context, caller access.Caller, school s
 	if school != "" {
 		args = append(args, school)
 		scope += fmt.Sprintf(" AND d.school_id = $%d", len(args))
+	}
+	if code != "" {
+		args = append(args, code)
+		scope += fmt.Sprintf(" AND o.code = $%d", len(args))
 	}
 	if caller.Owners != nil || school != "" {
 		from += " JOIN devices d ON d.id = o.device_id"

@@ -47,9 +47,37 @@ func TestFindingsOfTheFleet(t *testing.T) {
 		if want := []fleet.CodeCount{{Code: "disk_low", Severity: critical, Devices: 9}}; err != nil || !cmp.Equal(got, want) {
 			t.Errorf("OpenFindings = %v, %v; want %v", got, err, want)
 		}
+		if c, ok, err := w.OpenFinding(ctx, system, "disk_low"); err != nil || !ok || c != got[0] {
+			t.Errorf("OpenFinding = %v, %v, %v; want %v", c, ok, err, got)
+		}
+		if c, ok, err := w.OpenFinding(ctx, system, "hot"); err != nil || ok || c.Devices != 0 {
+			t.Errorf("OpenFinding of one that is open nowhere = %v, %v, %v", c, ok, err)
+		}
 		one := user(access.RoleRead, ahorn)
+		if c, ok, err := w.OpenFinding(ctx, one, "disk_low"); err != nil || !ok || c.Devices != 8 {
+			t.Errorf("OpenFinding of one owner = %v, %v, %v; want 8 devices", c, ok, err)
+		}
 		if got, err := w.OpenFindings(ctx, one); err != nil || len(got) != 1 || got[0].Devices != 8 {
 			t.Errorf("OpenFindings of one owner = %v, %v; want 8 devices", got, err)
+		}
+		var pages [][]string
+		for _, many := range []int64{1, 5000} { // found in two ways, and alike
+			w.WalkFrom(many)
+			var all []string
+			for f := (fleet.Filter{Finding: "disk_low", Limit: 4}); ; {
+				p, err := w.List(ctx, system, f)
+				if err != nil {
+					t.Fatal(err)
+				}
+				all = append(all, labels(p)...)
+				if f.Cursor = p.Cursor; f.Cursor == "" {
+					break
+				}
+			}
+			pages = append(pages, all)
+		}
+		if d := cmp.Diff(pages[0], pages[1]); d != "" || len(pages[0]) != 9 {
+			t.Errorf("going along all devices finds %d of 9:\n%s", len(pages[0]), d)
 		}
 		page, err := w.List(ctx, one, fleet.Filter{Finding: "disk_low", Limit: 3})
 		if err != nil || page.Total != 8 || len(page.Items) != 3 {

@@ -66,6 +66,7 @@ type Fleet interface {
 	Schools(ctx context.Context, caller access.Caller) ([]fleet.School, error)
 	Owners(ctx context.Context, caller access.Caller) ([]fleet.Owner, error)
 	OpenFindings(ctx context.Context, caller access.Caller) ([]fleet.CodeCount, error)
+	OpenFinding(ctx context.Context, caller access.Caller, code string) (c fleet.CodeCount, ok bool, err error)
 	School(ctx context.Context, caller access.Caller, id string) (fleet.School, error)
 	Ways(ctx context.Context, caller access.Caller, school string) (fleet.Ways, error)
 	SchoolFindings(ctx context.Context, caller access.Caller, school string) ([]fleet.CodeCount, error)

@@ -102,25 +102,18 @@ func (s *Server) findingPage(v *visit) error {
 	}
 	filter := fleet.Filter{Finding: row.Code}
 	news := v.newsHref(question{finding: row.Code})
-	counts, err := s.cfg.Fleet.Counts(ctx, v.caller, filter)
+	open, ok, err := s.cfg.Fleet.OpenFinding(ctx, v.caller, row.Code)
 	if err != nil {
 		return err
 	}
-	open, err := s.cfg.Fleet.OpenFindings(ctx, v.caller)
-	if err != nil {
+	if !ok {
+		open.Severity = row.Least
+	}
+	main := findingMain{News: news, Severity: v.severityMark(open.Severity), Count: v.say.Say("findings.devices", "n", open.Devices), List: question{finding: row.Code}.href()}
+	if err := v.fillQuiets(&main, row.Code, open); err != nil {
 		return err
 	}
-	worstCount := fleet.CodeCount{Severity: row.Least}
-	for _, c := range open {
-		if c.Code == row.Code {
-			worstCount = c
-		}
-	}
-	main := findingMain{News: news, Severity: v.severityMark(worstCount.Severity), Count: v.say.Say("findings.devices", "n", counts.Total), List: question{finding: row.Code}.href()}
-	if err := v.fillQuiets(&main, row.Code, worstCount); err != nil {
-		return err
-	}
-	if counts.Total > 0 {
+	if ok {
 		shares, err := s.cfg.Fleet.Spreads(ctx, v.caller, filter)
 		if err != nil {
 			return err
