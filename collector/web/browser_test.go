@@ -89,9 +89,10 @@ new PerformanceObserver(list => { for (const e of list.getEntries()) if (!e.hadR
 
 // tab is a page that somebody looks at.
 type tab struct {
-	t   *testing.T
-	w   *world
-	ctx context.Context
+	t     *testing.T
+	w     *world
+	ctx   context.Context
+	close func()
 
 	mu      sync.Mutex
 	foreign []string // requests to other hosts
@@ -105,7 +106,9 @@ type tab struct {
 type looks struct {
 	lang, theme   string
 	width, height int64
-	as            string // login; empty = not signed in
+	as            string   // login; empty = not signed in
+	person        *browser // signed in as that already
+	lasting       bool     // until close, beyond the test that opens it
 	noScript      bool
 	media         []*emulation.MediaFeature
 	print         bool
@@ -115,11 +118,13 @@ func (w *world) tab(t *testing.T, l looks) *tab {
 	t.Helper()
 	needBrowser(t)
 	ctx, cancel := context.WithTimeout(chromium.ctx, 90*time.Second)
-	t.Cleanup(cancel)
 	tb := &tab{t: t, w: w}
 	var stop context.CancelFunc
 	tb.ctx, stop = chromedp.NewContext(ctx, chromedp.WithNewBrowserContext(), chromedp.WithListener(tb.listen))
-	t.Cleanup(stop)
+	tb.close = func() { stop(); cancel() }
+	if !l.lasting {
+		t.Cleanup(tb.close)
+	}
 	if l.width == 0 {
 		l.width, l.height = 1366, 768
 	}
@@ -132,8 +137,11 @@ func (w *world) tab(t *testing.T, l looks) *tab {
 	set("__Host-lang", l.lang)
 	set("__Host-theme", l.theme)
 	if l.as != "" {
+		if l.person == nil {
+			l.person = w.signedIn(l.as)
+		}
 		u, _ := url.Parse(w.url)
-		for _, c := range w.signedIn(l.as).c.Jar.Cookies(u) {
+		for _, c := range l.person.c.Jar.Cookies(u) {
 			set(c.Name, c.Value)
 		}
 	}
@@ -229,6 +237,22 @@ func eval[T any](tb *tab, expression string) T {
 		tb.fail(fmt.Errorf("%s: %w", expression, err))
 	}
 	return v
+}
+
+// prefers is what the system says of light and dark; pictures redraw by it.
+func (tb *tab) prefers(theme string) {
+	tb.t.Helper()
+	tb.media("", &emulation.MediaFeature{Name: "prefers-color-scheme", Value: theme})
+}
+
+// turn gives the open page the other theme. What the page moved before is known.
+func (tb *tab) turn(theme string) {
+	tb.t.Helper()
+	tb.do(chromedp.Evaluate[chromedp.Void](`__shift.length = 0; document.documentElement.dataset.theme = "` + theme + `"`))
+	tb.prefers(theme)
+	// Colours that are still on their way have no contrast of their own.
+	evalAwait[bool](tb, `new Promise(done => requestAnimationFrame(() => requestAnimationFrame(() =>
+		Promise.allSettled(document.getAnimations().map(a => a.finished)).then(() => done(true)))))`)
 }
 
 // wait waits until an expression is true; the page's own events move it.
@@ -355,11 +379,25 @@ func (tb *tab) narrow(name string) {
 // accessible runs axe with the rules of WCAG 2.2 AA and best practice.
 func (tb *tab) accessible() {
 	tb.t.Helper()
-	code, _ := axe()
-	if err := chromedp.Do(tb.ctx, chromedp.Evaluate[chromedp.Void](code)); err != nil {
-		tb.fail(err)
+	tb.axe(`["wcag2a", "wcag2aa", "wcag21a", "wcag21aa", "wcag22aa", "best-practice"]`)
+}
+
+// contrasts runs those rules of axe that look at colours: all others hold for a
+// document whatever its theme.
+func (tb *tab) contrasts() {
+	tb.t.Helper()
+	tb.axe(`{type: "rule", values: ["color-contrast", "link-in-text-block"]}`)
+}
+
+func (tb *tab) axe(rules string) {
+	tb.t.Helper()
+	if !eval[bool](tb, `"axe" in window`) {
+		code, _ := axe()
+		if err := chromedp.Do(tb.ctx, chromedp.Evaluate[chromedp.Void](code)); err != nil {
+			tb.fail(err)
+		}
 	}
-	found := evalAwait[[]string](tb, `axe.run(document, {runOnly: ["wcag2a", "wcag2aa", "wcag21a", "wcag21aa", "wcag22aa", "best-practice"], resultTypes: ["violations"]})
+	found := evalAwait[[]string](tb, `axe.run(document, {runOnly: `+rules+`, resultTypes: ["violations"]})
 		.then(r => r.violations.flatMap(v => v.nodes.map(n => v.id + ": " + n.target.join(" ") + " " + n.failureSummary)))`)
 	for _, f := range found {
 		tb.t.Errorf("axe: %s", f)

@@ -2,7 +2,9 @@ package web_test
 
 import (
 	"math"
+	"runtime"
 	"strings"
+	"sync"
 	"testing"
 	"time"
 
@@ -61,9 +63,7 @@ func TestEveryPageLooksRight(t *testing.T) {
 			health.NewQuiet{Reason: "Größere SSD ist bestellt, Lieferung in der nächsten Woche", Until: until})
 		w.must(err)
 	}
-	pages := []struct {
-		name, path, as string
-	}{
+	pages := []lookedAt{
 		{"sign-in", "/sign-in", ""},
 		{"list", "/devices", "admin"},
 		{"list-filtered", "/devices?q=lifebook&state=connected", "support"},
@@ -131,37 +131,92 @@ func TestEveryPageLooksRight(t *testing.T) {
 		{"not-found", "/devices/none", "admin"},
 		{"bad-request", "/devices?state=kaputt", "admin"},
 	}
+	// Several pages at once, each in a tab of its own in which it is loaded once in each
+	// language; and each person signs in once.
+	people := map[string]*browser{"": nil}
 	for _, p := range pages {
-		for _, lang := range []string{"de", "en"} {
-			for _, theme := range []string{"light", "dark"} {
-				t.Run(p.name+"-"+lang+"-"+theme, func(t *testing.T) {
-					t.Parallel()
-					tb := w.tab(t, looks{lang: lang, theme: theme, as: p.as})
-					tb.open(p.path)
-					if p.as == "looker" {
-						tb.wait(`document.querySelector("[data-live]")?.dataset.live === "on"`)
-					}
-					if eval[bool](tb, `/Das hat nicht geklappt|That did not work/.test(document.title)`) {
-						t.Error("the page is an error")
-					}
-					if got := eval[string](tb, "document.documentElement.lang"); got != lang {
-						t.Errorf("lang = %q, want %q", got, lang)
-					}
-					tb.shot(t.Name()[strings.LastIndex(t.Name(), "/")+1:])
-					tb.accessible()
-					tb.noSideways()
-					tb.still()
-					switch lang + theme {
-					case "delight":
-						tb.checklist()
-					case "endark":
-						tb.narrow(p.name + "-" + lang + "-" + theme + "-320")
-					}
-					tb.clean()
-				})
-			}
+		if people[p.as] == nil && p.as != "" {
+			people[p.as] = w.signedIn(p.as)
 		}
 	}
+	next := make(chan lookedAt)
+	var lookers sync.WaitGroup
+	for range runtime.GOMAXPROCS(0) {
+		lookers.Go(func() {
+			for p := range next {
+				p.look(t, w, people[p.as])
+			}
+		})
+	}
+	for _, p := range pages {
+		next <- p
+	}
+	close(next)
+	lookers.Wait()
+}
+
+// lookedAt is a page that is looked at.
+type lookedAt struct{ name, path, as string }
+
+// look opens the page as this person. The theme changes in the open page as it does
+// when the system's does, so that nothing is loaded again for it; what changes the
+// page's size comes last in its language.
+func (p lookedAt) look(t *testing.T, w *world, person *browser) {
+	var tb *tab
+	loaded := ""
+	for _, look := range [][2]string{{"de", "dark"}, {"de", "light"}, {"en", "light"}, {"en", "dark"}} {
+		lang, theme := look[0], look[1]
+		t.Run(p.name+"-"+lang+"-"+theme, func(t *testing.T) {
+			fresh := loaded != lang
+			if fresh {
+				if tb != nil {
+					tb.close()
+				}
+				tb = w.tab(t, looks{lang: lang, theme: theme, person: person, as: p.as, lasting: true})
+				tb.prefers(theme)
+				tb.open(p.path)
+				loaded = lang
+			} else {
+				tb.t = t
+				tb.turn(theme)
+			}
+			p.check(tb, lang, theme, fresh)
+		})
+	}
+	if tb != nil {
+		tb.close()
+	}
+}
+
+func (p lookedAt) check(tb *tab, lang, theme string, fresh bool) {
+	t := tb.t
+	if p.as == "looker" {
+		tb.wait(`document.querySelector("[data-live]")?.dataset.live === "on"`)
+	}
+	if eval[bool](tb, `/Das hat nicht geklappt|That did not work/.test(document.title)`) {
+		t.Error("the page is an error")
+	}
+	if got := eval[string](tb, "document.documentElement.lang"); got != lang {
+		t.Errorf("lang = %q, want %q", got, lang)
+	}
+	if got := eval[string](tb, "document.documentElement.dataset.theme"); got != theme {
+		t.Errorf("theme = %q, want %q", got, theme)
+	}
+	tb.shot(t.Name()[strings.LastIndex(t.Name(), "/")+1:])
+	if fresh {
+		tb.accessible()
+	} else {
+		tb.contrasts() // the same document in other colours
+	}
+	tb.noSideways()
+	tb.still()
+	switch lang + theme {
+	case "delight":
+		tb.checklist()
+	case "endark":
+		tb.narrow(p.name + "-" + lang + "-" + theme + "-320")
+	}
+	tb.clean()
 }
 
 // labelled has some devices labelled by a job, and another job undone.
