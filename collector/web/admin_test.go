@@ -96,13 +96,13 @@ func TestClaimsPage(t *testing.T) {
 		t.Errorf("GET /claims as read = %d, want 403", res.StatusCode)
 	}
 	revoke := regexp.MustCompile(`/claims/[0-9a-f-]+/revoke`).FindString(admin.get("/claims").body)
-	if res := admin.get(revoke); !strings.Contains(text(res.body), "0 Geräte sind damit aufgenommen, sie bleiben. 25 weitere kommen dann nicht mehr hinein.") {
+	if res := admin.get(revoke); !strings.Contains(text(res.body), "Gymnasium Ahorntal, LS 4711 <b>. Noch kein Gerät ist damit aufgenommen. 25 weitere kommen dann nicht mehr hinein. Das lässt sich nicht zurücknehmen.") {
 		t.Errorf("the page before revoking says %s", text(res.body))
 	}
-	if res := admin.post(revoke, nil); res.StatusCode != http.StatusSeeOther {
+	if res := admin.post(revoke, nil); res.StatusCode != http.StatusSeeOther || res.Header.Get("Location") != "/claims?done=claim_revoked" {
 		t.Errorf("POST %s = %d", revoke, res.StatusCode)
 	}
-	if body := text(admin.get("/claims").body); !strings.Contains(body, "Gesperrt") {
+	if body := text(admin.get("/claims?done=claim_revoked").body); !strings.Contains(body, "Gesperrt") || !strings.Contains(body, "Der Aufnahmecode ist gesperrt.") {
 		t.Errorf("after revoking: %s", body)
 	}
 }

@@ -1,6 +1,7 @@
 package web
 
 import (
+	"cmp"
 	"errors"
 	"fmt"
 	"net/http"
@@ -16,6 +17,7 @@ import (
 
 type claimsMain struct {
 	May         bool // the caller may make claims
+	Done        string
 	Rows        []claimRow
 	First, Next string
 }
@@ -37,7 +39,7 @@ func (s *Server) claimsPage(v *visit) error {
 	if err != nil {
 		return err
 	}
-	main := claimsMain{May: v.caller.Allow(access.WriteClaims) == nil}
+	main := claimsMain{May: v.caller.Allow(access.WriteClaims) == nil, Done: v.done()}
 	if before != "" {
 		main.First = "/claims"
 	}
@@ -238,13 +240,18 @@ func (s *Server) revokeClaimPage(v *visit) error {
 		return err
 	}
 	f := form{Action: "/claims/" + c.ID + "/revoke", Send: v.say.Say("claims.revoke"), Cancel: "/claims", Danger: true}
-	return v.showForm(http.StatusOK, "claims", v.say.Say("claims.revoke.title"),
-		v.say.Say("claims.revoke.text", "used", c.Used, "n", c.Cap-c.Used), f)
+	names, err := v.placeNames()
+	if err != nil {
+		return err
+	}
+	text := []string{v.claimName(c, cmp.Or(names[c.School], names[c.Owner])) + ".",
+		v.say.Say("claims.revoke.used", "n", c.Used), v.say.Say("claims.revoke.text", "n", c.Cap-c.Used)}
+	return v.showForm(http.StatusOK, "claims", v.say.Say("claims.revoke.title"), strings.Join(text, " "), f)
 }
 
 func (s *Server) revokeClaim(v *visit) error {
 	if err := s.cfg.Claims.RevokeClaim(v.r.Context(), v.caller, v.r.PathValue("id")); err != nil {
 		return err
 	}
-	return v.redirect("/claims")
+	return v.acted("/claims", "claim_revoked", nil)
 }

@@ -14,6 +14,7 @@ import (
 // peopleMain is the page of who and what may come in.
 type peopleMain struct {
 	May    bool
+	Done   string
 	People []personRow
 	Tokens []tokenRow
 }
@@ -43,7 +44,7 @@ func (s *Server) peoplePage(v *visit) error {
 	if err != nil {
 		return err
 	}
-	main := peopleMain{May: v.caller.Allow(access.WriteUsers) == nil}
+	main := peopleMain{May: v.caller.Allow(access.WriteUsers) == nil, Done: v.done()}
 	for _, u := range users {
 		main.People = append(main.People, personRow{"/people/" + u.ID, u.Login, v.roleWord(u.Role), v.scopeWords(u.Owners, names), v.personState(u)})
 	}
@@ -173,7 +174,7 @@ type personMain struct {
 }
 
 // doneWords are what a page says after an act; ?done= names them.
-var doneWords = []string{"role", "disabled", "enabled", "sessions", "password", "saved", "removed", "quiet", "loud", "house", "kept", "labelled", "unlabelled", "revoked", "deleted", "renamed", "restored"}
+var doneWords = []string{"role", "disabled", "enabled", "sessions", "password", "saved", "removed", "quiet", "loud", "house", "kept", "claim_revoked", "token_revoked", "labelled", "unlabelled", "revoked", "deleted", "renamed", "restored"}
 
 func (v *visit) done() string {
 	if what := v.asked.Get("done"); slices.Contains(doneWords, what) {
@@ -392,5 +393,5 @@ func (s *Server) revokeToken(v *visit) error {
 	if err := s.cfg.Access.RevokeToken(v.r.Context(), v.caller, t.ID); err != nil {
 		return err
 	}
-	return v.redirect("/people")
+	return v.acted("/people", "token_revoked", nil)
 }

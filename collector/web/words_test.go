@@ -155,7 +155,7 @@ func TestOneVerbForOneAct(t *testing.T) {
 		{"creat", "angelegt|anlegen", []string{"claims.make", "tokens.make", "people.make", "api.call.postClaims", "api.call.postTokens", "api.call.postUsers",
 			"audit.action.claim.created", "audit.action.token.created", "audit.action.user.created", "tokens.made", "people.made", "claims.made_on"}},
 		{"revoke", "sperr", []string{"claims.revoke", "claims.revoke.title", "claims.state.revoked", "api.call.postClaimsIdRevoke", "audit.action.claim.revoked",
-			"tokens.revoke", "tokens.revoke.title", "tokens.state.revoked", "api.call.postTokensIdRevoke", "audit.action.token.revoked",
+			"done.claim_revoked", "done.token_revoked", "tokens.revoke", "tokens.revoke.title", "tokens.state.revoked", "api.call.postTokensIdRevoke", "audit.action.token.revoked",
 			"revoke.send", "revoke.title", "device.revoke", "device.revoked", "done.revoked", "state.revoked", "api.call.postDevicesIdRevoke", "audit.action.device.revoked"}},
 		{"end", "beend", []string{"account.end", "account.end_others", "people.sessions.end", "done.sessions", "api.call.postUsersIdSessionsEnd", "audit.action.user.sessions_ended"}},
 		{"disable", "still", []string{"people.disable", "people.state.disabled", "done.disabled", "api.call.postUsersIdDisable", "audit.action.user.disabled"}},
