@@ -21,15 +21,20 @@ import (
 // devices wait for one such transaction at most, since writes take turns. Of
 // several collectors on a database one runs jobs, as long as it has the lease.
 
-// gatherStep is how many devices one transaction writes down or deletes.
-const gatherStep = 500
+// sweepStep is how many rows of old jobs one transaction deletes.
+const sweepStep = 500
 
-// pace is how many devices one transaction works off: as many as a machine with
-// this database, and what else it does, gets done in some 30 ms.
+// pace is how many devices one transaction works off, or writes down: as many as a
+// machine with this database, and what else it does, gets done in some 30 ms. It
+// begins low, since the first transaction on a busy machine is one that reports
+// wait for too, and is there after some ten of them.
 type pace struct{ devices int64 }
 
+// gathering has a pace as an act has one.
+const gathering Act = "gathering"
+
 // Of a school's name the text is made that is searched, which makes moving dearer.
-var firstPace = map[Act]int64{ActLabel: 100, ActUnlabel: 100, ActSchool: 40}
+var firstPace = map[Act]int64{gathering: 50, ActLabel: 20, ActUnlabel: 20, ActSchool: slowest}
 
 const (
 	slowest, fastest = 10, 400
@@ -173,13 +178,26 @@ func (f *Fleet) step(ctx context.Context, r jobRow) error {
 	return f.finish(ctx, r)
 }
 
+// paced does a transaction of a pace, which learns how long it was at work.
+func (f *Fleet) paced(ctx context.Context, p *pace, fn func(*db.Tx) error) error {
+	var took time.Duration
+	err := f.db.Write(ctx, func(tx *db.Tx) error {
+		begin := f.now()
+		defer func() { took = f.now().Sub(begin) }()
+		return fn(tx)
+	})
+	p.took(took)
+	return err
+}
+
 // gather writes down the devices of a filter. What an earlier run had begun is
 // begun anew.
 func (f *Fleet) gather(ctx context.Context, r jobRow) error {
+	pace := f.paceOf(gathering)
 	for {
 		var n int64
-		err := f.db.Write(ctx, func(tx *db.Tx) (err error) {
-			n, err = tx.Exec(ctx, `DELETE FROM job_devices WHERE job_id = $1 AND seq IN (SELECT seq FROM job_devices WHERE job_id = $1 ORDER BY seq LIMIT $2)`, r.id, int64(gatherStep))
+		err := f.paced(ctx, pace, func(tx *db.Tx) (err error) {
+			n, err = tx.Exec(ctx, `DELETE FROM job_devices WHERE job_id = $1 AND seq IN (SELECT seq FROM job_devices WHERE job_id = $1 ORDER BY seq LIMIT $2)`, r.id, pace.devices)
 			return err
 		})
 		if err != nil {
@@ -193,11 +211,12 @@ func (f *Fleet) gather(ctx context.Context, r jobRow) error {
 	if err != nil {
 		return err
 	}
-	for i := 0; i < len(ids); i += gatherStep {
-		err := f.db.Write(ctx, func(tx *db.Tx) error { return gathered(ctx, tx, r, int64(i), ids[i:min(i+gatherStep, len(ids))]) })
-		if err != nil {
+	for i := 0; i < len(ids); {
+		to := min(i+int(pace.devices), len(ids))
+		if err := f.paced(ctx, pace, func(tx *db.Tx) error { return gathered(ctx, tx, r, int64(i), ids[i:to]) }); err != nil {
 			return err
 		}
+		i = to
 	}
 	return f.db.Write(ctx, func(tx *db.Tx) error {
 		n, err := tx.Exec(ctx, `UPDATE jobs SET state = $2, total = $3 WHERE id = $1 AND state = $4`, r.id, string(JobRunning), int64(len(ids)), string(JobGathering))
@@ -259,10 +278,7 @@ func gathered(ctx context.Context, tx *db.Tx, r jobRow, after int64, ids []strin
 func (f *Fleet) forward(ctx context.Context, r jobRow) error {
 	pace := f.paceOf(r.act)
 	to := min(r.done+pace.devices, r.total)
-	var took time.Duration
-	err := f.db.Write(ctx, func(tx *db.Tx) error {
-		begin := f.now()
-		defer func() { took = f.now().Sub(begin) }()
+	return f.paced(ctx, pace, func(tx *db.Tx) error {
 		// The guard against an undo meanwhile.
 		n, err := tx.Exec(ctx, `UPDATE jobs SET done = $3 WHERE id = $1 AND done = $2 AND state = $4`, r.id, r.done, to, string(JobRunning))
 		if err != nil || n == 0 {
@@ -281,8 +297,6 @@ func (f *Fleet) forward(ctx context.Context, r jobRow) error {
 				FROM job_devices WHERE job_id = $1 AND seq > $2 AND seq <= $3) t WHERE id = $1`, r.id, r.done, to)
 		return err
 	})
-	pace.took(took)
-	return err
 }
 
 // paceOf is the pace of an act; f.running is held.
@@ -478,10 +492,7 @@ func moveTo(ctx context.Context, tx *db.Tx, d Device, s School, by string) error
 func (f *Fleet) back(ctx context.Context, r jobRow) error {
 	pace := f.paceOf(r.act)
 	to := min(r.undone+pace.devices, r.done)
-	var took time.Duration
-	err := f.db.Write(ctx, func(tx *db.Tx) error {
-		begin := f.now()
-		defer func() { took = f.now().Sub(begin) }()
+	return f.paced(ctx, pace, func(tx *db.Tx) error {
 		n, err := tx.Exec(ctx, `UPDATE jobs SET undone = $3 WHERE id = $1 AND undone = $2 AND state = $4`, r.id, r.undone, to, string(JobUndoing))
 		if err != nil || n == 0 {
 			return err
@@ -499,8 +510,6 @@ func (f *Fleet) back(ctx context.Context, r jobRow) error {
 				FROM job_devices WHERE job_id = $1 AND seq > $2 AND seq <= $3) t WHERE id = $1`, r.id, r.undone, to)
 		return err
 	})
-	pace.took(took)
-	return err
 }
 
 // undoOf names the undoing of a job where the job itself would be named.
@@ -610,7 +619,7 @@ func (f *Fleet) sweepJobs(ctx context.Context) error {
 		var n int64
 		err := f.db.Write(ctx, func(tx *db.Tx) (err error) {
 			n, err = tx.Exec(ctx, `DELETE FROM job_devices WHERE (job_id, seq) IN (SELECT d.job_id, d.seq FROM job_devices d
-				JOIN jobs j ON j.id = d.job_id WHERE j.ended_ms < $1 LIMIT $2)`, before, int64(gatherStep))
+				JOIN jobs j ON j.id = d.job_id WHERE j.ended_ms < $1 LIMIT $2)`, before, int64(sweepStep))
 			if err != nil || n > 0 {
 				return err
 			}

@@ -226,7 +226,7 @@ func TestJobGoesOnAfterACrash(t *testing.T) {
 	dbtest.Run(t, migrations, func(t *testing.T, d *db.DB) {
 		w := newWorld(t, d)
 		o := w.owner(t, "Landkreis Ahorn")
-		const devices = 900 // of 100 each step
+		const devices = 180 // of 20 each step
 		w.together(devices, func(i int) { w.device(t, o, "", serial(i)) })
 		start := func() fleet.Job {
 			j, err := w.StartJob(t.Context(), system, fleet.NewJob{Act: fleet.ActLabel, Label: "Austausch", Filter: &fleet.Filter{}})
@@ -249,8 +249,8 @@ func TestJobGoesOnAfterACrash(t *testing.T) {
 			if err = next.StepJobs(t.Context(), 1); err == nil {
 				job, err = next.Job(t.Context(), system, job.ID)
 			}
-			if steps == 8 && (job.Done != 800 || job.State != fleet.JobRunning) {
-				t.Errorf("after nine steps: %d %s, want 800 running", job.Done, job.State)
+			if steps == 8 && (job.Done != 160 || job.State != fleet.JobRunning) {
+				t.Errorf("after nine steps: %d %s, want 160 running", job.Done, job.State)
 			}
 		}
 		if got, want := tallies(job), []int64{devices, devices, devices, 0, 0, 0, 0}; err != nil || !slices.Equal(got, want) {
@@ -263,13 +263,13 @@ func TestJobGoesOnAfterACrash(t *testing.T) {
 		job = w.runs(t, system, fleet.NewJob{Act: fleet.ActUnlabel, Label: "Austausch", Filter: &fleet.Filter{Query: serial(1)}})
 		job, err = w.StartJob(t.Context(), system, fleet.NewJob{Act: fleet.ActUnlabel, Label: "Austausch", Filter: &fleet.Filter{}})
 		if err == nil {
-			err = w.StepJobs(t.Context(), 5) // gathered, and the first 400
+			err = w.StepJobs(t.Context(), 5) // gathered, and the first 80
 		}
 		if err != nil {
 			t.Fatal(err)
 		}
 		job = w.undoes(t, system, job.ID)
-		if got, want := tallies(job), []int64{devices, 400, 399, 1, 0, 399, 0}; !slices.Equal(got, want) {
+		if got, want := tallies(job), []int64{devices, 80, 79, 1, 0, 79, 0}; !slices.Equal(got, want) {
 			t.Errorf("stopped job = %v, want %v", got, want)
 		}
 		if c, err := w.Counts(t.Context(), system, fleet.Filter{Label: "Austausch"}); err != nil || c.Total != devices-1 {
