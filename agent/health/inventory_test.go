@@ -132,7 +132,10 @@ func TestRest(t *testing.T) {
 		time.Sleep(30 * min)
 		r.stop()
 		// The list of programs is read after the look at 6 min, which has a rest of its own.
-		want := []time.Duration{s10, s10 + min, s10 + 6*min, s10 + 6*min, s10 + 7*min, s10 + 8*min, s10 + 13*min, s10 + 18*min, s10 + 23*min, s10 + 28*min}
+		want := []time.Duration{s10, s10 + min, s10 + 3*min, s10 + 5*min, s10 + 6*min, s10 + 7*min, s10 + 8*min}
+		for at := s10 + 10*min; at < 30*min; at += 2 * min {
+			want = append(want, at)
+		}
 		if d := cmp.Diff(want, rests); d != "" {
 			t.Errorf("rests (-want +got):\n%s", d)
 		}

@@ -41,7 +41,7 @@ type watch struct {
 
 const (
 	// restEvery is how often memory is given back that nothing needed just then.
-	restEvery = 5 * time.Minute
+	restEvery = 2 * time.Minute
 	// restsAfter what is dear and seldom, the start and the list of programs, the
 	// looks are followed by a rest: the first one before what was read has been
 	// told, the second one after.
