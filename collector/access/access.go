@@ -73,13 +73,7 @@ func (s *Service) AuditLog(ctx context.Context, caller Caller, f audit.Filter) (
 	if err := caller.Allow(ReadAudit); err != nil {
 		return nil, err
 	}
-	switch {
-	case caller.Owners == nil:
-	case f.Owners == nil:
-		f.Owners = slices.Clone(caller.Owners)
-	default:
-		f.Owners = slices.DeleteFunc(slices.Clone(f.Owners), func(o string) bool { return !caller.Sees(o) })
-	}
+	f = within(caller, f)
 	var out []audit.Entry
 	err := s.db.Read(ctx, func(tx *db.Tx) error {
 		var err error
@@ -89,6 +83,34 @@ func (s *Service) AuditLog(ctx context.Context, caller Caller, f audit.Filter) (
 	return out, err
 }
 
+// CountAudit says how many entries AuditLog gives, page after page.
+func (s *Service) CountAudit(ctx context.Context, caller Caller, f audit.Filter) (n int64, err error) {
+	if err := caller.Allow(ReadAudit); err != nil {
+		return 0, err
+	}
+	f = within(caller, f)
+	err = s.db.Read(ctx, func(tx *db.Tx) error {
+		n, err = audit.Count(ctx, tx, f)
+		return err
+	})
+	if err != nil {
+		return 0, fmt.Errorf("counting the audit record: %w", err)
+	}
+	return n, nil
+}
+
+// within leaves of a filter what the caller may see.
+func within(caller Caller, f audit.Filter) audit.Filter {
+	switch {
+	case caller.Owners == nil:
+	case f.Owners == nil:
+		f.Owners = slices.Clone(caller.Owners)
+	default:
+		f.Owners = slices.DeleteFunc(slices.Clone(f.Owners), func(o string) bool { return !caller.Sees(o) })
+	}
+	return f
+}
+
 // DeviceLog reads from the audit record what became of a device: who may see it
 // may know that. Days only, and who did it only for those who may read the record.
 // Entries of other owners, from before it came to its owner now, are not in it.
@@ -96,7 +118,8 @@ func (s *Service) DeviceLog(ctx context.Context, caller Caller, device string, b
 	if err := caller.Allow(ReadDevices); err != nil {
 		return nil, err
 	}
-	f := audit.Filter{Owners: slices.Clone(caller.Owners), Subject: "device:" + device, Action: "device", Limit: limit}
+	f := ofDevice(caller, device)
+	f.Limit = limit
 	if !before.IsZero() {
 		f.ToMS = before.UnixMilli()
 	}
@@ -115,6 +138,25 @@ func (s *Service) DeviceLog(ctx context.Context, caller Caller, device string, b
 		}
 	}
 	return out, nil
+}
+
+// CountDeviceLog says how many entries DeviceLog gives, page after page.
+func (s *Service) CountDeviceLog(ctx context.Context, caller Caller, device string) (n int64, err error) {
+	if err := caller.Allow(ReadDevices); err != nil {
+		return 0, err
+	}
+	err = s.db.Read(ctx, func(tx *db.Tx) error {
+		n, err = audit.Count(ctx, tx, ofDevice(caller, device))
+		return err
+	})
+	if err != nil {
+		return 0, fmt.Errorf("counting what became of a device: %w", err)
+	}
+	return n, nil
+}
+
+func ofDevice(caller Caller, device string) audit.Filter {
+	return audit.Filter{Owners: slices.Clone(caller.Owners), Subject: "device:" + device, Action: "device"}
 }
 
 const dayMS = 24 * 60 * 60 * 1000

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"slices"
+	"strings"
 	"time"
 
 	"hausmeister/collector/audit"
@@ -14,6 +15,9 @@ import (
 
 // tokenPrefix lets people and scanners of source code recognise a token.
 const tokenPrefix = "hmt_"
+
+// IsToken says whether a secret has the form of an API token's; a session's has not.
+func IsToken(secret string) bool { return strings.HasPrefix(secret, tokenPrefix) }
 
 // Token is an API token without its secret.
 type Token struct {

@@ -202,10 +202,53 @@ type Filter struct {
 // List reads entries. The caller has asked package access which Owners may be
 // seen; access.AuditLog does both.
 func List(ctx context.Context, tx *db.Tx, f Filter) ([]Entry, error) {
+	if f.Owners != nil && len(f.Owners) == 0 {
+		return nil, nil
+	}
 	if f.Limit <= 0 {
 		f.Limit = 100
 	}
 	f.Limit = min(f.Limit, 500)
+	where, args := f.where()
+	args = append(args, f.Limit)
+	rows, err := tx.Query(ctx, `SELECT seq, at_ms, actor, action, subject, owner, details FROM audit WHERE `+
+		where+fmt.Sprintf(" ORDER BY seq DESC LIMIT $%d", len(args)), args...)
+	if err != nil {
+		return nil, err
+	}
+	defer rows.Close()
+	var out []Entry
+	for rows.Next() {
+		var e Entry
+		var details string
+		if err := rows.Scan(&e.Seq, &e.AtMS, &e.Actor, &e.Action, &e.Subject, &e.Owner, &details); err != nil {
+			return nil, err
+		}
+		if err := json.Unmarshal([]byte(details), &e.Details); err != nil {
+			return nil, fmt.Errorf("reading details of audit entry %d: %w", e.Seq, err)
+		}
+		out = append(out, e)
+	}
+	return out, rows.Close()
+}
+
+// Count says how many entries List gives with this Filter, page after page.
+func Count(ctx context.Context, tx *db.Tx, f Filter) (n int64, err error) {
+	f.Before, f.Limit = 0, 0
+	switch {
+	case f.Owners != nil && len(f.Owners) == 0:
+		return 0, nil
+	case f.Owners == nil && f.Subject == "" && f.Actor == "" && f.Action == "" && f.FromMS == 0 && f.ToMS == 0:
+		head, err := last(ctx, tx) // they are numbered from 1 without a gap
+		return head.Seq, err
+	}
+	where, args := f.where()
+	err = tx.QueryRow(ctx, `SELECT COUNT(*) FROM audit WHERE `+where, args...).Scan(&n)
+	return n, err
+}
+
+// where is the condition of a Filter that leaves any owner in.
+func (f Filter) where() (string, []any) {
 	where, args := []string{"1 = 1"}, []any{}
 	add := func(condition string, values ...any) {
 		for _, v := range values {
@@ -235,35 +278,12 @@ func List(ctx context.Context, tx *db.Tx, f Filter) ([]Entry, error) {
 	if f.ToMS > 0 {
 		add("at_ms < ?", f.ToMS)
 	}
-	switch {
-	case f.Owners == nil:
-	case len(f.Owners) == 0:
-		return nil, nil
-	default:
+	if f.Owners != nil {
 		owners := make([]any, len(f.Owners))
 		for i, o := range f.Owners {
 			owners[i] = o
 		}
 		add("owner IN (?"+strings.Repeat(", ?", len(owners)-1)+")", owners...)
 	}
-	args = append(args, f.Limit)
-	rows, err := tx.Query(ctx, `SELECT seq, at_ms, actor, action, subject, owner, details FROM audit WHERE `+
-		strings.Join(where, " AND ")+fmt.Sprintf(" ORDER BY seq DESC LIMIT $%d", len(args)), args...)
-	if err != nil {
-		return nil, err
-	}
-	defer rows.Close()
-	var out []Entry
-	for rows.Next() {
-		var e Entry
-		var details string
-		if err := rows.Scan(&e.Seq, &e.AtMS, &e.Actor, &e.Action, &e.Subject, &e.Owner, &details); err != nil {
-			return nil, err
-		}
-		if err := json.Unmarshal([]byte(details), &e.Details); err != nil {
-			return nil, fmt.Errorf("reading details of audit entry %d: %w", e.Seq, err)
-		}
-		out = append(out, e)
-	}
-	return out, rows.Close()
+	return strings.Join(where, " AND "), args
 }

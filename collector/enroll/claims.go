@@ -149,6 +149,21 @@ func (e *Enroll) LatestClaims(ctx context.Context, caller access.Caller, before 
 	return e.readClaims(ctx, `id < $1 AND `+where+` ORDER BY id DESC LIMIT $2`, args)
 }
 
+// CountClaims says how many claims the caller may see.
+func (e *Enroll) CountClaims(ctx context.Context, caller access.Caller) (n int64, err error) {
+	if err := caller.Allow(access.ReadClaims); err != nil {
+		return 0, err
+	}
+	where, args := caller.Scope("owner", 1)
+	err = e.cfg.DB.Read(ctx, func(tx *db.Tx) error {
+		return tx.QueryRow(ctx, `SELECT COUNT(*) FROM claims WHERE `+where, args...).Scan(&n)
+	})
+	if err != nil {
+		return 0, fmt.Errorf("counting claims: %w", err)
+	}
+	return n, nil
+}
+
 // Claim gives one claim, or access.ErrNotFound.
 func (e *Enroll) Claim(ctx context.Context, caller access.Caller, id string) (Claim, error) {
 	if err := caller.Allow(access.ReadClaims); err != nil {

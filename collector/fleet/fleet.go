@@ -183,6 +183,9 @@ const (
 	ByDisk    Sort = "disk_free"    // unknown before the fullest
 )
 
+// Sorts are all orders.
+var Sorts = []Sort{ByLabel, ByModel, BySchool, ByContact, ByBattery, ByDisk}
+
 // Filter says which part of the list is asked for.
 type Filter struct {
 	// Query is at most MaxWords words, all of which must occur in inventory number, serial,

@@ -43,6 +43,9 @@ const (
 	JobUndone    JobState = "undone"
 )
 
+// JobStates are all states of a job.
+var JobStates = []JobState{JobGathering, JobRunning, JobDone, JobUndoing, JobUndone}
+
 const (
 	// MaxNamed is how many devices a job can be given by name.
 	MaxNamed = 500
@@ -75,6 +78,25 @@ type Job struct {
 	// Of an undo: looked at so far, put back, and Kept as somebody else changed
 	// them since.
 	Undone, Restored, Kept int64
+}
+
+// Of says how many devices have an outcome; empty = all of the job.
+func (j Job) Of(o Outcome) int64 {
+	switch o {
+	case OutcomeWaiting:
+		return j.Total - j.Done
+	case OutcomeChanged:
+		return j.Changed - j.Restored - j.Kept
+	case OutcomeSame:
+		return j.Same
+	case OutcomeOtherOwner:
+		return j.Skipped
+	case OutcomeRestored:
+		return j.Restored
+	case OutcomeKept:
+		return j.Kept
+	}
+	return j.Total
 }
 
 // Open says that the job is under way.
@@ -347,10 +369,26 @@ func (f *Fleet) Job(ctx context.Context, caller access.Caller, id string) (Job, 
 	return job, err
 }
 
+// CountJobs says how many jobs there are in the list.
+func (f *Fleet) CountJobs(ctx context.Context, caller access.Caller) (n int64, err error) {
+	if err := caller.Allow(access.WriteDevices); err != nil {
+		return 0, err
+	}
+	scope, args := jobScope(caller, 1)
+	err = f.db.Read(ctx, func(tx *db.Tx) error {
+		return tx.QueryRow(ctx, `SELECT COUNT(*) FROM jobs j WHERE `+scope, args...).Scan(&n)
+	})
+	if err != nil {
+		return 0, fmt.Errorf("counting jobs: %w", err)
+	}
+	return n, nil
+}
+
 // Jobs are the jobs that the caller sees, the latest first; before is the id of
-// the last one of the page before, empty for the first.
+// the last one of the page before, empty for the first. The list is for those who
+// start jobs; whoever sees a device is led from it to the single job that changed it.
 func (f *Fleet) Jobs(ctx context.Context, caller access.Caller, before string, limit int) ([]Job, error) {
-	if err := caller.Allow(access.ReadDevices); err != nil {
+	if err := caller.Allow(access.WriteDevices); err != nil {
 		return nil, err
 	}
 	if limit < 1 || limit > MaxLimit {

@@ -23,6 +23,9 @@ const (
 	ViewAll   Sharing = "all"   // everybody
 )
 
+// Sharings are all of them.
+var Sharings = []Sharing{ViewOwn, ViewOwner, ViewAll}
+
 const (
 	// MaxViewName is the longest name of a view in characters.
 	MaxViewName = 40

@@ -20,6 +20,9 @@ import (
 // device is on, would tell by the minute when somebody works.
 const DeviceAppeared EventKind = "device_appeared"
 
+// ChangeKinds are the kinds of changes.
+var ChangeKinds = []EventKind{DeviceAppeared, FindingRaised, FindingCleared, FindingAcknowledged, FindingSnoozed, FindingReopened}
+
 // keepChangeLog is how long a listener may be away and still hear what it missed.
 const keepChangeLog = 7 * 24 * time.Hour
 

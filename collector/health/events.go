@@ -57,7 +57,10 @@ const MaxEvents = 500
 
 // eventsSQL puts the events of a device that are older than $2 under one another:
 // day, kind, and what is told of it.
-const eventsSQL = `SELECT day, kind, code, instance, severity, arguments, name, role, reason, until_ms, one, two, three FROM (
+const eventsSQL = `SELECT day, kind, code, instance, severity, arguments, name, role, reason, until_ms, one, two, three FROM ` + eventsOf + `
+	ORDER BY day DESC, kind, code, instance, reason LIMIT $4`
+
+const eventsOf = `(
 	SELECT raised_ms / 86400000 AS day, 'finding_raised' AS kind, code, instance, severity, arguments, '' AS name, '' AS role, '' AS reason, CAST(NULL AS BIGINT) AS until_ms, 0 AS one, 0 AS two, 0 AS three
 		FROM health_findings WHERE device_id = $1 AND raised_ms < $2
 	UNION ALL SELECT cleared_ms / 86400000, 'finding_cleared', code, instance, severity, arguments, '', '', '', NULL, 0, 0, 0
@@ -79,7 +82,7 @@ const eventsSQL = `SELECT day, kind, code, instance, severity, arguments, name, 
 		FROM (SELECT day, build, LAG(build) OVER (ORDER BY day) AS before FROM
 			(SELECT day, COALESCE(os_name, '') || ' ' || os_build AS build FROM health_days WHERE device_id = $1 AND os_build IS NOT NULL) b) s
 		WHERE before <> build AND day < $3
-	) e ORDER BY day DESC, kind, code, instance, reason LIMIT $4`
+	) e`
 
 // Events lists what happened to a device before a day (zero = up to now).
 func (h *Health) Events(ctx context.Context, caller access.Caller, device string, before time.Time, limit int) (Events, error) {
@@ -118,6 +121,24 @@ func (h *Health) Events(ctx context.Context, caller access.Caller, device string
 		out.cut(limit)
 	}
 	return out, nil
+}
+
+// CountEvents says how many events there are in all.
+func (h *Health) CountEvents(ctx context.Context, caller access.Caller, device string) (n int64, err error) {
+	if err := caller.Allow(access.ReadDevices); err != nil {
+		return 0, err
+	}
+	endDay := h.now().Add(Day).UnixMilli() / dayMS
+	err = h.db.Read(ctx, func(tx *db.Tx) error {
+		if err := seen(ctx, tx, caller, device); err != nil {
+			return err
+		}
+		return tx.QueryRow(ctx, `SELECT COUNT(*) FROM `+eventsOf, device, endDay*dayMS, endDay).Scan(&n)
+	})
+	if err != nil {
+		return 0, fmt.Errorf("counting events: %w", err)
+	}
+	return n, nil
 }
 
 // cut leaves whole days. A day of more events than are asked for stays as it is:

@@ -24,6 +24,9 @@ const (
 	KeptLooks    KeptClass = "looks"    // who looked, after the look
 )
 
+// KeptClasses are all classes.
+var KeptClasses = []KeptClass{KeptReports, KeptMinutes, KeptDays, KeptFindings, KeptSoftware, KeptLooks}
+
 // retention says what the field catalogue allows, and how short an owner may make
 // it. What an owner may not shorten has the same bound twice: reports are needed
 // until their day is merged, and looks are what a teacher may read.

@@ -81,7 +81,7 @@ func (s *Server) changePassword(v *visit) error {
 	case errors.Is(err, access.ErrPassword):
 		f.refuse("new", v.say.Say("account.password.weak"))
 	case errors.As(err, &slow):
-		wait := max(slow.RetryAfter.Round(time.Second), time.Second)
+		wait := retryAfter(err)
 		v.w.Header().Set("Retry-After", strconv.Itoa(int(wait/time.Second)))
 		code = http.StatusTooManyRequests
 		f.refuse("old", v.say.Say("signin.slow", "wait", v.say.Span(wait)))

@@ -600,7 +600,7 @@ func TestAPIPage(t *testing.T) {
 	if len(examples) < 25 {
 		t.Fatalf("%d examples", len(examples))
 	}
-	parts := regexp.MustCompile(`^curl -H "Authorization: Bearer \$TOKEN"(?: -X (POST))?(?: -H "Content-Type: application/json" -d '([^']*)')? "(https://[^"]+)"$`)
+	parts := regexp.MustCompile(`^curl(?: -H "Authorization: Bearer \$TOKEN")?(?: -X (POST))?(?: -H "Content-Type: application/json" -d '([^']*)')? "(https://[^"]+)"$`)
 	made := map[string]string{"devices": ids[0], "owners": w.ownerID("Landkreis Ahorn"), "schools": w.schoolID("Landkreis Ahorn", "S0001"), "findings": "disk_low"}
 	number := w.api(admin, "/api/v1/devices/"+ids[1], nil).body
 	number = regexp.MustCompile(`"name":\s*"([^"]+)"`).FindStringSubmatch(number)[1]
@@ -616,6 +616,14 @@ func TestAPIPage(t *testing.T) {
 		}
 		kind := strings.Split(u.Path, "/")[3]
 		id := made[kind]
+		if strings.HasSuffix(u.Path, "/live") {
+			w.listenAt(t, strings.ReplaceAll(u.Path, "$ID", id), admin, "").next(t)
+			return
+		}
+		bearer := admin
+		if strings.HasPrefix(u.Path, "/api/v1/account/") || u.Path == "/api/v1/sign-out" {
+			bearer, id = w.person(t)
+		}
 		if strings.HasSuffix(u.Path, "/$ID/revoke") && kind == "devices" {
 			id = ids[1]
 		}
@@ -623,8 +631,11 @@ func TestAPIPage(t *testing.T) {
 			t.Errorf("%s: nothing to call it with", line)
 			return
 		}
-		body = strings.NewReplacer("OWNER", made["owners"], "NUMBER", number).Replace(body)
-		res := w.browser().do(cmp.Or(method, http.MethodGet), strings.ReplaceAll(u.RequestURI(), "$ID", id), strings.NewReader(body), "Authorization", "Bearer "+admin, "Content-Type", "application/json")
+		body = strings.NewReplacer("OWNER", made["owners"], "NUMBER", number, "PASSWORD", password).Replace(body)
+		if u.Path == "/api/v1/sign-in" {
+			body = strings.Replace(body, "eva", "admin", 1)
+		}
+		res := w.browser().do(cmp.Or(method, http.MethodGet), strings.ReplaceAll(u.RequestURI(), "$ID", id), strings.NewReader(body), "Authorization", "Bearer "+bearer, "Content-Type", "application/json")
 		if res.StatusCode != http.StatusOK && res.StatusCode != http.StatusCreated {
 			t.Errorf("%s = %d %s", line, res.StatusCode, res.body)
 		}
@@ -645,10 +656,14 @@ func TestAPIPage(t *testing.T) {
 			return 0
 		case strings.Contains(line, "/delete"):
 			return 2
+		case strings.Contains(line, "/restore"):
+			return 3
+		case strings.HasSuffix(line, "/live\""): // with the look that is opened before
+			return 2
 		}
 		return 1
 	}
-	for now := range 3 {
+	for now := range 4 {
 		for _, e := range examples {
 			line := html.UnescapeString(e[1])
 			m := parts.FindStringSubmatch(line)

@@ -5,7 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"net/http"
-	"strconv"
+	"strings"
 	"time"
 
 	"hausmeister/collector/fleet"
@@ -16,58 +16,63 @@ import (
 
 // apiItem is a device in the API. Fields are added, never changed.
 type apiItem struct {
-	ID              string     `json:"id"`
-	Name            string     `json:"name"` // what pages call it
-	InventoryNumber *string    `json:"inventory_number"`
-	SerialNumber    *string    `json:"serial_number"`
-	Manufacturer    string     `json:"manufacturer"`
-	Model           string     `json:"model"`
-	OS              string     `json:"os"`
+	ID              string     `json:"id" is:"uuid"`
+	Name            string     `json:"name" is:"text"` // what pages call it
+	InventoryNumber *string    `json:"inventory_number" is:"text"`
+	SerialNumber    *string    `json:"serial_number" is:"text"`
+	Manufacturer    string     `json:"manufacturer" is:"text"`
+	Model           string     `json:"model" is:"text"`
+	OS              string     `json:"os" is:"text"`
 	Owner           apiPlace   `json:"owner"`
 	School          *apiSchool `json:"school"`
-	State           string     `json:"state"`
-	LastContact     *string    `json:"last_contact"` // a day; times of day would tell when somebody works
+	State           string     `json:"state" is:"state"`
+	LastContact     *string    `json:"last_contact" is:"day_or_time"` // a day; times of day would tell when somebody works
 	BatteryCharge   *int64     `json:"battery_charge_permille"`
 	VolumeFree      *int64     `json:"system_volume_free_bytes"`
-	Labels          []string   `json:"labels"`
+	Labels          []string   `json:"labels" is:"text"`
+
+	Finding *apiMainFinding `json:"finding"` // null = nothing is open that counts
+	Columns map[string]any  `json:"columns,omitempty"`
+}
+
+// apiMainFinding is the worst that is open about a device and that nobody takes care
+// of, and how many others there are.
+type apiMainFinding struct {
+	Code     string `json:"code" is:"text"`
+	Severity string `json:"severity" is:"severity"`
+	More     int64  `json:"more"`
 }
 
 type apiPlace struct {
-	ID   string `json:"id"`
-	Name string `json:"name"`
+	ID   string `json:"id" is:"uuid"`
+	Name string `json:"name" is:"text"`
 }
 
 type apiSchool struct {
-	ID   string `json:"id"`
-	Code string `json:"code"`
-	Name string `json:"name"`
-}
-
-type apiList struct {
-	Items  []apiItem `json:"items"`
-	Total  int64     `json:"total"`
-	Cursor *string   `json:"cursor"` // null on the last page
+	ID   string `json:"id" is:"uuid"`
+	Code string `json:"code" is:"text"`
+	Name string `json:"name" is:"text"`
 }
 
 // apiReading is one row of the table of readings: its value, its values by
 // instance, or the reason why there is none.
 type apiReading struct {
-	Unit      string        `json:"unit,omitempty"`
+	Unit      string        `json:"unit,omitempty" is:"unit"`
 	Value     any           `json:"value,omitempty"`
-	Absent    string        `json:"absent,omitempty"`
+	Absent    string        `json:"absent,omitempty" is:"absent"`
 	Instances []apiInstance `json:"instances,omitempty"`
 }
 
 type apiInstance struct {
-	Instance string `json:"instance"`
+	Instance string `json:"instance" is:"text"`
 	Value    any    `json:"value,omitempty"`
-	Absent   string `json:"absent,omitempty"`
+	Absent   string `json:"absent,omitempty" is:"absent"`
 }
 
 type apiDeviceBody struct {
 	apiItem
-	BootTime *string               `json:"boot_time"`        // a day; with a look the time, as last_contact
-	Began    *string               `json:"connection_began"` // of the last connection; with a look only
+	BootTime *string               `json:"boot_time" is:"day_or_time"` // a day; with a look the time, as last_contact
+	Began    *string               `json:"connection_began" is:"time"` // of the last connection; with a look only
 	Readings map[string]apiReading `json:"readings"`
 }
 
@@ -76,6 +81,12 @@ func (s *Server) apiDevices(v *visit) error {
 	if err != nil {
 		return err
 	}
+	columns, err := v.askedColumns()
+	if err != nil {
+		return err
+	}
+	filter.Details = detailsOf(chosenColumns(columns))
+	filter.Details.Findings = true
 	page, err := s.cfg.Fleet.List(v.r.Context(), v.caller, filter)
 	switch {
 	case errors.Is(err, fleet.ErrCursor):
@@ -83,15 +94,17 @@ func (s *Server) apiDevices(v *visit) error {
 	case errors.Is(err, fleet.ErrWords):
 		return &badRequest{"q", fmt.Sprintf("want at most %d words", fleet.MaxWords)}
 	case errors.Is(err, fleet.ErrInvalid):
-		return &badRequest{"sort", "want one of label, model, school, last_contact, battery, disk_free, or one of them with - before it"}
+		return &badRequest{"sort", "want one of " + strings.Join(texts(fleet.Sorts), ", ") + ", or one of them with - before it"}
 	case err != nil:
 		return err
 	}
-	list := apiList{Items: make([]apiItem, 0, len(page.Items)), Total: page.Total, Cursor: present(page.Cursor)}
+	out := list[apiItem]{Items: make([]apiItem, 0, len(page.Items)), Total: page.Total, Cursor: present(page.Cursor)}
 	for _, d := range page.Items {
-		list.Items = append(list.Items, item(d))
+		it := item(d)
+		it.Columns = columnValues(columns, d)
+		out.Items = append(out.Items, it)
 	}
-	return v.sendJSON(list)
+	return v.sendJSON(out)
 }
 
 func (s *Server) apiFilter(v *visit) (fleet.Filter, error) {
@@ -101,10 +114,8 @@ func (s *Server) apiFilter(v *visit) (fleet.Filter, error) {
 		return fleet.Filter{}, err
 	}
 	filter := q.filter()
-	if values.Has("limit") {
-		if filter.Limit, err = strconv.Atoi(values.Get("limit")); err != nil || filter.Limit < 1 || filter.Limit > fleet.MaxLimit {
-			return fleet.Filter{}, &badRequest{"limit", fmt.Sprintf("want a number from 1 to %d", fleet.MaxLimit)}
-		}
+	if filter.Limit, err = v.limit(); err != nil {
+		return fleet.Filter{}, err
 	}
 	if filter.School != "" {
 		school, err := s.school(v, filter.School)
@@ -129,19 +140,12 @@ func (s *Server) apiDevice(v *visit) error {
 	if err != nil {
 		return err
 	}
-	body := apiDeviceBody{apiItem: item(d), Readings: apiReadings(latest.Values)}
-	for _, value := range latest.Values {
-		if value.Reading.ID == reading.BootTime && value.Absent == hmpb.Absent_ABSENT_UNSPECIFIED {
-			body.BootTime = present(time.UnixMilli(value.Number).UTC().Format(time.DateOnly))
-		}
+	findings, err := s.cfg.Health.Findings(ctx, v.caller, d.ID)
+	if err != nil {
+		return err
 	}
-	if !latest.Booted.IsZero() {
-		body.BootTime = present(latest.Booted.Format(apiTime))
-		row, _ := reading.ByID(reading.BootTime)
-		told := body.Readings[row.Name]
-		told.Value = *body.BootTime
-		body.Readings[row.Name] = told
-	}
+	d.Main, d.More = mainFinding(findings)
+	body := apiDeviceBody{apiItem: item(d), BootTime: present(bootTime(latest)), Readings: readingsOf(latest)}
 	if !latest.Began.IsZero() {
 		body.Began = present(latest.Began.Format(apiTime))
 	}
@@ -160,13 +164,77 @@ func item(d fleet.Device) apiItem {
 	if !d.LastDay.IsZero() {
 		it.LastContact = present(d.LastDay.UTC().Format(time.DateOnly))
 	}
-	if d.Battery.Known {
-		it.BatteryCharge = &d.Battery.Value
+	if d.Main.Code != "" {
+		it.Finding = &apiMainFinding{d.Main.Code, severityName(d.Main.Severity), int64(d.More)}
 	}
-	if d.DiskFree.Known {
-		it.VolumeFree = &d.DiskFree.Value
-	}
+	it.BatteryCharge, it.VolumeFree = number(d.Battery), number(d.DiskFree)
 	return it
+}
+
+// mainFinding is the worst of the findings that count, and how many others do.
+func mainFinding(all []health.Finding) (worst fleet.MainFinding, more int) {
+	for _, f := range all {
+		if !f.Cleared.IsZero() || f.Quiet != nil {
+			continue
+		}
+		more++
+		if worst.Code == "" || f.Severity > worst.Severity || f.Severity == worst.Severity && f.Code < worst.Code {
+			worst = fleet.MainFinding{Code: f.Code, Severity: f.Severity}
+		}
+	}
+	return worst, max(more-1, 0)
+}
+
+// askedColumns are the columns of the list that a call asks for, in the list's order.
+func (v *visit) askedColumns() ([]string, error) {
+	text := v.asked.Get("columns")
+	if text == "" {
+		return nil, nil
+	}
+	if err := checkColumns(strings.Split(text, ",")); err != nil {
+		return nil, err
+	}
+	return someColumns(text), nil
+}
+
+// columnValues are what columns of the list hold of a device, in base units; null
+// where nobody knows.
+func columnValues(columns []string, d fleet.Device) map[string]any {
+	var out map[string]any
+	for _, c := range chosenColumns(columns) {
+		if out == nil {
+			out = map[string]any{}
+		}
+		out[c.id] = columnValue[c.id](d)
+	}
+	return out
+}
+
+// columnValue has the value of each of listColumns.
+var columnValue = map[string]func(fleet.Device) any{
+	"model":   func(d fleet.Device) any { return joined(d.Manufacturer, d.Model) },
+	"serial":  func(d fleet.Device) any { return present(d.Serial) },
+	"school":  func(d fleet.Device) any { return present(d.SchoolName) },
+	"owner":   func(d fleet.Device) any { return d.OwnerName },
+	"finding": func(d fleet.Device) any { return item(d).Finding },
+	"labels":  func(d fleet.Device) any { return append([]string{}, d.Labels...) },
+	"system":  func(d fleet.Device) any { return present(d.OS) },
+	"build":   func(d fleet.Device) any { return present(d.Build) },
+	"path":    func(d fleet.Device) any { return present(d.Path) },
+	"memory":  func(d fleet.Device) any { return number(d.Daily.MemoryTotal) },
+	"boot":    func(d fleet.Device) any { return number(d.Daily.BootDuration) },
+	"updates": func(d fleet.Device) any { return number(d.Daily.UpdatesPending) },
+	"health":  func(d fleet.Device) any { return number(d.Daily.BatteryHealth) },
+	"battery": func(d fleet.Device) any { return number(d.Battery) },
+	"free":    func(d fleet.Device) any { return number(d.DiskFree) },
+	"seen":    func(d fleet.Device) any { return item(d).LastContact },
+}
+
+func number(o fleet.Opt) *int64 {
+	if !o.Known {
+		return nil
+	}
+	return &o.Value
 }
 
 func present(s string) *string {
@@ -190,6 +258,32 @@ func apiReadings(values []health.Value) map[string]apiReading {
 		out[v.Reading.Name] = entry
 	}
 	return out
+}
+
+// apiStateCount is how many devices are in a state.
+type apiStateCount struct {
+	ID      string `json:"id" is:"state"`
+	Devices int64  `json:"devices"`
+}
+
+func statesOf(c fleet.Counts) []apiStateCount {
+	return each(fleet.States, func(s fleet.State) apiStateCount { return apiStateCount{string(s), c.States[s]} })
+}
+
+// apiCounts counts the devices of a filter by state.
+func (s *Server) apiCounts(v *visit) error {
+	filter, err := s.apiFilter(v)
+	if err != nil {
+		return err
+	}
+	counts, err := s.cfg.Fleet.Counts(v.r.Context(), v.caller, filter)
+	if errors.Is(err, fleet.ErrWords) {
+		return &badRequest{"q", fmt.Sprintf("want at most %d words", fleet.MaxWords)}
+	}
+	if err != nil {
+		return err
+	}
+	return sendList(v, statesOf(counts))
 }
 
 // apiUnit is the unit of the value as the API gives it: moments become days.

@@ -1,6 +1,7 @@
 package web
 
 import (
+	"encoding/hex"
 	"errors"
 	"net/http"
 	"strconv"
@@ -9,13 +10,12 @@ import (
 	"hausmeister/collector/access"
 	"hausmeister/collector/audit"
 	"hausmeister/collector/enroll"
-	"hausmeister/proto/ident"
 )
 
 // apiOwner is a Schulträger.
 type apiOwner struct {
-	ID   string `json:"id"`
-	Name string `json:"name"`
+	ID   string `json:"id" is:"uuid"`
+	Name string `json:"name" is:"text"`
 }
 
 func (s *Server) apiOwners(v *visit) error {
@@ -31,32 +31,32 @@ func (s *Server) apiOwners(v *visit) error {
 }
 
 type apiSchoolItem struct {
-	ID    string   `json:"id"`
-	Code  string   `json:"code"`
-	Name  string   `json:"name"`
+	ID    string   `json:"id" is:"uuid"`
+	Code  string   `json:"code" is:"text"`
+	Name  string   `json:"name" is:"text"`
 	Owner apiPlace `json:"owner"`
 }
 
 // apiClaim is a claim without its secret; claim is there only in the answer to
 // its making.
 type apiClaim struct {
-	ID        string  `json:"id"`
-	Owner     string  `json:"owner"`
-	School    *string `json:"school"`
-	Cap       int64   `json:"cap"`
+	ID        string  `json:"id" is:"uuid"`
+	Owner     string  `json:"owner" is:"uuid"`
+	School    *string `json:"school" is:"uuid"`
+	Cap       int64   `json:"cap" is:"cap"`
 	Used      int64   `json:"used"`
 	PerSerial bool    `json:"per_serial"`
-	Note      string  `json:"note"`
-	CreatedBy string  `json:"created_by"`
-	Created   string  `json:"created"`
-	Expires   string  `json:"expires"`
-	Revoked   *string `json:"revoked"`
-	Claim     string  `json:"claim,omitempty"`
+	Note      string  `json:"note" is:"text"`
+	Actor     string  `json:"actor" is:"text"`
+	Created   string  `json:"created" is:"time"`
+	Expires   string  `json:"expires" is:"time"`
+	Revoked   *string `json:"revoked" is:"time"`
+	Claim     string  `json:"claim,omitempty" is:"text"`
 }
 
 func claimOf(c enroll.Claim) apiClaim {
 	out := apiClaim{ID: c.ID, Owner: c.Owner, School: present(c.School), Cap: c.Cap, Used: c.Used, PerSerial: c.PerSerial, Note: c.Note,
-		CreatedBy: c.CreatedBy, Created: stamp(c.Created), Expires: stamp(c.Expires)}
+		Actor: c.CreatedBy, Created: stamp(c.Created), Expires: stamp(c.Expires)}
 	if !c.Revoked.IsZero() {
 		out.Revoked = present(stamp(c.Revoked))
 	}
@@ -65,57 +65,17 @@ func claimOf(c enroll.Claim) apiClaim {
 
 func stamp(t time.Time) string { return t.UTC().Format(apiTime) }
 
-// limit reads the length of a page.
-func (v *visit) limit() (int, error) {
-	if !v.asked.Has("limit") {
-		return pageSize, nil
-	}
-	n, err := strconv.Atoi(v.asked.Get("limit"))
-	if err != nil || n < 1 || n > maxPage {
-		return 0, &badRequest{"limit", "want a number from 1 to " + strconv.Itoa(maxPage)}
-	}
-	return n, nil
-}
-
-// idCursor reads where a page of things begins that are listed by their ids.
-func (v *visit) idCursor() (string, error) {
-	cursor := v.asked.Get("cursor")
-	if cursor != "" && !ident.ValidID(cursor) {
-		return "", &badRequest{"cursor", "this list did not give it"}
-	}
-	return cursor, nil
-}
-
-// maxPage is the longest page of a list.
-const maxPage = 500
-
-// apiPage is a part of a list whose whole nobody counts.
-type apiPage[T any] struct {
-	Items  []T     `json:"items"`
-	Cursor *string `json:"cursor"` // null on the last page
-}
-
 func (s *Server) apiClaims(v *visit) error {
-	limit, err := v.limit()
+	limit, cursor, err := v.idPage()
 	if err != nil {
 		return err
 	}
-	cursor, err := v.idCursor()
+	ctx := v.r.Context()
+	claims, err := s.cfg.Claims.LatestClaims(ctx, v.caller, cursor, limit)
 	if err != nil {
 		return err
 	}
-	claims, err := s.cfg.Claims.LatestClaims(v.r.Context(), v.caller, cursor, limit)
-	if err != nil {
-		return err
-	}
-	page := apiPage[apiClaim]{Items: make([]apiClaim, len(claims))}
-	for i, c := range claims {
-		page.Items[i] = claimOf(c)
-	}
-	if len(claims) == limit {
-		page.Cursor = &claims[limit-1].ID
-	}
-	return v.sendJSON(page)
+	return sendPage(v, limit, claims, func() (int64, error) { return s.cfg.Claims.CountClaims(ctx, v.caller) }, claimOf, func(c enroll.Claim) string { return c.ID })
 }
 
 func (s *Server) apiClaim(v *visit) error {
@@ -129,12 +89,12 @@ func (s *Server) apiClaim(v *visit) error {
 // apiNewClaim asks for a claim: with serials one that admits each of these
 // machines once, else one for any cap machines.
 type apiNewClaim struct {
-	Owner   string   `json:"owner"`
-	School  string   `json:"school,omitempty"`
-	Cap     int64    `json:"cap,omitempty"`
-	Expires string   `json:"expires"`
-	Serials []string `json:"serials,omitempty"`
-	Note    string   `json:"note,omitempty"`
+	Owner   string   `json:"owner" is:"uuid"`
+	School  string   `json:"school,omitempty" is:"uuid"`
+	Cap     int64    `json:"cap,omitempty" is:"cap"`
+	Expires string   `json:"expires" is:"time"`
+	Serials []string `json:"serials,omitempty" is:"text"`
+	Note    string   `json:"note,omitempty" is:"text"`
 }
 
 func (s *Server) apiMakeClaim(v *visit) error {
@@ -178,13 +138,13 @@ func (s *Server) apiRevokeClaim(v *visit) error {
 // apiUser is an account; password is there only in the answer to its making or
 // to a reset.
 type apiUser struct {
-	ID       string   `json:"id"`
-	Login    string   `json:"login"`
-	Role     string   `json:"role"`
-	Owners   []string `json:"owners"` // null = everybody's data
-	Created  string   `json:"created"`
+	ID       string   `json:"id" is:"uuid"`
+	Login    string   `json:"login" is:"text"`
+	Role     string   `json:"role" is:"role"`
+	Owners   []string `json:"owners" is:"uuid"` // null = everybody's data
+	Created  string   `json:"created" is:"time"`
 	Disabled bool     `json:"disabled"`
-	Password string   `json:"password,omitempty"`
+	Password string   `json:"password,omitempty" is:"text"`
 }
 
 func userOf(u access.User) apiUser {
@@ -196,11 +156,7 @@ func (s *Server) apiUsers(v *visit) error {
 	if err != nil {
 		return err
 	}
-	items := make([]apiUser, len(users))
-	for i, u := range users {
-		items[i] = userOf(u)
-	}
-	return sendList(v, items)
+	return sendList(v, each(users, userOf))
 }
 
 func (s *Server) apiUser(v *visit) error {
@@ -214,9 +170,9 @@ func (s *Server) apiUser(v *visit) error {
 // apiNewUser asks for an account. It says whose data that is to see, by their ids
 // or with all_owners; nothing does not mean all.
 type apiNewUser struct {
-	Login     string   `json:"login"`
-	Role      string   `json:"role"`
-	Owners    []string `json:"owners,omitempty"`
+	Login     string   `json:"login" is:"text"`
+	Role      string   `json:"role" is:"role"`
+	Owners    []string `json:"owners,omitempty" is:"uuid"`
 	AllOwners bool     `json:"all_owners,omitempty"`
 }
 
@@ -262,8 +218,8 @@ func (s *Server) apiMakeUser(v *visit) error {
 // apiRole is what an account may do, and to whose data; without owners and
 // all_owners to whose data it might before.
 type apiRole struct {
-	Role      string   `json:"role"`
-	Owners    []string `json:"owners,omitempty"`
+	Role      string   `json:"role" is:"role"`
+	Owners    []string `json:"owners,omitempty" is:"uuid"`
 	AllOwners bool     `json:"all_owners,omitempty"`
 }
 
@@ -326,11 +282,11 @@ func (s *Server) enable(v *visit, id string) error {
 // apiSession is an open session. Its days say enough to tell it from others; when
 // somebody works they do not.
 type apiSession struct {
-	ID      string `json:"id"`
-	Browser string `json:"browser,omitempty"`
-	System  string `json:"system,omitempty"`
-	Opened  string `json:"opened"` // a day
-	LastUse string `json:"last_use"`
+	ID      string `json:"id" is:"uuid"`
+	Browser string `json:"browser,omitempty" is:"text"`
+	System  string `json:"system,omitempty" is:"text"`
+	Opened  string `json:"opened" is:"day"`
+	LastUse string `json:"last_use" is:"day"`
 }
 
 func (s *Server) apiSessions(v *visit) error {
@@ -343,11 +299,9 @@ func (s *Server) apiSessions(v *visit) error {
 		return err
 	}
 	day := func(t time.Time) string { return t.In(v.say.Zone()).Format(time.DateOnly) }
-	items := make([]apiSession, len(open))
-	for i, o := range open {
-		items[i] = apiSession{o.ID, o.Client.Browser, o.Client.System, day(o.Opened), day(o.Seen)}
-	}
-	return sendList(v, items)
+	return sendList(v, each(open, func(o access.OpenSession) apiSession {
+		return apiSession{o.ID, o.Client.Browser, o.Client.System, day(o.Opened), day(o.Seen)}
+	}))
 }
 
 func (s *Server) endSession(v *visit, id string) error {
@@ -360,15 +314,15 @@ func (s *Server) endSessions(v *visit, id string) error {
 
 // apiToken is an API token; secret is there only in the answer to its making.
 type apiToken struct {
-	ID      string   `json:"id"`
-	Name    string   `json:"name"`
-	Role    string   `json:"role"`
-	Owners  []string `json:"owners"` // null = everybody's data
-	Created string   `json:"created"`
-	Expires *string  `json:"expires"`  // null = never
-	LastUse *string  `json:"last_use"` // a day
+	ID      string   `json:"id" is:"uuid"`
+	Name    string   `json:"name" is:"text"`
+	Role    string   `json:"role" is:"role"`
+	Owners  []string `json:"owners" is:"uuid"` // null = everybody's data
+	Created string   `json:"created" is:"time"`
+	Expires *string  `json:"expires" is:"time"` // null = never
+	LastUse *string  `json:"last_use" is:"day"` // a day
 	Revoked bool     `json:"revoked"`
-	Secret  string   `json:"secret,omitempty"`
+	Secret  string   `json:"secret,omitempty" is:"text"`
 }
 
 func tokenOf(t access.Token) apiToken {
@@ -384,20 +338,16 @@ func (s *Server) apiTokens(v *visit) error {
 	if err != nil {
 		return err
 	}
-	items := make([]apiToken, len(tokens))
-	for i, t := range tokens {
-		items[i] = tokenOf(t)
-	}
-	return sendList(v, items)
+	return sendList(v, each(tokens, tokenOf))
 }
 
 // apiNewToken asks for a token, for owners as apiNewUser; expires missing = never.
 type apiNewToken struct {
-	Name      string   `json:"name"`
-	Role      string   `json:"role"`
-	Owners    []string `json:"owners,omitempty"`
+	Name      string   `json:"name" is:"text"`
+	Role      string   `json:"role" is:"role"`
+	Owners    []string `json:"owners,omitempty" is:"uuid"`
 	AllOwners bool     `json:"all_owners,omitempty"`
-	Expires   string   `json:"expires,omitempty"`
+	Expires   string   `json:"expires,omitempty" is:"time"`
 }
 
 func (s *Server) apiMakeToken(v *visit) error {
@@ -448,13 +398,13 @@ func (s *Server) apiRevokeToken(v *visit) error {
 
 // apiEntry is an entry of the audit record.
 type apiEntry struct {
-	ID      string            `json:"id"` // its number in the chain
-	Time    string            `json:"time"`
-	Actor   string            `json:"actor"`
-	Action  string            `json:"action"`
-	Subject string            `json:"subject"`
-	Owner   *string           `json:"owner"`
-	Details map[string]string `json:"details"`
+	ID      string            `json:"id" is:"number"` // its number in the chain
+	Time    string            `json:"time" is:"time"`
+	Actor   string            `json:"actor" is:"text"`
+	Action  string            `json:"action" is:"text"`
+	Subject string            `json:"subject" is:"text"`
+	Owner   *string           `json:"owner" is:"uuid"`
+	Details map[string]string `json:"details" is:"text"`
 }
 
 func entryOf(e audit.Entry) apiEntry {
@@ -474,7 +424,7 @@ func (s *Server) apiRecord(v *visit) error {
 	if cursor := values.Get("cursor"); cursor != "" {
 		values.Set("before", cursor)
 	}
-	f, err := recordQuestion(values, time.UTC)
+	f, err := recordQuestion(values, v.zone())
 	var bad *badRequest
 	if errors.As(err, &bad) && bad.field == "before" {
 		return &badRequest{"cursor", "this list did not give it"}
@@ -483,18 +433,29 @@ func (s *Server) apiRecord(v *visit) error {
 		return err
 	}
 	f.Limit = limit
-	entries, err := s.cfg.Access.AuditLog(v.r.Context(), v.caller, f)
+	ctx := v.r.Context()
+	entries, err := s.cfg.Access.AuditLog(ctx, v.caller, f)
 	if err != nil {
 		return err
 	}
-	page := apiPage[apiEntry]{Items: make([]apiEntry, len(entries))}
-	for i, e := range entries {
-		page.Items[i] = entryOf(e)
+	return sendPage(v, limit, entries, func() (int64, error) { return s.cfg.Access.CountAudit(ctx, v.caller, f) }, entryOf, func(e audit.Entry) string { return strconv.FormatInt(e.Seq, 10) })
+}
+
+// apiRecordState is whether the record's chain holds, and up to where it was read.
+type apiRecordState struct {
+	Holds   bool   `json:"holds"`
+	Entry   int64  `json:"entry"` // the last one that fits
+	Head    string `json:"head" is:"text"`
+	Checked string `json:"checked" is:"time"` // when all of it was read
+	Broken  string `json:"broken,omitempty" is:"text"`
+}
+
+func (s *Server) apiRecordState(v *visit) error {
+	state, err := s.cfg.Access.AuditState(v.r.Context(), v.caller)
+	if err != nil {
+		return err
 	}
-	if len(entries) == limit {
-		page.Cursor = &page.Items[limit-1].ID
-	}
-	return v.sendJSON(page)
+	return v.sendJSON(apiRecordState{state.Broken == "", state.Head.Seq, hex.EncodeToString(state.Head.Hash), stamp(state.Checked), state.Broken})
 }
 
 // sendMade answers with what was made and says where it is.

@@ -24,8 +24,8 @@ const apiTime = "2006-01-02T15:04:05.000Z07:00"
 
 // apiWords is a text in both languages.
 type apiWords struct {
-	DE string `json:"de"`
-	EN string `json:"en"`
+	DE string `json:"de" is:"text"`
+	EN string `json:"en" is:"text"`
 }
 
 func both(w reading.Words) apiWords { return apiWords{w.DE, w.EN} }
@@ -33,14 +33,14 @@ func both(w reading.Words) apiWords { return apiWords{w.DE, w.EN} }
 // apiField is a row of the field catalogue. purpose and retention are English;
 // the words in both languages stand beside them.
 type apiField struct {
-	ID        string     `json:"id"`
-	Name      string     `json:"name"`
-	Unit      string     `json:"unit"`
-	Purpose   string     `json:"purpose"`
-	Retention string     `json:"retention"`
-	Basis     string     `json:"legal_basis"`
-	Class     string     `json:"privacy_class"`
-	Audience  string     `json:"audience"`
+	ID        string     `json:"id" is:"text"`
+	Name      string     `json:"name" is:"text"`
+	Unit      string     `json:"unit" is:"unit"`
+	Purpose   string     `json:"purpose" is:"text"`
+	Retention string     `json:"retention" is:"text"`
+	Basis     string     `json:"legal_basis" is:"text"`
+	Class     string     `json:"privacy_class" is:"text"`
+	Audience  string     `json:"audience" is:"text"`
 	Several   bool       `json:"instanced"`
 	Words     apiCatalog `json:"words"`
 }
@@ -65,12 +65,12 @@ func (s *Server) apiCatalogue(v *visit) error {
 			Words: apiCatalog{both(f.Word), both(f.Purpose), both(f.Retain), both(f.Basis.Word()), both(f.Class.Word()), both(f.Audience)},
 		})
 	}
-	list.Total = len(list.Items)
+	list.Total = int64(len(list.Items))
 	return v.sendJSON(list)
 }
 
 type apiPoint struct {
-	T    string `json:"t"`
+	T    string `json:"t" is:"time"`
 	Min  int64  `json:"min"`
 	Mean int64  `json:"mean"`
 	Max  int64  `json:"max"`
@@ -78,10 +78,10 @@ type apiPoint struct {
 }
 
 type apiHistory struct {
-	Reading  string     `json:"reading"`
-	Instance string     `json:"instance,omitempty"`
-	Unit     string     `json:"unit"`
-	Step     int64      `json:"step"` // seconds
+	Reading  string     `json:"reading" is:"reading"`
+	Instance string     `json:"instance,omitempty" is:"text"`
+	Unit     string     `json:"unit" is:"unit"`
+	Step     int64      `json:"step" is:"count"` // seconds
 	Points   []apiPoint `json:"points"`
 }
 
@@ -101,6 +101,9 @@ func (s *Server) apiHistory(v *visit) error {
 	return v.sendJSON(out)
 }
 
+// A step of a history in seconds: a minute to a year.
+const leastStep, mostStep = 60, 366 * 24 * 3600
+
 // span reads the parameters strictly. Without from and to it is the last 30
 // days, or the last one by finer steps.
 func (s *Server) span(values url.Values) (health.Span, error) {
@@ -111,7 +114,7 @@ func (s *Server) span(values url.Values) (health.Span, error) {
 	}
 	if text := values.Get("step"); text != "" {
 		n, err := strconv.ParseInt(text, 10, 64)
-		if err != nil || n < 60 || n > 366*24*3600 || n%60 != 0 {
+		if err != nil || n < leastStep || n > mostStep || n%leastStep != 0 {
 			return span, &badRequest{"step", "want seconds, a multiple of 60"}
 		}
 		span.Step = time.Duration(n) * time.Second
@@ -155,13 +158,13 @@ func only(values url.Values, names ...string) error {
 
 // apiLook is a look. Its times are about who looked, not about who teaches.
 type apiLook struct {
-	ID     string `json:"id"`
-	Device string `json:"device"`
-	By     string `json:"by"`
-	Role   string `json:"role"`
-	Reason string `json:"reason"`
-	Opened string `json:"opened"`
-	Until  string `json:"until"`
+	ID     string `json:"id" is:"uuid"`
+	Device string `json:"device" is:"uuid"`
+	By     string `json:"by" is:"text"`
+	Role   string `json:"role" is:"no_role"`
+	Reason string `json:"reason" is:"text"`
+	Opened string `json:"opened" is:"time"`
+	Until  string `json:"until" is:"time"`
 }
 
 func lookOf(l health.Look) apiLook {
@@ -170,7 +173,7 @@ func lookOf(l health.Look) apiLook {
 
 // apiNewLook says why somebody looks.
 type apiNewLook struct {
-	Reason string `json:"reason"`
+	Reason string `json:"reason" is:"text"`
 }
 
 func (s *Server) apiOpenLook(v *visit) error {
@@ -190,22 +193,35 @@ func (s *Server) apiLooks(v *visit) error {
 	if err != nil {
 		return err
 	}
-	items := make([]apiLook, len(looks))
-	for i, l := range looks {
-		items[i] = lookOf(l)
+	return sendList(v, each(looks, lookOf))
+}
+
+// apiLookMonth is how often somebody looked in a month, at how many devices.
+type apiLookMonth struct {
+	ID      string `json:"id" is:"month"`
+	Looks   int64  `json:"looks"`
+	Devices int64  `json:"devices"`
+}
+
+func (s *Server) apiLookMonths(v *visit) error {
+	months, err := s.cfg.Health.LookMonths(v.r.Context(), v.caller)
+	if err != nil {
+		return err
 	}
-	return sendList(v, items)
+	return sendList(v, each(months, func(m health.LookMonth) apiLookMonth {
+		return apiLookMonth{m.Month.Format("2006-01"), m.Looks, m.Devices}
+	}))
 }
 
 // apiFinding is a finding by days.
 type apiFinding struct {
-	ID        string         `json:"id"`
-	Code      string         `json:"code"`
-	Instance  string         `json:"instance,omitempty"`
-	Severity  string         `json:"severity"`
+	ID        string         `json:"id" is:"number"`
+	Code      string         `json:"code" is:"text"`
+	Instance  string         `json:"instance,omitempty" is:"text"`
+	Severity  string         `json:"severity" is:"severity"`
 	Arguments map[string]any `json:"arguments"`
-	Raised    string         `json:"raised"`
-	Cleared   *string        `json:"cleared"`
+	Raised    string         `json:"raised" is:"day"`
+	Cleared   *string        `json:"cleared" is:"day"`
 	Quiet     *apiQuiet      `json:"quiet"` // null = it counts
 	Title     apiWords       `json:"title"`
 	Cause     apiWords       `json:"cause"`
@@ -252,24 +268,24 @@ func (s *Server) findingTexts(f health.Finding) (out [4]apiWords, ok bool) {
 }
 
 type apiProgram struct {
-	ID      string `json:"id"`
-	Name    string `json:"name"`
-	Version string `json:"version"`
+	ID      string `json:"id" is:"text"`
+	Name    string `json:"name" is:"text"`
+	Version string `json:"version" is:"text"`
 }
 
 type apiChange struct {
-	Day  string  `json:"day"`
-	Name string  `json:"name"`
-	From *string `json:"from"` // null = it was not there before
-	To   *string `json:"to"`   // null = it is gone
+	Day  string  `json:"day" is:"day"`
+	Name string  `json:"name" is:"text"`
+	From *string `json:"from" is:"text"` // null = it was not there before
+	To   *string `json:"to" is:"text"`   // null = it is gone
 }
 
 // apiSoftware is what is installed, and what changed, the latest first.
 type apiSoftware struct {
 	Items   []apiProgram `json:"items"`
 	Total   int          `json:"total"`
-	Cursor  *string      `json:"cursor"`
-	Day     *string      `json:"day"` // when it was told
+	Cursor  *string      `json:"cursor" is:"text"`
+	Day     *string      `json:"day" is:"day"` // when it was told
 	Changes []apiChange  `json:"changes"`
 }
 
@@ -296,11 +312,6 @@ func (s *Server) apiInventory(v *visit) error {
 		out.Changes = append(out.Changes, change)
 	}
 	return v.sendJSON(out)
-}
-
-// sendList answers with a whole list.
-func sendList[T any](v *visit, items []T) error {
-	return v.sendJSON(list[T]{Items: items, Total: len(items)})
 }
 
 // readJSON reads the body strictly: one object, no fields that mean nothing.

@@ -3,13 +3,15 @@ package web
 import (
 	"errors"
 	"strconv"
+	"strings"
 
 	"hausmeister/collector/fleet"
 )
 
 // apiLabelCount is a label and how many devices hold it.
 type apiLabelCount struct {
-	Label   string `json:"label"`
+	ID      string `json:"id" is:"text"` // the label
+	Label   string `json:"label" is:"text"`
 	Devices int64  `json:"devices"`
 }
 
@@ -18,11 +20,7 @@ func (s *Server) apiLabels(v *visit) error {
 	if err != nil {
 		return err
 	}
-	items := make([]apiLabelCount, len(labels))
-	for i, l := range labels {
-		items[i] = apiLabelCount{l.Label, l.Devices}
-	}
-	return sendList(v, items)
+	return sendList(v, each(labels, func(l fleet.LabelCount) apiLabelCount { return apiLabelCount{l.Label, l.Label, l.Devices} }))
 }
 
 // apiChangeLabel answers a label set or taken with the device.
@@ -45,35 +43,35 @@ func (s *Server) apiChangeLabel(held bool) func(*visit) error {
 
 // apiWhich says which devices: those of the list with these parameters.
 type apiWhich struct {
-	Query   string `json:"q,omitempty"`
-	State   string `json:"state,omitempty"`
-	School  string `json:"school,omitempty"` // id
-	Finding string `json:"finding,omitempty"`
-	Label   string `json:"label,omitempty"`
+	Query   string `json:"q,omitempty" is:"text"`
+	State   string `json:"state,omitempty" is:"state"`
+	School  string `json:"school,omitempty" is:"uuid"` // id
+	Finding string `json:"finding,omitempty" is:"finding"`
+	Label   string `json:"label,omitempty" is:"text"`
 }
 
 // apiNewJob asks for a change of many devices: those that are named, or all that
 // fit.
 type apiNewJob struct {
-	Act     string    `json:"act"` // label, unlabel or school
-	Label   string    `json:"label,omitempty"`
-	School  string    `json:"school,omitempty"` // id; empty = none
-	Devices []string  `json:"devices,omitempty"`
+	Act     string    `json:"act" is:"act"` // label, unlabel or school
+	Label   string    `json:"label,omitempty" is:"text"`
+	School  string    `json:"school,omitempty" is:"uuid"` // id; empty = none
+	Devices []string  `json:"devices,omitempty" is:"uuid"`
 	Filter  *apiWhich `json:"filter,omitempty"`
 }
 
 // apiJob is a change of many devices.
 type apiJob struct {
-	ID        string    `json:"id"`
-	Act       string    `json:"act"`
-	Label     *string   `json:"label"`
-	School    *string   `json:"school"` // id
-	Filter    *apiWhich `json:"filter"` // null = the devices were named
-	Actor     string    `json:"actor"`
-	State     string    `json:"state"` // gathering, running, done, undoing, undone
-	Created   string    `json:"created"`
-	Ended     *string   `json:"ended"`
-	UndoUntil *string   `json:"undo_until"` // null = it cannot be undone
+	ID        string    `json:"id" is:"uuid"`
+	Act       string    `json:"act" is:"act"`
+	Label     *string   `json:"label" is:"text"`
+	School    *string   `json:"school" is:"uuid"` // id
+	Filter    *apiWhich `json:"filter"`           // null = the devices were named
+	Actor     string    `json:"actor" is:"text"`
+	State     string    `json:"state" is:"job_state"` // gathering, running, done, undoing, undone
+	Created   string    `json:"created" is:"time"`
+	Ended     *string   `json:"ended" is:"time"`
+	UndoUntil *string   `json:"undo_until" is:"time"` // null = it cannot be undone
 	Total     int64     `json:"total"`
 	Done      int64     `json:"done"`
 	Changed   int64     `json:"changed"`
@@ -99,26 +97,16 @@ func jobOf(j fleet.Job) apiJob {
 }
 
 func (s *Server) apiJobs(v *visit) error {
-	limit, err := v.limit()
+	limit, cursor, err := v.idPage()
 	if err != nil {
 		return err
 	}
-	cursor, err := v.idCursor()
+	ctx := v.r.Context()
+	jobs, err := s.cfg.Fleet.Jobs(ctx, v.caller, cursor, limit)
 	if err != nil {
 		return err
 	}
-	jobs, err := s.cfg.Fleet.Jobs(v.r.Context(), v.caller, cursor, limit)
-	if err != nil {
-		return err
-	}
-	page := apiPage[apiJob]{Items: make([]apiJob, len(jobs))}
-	for i, j := range jobs {
-		page.Items[i] = jobOf(j)
-	}
-	if len(jobs) == limit {
-		page.Cursor = &jobs[limit-1].ID
-	}
-	return v.sendJSON(page)
+	return sendPage(v, limit, jobs, func() (int64, error) { return s.cfg.Fleet.CountJobs(ctx, v.caller) }, jobOf, func(j fleet.Job) string { return j.ID })
 }
 
 func (s *Server) apiJob(v *visit) error {
@@ -160,9 +148,9 @@ func (s *Server) apiUndoJob(v *visit) error {
 
 // apiJobDevice is what became of a device in a job.
 type apiJobDevice struct {
-	ID      string `json:"id"`
-	Name    string `json:"name"`
-	Outcome string `json:"outcome"` // waiting, changed, same, other_owner, restored, kept
+	ID      string `json:"id" is:"uuid"`
+	Name    string `json:"name" is:"text"`
+	Outcome string `json:"outcome" is:"outcome"` // waiting, changed, same, other_owner, restored, kept
 }
 
 func (s *Server) apiJobDevices(v *visit) error {
@@ -176,19 +164,40 @@ func (s *Server) apiJobDevices(v *visit) error {
 			return &badRequest{"cursor", "this list did not give it"}
 		}
 	}
-	devices, err := s.cfg.Fleet.JobDevices(v.r.Context(), v.caller, v.r.PathValue("id"), fleet.Outcome(v.asked.Get("outcome")), after, limit)
+	ctx, id, outcome := v.r.Context(), v.r.PathValue("id"), fleet.Outcome(v.asked.Get("outcome"))
+	devices, err := s.cfg.Fleet.JobDevices(ctx, v.caller, id, outcome, after, limit)
 	if errors.Is(err, fleet.ErrInvalid) {
-		return &badRequest{"outcome", "want one of waiting, changed, same, other_owner, restored, kept"}
+		return &badRequest{"outcome", "want one of " + strings.Join(texts(fleet.Outcomes), ", ")}
 	}
 	if err != nil {
 		return err
 	}
-	page := apiPage[apiJobDevice]{Items: make([]apiJobDevice, len(devices))}
-	for i, d := range devices {
-		page.Items[i] = apiJobDevice{d.ID, d.Name, string(d.Outcome)}
+	count := func() (int64, error) {
+		j, err := s.cfg.Fleet.Job(ctx, v.caller, id)
+		return j.Of(outcome), err
 	}
-	if len(devices) == limit {
-		page.Cursor = present(strconv.FormatInt(devices[limit-1].Seq, 10))
+	return sendPage(v, limit, devices, count, func(d fleet.JobDevice) apiJobDevice { return apiJobDevice{d.ID, d.Name, string(d.Outcome)} },
+		func(d fleet.JobDevice) string { return strconv.FormatInt(d.Seq, 10) })
+}
+
+// apiDeviceJob is what a job did to a device.
+type apiDeviceJob struct {
+	ID      string  `json:"id" is:"uuid"` // of the job
+	Act     string  `json:"act" is:"act"`
+	Label   *string `json:"label" is:"text"`
+	School  *string `json:"school" is:"text"` // its name
+	By      string  `json:"by" is:"text"`
+	Created string  `json:"created" is:"time"`
+	Outcome string  `json:"outcome" is:"outcome"`
+	Seen    bool    `json:"seen"` // the job itself may be read
+}
+
+func (s *Server) apiDeviceJobs(v *visit) error {
+	jobs, err := s.cfg.Fleet.DeviceJobs(v.r.Context(), v.caller, v.r.PathValue("id"), maxPage)
+	if err != nil {
+		return err
 	}
-	return v.sendJSON(page)
+	return sendList(v, each(jobs, func(j fleet.DeviceJob) apiDeviceJob {
+		return apiDeviceJob{j.Job, j.Act, present(j.Label), present(j.SchoolName), j.ActorName, stamp(j.Created), string(j.Outcome), j.Seen}
+	}))
 }

@@ -3,6 +3,7 @@ package web
 import (
 	"errors"
 	"net/url"
+	"slices"
 
 	questions "hausmeister/collector/question"
 	"hausmeister/proto/reading"
@@ -15,14 +16,14 @@ type apiAnswer struct {
 	Devices  int64     `json:"devices"`
 	Known    int64     `json:"known"`
 	Matching int64     `json:"matching"`
-	Prepared *string   `json:"prepared"` // when the daily rows were made ready; null = not yet
-	Reading  *string   `json:"reading"`  // whose values are given
-	Unit     string    `json:"unit,omitempty"`
+	Prepared *string   `json:"prepared" is:"time"`   // when the daily rows were made ready; null = not yet
+	Reading  *string   `json:"reading" is:"reading"` // whose values are given
+	Unit     string    `json:"unit,omitempty" is:"unit"`
 	Spread   []apiBar  `json:"spread"`
 	Trend    []apiWeek `json:"trend"`
 	Items    []apiHit  `json:"items"`
 	Total    int64     `json:"total"`
-	Cursor   *string   `json:"cursor"`
+	Cursor   *string   `json:"cursor" is:"text"`
 }
 
 // apiBar is a part of a distribution: of a number from from up to but without to
@@ -31,21 +32,21 @@ type apiAnswer struct {
 type apiBar struct {
 	From    *int64  `json:"from"`
 	To      *int64  `json:"to"`
-	Value   *string `json:"value"` // null of a number, and of all other texts together
+	Value   *string `json:"value" is:"text"` // null of a number, and of all other texts together
 	Devices *int64  `json:"devices"`
 }
 
 // apiWeek is one week of the trend. Numbers are null where one is fewer than five.
 type apiWeek struct {
-	Week     string `json:"week"` // its Monday
+	Week     string `json:"week" is:"day"` // its Monday
 	Known    *int64 `json:"known"`
 	Matching *int64 `json:"matching"`
 }
 
 type apiHit struct {
-	ID    string     `json:"id"`
-	Name  string     `json:"name"`
-	Model string     `json:"model"`
+	ID    string     `json:"id" is:"uuid"`
+	Name  string     `json:"name" is:"text"`
+	Model string     `json:"model" is:"text"`
 	Owner apiPlace   `json:"owner"`
 	Place *apiSchool `json:"school"`
 	Value any        `json:"value"` // of the reading
@@ -141,6 +142,36 @@ func apiBarOf(shown reading.Reading, b questions.Bar) apiBar {
 	return out
 }
 
+// apiAnswerValue is a value that a condition can compare with.
+type apiAnswerValue struct {
+	ID string `json:"id" is:"text"`
+}
+
+// apiAnswerValues are the values that there are of a fact or of a reading that is a
+// text. Numbers and days have none to choose from; owners, schools and findings have
+// lists of their own.
+func (s *Server) apiAnswerValues(v *visit) error {
+	of := v.asked.Get("of")
+	if !slices.Contains(askedNames(), of) {
+		return &badRequest{"of", "want the name of a fact or a reading that can be asked for"}
+	}
+	values, err := s.cfg.Questions.Choices(v.r.Context(), v.caller, of)
+	if err != nil {
+		return err
+	}
+	if r, ok := reading.ByName(of); ok && r.Kind == reading.Code {
+		for _, c := range r.Codes {
+			values = append(values, c.Code)
+		}
+	}
+	return sendList(v, each(values, func(value string) apiAnswerValue { return apiAnswerValue{value} }))
+}
+
+// askedNames are those that a condition can begin with.
+func askedNames() []string {
+	return append(texts(questions.Facts), each(questions.Readings(), func(r reading.Reading) string { return r.Name })...)
+}
+
 func (s *Server) apiAnswerCSV(v *visit) error {
 	a, err := askingOf(v.asked)
 	if err != nil {
@@ -152,14 +183,14 @@ func (s *Server) apiAnswerCSV(v *visit) error {
 // apiQuestion is a question that is kept, and its last answer for the owners
 // whose devices the caller may see.
 type apiQuestion struct {
-	ID       string   `json:"id"`
-	Name     string   `json:"name"`
-	If       []string `json:"if"`
-	Show     *string  `json:"show"`
+	ID       string   `json:"id" is:"uuid"`
+	Name     string   `json:"name" is:"text"`
+	If       []string `json:"if" is:"text"`
+	Show     *string  `json:"show" is:"reading"`
 	Shared   bool     `json:"shared"`
 	Own      bool     `json:"own"`
-	Created  string   `json:"created"`
-	Answered *string  `json:"answered"` // null = not yet
+	Created  string   `json:"created" is:"time"`
+	Answered *string  `json:"answered" is:"time"` // null = not yet
 	Matching *int64   `json:"matching"`
 	Known    *int64   `json:"known"`
 }
@@ -204,9 +235,9 @@ func (s *Server) apiQuestion(v *visit) error {
 
 // apiNewQuestion is a question that shall be kept.
 type apiNewQuestion struct {
-	Name   string   `json:"name"`
-	If     []string `json:"if"`
-	Show   string   `json:"show,omitempty"`
+	Name   string   `json:"name" is:"text"`
+	If     []string `json:"if" is:"text"`
+	Show   string   `json:"show,omitempty" is:"reading"`
 	Shared bool     `json:"shared,omitempty"`
 }
 
@@ -256,4 +287,13 @@ func (s *Server) apiDeleteQuestion(v *visit) error {
 		return err
 	}
 	return s.apiQuestions(v)
+}
+
+// apiRestoreQuestion brings back a question that was deleted not long ago.
+func (s *Server) apiRestoreQuestion(v *visit) error {
+	kept, err := s.cfg.Questions.Restore(v.r.Context(), v.caller, v.r.PathValue("id"))
+	if err != nil {
+		return refusedDraft(err)
+	}
+	return v.sendJSON(questionOf(kept))
 }

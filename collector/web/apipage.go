@@ -21,7 +21,8 @@ type apiMain struct {
 
 type apiCall struct {
 	ID, Method, Path, Summary string
-	Query                     []apiParam
+	Note                      string
+	Query, Events             []apiParam
 	Example                   string
 }
 
@@ -35,9 +36,12 @@ func (s *Server) apiPage(v *visit) error {
 		if !ok || c.Needs != "" && v.caller.Allow(c.Needs) != nil {
 			continue
 		}
-		shown := apiCall{ID: operationID(rt), Method: rt.method, Path: rt.path, Summary: c.summary(rt, v.say), Example: c.example(rt, host, s.cfg.Now())}
+		shown := apiCall{ID: operationID(rt), Method: rt.method, Path: rt.path, Summary: c.summary(rt, v.say), Note: c.note(v.say), Example: c.example(rt, host, s.cfg.Now())}
 		for _, p := range c.Query {
 			shown.Query = append(shown.Query, apiParam{p.Name, p.meaning(v.say)})
+		}
+		for _, name := range c.Events {
+			shown.Events = append(shown.Events, apiParam{name, v.say.Say("api.event." + name)})
 		}
 		main.Calls = append(main.Calls, shown)
 	}
@@ -56,7 +60,10 @@ func (c call) example(rt route, host string, now time.Time) string {
 			between = "&"
 		}
 	}
-	command := `curl -H "Authorization: Bearer $TOKEN"`
+	command := `curl`
+	if !c.Stranger {
+		command += ` -H "Authorization: Bearer $TOKEN"`
+	}
 	if rt.method != http.MethodGet {
 		command += " -X " + rt.method
 	}
@@ -68,7 +75,7 @@ func (c call) example(rt route, host string, now time.Time) string {
 
 // examples are values that fit the parameters and fields of these names.
 var examples = map[string]string{
-	"contact": "Helpdesk, 069 90009 123", "q": "lifebook", "reading": "memory_used", "code": "disk_low", "class": "minutes", "language": "de", "theme": "dark", "by": "model", "reason": "Anruf: seit Montag langsam", "owner": "OWNER", "owners": "OWNER",
+	"contact": "Helpdesk, 069 90009 123", "q": "lifebook", "reading": "memory_used", "code": "disk_low", "class": "minutes", "language": "de", "theme": "dark", "by": "model", "keys": "on", "of": "model", "password": "PASSWORD", "old": "PASSWORD", "new": "Rote Laternen am Fluss", "reason": "Anruf: seit Montag langsam", "owner": "OWNER", "owners": "OWNER",
 	"login": "eva", "role": "read", "name": "grafana", "label": "LibreOffice", "act": "unlabel", "if": "battery_charge.lt.600",
 }
 

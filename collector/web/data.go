@@ -36,17 +36,21 @@ type Accounts interface {
 	RevokeToken(ctx context.Context, caller access.Caller, idOrName string) error
 	Once(ctx context.Context, caller access.Caller, key string, request []byte, do func() (access.Answer, error)) (access.Answer, error)
 	Choice(ctx context.Context, caller access.Caller, name string) (string, error)
+	SetChoices(ctx context.Context, caller access.Caller, choices map[string]string) error
 	SetChoice(ctx context.Context, caller access.Caller, name, value string) error
 	House(ctx context.Context) (access.House, error)
 	SetHouse(ctx context.Context, caller access.Caller, change func(*access.House)) error
 	DeviceLog(ctx context.Context, caller access.Caller, device string, before time.Time, limit int) ([]audit.Entry, error)
 	AuditLog(ctx context.Context, caller access.Caller, f audit.Filter) ([]audit.Entry, error)
+	CountAudit(ctx context.Context, caller access.Caller, f audit.Filter) (int64, error)
+	CountDeviceLog(ctx context.Context, caller access.Caller, device string) (int64, error)
 	AuditState(ctx context.Context, caller access.Caller) (access.AuditState, error)
 }
 
 // Claims keeps what admits devices, and revokes it; *enroll.Enroll.
 type Claims interface {
 	LatestClaims(ctx context.Context, caller access.Caller, before string, limit int) ([]enroll.Claim, error)
+	CountClaims(ctx context.Context, caller access.Caller) (int64, error)
 	Claim(ctx context.Context, caller access.Caller, id string) (enroll.Claim, error)
 	SomeClaims(ctx context.Context, caller access.Caller, ids []string) ([]enroll.Claim, error)
 	CreateClaim(ctx context.Context, caller access.Caller, n enroll.NewClaim) (c enroll.Claim, text string, err error)
@@ -89,6 +93,7 @@ type Fleet interface {
 	UndoJob(ctx context.Context, caller access.Caller, id string) (fleet.Job, error)
 	Job(ctx context.Context, caller access.Caller, id string) (fleet.Job, error)
 	Jobs(ctx context.Context, caller access.Caller, before string, limit int) ([]fleet.Job, error)
+	CountJobs(ctx context.Context, caller access.Caller) (int64, error)
 	JobDevices(ctx context.Context, caller access.Caller, id string, outcome fleet.Outcome, after int64, limit int) ([]fleet.JobDevice, error)
 	DeviceJobs(ctx context.Context, caller access.Caller, device string, limit int) ([]fleet.DeviceJob, error)
 }
@@ -124,6 +129,7 @@ type Health interface {
 	SetStandard(ctx context.Context, caller access.Caller, owner string, s health.Standard) error
 	RemoveStandard(ctx context.Context, caller access.Caller, owner, label string) error
 	Events(ctx context.Context, caller access.Caller, device string, before time.Time, limit int) (health.Events, error)
+	CountEvents(ctx context.Context, caller access.Caller, device string) (int64, error)
 	Retention(ctx context.Context, caller access.Caller, owner string) ([]health.Kept, error)
 	Retentions(ctx context.Context, caller access.Caller) (usual []health.Kept, changed map[string][]health.Kept, err error)
 	SetRetention(ctx context.Context, caller access.Caller, owner string, set map[health.KeptClass]int64) error

@@ -19,22 +19,28 @@ import (
 // that it names are those that the route accepts. What it does is said by the text
 // api.call. and its operation's id.
 type call struct {
-	Needs  access.Permission
-	Query  []param
-	Body   any // a value of the type that is read
-	Gives  any // a value of the type that is answered
-	Made   bool
-	CSV    bool // answers with lines of values instead of Gives
-	Stream bool // Gives is the data of each event of a stream that does not end
+	Needs access.Permission
+	Query []param
+	Body  any // a value of the type that is read
+	Gives any // a value of the type that is answered
+	Made  bool
+	CSV   bool // answers with lines of values instead of Gives
+	// Stream is the key of what is to be known of a stream that does not end; Gives
+	// is the data of each of its Events, whose texts are api.event. and the name.
+	Stream   string
+	Events   []string
+	Person   bool // only for a person who is signed in, not for a token
+	Stranger bool // for whoever has neither yet
 }
 
 // param is a parameter; its meaning is the text api.param. and Says.
 type param struct {
 	Name     string
 	Says     string // empty = as Name
-	Number   bool
+	Is       string // of kinds; empty = text
 	Required bool
 	Many     bool // may be given more than once
+	Commas   bool // several of them with commas between
 	Shown    bool // in the example, though a call may do without
 }
 
@@ -46,32 +52,30 @@ func (c call) summary(rt route, say *words.Speaker) string {
 	return say.Say("api.call." + operationID(rt))
 }
 
-// list is the answer of a list that is given whole.
-type list[T any] struct {
-	Items  []T     `json:"items"`
-	Total  int     `json:"total"`
-	Cursor *string `json:"cursor"`
-}
-
 var (
-	limitParam  = param{Name: "limit", Number: true}
+	limitParam  = param{Name: "limit", Is: "limit"}
 	ifParam     = param{Name: "if", Many: true, Shown: true}
-	showParam   = param{Name: "show"}
-	orderParam  = param{Name: "order"}
+	showParam   = param{Name: "show", Is: "reading"}
+	orderParam  = param{Name: "order", Is: "order"}
 	cursorParam = param{Name: "cursor"}
+
+	whichParams = []param{{Name: "q"}, {Name: "state", Is: "state"}, {Name: "school"}, {Name: "finding", Is: "finding"}, {Name: "label"}}
+	dayParams   = []param{{Name: "action"}, {Name: "from", Says: "from.day", Is: "day"}, {Name: "to", Says: "to.day", Is: "day"}}
 )
 
 // calls describes every route under /api/v1; a test holds both against each other.
 var calls = map[string]call{
-	"GET /api/v1/devices": {Needs: access.ReadDevices, Gives: apiList{}, Query: []param{
-		{Name: "q"},
-		{Name: "state"}, {Name: "school"}, {Name: "finding"}, {Name: "label"},
-		{Name: "sort"}, limitParam, cursorParam}},
-	"GET /api/v1/devices/{id}": {Needs: access.ReadDevices, Gives: apiDeviceBody{}},
+	"GET /api/v1/devices": {Needs: access.ReadDevices, Gives: list[apiItem]{}, Query: slices.Concat(whichParams,
+		[]param{{Name: "sort", Is: "sort"}, {Name: "columns", Is: "column", Commas: true}, limitParam, cursorParam})},
+	"GET /api/v1/devices.csv":       {Needs: access.ReadDevices, CSV: true, Query: slices.Concat(whichParams, []param{{Name: "sort", Is: "sort"}})},
+	"GET /api/v1/counts":            {Needs: access.ReadDevices, Gives: list[apiStateCount]{}, Query: slices.DeleteFunc(slices.Clone(whichParams), func(p param) bool { return p.Name == "state" })},
+	"GET /api/v1/devices/{id}/live": {Needs: access.LookDevices, Gives: apiLiveEvent{}, Stream: "api.stream.live", Events: liveEvents},
+	"GET /api/v1/devices/{id}/jobs": {Needs: access.ReadDevices, Gives: list[apiDeviceJob]{}},
+	"GET /api/v1/devices/{id}":      {Needs: access.ReadDevices, Gives: apiDeviceBody{}},
 	"GET /api/v1/devices/{id}/history": {Needs: access.ReadDevices, Gives: apiHistory{}, Query: []param{
-		{Name: "reading", Required: true}, {Name: "instance"},
-		{Name: "from"}, {Name: "to"},
-		{Name: "step", Number: true}}},
+		{Name: "reading", Is: "reading", Required: true}, {Name: "instance"},
+		{Name: "from", Is: "time"}, {Name: "to", Is: "time"},
+		{Name: "step", Is: "step"}}},
 	"GET /api/v1/devices/{id}/findings":       {Needs: access.ReadDevices, Gives: list[apiFinding]{}},
 	"GET /api/v1/devices/{id}/inventory":      {Needs: access.ReadDevices, Gives: apiSoftware{}},
 	"GET /api/v1/devices/{id}/looks":          {Needs: access.ReadDevices, Gives: list[apiLook]{}},
@@ -84,38 +88,41 @@ var calls = map[string]call{
 	"GET /api/v1/views/{id}":                  {Needs: access.ReadDevices, Gives: apiView{}},
 	"POST /api/v1/views/{id}":                 {Needs: access.ReadDevices, Body: apiViewChange{}, Gives: apiView{}},
 	"POST /api/v1/views/{id}/delete":          {Needs: access.ReadDevices, Gives: apiView{}},
+	"POST /api/v1/views/{id}/restore":         {Needs: access.ReadDevices, Gives: apiView{}},
 	"GET /api/v1/labels":                      {Needs: access.ReadDevices, Gives: list[apiLabelCount]{}},
-	"GET /api/v1/jobs":                        {Needs: access.ReadDevices, Gives: apiPage[apiJob]{}, Query: []param{limitParam, cursorParam}},
+	"GET /api/v1/jobs":                        {Needs: access.WriteDevices, Gives: list[apiJob]{}, Query: []param{limitParam, cursorParam}},
 	"POST /api/v1/jobs":                       {Needs: access.WriteDevices, Body: apiNewJob{}, Gives: apiJob{}, Made: true},
 	"GET /api/v1/jobs/{id}":                   {Needs: access.ReadDevices, Gives: apiJob{}},
-	"GET /api/v1/jobs/{id}/devices": {Needs: access.ReadDevices, Gives: apiPage[apiJobDevice]{},
-		Query: []param{{Name: "outcome"}, limitParam, cursorParam}},
+	"GET /api/v1/jobs/{id}/devices": {Needs: access.ReadDevices, Gives: list[apiJobDevice]{},
+		Query: []param{{Name: "outcome", Is: "outcome"}, limitParam, cursorParam}},
 	"POST /api/v1/jobs/{id}/undo":     {Needs: access.WriteDevices, Gives: apiJob{}},
 	"GET /api/v1/findings":            {Needs: access.ReadDevices, Gives: list[apiOpenFinding]{}},
-	"GET /api/v1/devices/{id}/events": {Needs: access.ReadDevices, Gives: apiPage[apiEvent]{}, Query: []param{limitParam, cursorParam}},
+	"GET /api/v1/devices/{id}/events": {Needs: access.ReadDevices, Gives: list[apiEvent]{}, Query: []param{limitParam, cursorParam}},
 	"GET /api/v1/findings/{id}/spread": {Needs: access.ReadDevices, Gives: list[apiShare]{},
-		Query: []param{{Name: "by", Required: true}}},
+		Query: []param{{Name: "by", Is: "dimension", Required: true}}},
 	"POST /api/v1/devices/{id}/findings/quiet": {Needs: access.QuietFindings, Body: apiQuietOne{}, Gives: apiQuiet{}},
 	"POST /api/v1/devices/{id}/findings/loud":  {Needs: access.QuietFindings, Body: apiOneFinding{}, Gives: list[apiFinding]{}},
 	"GET /api/v1/findings/{id}/quiets":         {Needs: access.ReadDevices, Gives: list[apiQuiet]{}},
 	"POST /api/v1/findings/{id}/quiet":         {Needs: access.QuietFindings, Body: apiQuietMany{}, Gives: apiQuiet{}},
 	"POST /api/v1/quiets/{id}/end":             {Needs: access.QuietFindings, Gives: apiQuiet{}},
-	"GET /api/v1/events":                       {Needs: access.ReadDevices, Gives: apiChangeEvent{}, Stream: true},
+	"GET /api/v1/events":                       {Needs: access.ReadDevices, Gives: apiChangeEvent{}, Stream: "api.stream.changes", Events: changeEvents()},
 	"GET /api/v1/house":                        {Needs: access.WriteSettings, Gives: apiHouse{}},
 	"POST /api/v1/house":                       {Needs: access.WriteSettings, Body: apiNewHouse{}, Gives: apiHouse{}},
 	"GET /api/v1/owners/{id}/retention":        {Needs: access.ReadDevices, Gives: list[apiKept]{}},
 	"POST /api/v1/owners/{id}/retention":       {Needs: access.WriteSettings, Body: apiNewKept{}, Gives: list[apiKept]{}},
 	"GET /api/v1/search": {Needs: access.ReadDevices, Gives: list[apiFound]{}, Query: []param{
 		{Name: "q", Says: "q.search", Required: true}}},
+	"GET /api/v1/looks":     {Needs: access.ReadDevices, Gives: list[apiLookMonth]{}},
 	"GET /api/v1/catalogue": {Gives: list[apiField]{}},
 	"GET /api/v1/owners":    {Needs: access.ReadSchools, Gives: list[apiOwner]{}},
 	"GET /api/v1/schools": {Needs: access.ReadSchools, Gives: list[apiSchoolState]{},
-		Query: []param{{Name: "q", Says: "q.schools"}, {Name: "kind"}, {Name: "owner"}, {Name: "trouble"}, {Name: "sort", Says: "sort.schools"}, limitParam, cursorParam}},
+		Query: []param{{Name: "q", Says: "q.schools"}, {Name: "kind"}, {Name: "owner", Is: "uuid"}, {Name: "trouble", Is: "yes"}, {Name: "sort", Says: "sort.schools", Is: "school_sort"}, limitParam, cursorParam}},
+	"GET /api/v1/schools/{id}":                       {Needs: access.ReadDevices, Gives: apiSchoolPage{}},
 	"GET /api/v1/schools/{id}/sheet":                 {Needs: access.ReadSchools, Gives: apiSheet{}},
 	"GET /api/v1/owners/{id}/software":               {Needs: access.WriteSettings, Gives: list[apiStandardProgram]{}},
 	"POST /api/v1/owners/{id}/software":              {Needs: access.WriteSettings, Body: apiNewStandard{}, Gives: list[apiStandardProgram]{}},
 	"POST /api/v1/owners/{id}/software/remove":       {Needs: access.WriteSettings, Body: apiLabel{}, Gives: list[apiStandardProgram]{}},
-	"GET /api/v1/claims":                             {Needs: access.ReadClaims, Gives: apiPage[apiClaim]{}, Query: []param{limitParam, cursorParam}},
+	"GET /api/v1/claims":                             {Needs: access.ReadClaims, Gives: list[apiClaim]{}, Query: []param{limitParam, cursorParam}},
 	"POST /api/v1/claims":                            {Needs: access.WriteClaims, Body: apiNewClaim{}, Gives: apiClaim{}, Made: true},
 	"GET /api/v1/claims/{id}":                        {Needs: access.ReadClaims, Gives: apiClaim{}},
 	"POST /api/v1/claims/{id}/revoke":                {Needs: access.WriteClaims, Gives: apiClaim{}},
@@ -133,18 +140,30 @@ var calls = map[string]call{
 	"POST /api/v1/tokens":                            {Needs: access.WriteUsers, Body: apiNewToken{}, Gives: apiToken{}, Made: true},
 	"GET /api/v1/tokens/{id}":                        {Needs: access.ReadUsers, Gives: apiToken{}},
 	"POST /api/v1/tokens/{id}/revoke":                {Needs: access.WriteUsers, Gives: apiToken{}},
-	"GET /api/v1/audit": {Needs: access.ReadAudit, Gives: apiPage[apiEntry]{}, Query: []param{
-		{Name: "action"}, {Name: "from", Says: "from.day"}, {Name: "to", Says: "to.day"}, limitParam, cursorParam}},
+	"GET /api/v1/audit":                              {Needs: access.ReadAudit, Gives: list[apiEntry]{}, Query: slices.Concat(dayParams, []param{limitParam, cursorParam})},
+	"GET /api/v1/audit.csv":                          {Needs: access.ReadAudit, CSV: true, Query: dayParams},
+	"GET /api/v1/audit/state":                        {Needs: access.ReadAudit, Gives: apiRecordState{}},
+	"POST /api/v1/sign-in":                           {Stranger: true, Body: apiSignIn{}, Gives: apiSecret{}},
+	"POST /api/v1/sign-out":                          {Person: true, Gives: apiAccount{}},
+	"GET /api/v1/account":                            {Gives: apiAccount{}},
+	"POST /api/v1/account/password":                  {Person: true, Body: apiNewPassword{}, Gives: apiAccount{}},
+	"GET /api/v1/account/choices":                    {Person: true, Gives: apiChoices{}},
+	"POST /api/v1/account/choices":                   {Person: true, Body: apiNewChoices{}, Gives: apiChoices{}},
+	"GET /api/v1/account/sessions":                   {Person: true, Gives: list[apiSession]{}},
+	"POST /api/v1/account/sessions/end":              {Person: true, Gives: list[apiSession]{}},
+	"POST /api/v1/account/sessions/{id}/end":         {Person: true, Gives: list[apiSession]{}},
 	"GET /api/v1/answer": {Needs: access.ReadDevices, Gives: apiAnswer{},
 		Query: []param{ifParam, showParam, orderParam, limitParam, cursorParam}},
-	"GET /api/v1/answer/devices.csv":     {Needs: access.ReadDevices, CSV: true, Query: []param{ifParam, showParam, orderParam}},
-	"GET /api/v1/questions":              {Needs: access.ReadDevices, Gives: list[apiQuestion]{}},
-	"POST /api/v1/questions":             {Needs: access.ReadDevices, Body: apiNewQuestion{}, Gives: apiQuestion{}, Made: true},
-	"GET /api/v1/questions/{id}":         {Needs: access.ReadDevices, Gives: apiQuestion{}},
-	"POST /api/v1/questions/{id}":        {Needs: access.ReadDevices, Body: apiNewQuestion{}, Gives: apiQuestion{}},
-	"POST /api/v1/questions/{id}/delete": {Needs: access.ReadDevices, Gives: list[apiQuestion]{}},
-	"GET /api/v1/questions/{id}/answer":  {Needs: access.ReadDevices, Gives: apiAnswer{}, Query: []param{orderParam, limitParam, cursorParam}},
-	"GET /api/v1/openapi.json":           {Gives: map[string]any{}},
+	"GET /api/v1/answer/values":           {Needs: access.ReadDevices, Gives: list[apiAnswerValue]{}, Query: []param{{Name: "of", Is: "asked", Required: true}}},
+	"GET /api/v1/answer/devices.csv":      {Needs: access.ReadDevices, CSV: true, Query: []param{ifParam, showParam, orderParam}},
+	"GET /api/v1/questions":               {Needs: access.ReadDevices, Gives: list[apiQuestion]{}},
+	"POST /api/v1/questions":              {Needs: access.ReadDevices, Body: apiNewQuestion{}, Gives: apiQuestion{}, Made: true},
+	"GET /api/v1/questions/{id}":          {Needs: access.ReadDevices, Gives: apiQuestion{}},
+	"POST /api/v1/questions/{id}":         {Needs: access.ReadDevices, Body: apiNewQuestion{}, Gives: apiQuestion{}},
+	"POST /api/v1/questions/{id}/delete":  {Needs: access.ReadDevices, Gives: list[apiQuestion]{}},
+	"POST /api/v1/questions/{id}/restore": {Needs: access.ReadDevices, Gives: apiQuestion{}},
+	"GET /api/v1/questions/{id}/answer":   {Needs: access.ReadDevices, Gives: apiAnswer{}, Query: []param{orderParam, limitParam, cursorParam}},
+	"GET /api/v1/openapi.json":            {Gives: map[string]any{}},
 }
 
 // accepts says whether the route takes these parameters.
@@ -177,8 +196,9 @@ func (s *Server) openAPI() ([]byte, error) {
 		}
 		paths[rt.path][strings.ToLower(rt.method)] = c.describe(rt, sc, s.say[words.English])
 	}
-	sc.of(reflect.TypeFor[apiProblem]())
-	sc.of(reflect.TypeFor[apiChangeEvent]())
+	sc.of(reflect.TypeFor[apiProblem](), "")
+	sc.of(reflect.TypeFor[apiChangeEvent](), "")
+	sc.of(reflect.TypeFor[apiLiveEvent](), "")
 	return json.MarshalIndent(map[string]any{
 		"openapi": "3.1.0",
 		"info": map[string]any{"title": "Hausmeister", "version": "1", "description": "Health of loan devices, and what admits and sees them. Fields are added within this version, never changed. A change with If-Match happens only if nobody else changed the thing since its ETag was read. " +
@@ -193,19 +213,12 @@ func (c call) describe(rt route, sc schemas, say *words.Speaker) map[string]any 
 	params := []any{}
 	for part := range strings.SplitSeq(rt.path, "/") {
 		if name, ok := strings.CutPrefix(part, "{"); ok {
-			params = append(params, map[string]any{"name": strings.TrimSuffix(name, "}"), "in": "path", "required": true, "schema": map[string]any{"type": "string"}})
+			name = strings.TrimSuffix(name, "}")
+			params = append(params, map[string]any{"name": name, "in": "path", "required": true, "schema": kindOf(pathKind(rt.path, name))})
 		}
 	}
 	for _, p := range c.Query {
-		kind := "string"
-		if p.Number {
-			kind = "integer"
-		}
-		schema := map[string]any{"type": kind}
-		if p.Many {
-			schema = map[string]any{"type": "array", "items": schema}
-		}
-		params = append(params, map[string]any{"name": p.Name, "in": "query", "required": p.Required, "description": p.meaning(say), "schema": schema})
+		params = append(params, p.describe(say))
 	}
 	code := http.StatusOK
 	if c.Made {
@@ -217,10 +230,10 @@ func (c call) describe(rt route, sc schemas, say *words.Speaker) map[string]any 
 	switch {
 	case c.CSV:
 		mime, schema = "text/csv", map[string]any{"type": "string"}
-	case c.Stream:
+	case c.Stream != "":
 		mime, schema = "text/event-stream", map[string]any{"type": "string", "contentMediaType": "text/event-stream", "description": "Each data line is a " + schemaName(reflect.TypeOf(c.Gives)) + " as JSON."}
 	default:
-		mime, schema = "application/json", sc.of(reflect.TypeOf(c.Gives))
+		mime, schema = "application/json", sc.of(reflect.TypeOf(c.Gives), "")
 	}
 	out := map[string]any{
 		"summary": c.summary(rt, say), "operationId": operationID(rt), "parameters": params,
@@ -229,36 +242,83 @@ func (c call) describe(rt route, sc schemas, say *words.Speaker) map[string]any 
 			"default":          problem,
 		},
 	}
+	header := func(name, description string, schema map[string]any) {
+		out["parameters"] = append(out["parameters"].([]any), map[string]any{"name": name, "in": "header", "required": false, "schema": schema, "description": description})
+	}
+	text := map[string]any{"type": "string"}
 	if c.Made {
-		out["parameters"] = append(params, map[string]any{"name": "Idempotency-Key", "in": "header", "required": false, "schema": map[string]any{"type": "string", "minLength": 16, "maxLength": 200},
-			"description": "A key of your choice that nobody guesses: the same request with it is carried out once in 24 hours, and answered alike."})
+		header("Idempotency-Key", "A key of your choice that nobody guesses: the same request with it is carried out once in 24 hours, and answered alike.", map[string]any{"type": "string", "minLength": 16, "maxLength": 200})
 	}
-	if thing := taggedBy(rt); thing != "" {
-		responses := out["responses"].(map[string]any)
-		if rt.method == http.MethodGet {
-			responses[strconv.Itoa(code)].(map[string]any)["headers"] = map[string]any{"ETag": map[string]any{"schema": map[string]any{"type": "string"},
-				"description": "Names what of it calls can change, as it is now; for If-Match of such a call."}}
-		} else {
-			out["parameters"] = append(params, map[string]any{"name": "If-Match", "in": "header", "required": false, "schema": map[string]any{"type": "string"},
-				"description": "The ETag of GET " + thing + ": if it was changed since, nothing is done and the answer is 412."})
-			responses["412"] = problem
-		}
+	thing := taggedBy(rt)
+	responses := out["responses"].(map[string]any)
+	switch {
+	case thing != "" && rt.method == http.MethodGet:
+		responses[strconv.Itoa(code)].(map[string]any)["headers"] = map[string]any{"ETag": map[string]any{"schema": text,
+			"description": "Names what of it calls can change, as it is now; for If-Match of such a call."}}
+	case thing != "":
+		header("If-Match", "The ETag of GET "+thing+": if it was changed since, nothing is done and the answer is 412.", text)
+		responses["412"] = problem
 	}
-	if c.Stream {
-		out["parameters"] = append(params, map[string]any{"name": "Last-Event-ID", "in": "header", "required": false, "schema": map[string]any{"type": "string"},
-			"description": "The id of the last event that you have. You hear what you missed in up to seven days; when that is not known, a reset says to look at everything anew."})
+	if c.resumes() {
+		header("Last-Event-ID", "The id of the last event that you have. You hear what you missed in up to seven days; when that is not known, a reset says to look at everything anew.", text)
 	}
-	if c.Needs != "" {
-		out["description"] = "Needs " + string(c.Needs) + "."
-	}
-	if c.Stream {
-		out["description"] = "Needs " + string(c.Needs) + ". Server-sent events. The first one is begin, or reset; a comment comes each 10 s; end comes before the stream ends because the token may no longer listen. " +
-			"Changes of devices out of sight of the token do not come. When a device connects, disconnects or reports is not told: it would tell by the minute when somebody works. " +
-			"A token may have 8 streams; one that reads nothing for 30 s is cut, and goes on by its Last-Event-ID."
+	out["description"] = c.description(rt, say)
+	if c.Stranger {
+		out["security"] = []any{}
 	}
 	if c.Body != nil {
-		out["requestBody"] = map[string]any{"required": true, "content": map[string]any{"application/json": map[string]any{"schema": sc.of(reflect.TypeOf(c.Body))}}}
+		out["requestBody"] = map[string]any{"required": true, "content": map[string]any{"application/json": map[string]any{"schema": sc.of(reflect.TypeOf(c.Body), "")}}}
 	}
+	return out
+}
+
+// resumes says whether a stream goes on where its listener was.
+func (c call) resumes() bool {
+	_, ok := c.Gives.(apiChangeEvent)
+	return c.Stream != "" && ok
+}
+
+// note is what is to be known of a call beside its summary, empty for most.
+func (c call) note(say *words.Speaker) string {
+	switch {
+	case c.Person:
+		return say.Say("api.note.person")
+	case c.Stranger:
+		return say.Say("api.note.stranger")
+	case c.Stream != "":
+		return say.Say(c.Stream)
+	}
+	return ""
+}
+
+// description is all that is to be known of a call beside its summary.
+func (c call) description(rt route, say *words.Speaker) string {
+	var parts []string
+	if c.Needs != "" {
+		parts = append(parts, "Needs "+string(c.Needs)+".")
+	}
+	if note := c.note(say); note != "" {
+		parts = append(parts, note)
+	}
+	if rt.method != http.MethodGet && taggedBy(rt) == "" {
+		parts = append(parts, say.Say("api.note.unconditional"))
+	}
+	for _, name := range c.Events {
+		parts = append(parts, name+": "+say.Say("api.event."+name)+".")
+	}
+	return strings.Join(parts, " ")
+}
+
+func (p param) describe(say *words.Speaker) map[string]any {
+	schema := kindOf(cmp.Or(p.Is, "text"))
+	out := map[string]any{"name": p.Name, "in": "query", "required": p.Required, "description": p.meaning(say)}
+	if p.Many || p.Commas {
+		schema = map[string]any{"type": "array", "items": schema}
+	}
+	if p.Commas {
+		out["style"], out["explode"] = "form", false
+	}
+	out["schema"] = schema
 	return out
 }
 
@@ -267,8 +327,13 @@ func operationID(rt route) string {
 	id := strings.ToLower(rt.method)
 	for part := range strings.SplitSeq(strings.TrimPrefix(rt.path, "/api/v1/"), "/") {
 		part = strings.Trim(part, "{}")
-		name, _, _ := strings.Cut(part, ".")
-		id += strings.ToUpper(name[:1]) + name[1:]
+		name, ending, _ := strings.Cut(part, ".")
+		for word := range strings.SplitSeq(name, "-") {
+			id += strings.ToUpper(word[:1]) + word[1:]
+		}
+		if ending == "csv" { // beside the same in JSON
+			id += "Csv"
+		}
 	}
 	return id
 }
@@ -276,21 +341,25 @@ func operationID(rt route) string {
 // schemas are the types of the API by name.
 type schemas map[string]any
 
-// of gives the schema of a type; of a struct with a name, a reference to it.
-func (sc schemas) of(t reflect.Type) map[string]any {
+// of gives the schema of a type whose texts and numbers are of a kind, which may be
+// empty; of a struct with a name, a reference to it.
+func (sc schemas) of(t reflect.Type, kind string) map[string]any {
 	switch t.Kind() {
 	case reflect.Pointer:
-		return map[string]any{"anyOf": []any{sc.of(t.Elem()), map[string]any{"type": "null"}}}
+		return map[string]any{"anyOf": []any{sc.of(t.Elem(), kind), map[string]any{"type": "null"}}}
 	case reflect.String:
-		return map[string]any{"type": "string"}
+		return kindOf(cmp.Or(kind, "text"))
 	case reflect.Bool:
 		return map[string]any{"type": "boolean"}
 	case reflect.Int, reflect.Int64:
-		return map[string]any{"type": "integer"}
+		if kind == "" {
+			return map[string]any{"type": "integer"}
+		}
+		return kindOf(kind)
 	case reflect.Slice:
-		return map[string]any{"type": []string{"array", "null"}, "items": sc.of(t.Elem())}
+		return map[string]any{"type": []string{"array", "null"}, "items": sc.of(t.Elem(), kind)}
 	case reflect.Map:
-		return map[string]any{"type": "object", "additionalProperties": sc.of(t.Elem())}
+		return map[string]any{"type": "object", "additionalProperties": sc.of(t.Elem(), kind)}
 	case reflect.Struct:
 		name := schemaName(t)
 		if _, ok := sc[name]; !ok {
@@ -309,7 +378,7 @@ func (sc schemas) object(t reflect.Type) map[string]any {
 			continue
 		}
 		name, options, _ := strings.Cut(f.Tag.Get("json"), ",")
-		schema := sc.of(f.Type)
+		schema := sc.of(f.Type, f.Tag.Get("is"))
 		if f.Type.Kind() == reflect.Slice && name == "items" {
 			schema["type"] = "array" // a list may be empty, never null
 		}
@@ -322,7 +391,7 @@ func (sc schemas) object(t reflect.Type) map[string]any {
 	return map[string]any{"type": "object", "properties": properties, "required": required}
 }
 
-// schemaName is Claim for apiClaim and ClaimPage for apiPage[apiClaim].
+// schemaName is Claim for apiClaim and ClaimPage for list[apiClaim].
 func schemaName(t reflect.Type) string {
 	outer, inner, generic := strings.Cut(t.Name(), "[")
 	outer = strings.TrimPrefix(outer, "api")

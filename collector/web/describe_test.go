@@ -96,6 +96,8 @@ func TestDescriptionIsTheAPI(t *testing.T) {
 	w.must(err)
 	view, err := w.fleet.SaveView(t.Context(), token, fleet.View{Sharing: fleet.ViewOwn, Name: "Beispiel"})
 	w.must(err)
+	_, err = w.health.OpenLook(t.Context(), token, known, "Anruf wegen Langsamkeit") // for the live stream
+	w.must(err)
 	examples := map[string]string{ // a body for each call that takes one
 		"POST /api/v1/devices/{id}/looks":          `{"reason":"Anruf wegen Langsamkeit"}`,
 		"POST /api/v1/devices/{id}/labels":         `{"label":"Rückruf"}`,
@@ -116,13 +118,18 @@ func TestDescriptionIsTheAPI(t *testing.T) {
 		"POST /api/v1/owners/{id}/software/remove": `{"label":"libreoffice"}`,
 		"POST /api/v1/questions":                   `{"name":"Leere Akkus","if":["battery_charge.lt.600"],"shared":true}`,
 		"POST /api/v1/questions/{id}":              `{"name":"Volle Akkus","if":["battery_charge.ge.600"],"show":"battery_health"}`,
+		"POST /api/v1/sign-in":                     `{"login":"admin","password":"` + password + `"}`,
+		"POST /api/v1/account/password":            `{"old":"` + password + `","new":"Rote Laternen am Fluss"}`,
+		"POST /api/v1/account/choices":             `{"language":"en","theme":"","columns":["model","seen"]}`,
 		"POST /api/v1/tokens":                      `{"name":"neu","role":"read","all_owners":true,"expires":"2027-01-01T00:00:00Z"}`,
 	}
 	for _, name := range described {
 		t.Run(name, func(t *testing.T) {
 			method, path, _ := strings.Cut(name, " ")
-			id := known
+			id, bearer := known, admin
 			switch {
+			case strings.Contains(path, "/account/"), strings.HasSuffix(path, "/sign-out"):
+				bearer, id = w.person(t)
 			case strings.Contains(path, "/views/"):
 				id = view.ID
 			case strings.Contains(path, "/jobs/"):
@@ -148,7 +155,10 @@ func TestDescriptionIsTheAPI(t *testing.T) {
 			if strings.HasSuffix(path, "/spread") {
 				address += "?by=model"
 			}
-			if strings.Contains(path, "/v1/answer") {
+			switch {
+			case strings.HasSuffix(path, "/answer/values"):
+				address += "?of=model"
+			case strings.Contains(path, "/v1/answer"):
 				address += "?if=battery_charge.ge.0&if=os.is.windows"
 			}
 			if strings.HasSuffix(path, "/search") {
@@ -164,7 +174,7 @@ func TestDescriptionIsTheAPI(t *testing.T) {
 			}
 			var match []string
 			send := func(address, body string, more ...string) answer {
-				headers := append([]string{"Authorization", "Bearer " + admin}, more...)
+				headers := append([]string{"Authorization", "Bearer " + bearer}, more...)
 				if body != "" {
 					headers = append(headers, "Content-Type", "application/json")
 				}
@@ -178,9 +188,10 @@ func TestDescriptionIsTheAPI(t *testing.T) {
 					t.Errorf("a field that is not described: %d, want 400", res.StatusCode)
 				}
 			}
-			if strings.HasSuffix(path, "/events") && !strings.Contains(path, "{id}") {
-				first := w.listen(t, admin, "").next(t)
-				if err := schema(t, "/components/schemas/ChangeEvent", first.data); err != nil {
+			stream := map[string]string{"/api/v1/events": "ChangeEvent", "/api/v1/devices/{id}/live": "LiveEvent"}[path]
+			if stream != "" {
+				first := w.listenAt(t, address, bearer, "").next(t)
+				if err := schema(t, "/components/schemas/"+stream, first.data); err != nil {
 					t.Errorf("the event is not what is described: %v\n%s", err, first.data)
 				}
 				if res := send(address+"?kein_parameter=1", ""); res.StatusCode != http.StatusBadRequest {
@@ -193,7 +204,7 @@ func TestDescriptionIsTheAPI(t *testing.T) {
 				t.Errorf("If-Match is described: %v, the call changes %q", changes, thing)
 			} else if changes {
 				at := strings.ReplaceAll(thing, "{id}", id)
-				tag := w.api(admin, at, nil).Header.Get("ETag")
+				tag := w.api(bearer, at, nil).Header.Get("ETag")
 				if tag == "" {
 					t.Fatalf("GET %s has no ETag", at)
 				}
@@ -204,7 +215,7 @@ func TestDescriptionIsTheAPI(t *testing.T) {
 				if err := schema(t, "/components/schemas/Problem", res.body); err != nil {
 					t.Errorf("the 412 is not what is described: %v", err)
 				}
-				if again := w.api(admin, at, nil).Header.Get("ETag"); again != tag {
+				if again := w.api(bearer, at, nil).Header.Get("ETag"); again != tag {
 					t.Errorf("the refused call changed the thing: %s, then %s", tag, again)
 				}
 				match = []string{"If-Match", tag}
@@ -223,6 +234,9 @@ func TestDescriptionIsTheAPI(t *testing.T) {
 			if strings.Contains(address, "?") {
 				between = "&"
 			}
+			if strings.HasSuffix(path, "/sign-out") || strings.HasSuffix(path, "/sessions/{id}/end") {
+				bearer, _ = w.person(t) // that of before is signed out
+			}
 			res = send(address+between+"kein_parameter=1", body)
 			if res.StatusCode != http.StatusBadRequest {
 				t.Errorf("a parameter that is not described: %d, want 400", res.StatusCode)
@@ -236,6 +250,26 @@ func TestDescriptionIsTheAPI(t *testing.T) {
 
 func hasParameter(all []struct{ Name, In string }, name string) bool {
 	return slices.ContainsFunc(all, func(p struct{ Name, In string }) bool { return p.Name == name })
+}
+
+// person signs somebody new in to the API, and gives the secret and the id of the session.
+func (w *world) person(t *testing.T) (secret, session string) {
+	t.Helper()
+	login := fmt.Sprintf("person%d", w.people.Add(1))
+	w.user(login, access.RoleAdmin, nil)
+	return w.signIn(t, login)
+}
+
+func (w *world) signIn(t *testing.T, login string) (secret, session string) {
+	t.Helper()
+	res := w.browser().do(http.MethodPost, "/api/v1/sign-in", strings.NewReader(`{"login":"`+login+`","password":"`+password+`"}`), "Content-Type", "application/json")
+	var got struct{ Secret string }
+	if err := json.Unmarshal([]byte(res.body), &got); err != nil || res.StatusCode != http.StatusOK || got.Secret == "" {
+		t.Fatalf("POST /api/v1/sign-in as %s = %d %s", login, res.StatusCode, res.body)
+	}
+	var account struct{ Session string }
+	w.api(got.Secret, "/api/v1/account", &account)
+	return got.Secret, account.Session
 }
 
 // kept keeps a question and gives its id.
@@ -269,6 +303,7 @@ func compiler(t *testing.T, doc map[string]any) func(t *testing.T, part, text st
 	}
 	c := jsonschema.NewCompiler()
 	c.DefaultDraft(jsonschema.Draft2020)
+	c.AssertFormat()
 	if err := c.AddResource("api.json", parsed); err != nil {
 		t.Fatal(err)
 	}

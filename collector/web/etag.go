@@ -73,6 +73,12 @@ var tagged = map[string]func(*Server, *visit, string) (any, error){
 		house, err := s.cfg.Access.House(v.r.Context())
 		return house, err
 	},
+	"/api/v1/account/choices": func(s *Server, v *visit, _ string) (any, error) {
+		if err := v.person(); err != nil {
+			return nil, err
+		}
+		return v.choices()
+	},
 	"/api/v1/questions/{id}": func(s *Server, v *visit, id string) (any, error) {
 		kept, err := s.cfg.Questions.Saved(v.r.Context(), v.caller, id)
 		return decided(kept), err
@@ -95,7 +101,7 @@ func taggedBy(rt route) string {
 		}
 		return ""
 	}
-	if calls[rt.method+" "+rt.path].Made {
+	if calls[rt.method+" "+rt.path].Made || strings.HasSuffix(rt.path, "/restore") { // what was deleted cannot be read before
 		return ""
 	}
 	for path := range tagged { // none goes on behind another

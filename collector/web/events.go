@@ -290,14 +290,14 @@ func (s *Server) eventsPage(v *visit) error {
 
 // apiEvent is something that happened to a device on a day.
 type apiEvent struct {
-	ID       string   `json:"id"` // unique within the device, not kept
-	Day      string   `json:"day"`
-	Kind     string   `json:"kind"`
+	ID       string   `json:"id" is:"text"` // unique within the device, not kept
+	Day      string   `json:"day" is:"day"`
+	Kind     string   `json:"kind" is:"text"`
 	Text     apiWords `json:"text"`
 	Detail   apiWords `json:"detail"` // both empty = there is none
-	Code     string   `json:"code,omitempty"`
-	Instance string   `json:"instance,omitempty"`
-	By       string   `json:"by,omitempty"`
+	Code     string   `json:"code,omitempty" is:"text"`
+	Instance string   `json:"instance,omitempty" is:"text"`
+	By       string   `json:"by,omitempty" is:"text"`
 }
 
 func (s *Server) apiEvents(v *visit) error {
@@ -317,7 +317,7 @@ func (s *Server) apiEvents(v *visit) error {
 	if err != nil {
 		return err
 	}
-	out := apiPage[apiEvent]{Items: []apiEvent{}}
+	out := list[apiEvent]{Items: []apiEvent{}}
 	for i, e := range t.events {
 		it := apiEvent{ID: e.day.Format(time.DateOnly) + "-" + strconv.Itoa(i), Day: e.day.Format(time.DateOnly), Kind: e.kind()}
 		it.Text.DE, it.Detail.DE = both[0].text(e)
@@ -332,5 +332,15 @@ func (s *Server) apiEvents(v *visit) error {
 	if !t.older.IsZero() {
 		out.Cursor = present(t.older.Format(time.DateOnly))
 	}
+	ctx, id := v.r.Context(), v.r.PathValue("id")
+	told, err := s.cfg.Health.CountEvents(ctx, v.caller, id)
+	if err != nil {
+		return err
+	}
+	entries, err := s.cfg.Access.CountDeviceLog(ctx, v.caller, id)
+	if err != nil {
+		return err
+	}
+	out.Total = told + entries
 	return v.sendJSON(out)
 }

@@ -1,5 +1,10 @@
 package web
 
+import (
+	"reflect"
+	"strings"
+)
+
 // Route is a line of the route table, for the test that walks all of them.
 type Route struct {
 	Method, Path string
@@ -31,3 +36,68 @@ var DescribedCalls = describedCalls
 
 // TaggedBy is the path of the thing that a route reads or changes with an ETag.
 func TaggedBy(method, path string) string { return taggedBy(route{method: method, path: path}) }
+
+// OperationID is the name of a call for generated clients.
+func OperationID(method, path string) string { return operationID(route{method: method, path: path}) }
+
+// UntoldTexts are the texts of bodies, answers and parameters of the API of which
+// nothing says what they can be, and the items of lists that have no id.
+func UntoldTexts() (out []string) {
+	seen := map[reflect.Type]bool{}
+	var walk func(where string, t reflect.Type, kind string)
+	walk = func(where string, t reflect.Type, kind string) {
+		switch t.Kind() {
+		case reflect.Pointer, reflect.Slice, reflect.Map:
+			walk(where, t.Elem(), kind)
+		case reflect.String:
+			if kinds[kind] == nil {
+				out = append(out, where)
+			}
+		case reflect.Int, reflect.Int64:
+			if kind != "" && kinds[kind] == nil {
+				out = append(out, where)
+			}
+		case reflect.Struct:
+			if seen[t] {
+				return
+			}
+			seen[t] = true
+			for _, f := range reflect.VisibleFields(t) {
+				name, _, _ := strings.Cut(f.Tag.Get("json"), ",")
+				if f.Anonymous {
+					continue
+				}
+				walk(t.Name()+"."+name, f.Type, f.Tag.Get("is"))
+				if item := f.Type; name == "items" {
+					if _, ok := item.Elem().FieldByName("ID"); !ok {
+						out = append(out, item.Elem().Name()+" has no id")
+					}
+				}
+			}
+		}
+	}
+	for name, c := range calls {
+		for _, body := range []any{c.Body, c.Gives} {
+			if body != nil {
+				walk(name, reflect.TypeOf(body), "")
+			}
+		}
+		for _, p := range c.Query {
+			if p.Is != "" && kinds[p.Is] == nil {
+				out = append(out, name+" "+p.Name)
+			}
+		}
+	}
+	walk("problem", reflect.TypeFor[apiProblem](), "")
+	return out
+}
+
+// ColumnsWithoutValue are the columns of the list that the API does not know.
+func ColumnsWithoutValue() (out []string) {
+	for _, c := range listColumns {
+		if columnValue[c.id] == nil {
+			out = append(out, c.id)
+		}
+	}
+	return out
+}

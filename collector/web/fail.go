@@ -8,6 +8,7 @@ import (
 	"net/url"
 	"strconv"
 	"strings"
+	"time"
 
 	"hausmeister/collector/access"
 	"hausmeister/collector/db"
@@ -41,10 +42,13 @@ type fault struct {
 func faultOf(err error) fault {
 	var bad *badRequest
 	var tooLong *http.MaxBytesError
+	var slow *access.SlowDown
 	switch {
 	case errors.Is(err, access.ErrNoSession):
 		return fault{http.StatusUnauthorized, "unauthenticated"}
-	case errors.Is(err, errRate), errors.Is(err, errStreams):
+	case errors.Is(err, access.ErrSignIn):
+		return fault{http.StatusUnauthorized, "sign-in-refused"}
+	case errors.As(err, &slow), errors.Is(err, errRate), errors.Is(err, errStreams):
 		return fault{http.StatusTooManyRequests, "rate-limited"}
 	case errors.Is(err, access.ErrKey):
 		return fault{http.StatusUnprocessableEntity, "idempotency-key"}
@@ -101,7 +105,7 @@ func (s *Server) fail(v *visit, err error) {
 	case http.StatusServiceUnavailable:
 		v.w.Header().Set("Retry-After", strconv.Itoa(5))
 	case http.StatusTooManyRequests:
-		v.w.Header().Set("Retry-After", "1")
+		v.w.Header().Set("Retry-After", strconv.Itoa(int(retryAfter(err)/time.Second)))
 	}
 	if v.door == program || v.door == scrape || strings.HasPrefix(v.r.URL.Path, "/api/") {
 		s.problem(v, f, err)
@@ -121,6 +125,15 @@ func (s *Server) fail(v *visit, err error) {
 		s.cfg.Log.Error("showing an error", "path", v.r.URL.Path, "error", err)
 		http.Error(v.w, title, f.code)
 	}
+}
+
+// retryAfter is how long whoever asked too much waits, in whole seconds.
+func retryAfter(err error) time.Duration {
+	var slow *access.SlowDown
+	if errors.As(err, &slow) {
+		return max(slow.RetryAfter.Round(time.Second), time.Second)
+	}
+	return time.Second
 }
 
 // message is a page of one sentence and the ways on.
@@ -163,11 +176,11 @@ func (s *Server) askToSignIn(v *visit) {
 
 // apiProblem is an error, RFC 9457.
 type apiProblem struct {
-	Type   string `json:"type"`
-	Title  string `json:"title"`
+	Type   string `json:"type" is:"text"`
+	Title  string `json:"title" is:"text"`
 	Status int    `json:"status"`
-	Detail string `json:"detail,omitempty"`
-	Field  string `json:"field,omitempty"`
+	Detail string `json:"detail,omitempty" is:"text"`
+	Field  string `json:"field,omitempty" is:"text"`
 }
 
 // problem answers as RFC 9457. Types are stable names; texts may change.
@@ -191,8 +204,10 @@ func (s *Server) problem(v *visit, f fault, err error) {
 	case errors.Is(err, health.ErrHistory):
 		_, p.Detail, _ = strings.Cut(err.Error(), health.ErrHistory.Error()+": ")
 	}
-	if f.code == http.StatusUnauthorized {
+	if f.name == "unauthenticated" {
 		p.Detail = s.say["en"].Say("error.unauthenticated.api")
+	}
+	if f.code == http.StatusUnauthorized {
 		v.w.Header().Set("WWW-Authenticate", `Bearer realm="hausmeister"`)
 	}
 	body, _ := json.Marshal(p) // strings and a number, cannot fail

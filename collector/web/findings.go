@@ -170,8 +170,8 @@ func (v *visit) spreadRows(code string, by fleet.Dimension, shares []fleet.Share
 
 // apiOpenFinding is a finding that is open about some devices.
 type apiOpenFinding struct {
-	ID       string   `json:"id"` // its code
-	Severity string   `json:"severity"`
+	ID       string   `json:"id" is:"text"` // its code
+	Severity string   `json:"severity" is:"severity"`
 	Devices  int64    `json:"devices"`
 	Quiet    int64    `json:"quiet"` // of these, where somebody takes care of it
 	Title    apiWords `json:"title"`
@@ -182,22 +182,22 @@ func (s *Server) apiOpenFindings(v *visit) error {
 	if err != nil {
 		return err
 	}
-	items := make([]apiOpenFinding, 0, len(open))
-	for _, c := range open {
-		it := apiOpenFinding{ID: c.Code, Severity: severityName(c.Severity), Devices: c.Devices, Quiet: c.Quiet}
-		if row, ok := finding.ByCode(c.Code); ok {
-			it.Title = both(row.Title)
-		}
-		items = append(items, it)
+	return sendList(v, each(open, openFinding))
+}
+
+func openFinding(c fleet.CodeCount) apiOpenFinding {
+	out := apiOpenFinding{ID: c.Code, Severity: severityName(c.Severity), Devices: c.Devices, Quiet: c.Quiet}
+	if row, ok := finding.ByCode(c.Code); ok {
+		out.Title = both(row.Title)
 	}
-	return sendList(v, items)
+	return out
 }
 
 // apiShare is how many devices are alike: null where they are fewer than five,
 // which would tell of single people.
 type apiShare struct {
-	ID      string `json:"id"` // the model, build, or the school's id; empty = unknown or the rest
-	Name    string `json:"name"`
+	ID      string `json:"id" is:"text"` // the model, build, or the school's id; empty = unknown or the rest
+	Name    string `json:"name" is:"text"`
 	Devices *int64 `json:"devices"`
 	Of      *int64 `json:"of"`
 }

@@ -157,18 +157,18 @@ func (s *Server) setRetention(v *visit) error {
 // apiHouse is how the pages look to people who chose nothing else (empty leaves it to
 // their browser), and whom schools call.
 type apiHouse struct {
-	Language string  `json:"language"`
-	Theme    string  `json:"theme"`
-	Contact  string  `json:"contact"`
-	Changed  *string `json:"changed"` // null = never
-	By       string  `json:"by,omitempty"`
+	Language string  `json:"language" is:"house_language"`
+	Theme    string  `json:"theme" is:"house_theme"`
+	Contact  string  `json:"contact" is:"text"`
+	Changed  *string `json:"changed" is:"time"` // null = never
+	By       string  `json:"by,omitempty" is:"text"`
 }
 
 // apiNewHouse changes what it names; what is missing or null stays.
 type apiNewHouse struct {
-	Language *string `json:"language,omitempty"`
-	Theme    *string `json:"theme,omitempty"`
-	Contact  *string `json:"contact,omitempty"`
+	Language *string `json:"language,omitempty" is:"house_language"`
+	Theme    *string `json:"theme,omitempty" is:"house_theme"`
+	Contact  *string `json:"contact,omitempty" is:"text"`
 }
 
 func (s *Server) apiGetHouse(v *visit) error {
@@ -208,12 +208,12 @@ func (s *Server) apiSetHouse(v *visit) error {
 // apiKept is how long a class of values is kept for an owner; where least and most
 // are equal it cannot be changed.
 type apiKept struct {
-	ID      string  `json:"id"`
+	ID      string  `json:"id" is:"kept"`
 	Days    int64   `json:"days"`
 	Least   int64   `json:"least"`
 	Most    int64   `json:"most"`
-	Changed *string `json:"changed"` // null = never
-	By      string  `json:"by,omitempty"`
+	Changed *string `json:"changed" is:"time"` // null = never
+	By      string  `json:"by,omitempty" is:"text"`
 }
 
 func (s *Server) apiRetention(v *visit) error {
@@ -236,8 +236,8 @@ func (s *Server) apiRetention(v *visit) error {
 
 // apiNewKept is how many days a class is to be kept.
 type apiNewKept struct {
-	Class string `json:"class"`
-	Days  int64  `json:"days"`
+	Class string `json:"class" is:"kept"`
+	Days  int64  `json:"days" is:"days"`
 }
 
 func (s *Server) apiSetRetention(v *visit) error {

@@ -34,6 +34,25 @@ var errLookOver = errors.New("the look is over")
 // Without a look it carries no value: minutes tell when somebody works. Only
 // a page of a device that has told nothing yet is told once to fetch its readings.
 func (s *Server) liveStream(v *visit) error {
+	st := &stream{v: v, every: beatEvery, sent: map[string]string{}}
+	st.beat = func() { st.put("beat", "") }
+	st.tell = func(event string) { st.put(event, "") }
+	st.read = func() error {
+		cells, last, err := v.liveCells(st.sample)
+		if err != nil {
+			return err
+		}
+		if st.changes(cells); last {
+			return errLookOver
+		}
+		return nil
+	}
+	return s.serveLive(st, st.waitForFirst)
+}
+
+// serveLive sends what a stream reads of one device while the caller looks at it;
+// without does what is to be done for a caller without a look.
+func (s *Server) serveLive(st *stream, without func(*bus.Subscription) error) error {
 	if s.live.Add(1) > maxLive {
 		s.live.Add(-1)
 		return errTooMany
@@ -41,31 +60,28 @@ func (s *Server) liveStream(v *visit) error {
 	defer s.live.Add(-1)
 	sub := s.cfg.Bus.Subscribe(bus.Changed, bus.Connected, bus.Disconnected, bus.Revoked)
 	defer sub.Close()
-	defer s.viewing(v.r.PathValue("id"))()
-	st := &stream{v: v, out: http.NewResponseController(v.w), sent: map[string]string{}}
+	defer s.viewing(st.v.r.PathValue("id"))()
+	st.out = http.NewResponseController(st.v.w)
 	if err := st.watch(); err != nil {
 		return err
 	}
 	if !st.looking() {
-		return st.waitForFirst(sub)
+		return without(sub)
 	}
-	cells, last, err := v.liveCells(st.sample)
-	if err != nil {
+	st.retry()
+	st.beat()
+	err := st.read()
+	if err != nil && !errors.Is(err, errLookOver) {
 		return err
 	}
 	samples := s.cfg.Bus.Subscribe(bus.Sample)
 	defer samples.Close()
 	st.begin()
-	st.retry()
-	st.put("beat", "")
-	if st.changes(cells); last {
-		st.end(errLookOver)
-		return nil
+	if err != nil {
+		st.end(err)
+	} else if st.flush() == nil {
+		st.run(sub, samples)
 	}
-	if st.flush() != nil {
-		return nil
-	}
-	st.run(sub, samples)
 	return nil
 }
 
@@ -89,8 +105,13 @@ type stream struct {
 	v    *visit
 	out  *http.ResponseController
 	buf  bytes.Buffer
-	sent map[string]string // by key, what the page shows
+	sent map[string]string // by key, what the listener has
 	keys []string          // of all cells, in order
+
+	read  func() error       // puts what is new; its error ends the stream
+	beat  func()             // puts a sign that the line is alive
+	tell  func(event string) // puts an event that says no more than its name
+	every time.Duration      // a beat
 
 	until  time.Time      // when the caller's look at the device ends, zero = none is open
 	sample []health.Value // the last one; newer than what is stored
@@ -100,7 +121,7 @@ type stream struct {
 func (st *stream) run(sub, samples *bus.Subscription) {
 	s, ctx := st.v.s, st.v.r.Context()
 	id := st.v.r.PathValue("id")
-	beat, check := time.NewTicker(beatEvery), time.NewTicker(checkEvery)
+	beat, check := time.NewTicker(st.every), time.NewTicker(checkEvery)
 	again := time.NewTicker(watchEvery)
 	defer beat.Stop()
 	defer check.Stop()
@@ -135,7 +156,7 @@ func (st *stream) run(sub, samples *bus.Subscription) {
 			}
 			over.Reset(max(st.until.Sub(s.cfg.Now()), time.Second))
 		case <-beat.C:
-			st.put("beat", "")
+			st.beat()
 		case <-check.C:
 			// Also a look at the device: the day ends without an event.
 			err = st.look(true)
@@ -153,12 +174,12 @@ func (st *stream) run(sub, samples *bus.Subscription) {
 	}
 }
 
-// end tells the page that nothing comes any more, and which end it is.
+// end tells the listener that nothing comes any more, and which end it is.
 func (st *stream) end(err error) {
 	if errors.Is(err, errLookOver) {
-		st.put("over", "")
+		st.tell(eventOver)
 	}
-	st.put("end", "")
+	st.tell(eventEnd)
 	st.flush()
 }
 
@@ -171,7 +192,7 @@ func (st *stream) waitForFirst(sub *bus.Subscription) error {
 	}
 	st.begin()
 	st.retry()
-	st.put("beat", "")
+	st.beat()
 	id := st.v.r.PathValue("id")
 	beat, check := time.NewTicker(beatEvery), time.NewTicker(checkEvery)
 	defer beat.Stop()
@@ -190,9 +211,9 @@ func (st *stream) waitForFirst(sub *bus.Subscription) error {
 				told, err = st.told()
 			}
 		case <-beat.C:
-			st.put("beat", "")
+			st.beat()
 		case <-check.C:
-			if err = st.signedIn(); err == nil {
+			if err = st.v.again(); err == nil {
 				told, err = st.told()
 			}
 		}
@@ -217,22 +238,12 @@ func (st *stream) told() (bool, error) {
 	return d.State == fleet.StateRevoked, err // which never will
 }
 
-// signedIn asks whether the caller still is who he was.
-func (st *stream) signedIn() error {
-	v := st.v
-	session, err := v.s.cfg.Access.Session(v.r.Context(), v.secret)
-	if err == nil {
-		v.caller = session.Caller
-	}
-	return err
-}
-
 // look reads the device anew and puts what changed; again asks first whether
 // the caller still is who he was. Its error ends the stream.
 func (st *stream) look(again bool) error {
 	v := st.v
 	if again {
-		if err := st.signedIn(); err != nil {
+		if err := v.again(); err != nil {
 			return st.passing(err)
 		}
 	}
@@ -240,14 +251,7 @@ func (st *stream) look(again bool) error {
 	if !st.looking() || v.caller.Allow(access.LookDevices) != nil {
 		return errLookOver
 	}
-	cells, last, err := v.liveCells(st.sample)
-	if err != nil {
-		return st.passing(err)
-	}
-	if st.changes(cells); last {
-		return errLookOver
-	}
-	return nil
+	return st.passing(st.read())
 }
 
 // watch asks the device for a sample each second while the caller has a look

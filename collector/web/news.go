@@ -70,12 +70,8 @@ func (s *streams) open(caller string, most int) (closed func(), err error) {
 // feed is a stream that reads on when the bus hints at changes.
 type feed struct {
 	stream
-	most  int // that its caller may have open
-	calm  time.Duration
-	read  func() error // puts what is new; its error ends the stream
-	check func() error // whether the caller still is who he was; its error ends the stream
-	beat  func()
-	every time.Duration // a beat
+	most int // that its caller may have open
+	calm time.Duration
 }
 
 // serveFeed opens the stream of a feed that has its beginning in its buffer.
@@ -142,7 +138,7 @@ func (f *feed) follow(sub *bus.Subscription) {
 			err = f.passing(f.read())
 		}
 		if err != nil {
-			f.put("end", "{}")
+			f.tell(eventEnd)
 			f.flush()
 			return
 		}
@@ -152,37 +148,52 @@ func (f *feed) follow(sub *bus.Subscription) {
 	}
 }
 
+// check asks whether the caller still is who he was, and may listen.
+func (f *feed) check() error {
+	if err := f.v.again(); err != nil {
+		return err
+	}
+	return f.v.caller.Allow(access.ReadDevices)
+}
+
+// comment is the beat for a program: nothing that it must read.
+func (st *stream) comment() { st.buf.WriteString(": still here\n\n") }
+
+// putJSON is put of what can be written as JSON, as all that streams tell can.
+func (st *stream) putJSON(event string, data any) {
+	b, err := json.Marshal(data)
+	if err != nil {
+		panic(fmt.Sprintf("web: writing an event: %v", err))
+	}
+	st.put(event, string(b))
+}
+
 // retry says when a listener comes back after a break: not all at once after a restart.
 func (st *stream) retry() { fmt.Fprintf(&st.buf, "retry: %d\n\n", 2000+time.Now().UnixNano()%2000) }
 
 // putAt is put with the place in the order that a listener names when it comes back.
-func (st *stream) putAt(mark health.Mark, event string, data any) error {
-	b, err := json.Marshal(data)
-	if err != nil {
-		return err
-	}
+func (st *stream) putAt(mark health.Mark, event string, data any) {
 	fmt.Fprintf(&st.buf, "id: %s\n", mark)
-	st.put(event, string(b))
-	return nil
+	st.putJSON(event, data)
 }
 
 // apiChangeEvent is what happened to a device, as the stream tells it. day and
 // severity are missing where they say nothing.
 type apiChangeEvent struct {
-	ID       string `json:"id"`
-	Kind     string `json:"kind"` // begin, reset, end; device_appeared, finding_raised, finding_cleared, finding_acknowledged, finding_snoozed, finding_reopened
-	Device   string `json:"device,omitempty"`
-	Owner    string `json:"owner,omitempty"`
-	Code     string `json:"code,omitempty"`
-	Instance string `json:"instance,omitempty"`
-	Severity string `json:"severity,omitempty"`
-	Worst    string `json:"worst,omitempty"` // of what counts at the device now; none = nothing does
-	Day      string `json:"day,omitempty"`
+	ID       string `json:"id" is:"text"`
+	Kind     string `json:"kind" is:"change_event"` // see changeEvents
+	Device   string `json:"device,omitempty" is:"uuid"`
+	Owner    string `json:"owner,omitempty" is:"uuid"`
+	Code     string `json:"code,omitempty" is:"text"`
+	Instance string `json:"instance,omitempty" is:"text"`
+	Severity string `json:"severity,omitempty" is:"severity"`
+	Worst    string `json:"worst,omitempty" is:"worst"` // of what counts at the device now; none = nothing does
+	Day      string `json:"day,omitempty" is:"day"`
 }
 
 func changeJSON(c health.Change) apiChangeEvent {
 	out := apiChangeEvent{ID: c.Mark.String(), Kind: string(c.Kind), Device: c.Device, Owner: c.Owner, Code: c.Code, Instance: c.Instance,
-		Worst: "none", Day: c.Day.Format(time.DateOnly)}
+		Worst: noSeverity, Day: c.Day.Format(time.DateOnly)}
 	if c.Severity > 0 {
 		out.Severity = severityName(c.Severity)
 	}
@@ -200,7 +211,7 @@ func (s *Server) apiChanges(v *visit) error {
 	if err != nil {
 		return err
 	}
-	at, first := last, "begin"
+	at, first := last, eventBegin
 	if text := v.r.Header.Get("Last-Event-ID"); text != "" {
 		after, ok := health.ParseMark(text)
 		if !ok {
@@ -209,27 +220,19 @@ func (s *Server) apiChanges(v *visit) error {
 		_, _, err := s.cfg.Health.Changes(ctx, v.caller, after, 1)
 		switch {
 		case errors.Is(err, health.ErrMark) || err == nil && last.Next()-after.Next() > maxBehind:
-			first = "reset"
+			first = eventReset
 		case err != nil:
 			return err
 		default:
 			at = after
 		}
 	}
-	f := &feed{stream: stream{v: v}, most: maxStreams, calm: calmEvery, every: commentEvery}
+	f := &feed{stream: stream{v: v, every: commentEvery}, most: maxStreams, calm: calmEvery}
 	f.retry()
-	if err := f.putAt(at, first, apiChangeEvent{ID: at.String(), Kind: first}); err != nil {
-		return err
-	}
+	f.putAt(at, first, apiChangeEvent{ID: at.String(), Kind: first})
 	f.read = func() error { return f.changes(&at) }
-	f.beat = func() { f.buf.WriteString(": still here\n\n") }
-	f.check = func() (err error) {
-		v.caller, err = s.cfg.Access.Token(ctx, v.secret)
-		if err == nil {
-			err = v.caller.Allow(access.ReadDevices)
-		}
-		return err
-	}
+	f.beat = f.comment
+	f.tell = func(event string) { f.putJSON(event, apiChangeEvent{ID: at.String(), Kind: event}) }
 	return s.serveFeed(f)
 }
 
@@ -241,16 +244,14 @@ func (f *feed) changes(at *health.Mark) error {
 		if errors.Is(err, health.ErrMark) {
 			// It was forgotten while the listener was here: a clock that jumped, a restore.
 			if *at, err = f.v.s.cfg.Health.LastChange(f.v.r.Context(), f.v.caller); err == nil {
-				err = f.putAt(*at, "reset", apiChangeEvent{ID: at.String(), Kind: "reset"})
+				f.putAt(*at, eventReset, apiChangeEvent{ID: at.String(), Kind: eventReset})
 			}
 		}
 		if err != nil {
 			return err
 		}
 		for _, c := range list {
-			if err := f.putAt(c.Mark, string(c.Kind), changeJSON(c)); err != nil {
-				return err
-			}
+			f.putAt(c.Mark, string(c.Kind), changeJSON(c))
 		}
 		if *at = next; len(list) < changesAtOnce {
 			return nil
@@ -299,7 +300,8 @@ func (s *Server) newsStream(v *visit) error {
 	if fleet.TooManyWords(q.query) {
 		return &badRequest{"q", "too many words"}
 	}
-	f := &feed{stream: stream{v: v}, most: maxPages, calm: newsCalm, every: beatEvery}
+	f := &feed{stream: stream{v: v, every: beatEvery}, most: maxPages, calm: newsCalm}
+	f.tell = func(event string) { f.put(event, "{}") }
 	f.retry()
 	f.put("beat", "")
 	told := int64(0)
@@ -309,16 +311,10 @@ func (s *Server) newsStream(v *visit) error {
 			return err
 		}
 		told = n
-		b, err := json.Marshal(pageNews{n, v.say.Say("list.news", "n", n)})
-		f.put("news", string(b))
-		return err
+		f.putJSON("news", pageNews{n, v.say.Say("list.news", "n", n)})
+		return nil
 	}
 	f.beat = func() { f.put("beat", "") }
-	f.check = func() error {
-		session, err := s.cfg.Access.Session(v.r.Context(), v.secret)
-		v.caller = session.Caller
-		return err
-	}
 	return s.serveFeed(f)
 }
 

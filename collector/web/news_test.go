@@ -39,7 +39,12 @@ type told struct {
 
 func (w *world) listen(t testing.TB, token, last string) *listener {
 	t.Helper()
-	req, err := http.NewRequestWithContext(t.Context(), http.MethodGet, w.url+"/api/v1/events", nil)
+	return w.listenAt(t, "/api/v1/events", token, last)
+}
+
+func (w *world) listenAt(t testing.TB, path, token, last string) *listener {
+	t.Helper()
+	req, err := http.NewRequestWithContext(t.Context(), http.MethodGet, w.url+path, nil)
 	w.must(err)
 	req.Header.Set("Authorization", "Bearer "+token)
 	if last != "" {

@@ -46,6 +46,14 @@ func (e edited) String() string {
 	return e.id + "." + e.was
 }
 
+// orders are those of the devices of an answer.
+var orders = []string{ascending, descending}
+
+const (
+	ascending  = "asc"
+	descending = "desc"
+)
+
 func askingOf(values url.Values) (asking, error) {
 	a := asking{cursor: values.Get("cursor"), saved: values.Get("saved"), edits: editedOf(values.Get("edits")), from: 1}
 	a.Show = values.Get("show")
@@ -57,8 +65,8 @@ func askingOf(values url.Values) (asking, error) {
 		a.Conditions = append(a.Conditions, c)
 	}
 	switch values.Get("order") {
-	case "", "asc":
-	case "desc":
+	case "", ascending:
+	case descending:
 		a.desc = true
 	default:
 		return a, &badRequest{"order", "want asc or desc"}

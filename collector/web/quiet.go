@@ -232,23 +232,29 @@ func (s *Server) loudGroup(v *visit) error {
 	return v.acted("/findings/"+v.r.PathValue("code"), "loud", err)
 }
 
+// What a quiet is: until the finding is cleared, or up to a day.
+const (
+	acknowledged = "acknowledged"
+	snoozed      = "snoozed"
+)
+
 // apiQuiet is somebody's act by which a finding does not count.
 type apiQuiet struct {
-	ID      string  `json:"id"`
-	Code    string  `json:"code"`
-	Kind    string  `json:"kind"` // acknowledged, snoozed
-	By      string  `json:"by"`
-	Role    string  `json:"role"`
-	Reason  string  `json:"reason"`
-	At      string  `json:"at"`
-	Until   *string `json:"until"` // null = until the finding is cleared
+	ID      string  `json:"id" is:"uuid"`
+	Code    string  `json:"code" is:"text"`
+	Kind    string  `json:"kind" is:"quiet"` // acknowledged, snoozed
+	By      string  `json:"by" is:"text"`
+	Role    string  `json:"role" is:"no_role"`
+	Reason  string  `json:"reason" is:"text"`
+	At      string  `json:"at" is:"time"`
+	Until   *string `json:"until" is:"time"` // null = until the finding is cleared
 	Devices int64   `json:"devices"`
 }
 
 func quietJSON(q health.Quiet) apiQuiet {
-	out := apiQuiet{ID: q.ID, Code: q.Code, Kind: "acknowledged", By: q.Name, Role: string(q.Role), Reason: q.Reason, At: q.At.Format(apiTime), Devices: q.Devices}
+	out := apiQuiet{ID: q.ID, Code: q.Code, Kind: acknowledged, By: q.Name, Role: string(q.Role), Reason: q.Reason, At: q.At.Format(apiTime), Devices: q.Devices}
 	if !q.Until.IsZero() {
-		out.Kind, out.Until = "snoozed", present(q.Until.UTC().Format(apiTime))
+		out.Kind, out.Until = snoozed, present(q.Until.UTC().Format(apiTime))
 	}
 	return out
 }
@@ -256,8 +262,8 @@ func quietJSON(q health.Quiet) apiQuiet {
 // apiNewQuiet says why, and on which day the finding counts again; without a day
 // it is quiet until it is cleared.
 type apiNewQuiet struct {
-	Reason string `json:"reason"`
-	Until  string `json:"until,omitempty"`
+	Reason string `json:"reason" is:"text"`
+	Until  string `json:"until,omitempty" is:"day"`
 }
 
 func (v *visit) newQuiet(body apiNewQuiet) (n health.NewQuiet, err error) {
@@ -270,8 +276,8 @@ func (v *visit) newQuiet(body apiNewQuiet) (n health.NewQuiet, err error) {
 
 // apiOneFinding names an open finding of a device.
 type apiOneFinding struct {
-	Code     string `json:"code"`
-	Instance string `json:"instance,omitempty"`
+	Code     string `json:"code" is:"finding"`
+	Instance string `json:"instance,omitempty" is:"text"`
 }
 
 type apiQuietOne struct {
@@ -309,10 +315,10 @@ func (s *Server) apiLoudFinding(v *visit) error {
 // apiQuietMany is a quiet of all devices of a group; what is left out asks for nothing.
 type apiQuietMany struct {
 	apiNewQuiet
-	Owner  string `json:"owner,omitempty"`
-	School string `json:"school,omitempty"`
-	Model  string `json:"model,omitempty"`
-	Build  string `json:"os_build,omitempty"`
+	Owner  string `json:"owner,omitempty" is:"uuid"`
+	School string `json:"school,omitempty" is:"uuid"`
+	Model  string `json:"model,omitempty" is:"text"`
+	Build  string `json:"os_build,omitempty" is:"text"`
 }
 
 func (s *Server) apiQuietGroup(v *visit) error {

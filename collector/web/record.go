@@ -75,6 +75,14 @@ func recordQuestion(values url.Values, zone *time.Location) (audit.Filter, error
 	return f, nil
 }
 
+// zone is where the days of a filter begin: of a page in Berlin, of the API in UTC.
+func (v *visit) zone() *time.Location {
+	if v.door == program {
+		return time.UTC
+	}
+	return v.say.Zone()
+}
+
 func (s *Server) recordPage(v *visit) error {
 	ctx := v.r.Context()
 	f, err := recordQuestion(v.asked, v.say.Zone())
@@ -456,7 +464,7 @@ func (v *visit) party(ref string, names map[string]string) string {
 
 // recordCSV streams exactly what the filter of the page says, oldest last.
 func (s *Server) recordCSV(v *visit) error {
-	f, err := recordQuestion(v.asked, v.say.Zone())
+	f, err := recordQuestion(v.asked, v.zone())
 	if err != nil {
 		return err
 	}

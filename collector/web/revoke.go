@@ -89,8 +89,8 @@ func (s *Server) revokeDevice(v *visit) error {
 
 // apiRevocation revokes a device, which is named so that it is not another one.
 type apiRevocation struct {
-	Name   string `json:"name"` // as the device has it: inventory number, else serial number
-	Reason string `json:"reason"`
+	Name   string `json:"name" is:"text"` // as the device has it: inventory number, else serial number
+	Reason string `json:"reason" is:"text"`
 }
 
 func (s *Server) apiRevokeDevice(v *visit) error {

@@ -166,29 +166,79 @@ func (s *Server) sheetPage(v *visit) error {
 
 // apiIssuer is who inspects TLS; devices is null where they are fewer than five.
 type apiIssuer struct {
-	Name    string `json:"name"`
+	Name    string `json:"name" is:"text"`
 	Devices *int64 `json:"devices"`
+}
+
+// apiWays is how the devices of a school come to us, and what they met; numbers below
+// five are null.
+type apiWays struct {
+	QUIC       *int64      `json:"quic"`
+	TCP        *int64      `json:"tcp_only"`
+	Proxy      *int64      `json:"tcp_through_proxy"`
+	Inspected  *int64      `json:"tls_inspected"`
+	UDPBlocked *int64      `json:"udp_blocked"`
+	Login      *int64      `json:"proxy_needs_login"`
+	Portal     *int64      `json:"captive_portal"`
+	Issuers    []apiIssuer `json:"inspection_issuers"`
+}
+
+func waysOf(w fleet.Ways) apiWays {
+	return apiWays{few(w.QUIC), few(w.TCP), few(w.Proxy), few(w.Inspected), few(w.UDPBlocked), few(w.Login), few(w.Portal),
+		each(w.Issuers, func(i fleet.Issuer) apiIssuer { return apiIssuer{i.Name, few(i.Devices)} })}
+}
+
+// apiSchoolPage is a school, how its devices are, what is open about them, and how
+// they come to us.
+type apiSchoolPage struct {
+	apiSchoolItem
+	Kind     string           `json:"kind" is:"text"`
+	Devices  int64            `json:"devices"`
+	States   []apiStateCount  `json:"states"`
+	Findings []apiOpenFinding `json:"findings"`
+	Ways     apiWays          `json:"ways"`
+}
+
+func (s *Server) apiSchool(v *visit) error {
+	ctx := v.r.Context()
+	school, err := s.cfg.Fleet.School(ctx, v.caller, v.r.PathValue("id"))
+	if err != nil {
+		return err
+	}
+	counts, err := s.cfg.Fleet.Counts(ctx, v.caller, fleet.Filter{School: school.ID})
+	if err != nil {
+		return err
+	}
+	open, err := s.cfg.Fleet.SchoolFindings(ctx, v.caller, school.ID)
+	if err != nil {
+		return err
+	}
+	ways, err := s.cfg.Fleet.Ways(ctx, v.caller, school.ID)
+	if err != nil {
+		return err
+	}
+	return v.sendJSON(apiSchoolPage{schoolItem(school), school.Kind, counts.Total, statesOf(counts), each(open, openFinding), waysOf(ways)})
+}
+
+func schoolItem(s fleet.School) apiSchoolItem {
+	return apiSchoolItem{s.ID, s.Code, s.Title(), apiPlace{s.Owner, s.OwnerName}}
 }
 
 // apiSheet is what the devices of a school need of a network, and how they come to
 // us. Numbers below five are null, and there is no sum to reckon them from.
 type apiSheet struct {
-	ID         string        `json:"id"` // of the school
+	ID         string        `json:"id" is:"uuid"` // of the school
 	School     apiSchoolItem `json:"school"`
-	Host       string        `json:"host"`
-	Port       string        `json:"port"`
-	Protocols  []string      `json:"protocols"`
+	Host       string        `json:"host" is:"text"`
+	Port       string        `json:"port" is:"number"`
+	Protocols  []string      `json:"protocols" is:"protocol"`
 	Inspection bool          `json:"tls_inspection_allowed"`
-	QUIC       *int64        `json:"quic"`
-	TCP        *int64        `json:"tcp_only"`
-	Proxy      *int64        `json:"tcp_through_proxy"`
-	Inspected  *int64        `json:"tls_inspected"`
-	UDPBlocked *int64        `json:"udp_blocked"`
-	Login      *int64        `json:"proxy_needs_login"`
-	Portal     *int64        `json:"captive_portal"`
-	Issuers    []apiIssuer   `json:"inspection_issuers"`
-	Contact    string        `json:"contact"`
+	Contact    string        `json:"contact" is:"text"`
+	apiWays
 }
+
+// protocols are those by which devices come.
+var protocols = []string{"udp", "tcp"}
 
 // few hides a number of a few people.
 func few(n int64) *int64 {
@@ -212,12 +262,7 @@ func (s *Server) apiSheet(v *visit) error {
 	if err != nil {
 		return err
 	}
-	out := apiSheet{ID: school.ID, School: apiSchoolItem{school.ID, school.Code, school.Title(), apiPlace{school.Owner, school.OwnerName}}, Protocols: []string{"udp", "tcp"},
-		QUIC: few(w.QUIC), TCP: few(w.TCP), Proxy: few(w.Proxy), Inspected: few(w.Inspected), UDPBlocked: few(w.UDPBlocked), Login: few(w.Login), Portal: few(w.Portal),
-		Issuers: []apiIssuer{}, Contact: house.Contact}
+	out := apiSheet{ID: school.ID, School: schoolItem(school), Protocols: protocols, Contact: house.Contact, apiWays: waysOf(w)}
 	out.Host, out.Port = v.address()
-	for _, issuer := range w.Issuers {
-		out.Issuers = append(out.Issuers, apiIssuer{issuer.Name, few(issuer.Devices)})
-	}
 	return v.sendJSON(out)
 }

@@ -206,7 +206,7 @@ func (s *Server) apiSchools(v *visit) error {
 	case err != nil:
 		return err
 	}
-	out := list[apiSchoolState]{Items: make([]apiSchoolState, len(page.Items)), Total: page.Total, Cursor: present(page.Cursor)}
+	out := list[apiSchoolState]{Items: make([]apiSchoolState, len(page.Items)), Total: int64(page.Total), Cursor: present(page.Cursor)}
 	for i, c := range page.Items {
 		out.Items[i] = apiSchoolState{apiSchoolItem{c.ID, c.Code, c.Title(), apiPlace{c.Owner, c.OwnerName}},
 			c.Devices, c.Connected, c.Critical, c.Warning, c.Silent, c.TCP, c.Proxy, c.Inspected}

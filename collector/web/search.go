@@ -16,6 +16,15 @@ const hits = 8
 // hit is something that a search found.
 type hit struct{ kind, id, name, more, href string }
 
+// hitKinds are the kinds of hits.
+var hitKinds = []string{hitDevice, hitSchool, hitPerson}
+
+const (
+	hitDevice = "device"
+	hitSchool = "school"
+	hitPerson = "person"
+)
+
 // found is what a search gives, of each kind some.
 type found struct {
 	exact            []hit // whose handle is what was typed
@@ -108,15 +117,15 @@ func deviceHit(d fleet.Device) hit {
 	if place == "" {
 		place = d.OwnerName
 	}
-	return hit{"device", d.ID, d.Label(), joined(d.Manufacturer, d.Model) + ", " + place, "/devices/" + d.ID}
+	return hit{hitDevice, d.ID, d.Label(), joined(d.Manufacturer, d.Model) + ", " + place, "/devices/" + d.ID}
 }
 
 func schoolHit(s fleet.School) hit {
-	return hit{"school", s.ID, s.Title(), s.Code + ", " + s.OwnerName, "/schools/" + s.ID}
+	return hit{hitSchool, s.ID, s.Title(), s.Code + ", " + s.OwnerName, "/schools/" + s.ID}
 }
 
 func (v *visit) personHit(u access.User) hit {
-	return hit{"person", u.ID, u.Login, v.roleWord(u.Role), "/people/" + u.ID}
+	return hit{hitPerson, u.ID, u.Login, v.roleWord(u.Role), "/people/" + u.ID}
 }
 
 // searchMain is the page of what a search found.
@@ -189,9 +198,9 @@ func (v *visit) showSearch(query string, main searchMain) error {
 
 // apiFound is something that a search found. exact: its handle is what was asked for.
 type apiFound struct {
-	ID    string `json:"id"`
-	Kind  string `json:"kind"` // device, school, person
-	Name  string `json:"name"`
+	ID    string `json:"id" is:"uuid"`
+	Kind  string `json:"kind" is:"hit"` // device, school, person
+	Name  string `json:"name" is:"text"`
 	Exact bool   `json:"exact"`
 }
 

@@ -147,9 +147,10 @@ func (s *Server) removeStandard(v *visit) error {
 
 // apiStandardProgram is a program that each device of an owner must have.
 type apiStandardProgram struct {
-	Label string   `json:"label"`
-	Names []string `json:"names"` // of package lists, without case; alternatives
-	Least string   `json:"least_version"`
+	ID    string   `json:"id" is:"text"` // the label
+	Label string   `json:"label" is:"text"`
+	Names []string `json:"names" is:"text"` // of package lists, without case; alternatives
+	Least string   `json:"least_version" is:"text"`
 }
 
 func (s *Server) apiStandard(v *visit) error {
@@ -159,7 +160,7 @@ func (s *Server) apiStandard(v *visit) error {
 	}
 	items := make([]apiStandardProgram, len(programs))
 	for i, p := range programs {
-		items[i] = apiStandardProgram{p.Label, p.Names, p.LeastVersion}
+		items[i] = apiStandardProgram{p.Label, p.Label, p.Names, p.LeastVersion}
 	}
 	return sendList(v, items)
 }
@@ -167,9 +168,9 @@ func (s *Server) apiStandard(v *visit) error {
 // apiNewStandard adds a program, or replaces the one of its label, which is the
 // first of names unless said.
 type apiNewStandard struct {
-	Label string   `json:"label,omitempty"`
-	Names []string `json:"names"`
-	Least string   `json:"least_version,omitempty"`
+	Label string   `json:"label,omitempty" is:"text"`
+	Names []string `json:"names" is:"text"`
+	Least string   `json:"least_version,omitempty" is:"text"`
 }
 
 func (s *Server) apiSetStandard(v *visit) error {
@@ -188,7 +189,7 @@ func (s *Server) apiSetStandard(v *visit) error {
 }
 
 type apiLabel struct {
-	Label string `json:"label"`
+	Label string `json:"label" is:"text"`
 }
 
 func (s *Server) apiRemoveStandard(v *visit) error {

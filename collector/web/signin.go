@@ -50,7 +50,7 @@ func (s *Server) signIn(v *visit) error {
 	var slow *access.SlowDown
 	switch {
 	case errors.As(err, &slow):
-		wait := max(slow.RetryAfter.Round(time.Second), time.Second)
+		wait := retryAfter(err)
 		v.w.Header().Set("Retry-After", strconv.Itoa(int(wait/time.Second)))
 		main.Error = v.say.Say("signin.slow", "wait", v.say.Span(wait))
 		return v.showSignIn(http.StatusTooManyRequests, main)
@@ -66,6 +66,7 @@ func (s *Server) signIn(v *visit) error {
 		}
 	}
 	v.keepSession(secret, expires)
+	v.beginWithChoices(secret)
 	return v.redirect(main.Next)
 }
 
@@ -86,7 +87,8 @@ func (s *Server) signOut(v *visit) error {
 const year = 365 * 24 * 60 * 60
 
 // setPreferences keeps language, theme and keys in the browser, not with the
-// account: a shared screen may need another theme than one's own.
+// account: a shared screen may need another theme than one's own. What a person
+// chose by the API is only what a browser begins with.
 func (s *Server) setPreferences(v *visit) error {
 	if err := v.r.ParseForm(); err != nil {
 		return formError(err)
@@ -107,7 +109,7 @@ func (s *Server) setPreferences(v *visit) error {
 	case "off":
 		v.setCookie(keysCookie, "off", year)
 	case "on":
-		v.setCookie(keysCookie, "", -1)
+		v.setCookie(keysCookie, "on", year)
 	}
 	return v.redirect(localPath(form.Get("back")))
 }

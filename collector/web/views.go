@@ -472,16 +472,16 @@ func (s *Server) restoreView(v *visit) error {
 
 // apiView is a filter of the list under a name. Columns are those of the page.
 type apiView struct {
-	ID      string   `json:"id"`
-	Name    string   `json:"name"`
-	Slug    string   `json:"slug"`
-	Shared  string   `json:"shared"` // own, owner or all
-	Owner   *string  `json:"owner"`  // id; with owner
+	ID      string   `json:"id" is:"uuid"`
+	Name    string   `json:"name" is:"text"`
+	Slug    string   `json:"slug" is:"text"`
+	Shared  string   `json:"shared" is:"sharing"` // own, owner or all
+	Owner   *string  `json:"owner" is:"uuid"`     // id; with owner
 	Filter  apiWhich `json:"filter"`
-	Sort    *string  `json:"sort"`
-	Columns []string `json:"columns"`
+	Sort    *string  `json:"sort" is:"sort"`
+	Columns []string `json:"columns" is:"column"`
 	Devices *int64   `json:"devices,omitempty"` // of one's own scope; in lists only
-	Created string   `json:"created"`
+	Created string   `json:"created" is:"time"`
 }
 
 func apiViewOf(sv fleet.View) apiView {
@@ -496,12 +496,12 @@ func apiViewOf(sv fleet.View) apiView {
 
 // apiNewView asks for a view; shared missing = own.
 type apiNewView struct {
-	Name    string    `json:"name"`
-	Shared  string    `json:"shared,omitempty"`
-	Owner   string    `json:"owner,omitempty"`
+	Name    string    `json:"name" is:"text"`
+	Shared  string    `json:"shared,omitempty" is:"sharing"`
+	Owner   string    `json:"owner,omitempty" is:"uuid"`
 	Filter  *apiWhich `json:"filter,omitempty"`
-	Sort    string    `json:"sort,omitempty"`
-	Columns []string  `json:"columns,omitempty"`
+	Sort    string    `json:"sort,omitempty" is:"sort"`
+	Columns []string  `json:"columns,omitempty" is:"column"`
 }
 
 // checkColumns refuses columns that the list has not, lest a view is kept without
@@ -589,10 +589,10 @@ func (s *Server) apiSaveView(v *visit) error {
 
 // apiViewChange changes what it names of a view.
 type apiViewChange struct {
-	Name    string    `json:"name,omitempty"`
+	Name    string    `json:"name,omitempty" is:"text"`
 	Filter  *apiWhich `json:"filter,omitempty"`
-	Sort    string    `json:"sort,omitempty"`
-	Columns []string  `json:"columns,omitempty"`
+	Sort    string    `json:"sort,omitempty" is:"sort"`
+	Columns []string  `json:"columns,omitempty" is:"column"`
 }
 
 func (s *Server) apiChangeView(v *visit) error {
@@ -620,6 +620,15 @@ func (s *Server) apiDeleteView(v *visit) error {
 	}
 	if err := s.cfg.Fleet.DeleteView(ctx, v.caller, sv.ID); err != nil {
 		return err
+	}
+	return v.sendJSON(apiViewOf(sv))
+}
+
+// apiRestoreView brings back a view that was deleted not long ago.
+func (s *Server) apiRestoreView(v *visit) error {
+	sv, err := s.cfg.Fleet.RestoreView(v.r.Context(), v.caller, v.r.PathValue("id"))
+	if err != nil {
+		return apiViewError(err)
 	}
 	return v.sendJSON(apiViewOf(sv))
 }

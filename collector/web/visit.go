@@ -205,17 +205,33 @@ func (v *visit) renew() error {
 	return nil
 }
 
+// again asks who has the visit's secret: the program whose token it is, or the
+// person whose session. An error leaves the caller as he was.
+func (v *visit) again() error {
+	if access.IsToken(v.secret) {
+		caller, err := v.s.cfg.Access.Token(v.r.Context(), v.secret)
+		if err == nil {
+			v.caller = caller
+		}
+		return err
+	}
+	session, err := v.s.cfg.Access.Session(v.r.Context(), v.secret)
+	if err == nil {
+		v.session, v.caller = session.ID, session.Caller
+	}
+	return err
+}
+
 func (v *visit) bearer() error {
 	token, ok := bearerOf(v.r)
 	if !ok {
 		return access.ErrNoSession
 	}
-	caller, err := v.s.cfg.Access.Token(v.r.Context(), token)
-	if err != nil {
+	v.secret = token
+	if err := v.again(); err != nil {
 		return err
 	}
-	v.secret, v.caller = token, caller
-	if wait := v.s.limits.allow(caller.ID, v.s.cfg.Now()); wait > 0 {
+	if wait := v.s.limits.allow(v.caller.ID, v.s.cfg.Now()); wait > 0 {
 		return errRate
 	}
 	return nil

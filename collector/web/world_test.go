@@ -45,7 +45,8 @@ type world struct {
 	web    *web.Server
 	url    string
 	ts     *httptest.Server
-	down   atomic.Bool // cuts every connection instead of answering
+	people atomic.Int64 // made by person
+	down   atomic.Bool  // cuts every connection instead of answering
 
 	mu    sync.Mutex
 	now   time.Time
