@@ -907,5 +907,25 @@ func TestChoice(t *testing.T) {
 		if err != nil || len(entries) != 3 {
 			t.Errorf("audit: %+v, %v, want three changes", entries, err)
 		}
+		// Of several all are kept, or none.
+		err = s.SetChoices(t.Context(), who[1], map[string]string{"columns": "c", "theme": strings.Repeat("x", 1000)})
+		if !errors.Is(err, access.ErrInvalid) {
+			t.Errorf("two choices, one long = %v, want ErrInvalid", err)
+		}
+		want(who[1], "")
+		if err := s.SetChoices(t.Context(), who[1], map[string]string{"columns": "c", "theme": "dark"}); err != nil {
+			t.Fatal(err)
+		}
+		want(who[1], "c")
+		if n, err := s.CountAudit(t.Context(), operator, audit.Filter{Action: "user.choice_set"}); err != nil || n != 5 {
+			t.Errorf("CountAudit = %d, %v, want 5", n, err)
+		}
+		if _, err := s.CountAudit(t.Context(), who[0], audit.Filter{}); !errors.Is(err, access.ErrForbidden) {
+			t.Errorf("CountAudit of who may not read it = %v, want ErrForbidden", err)
+		}
+		scoped := access.Caller{Kind: access.KindUser, ID: "a", Role: access.RoleAdmin, Owners: []string{"o"}}
+		if n, err := s.CountAudit(t.Context(), scoped, audit.Filter{}); err != nil || n != 0 {
+			t.Errorf("CountAudit of another owner's = %d, %v, want 0", n, err)
+		}
 	})
 }

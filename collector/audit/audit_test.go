@@ -129,6 +129,18 @@ func TestAppendRefuses(t *testing.T) {
 	}
 }
 
+func countOf(t *testing.T, d *db.DB, f audit.Filter) (n int64) {
+	t.Helper()
+	err := d.Read(t.Context(), func(tx *db.Tx) (err error) {
+		n, err = audit.Count(t.Context(), tx, f)
+		return err
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	return n
+}
+
 func TestList(t *testing.T) {
 	dbtest.Run(t, migrations, func(t *testing.T, d *db.DB) {
 		appendAll(t, d, 12)
@@ -158,6 +170,11 @@ func TestList(t *testing.T) {
 			}
 			if diff := cmp.Diff(tt.want, seqs); err != nil || diff != "" {
 				t.Errorf("%s: %v (-want +got):\n%s", tt.name, err, diff)
+			}
+			// All pages together, wherever this one begins.
+			want := map[string]int64{"newest": 12, "next page": 12, "end": 12, "subject": 4, "owners": 6, "two owners": 12, "nobody's": 0}[tt.name]
+			if n := countOf(t, d, tt.filter); n != want {
+				t.Errorf("%s: Count = %d, want %d", tt.name, n, want)
 			}
 		}
 		want := entry(11)
@@ -238,6 +255,9 @@ func TestListFilters(t *testing.T) {
 			})
 			if err != nil || !cmp.Equal(got, c.want) {
 				t.Errorf("%s: %v, %v; want %v", what, got, err, c.want)
+			}
+			if n := countOf(t, d, c.filter); n != int64(len(c.want)) {
+				t.Errorf("%s: Count = %d, want %d", what, n, len(c.want))
 			}
 		}
 	})

@@ -716,6 +716,14 @@ func TestClaimsThatCannotBeMade(t *testing.T) {
 	if err != nil || slices.ContainsFunc(claims, func(c enroll.Claim) bool { return c.Owner != s.owner }) || len(claims) != 1 {
 		t.Errorf("Claims of one owner: got %+v, %v", claims, err)
 	}
+	for what, c := range map[string]struct {
+		caller access.Caller
+		want   int64
+	}{"one owner's": {admin, 1}, "all": {operator, 2}} {
+		if n, err := s.CountClaims(ctx, c.caller); err != nil || n != c.want {
+			t.Errorf("CountClaims of %s: got %d, %v, want %d", what, n, err, c.want)
+		}
+	}
 	if err := s.RevokeClaim(ctx, admin, theirs.ID); !errors.Is(err, access.ErrNotFound) {
 		t.Errorf("revoking another's claim: got %v, want not found", err)
 	}
@@ -724,6 +732,9 @@ func TestClaimsThatCannotBeMade(t *testing.T) {
 	}
 	if _, err := s.SomeClaims(ctx, access.ForDevice("d", s.owner), []string{theirs.ID}); !errors.Is(err, access.ErrForbidden) {
 		t.Errorf("a device reads claims: got %v", err)
+	}
+	if _, err := s.CountClaims(ctx, access.ForDevice("d", s.owner)); !errors.Is(err, access.ErrForbidden) {
+		t.Errorf("a device counts claims: got %v", err)
 	}
 	// Keyset pages.
 	first, err := s.Claims(ctx, operator, "", 1)

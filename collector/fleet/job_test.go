@@ -322,6 +322,29 @@ func TestJobsAreWithinScope(t *testing.T) {
 		if jobs, err := w.Jobs(ctx, both, "", 10); err != nil || len(jobs) != 2 || jobs[0].ID != wide.ID {
 			t.Errorf("jobs of who sees both: %d, %v, want 2, the latest first", len(jobs), err)
 		}
+		for what, c := range map[string]struct {
+			caller access.Caller
+			want   int64
+		}{"own": {own, 1}, "another owner's": {other, 0}, "both": {both, 2}} {
+			if n, err := w.CountJobs(ctx, c.caller); err != nil || n != c.want {
+				t.Errorf("CountJobs of %s = %d, %v, want %d", what, n, err, c.want)
+			}
+		}
+		// The list is for who starts jobs; one job is for whoever sees its devices.
+		_, err = w.Jobs(ctx, user(access.RoleRead, ahorn), "", 10)
+		fail("the list of who may only read", err, access.ErrForbidden)
+		_, err = w.CountJobs(ctx, user(access.RoleRead, ahorn))
+		fail("counting jobs of who may only read", err, access.ErrForbidden)
+		_, err = w.Job(ctx, user(access.RoleRead, ahorn), j.ID)
+		fail("a job of who may only read", err, nil)
+		counted, err := w.Job(ctx, own, j.ID)
+		fail("a job", err, nil)
+		for _, o := range append(slices.Clone(fleet.Outcomes), "") {
+			devices, err := w.JobDevices(ctx, own, j.ID, o, 0, 10)
+			if err != nil || int64(len(devices)) != counted.Of(o) {
+				t.Errorf("devices with outcome %q: %d, %v; the job says %d", o, len(devices), err, counted.Of(o))
+			}
+		}
 		_, err = w.StartJob(ctx, own, fleet.NewJob{Act: fleet.ActLabel, Label: "x", Devices: []string{mine, foreign}})
 		fail("naming a foreign device", err, access.ErrNotFound)
 		_, err = w.StartJob(ctx, user(access.RoleRead), label)

@@ -103,13 +103,19 @@ func TestEvents(t *testing.T) {
 		if fmt.Sprint(got) != fmt.Sprint(want) || parts != 1 {
 			t.Errorf("events in %d parts:\n%q\nwant in 2:\n%q", parts+1, got, want)
 		}
+		stranger := reader
+		stranger.Owners = []string{"somebody else"}
+		if n, err := w.CountEvents(t.Context(), reader, id); err != nil || n != int64(len(want)) {
+			t.Errorf("CountEvents = %d, %v, want %d", n, err, len(want))
+		}
+		if n, err := w.CountEvents(t.Context(), stranger, id); !errors.Is(err, access.ErrNotFound) || n != 0 {
+			t.Errorf("CountEvents of another owner = %d, %v, want not found", n, err)
+		}
 		// A day of more than are asked for is no dead end.
 		part, err := w.Events(t.Context(), reader, id, time.Time{}, 2)
 		if err != nil || len(part.Items) != 2 || !part.From.Equal(first.AddDate(0, 0, 2)) {
 			t.Errorf("two of a day of five: %d, from %v, %v", len(part.Items), part.From, err)
 		}
-		stranger := reader
-		stranger.Owners = []string{"somebody else"}
 		if _, err := w.Events(t.Context(), stranger, id, time.Time{}, 10); !errors.Is(err, access.ErrNotFound) {
 			t.Errorf("Events of another owner = %v, want not found", err)
 		}

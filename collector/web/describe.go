@@ -149,9 +149,9 @@ var calls = map[string]call{
 	"POST /api/v1/account/password":                  {Person: true, Body: apiNewPassword{}, Gives: apiAccount{}},
 	"GET /api/v1/account/choices":                    {Person: true, Gives: apiChoices{}},
 	"POST /api/v1/account/choices":                   {Person: true, Body: apiNewChoices{}, Gives: apiChoices{}},
-	"GET /api/v1/account/sessions":                   {Person: true, Gives: list[apiSession]{}},
-	"POST /api/v1/account/sessions/end":              {Person: true, Gives: list[apiSession]{}},
-	"POST /api/v1/account/sessions/{id}/end":         {Person: true, Gives: list[apiSession]{}},
+	"GET /api/v1/account/sessions":                   {Person: true, Gives: list[apiOwnSession]{}},
+	"POST /api/v1/account/sessions/end":              {Person: true, Gives: list[apiOwnSession]{}},
+	"POST /api/v1/account/sessions/{id}/end":         {Person: true, Gives: list[apiOwnSession]{}},
 	"GET /api/v1/answer": {Needs: access.ReadDevices, Gives: apiAnswer{},
 		Query: []param{ifParam, showParam, orderParam, limitParam, cursorParam}},
 	"GET /api/v1/answer/values":           {Needs: access.ReadDevices, Gives: list[apiAnswerValue]{}, Query: []param{{Name: "of", Is: "asked", Required: true}}},
@@ -201,8 +201,9 @@ func (s *Server) openAPI() ([]byte, error) {
 	sc.of(reflect.TypeFor[apiLiveEvent](), "")
 	return json.MarshalIndent(map[string]any{
 		"openapi": "3.1.0",
-		"info": map[string]any{"title": "Hausmeister", "version": "1", "description": "Health of loan devices, and what admits and sees them. Fields are added within this version, never changed. A change with If-Match happens only if nobody else changed the thing since its ETag was read. " +
-			"A token may make 50 calls a second, 500 at once; more get 429 with Retry-After. Times are RFC 3339 in UTC; what a device tells is given by days, finer only after a look."},
+		"info": map[string]any{"title": "Hausmeister", "version": "1", "description": "Health of loan devices, and what admits and sees them. Fields are added within this version, never changed. A change with If-Match happens only if nobody else changed the thing since its ETag was read; a call without an ETag says so. " +
+			"Programs send an API token; a person signs in by POST /api/v1/sign-in, sends the secret of the session in its place, and acts under his own name. " +
+			"A token or a person may make 50 calls a second, 500 at once; more get 429 with Retry-After. Times are RFC 3339 in UTC; what a device tells is given by days, finer only after a look."},
 		"security":   []any{map[string]any{"token": []string{}}},
 		"paths":      paths,
 		"components": map[string]any{"schemas": sc, "securitySchemes": map[string]any{"token": map[string]any{"type": "http", "scheme": "bearer"}}},

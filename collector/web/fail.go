@@ -192,7 +192,10 @@ func (s *Server) problem(v *visit, f fault, err error) {
 		Detail: s.say["en"].Say("error." + f.name + ".text"),
 	}
 	var bad *badRequest
+	var slow *access.SlowDown
 	switch {
+	case errors.As(err, &slow):
+		p.Detail = slow.Error()
 	case errors.As(err, &bad):
 		p.Detail, p.Field = bad.detail, bad.field
 	case errors.Is(err, access.ErrExists), errors.Is(err, access.ErrInvalid), errors.Is(err, enroll.ErrInvalid):

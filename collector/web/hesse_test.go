@@ -464,6 +464,23 @@ func TestPlans(t *testing.T) {
 		for _, p := range h.visited() {
 			check(p.name, h.queriesOf(c, p.path(1)))
 		}
+		// What programs ask, with what counts their lists.
+		for _, caller := range []struct {
+			name   string
+			owners []string
+		}{{"all", nil}, {"owner", []string{h.schools[0].Owner}}} {
+			token := h.token(caller.name, access.RoleAdmin, caller.owners)
+			id := h.ids[0]
+			for _, path := range []string{"/api/v1/devices?columns=memory,finding", "/api/v1/counts", "/api/v1/claims", "/api/v1/jobs", "/api/v1/audit", "/api/v1/audit?action=device",
+				"/api/v1/audit?from=2026-11-24", "/api/v1/audit?action=device.labelled&from=2026-11-24", "/api/v1/looks", "/api/v1/schools/" + h.schools[0].ID, "/api/v1/devices/" + id, "/api/v1/devices/" + id + "/events",
+				"/api/v1/devices/" + id + "/jobs"} {
+				check("API "+path+" of "+caller.name, h.queriesIn(func() {
+					if res := h.api(token, path, nil); res.StatusCode != http.StatusOK {
+						t.Errorf("GET %s = %d %s", path, res.StatusCode, res.body)
+					}
+				}))
+			}
+		}
 		// Streams ask these whenever something happens.
 		last, err := h.health.LastChange(t.Context(), operator)
 		h.must(err)

@@ -138,10 +138,23 @@ type event struct{ name, data string }
 
 func (d *desk) watch(t *testing.T, ctx context.Context, s http.Handler) *viewer {
 	t.Helper()
+	req := httptest.NewRequest(http.MethodGet, "/devices/d/live", nil)
+	req.AddCookie(&http.Cookie{Name: "__Host-session", Value: "s"})
+	return follow(ctx, s, req)
+}
+
+// call is watch of a program for a person.
+func (d *desk) call(t *testing.T, ctx context.Context, s http.Handler) *viewer {
+	t.Helper()
+	req := httptest.NewRequest(http.MethodGet, "/api/v1/devices/d/live", nil)
+	req.Header.Set("Authorization", "Bearer s")
+	return follow(ctx, s, req)
+}
+
+func follow(ctx context.Context, s http.Handler, req *http.Request) *viewer {
 	r, w := io.Pipe()
 	ctx, stop := context.WithCancel(ctx)
-	req := httptest.NewRequest(http.MethodGet, "/devices/d/live", nil).WithContext(ctx)
-	req.AddCookie(&http.Cookie{Name: "__Host-session", Value: "s"})
+	req = req.WithContext(ctx)
 	v := &viewer{events: make(chan event, 1000), stop: stop, pipe: r}
 	go func() {
 		s.ServeHTTP(pipeWriter{http.Header{}, w}, req)

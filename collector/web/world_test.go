@@ -425,3 +425,5 @@ func (w *world) schoolID(owner, code string) string {
 	w.must(err)
 	return id
 }
+
+var quietLog = slog.New(slog.DiscardHandler)
