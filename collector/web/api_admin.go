@@ -1,10 +1,14 @@
 package web
 
 import (
+	"cmp"
 	"encoding/hex"
 	"errors"
+	"fmt"
+	"hash/fnv"
 	"net/http"
 	"strconv"
+	"strings"
 	"time"
 
 	"hausmeister/collector/access"
@@ -420,11 +424,11 @@ func (s *Server) apiRecord(v *visit) error {
 	if err != nil {
 		return err
 	}
-	values := v.asked
-	if cursor := values.Get("cursor"); cursor != "" {
-		values.Set("before", cursor)
+	place, counted, _ := strings.Cut(v.asked.Get("cursor"), ".")
+	if v.asked.Get("cursor") != "" {
+		v.asked.Set("before", cmp.Or(place, "none"))
 	}
-	f, err := recordQuestion(values, v.zone())
+	f, err := recordQuestion(v.asked, v.zone())
 	var bad *badRequest
 	if errors.As(err, &bad) && bad.field == "before" {
 		return &badRequest{"cursor", "this list did not give it"}
@@ -438,7 +442,31 @@ func (s *Server) apiRecord(v *visit) error {
 	if err != nil {
 		return err
 	}
-	return sendPage(v, limit, entries, func() (int64, error) { return s.cfg.Access.CountAudit(ctx, v.caller, f) }, entryOf, func(e audit.Entry) string { return strconv.FormatInt(e.Seq, 10) })
+	total, known := readCount(counted, f, v.caller)
+	count := func() (int64, error) {
+		if !known {
+			total, err = s.cfg.Access.CountAudit(ctx, v.caller, f)
+		}
+		return total, err
+	}
+	return sendPage(v, limit, entries, count, entryOf, func(e audit.Entry) string {
+		return strconv.FormatInt(e.Seq, 10) + "." + writeCount(total, f, v.caller)
+	})
+}
+
+// writeCount lets a cursor of the record say how many entries its first page counted:
+// there may be a million, and a program that reads all of them counts them once. It is
+// good for the question that it was counted for.
+func writeCount(total int64, f audit.Filter, caller access.Caller) string {
+	h := fnv.New64a()
+	fmt.Fprintf(h, "%q %d %d %q", f.Action, f.FromMS, f.ToMS, caller.Owners)
+	return strconv.FormatInt(total, 36) + "." + strconv.FormatUint(h.Sum64(), 36)
+}
+
+func readCount(text string, f audit.Filter, caller access.Caller) (total int64, known bool) {
+	number, _, _ := strings.Cut(text, ".")
+	total, err := strconv.ParseInt(number, 36, 64)
+	return total, err == nil && total >= 0 && text == writeCount(total, f, caller)
 }
 
 // apiRecordState is whether the record's chain holds, and up to where it was read.

@@ -47,12 +47,12 @@ func sendPage[F, T any](v *visit, limit int, found []F, count func() (int64, err
 	for i, f := range found {
 		out.Items[i] = as(f)
 	}
-	if len(found) == limit {
-		out.Cursor = present(at(found[limit-1]))
-	}
 	var err error
 	if out.Total, err = count(); err != nil {
 		return err
+	}
+	if len(found) == limit {
+		out.Cursor = present(at(found[limit-1]))
 	}
 	return v.sendJSON(out)
 }

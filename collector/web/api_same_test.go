@@ -63,6 +63,47 @@ func TestListsCountTheirItems(t *testing.T) {
 	})
 }
 
+// TestCountOfTheRecord: a cursor carries the count of its own question only.
+func TestCountOfTheRecord(t *testing.T) {
+	w := newWorld(t)
+	w.fill(6)
+	admin, ahorn := w.token("admin", access.RoleAdmin, nil), w.token("ahorn", access.RoleAdmin, []string{w.ownerID("Landkreis Ahorn")})
+	type page struct {
+		Total  int64
+		Cursor string
+	}
+	get := func(token, query string) (p page) {
+		t.Helper()
+		w.api(token, "/api/v1/audit?limit=1&"+query, &p)
+		return p
+	}
+	all, devices, one := get(admin, ""), get(admin, "action=device"), get(ahorn, "")
+	if all.Total <= devices.Total || devices.Total == 0 || one.Total == 0 || one.Total >= all.Total {
+		t.Fatalf("all %d, of devices %d, of one owner %d", all.Total, devices.Total, one.Total)
+	}
+	w.must(w.fleet.SetInventory(t.Context(), operator, w.known(), "AH-1"))
+	for what, c := range map[string]struct {
+		got  page
+		want int64
+	}{
+		"the same question":  {get(admin, "cursor="+all.Cursor), all.Total},
+		"another action":     {get(admin, "action=device&cursor="+all.Cursor), get(admin, "action=device").Total},
+		"another scope":      {get(ahorn, "cursor="+all.Cursor), get(ahorn, "").Total},
+		"only the place":     {get(admin, "cursor="+strings.Split(all.Cursor, ".")[0]), get(admin, "").Total},
+		"another number":     {get(admin, "cursor="+strings.Replace(all.Cursor, ".", ".-9", 1)), get(admin, "").Total},
+		"the first of those": {get(admin, ""), get(admin, "").Total},
+	} {
+		if c.got.Total != c.want {
+			t.Errorf("%s: total %d, want %d", what, c.got.Total, c.want)
+		}
+	}
+	for _, cursor := range []string{"x", "0.1.2", ".1.2x", "-5"} {
+		if res := w.api(admin, "/api/v1/audit?cursor="+cursor, nil); res.StatusCode != http.StatusBadRequest {
+			t.Errorf("cursor %s = %d %s", cursor, res.StatusCode, res.body)
+		}
+	}
+}
+
 // pages reads all pages of a list, two items at once, and wants the same total on
 // each.
 func (w *world) pages(t *testing.T, token, path string) (n, total int) {
