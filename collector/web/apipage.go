@@ -38,7 +38,7 @@ func (s *Server) apiPage(v *visit) error {
 		}
 		shown := apiCall{ID: operationID(rt), Method: rt.method, Path: rt.path, Summary: c.summary(rt, v.say), Note: c.note(v.say), Example: c.example(rt, host, s.cfg.Now())}
 		for _, p := range c.Query {
-			shown.Query = append(shown.Query, apiParam{p.Name, p.meaning(v.say)})
+			shown.Query = append(shown.Query, apiParam{p.Name, p.meaning(v.say) + p.values()})
 		}
 		for _, name := range c.Events {
 			shown.Events = append(shown.Events, apiParam{name, v.say.Say("api.event." + name)})
@@ -46,6 +46,19 @@ func (s *Server) apiPage(v *visit) error {
 		main.Calls = append(main.Calls, shown)
 	}
 	return v.show(http.StatusOK, "api", v.at("api", v.say.Say("api.title"), main))
+}
+
+// shownValues is how many values of a parameter have room on the page; of more the
+// description has the list.
+const shownValues = 20
+
+// values are those that a parameter can have, where they are few.
+func (p param) values() string {
+	all, _ := kinds[p.Is]["enum"].([]string)
+	if len(all) < 2 || len(all) > shownValues {
+		return ""
+	}
+	return " (" + strings.Join(all, ", ") + ")"
 }
 
 // example is a command that works once TOKEN holds a token, ID an id and SESSION a
