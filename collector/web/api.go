@@ -221,6 +221,7 @@ var columnValue = map[string]func(fleet.Device) any{
 	"system":  func(d fleet.Device) any { return present(d.OS) },
 	"build":   func(d fleet.Device) any { return present(d.Build) },
 	"path":    func(d fleet.Device) any { return present(d.Path) },
+	"agent":   func(d fleet.Device) any { return present(d.Agent) },
 	"memory":  func(d fleet.Device) any { return number(d.Daily.MemoryTotal) },
 	"boot":    func(d fleet.Device) any { return number(d.Daily.BootDuration) },
 	"updates": func(d fleet.Device) any { return number(d.Daily.UpdatesPending) },

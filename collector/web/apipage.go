@@ -6,6 +6,7 @@ import (
 	"maps"
 	"net/http"
 	"reflect"
+	"slices"
 	"strings"
 	"time"
 
@@ -55,6 +56,7 @@ const shownValues = 20
 // values are those that a parameter can have, where they are few.
 func (p param) values() string {
 	all, _ := kinds[p.Is]["enum"].([]string)
+	all = slices.DeleteFunc(slices.Clone(all), func(s string) bool { return strings.HasPrefix(s, "-") }) // the same from the other end
 	if len(all) < 2 || len(all) > shownValues {
 		return ""
 	}
