@@ -307,14 +307,14 @@ func copyTable(ctx context.Context, from, to *Tx, table string) error {
 // tablesInOrder lists our tables, each after those it refers to. Their names
 // are those of our own migrations, so they need no quoting.
 func tablesInOrder(ctx context.Context, lite *Tx) ([]string, error) {
-	names, err := textColumn(ctx, lite, `SELECT name FROM sqlite_master
+	names, err := Texts(ctx, lite, `SELECT name FROM sqlite_master
 		WHERE type = 'table' AND name NOT LIKE 'sqlite_%' AND name <> 'goose_db_version' ORDER BY name`)
 	if err != nil {
 		return nil, err
 	}
 	needs := map[string][]string{}
 	for _, name := range names {
-		parents, err := textColumn(ctx, lite, `SELECT "table" FROM pragma_foreign_key_list($1)`, name)
+		parents, err := Texts(ctx, lite, `SELECT "table" FROM pragma_foreign_key_list($1)`, name)
 		if err != nil {
 			return nil, err
 		}

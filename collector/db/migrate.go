@@ -143,21 +143,3 @@ func appliedMigrations(ctx context.Context, dialect Dialect, from *sql.DB) ([]in
 	}
 	return versions, rows.Err()
 }
-
-// textColumn gives the first column of all rows.
-func textColumn(ctx context.Context, tx *Tx, query string, args ...any) ([]string, error) {
-	rows, err := tx.Query(ctx, query, args...)
-	if err != nil {
-		return nil, err
-	}
-	var out []string
-	for rows.Next() {
-		var s string
-		if err := rows.Scan(&s); err != nil {
-			rows.Close()
-			return nil, err
-		}
-		out = append(out, s)
-	}
-	return out, rows.Close()
-}

@@ -109,7 +109,7 @@ func sortsByBytes(collation string) bool {
 // integrity reads every row once: PostgreSQL has no check of its own short of
 // an extension, but a broken page or a lost TOAST value does not read.
 func (e *postgresEngine) integrity(ctx context.Context, tx *Tx) error {
-	tables, err := textColumn(ctx, tx, `SELECT table_name FROM information_schema.tables
+	tables, err := Texts(ctx, tx, `SELECT table_name FROM information_schema.tables
 		WHERE table_schema = current_schema() AND table_type = 'BASE TABLE' ORDER BY table_name`)
 	if err != nil {
 		return err

@@ -273,3 +273,21 @@ func (c *conn) drop() {
 	c.c.Raw(func(any) error { return driver.ErrBadConn })
 	c.c.Close()
 }
+
+// Texts gives the one column of all rows of a query.
+func Texts(ctx context.Context, tx *Tx, query string, args ...any) ([]string, error) {
+	rows, err := tx.Query(ctx, query, args...)
+	if err != nil {
+		return nil, err
+	}
+	defer rows.Close()
+	var out []string
+	for rows.Next() {
+		var s string
+		if err := rows.Scan(&s); err != nil {
+			return nil, err
+		}
+		out = append(out, s)
+	}
+	return out, rows.Close()
+}

@@ -198,20 +198,9 @@ func (f *Fleet) FindDevice(ctx context.Context, caller access.Caller, name strin
 	scope, args := caller.Scope("owner_id", 4)
 	args = append([]any{name, fold(name), ident.SerialKey(name)}, args...)
 	var found []string
-	err := f.db.Read(ctx, func(tx *db.Tx) error {
-		found = nil
-		rows, err := tx.Query(ctx, `SELECT id FROM devices WHERE (id = $1 OR inventory_key = $2 OR replace(upper(serial), ' ', '') = $3) AND `+scope+` LIMIT 2`, args...)
-		if err != nil {
-			return err
-		}
-		for rows.Next() {
-			var id string
-			if err := rows.Scan(&id); err != nil {
-				return errors.Join(err, rows.Close())
-			}
-			found = append(found, id)
-		}
-		return rows.Close()
+	err := f.db.Read(ctx, func(tx *db.Tx) (err error) {
+		found, err = db.Texts(ctx, tx, `SELECT id FROM devices WHERE (id = $1 OR inventory_key = $2 OR replace(upper(serial), ' ', '') = $3) AND `+scope+` LIMIT 2`, args...)
+		return err
 	})
 	switch {
 	case err != nil && !errors.Is(err, db.ErrNoRows):

@@ -72,23 +72,11 @@ func (f *Fleet) LabelNames(ctx context.Context, caller access.Caller) ([]string,
 	}
 	scope, args := caller.Scope("l.owner_id", 1)
 	var out []string
-	err := f.db.Read(ctx, func(tx *db.Tx) error {
-		out = nil
-		rows, err := tx.Query(ctx, `SELECT MIN(l.label) FROM labels l WHERE `+scope+` AND EXISTS
+	err := f.db.Read(ctx, func(tx *db.Tx) (err error) {
+		out, err = db.Texts(ctx, tx, `SELECT MIN(l.label) FROM labels l WHERE `+scope+` AND EXISTS
 			(SELECT 1 FROM device_labels h WHERE h.label_key = l.label_key AND h.owner_id = l.owner_id AND h.held = 1)
 			GROUP BY l.label_key ORDER BY l.label_key`, args...)
-		if err != nil {
-			return err
-		}
-		defer rows.Close()
-		for rows.Next() {
-			var label string
-			if err := rows.Scan(&label); err != nil {
-				return err
-			}
-			out = append(out, label)
-		}
-		return rows.Close()
+		return err
 	})
 	if err != nil {
 		return nil, fmt.Errorf("listing labels: %w", err)

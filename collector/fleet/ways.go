@@ -93,20 +93,8 @@ func (f *Fleet) FindSchool(ctx context.Context, caller access.Caller, code strin
 	scope, args := caller.Scope("owner_id", 2)
 	var s School
 	err := f.db.Read(ctx, func(tx *db.Tx) error {
-		rows, err := tx.Query(ctx, `SELECT id FROM schools WHERE code_key = $1 AND `+scope+` LIMIT 2`, append([]any{fold(code)}, args...)...)
+		ids, err := db.Texts(ctx, tx, `SELECT id FROM schools WHERE code_key = $1 AND `+scope+` LIMIT 2`, append([]any{fold(code)}, args...)...)
 		if err != nil {
-			return err
-		}
-		defer rows.Close()
-		var ids []string
-		for rows.Next() {
-			var id string
-			if err := rows.Scan(&id); err != nil {
-				return err
-			}
-			ids = append(ids, id)
-		}
-		if err := rows.Close(); err != nil {
 			return err
 		}
 		switch len(ids) {

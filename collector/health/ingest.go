@@ -27,7 +27,7 @@ func (h *Health) Begin(ctx context.Context, device access.Caller, session int64,
 	var last int64
 	var fresh bool
 	err = h.db.Write(ctx, func(tx *db.Tx) error {
-		known, err := texts(ctx, tx, `SELECT device_id FROM health_state WHERE device_id = $1`, device.ID)
+		known, err := db.Texts(ctx, tx, `SELECT device_id FROM health_state WHERE device_id = $1`, device.ID)
 		if err != nil {
 			return err
 		}

@@ -283,24 +283,7 @@ const groupFrom = ` FROM health_findings f JOIN fleet_devices d ON d.device_id =
 // groupDevices are the next devices of a group where the finding is loud.
 func (h *Health) groupDevices(ctx context.Context, tx *db.Tx, caller access.Caller, code string, g Group, after string) ([]string, error) {
 	where, args := g.where(caller, 4)
-	return texts(ctx, tx, `SELECT DISTINCT f.device_id`+groupFrom+where+` ORDER BY f.device_id LIMIT $3`, append([]any{code, after, int64(quietStep)}, args...)...)
-}
-
-// texts reads one column.
-func texts(ctx context.Context, tx *db.Tx, sql string, args ...any) (out []string, err error) {
-	rows, err := tx.Query(ctx, sql, args...)
-	if err != nil {
-		return nil, err
-	}
-	defer rows.Close()
-	for rows.Next() {
-		var s string
-		if err := rows.Scan(&s); err != nil {
-			return nil, err
-		}
-		out = append(out, s)
-	}
-	return out, rows.Close()
+	return db.Texts(ctx, tx, `SELECT DISTINCT f.device_id`+groupFrom+where+` ORDER BY f.device_id LIMIT $3`, append([]any{code, after, int64(quietStep)}, args...)...)
 }
 
 // quietRange is what one transaction of an act does: devices behind after up to
@@ -455,7 +438,7 @@ func (h *Health) release(ctx context.Context, caller access.Caller, q Quiet, act
 		var step quietRange
 		err := h.db.Write(ctx, func(tx *db.Tx) (err error) {
 			step = quietRange{after: after}
-			step.devices, err = texts(ctx, tx, `SELECT DISTINCT f.device_id FROM health_findings f JOIN fleet_devices d ON d.device_id = f.device_id
+			step.devices, err = db.Texts(ctx, tx, `SELECT DISTINCT f.device_id FROM health_findings f JOIN fleet_devices d ON d.device_id = f.device_id
 				WHERE f.quiet_id = $1 AND f.device_id > $2 AND f.cleared_ms IS NULL AND `+scope+` ORDER BY f.device_id LIMIT $3`, append([]any{q.ID, after, int64(quietStep)}, args...)...)
 			if err != nil || len(step.devices) == 0 {
 				return err
@@ -503,7 +486,7 @@ func (h *Health) loud(ctx context.Context, tx *db.Tx, q Quiet, device string) er
 func (h *Health) WakeFindings(ctx context.Context) (devices int64, err error) {
 	var due []string // id and code, a blank between
 	err = h.db.Read(ctx, func(tx *db.Tx) (err error) {
-		due, err = texts(ctx, tx, `SELECT id || ' ' || code FROM health_quiets WHERE over = 0 AND until_ms <= $1 ORDER BY until_ms`, h.now().UnixMilli())
+		due, err = db.Texts(ctx, tx, `SELECT id || ' ' || code FROM health_quiets WHERE over = 0 AND until_ms <= $1 ORDER BY until_ms`, h.now().UnixMilli())
 		return err
 	})
 	if err != nil {

@@ -265,7 +265,7 @@ func (h *Health) sweepOwner(ctx context.Context, sql, owner string, before int64
 		var part []string
 		var n int64
 		err := h.db.Write(ctx, func(tx *db.Tx) (err error) {
-			part, err = texts(ctx, tx, `SELECT device_id FROM fleet_devices WHERE owner_id = $1 AND device_id > $2 ORDER BY device_id LIMIT $3`, owner, after, int64(ownStep))
+			part, err = db.Texts(ctx, tx, `SELECT device_id FROM fleet_devices WHERE owner_id = $1 AND device_id > $2 ORDER BY device_id LIMIT $3`, owner, after, int64(ownStep))
 			if err != nil || len(part) == 0 {
 				return err
 			}

@@ -159,19 +159,7 @@ func factValues(ctx context.Context, tx *db.Tx, caller access.Caller, f Fact) (v
 			UNION ALL SELECT (SELECT MIN(f.model) FROM fleet_facts f WHERE f.model > next.model) FROM next WHERE next.model IS NOT NULL)
 			SELECT model FROM next WHERE model IS NOT NULL LIMIT `+strconv.Itoa(maxChoices), nil
 	}
-	rows, err := tx.Query(ctx, query, args...)
-	if err != nil {
-		return nil, err
-	}
-	defer rows.Close()
-	for rows.Next() {
-		var v string
-		if err := rows.Scan(&v); err != nil {
-			return nil, err
-		}
-		values = append(values, v)
-	}
-	return values, rows.Close()
+	return db.Texts(ctx, tx, query, args...)
 }
 
 func (q *Questions) words(ctx context.Context, tx *db.Tx, caller access.Caller, name string) (values []string, err error) {
