@@ -196,10 +196,10 @@ func (o *opened) subjects(ctx context.Context) (err error) {
 	c := o.cfg
 	o.bus = bus.New()
 	o.access = access.New(access.Config{DB: o.db, Now: c.Now, Log: c.Log})
-	if o.fleet, err = fleet.New(fleet.Config{DB: o.db, Now: c.Now, SilentDays: c.SilentDays, Log: c.Log}); err != nil {
+	if o.health, err = health.New(health.Config{DB: o.db, Bus: o.bus, Now: c.Now, Log: c.Log, Keep: time.Duration(c.KeepDays) * 24 * time.Hour}); err != nil {
 		return err
 	}
-	if o.health, err = health.New(health.Config{DB: o.db, Bus: o.bus, Now: c.Now, Log: c.Log, Keep: time.Duration(c.KeepDays) * 24 * time.Hour}); err != nil {
+	if o.fleet, err = fleet.New(fleet.Config{DB: o.db, Now: c.Now, SilentDays: c.SilentDays, Log: c.Log, Quieter: o.health}); err != nil {
 		return err
 	}
 	if o.asked, err = question.New(question.Config{DB: o.db, Now: c.Now, Log: c.Log}); err != nil {

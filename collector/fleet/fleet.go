@@ -77,6 +77,7 @@ type Config struct {
 	Now        func() time.Time
 	SilentDays int          // 1..400, 0 = 14
 	Log        *slog.Logger // nil = slog.Default
+	Quieter    Quieter      // nil = no job makes findings quiet
 }
 
 // Fleet answers questions about devices, and changes many of them in jobs. It
@@ -88,6 +89,7 @@ type Fleet struct {
 	looked     int64 // mostLooked, less in a test
 	many       int64
 	log        *slog.Logger
+	quieter    Quieter
 	work       chan struct{} // wakes Run
 	jobs       *db.Lease     // of the running of jobs
 
@@ -110,7 +112,7 @@ func New(cfg Config) (*Fleet, error) {
 	if cfg.Log == nil {
 		cfg.Log = slog.Default()
 	}
-	return &Fleet{db: cfg.DB, now: cfg.Now, silentDays: cfg.SilentDays, log: cfg.Log, work: make(chan struct{}, 1), jobs: cfg.DB.Lease("jobs", cfg.Now), looked: mostLooked, many: manyFound, paces: map[Act]*pace{}}, nil
+	return &Fleet{db: cfg.DB, now: cfg.Now, silentDays: cfg.SilentDays, log: cfg.Log, quieter: cfg.Quieter, work: make(chan struct{}, 1), jobs: cfg.DB.Lease("jobs", cfg.Now), looked: mostLooked, many: manyFound, paces: map[Act]*pace{}}, nil
 }
 
 // Owner is a Schulträger.
@@ -200,6 +202,8 @@ type Filter struct {
 	// to the device; 0 = whatever.
 	Changed int64
 	Owner   string // id; empty = all that the caller may see
+	Model   string // empty = whatever
+	Build   string // of the system; empty = whatever
 	Sort    Sort   // empty = ByLabel
 	Desc    bool
 	Cursor  string // of the page before, of the same Filter; empty = first page

@@ -23,10 +23,19 @@ const (
 	ActLabel   Act = "label"   // give it Job.Label
 	ActUnlabel Act = "unlabel" // take Job.Label away
 	ActSchool  Act = "school"  // move it to Job.School, if that is of its owner; empty = to none
+	ActQuiet   Act = "quiet"   // make Job.Finding quiet, where it is loud
 )
 
 // Acts are all acts.
-var Acts = []Act{ActLabel, ActUnlabel, ActSchool}
+var Acts = []Act{ActLabel, ActUnlabel, ActSchool, ActQuiet}
+
+// may is what somebody needs to do it to devices.
+func (a Act) may(caller access.Caller) error {
+	if a == ActQuiet {
+		return caller.Allow(access.QuietFindings)
+	}
+	return caller.Allow(access.WriteDevices)
+}
 
 // JobState is how far a job has come. See job_run.go for who changes it.
 //
@@ -65,6 +74,7 @@ type Job struct {
 	Label      string
 	School     string // id; empty = none
 	SchoolName string // its Title
+	Finding    string // code
 	Filter     *Filter
 	Actor      string // as access.Caller.Actor
 	ActorName  string
@@ -110,12 +120,16 @@ type NewJob struct {
 	School  string // id
 	Devices []string
 	Filter  *Filter // only which devices, not their order
+	// Of ActQuiet, which is about the devices that have Filter.Finding: why, and until
+	// when; zero = until it is cleared.
+	Reason string
+	Until  time.Time
 }
 
 // StartJob writes down a job, which Run then carries out. It works on the devices
 // that the caller sees now, whatever the caller may see later.
 func (f *Fleet) StartJob(ctx context.Context, caller access.Caller, n NewJob) (Job, error) {
-	if err := caller.Allow(access.WriteDevices); err != nil {
+	if err := n.Act.may(caller); err != nil {
 		return Job{}, err
 	}
 	row, err := f.newJob(caller, &n)
@@ -137,6 +151,12 @@ func (f *Fleet) StartJob(ctx context.Context, caller access.Caller, n NewJob) (J
 		}
 		if n.Filter == nil {
 			row.state, row.total = JobRunning, int64(len(n.Devices))
+		}
+		if n.Act == ActQuiet {
+			var err error
+			if row.quiet, err = f.quieter.BeginQuiet(ctx, tx, caller, row.finding, n.Reason, n.Until); err != nil {
+				return err
+			}
 		}
 		if err := row.insert(ctx, tx); err != nil {
 			return fmt.Errorf("starting a job: %w", err)
@@ -176,6 +196,11 @@ func (f *Fleet) newJob(caller access.Caller, n *NewJob) (jobRow, error) {
 		n.School = ""
 	case ActSchool:
 		r.school = n.School
+	case ActQuiet:
+		if f.quieter == nil || n.Filter == nil || n.Filter.Finding == "" {
+			return r, fmt.Errorf("%w: a finding is made quiet at all devices of a filter for it", ErrInvalid)
+		}
+		r.finding = n.Filter.Finding
 	default:
 		return r, fmt.Errorf("%w: no such act: %q", ErrInvalid, n.Act)
 	}
@@ -202,7 +227,7 @@ func (f *Fleet) newJob(caller access.Caller, n *NewJob) (jobRow, error) {
 
 // which leaves of a filter what says which devices there are.
 func (f Filter) which() Filter {
-	return Filter{Query: f.Query, State: f.State, School: f.School, Finding: f.Finding, Label: f.Label, Owner: f.Owner}
+	return Filter{Query: f.Query, State: f.State, School: f.School, Finding: f.Finding, Label: f.Label, Owner: f.Owner, Model: f.Model, Build: f.Build}
 }
 
 // named gives the owners of these devices, if the caller sees all of them.
@@ -244,6 +269,9 @@ func (f *Fleet) auditJob(ctx context.Context, tx *db.Tx, r jobRow, actor, action
 	if r.act == ActSchool {
 		details["school"] = r.school
 	}
+	if r.act == ActQuiet {
+		details["finding"], details["quiet"] = r.finding, r.quiet
+	}
 	return audit.Append(ctx, tx, audit.Entry{Actor: actor, Action: action, Subject: "job:" + r.id, Owner: owner, AtMS: f.now().UnixMilli(), Details: details})
 }
 
@@ -252,6 +280,7 @@ type jobRow struct {
 	id                                  string
 	act                                 Act
 	label, key, school, schoolName      string
+	finding, quiet                      string
 	filter, scope                       string
 	actor, actorName                    string
 	state                               JobState
@@ -265,14 +294,14 @@ type jobRow struct {
 
 func (r jobRow) insert(ctx context.Context, tx *db.Tx) error {
 	_, err := tx.Exec(ctx, `INSERT INTO jobs (id, act, label, label_key, school_id, filter, scope, actor, actor_name, state, created_ms,
-			total, done, changed, same, skipped, undone, undone_by, restored, kept)
-		VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, 0, 0, 0, 0, 0, '', 0, 0)`,
-		r.id, string(r.act), r.label, r.key, r.school, r.filter, r.scope, r.actor, r.actorName, string(r.state), r.created, r.total)
+			total, done, changed, same, skipped, undone, undone_by, restored, kept, finding, quiet)
+		VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, 0, 0, 0, 0, 0, '', 0, 0, $13, $14)`,
+		r.id, string(r.act), r.label, r.key, r.school, r.filter, r.scope, r.actor, r.actorName, string(r.state), r.created, r.total, r.finding, r.quiet)
 	return err
 }
 
 const jobColumns = `j.id, j.act, j.label, j.label_key, j.school_id, COALESCE(s.code, ''), COALESCE(s.name, ''), COALESCE(s.kind, ''), j.filter, j.scope,
-	j.actor, j.actor_name, j.state, j.created_ms, j.ended_ms, j.total, j.done, j.changed, j.same, j.skipped, j.undone, j.undone_by, j.restored, j.kept
+	j.actor, j.actor_name, j.state, j.created_ms, j.ended_ms, j.total, j.done, j.changed, j.same, j.skipped, j.undone, j.undone_by, j.restored, j.kept, j.finding, j.quiet
 	FROM jobs j LEFT JOIN schools s ON s.id = j.school_id`
 
 func readJobRows(ctx context.Context, tx *db.Tx, where string, args ...any) (out []jobRow, err error) {
@@ -285,7 +314,7 @@ func readJobRows(ctx context.Context, tx *db.Tx, where string, args ...any) (out
 		var r jobRow
 		var act, state, code, name, kind string
 		err := rows.Scan(&r.id, &act, &r.label, &r.key, &r.school, &code, &name, &kind, &r.filter, &r.scope, &r.actor, &r.actorName, &state, &r.created, &r.ended,
-			&r.total, &r.done, &r.changed, &r.same, &r.skipped, &r.undone, &r.undoneBy, &r.restored, &r.kept)
+			&r.total, &r.done, &r.changed, &r.same, &r.skipped, &r.undone, &r.undoneBy, &r.restored, &r.kept, &r.finding, &r.quiet)
 		if err != nil {
 			return nil, err
 		}
@@ -299,7 +328,7 @@ func readJobRows(ctx context.Context, tx *db.Tx, where string, args ...any) (out
 }
 
 func (f *Fleet) job(r jobRow) (Job, error) {
-	j := Job{ID: r.id, Act: r.act, Label: r.label, School: r.school, SchoolName: r.schoolName, Actor: r.actor, ActorName: r.actorName, State: r.state,
+	j := Job{ID: r.id, Act: r.act, Label: r.label, School: r.school, SchoolName: r.schoolName, Finding: r.finding, Actor: r.actor, ActorName: r.actorName, State: r.state,
 		Created: time.UnixMilli(r.created), Total: r.total, Done: r.done, Changed: r.changed, Same: r.same, Skipped: r.skipped,
 		Undone: r.undone, Restored: r.restored, Kept: r.kept}
 	if r.ended != nil {
@@ -507,6 +536,7 @@ func (f *Fleet) JobDevices(ctx context.Context, caller access.Caller, id string,
 type DeviceJob struct {
 	Job, Act          string
 	Label, SchoolName string
+	Finding           string
 	ActorName         string
 	Created           time.Time
 	Outcome           Outcome
@@ -525,7 +555,7 @@ func (f *Fleet) DeviceJobs(ctx context.Context, caller access.Caller, device str
 		if _, err := ownDevice(ctx, tx, caller, device); err != nil {
 			return err
 		}
-		rows, err := tx.Query(ctx, `SELECT j.id, j.act, j.label, COALESCE(s.code, ''), COALESCE(s.name, ''), COALESCE(s.kind, ''), j.actor_name, j.created_ms, d.outcome, d.undo,
+		rows, err := tx.Query(ctx, `SELECT j.id, j.act, j.label, COALESCE(s.code, ''), COALESCE(s.name, ''), COALESCE(s.kind, ''), j.actor_name, j.created_ms, d.outcome, d.undo, j.finding,
 				CASE WHEN `+scope+` THEN 1 ELSE 0 END
 			FROM job_devices d JOIN jobs j ON j.id = d.job_id LEFT JOIN schools s ON s.id = j.school_id
 			WHERE d.device_id = $1 AND d.outcome = 1 ORDER BY d.job_id DESC LIMIT $2`, append([]any{device, int64(limit)}, args...)...)
@@ -537,7 +567,7 @@ func (f *Fleet) DeviceJobs(ctx context.Context, caller access.Caller, device str
 			var e DeviceJob
 			var code, name, kind string
 			var created, outcome, undo, seen int64
-			if err := rows.Scan(&e.Job, &e.Act, &e.Label, &code, &name, &kind, &e.ActorName, &created, &outcome, &undo, &seen); err != nil {
+			if err := rows.Scan(&e.Job, &e.Act, &e.Label, &code, &name, &kind, &e.ActorName, &created, &outcome, &undo, &e.Finding, &seen); err != nil {
 				return err
 			}
 			e.SchoolName, e.Created, e.Outcome, e.Seen = strings.TrimSpace(schoolTitle(name, kind, code)), time.UnixMilli(created), outcomeOf(outcome, undo), seen == 1
@@ -554,13 +584,16 @@ func (f *Fleet) DeviceJobs(ctx context.Context, caller access.Caller, device str
 // UndoJob puts back what each device had before, unless somebody else changed it
 // since. A job that is under way stops, and what it has done is put back.
 func (f *Fleet) UndoJob(ctx context.Context, caller access.Caller, id string) (Job, error) {
-	if err := caller.Allow(access.WriteDevices); err != nil {
+	if err := caller.Allow(access.ReadDevices); err != nil {
 		return Job{}, err
 	}
 	var job Job
 	err := f.db.Write(ctx, func(tx *db.Tx) error {
 		r, err := ownJob(ctx, tx, caller, id)
 		if err != nil {
+			return err
+		}
+		if err := r.act.may(caller); err != nil {
 			return err
 		}
 		if !r.undoable(f.now()) {

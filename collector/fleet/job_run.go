@@ -34,7 +34,7 @@ type pace struct{ devices int64 }
 const gathering Act = "gathering"
 
 // Of a school's name the text is made that is searched, which makes moving dearer.
-var firstPace = map[Act]int64{gathering: 50, ActLabel: 20, ActUnlabel: 20, ActSchool: slowest}
+var firstPace = map[Act]int64{gathering: 50, ActLabel: 20, ActUnlabel: 20, ActSchool: slowest, ActQuiet: slowest}
 
 const (
 	slowest, fastest = 10, 400
@@ -278,15 +278,20 @@ func gathered(ctx context.Context, tx *db.Tx, r jobRow, after int64, ids []strin
 func (f *Fleet) forward(ctx context.Context, r jobRow) error {
 	pace := f.paceOf(r.act)
 	to := min(r.done+pace.devices, r.total)
-	return f.paced(ctx, pace, func(tx *db.Tx) error {
+	var quiet []string // now
+	err := f.paced(ctx, pace, func(tx *db.Tx) error {
+		quiet = nil
 		// The guard against an undo meanwhile.
 		n, err := tx.Exec(ctx, `UPDATE jobs SET done = $3 WHERE id = $1 AND done = $2 AND state = $4`, r.id, r.done, to, string(JobRunning))
 		if err != nil || n == 0 {
 			return err
 		}
-		if r.act == ActSchool {
+		switch r.act {
+		case ActSchool:
 			err = move(ctx, tx, r, r.done, to)
-		} else {
+		case ActQuiet:
+			quiet, err = f.quieten(ctx, tx, r, r.done, to)
+		default:
 			err = relabel(ctx, tx, r, r.done, to)
 		}
 		if err != nil {
@@ -297,6 +302,10 @@ func (f *Fleet) forward(ctx context.Context, r jobRow) error {
 				FROM job_devices WHERE job_id = $1 AND seq > $2 AND seq <= $3) t WHERE id = $1`, r.id, r.done, to)
 		return err
 	})
+	if err == nil && r.act == ActQuiet {
+		f.quieter.Told(quiet)
+	}
+	return err
 }
 
 // paceOf is the pace of an act; f.running is held.
@@ -492,14 +501,19 @@ func moveTo(ctx context.Context, tx *db.Tx, d Device, s School, by string) error
 func (f *Fleet) back(ctx context.Context, r jobRow) error {
 	pace := f.paceOf(r.act)
 	to := min(r.undone+pace.devices, r.done)
-	return f.paced(ctx, pace, func(tx *db.Tx) error {
+	var loud []string // again
+	err := f.paced(ctx, pace, func(tx *db.Tx) error {
+		loud = nil
 		n, err := tx.Exec(ctx, `UPDATE jobs SET undone = $3 WHERE id = $1 AND undone = $2 AND state = $4`, r.id, r.undone, to, string(JobUndoing))
 		if err != nil || n == 0 {
 			return err
 		}
-		if r.act == ActSchool {
+		switch r.act {
+		case ActSchool:
 			err = moveBack(ctx, tx, r, r.undone, to)
-		} else {
+		case ActQuiet:
+			loud, err = f.quietenBack(ctx, tx, r, r.undone, to)
+		default:
 			err = relabelBack(ctx, tx, r, r.undone, to)
 		}
 		if err != nil {
@@ -510,6 +524,10 @@ func (f *Fleet) back(ctx context.Context, r jobRow) error {
 				FROM job_devices WHERE job_id = $1 AND seq > $2 AND seq <= $3) t WHERE id = $1`, r.id, r.undone, to)
 		return err
 	})
+	if err == nil && r.act == ActQuiet {
+		f.quieter.Told(loud)
+	}
+	return err
 }
 
 // undoOf names the undoing of a job where the job itself would be named.

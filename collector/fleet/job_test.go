@@ -15,6 +15,7 @@ import (
 	"hausmeister/collector/db"
 	"hausmeister/collector/db/dbtest"
 	"hausmeister/collector/fleet"
+	"hausmeister/collector/health"
 )
 
 // runs starts a job and carries it out.
@@ -376,6 +377,116 @@ func TestJobsAreWithinScope(t *testing.T) {
 		stop()
 		if err := <-swept; err != nil {
 			t.Error(err)
+		}
+	})
+}
+
+// TestQuietJob makes a finding quiet at a group, goes on after a crash, tells what
+// was so already, and undoes it but for what somebody else decided since.
+func TestQuietJob(t *testing.T) {
+	dbtest.Run(t, migrations, func(t *testing.T, d *db.DB) {
+		w := newWorld(t, d)
+		ahorn, kiefer := w.owner(t, "Landkreis Ahorn"), w.owner(t, "Landkreis Kiefer")
+		var ids []string
+		for i := range 100 {
+			id := w.device(t, ahorn, "", serial(i))
+			w.finds(t, ahorn, id, warning, true)
+			ids = append(ids, id)
+		}
+		foreign := w.device(t, kiefer, "", serial(200))
+		w.finds(t, kiefer, foreign, warning, true)
+		why := health.NewQuiet{Reason: "SSD ist bestellt"}
+		if _, err := w.health.QuietFinding(t.Context(), system, ids[0], "disk_low", warning.String(), why); err != nil {
+			t.Fatal(err)
+		}
+		warnings := func() (n int64) {
+			err := d.Read(t.Context(), func(tx *db.Tx) error {
+				return tx.QueryRow(t.Context(), `SELECT count(*) FROM health_devices WHERE worst >= 2`).Scan(&n)
+			})
+			if err != nil {
+				t.Fatal(err)
+			}
+			return n
+		}
+		support := user(access.RoleSupport, ahorn)
+		p, err := w.List(t.Context(), system, fleet.Filter{Limit: 1})
+		if err != nil {
+			t.Fatal(err)
+		}
+		model := p.Items[0].Model
+		n := fleet.NewJob{Act: fleet.ActQuiet, Filter: &fleet.Filter{Finding: "disk_low", Model: model}, Reason: why.Reason}
+		for want, try := range map[error]fleet.NewJob{
+			fleet.ErrInvalid: {Act: fleet.ActQuiet, Filter: &fleet.Filter{}, Reason: why.Reason},
+			health.ErrReason: {Act: fleet.ActQuiet, Filter: n.Filter},
+			health.ErrUntil:  {Act: fleet.ActQuiet, Filter: n.Filter, Reason: why.Reason, Until: w.now},
+		} {
+			if _, err := w.StartJob(t.Context(), support, try); !errors.Is(err, want) {
+				t.Errorf("StartJob(%+v) = %v, want %v", try, err, want)
+			}
+		}
+		if _, err := w.StartJob(t.Context(), user(access.RoleRead), n); !errors.Is(err, access.ErrForbidden) {
+			t.Errorf("a reader's: %v, want ErrForbidden", err)
+		}
+		if j := w.runs(t, support, fleet.NewJob{Act: fleet.ActQuiet, Filter: &fleet.Filter{Finding: "disk_low", Model: "another"}, Reason: why.Reason}); j.Total != 0 || warnings() != 100 {
+			t.Errorf("another model's: %+v", j)
+		}
+		if j := w.runs(t, support, fleet.NewJob{Act: fleet.ActQuiet, Filter: &fleet.Filter{Finding: "disk_low", Build: "1.2.3"}, Reason: why.Reason}); j.Total != 0 || warnings() != 100 {
+			t.Errorf("another build's: %+v", j)
+		}
+		before := warnings()
+		j, err := w.StartJob(t.Context(), support, n)
+		if err != nil || j.State != fleet.JobGathering || warnings() != before {
+			t.Fatalf("starting did some of the work: %+v, %v", j, err)
+		}
+		if err := w.StepJobs(t.Context(), 2); err != nil { // gathered, one step done
+			t.Fatal(err)
+		}
+		if j, err = w.Job(t.Context(), support, j.ID); err != nil || j.Done == 0 || j.Done == j.Total || j.Finding != "disk_low" {
+			t.Fatalf("after two steps: %+v, %v", j, err)
+		}
+		if err := w.RunJobs(t.Context()); err != nil {
+			t.Fatal(err)
+		}
+		j, err = w.Job(t.Context(), support, j.ID)
+		if got, want := tallies(j), []int64{100, 100, 99, 1, 0, 0, 0}; err != nil || !slices.Equal(got, want) || warnings() != 1 {
+			t.Fatalf("job = %v, %v, want %v; %d warnings are left, want the other owner's", got, err, want, warnings())
+		}
+		acts, err := w.health.Quiets(t.Context(), support, "disk_low")
+		if err != nil || len(acts) != 2 || max(acts[0].Devices, acts[1].Devices) != 99 {
+			t.Fatalf("acts: %+v, %v, want one of 99 devices", acts, err)
+		}
+		of := acts[0].ID
+		if acts[1].Devices == 99 {
+			of = acts[1].ID
+		}
+		// At one device it is loud again, at one it was made quiet anew by somebody.
+		if err := w.health.LoudFinding(t.Context(), support, ids[1], "disk_low", warning.String()); err != nil {
+			t.Fatal(err)
+		}
+		if _, err := w.health.QuietFinding(t.Context(), support, ids[2], "disk_low", warning.String(), why); err != nil {
+			t.Fatal(err)
+		}
+		if _, err := w.UndoQuiet(t.Context(), user(access.RoleSupport, kiefer), of); !errors.Is(err, access.ErrNotFound) {
+			t.Errorf("another owner's person undoes it: %v, want ErrNotFound", err)
+		}
+		if _, err := w.UndoQuiet(t.Context(), support, "none"); !errors.Is(err, access.ErrNotFound) {
+			t.Errorf("undoing none: %v, want ErrNotFound", err)
+		}
+		if _, err := w.UndoQuiet(t.Context(), user(access.RoleRead, ahorn), of); !errors.Is(err, access.ErrForbidden) {
+			t.Errorf("a reader undoes it: %v, want ErrForbidden", err)
+		}
+		if _, err := w.UndoQuiet(t.Context(), support, of); err != nil {
+			t.Fatal(err)
+		}
+		if err := w.RunJobs(t.Context()); err != nil {
+			t.Fatal(err)
+		}
+		j, err = w.Job(t.Context(), support, j.ID)
+		if got, want := tallies(j), []int64{100, 100, 99, 1, 0, 97, 2}; err != nil || !slices.Equal(got, want) || j.State != fleet.JobUndone || warnings() != 99 {
+			t.Errorf("undone = %v %s, %v, want %v; %d warnings, want 99", got, j.State, err, want, warnings())
+		}
+		if got, want := w.actions(t, "job:"+j.ID), []string{"job.started", "job.finished", "job.undone"}; !slices.Equal(got, want) {
+			t.Errorf("the record says %q, want %q", got, want)
 		}
 	})
 }

@@ -63,7 +63,7 @@ type cursor struct {
 func (f Filter) sum(caller access.Caller) string {
 	h := fnv.New64a()
 	scope, owners := caller.Scope("", 1)
-	fmt.Fprintf(h, "%q %q %q %q %q %q %d %q %q", strings.Fields(fold(f.Query)), f.State, f.School, f.Owner, f.Finding, fold(f.Label), f.Changed, scope, owners)
+	fmt.Fprintf(h, "%q %q %q %q %q %q %d %q %q %q %q", strings.Fields(fold(f.Query)), f.State, f.School, f.Owner, f.Finding, fold(f.Label), f.Changed, f.Model, f.Build, scope, owners)
 	return strconv.FormatUint(h.Sum64(), 36)
 }
 
@@ -120,6 +120,12 @@ func (f *Fleet) query(caller access.Caller, filter Filter) *query {
 	}
 	if filter.Label != "" {
 		q.where("d.id IN (SELECT device_id FROM device_labels WHERE held = 1 AND label_key = ?)", fold(filter.Label))
+	}
+	if filter.Model != "" {
+		q.where("d.model = ?", filter.Model)
+	}
+	if filter.Build != "" {
+		q.where("d.id IN (SELECT device_id FROM health_devices WHERE os_build = ?)", filter.Build)
 	}
 	if filter.Changed > 0 {
 		q.where("d.id IN (SELECT device_id FROM health_device_changes WHERE id >= ?)", filter.Changed)

@@ -42,11 +42,11 @@ func newWorld(t testing.TB, d *db.DB) *world {
 	clock := func() time.Time { return w.now }
 	log := slog.New(slog.DiscardHandler)
 	var err error
-	if w.Fleet, err = fleet.New(fleet.Config{DB: d, Now: clock}); err != nil {
-		t.Fatal(err)
-	}
 	b := bus.New()
 	if w.health, err = health.New(health.Config{DB: d, Bus: b, Now: clock, Log: log}); err != nil {
+		t.Fatal(err)
+	}
+	if w.Fleet, err = fleet.New(fleet.Config{DB: d, Now: clock, Quieter: w.health}); err != nil {
 		t.Fatal(err)
 	}
 	w.enroll, err = enroll.New(context.Background(), enroll.Config{DB: d, Bus: b, Records: w, Dir: filepath.Join(t.TempDir(), "ca"),

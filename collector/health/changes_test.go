@@ -42,7 +42,7 @@ func TestChanges(t *testing.T) {
 		if _, err := w.WakeFindings(t.Context()); err != nil {
 			t.Fatal(err)
 		}
-		if _, err := w.QuietGroup(t.Context(), support, finding.DiskLow, health.Group{}, health.NewQuiet{Reason: "SSD ist bestellt"}); err != nil {
+		if _, err := w.quieten(support, finding.DiskLow, []string{id}, health.NewQuiet{Reason: "SSD ist bestellt"}); err != nil {
 			t.Fatal(err)
 		}
 		if err := w.LoudFinding(t.Context(), support, id, finding.DiskLow, "C:"); err != nil {

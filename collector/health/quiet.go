@@ -29,7 +29,7 @@ const (
 	MaxSnooze = 366 * 24 * time.Hour
 	// wakeEvery is how late a finding may be back after its time.
 	wakeEvery = time.Minute
-	// quietStep is how many devices one transaction makes quiet or loud.
+	// quietStep is how many devices one transaction makes loud.
 	quietStep = 500
 )
 
@@ -51,12 +51,6 @@ type Quiet struct {
 	At          time.Time
 	Until       time.Time // zero = until the finding is cleared
 	Devices     int64     // that are quiet by it now; of lists and of the act's own answer
-}
-
-// Group is which devices an act is about; empty fields ask for nothing.
-type Group struct {
-	Owner, School string // ids
-	Model, Build  string
 }
 
 // reasonOf checks what somebody gives as a reason.
@@ -209,50 +203,96 @@ func (h *Health) LoudFinding(ctx context.Context, caller access.Caller, device, 
 	return nil
 }
 
-// QuietGroup makes a finding quiet at all devices of a group that have it and that
-// the caller may see. It goes by transactions of some devices each, so that
-// reports do not wait; a crash in the middle leaves whole ones, with their audit
-// entries, under one act that can be undone.
-func (h *Health) QuietGroup(ctx context.Context, caller access.Caller, code string, g Group, n NewQuiet) (Quiet, error) {
+// The next three are what a job of many devices asks for, some devices in each of
+// its transactions, so that reports do not wait.
+
+// BeginQuiet checks and notes an act of the caller on a finding, and gives its id.
+func (h *Health) BeginQuiet(ctx context.Context, tx *db.Tx, caller access.Caller, code, reason string, until time.Time) (string, error) {
+	n := NewQuiet{Reason: reason, Until: until}
 	if err := h.checkQuiet(caller, code, &n); err != nil {
-		return Quiet{}, err
+		return "", err
 	}
-	if g.Owner != "" && !caller.Sees(g.Owner) {
-		return Quiet{}, access.ErrNotFound
+	q, err := h.newQuiet(ctx, tx, caller, code, n)
+	return q.ID, err
+}
+
+// SetQuiet makes the finding of an act quiet at those of these devices where it is
+// loud, or loud again at those where it is quiet by this act, and names them. An act
+// whose time is over makes nothing quiet any more.
+func (h *Health) SetQuiet(ctx context.Context, tx *db.Tx, id string, devices []string, quiet bool) ([]string, error) {
+	if len(devices) == 0 {
+		return nil, nil
 	}
-	var q Quiet
-	for after := ""; ; {
-		var step quietRange
-		err := h.db.Write(ctx, func(tx *db.Tx) (err error) {
-			step = quietRange{after: after}
-			devices, err := h.groupDevices(ctx, tx, caller, code, g, after)
-			if err != nil || len(devices) == 0 {
-				return err
+	q := Quiet{ID: id}
+	var until *int64
+	if err := tx.QueryRow(ctx, `SELECT code, until_ms FROM health_quiets WHERE id = $1`, id).Scan(&q.Code, &until); err != nil {
+		return nil, fmt.Errorf("reading an act on a finding: %w", err)
+	}
+	now := h.now().UnixMilli()
+	q.times(now, until)
+	if !quiet {
+		in, args := listed(devices, id)
+		changed, err := db.Texts(ctx, tx, `SELECT DISTINCT device_id FROM health_findings WHERE quiet_id = $1 AND cleared_ms IS NULL AND device_id IN `+in, args...)
+		for _, device := range changed {
+			if err := h.loud(ctx, tx, q, device); err != nil {
+				return nil, err
 			}
-			step.devices, step.last = devices, devices[len(devices)-1]
-			act := q
-			if act.ID == "" {
-				if act, err = h.newQuiet(ctx, tx, caller, code, n); err != nil {
-					return err
-				}
-			}
-			if err := step.quieten(ctx, tx, caller, act, g); err != nil {
-				return err
-			}
-			step.act = act
-			return step.audit(ctx, tx, act, act.action(), act.Actor, h.now().UnixMilli())
-		})
-		if err != nil {
-			return q, fmt.Errorf("making findings quiet: %w", err)
 		}
-		if len(step.devices) == 0 {
-			return q, nil
-		}
-		count := q.Devices + int64(len(step.devices))
-		q, after = step.act, step.last
-		q.Devices = count
-		h.changed(step.devices)
+		return changed, err
 	}
+	if until != nil && *until <= now {
+		return nil, nil
+	}
+	in, args := listed(devices, q.Code)
+	changed, err := db.Texts(ctx, tx, `SELECT DISTINCT device_id FROM health_findings WHERE code = $1 AND cleared_ms IS NULL AND severity > quiet_severity AND device_id IN `+in, args...)
+	if err != nil || len(changed) == 0 {
+		return nil, err
+	}
+	return changed, q.quieten(ctx, tx, changed, now)
+}
+
+// Told says that a transaction of SetQuiet holds.
+func (h *Health) Told(changed []string) { h.changed(changed) }
+
+// listed is the list of devices for IN, behind some other arguments.
+func listed(devices []string, before ...any) (in string, args []any) {
+	params := make([]string, len(devices))
+	args = before
+	for i, id := range devices {
+		params[i] = "$" + strconv.Itoa(len(before)+i+1)
+		args = append(args, id)
+	}
+	return "(" + strings.Join(params, ", ") + ")", args
+}
+
+// quieten makes the finding quiet where it is loud, at these devices.
+func (q Quiet) quieten(ctx context.Context, tx *db.Tx, devices []string, now int64) error {
+	// What got worse was quiet by an act before, which ends here.
+	in, args := listed(devices, now, q.Code)
+	_, err := tx.Exec(ctx, `UPDATE health_quieted SET ended_ms = $1 WHERE ended_ms IS NULL AND (quiet_id, device_id, spool, seq) IN
+		(SELECT quiet_id, device_id, spool, seq FROM health_findings WHERE code = $2 AND cleared_ms IS NULL AND quiet_id IS NOT NULL AND severity > quiet_severity AND device_id IN `+in+`)`, args...)
+	if err != nil {
+		return err
+	}
+	in, args = listed(devices, q.Code, q.ID, now)
+	_, err = tx.Exec(ctx, `INSERT INTO health_quieted (quiet_id, device_id, spool, seq, at_ms) SELECT $2, device_id, spool, seq, CAST($3 AS BIGINT) FROM health_findings
+		WHERE code = $1 AND cleared_ms IS NULL AND severity > quiet_severity AND device_id IN `+in+` ON CONFLICT (quiet_id, device_id, spool, seq) DO UPDATE SET ended_ms = NULL`, args...)
+	if err != nil {
+		return err
+	}
+	in, args = listed(devices, q.Code, q.ID)
+	_, err = tx.Exec(ctx, `UPDATE health_findings SET quiet_id = $2, quiet_severity = severity WHERE code = $1 AND cleared_ms IS NULL AND severity > quiet_severity AND device_id IN `+in, args...)
+	if err != nil {
+		return err
+	}
+	for _, id := range devices {
+		if err := noteChange(ctx, tx, id, q.kind(), q.Code, "", 0, now); err != nil {
+			return err
+		}
+	}
+	in, args = listed(devices)
+	_, err = tx.Exec(ctx, `UPDATE health_state SET worst = `+worstSQL("health_state.device_id")+` WHERE device_id IN `+in, args...)
+	return err
 }
 
 func (h *Health) changed(devices []string) {
@@ -264,67 +304,11 @@ func (h *Health) changed(devices []string) {
 	}
 }
 
-// where is the condition of a group on health_findings f, fleet_devices d,
-// fleet_models m and health_state s; the parameters begin at next.
-func (g Group) where(caller access.Caller, next int) (string, []any) {
-	scope, args := caller.Scope("d.owner_id", next)
-	for _, c := range []struct{ column, value string }{{"d.owner_id", g.Owner}, {"d.school_id", g.School}, {"m.model", g.Model}, {"s.os_build", g.Build}} {
-		if c.value != "" {
-			args = append(args, c.value)
-			scope += " AND " + c.column + " = $" + strconv.Itoa(next+len(args)-1)
-		}
-	}
-	return scope, args
-}
-
-const groupFrom = ` FROM health_findings f JOIN fleet_devices d ON d.device_id = f.device_id JOIN fleet_models m ON m.device_id = f.device_id
-	LEFT JOIN health_state s ON s.device_id = f.device_id WHERE f.code = $1 AND f.cleared_ms IS NULL AND f.severity > f.quiet_severity AND f.device_id > $2 AND `
-
-// groupDevices are the next devices of a group where the finding is loud.
-func (h *Health) groupDevices(ctx context.Context, tx *db.Tx, caller access.Caller, code string, g Group, after string) ([]string, error) {
-	where, args := g.where(caller, 4)
-	return db.Texts(ctx, tx, `SELECT DISTINCT f.device_id`+groupFrom+where+` ORDER BY f.device_id LIMIT $3`, append([]any{code, after, int64(quietStep)}, args...)...)
-}
-
-// quietRange is what one transaction of an act does: devices behind after up to
+// quietRange is what one transaction of release does: devices behind after up to
 // last, by their ids.
 type quietRange struct {
-	act         Quiet
 	after, last string
 	devices     []string
-}
-
-func (r quietRange) quieten(ctx context.Context, tx *db.Tx, caller access.Caller, act Quiet, g Group) error {
-	where, args := g.where(caller, 6)
-	// What got worse was quiet by an act before, which ends here.
-	_, err := tx.Exec(ctx, `UPDATE health_quieted SET ended_ms = $1 WHERE ended_ms IS NULL AND (quiet_id, device_id, spool, seq) IN
-		(SELECT quiet_id, device_id, spool, seq FROM health_findings WHERE code = $2 AND cleared_ms IS NULL AND quiet_id IS NOT NULL AND severity > quiet_severity
-			AND device_id > $3 AND device_id <= $4)`, act.At.UnixMilli(), act.Code, r.after, r.last)
-	if err != nil {
-		return err
-	}
-	_, err = tx.Exec(ctx, `INSERT INTO health_quieted (quiet_id, device_id, spool, seq, at_ms) SELECT $3, f.device_id, f.spool, f.seq, $4`+groupFrom+where+` AND f.device_id <= $5`,
-		append([]any{act.Code, r.after, act.ID, act.At.UnixMilli(), r.last}, args...)...)
-	if err != nil {
-		return err
-	}
-	_, err = tx.Exec(ctx, `UPDATE health_findings SET quiet_id = $1, quiet_severity = severity WHERE (device_id, spool, seq) IN
-		(SELECT device_id, spool, seq FROM health_quieted WHERE quiet_id = $1 AND device_id > $2 AND device_id <= $3)`, act.ID, r.after, r.last)
-	if err != nil {
-		return err
-	}
-	for _, id := range r.devices {
-		if err := noteChange(ctx, tx, id, act.kind(), act.Code, "", 0, act.At.UnixMilli()); err != nil {
-			return err
-		}
-	}
-	return r.noteWorst(ctx, tx, act.ID)
-}
-
-func (r quietRange) noteWorst(ctx context.Context, tx *db.Tx, act string) error {
-	_, err := tx.Exec(ctx, `UPDATE health_state SET worst = `+worstSQL("health_state.device_id")+` WHERE device_id IN
-		(SELECT device_id FROM health_quieted WHERE quiet_id = $1 AND device_id > $2 AND device_id <= $3)`, act, r.after, r.last)
-	return err
 }
 
 // audit writes one entry for each owner whose devices a transaction changed.

@@ -66,7 +66,10 @@ type apiJob struct {
 	Act       string    `json:"act" is:"act"`
 	Label     *string   `json:"label" is:"text"`
 	School    *string   `json:"school" is:"uuid"` // id
-	Filter    *apiWhich `json:"filter"`           // null = the devices were named
+	Finding   *string   `json:"finding" is:"finding"`
+	Model     *string   `json:"model" is:"text"`    // of quiet: of this model only
+	Build     *string   `json:"os_build" is:"text"` // of quiet: with this build of the system only
+	Filter    *apiWhich `json:"filter"`             // null = the devices were named
 	Actor     string    `json:"actor" is:"text"`
 	State     string    `json:"state" is:"job_state"` // gathering, running, done, undoing, undone
 	Created   string    `json:"created" is:"time"`
@@ -90,7 +93,9 @@ func jobOf(j fleet.Job) apiJob {
 	if !j.UndoUntil.IsZero() {
 		out.UndoUntil = present(stamp(j.UndoUntil))
 	}
+	out.Finding = present(j.Finding)
 	if f := j.Filter; f != nil {
+		out.Model, out.Build = present(f.Model), present(f.Build)
 		out.Filter = &apiWhich{f.Query, string(f.State), f.School, f.Finding, f.Label}
 	}
 	return out

@@ -91,6 +91,7 @@ type Fleet interface {
 	SetLabel(ctx context.Context, caller access.Caller, device, label string, held bool) error
 	StartJob(ctx context.Context, caller access.Caller, n fleet.NewJob) (fleet.Job, error)
 	UndoJob(ctx context.Context, caller access.Caller, id string) (fleet.Job, error)
+	UndoQuiet(ctx context.Context, caller access.Caller, act string) (fleet.Job, error)
 	Job(ctx context.Context, caller access.Caller, id string) (fleet.Job, error)
 	Jobs(ctx context.Context, caller access.Caller, before string, limit int) ([]fleet.Job, error)
 	CountJobs(ctx context.Context, caller access.Caller) (int64, error)
@@ -118,7 +119,6 @@ type Health interface {
 	Findings(ctx context.Context, caller access.Caller, device string) ([]health.Finding, error)
 	QuietFinding(ctx context.Context, caller access.Caller, device, code, instance string, n health.NewQuiet) (health.Quiet, error)
 	LoudFinding(ctx context.Context, caller access.Caller, device, code, instance string) error
-	QuietGroup(ctx context.Context, caller access.Caller, code string, g health.Group, n health.NewQuiet) (health.Quiet, error)
 	Quiets(ctx context.Context, caller access.Caller, code string) ([]health.Quiet, error)
 	EndQuiet(ctx context.Context, caller access.Caller, id string) (health.Quiet, error)
 	Inventory(ctx context.Context, caller access.Caller, device string) (health.Inventory, error)

@@ -103,7 +103,7 @@ var calls = map[string]call{
 	"POST /api/v1/devices/{id}/findings/quiet": {Needs: access.QuietFindings, Body: apiQuietOne{}, Gives: apiQuiet{}},
 	"POST /api/v1/devices/{id}/findings/loud":  {Needs: access.QuietFindings, Body: apiOneFinding{}, Gives: list[apiFinding]{}},
 	"GET /api/v1/findings/{id}/quiets":         {Needs: access.ReadDevices, Gives: list[apiQuiet]{}},
-	"POST /api/v1/findings/{id}/quiet":         {Needs: access.QuietFindings, Body: apiQuietMany{}, Gives: apiQuiet{}},
+	"POST /api/v1/findings/{id}/quiet":         {Needs: access.QuietFindings, Body: apiQuietMany{}, Gives: apiJob{}, Made: true},
 	"POST /api/v1/quiets/{id}/end":             {Needs: access.QuietFindings, Gives: apiQuiet{}},
 	"GET /api/v1/events":                       {Needs: access.ReadDevices, Gives: apiChangeEvent{}, Stream: "api.stream.changes", Events: changeEvents()},
 	"GET /api/v1/house":                        {Needs: access.WriteSettings, Gives: apiHouse{}},

@@ -77,6 +77,7 @@ type findingMain struct {
 	Quiets   []quietLine
 	May      string // address of the form that makes it quiet; empty = not for this role
 	Loud     string // where it is undone
+	Note     *jobView
 }
 
 type spreadCard struct {
@@ -111,6 +112,9 @@ func (s *Server) findingPage(v *visit) error {
 	}
 	main := findingMain{News: news, Severity: v.severityMark(open.Severity), Count: v.say.Say("findings.devices", "n", open.Devices), List: question{finding: row.Code}.href()}
 	if err := v.fillQuiets(&main, row.Code, open); err != nil {
+		return err
+	}
+	if main.Note, err = v.noteAsked("/findings/" + row.Code); err != nil {
 		return err
 	}
 	if ok {

@@ -267,7 +267,7 @@ func (s *Server) undoJob(v *visit) error {
 		return err
 	}
 	s.await(v, job)
-	if back := typed.Get("back"); strings.HasPrefix(back, "/devices") {
+	if back := typed.Get("back"); notePage(back) {
 		return v.redirect(localPath(back))
 	}
 	return v.redirect("/jobs/" + id)
@@ -298,11 +298,15 @@ type result struct {
 }
 
 func (v *visit) jobView(j fleet.Job) jobView {
-	out := jobView{ID: j.ID, Href: "/jobs/" + j.ID, Title: v.jobTitle(string(j.Act), j.Label, j.SchoolName), Open: j.Open(), Who: j.ActorName, When: v.say.Time(j.Created)}
+	out := jobView{ID: j.ID, Href: "/jobs/" + j.ID, Title: v.jobTitle(string(j.Act), j.Label, j.SchoolName, j.Finding), Open: j.Open(), Who: j.ActorName, When: v.say.Time(j.Created)}
 	if out.Who == "" {
 		out.Who = v.party(j.Actor, nil)
 	}
-	if !j.UndoUntil.IsZero() && v.caller.Allow(access.WriteDevices) == nil {
+	needs := access.WriteDevices
+	if j.Act == fleet.ActQuiet {
+		needs = access.QuietFindings
+	}
+	if !j.UndoUntil.IsZero() && v.caller.Allow(needs) == nil {
 		out.Undo = out.Href + "/undo"
 		if !j.Open() {
 			out.UndoUntil = v.say.Time(j.UndoUntil)
@@ -351,8 +355,14 @@ func (v *visit) progress(j fleet.Job, done, all int64) string {
 }
 
 // jobTitle says what a job does.
-func (v *visit) jobTitle(act, label, school string) string {
+func (v *visit) jobTitle(act, label, school, code string) string {
 	switch {
+	case act == string(fleet.ActQuiet):
+		title := code
+		if row, ok := finding.ByCode(code); ok {
+			title = pick(v.say.Lang, row.Title)
+		}
+		return v.say.Say("jobs.title.quiet", "finding", title)
 	case act == string(fleet.ActSchool) && school == "":
 		return v.say.Say("jobs.title.no_school")
 	case act == string(fleet.ActSchool):
@@ -373,9 +383,30 @@ func (s *Server) jobNote(v *visit) error {
 	return v.show(http.StatusOK, "job-note", p.Note(p.Main.(*jobView)))
 }
 
+// notePage says that a page has a place for the note of a job.
+func notePage(path string) bool {
+	return strings.HasPrefix(path, "/devices") || strings.HasPrefix(path, "/findings/")
+}
+
+// noteAsked is the note of the job that the address names, if there is one.
+func (v *visit) noteAsked(page string) (*jobView, error) {
+	id := v.asked.Get("job")
+	if id == "" || len(id) > 100 {
+		return nil, nil
+	}
+	job, err := v.s.cfg.Fleet.Job(v.r.Context(), v.caller, id)
+	if errors.Is(err, access.ErrNotFound) {
+		return nil, nil // an old address
+	}
+	if err != nil {
+		return nil, err
+	}
+	return v.noteOf(job, page+"?job="+id), nil
+}
+
 func (v *visit) noteOf(j fleet.Job, back string) *jobView {
 	note := v.jobView(j)
-	if note.Return = localPath(back); !strings.HasPrefix(note.Return, "/devices") {
+	if note.Return = localPath(back); !notePage(note.Return) {
 		note.Return = "/devices"
 	}
 	note.Poll = note.Href + "/note?back=" + url.QueryEscape(note.Return)
@@ -383,7 +414,7 @@ func (v *visit) noteOf(j fleet.Job, back string) *jobView {
 	if u, err := url.Parse(note.Return); err == nil {
 		rest := u.Query()
 		rest.Del("job")
-		note.Close = withQuery("/devices", rest)
+		note.Close = withQuery(u.Path, rest)
 	}
 	return &note
 }
@@ -428,6 +459,11 @@ func (s *Server) jobPage(v *visit) error {
 			school = found.Title()
 		}
 		main.Filter, main.FilterHref = v.filterWords(q, school), q.href()
+		for _, group := range []struct{ word, name string }{{"quiet.group.model", j.Filter.Model}, {"quiet.group.os_build", j.Filter.Build}} {
+			if group.name != "" { // the list cannot be asked for it
+				main.Filter, main.FilterHref = main.Filter+", "+v.say.Say(group.word, "name", group.name), ""
+			}
+		}
 	}
 	if err := v.fillJobDevices(&main, j); err != nil {
 		return err
@@ -513,7 +549,7 @@ const shownJobs = 5
 func (v *visit) deviceJobs(device string) (rows []deviceJobRow, err error) {
 	jobs, err := v.s.cfg.Fleet.DeviceJobs(v.r.Context(), v.caller, device, shownJobs)
 	for _, j := range jobs {
-		r := deviceJobRow{Text: v.jobTitle(j.Act, j.Label, j.SchoolName), When: v.say.Time(j.Created), Who: j.ActorName}
+		r := deviceJobRow{Text: v.jobTitle(j.Act, j.Label, j.SchoolName, j.Finding), When: v.say.Time(j.Created), Who: j.ActorName}
 		if j.Outcome == fleet.OutcomeRestored {
 			r.Text = v.say.Say("jobs.device.undone", "what", r.Text)
 		}

@@ -63,6 +63,9 @@ func TestEveryPageLooksRight(t *testing.T) {
 			health.NewQuiet{Reason: "Größere SSD ist bestellt, Lieferung in der nächsten Woche", Until: until})
 		w.must(err)
 	}
+	quiet, err := w.fleet.StartJob(t.Context(), looker, fleet.NewJob{Act: fleet.ActQuiet, Filter: &fleet.Filter{Finding: finding.DiskLow, Model: "MacBook Air 13″"}, Reason: "Neues Abbild kommt am Montag"})
+	w.must(err)
+	w.must(w.fleet.RunJobs(t.Context()))
 	pages := []lookedAt{
 		{"sign-in", "/sign-in", ""},
 		{"list", "/devices", "admin"},
@@ -107,6 +110,8 @@ func TestEveryPageLooksRight(t *testing.T) {
 		{"keys", "/keys", "admin"},
 		{"findings", "/findings", "support"},
 		{"finding", "/findings/disk_low", "read"},
+		{"finding-job", "/findings/disk_low?job=" + quiet.ID, "support"},
+		{"job-quiet", "/jobs/" + quiet.ID, "support"},
 		{"finding-quiet", "/findings/disk_low/quiet", "support"},
 		{"quiet-device", "/devices/" + known + "/findings/quiet?code=disk_low&instance=C:", "support"},
 		{"finding-acts", "/findings/disk_low?done=quiet", "support"},

@@ -174,7 +174,7 @@ func (s *Server) groupForm(v *visit) (form, string, error) {
 }
 
 // groupOf reads the choice of groupForm.
-func groupOf(choice string) (g health.Group, err error) {
+func groupOf(choice string) (g fleet.Filter, err error) {
 	by, key, _ := strings.Cut(choice, ":")
 	switch {
 	case choice == "":
@@ -213,19 +213,34 @@ func (s *Server) quietGroup(v *visit) error {
 	if err != nil {
 		return err
 	}
+	g.Finding = v.r.PathValue("code")
 	n, err := v.quietOf(typed)
+	var job fleet.Job
 	if err == nil {
-		_, err = s.cfg.Health.QuietGroup(v.r.Context(), v.caller, v.r.PathValue("code"), g, n)
+		job, err = s.cfg.Fleet.StartJob(v.r.Context(), v.caller, fleet.NewJob{Act: fleet.ActQuiet, Filter: &g, Reason: n.Reason, Until: n.Until})
 	}
 	if err != nil && v.refuseQuiet(&f, typed, err) {
 		return v.showForm(http.StatusUnprocessableEntity, "findings", title, v.say.Say("quiet.text"), f)
 	}
-	return v.acted("/findings/"+v.r.PathValue("code"), "quiet", err)
+	if err != nil {
+		return err
+	}
+	s.await(v, job)
+	return v.redirect("/findings/" + g.Finding + "?job=" + job.ID)
 }
 
+// loudGroup undoes an act: as a job where it was one that can still be undone.
 func (s *Server) loudGroup(v *visit) error {
 	typed, err := v.typed()
 	if err != nil {
+		return err
+	}
+	job, err := s.cfg.Fleet.UndoQuiet(v.r.Context(), v.caller, typed.Get("quiet"))
+	if err == nil {
+		s.await(v, job)
+		return v.redirect("/findings/" + v.r.PathValue("code") + "?job=" + job.ID)
+	}
+	if !errors.Is(err, access.ErrNotFound) && !errors.Is(err, fleet.ErrUndo) {
 		return err
 	}
 	_, err = s.cfg.Health.EndQuiet(v.r.Context(), v.caller, typed.Get("quiet"))
@@ -312,7 +327,8 @@ func (s *Server) apiLoudFinding(v *visit) error {
 	return s.apiFindings(v)
 }
 
-// apiQuietMany is a quiet of all devices of a group; what is left out asks for nothing.
+// apiQuietMany is a quiet of all devices of a group, which is a job; what is left out
+// asks for nothing.
 type apiQuietMany struct {
 	apiNewQuiet
 	Owner  string `json:"owner,omitempty" is:"uuid"`
@@ -330,15 +346,16 @@ func (s *Server) apiQuietGroup(v *visit) error {
 	if err != nil {
 		return err
 	}
+	if body.Owner != "" && !v.caller.Sees(body.Owner) {
+		return access.ErrNotFound
+	}
 	code := v.r.PathValue("id")
-	q, err := s.cfg.Health.QuietGroup(v.r.Context(), v.caller, code, health.Group{Owner: body.Owner, School: body.School, Model: body.Model, Build: body.Build}, n)
+	j, err := s.cfg.Fleet.StartJob(v.r.Context(), v.caller, fleet.NewJob{Act: fleet.ActQuiet, Reason: n.Reason, Until: n.Until,
+		Filter: &fleet.Filter{Finding: code, Owner: body.Owner, School: body.School, Model: body.Model, Build: body.Build}})
 	if err != nil {
 		return err
 	}
-	if q.ID == "" {
-		return access.ErrNotFound // nothing of that group is loud
-	}
-	return v.sendJSON(quietJSON(q))
+	return v.sendMade("/api/v1/jobs/"+j.ID, jobOf(j))
 }
 
 func (s *Server) apiQuiets(v *visit) error {

@@ -58,6 +58,14 @@ func TestQuietOnThePages(t *testing.T) {
 	if res.StatusCode != http.StatusSeeOther {
 		t.Fatalf("POST of a model = %d %s", res.StatusCode, res.body)
 	}
+	job := strings.TrimPrefix(res.Header.Get("Location"), "/findings/disk_low?job=")
+	note := b.get(res.Header.Get("Location")).body
+	if !strings.Contains(text(note), "„Speicher fast voll“ bestätigen oder zurückstellen: Ein Gerät ist geändert.") || !strings.Contains(note, `action="/jobs/`+job+`/undo"`) {
+		t.Errorf("the page of the finding does not say what became of it: %s", text(note))
+	}
+	if body := text(b.get("/jobs/" + job).body); !strings.Contains(body, "Offener Hinweis") && !strings.Contains(body, "Modell "+d.Model) {
+		t.Errorf("the page of the job does not say which devices it is about: %s", body)
+	}
 	if body := b.get("/findings").body; !strings.Contains(body, "In Arbeit") {
 		t.Error("the findings page does not say that somebody takes care of it")
 	}
@@ -101,7 +109,10 @@ func TestQuietByTheAPI(t *testing.T) {
 		{support, path + "quiet", `{"code":"disk_low","instance":"C:","reason":"bestellt","until":"morgen"}`, 400, `"field":"until"`},
 		{support, path + "quiet", `{"code":"disk_low","instance":"C:","reason":""}`, 400, `"field":"reason"`},
 		{support, path + "quiet", `{"code":"disk_low","instance":"D:","reason":"bestellt"}`, 404, "not-found"},
-		{support, "/findings/disk_low/quiet", `{"model":"none","reason":"bestellt"}`, 404, "not-found"},
+		{support, "/findings/disk_low/quiet", `{"model":"x"}`, 400, `"field":"reason"`},
+		{support, "/findings/none/quiet", `{"reason":"bestellt"}`, 404, "not-found"},
+		{read, "/findings/disk_low/quiet", `{"reason":"bestellt"}`, 403, "forbidden"},
+		{support, "/findings/disk_low/quiet", `{"model":"none","reason":"bestellt"}`, 201, `"act":"quiet"`},
 		{support, "/quiets/none/end", ``, 404, "not-found"},
 		{support, path + "quiet", `{"code":"disk_low","instance":"C:","reason":"bestellt","until":"2026-12-24"}`, 200, `"until":"2026-12-23T23:00:00.000Z"`},
 	} {

@@ -314,7 +314,7 @@ func (v *visit) detailWords(e audit.Entry, names map[string]string) string {
 	for _, key := range slices.Sorted(maps.Keys(e.Details)) {
 		text := v.detailValue(e, key, e.Details[key], names)
 		if slices.Contains(hiddenDetails, key) || strings.HasSuffix(key, "_before") || text == name && name != "" ||
-			job && slices.Contains([]string{"act", "label", "school"}, key) { // its name says them
+			job && slices.Contains([]string{"act", "label", "school", "finding"}, key) { // its name says them
 			continue
 		}
 		was, had := e.Details[key+"_before"]
@@ -427,7 +427,7 @@ func (v *visit) named(e audit.Entry, names map[string]string) string {
 		if school != "" {
 			school = cmp.Or(names["school:"+school], v.say.Say("audit.unnamed.school"))
 		}
-		return v.jobTitle(e.Details["act"], e.Details["label"], school)
+		return v.jobTitle(e.Details["act"], e.Details["label"], school, e.Details["finding"])
 	}
 	return ""
 }

@@ -99,10 +99,10 @@ func storesOn(t testing.TB, d *db.DB, log *slog.Logger) *world {
 	w := &world{t: t, db: d, now: monday, seq: map[string]uint64{}, bus: bus.New()}
 	w.access = access.New(access.Config{DB: w.db, Now: w.clock, Log: log})
 	var err error
-	if w.fleet, err = fleet.New(fleet.Config{DB: w.db, Now: w.clock, Log: log}); err != nil {
+	if w.health, err = health.New(health.Config{DB: w.db, Bus: w.bus, Now: w.clock, Log: log}); err != nil {
 		t.Fatal(err)
 	}
-	if w.health, err = health.New(health.Config{DB: w.db, Bus: w.bus, Now: w.clock, Log: log}); err != nil {
+	if w.fleet, err = fleet.New(fleet.Config{DB: w.db, Now: w.clock, Log: log, Quieter: w.health}); err != nil {
 		t.Fatal(err)
 	}
 	if w.asked, err = question.New(question.Config{DB: w.db, Now: w.clock, Log: log}); err != nil {
