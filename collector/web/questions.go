@@ -163,6 +163,7 @@ type barsCard struct {
 	Show   field
 	Rows   []spreadRow
 	Hidden string // why numbers are left out
+	Says   string // instead of bars, where they would show nothing
 }
 
 type trendRow struct {
@@ -334,9 +335,22 @@ func (v *visit) valueColumn(a asking, shown reading.Reading) column {
 func (v *visit) barsCard(a asking, shown reading.Reading, got questions.Answer) *barsCard {
 	card := &barsCard{Title: v.say.Say("question.spread", "reading", pick(v.say.Lang, shown.Word)),
 		Show: field{Name: "show", Label: v.say.Say("question.show"), Value: shown.Name, Options: v.readingOptions()}}
-	var most int64
+	var most, told int64
 	for _, b := range got.Bars {
 		most = max(most, b.Devices)
+		if !b.Few {
+			told++
+		}
+	}
+	switch {
+	case len(got.Bars) > 0 && told == 0:
+		card.Says = v.say.Say("question.spread.few", "n", questions.FewPersons)
+		return card
+	case len(got.Bars) == 1:
+		card.Says = v.say.Say("question.spread.one", "n", got.Bars[0].Devices, "value", v.barName(shown, got.Bars[0]))
+		return card
+	case len(got.Bars) == 2:
+		most = got.InBars // of two, a bar as long as there is room would seem to be all
 	}
 	for _, b := range got.Bars {
 		r := spreadRow{Name: v.barName(shown, b), Devices: v.say.Number(b.Devices), Share: v.say.Percent(b.Devices * 1000 / max(got.InBars, 1)), Meter: b.Devices * 1000 / max(most, 1)}

@@ -318,3 +318,34 @@ func TestKeptQuestionIsChanged(t *testing.T) {
 		t.Errorf("a question that is none = %d, want 400", res.StatusCode)
 	}
 }
+
+// TestSmallDistributions: where bars would show nothing, a sentence says what there
+// is; no number of a small group stands there, and none can be calculated.
+func TestSmallDistributions(t *testing.T) {
+	w := newWorld(t)
+	ids := w.fill(40)
+	w.days(ids[:20], 2) // the firewall is off at 3 of 20, all have 8 GB
+	b := w.signedIn("support")
+	card := func(query string) string {
+		t.Helper()
+		page := b.get("/questions?" + query).body
+		_, rest, ok := strings.Cut(page, `aria-labelledby="spread"`)
+		if !ok {
+			t.Fatalf("%s: no distribution: %s", query, text(page))
+		}
+		card, _, _ := strings.Cut(rest, "</section>")
+		_, card, _ = strings.Cut(card, "</header>")
+		return card
+	}
+	if got := card("show=firewall"); !strings.Contains(text(got), "Darum steht hier keine Verteilung.") || regexp.MustCompile(`\b(3|17)\b|<table`).MatchString(got) {
+		t.Errorf("3 of 20: %s", got)
+	}
+	if got := card("show=memory_total"); !strings.Contains(text(got), "Alle 20 Geräte mit diesem Messwert liegen gleich: 8,0·GB") && !strings.Contains(text(got), "Alle 20 Geräte mit diesem Messwert liegen gleich: 8·GB") || strings.Contains(got, "<table") {
+		t.Errorf("all alike: %s", text(got))
+	}
+	w.days(ids[20:], 2) // 6 of 40
+	got := card("show=firewall")
+	if widths := regexp.MustCompile(`class="fill" width="(\d+)"`).FindAllStringSubmatch(got, -1); len(widths) != 2 || widths[0][1] != "850" || widths[1][1] != "150" {
+		t.Errorf("two bars, of 34 and 6 of 40: %v in %s", widths, got)
+	}
+}
