@@ -233,6 +233,106 @@ func (f *Fleet) importRow(ctx context.Context, tx *db.Tx, caller access.Caller, 
 		AtMS: now.UnixMilli(), Details: map[string]string{"code": r.code}})
 }
 
+// ChangeSchool changes number, name or kind of a school; whose it is stays. A number
+// that another school of the owner has is access.ErrExists.
+func (f *Fleet) ChangeSchool(ctx context.Context, caller access.Caller, id string, change func(*School)) (School, error) {
+	if err := caller.Allow(access.WriteSchools); err != nil {
+		return School{}, err
+	}
+	var s School
+	err := f.db.Write(ctx, func(tx *db.Tx) error {
+		was, err := seenSchool(ctx, tx, caller, id)
+		if err != nil {
+			return err
+		}
+		asked := was
+		change(&asked)
+		if s, err = was.with(asked); err != nil || s == was {
+			return err
+		}
+		_, err = tx.Exec(ctx, `UPDATE schools SET code = $2, code_key = $3, name = $4, kind = $5 WHERE id = $1`, s.ID, s.Code, fold(s.Code), s.Name, s.Kind)
+		if errors.Is(err, db.ErrUnique) {
+			return fmt.Errorf("%w: a school with the number %q", access.ErrExists, s.Code)
+		}
+		if err != nil {
+			return err
+		}
+		if err := searchAnew(ctx, tx, s); err != nil {
+			return err
+		}
+		details := map[string]string{"code": s.Code}
+		for _, d := range []struct{ key, now, before string }{{"code", s.Code, was.Code}, {"name", s.Name, was.Name}, {"kind", s.Kind, was.Kind}} {
+			if d.now != d.before {
+				details[d.key], details[d.key+"_before"] = d.now, d.before
+			}
+		}
+		return audit.Append(ctx, tx, audit.Entry{Actor: caller.Actor(), Action: "school.changed", Subject: "school:" + s.ID, Owner: s.Owner,
+			AtMS: f.now().UnixMilli(), Details: details})
+	})
+	if err != nil {
+		return School{}, fmt.Errorf("changing a school: %w", err)
+	}
+	return s, nil
+}
+
+// with is the school with what may be changed of it, checked as a list of schools is.
+func (s School) with(asked School) (School, error) {
+	var err error
+	if s.Code, err = text("the school's number", asked.Code, 32); err != nil {
+		return s, err
+	}
+	if fold(s.Code) == "" {
+		return s, fmt.Errorf("%w: the school's number has no letter and no digit", ErrInvalid)
+	}
+	if s.Name, err = text("the school's name", asked.Name, 120); err != nil {
+		return s, err
+	}
+	s.Kind, err = text("the kind of school", asked.Kind, 80)
+	return s, err
+}
+
+// RenameOwner gives an owner another name. A name that another owner has is
+// access.ErrExists. A list of schools finds its owners by name, so it has to say the
+// new one from then on.
+func (f *Fleet) RenameOwner(ctx context.Context, caller access.Caller, id, name string) (Owner, error) {
+	if err := caller.Allow(access.WriteSchools); err != nil {
+		return Owner{}, err
+	}
+	if !caller.Sees(id) {
+		return Owner{}, fmt.Errorf("owner: %w", unknownHere)
+	}
+	name, err := text("the owner's name", name, 120)
+	if err != nil {
+		return Owner{}, err
+	}
+	if fold(name) == "" {
+		return Owner{}, fmt.Errorf("%w: the owner's name has no letter and no digit", ErrInvalid)
+	}
+	err = f.db.Write(ctx, func(tx *db.Tx) error {
+		var was string
+		err := tx.QueryRow(ctx, `SELECT name FROM owners WHERE id = $1`, id).Scan(&was)
+		if errors.Is(err, db.ErrNoRows) {
+			return unknownHere
+		}
+		if err != nil || was == name {
+			return err
+		}
+		_, err = tx.Exec(ctx, `UPDATE owners SET name = $2, name_key = $3 WHERE id = $1`, id, name, fold(name))
+		if errors.Is(err, db.ErrUnique) {
+			return fmt.Errorf("%w: an owner of this name", access.ErrExists) // another's name is not told
+		}
+		if err != nil {
+			return err
+		}
+		return audit.Append(ctx, tx, audit.Entry{Actor: caller.Actor(), Action: "owner.changed", Subject: "owner:" + id, Owner: id,
+			AtMS: f.now().UnixMilli(), Details: map[string]string{"name": name, "name_before": was}})
+	})
+	if err != nil {
+		return Owner{}, fmt.Errorf("renaming an owner: %w", err)
+	}
+	return Owner{ID: id, Name: name}, nil
+}
+
 // searchAnew writes the search text of a school's devices after its names
 // changed: a few hundred at most.
 func searchAnew(ctx context.Context, tx *db.Tx, s School) error {

@@ -72,6 +72,8 @@ type Fleet interface {
 	OpenFindings(ctx context.Context, caller access.Caller) ([]fleet.CodeCount, error)
 	OpenFinding(ctx context.Context, caller access.Caller, code string) (c fleet.CodeCount, ok bool, err error)
 	School(ctx context.Context, caller access.Caller, id string) (fleet.School, error)
+	ChangeSchool(ctx context.Context, caller access.Caller, id string, change func(*fleet.School)) (fleet.School, error)
+	RenameOwner(ctx context.Context, caller access.Caller, id, name string) (fleet.Owner, error)
 	Ways(ctx context.Context, caller access.Caller, school string) (fleet.Ways, error)
 	SchoolFindings(ctx context.Context, caller access.Caller, school string) ([]fleet.CodeCount, error)
 	SchoolStates(ctx context.Context, caller access.Caller, filter fleet.SchoolFilter) (fleet.SchoolPage, error)

@@ -118,6 +118,8 @@ var calls = map[string]call{
 	"GET /api/v1/schools": {Needs: access.ReadSchools, Gives: list[apiSchoolState]{},
 		Query: []param{{Name: "q", Says: "q.schools"}, {Name: "kind"}, {Name: "owner", Is: "uuid"}, {Name: "trouble", Is: "yes"}, {Name: "sort", Says: "sort.schools", Is: "school_sort"}, limitParam, cursorParam}},
 	"GET /api/v1/schools/{id}":                       {Needs: access.ReadDevices, Gives: apiSchoolPage{}},
+	"POST /api/v1/owners/{id}":                       {Needs: access.WriteSchools, Body: apiNewOwner{}, Gives: apiOwner{}},
+	"POST /api/v1/schools/{id}":                      {Needs: access.WriteSchools, Body: apiNewSchool{}, Gives: apiSchoolItem{}},
 	"GET /api/v1/schools/{id}/sheet":                 {Needs: access.ReadSchools, Gives: apiSheet{}},
 	"GET /api/v1/owners/{id}/software":               {Needs: access.WriteSettings, Gives: list[apiStandardProgram]{}},
 	"POST /api/v1/owners/{id}/software":              {Needs: access.WriteSettings, Body: apiNewStandard{}, Gives: list[apiStandardProgram]{}},

@@ -109,6 +109,8 @@ func TestDescriptionIsTheAPI(t *testing.T) {
 		"POST /api/v1/devices/{id}/findings/quiet": `{"code":"firewall_off","reason":"SSD ist bestellt","until":"2026-12-01"}`,
 		"POST /api/v1/devices/{id}/findings/loud":  `{"code":"firewall_off"}`,
 		"POST /api/v1/findings/{id}/quiet":         `{"reason":"Bekannt, neues Abbild kommt","until":"2026-12-01"}`,
+		"POST /api/v1/owners/{id}":                 `{"name":"Landkreis Ahorn"}`,
+		"POST /api/v1/schools/{id}":                `{"name":"Gymnasium am Ahornberg"}`,
 		"POST /api/v1/house":                       `{"language":"de","theme":"","contact":"Helpdesk, 069 90009 123"}`,
 		"POST /api/v1/owners/{id}/retention":       `{"class":"minutes","days":14}`,
 		"POST /api/v1/claims":                      `{"owner":"` + w.ownerID("Landkreis Ahorn") + `","cap":2,"expires":"2026-12-24T08:00:00Z","note":"LS"}`,

@@ -121,6 +121,7 @@ func TestEveryPageLooksRight(t *testing.T) {
 		{"search", "/search?q=a", "admin"},
 		{"search-none", "/search?q=gibtesnicht", "read"},
 		{"school", "/schools/" + w.schoolID("Landkreis Ahorn", "S0001"), "support"},
+		{"school-edit", "/schools/" + w.schoolID("Landkreis Ahorn", "S0001") + "/edit", "admin"},
 		{"sheet", "/schools/" + w.schoolID("Landkreis Ahorn", "S0001") + "/sheet", "admin"},
 		{"schools-none", "/schools?s=gibtesnicht", "support"},
 		{"settings", "/settings?owner=" + w.ownerID("Landkreis Ahorn") + "&done=saved", "admin"},

@@ -174,7 +174,7 @@ type personMain struct {
 }
 
 // doneWords are what a page says after an act; ?done= names them.
-var doneWords = []string{"role", "disabled", "enabled", "sessions", "password", "saved", "removed", "quiet", "loud", "house", "kept", "claim_revoked", "token_revoked", "labelled", "unlabelled", "revoked", "deleted", "renamed", "restored"}
+var doneWords = []string{"role", "disabled", "enabled", "sessions", "password", "saved", "removed", "quiet", "loud", "house", "kept", "claim_revoked", "token_revoked", "renamed_place", "labelled", "unlabelled", "revoked", "deleted", "renamed", "restored"}
 
 func (v *visit) done() string {
 	if what := v.asked.Get("done"); slices.Contains(doneWords, what) {

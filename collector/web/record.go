@@ -378,7 +378,7 @@ func (v *visit) detailValue(e audit.Entry, key, value string, names map[string]s
 	case "conditions":
 		return v.askedWords(value, names)
 	case "code":
-		if strings.Contains(names[e.Subject], value) {
+		if _, changed := e.Details["code_before"]; !changed && strings.Contains(names[e.Subject], value) {
 			return "" // the name has it
 		}
 	case "finding":

@@ -5,6 +5,7 @@ import (
 	"net/http"
 	"strings"
 
+	"hausmeister/collector/access"
 	"hausmeister/collector/fleet"
 	"hausmeister/proto/finding"
 )
@@ -17,7 +18,8 @@ type schoolMain struct {
 	Ways                    []wayRow
 	Notes                   []string // what is in the way
 	Findings                []findingRow
-	List, Sheet             string // addresses
+	List, Sheet, Edit       string // addresses; no Edit for whom may not
+	Done                    string
 }
 
 type stateCount struct {
@@ -56,6 +58,10 @@ func (s *Server) schoolPage(v *visit) error {
 	}
 	main := schoolMain{Name: school.Title(), Owner: school.OwnerName, Code: school.Code, Kind: school.Kind, List: q.href(), Sheet: "/schools/" + school.ID + "/sheet",
 		Count: v.say.Say("devices.count", "n", counts.Total), Ways: v.wayRows(ways, false), Notes: v.obstacles(ways, false)}
+	if v.caller.Allow(access.WriteSchools) == nil {
+		main.Edit = "/schools/" + school.ID + "/edit"
+	}
+	main.Done = v.done()
 	for _, state := range fleet.States {
 		if n := counts.States[state]; n > 0 {
 			main.States = append(main.States, stateCount{v.mark(state), q.withState(state), v.say.Number(n), n * 1000 / max(counts.Total, 1)})

@@ -128,3 +128,61 @@ func TestSheetIsOnePage(t *testing.T) {
 		w.must(os.WriteFile(filepath.Join(shots(), "sheet-"+lang+".pdf"), pdf, 0o644))
 	}
 }
+
+// TestPlacesAreChanged: an administration mends number, name and kind of a school and
+// the name of an owner; what cannot be comes back as typed; others may not.
+func TestPlacesAreChanged(t *testing.T) {
+	w := newWorld(t)
+	w.fill(2)
+	school, ahorn := w.schoolID("Landkreis Ahorn", "S0001"), w.ownerID("Landkreis Ahorn")
+	page := "/schools/" + school
+	admin, support := w.signedIn("admin"), w.signedIn("support")
+	if body := support.get(page).body; strings.Contains(body, page+"/edit") {
+		t.Error("support is offered to change a school")
+	}
+	for _, res := range []answer{support.get(page + "/edit"), support.post(page+"/edit", url.Values{"code": {"S1"}}), support.post("/settings/owner", url.Values{"owner": {ahorn}, "name": {"x"}})} {
+		if res.StatusCode != http.StatusForbidden {
+			t.Errorf("%s %s as support = %d, want 403", res.Request.Method, res.Request.URL.Path, res.StatusCode)
+		}
+	}
+	if res := admin.get(page + "/edit"); !strings.Contains(res.body, `value="S0001"`) || !strings.Contains(res.body, `value="Gymnasium Ahorntal"`) || !strings.Contains(admin.get(page).body, page+"/edit") {
+		t.Errorf("the form: %s", text(res.body))
+	}
+	for _, wrong := range []struct{ code, want string }{{"S0002", "Diese Nummer hat schon eine andere Schule"}, {" ", "Bitte geben Sie eine Nummer"}} {
+		res := admin.post(page+"/edit", url.Values{"code": {wrong.code}, "name": {"Neuer <Name>"}, "kind": {"KGS"}})
+		if res.StatusCode != http.StatusUnprocessableEntity || !strings.Contains(text(res.body), wrong.want) || !strings.Contains(res.body, `value="Neuer &lt;Name&gt;"`) {
+			t.Errorf("number %q = %d %s; want 422, %q and the input kept", wrong.code, res.StatusCode, text(res.body), wrong.want)
+		}
+	}
+	if res := admin.post(page+"/edit", url.Values{"code": {"S0009"}, "name": {"Ahornschule"}, "kind": {"KGS"}}); res.StatusCode != http.StatusSeeOther {
+		t.Fatalf("changing the school = %d %s", res.StatusCode, text(res.body))
+	}
+	if body := text(admin.get(page + "?done=renamed_place").body); !strings.Contains(body, "Ahornschule KGS S0009") || !strings.Contains(body, "Gespeichert.") {
+		t.Errorf("the changed school: %s", body)
+	}
+	if body := text(admin.get("/devices?q=ahornschule").body); strings.Contains(body, "Kein Gerät passt") {
+		t.Error("the school's devices are not found by its new name")
+	}
+	for name, want := range map[string]string{"Landkreis Kiefer": "So heißt schon ein anderer Schulträger.", "": "Bitte geben Sie einen Namen"} {
+		if res := admin.post("/settings/owner", url.Values{"owner": {ahorn}, "name": {name}}); res.StatusCode != http.StatusUnprocessableEntity || !strings.Contains(text(res.body), want) {
+			t.Errorf("owner's name %q = %d, want 422 with %q", name, res.StatusCode, want)
+		}
+	}
+	if res := admin.post("/settings/owner", url.Values{"owner": {ahorn}, "name": {"Landkreis Ahornberg"}}); res.Header.Get("Location") != "/settings?owner="+ahorn+"&done=renamed_place" {
+		t.Errorf("renaming the owner = %d %s", res.StatusCode, text(res.body))
+	}
+	body := text(admin.get("/audit").body)
+	for _, want := range []string{"Schule geändert Schule Ahornschule (S0009) Nummer: S0001 → S0009; Schulform: Gymnasium → KGS; Name: Gymnasium Ahorntal → Ahornschule",
+		"Schulträger umbenannt Schulträger Landkreis Ahornberg Name: Landkreis Ahorn → Landkreis Ahornberg"} {
+		if !strings.Contains(body, want) {
+			t.Errorf("the record lacks %q: %s", want, body)
+		}
+	}
+	limited := w.token("kiefer", access.RoleAdmin, []string{w.ownerID("Landkreis Kiefer")})
+	post := func(path, body string) int {
+		return w.browser().do(http.MethodPost, path, strings.NewReader(body), "Authorization", "Bearer "+limited, "Content-Type", "application/json").StatusCode
+	}
+	if a, b := post("/api/v1/schools/"+school, `{"name":"x"}`), post("/api/v1/owners/"+ahorn, `{"name":"x"}`); a != http.StatusNotFound || b != http.StatusNotFound {
+		t.Errorf("another owner's admin changes school and owner: %d, %d, want 404", a, b)
+	}
+}

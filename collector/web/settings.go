@@ -23,6 +23,7 @@ type settingsMain struct {
 
 	House        *form // nil = not for this scope
 	HouseChanged string
+	Name         *form // of the owner
 	Retention    form
 	Fixed        []keptFact // what is not to be changed
 }
@@ -71,6 +72,12 @@ func (s *Server) showSettings(v *visit, code int, change func(*settingsMain)) er
 		main.House, main.HouseChanged = &f, v.changed(h.Changed, h.By, names)
 	}
 	if main.Owner != "" {
+		for _, o := range owners {
+			if o.ID == main.Owner && v.caller.Allow(access.WriteSchools) == nil {
+				f := v.ownerForm(o.ID, o.Name)
+				main.Name = &f
+			}
+		}
 		if err := v.fillRetention(&main, names); err != nil {
 			return err
 		}
