@@ -64,7 +64,7 @@ func (s *Server) editSchool(v *visit) error {
 // ownerForm asks for another name of an owner.
 func (v *visit) ownerForm(id, name string) form {
 	return form{Action: "/settings/owner", Send: v.say.Say("quiet.send"), Hidden: map[string]string{"owner": id}, Fields: []field{
-		{Name: "name", Label: v.say.Say("audit.detail.name"), Help: v.say.Say("settings.owner.help"), Value: name, Max: 120}}}
+		{Name: "name", Label: v.say.Say("audit.detail.name"), Value: name, Max: 120}}}
 }
 
 func (s *Server) renameOwner(v *visit) error {
