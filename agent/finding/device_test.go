@@ -65,7 +65,7 @@ type device struct {
 	agent    finding.Facts
 	open     map[string]*hmpb.Finding
 	lastUp   map[string]time.Duration
-	lastRise map[string]time.Duration
+	lastMove map[string]time.Duration // to another level
 	lastDown map[string]told
 	all      []told
 	again    []told // raises of what is raised already
@@ -83,7 +83,7 @@ func newDevice(t failer, standard ...*hmpb.StandardSoftware) *device {
 	d := &device{
 		t: t, standard: standard, base: time.Now(), boot: -time.Hour, synced: true,
 		values: make(map[slot]*hmpb.Reading), open: make(map[string]*hmpb.Finding),
-		lastUp: make(map[string]time.Duration), lastRise: make(map[string]time.Duration), lastDown: make(map[string]told),
+		lastUp: make(map[string]time.Duration), lastMove: make(map[string]time.Duration), lastDown: make(map[string]told),
 	}
 	d.w = finding.New(finding.Config{Standard: standard})
 	return d
@@ -179,12 +179,12 @@ func (d *device) mind(x told) (change bool) {
 	d.open[id] = x.m
 	down, ok := d.lastDown[id]
 	rise := ok && down.at == x.at && down.m.GetSeverity() < x.m.GetSeverity()
-	lastRise, roseBefore := d.lastRise[id]
-	if last, ok := d.lastUp[id]; ok && x.at-last < day && (!rise || roseBefore && x.at-lastRise < day) {
+	lastMove, movedBefore := d.lastMove[id]
+	if last, ok := d.lastUp[id]; ok && x.at-last < day && (!rise || movedBefore && x.at-lastMove < day) {
 		d.t.Fatalf("%v, and %v before that", x, x.at-last)
 	}
-	if d.lastUp[id] = x.at; rise {
-		d.lastRise[id] = x.at
+	if d.lastUp[id] = x.at; ok && down.at == x.at {
+		d.lastMove[id] = x.at
 	}
 	if slices.Contains(causedByBoot, x.m.GetCode()) && d.now-d.boot < 10*time.Minute {
 		d.t.Fatalf("%v, %v after a boot", x, d.now-d.boot)

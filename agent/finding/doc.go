@@ -9,8 +9,10 @@
 //   - raises and clears alternate, and each change is given once. What is raised
 //     is raised again only because its arguments moved;
 //   - at most one raise in 24 hours, whatever the values do, and beside it one to a
-//     higher level, which does not wait. What gets worse or better by a level is a
-//     clear and a raise at once;
+//     higher level for the first time in that time, which does not wait. A lower level is
+//     told when the values have been better for 24 hours, so that at the edge between two
+//     the higher one stands. What gets worse or better by a level is a clear and a raise
+//     at once;
 //   - what a boot causes is not judged within 10 minutes of a boot;
 //   - a value that is absent neither raises nor clears. When it has been away for
 //     a day, the finding is cleared for that reason;

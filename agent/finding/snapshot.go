@@ -21,9 +21,9 @@ const (
 	// maxSnapshot is the longest snapshot that is read.
 	maxSnapshot = 256 << 10
 	// keptHold: a change that needs less than this to hold begins anew after a
-	// restart; one that needs days would never come on devices that are shut
-	// down each evening.
-	keptHold = day
+	// restart; one that needs more would never come on a device that runs for a
+	// lesson at a time.
+	keptHold = time.Hour
 	maxAge   = 100 * 366 * day
 )
 
@@ -47,7 +47,8 @@ type savedState struct {
 	Told     int    `json:"told,omitempty"`
 	Severity int32  `json:"severity,omitempty"`
 	Raised   *int64 `json:"raised_ms,omitempty"` // absent: never
-	Rose     *int64 `json:"rose_ms,omitempty"`   // absent: never
+	Moved    *int64 `json:"rose_ms,omitempty"`   // absent: never
+	Worst    *int64 `json:"worst_ms,omitempty"`  // absent: never
 	Said     uint64 `json:"said,omitempty"`
 	Dir      int    `json:"dir,omitempty"`
 	To       int    `json:"to,omitempty"`
@@ -84,8 +85,11 @@ func save(k key, s *state) savedState {
 	if s.raised != never {
 		out.Raised = new(s.raised.Milliseconds())
 	}
-	if s.rose != never {
-		out.Rose = new(s.rose.Milliseconds())
+	if s.moved != never {
+		out.Moved = new(s.moved.Milliseconds())
+	}
+	if s.worst != never {
+		out.Worst = new(s.worst.Milliseconds())
 	}
 	return out
 }
@@ -156,8 +160,8 @@ func (w *Watcher) restoreState(m savedState) error {
 	switch {
 	case m.Level < 0 || m.Told < 0 || m.Dir < -1 || m.Dir > 1 || m.To < 0 || !within(m.Held, maxAge) || !within(m.Gone, maxAge) || !within(m.Seen, w.age):
 		return fmt.Errorf("%w: state of %s", ErrDamaged, m.Code)
-	case m.Rose != nil && (m.Raised == nil || *m.Rose < 0 || *m.Rose > *m.Raised):
-		return fmt.Errorf("%w: rise of %s", ErrDamaged, m.Code)
+	case m.Moved != nil && (m.Raised == nil || *m.Moved < 0 || *m.Moved > *m.Raised), m.Worst != nil && (*m.Worst < 0 || *m.Worst > w.age.Milliseconds()):
+		return fmt.Errorf("%w: levels of %s", ErrDamaged, m.Code)
 	case m.Raised != nil && (*m.Raised < 0 || *m.Raised > w.age.Milliseconds()), m.Told > 0 && m.Raised == nil:
 		return fmt.Errorf("%w: raise of %s", ErrDamaged, m.Code)
 	case m.Told == 0:
@@ -165,12 +169,15 @@ func (w *Watcher) restoreState(m savedState) error {
 	}
 	// Another version may have other levels.
 	most := len(r.levels)
-	s := &state{level: min(m.Level, most), told: min(m.Told, most), severity: severity, raised: never, rose: never, said: m.Said, seen: fromMS(m.Seen), gone: fromMS(m.Gone)}
+	s := &state{level: min(m.Level, most), told: min(m.Told, most), severity: severity, raised: never, moved: never, worst: never, said: m.Said, seen: fromMS(m.Seen), gone: fromMS(m.Gone)}
 	if m.Raised != nil {
 		s.raised = fromMS(*m.Raised)
 	}
-	if m.Rose != nil {
-		s.rose = fromMS(*m.Rose)
+	if m.Moved != nil {
+		s.moved = fromMS(*m.Moved)
+	}
+	if m.Worst != nil {
+		s.worst = fromMS(*m.Worst)
 	}
 	if s.told > 0 {
 		s.severity = min(max(severity, row.Least), row.Most)

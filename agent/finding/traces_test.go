@@ -73,7 +73,8 @@ func TestNotSynced(t *testing.T) {
 	}
 }
 
-// TestLevels: what gets worse is told anew, a day after the last raise at the earliest.
+// TestLevels: what gets worse is told at once, what gets better by a level when it has
+// been that for a day, and worse again not before the day after.
 func TestLevels(t *testing.T) {
 	d := newDevice(t)
 	volume(9*giB, 100*giB)(d)
@@ -88,18 +89,104 @@ func TestLevels(t *testing.T) {
 	}
 	worse("worse within the hour")
 	volume(8*giB, 100*giB)(d)
-	none(t, "better on the same day", d.run(20*time.Hour, time.Minute))
-	got := d.run(4*time.Hour, time.Minute)
-	if len(got) != 2 || got[0].m.GetSeverity() != critical || got[1].m.GetSeverity() != warning {
-		t.Errorf("better, not good: %v", got)
+	none(t, "better for a day", d.run(24*time.Hour, time.Minute))
+	better := func(when string) {
+		t.Helper()
+		got := d.run(time.Hour, time.Minute)
+		if len(got) != 2 || got[0].m.GetSeverity() != critical || got[1].m.GetSeverity() != warning {
+			t.Errorf("%s: %v, want critical cleared and warning raised", when, got)
+		}
 	}
-	worse("worse again, more than a day after")
-	volume(8*giB, 100*giB)(d)
-	d.run(25*time.Hour, time.Minute)
+	better("better for longer")
 	volume(1*giB, 100*giB)(d)
-	d.run(time.Hour, time.Minute)
+	none(t, "worse on the day that it was told to be better", d.run(22*time.Hour, time.Minute))
+	volume(8*giB, 100*giB)(d)
+	none(t, "better again", d.run(20*time.Hour, time.Minute))
+	worse("worse again, more than a day after")
 	volume(50*giB, 100*giB)(d)
 	only(t, "good", d.run(time.Hour, time.Minute))
+}
+
+// TestFlappingBetweenLevels: values that come and go at the edge of the higher level
+// raise each level once, in the first day, and then nothing for as long as it goes on:
+// in minutes, and with more than a day at the lower level in between.
+func TestFlappingBetweenLevels(t *testing.T) {
+	for _, r := range []struct {
+		name          string
+		lower, higher func(*device)
+		low, high     time.Duration
+		most          int // raises in 20 days
+	}{
+		{"disk low", volume(31*giB/10, 100*giB), volume(29*giB/10, 100*giB), 40 * time.Minute, 40 * time.Minute, 2},
+		{"disk low, far apart", volume(9*giB, 100*giB), volume(1*giB, 100*giB), 40 * time.Minute, 40 * time.Minute, 2},
+		{"firewall", txt(reading.Firewall, "", "partly"), txt(reading.Firewall, "", "off"), 40 * time.Minute, 40 * time.Minute, 2},
+		{"disk health", txt(reading.DiskHealth, "disk", "warning"), txt(reading.DiskHealth, "disk", "failing"), 26 * time.Hour, 30 * time.Minute, 21},
+	} {
+		t.Run(r.name, func(t *testing.T) {
+			d := newDevice(t)
+			for d.now < 20*day {
+				r.lower(d)
+				d.run(r.low, 2*time.Minute)
+				r.higher(d)
+				d.run(r.high, 2*time.Minute)
+			}
+			byDay, raises := map[time.Duration]int{}, 0
+			for _, x := range d.all {
+				if x.m.GetRaised() {
+					raises++
+					byDay[x.at/day]++
+				}
+			}
+			if raises < 2 || raises > r.most {
+				t.Errorf("%d raises in 20 days, want 2 to %d: %v", raises, r.most, d.all)
+			}
+			for n, raises := range byDay {
+				if raises > 1 && n > 1 {
+					t.Errorf("%d raises on day %d", raises, n+1)
+				}
+			}
+		})
+	}
+}
+
+// TestLessonsOnly: on a device that runs for a lesson at a time what is permanently so
+// is found within a week, though it never runs for as long as a change must hold.
+func TestLessonsOnly(t *testing.T) {
+	d := newDevice(t, office...)
+	bad := both(num(reading.AntivirusAge, "", 40*86_400), num(reading.BatteryHealth, "", 300), num(reading.DiskWear, "disk", 990),
+		txt(reading.DiskEncryption, "", "off"), ago(reading.OSSupportEnd, 400), num(reading.UpdatesSecurity, "", 30), ago(reading.UpdatesLast, 90))
+	for range 7 {
+		for range 2 {
+			bad(d)
+			d.programs = []inventory.Program{{Name: "x", Version: "1"}}
+			d.run(45*time.Minute, time.Minute)
+			d.reboot(2 * time.Hour)
+		}
+		d.reboot(18*time.Hour + 30*time.Minute)
+	}
+	found := map[string]bool{}
+	for _, x := range d.all {
+		found[x.m.GetCode()] = found[x.m.GetCode()] || x.m.GetRaised()
+	}
+	for _, code := range []string{words.AntivirusStale, words.BatteryWorn, words.DiskWear, words.EncryptionOff, words.OSUnsupported, words.UpdatesStuck, words.SoftwareMissing} {
+		if !found[code] {
+			t.Errorf("%s was not raised in a week of lessons: %v", code, d.all)
+		}
+	}
+}
+
+// TestGlimpses: what is bad for some minutes after each start and then mended is not
+// made a fact by counting the starts.
+func TestGlimpses(t *testing.T) {
+	d := newDevice(t)
+	for range 14 {
+		num(reading.AntivirusAge, "", 40*86_400)(d)
+		d.run(20*time.Minute, time.Minute)
+		num(reading.AntivirusAge, "", 3600)(d)
+		d.run(20*time.Minute, time.Minute)
+		d.reboot(23 * time.Hour)
+	}
+	none(t, "mended each time", d.all)
 }
 
 // TestArgumentsStayFresh: what is raised is told anew once a day while its numbers

@@ -19,8 +19,9 @@ const (
 	settle = 10 * time.Minute
 	// vanish is how long a finding outlives the values that it came from.
 	vanish = day
-	// quiet is the least time between two raises of the same, and between two for
-	// a higher level.
+	// quiet is the least time between two raises of the same, between two changes of
+	// the level that was raised, and for which the values must have been better before
+	// a lower one is told: at the edge between two levels the higher one stands.
 	quiet = day
 	// stale: after so long without a look, what had held before counts no more.
 	stale = 7 * day
@@ -99,7 +100,8 @@ type state struct {
 	// severity of the raise that was told.
 	severity hmpb.Severity
 	raised   time.Duration // age at the last raise; never = not yet
-	rose     time.Duration // the same of the last one to a higher level than was told
+	moved    time.Duration // the same of the last one to another level than was told
+	worst    time.Duration // age when the level was last the one that was told, or a higher
 	said     uint64        // what the last raise said beside its level
 	pending  pending
 	seen     time.Duration // age at the last value
@@ -202,8 +204,11 @@ func (w *Watcher) catchUp(away time.Duration, first bool) {
 		if s.raised >= w.sync.Age {
 			s.raised += away
 		}
-		if s.rose >= w.sync.Age {
-			s.rose += away
+		if s.moved >= w.sync.Age {
+			s.moved += away
+		}
+		if s.worst >= w.sync.Age {
+			s.worst += away
 		}
 	}
 	w.age += away
@@ -290,7 +295,7 @@ func (w *Watcher) judge(r *rule, v *view, step time.Duration) []*hmpb.Finding {
 			if r.levelOf(0, x.value) == 0 || len(w.states) >= maxStates {
 				continue
 			}
-			s = &state{raised: never, rose: never, seen: w.age}
+			s = &state{raised: never, moved: never, worst: never, seen: w.age}
 			w.states[k] = s
 		}
 		s.move(r, x.value, w.age-s.seen)
@@ -370,6 +375,9 @@ func (s *state) miss(r *rule, v *view, instance string, step time.Duration) {
 // allows nothing leaves, since the other end would refuse it. What is told already
 // is told once more when only its arguments moved.
 func (s *state) tell(r *rule, instance string, x verdict, seen bool, age time.Duration) []*hmpb.Finding {
+	if s.level >= s.told {
+		s.worst = age
+	}
 	var m *hmpb.Finding
 	if s.level > 0 && seen && s.pending.dir >= 0 && s.may(age) {
 		m = raised(r, instance, r.levels[s.level-1].severity, x.args)
@@ -386,8 +394,8 @@ func (s *state) tell(r *rule, instance string, x verdict, seen bool, age time.Du
 		}
 	}
 	if m != nil {
-		if s.level > s.told && s.told > 0 {
-			s.rose = age
+		if s.level != s.told && s.told > 0 {
+			s.moved = age
 		}
 		s.told, s.severity, s.raised, s.said = s.level, m.GetSeverity(), age, saying(m)
 		out = append(out, m)
@@ -396,9 +404,17 @@ func (s *state) tell(r *rule, instance string, x verdict, seen bool, age time.Du
 }
 
 // may says whether the time for a raise has come. What gets worse does not wait
-// for the end of a day that began with something harmless.
+// for the end of a day that began with something harmless; what comes and goes at
+// the edge of the higher level does not come again with it.
 func (s *state) may(age time.Duration) bool {
-	return age-s.raised >= quiet || s.told > 0 && s.level > s.told && age-s.rose >= quiet
+	switch {
+	case s.told == 0 || s.level == s.told:
+		return age-s.raised >= quiet
+	case s.level < s.told:
+		return age-s.raised >= quiet && age-s.worst >= quiet
+	default:
+		return age-s.moved >= quiet
+	}
 }
 
 // saying stands for the arguments of a raise.
