@@ -36,6 +36,13 @@ func updatedBefore(d *device, n int64) {
 	d.number(reading.UpdatesSecurity, "", 2)
 }
 
+// ordinaryBefore is updatedBefore, but no security update waits.
+func ordinaryBefore(d *device, n int64) {
+	updatedBefore(d, n)
+	d.number(reading.UpdatesSecurity, "", 0)
+	d.number(reading.UpdatesPending, "", 2)
+}
+
 // clockWrong is n milliseconds or, by the jitter of measuring, up to six more.
 func clockWrong(d *device, n int64) { d.wrong = -time.Duration(n) * time.Millisecond }
 
@@ -70,6 +77,8 @@ var limits = []limit{
 	{words.OSSupportEnds, "", warning, func(d *device, n int64) { supportEnded(d, -n) }, 60, 59, 69, 70},
 	{words.UpdatesStuck, "", notice, updatedBefore, 29, 30, 14, 13},
 	{words.UpdatesStuck, "", warning, updatedBefore, 59, 60, 45, 44},
+	{words.UpdatesStuck, "", notice, ordinaryBefore, 59, 60, 44, 43},
+	{words.Throttled, "", notice, reads(reading.CPUSpeedLimit, ""), 700, 699, 849, 850},
 	{words.ClockOff, "", warning, clockWrong, 119_990, 120_000, 60_000, 59_990},
 	{words.ClockOff, "", critical, clockWrong, 86_399_990, 86_400_000, 3_600_000, 3_599_990},
 	{words.AntivirusStale, "", warning, func(d *device, n int64) { d.number(reading.AntivirusAge, "", n*86_400) }, 6, 7, 3, 2},

@@ -175,6 +175,39 @@ func TestLessonsOnly(t *testing.T) {
 	}
 }
 
+// TestRaiseOnItsWayBack: what waits for the end of the day with its raise and is on its
+// way to the better then, is not raised any more.
+func TestRaiseOnItsWayBack(t *testing.T) {
+	d := newDevice(t)
+	low, high := volume(9*giB, 100*giB), volume(50*giB, 100*giB)
+	low(d)
+	only(t, "low", d.run(time.Hour, time.Minute))
+	high(d)
+	only(t, "high", d.run(time.Hour, time.Minute))
+	low(d)
+	none(t, "low again on the same day", d.run(22*time.Hour, time.Minute))
+	high(d)
+	none(t, "high again before the day is over", d.run(2*time.Hour, time.Minute))
+}
+
+// TestPatternsNeedTheTime: the age of virus patterns is reckoned by the device's clock.
+func TestPatternsNeedTheTime(t *testing.T) {
+	for wrong, want := range map[time.Duration]int{0: 1, day - time.Minute: 1, day + time.Minute: 0, -day - time.Minute: 0} {
+		d := newDevice(t)
+		d.wrong = wrong
+		num(reading.AntivirusAge, "", 40*86_400)(d)
+		n := 0
+		for _, x := range d.run(4*time.Hour, time.Minute) {
+			if x.m.GetCode() == words.AntivirusStale {
+				n++
+			}
+		}
+		if n != want {
+			t.Errorf("a clock %v ahead: %d raises, want %d", wrong, n, want)
+		}
+	}
+}
+
 // TestGlimpses: what is bad for some minutes after each start and then mended is not
 // made a fact by counting the starts.
 func TestGlimpses(t *testing.T) {
