@@ -179,7 +179,8 @@ func (d deviceDay) merge(ctx context.Context, tx *db.Tx) error {
 	if err != nil {
 		return err
 	}
-	return d.store(ctx, tx, dailyRow(merged, state))
+	whole := slices.ContainsFunc(parts, func(p stored) bool { return p.spool == 0 })
+	return d.store(ctx, tx, dailyRow(merged, state), whole)
 }
 
 func (d deviceDay) blocks(ctx context.Context, tx *db.Tx) ([]stored, error) {
@@ -223,8 +224,10 @@ func (d deviceDay) lastState(ctx context.Context, tx *db.Tx) (*hmpb.State, error
 	return state, proto.Unmarshal(body, state)
 }
 
-// store writes the daily row; what a later merge knows no more stays.
-func (d deviceDay) store(ctx context.Context, tx *db.Tx, values map[string]any) error {
+// store writes the daily row; what a later merge knows no more stays. Without what was
+// merged before (it is kept for a shorter time than the row), the blocks are not the
+// whole day, and what the row says already stands.
+func (d deviceDay) store(ctx context.Context, tx *db.Tx, values map[string]any, whole bool) error {
 	names := []string{"device_id", "day"}
 	args := []any{d.device, d.day}
 	marks := []string{"$1", "$2"}
@@ -236,7 +239,11 @@ func (d deviceDay) store(ctx context.Context, tx *db.Tx, values map[string]any) 
 		}
 		names, args = append(names, r.Name), append(args, v)
 		marks = append(marks, fmt.Sprintf("$%d", len(args)))
-		updates = append(updates, r.Name+" = excluded."+r.Name)
+		if whole {
+			updates = append(updates, r.Name+" = excluded."+r.Name)
+		} else {
+			updates = append(updates, r.Name+" = COALESCE(health_days."+r.Name+", excluded."+r.Name+")")
+		}
 	}
 	conflict := "DO NOTHING"
 	if len(updates) > 0 {

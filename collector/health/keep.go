@@ -159,8 +159,9 @@ func (h *Health) sweep(ctx context.Context) (deleted int64, err error) {
 // outlived are the tables whose rows go by their age alone, and columns that do.
 // Each statement deletes from a bounded number of rows what is older than $1.
 var outlived = []lifetime{
+	// Minutes that came late, from before the limit, make their daily row first.
 	{"blocks", reading.KeepBlocks, asMS, `DELETE FROM health_blocks WHERE (device_id, start_ms, step_s, spool, seq) IN
-		(SELECT device_id, start_ms, step_s, spool, seq FROM health_blocks WHERE start_ms < $1 ORDER BY start_ms LIMIT $2)`},
+		(SELECT device_id, start_ms, step_s, spool, seq FROM health_blocks WHERE start_ms < $1 AND spool <= 0 ORDER BY start_ms LIMIT $2)`},
 	{"daily rows", reading.KeepDays, asDay, `DELETE FROM health_days WHERE (device_id, day) IN
 		(SELECT device_id, day FROM health_days WHERE day < $1 ORDER BY day LIMIT $2)`},
 	{"findings", keepFindings, asMS, `DELETE FROM health_findings WHERE (device_id, spool, seq) IN

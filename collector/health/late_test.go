@@ -143,3 +143,44 @@ func TestTwoOfOneName(t *testing.T) {
 		})
 	}
 }
+
+// TestSweepWaitsForTheMerge: minutes of so long ago that they would be deleted have
+// their day in the daily rows first, also when they come between merging and sweeping.
+func TestSweepWaitsForTheMerge(t *testing.T) {
+	dbtest.Run(t, migrations, func(t *testing.T, d *db.DB) {
+		w := newWorld(t, d)
+		s := &sender{w: w, device: w.device(t, "DEMO000001")}
+		old := noon.Add(-35 * health.Day)
+		if _, err := w.MergeDays(t.Context()); err != nil {
+			t.Fatal(err)
+		}
+		s.send(t, blockEntry(quarter(t, old, block.Minute, 15, func(int) int64 { return 7 << 20 })))
+		for range 2 {
+			if _, err := w.Sweep(t.Context()); err != nil {
+				t.Fatal(err)
+			}
+			if _, err := w.MergeDays(t.Context()); err != nil {
+				t.Fatal(err)
+			}
+		}
+		h, err := w.History(t.Context(), reader, s.device.ID, health.Span{Reading: "memory_used", From: old.Add(-health.Day), To: noon, Step: health.Day})
+		if err != nil || len(h.Points) != 1 || h.Points[0].Mean != 7<<20 {
+			t.Errorf("the day of 35 days ago is %+v, %v; want one mean of 7 MiB", h.Points, err)
+		}
+		if n := w.rows(t, "health_blocks", "1 = 1"); n != 0 {
+			t.Errorf("%d rows of blocks stay after their time", n)
+		}
+		// The rest of that day does not take the place of what its blocks said.
+		s.send(t, blockEntry(quarter(t, old.Add(time.Hour), block.Minute, 15, func(int) int64 { return 70 << 20 })))
+		if n, err := w.MergeDays(t.Context()); err != nil || n != 1 {
+			t.Fatalf("merged %d days, %v", n, err)
+		}
+		if _, err := w.Sweep(t.Context()); err != nil {
+			t.Fatal(err)
+		}
+		h, err = w.History(t.Context(), reader, s.device.ID, health.Span{Reading: "memory_used", From: old.Add(-health.Day), To: noon, Step: health.Day})
+		if err != nil || len(h.Points) != 1 || h.Points[0].Mean != 7<<20 {
+			t.Errorf("after the rest of the day it is %+v, %v; want what its first minutes said", h.Points, err)
+		}
+	})
+}
