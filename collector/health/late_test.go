@@ -1,6 +1,7 @@
 package health_test
 
 import (
+	"errors"
 	"testing"
 	"time"
 
@@ -12,6 +13,7 @@ import (
 	"hausmeister/proto/block"
 	"hausmeister/proto/hmpb"
 	"hausmeister/proto/inventory"
+	"hausmeister/proto/reading"
 )
 
 // TestLate: only minutes of a day that is over are late, and those that are
@@ -181,6 +183,43 @@ func TestSweepWaitsForTheMerge(t *testing.T) {
 		h, err = w.History(t.Context(), reader, s.device.ID, health.Span{Reading: "memory_used", From: old.Add(-health.Day), To: noon, Step: health.Day})
 		if err != nil || len(h.Points) != 1 || h.Points[0].Mean != 7<<20 {
 			t.Errorf("after the rest of the day it is %+v, %v; want what its first minutes said", h.Points, err)
+		}
+	})
+}
+
+// TestDayOfThinnedBlocks: in a daily row every minute weighs the same, also those of an
+// hour that came as one value, and what counts of the battery is its last value.
+func TestDayOfThinnedBlocks(t *testing.T) {
+	dbtest.Run(t, migrations, func(t *testing.T, d *db.DB) {
+		w := newWorld(t, d)
+		s := &sender{w: w, device: w.device(t, "DEMO000001")}
+		minutes := func(from time.Time, count int, memory func(i int) int64, battery int64) block.Block {
+			b := block.Block{Start: from.UnixMilli(), Step: block.Minute, Count: count}
+			for i := range count {
+				at := from.UnixMilli() + int64(i)*block.Minute
+				if err := errors.Join(b.Set(at, block.Key{ID: reading.MemoryUsed}, false, memory(i)), b.Set(at, block.Key{ID: reading.BatteryHealth}, false, battery)); err != nil {
+					t.Fatal(err)
+				}
+			}
+			return b
+		}
+		hour, err := block.Thin(minutes(noon.Add(-12*time.Hour).Add(8*time.Hour), 60, func(i int) int64 { return 1000 + int64(i%2) }, 690), block.Hour)
+		if err != nil {
+			t.Fatal(err)
+		}
+		s.send(t, blockEntry(packed(t, hour)), blockEntry(packed(t, minutes(noon.Add(-12*time.Hour).Add(10*time.Hour), 15, func(int) int64 { return 100 }, 680))))
+		w.now = noon.Add(-12 * time.Hour).Add(2 * health.Day)
+		if n, err := w.MergeDays(t.Context()); err != nil || n != 1 {
+			t.Fatalf("merged %d days, %v", n, err)
+		}
+		for name, want := range map[string]int64{"memory_used": (60*1000 + 15*100) / 75, "battery_health": 680} {
+			var got int64
+			err := d.Read(t.Context(), func(tx *db.Tx) error {
+				return tx.QueryRow(t.Context(), `SELECT `+name+` FROM health_days WHERE device_id = $1`, s.device.ID).Scan(&got)
+			})
+			if err != nil || got != want {
+				t.Errorf("%s of the day is %d, %v; want %d", name, got, err, want)
+			}
 		}
 	})
 }
