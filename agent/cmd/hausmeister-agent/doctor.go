@@ -63,6 +63,8 @@ const (
 	proxyRefused      outcome = "proxy_refused"
 	proxyUnreachable  outcome = "proxy_unreachable"
 	proxySettings     outcome = "proxy_settings"
+	settingsBroken    outcome = "settings_unusable"
+	settingsDenied    outcome = "settings_denied"
 	inspectionNone    outcome = "inspection_none"
 	inspectionNow     outcome = "connection_inspected"
 	inspectionBefore  outcome = "inspected_before"
@@ -135,6 +137,7 @@ func (p *program) doctor(ctx context.Context) error {
 		return err
 	}
 	v.agent()
+	v.settings()
 	v.rights()
 	v.spool()
 	v.disk()
@@ -288,14 +291,11 @@ func (v *visit) ways(x *path.Examination) {
 }
 
 func (v *visit) proxies(ctx context.Context, address string, x *path.Examination) {
-	if v.m.settings != nil {
-		v.note("proxy", bad, proxySettings, v.m.settings)
-	}
 	if x.Settings != nil {
 		v.note("proxy", warn, proxySettings, x.Settings)
 	}
 	switch {
-	case len(x.Proxies) > 0 || x.Settings != nil || v.m.settings != nil:
+	case len(x.Proxies) > 0 || x.Settings != nil:
 	case v.m.proxies.Exempt(ctx, address):
 		v.note("proxy", good, proxyExempt, nil)
 	default:
@@ -317,6 +317,18 @@ func (v *visit) proxies(ctx context.Context, address string, x *path.Examination
 		default:
 			v.note("proxy", failing(x), proxyUnreachable, t.Err, host)
 		}
+	}
+}
+
+// settings says only what is wrong with the settings, if anything. They are the
+// owner's to read; who may not is told so, and what else is then not known.
+func (v *visit) settings() {
+	switch err := v.m.settings; {
+	case err == nil:
+	case errors.Is(err, fs.ErrPermission):
+		v.note("settings", warn, settingsDenied, err)
+	default:
+		v.note("settings", bad, settingsBroken, err)
 	}
 }
 
@@ -425,7 +437,7 @@ func (v *visit) disk() {
 		dir = filepath.Dir(dir)
 	}
 	free, _, err := sysinfo.SpaceAt(dir)
-	size := v.p.words.bytes(int64(free))
+	size := v.p.words.scaled(int64(free), 1000) // as last-report says it of volumes
 	switch {
 	case err != nil:
 		v.note("disk", warn, diskUnknown, err)

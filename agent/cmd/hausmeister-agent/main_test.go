@@ -143,7 +143,7 @@ func TestTextsAreComplete(t *testing.T) {
 	need("flag.", "json", "dir", "lang", "file", "replace", "claim", "version")
 	need("doctor.", constants(t, ".", "outcome")...)
 	need("verdict.", constants(t, ".", "verdict")...)
-	need("check.", "name", "udp", "tcp", "proxy", "inspection", "clock", "agent", "rights", "spool", "disk")
+	need("check.", "name", "udp", "tcp", "proxy", "inspection", "clock", "agent", "settings", "rights", "spool", "disk")
 	var have, want []string
 	for key := range texts {
 		have = append(have, key)
