@@ -31,6 +31,7 @@ const (
 	StreamType_STREAM_TYPE_ENROLL      StreamType = 3 // agent opens on a session without certificate
 	StreamType_STREAM_TYPE_RENEW       StreamType = 4 // agent opens on a session with its old certificate
 	StreamType_STREAM_TYPE_LIVE        StreamType = 5 // agent opens when a Watch asks for it; samples up, never stored
+	StreamType_STREAM_TYPE_FETCH       StreamType = 6 // agent opens; signed metadata, or the bytes of an update, down
 )
 
 // Enum value maps for StreamType.
@@ -42,6 +43,7 @@ var (
 		3: "STREAM_TYPE_ENROLL",
 		4: "STREAM_TYPE_RENEW",
 		5: "STREAM_TYPE_LIVE",
+		6: "STREAM_TYPE_FETCH",
 	}
 	StreamType_value = map[string]int32{
 		"STREAM_TYPE_UNSPECIFIED": 0,
@@ -50,6 +52,7 @@ var (
 		"STREAM_TYPE_ENROLL":      3,
 		"STREAM_TYPE_RENEW":       4,
 		"STREAM_TYPE_LIVE":        5,
+		"STREAM_TYPE_FETCH":       6,
 	}
 )
 
@@ -104,6 +107,7 @@ const (
 	Code_CODE_INTERNAL            Code = 21 // the fault is on the sender's side; try again later
 	Code_CODE_STORE_UNAVAILABLE   Code = 22 // the collector can store nothing now (disk full, database away); try again later
 	Code_CODE_WRONG_ORDER         Code = 23 // a frame that is legal, but not here
+	Code_CODE_NOT_FOUND           Code = 25 // no such file
 	Code_CODE_LOST                Code = 24 // never sent: the transport ended without a word (silence, stateless reset, broken socket)
 )
 
@@ -134,6 +138,7 @@ var (
 		21: "CODE_INTERNAL",
 		22: "CODE_STORE_UNAVAILABLE",
 		23: "CODE_WRONG_ORDER",
+		25: "CODE_NOT_FOUND",
 		24: "CODE_LOST",
 	}
 	Code_value = map[string]int32{
@@ -161,6 +166,7 @@ var (
 		"CODE_INTERNAL":            21,
 		"CODE_STORE_UNAVAILABLE":   22,
 		"CODE_WRONG_ORDER":         23,
+		"CODE_NOT_FOUND":           25,
 		"CODE_LOST":                24,
 	}
 )
@@ -765,6 +771,33 @@ func (x *ControlDown) GetLooks() *Looks {
 	return nil
 }
 
+func (x *ControlDown) GetOffer() *Offer {
+	if x != nil {
+		if x, ok := x.xxx_hidden_Kind.(*controlDown_Offer); ok {
+			return x.Offer
+		}
+	}
+	return nil
+}
+
+func (x *ControlDown) GetWithdrawn() *Withdrawn {
+	if x != nil {
+		if x, ok := x.xxx_hidden_Kind.(*controlDown_Withdrawn); ok {
+			return x.Withdrawn
+		}
+	}
+	return nil
+}
+
+func (x *ControlDown) GetRepository() *Repository {
+	if x != nil {
+		if x, ok := x.xxx_hidden_Kind.(*controlDown_Repository); ok {
+			return x.Repository
+		}
+	}
+	return nil
+}
+
 func (x *ControlDown) SetWelcome(v *Welcome) {
 	if v == nil {
 		x.xxx_hidden_Kind = nil
@@ -819,6 +852,30 @@ func (x *ControlDown) SetLooks(v *Looks) {
 		return
 	}
 	x.xxx_hidden_Kind = &controlDown_Looks{v}
+}
+
+func (x *ControlDown) SetOffer(v *Offer) {
+	if v == nil {
+		x.xxx_hidden_Kind = nil
+		return
+	}
+	x.xxx_hidden_Kind = &controlDown_Offer{v}
+}
+
+func (x *ControlDown) SetWithdrawn(v *Withdrawn) {
+	if v == nil {
+		x.xxx_hidden_Kind = nil
+		return
+	}
+	x.xxx_hidden_Kind = &controlDown_Withdrawn{v}
+}
+
+func (x *ControlDown) SetRepository(v *Repository) {
+	if v == nil {
+		x.xxx_hidden_Kind = nil
+		return
+	}
+	x.xxx_hidden_Kind = &controlDown_Repository{v}
 }
 
 func (x *ControlDown) HasKind() bool {
@@ -884,6 +941,30 @@ func (x *ControlDown) HasLooks() bool {
 	return ok
 }
 
+func (x *ControlDown) HasOffer() bool {
+	if x == nil {
+		return false
+	}
+	_, ok := x.xxx_hidden_Kind.(*controlDown_Offer)
+	return ok
+}
+
+func (x *ControlDown) HasWithdrawn() bool {
+	if x == nil {
+		return false
+	}
+	_, ok := x.xxx_hidden_Kind.(*controlDown_Withdrawn)
+	return ok
+}
+
+func (x *ControlDown) HasRepository() bool {
+	if x == nil {
+		return false
+	}
+	_, ok := x.xxx_hidden_Kind.(*controlDown_Repository)
+	return ok
+}
+
 func (x *ControlDown) ClearKind() {
 	x.xxx_hidden_Kind = nil
 }
@@ -930,6 +1011,24 @@ func (x *ControlDown) ClearLooks() {
 	}
 }
 
+func (x *ControlDown) ClearOffer() {
+	if _, ok := x.xxx_hidden_Kind.(*controlDown_Offer); ok {
+		x.xxx_hidden_Kind = nil
+	}
+}
+
+func (x *ControlDown) ClearWithdrawn() {
+	if _, ok := x.xxx_hidden_Kind.(*controlDown_Withdrawn); ok {
+		x.xxx_hidden_Kind = nil
+	}
+}
+
+func (x *ControlDown) ClearRepository() {
+	if _, ok := x.xxx_hidden_Kind.(*controlDown_Repository); ok {
+		x.xxx_hidden_Kind = nil
+	}
+}
+
 const ControlDown_Kind_not_set_case case_ControlDown_Kind = 0
 const ControlDown_Welcome_case case_ControlDown_Kind = 1
 const ControlDown_Refused_case case_ControlDown_Kind = 2
@@ -938,6 +1037,9 @@ const ControlDown_Settings_case case_ControlDown_Kind = 4
 const ControlDown_Watch_case case_ControlDown_Kind = 5
 const ControlDown_Pong_case case_ControlDown_Kind = 6
 const ControlDown_Looks_case case_ControlDown_Kind = 7
+const ControlDown_Offer_case case_ControlDown_Kind = 8
+const ControlDown_Withdrawn_case case_ControlDown_Kind = 9
+const ControlDown_Repository_case case_ControlDown_Kind = 10
 
 func (x *ControlDown) WhichKind() case_ControlDown_Kind {
 	if x == nil {
@@ -958,6 +1060,12 @@ func (x *ControlDown) WhichKind() case_ControlDown_Kind {
 		return ControlDown_Pong_case
 	case *controlDown_Looks:
 		return ControlDown_Looks_case
+	case *controlDown_Offer:
+		return ControlDown_Offer_case
+	case *controlDown_Withdrawn:
+		return ControlDown_Withdrawn_case
+	case *controlDown_Repository:
+		return ControlDown_Repository_case
 	default:
 		return ControlDown_Kind_not_set_case
 	}
@@ -967,13 +1075,16 @@ type ControlDown_builder struct {
 	_ [0]func() // Prevents comparability and use of unkeyed literals for the builder.
 
 	// Fields of oneof xxx_hidden_Kind:
-	Welcome  *Welcome
-	Refused  *Refused
-	ComeBack *ComeBack
-	Settings *Settings
-	Watch    *Watch
-	Pong     *Pong
-	Looks    *Looks
+	Welcome    *Welcome
+	Refused    *Refused
+	ComeBack   *ComeBack
+	Settings   *Settings
+	Watch      *Watch
+	Pong       *Pong
+	Looks      *Looks
+	Offer      *Offer
+	Withdrawn  *Withdrawn
+	Repository *Repository
 	// -- end of xxx_hidden_Kind
 }
 
@@ -1001,6 +1112,15 @@ func (b0 ControlDown_builder) Build() *ControlDown {
 	}
 	if b.Looks != nil {
 		x.xxx_hidden_Kind = &controlDown_Looks{b.Looks}
+	}
+	if b.Offer != nil {
+		x.xxx_hidden_Kind = &controlDown_Offer{b.Offer}
+	}
+	if b.Withdrawn != nil {
+		x.xxx_hidden_Kind = &controlDown_Withdrawn{b.Withdrawn}
+	}
+	if b.Repository != nil {
+		x.xxx_hidden_Kind = &controlDown_Repository{b.Repository}
 	}
 	return m0
 }
@@ -1047,6 +1167,18 @@ type controlDown_Looks struct {
 	Looks *Looks `protobuf:"bytes,7,opt,name=looks,oneof"`
 }
 
+type controlDown_Offer struct {
+	Offer *Offer `protobuf:"bytes,8,opt,name=offer,oneof"`
+}
+
+type controlDown_Withdrawn struct {
+	Withdrawn *Withdrawn `protobuf:"bytes,9,opt,name=withdrawn,oneof"`
+}
+
+type controlDown_Repository struct {
+	Repository *Repository `protobuf:"bytes,10,opt,name=repository,oneof"` // whenever it became newer
+}
+
 func (*controlDown_Welcome) isControlDown_Kind() {}
 
 func (*controlDown_Refused) isControlDown_Kind() {}
@@ -1060,6 +1192,12 @@ func (*controlDown_Watch) isControlDown_Kind() {}
 func (*controlDown_Pong) isControlDown_Kind() {}
 
 func (*controlDown_Looks) isControlDown_Kind() {}
+
+func (*controlDown_Offer) isControlDown_Kind() {}
+
+func (*controlDown_Withdrawn) isControlDown_Kind() {}
+
+func (*controlDown_Repository) isControlDown_Kind() {}
 
 // Looks are who looked at this device by the minute that its own list does not
 // have yet, the oldest first: at most 32, and what is left then comes with the
@@ -2061,18 +2199,21 @@ func (b0 Pong_builder) Build() *Pong {
 
 // Welcome is what "in" means.
 type Welcome struct {
-	state                  protoimpl.MessageState `protogen:"opaque.v1"`
-	xxx_hidden_Version     uint32                 `protobuf:"varint,1,opt,name=version"`
-	xxx_hidden_TimeMs      int64                  `protobuf:"varint,2,opt,name=time_ms,json=timeMs"`
-	xxx_hidden_StoreId     []byte                 `protobuf:"bytes,3,opt,name=store_id,json=storeId"`
-	xxx_hidden_Cursor      uint64                 `protobuf:"varint,4,opt,name=cursor"`
-	xxx_hidden_Settings    *Settings              `protobuf:"bytes,5,opt,name=settings"`
-	xxx_hidden_TrustRoots  [][]byte               `protobuf:"bytes,6,rep,name=trust_roots,json=trustRoots"`
-	xxx_hidden_Renew       bool                   `protobuf:"varint,7,opt,name=renew"`
-	XXX_raceDetectHookData protoimpl.RaceDetectHookData
-	XXX_presence           [1]uint32
-	unknownFields          protoimpl.UnknownFields
-	sizeCache              protoimpl.SizeCache
+	state                   protoimpl.MessageState `protogen:"opaque.v1"`
+	xxx_hidden_Version      uint32                 `protobuf:"varint,1,opt,name=version"`
+	xxx_hidden_TimeMs       int64                  `protobuf:"varint,2,opt,name=time_ms,json=timeMs"`
+	xxx_hidden_StoreId      []byte                 `protobuf:"bytes,3,opt,name=store_id,json=storeId"`
+	xxx_hidden_Cursor       uint64                 `protobuf:"varint,4,opt,name=cursor"`
+	xxx_hidden_Settings     *Settings              `protobuf:"bytes,5,opt,name=settings"`
+	xxx_hidden_TrustRoots   [][]byte               `protobuf:"bytes,6,rep,name=trust_roots,json=trustRoots"`
+	xxx_hidden_Renew        bool                   `protobuf:"varint,7,opt,name=renew"`
+	xxx_hidden_AgentVersion *string                `protobuf:"bytes,8,opt,name=agent_version,json=agentVersion"`
+	xxx_hidden_AgentHash    []byte                 `protobuf:"bytes,9,opt,name=agent_hash,json=agentHash"`
+	xxx_hidden_Repository   *Repository            `protobuf:"bytes,10,opt,name=repository"`
+	XXX_raceDetectHookData  protoimpl.RaceDetectHookData
+	XXX_presence            [1]uint32
+	unknownFields           protoimpl.UnknownFields
+	sizeCache               protoimpl.SizeCache
 }
 
 func (x *Welcome) Reset() {
@@ -2149,14 +2290,38 @@ func (x *Welcome) GetRenew() bool {
 	return false
 }
 
+func (x *Welcome) GetAgentVersion() string {
+	if x != nil {
+		if x.xxx_hidden_AgentVersion != nil {
+			return *x.xxx_hidden_AgentVersion
+		}
+		return ""
+	}
+	return ""
+}
+
+func (x *Welcome) GetAgentHash() []byte {
+	if x != nil {
+		return x.xxx_hidden_AgentHash
+	}
+	return nil
+}
+
+func (x *Welcome) GetRepository() *Repository {
+	if x != nil {
+		return x.xxx_hidden_Repository
+	}
+	return nil
+}
+
 func (x *Welcome) SetVersion(v uint32) {
 	x.xxx_hidden_Version = v
-	protoimpl.X.SetPresent(&(x.XXX_presence[0]), 0, 7)
+	protoimpl.X.SetPresent(&(x.XXX_presence[0]), 0, 10)
 }
 
 func (x *Welcome) SetTimeMs(v int64) {
 	x.xxx_hidden_TimeMs = v
-	protoimpl.X.SetPresent(&(x.XXX_presence[0]), 1, 7)
+	protoimpl.X.SetPresent(&(x.XXX_presence[0]), 1, 10)
 }
 
 func (x *Welcome) SetStoreId(v []byte) {
@@ -2164,12 +2329,12 @@ func (x *Welcome) SetStoreId(v []byte) {
 		v = []byte{}
 	}
 	x.xxx_hidden_StoreId = v
-	protoimpl.X.SetPresent(&(x.XXX_presence[0]), 2, 7)
+	protoimpl.X.SetPresent(&(x.XXX_presence[0]), 2, 10)
 }
 
 func (x *Welcome) SetCursor(v uint64) {
 	x.xxx_hidden_Cursor = v
-	protoimpl.X.SetPresent(&(x.XXX_presence[0]), 3, 7)
+	protoimpl.X.SetPresent(&(x.XXX_presence[0]), 3, 10)
 }
 
 func (x *Welcome) SetSettings(v *Settings) {
@@ -2182,7 +2347,24 @@ func (x *Welcome) SetTrustRoots(v [][]byte) {
 
 func (x *Welcome) SetRenew(v bool) {
 	x.xxx_hidden_Renew = v
-	protoimpl.X.SetPresent(&(x.XXX_presence[0]), 6, 7)
+	protoimpl.X.SetPresent(&(x.XXX_presence[0]), 6, 10)
+}
+
+func (x *Welcome) SetAgentVersion(v string) {
+	x.xxx_hidden_AgentVersion = &v
+	protoimpl.X.SetPresent(&(x.XXX_presence[0]), 7, 10)
+}
+
+func (x *Welcome) SetAgentHash(v []byte) {
+	if v == nil {
+		v = []byte{}
+	}
+	x.xxx_hidden_AgentHash = v
+	protoimpl.X.SetPresent(&(x.XXX_presence[0]), 8, 10)
+}
+
+func (x *Welcome) SetRepository(v *Repository) {
+	x.xxx_hidden_Repository = v
 }
 
 func (x *Welcome) HasVersion() bool {
@@ -2227,6 +2409,27 @@ func (x *Welcome) HasRenew() bool {
 	return protoimpl.X.Present(&(x.XXX_presence[0]), 6)
 }
 
+func (x *Welcome) HasAgentVersion() bool {
+	if x == nil {
+		return false
+	}
+	return protoimpl.X.Present(&(x.XXX_presence[0]), 7)
+}
+
+func (x *Welcome) HasAgentHash() bool {
+	if x == nil {
+		return false
+	}
+	return protoimpl.X.Present(&(x.XXX_presence[0]), 8)
+}
+
+func (x *Welcome) HasRepository() bool {
+	if x == nil {
+		return false
+	}
+	return x.xxx_hidden_Repository != nil
+}
+
 func (x *Welcome) ClearVersion() {
 	protoimpl.X.ClearPresent(&(x.XXX_presence[0]), 0)
 	x.xxx_hidden_Version = 0
@@ -2256,6 +2459,20 @@ func (x *Welcome) ClearRenew() {
 	x.xxx_hidden_Renew = false
 }
 
+func (x *Welcome) ClearAgentVersion() {
+	protoimpl.X.ClearPresent(&(x.XXX_presence[0]), 7)
+	x.xxx_hidden_AgentVersion = nil
+}
+
+func (x *Welcome) ClearAgentHash() {
+	protoimpl.X.ClearPresent(&(x.XXX_presence[0]), 8)
+	x.xxx_hidden_AgentHash = nil
+}
+
+func (x *Welcome) ClearRepository() {
+	x.xxx_hidden_Repository = nil
+}
+
 type Welcome_builder struct {
 	_ [0]func() // Prevents comparability and use of unkeyed literals for the builder.
 
@@ -2266,6 +2483,10 @@ type Welcome_builder struct {
 	Settings   *Settings
 	TrustRoots [][]byte
 	Renew      *bool
+	// What the Hello said of the agent, so that a new program knows that it was heard.
+	AgentVersion *string
+	AgentHash    []byte
+	Repository   *Repository
 }
 
 func (b0 Welcome_builder) Build() *Welcome {
@@ -2273,27 +2494,36 @@ func (b0 Welcome_builder) Build() *Welcome {
 	b, x := &b0, m0
 	_, _ = b, x
 	if b.Version != nil {
-		protoimpl.X.SetPresentNonAtomic(&(x.XXX_presence[0]), 0, 7)
+		protoimpl.X.SetPresentNonAtomic(&(x.XXX_presence[0]), 0, 10)
 		x.xxx_hidden_Version = *b.Version
 	}
 	if b.TimeMs != nil {
-		protoimpl.X.SetPresentNonAtomic(&(x.XXX_presence[0]), 1, 7)
+		protoimpl.X.SetPresentNonAtomic(&(x.XXX_presence[0]), 1, 10)
 		x.xxx_hidden_TimeMs = *b.TimeMs
 	}
 	if b.StoreId != nil {
-		protoimpl.X.SetPresentNonAtomic(&(x.XXX_presence[0]), 2, 7)
+		protoimpl.X.SetPresentNonAtomic(&(x.XXX_presence[0]), 2, 10)
 		x.xxx_hidden_StoreId = b.StoreId
 	}
 	if b.Cursor != nil {
-		protoimpl.X.SetPresentNonAtomic(&(x.XXX_presence[0]), 3, 7)
+		protoimpl.X.SetPresentNonAtomic(&(x.XXX_presence[0]), 3, 10)
 		x.xxx_hidden_Cursor = *b.Cursor
 	}
 	x.xxx_hidden_Settings = b.Settings
 	x.xxx_hidden_TrustRoots = b.TrustRoots
 	if b.Renew != nil {
-		protoimpl.X.SetPresentNonAtomic(&(x.XXX_presence[0]), 6, 7)
+		protoimpl.X.SetPresentNonAtomic(&(x.XXX_presence[0]), 6, 10)
 		x.xxx_hidden_Renew = *b.Renew
 	}
+	if b.AgentVersion != nil {
+		protoimpl.X.SetPresentNonAtomic(&(x.XXX_presence[0]), 7, 10)
+		x.xxx_hidden_AgentVersion = b.AgentVersion
+	}
+	if b.AgentHash != nil {
+		protoimpl.X.SetPresentNonAtomic(&(x.XXX_presence[0]), 8, 10)
+		x.xxx_hidden_AgentHash = b.AgentHash
+	}
+	x.xxx_hidden_Repository = b.Repository
 	return m0
 }
 
@@ -2842,7 +3072,7 @@ var File_control_proto protoreflect.FileDescriptor
 
 const file_control_proto_rawDesc = "" +
 	"\n" +
-	"\rcontrol.proto\x12\x0ehausmeister.v1\x1a!google/protobuf/go_features.proto\x1a\freport.proto\"\xa7\x03\n" +
+	"\rcontrol.proto\x12\x0ehausmeister.v1\x1a!google/protobuf/go_features.proto\x1a\freport.proto\x1a\fupdate.proto\"\xa7\x03\n" +
 	"\x05Hello\x12\x1f\n" +
 	"\vversion_min\x18\x01 \x01(\rR\n" +
 	"versionMin\x12\x1f\n" +
@@ -2863,7 +3093,7 @@ const file_control_proto_rawDesc = "" +
 	" \x03(\tR\fcapabilities\x12\x17\n" +
 	"\atime_ms\x18\v \x01(\x03R\x06timeMs\x12\x19\n" +
 	"\bstore_id\x18\f \x01(\fR\astoreId\x12\x1b\n" +
-	"\tlast_look\x18\r \x01(\tR\blastLook\"\xfa\x02\n" +
+	"\tlast_look\x18\r \x01(\tR\blastLook\"\xa2\x04\n" +
 	"\vControlDown\x123\n" +
 	"\awelcome\x18\x01 \x01(\v2\x17.hausmeister.v1.WelcomeH\x00R\awelcome\x123\n" +
 	"\arefused\x18\x02 \x01(\v2\x17.hausmeister.v1.RefusedH\x00R\arefused\x127\n" +
@@ -2871,7 +3101,13 @@ const file_control_proto_rawDesc = "" +
 	"\bsettings\x18\x04 \x01(\v2\x18.hausmeister.v1.SettingsH\x00R\bsettings\x12-\n" +
 	"\x05watch\x18\x05 \x01(\v2\x15.hausmeister.v1.WatchH\x00R\x05watch\x12*\n" +
 	"\x04pong\x18\x06 \x01(\v2\x14.hausmeister.v1.PongH\x00R\x04pong\x12-\n" +
-	"\x05looks\x18\a \x01(\v2\x15.hausmeister.v1.LooksH\x00R\x05looksB\x06\n" +
+	"\x05looks\x18\a \x01(\v2\x15.hausmeister.v1.LooksH\x00R\x05looks\x12-\n" +
+	"\x05offer\x18\b \x01(\v2\x15.hausmeister.v1.OfferH\x00R\x05offer\x129\n" +
+	"\twithdrawn\x18\t \x01(\v2\x19.hausmeister.v1.WithdrawnH\x00R\twithdrawn\x12<\n" +
+	"\n" +
+	"repository\x18\n" +
+	" \x01(\v2\x1a.hausmeister.v1.RepositoryH\x00R\n" +
+	"repositoryB\x06\n" +
 	"\x04kind\"3\n" +
 	"\x05Looks\x12*\n" +
 	"\x05looks\x18\x01 \x03(\v2\x14.hausmeister.v1.LookR\x05looks\"\x8e\x01\n" +
@@ -2901,7 +3137,7 @@ const file_control_proto_rawDesc = "" +
 	"\x04Ping\x12\x0e\n" +
 	"\x02id\x18\x01 \x01(\x04R\x02id\"\x16\n" +
 	"\x04Pong\x12\x0e\n" +
-	"\x02id\x18\x01 \x01(\x04R\x02id\"\xdc\x01\n" +
+	"\x02id\x18\x01 \x01(\x04R\x02id\"\xdc\x02\n" +
 	"\aWelcome\x12\x18\n" +
 	"\aversion\x18\x01 \x01(\rR\aversion\x12\x17\n" +
 	"\atime_ms\x18\x02 \x01(\x03R\x06timeMs\x12\x19\n" +
@@ -2910,7 +3146,14 @@ const file_control_proto_rawDesc = "" +
 	"\bsettings\x18\x05 \x01(\v2\x18.hausmeister.v1.SettingsR\bsettings\x12\x1f\n" +
 	"\vtrust_roots\x18\x06 \x03(\fR\n" +
 	"trustRoots\x12\x14\n" +
-	"\x05renew\x18\a \x01(\bR\x05renew\"k\n" +
+	"\x05renew\x18\a \x01(\bR\x05renew\x12#\n" +
+	"\ragent_version\x18\b \x01(\tR\fagentVersion\x12\x1d\n" +
+	"\n" +
+	"agent_hash\x18\t \x01(\fR\tagentHash\x12:\n" +
+	"\n" +
+	"repository\x18\n" +
+	" \x01(\v2\x1a.hausmeister.v1.RepositoryR\n" +
+	"repository\"k\n" +
 	"\aRefused\x12(\n" +
 	"\x04code\x18\x01 \x01(\x0e2\x14.hausmeister.v1.CodeR\x04code\x12\"\n" +
 	"\rretry_after_s\x18\x02 \x01(\rR\vretryAfterS\x12\x12\n" +
@@ -2931,7 +3174,7 @@ const file_control_proto_rawDesc = "" +
 	"\x11standard_software\x18\x04 \x03(\v2 .hausmeister.v1.StandardSoftwareR\x10standardSoftware\"M\n" +
 	"\x10StandardSoftware\x12\x14\n" +
 	"\x05names\x18\x01 \x03(\tR\x05names\x12#\n" +
-	"\rleast_version\x18\x02 \x01(\tR\fleastVersion*\x9f\x01\n" +
+	"\rleast_version\x18\x02 \x01(\tR\fleastVersion*\xb6\x01\n" +
 	"\n" +
 	"StreamType\x12\x1b\n" +
 	"\x17STREAM_TYPE_UNSPECIFIED\x10\x00\x12\x17\n" +
@@ -2939,7 +3182,8 @@ const file_control_proto_rawDesc = "" +
 	"\x12STREAM_TYPE_REPORT\x10\x02\x12\x16\n" +
 	"\x12STREAM_TYPE_ENROLL\x10\x03\x12\x15\n" +
 	"\x11STREAM_TYPE_RENEW\x10\x04\x12\x14\n" +
-	"\x10STREAM_TYPE_LIVE\x10\x05*\xd4\x04\n" +
+	"\x10STREAM_TYPE_LIVE\x10\x05\x12\x15\n" +
+	"\x11STREAM_TYPE_FETCH\x10\x06*\xe8\x04\n" +
 	"\x04Code\x12\x14\n" +
 	"\x10CODE_UNSPECIFIED\x10\x00\x12\x0f\n" +
 	"\vCODE_NORMAL\x10\x01\x12\x16\n" +
@@ -2965,7 +3209,8 @@ const file_control_proto_rawDesc = "" +
 	"\x15CODE_TOO_MANY_STREAMS\x10\x14\x12\x11\n" +
 	"\rCODE_INTERNAL\x10\x15\x12\x1a\n" +
 	"\x16CODE_STORE_UNAVAILABLE\x10\x16\x12\x14\n" +
-	"\x10CODE_WRONG_ORDER\x10\x17\x12\r\n" +
+	"\x10CODE_WRONG_ORDER\x10\x17\x12\x12\n" +
+	"\x0eCODE_NOT_FOUND\x10\x19\x12\r\n" +
 	"\tCODE_LOST\x10\x18B Z\x16hausmeister/proto/hmpb\x92\x03\x05\xd2>\x02\x10\x03b\beditionsp\xe8\a"
 
 var file_control_proto_enumTypes = make([]protoimpl.EnumInfo, 3)
@@ -2991,7 +3236,10 @@ var file_control_proto_goTypes = []any{
 	(*Goodbye)(nil),          // 17: hausmeister.v1.Goodbye
 	(*Settings)(nil),         // 18: hausmeister.v1.Settings
 	(*StandardSoftware)(nil), // 19: hausmeister.v1.StandardSoftware
-	(*Reading)(nil),          // 20: hausmeister.v1.Reading
+	(*Offer)(nil),            // 20: hausmeister.v1.Offer
+	(*Withdrawn)(nil),        // 21: hausmeister.v1.Withdrawn
+	(*Repository)(nil),       // 22: hausmeister.v1.Repository
+	(*Reading)(nil),          // 23: hausmeister.v1.Reading
 }
 var file_control_proto_depIdxs = []int32{
 	14, // 0: hausmeister.v1.ControlDown.welcome:type_name -> hausmeister.v1.Welcome
@@ -3001,20 +3249,24 @@ var file_control_proto_depIdxs = []int32{
 	7,  // 4: hausmeister.v1.ControlDown.watch:type_name -> hausmeister.v1.Watch
 	13, // 5: hausmeister.v1.ControlDown.pong:type_name -> hausmeister.v1.Pong
 	5,  // 6: hausmeister.v1.ControlDown.looks:type_name -> hausmeister.v1.Looks
-	6,  // 7: hausmeister.v1.Looks.looks:type_name -> hausmeister.v1.Look
-	20, // 8: hausmeister.v1.LiveUp.readings:type_name -> hausmeister.v1.Reading
-	17, // 9: hausmeister.v1.ControlUp.goodbye:type_name -> hausmeister.v1.Goodbye
-	11, // 10: hausmeister.v1.ControlUp.still_here:type_name -> hausmeister.v1.StillHere
-	12, // 11: hausmeister.v1.ControlUp.ping:type_name -> hausmeister.v1.Ping
-	18, // 12: hausmeister.v1.Welcome.settings:type_name -> hausmeister.v1.Settings
-	1,  // 13: hausmeister.v1.Refused.code:type_name -> hausmeister.v1.Code
-	2,  // 14: hausmeister.v1.Goodbye.reason:type_name -> hausmeister.v1.Goodbye.Reason
-	19, // 15: hausmeister.v1.Settings.standard_software:type_name -> hausmeister.v1.StandardSoftware
-	16, // [16:16] is the sub-list for method output_type
-	16, // [16:16] is the sub-list for method input_type
-	16, // [16:16] is the sub-list for extension type_name
-	16, // [16:16] is the sub-list for extension extendee
-	0,  // [0:16] is the sub-list for field type_name
+	20, // 7: hausmeister.v1.ControlDown.offer:type_name -> hausmeister.v1.Offer
+	21, // 8: hausmeister.v1.ControlDown.withdrawn:type_name -> hausmeister.v1.Withdrawn
+	22, // 9: hausmeister.v1.ControlDown.repository:type_name -> hausmeister.v1.Repository
+	6,  // 10: hausmeister.v1.Looks.looks:type_name -> hausmeister.v1.Look
+	23, // 11: hausmeister.v1.LiveUp.readings:type_name -> hausmeister.v1.Reading
+	17, // 12: hausmeister.v1.ControlUp.goodbye:type_name -> hausmeister.v1.Goodbye
+	11, // 13: hausmeister.v1.ControlUp.still_here:type_name -> hausmeister.v1.StillHere
+	12, // 14: hausmeister.v1.ControlUp.ping:type_name -> hausmeister.v1.Ping
+	18, // 15: hausmeister.v1.Welcome.settings:type_name -> hausmeister.v1.Settings
+	22, // 16: hausmeister.v1.Welcome.repository:type_name -> hausmeister.v1.Repository
+	1,  // 17: hausmeister.v1.Refused.code:type_name -> hausmeister.v1.Code
+	2,  // 18: hausmeister.v1.Goodbye.reason:type_name -> hausmeister.v1.Goodbye.Reason
+	19, // 19: hausmeister.v1.Settings.standard_software:type_name -> hausmeister.v1.StandardSoftware
+	20, // [20:20] is the sub-list for method output_type
+	20, // [20:20] is the sub-list for method input_type
+	20, // [20:20] is the sub-list for extension type_name
+	20, // [20:20] is the sub-list for extension extendee
+	0,  // [0:20] is the sub-list for field type_name
 }
 
 func init() { file_control_proto_init() }
@@ -3023,6 +3275,7 @@ func file_control_proto_init() {
 		return
 	}
 	file_report_proto_init()
+	file_update_proto_init()
 	file_control_proto_msgTypes[1].OneofWrappers = []any{
 		(*controlDown_Welcome)(nil),
 		(*controlDown_Refused)(nil),
@@ -3031,6 +3284,9 @@ func file_control_proto_init() {
 		(*controlDown_Watch)(nil),
 		(*controlDown_Pong)(nil),
 		(*controlDown_Looks)(nil),
+		(*controlDown_Offer)(nil),
+		(*controlDown_Withdrawn)(nil),
+		(*controlDown_Repository)(nil),
 	}
 	file_control_proto_msgTypes[7].OneofWrappers = []any{
 		(*controlUp_Goodbye)(nil),

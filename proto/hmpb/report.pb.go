@@ -694,6 +694,15 @@ func (x *Entry) GetInventory() *Inventory {
 	return nil
 }
 
+func (x *Entry) GetUpdate() *Update {
+	if x != nil {
+		if x, ok := x.xxx_hidden_Kind.(*entry_Update); ok {
+			return x.Update
+		}
+	}
+	return nil
+}
+
 func (x *Entry) SetOffset(v uint32) {
 	x.xxx_hidden_Offset = v
 	protoimpl.X.SetPresent(&(x.XXX_presence[0]), 0, 3)
@@ -734,6 +743,14 @@ func (x *Entry) SetInventory(v *Inventory) {
 		return
 	}
 	x.xxx_hidden_Kind = &entry_Inventory{v}
+}
+
+func (x *Entry) SetUpdate(v *Update) {
+	if v == nil {
+		x.xxx_hidden_Kind = nil
+		return
+	}
+	x.xxx_hidden_Kind = &entry_Update{v}
 }
 
 func (x *Entry) HasOffset() bool {
@@ -789,6 +806,14 @@ func (x *Entry) HasInventory() bool {
 	return ok
 }
 
+func (x *Entry) HasUpdate() bool {
+	if x == nil {
+		return false
+	}
+	_, ok := x.xxx_hidden_Kind.(*entry_Update)
+	return ok
+}
+
 func (x *Entry) ClearOffset() {
 	protoimpl.X.ClearPresent(&(x.XXX_presence[0]), 0)
 	x.xxx_hidden_Offset = 0
@@ -827,11 +852,18 @@ func (x *Entry) ClearInventory() {
 	}
 }
 
+func (x *Entry) ClearUpdate() {
+	if _, ok := x.xxx_hidden_Kind.(*entry_Update); ok {
+		x.xxx_hidden_Kind = nil
+	}
+}
+
 const Entry_Kind_not_set_case case_Entry_Kind = 0
 const Entry_State_case case_Entry_Kind = 3
 const Entry_Block_case case_Entry_Kind = 4
 const Entry_Finding_case case_Entry_Kind = 5
 const Entry_Inventory_case case_Entry_Kind = 6
+const Entry_Update_case case_Entry_Kind = 7
 
 func (x *Entry) WhichKind() case_Entry_Kind {
 	if x == nil {
@@ -846,6 +878,8 @@ func (x *Entry) WhichKind() case_Entry_Kind {
 		return Entry_Finding_case
 	case *entry_Inventory:
 		return Entry_Inventory_case
+	case *entry_Update:
+		return Entry_Update_case
 	default:
 		return Entry_Kind_not_set_case
 	}
@@ -861,6 +895,7 @@ type Entry_builder struct {
 	Block     *Block
 	Finding   *Finding
 	Inventory *Inventory
+	Update    *Update
 	// -- end of xxx_hidden_Kind
 }
 
@@ -887,6 +922,9 @@ func (b0 Entry_builder) Build() *Entry {
 	}
 	if b.Inventory != nil {
 		x.xxx_hidden_Kind = &entry_Inventory{b.Inventory}
+	}
+	if b.Update != nil {
+		x.xxx_hidden_Kind = &entry_Update{b.Update}
 	}
 	return m0
 }
@@ -921,6 +959,10 @@ type entry_Inventory struct {
 	Inventory *Inventory `protobuf:"bytes,6,opt,name=inventory,oneof"`
 }
 
+type entry_Update struct {
+	Update *Update `protobuf:"bytes,7,opt,name=update,oneof"`
+}
+
 func (*entry_State) isEntry_Kind() {}
 
 func (*entry_Block) isEntry_Kind() {}
@@ -928,6 +970,8 @@ func (*entry_Block) isEntry_Kind() {}
 func (*entry_Finding) isEntry_Kind() {}
 
 func (*entry_Inventory) isEntry_Kind() {}
+
+func (*entry_Update) isEntry_Kind() {}
 
 // State is the latest readings, whole.
 type State struct {
@@ -2520,7 +2564,7 @@ var File_report_proto protoreflect.FileDescriptor
 
 const file_report_proto_rawDesc = "" +
 	"\n" +
-	"\freport.proto\x12\x0ehausmeister.v1\x1a!google/protobuf/go_features.proto\"\x0e\n" +
+	"\freport.proto\x12\x0ehausmeister.v1\x1a!google/protobuf/go_features.proto\x1a\fupdate.proto\"\x0e\n" +
 	"\fReportHeader\"b\n" +
 	"\bReportUp\x12-\n" +
 	"\x05batch\x18\x01 \x01(\v2\x15.hausmeister.v1.BatchH\x00R\x05batch\x12\x1f\n" +
@@ -2536,14 +2580,15 @@ const file_report_proto_rawDesc = "" +
 	"\athinned\x18\x05 \x03(\v2\x15.hausmeister.v1.RangeR\athinned\"+\n" +
 	"\x05Range\x12\x12\n" +
 	"\x04from\x18\x01 \x01(\x04R\x04from\x12\x0e\n" +
-	"\x02to\x18\x02 \x01(\x04R\x02to\"\x92\x02\n" +
+	"\x02to\x18\x02 \x01(\x04R\x02to\"\xc4\x02\n" +
 	"\x05Entry\x12\x16\n" +
 	"\x06offset\x18\x01 \x01(\rR\x06offset\x12\x1b\n" +
 	"\tdevice_ms\x18\x02 \x01(\x03R\bdeviceMs\x12-\n" +
 	"\x05state\x18\x03 \x01(\v2\x15.hausmeister.v1.StateH\x00R\x05state\x12-\n" +
 	"\x05block\x18\x04 \x01(\v2\x15.hausmeister.v1.BlockH\x00R\x05block\x123\n" +
 	"\afinding\x18\x05 \x01(\v2\x17.hausmeister.v1.FindingH\x00R\afinding\x129\n" +
-	"\tinventory\x18\x06 \x01(\v2\x19.hausmeister.v1.InventoryH\x00R\tinventoryB\x06\n" +
+	"\tinventory\x18\x06 \x01(\v2\x19.hausmeister.v1.InventoryH\x00R\tinventory\x120\n" +
+	"\x06update\x18\a \x01(\v2\x16.hausmeister.v1.UpdateH\x00R\x06updateB\x06\n" +
 	"\x04kind\"<\n" +
 	"\x05State\x123\n" +
 	"\breadings\x18\x01 \x03(\v2\x17.hausmeister.v1.ReadingR\breadings\"\xa0\x01\n" +
@@ -2626,6 +2671,7 @@ var file_report_proto_goTypes = []any{
 	(*Inventory)(nil),    // 15: hausmeister.v1.Inventory
 	(*Software)(nil),     // 16: hausmeister.v1.Software
 	(*Program)(nil),      // 17: hausmeister.v1.Program
+	(*Update)(nil),       // 18: hausmeister.v1.Update
 }
 var file_report_proto_depIdxs = []int32{
 	4,  // 0: hausmeister.v1.ReportUp.batch:type_name -> hausmeister.v1.Batch
@@ -2636,18 +2682,19 @@ var file_report_proto_depIdxs = []int32{
 	12, // 5: hausmeister.v1.Entry.block:type_name -> hausmeister.v1.Block
 	13, // 6: hausmeister.v1.Entry.finding:type_name -> hausmeister.v1.Finding
 	15, // 7: hausmeister.v1.Entry.inventory:type_name -> hausmeister.v1.Inventory
-	8,  // 8: hausmeister.v1.State.readings:type_name -> hausmeister.v1.Reading
-	0,  // 9: hausmeister.v1.Reading.absent:type_name -> hausmeister.v1.Absent
-	10, // 10: hausmeister.v1.ReportDown.ack:type_name -> hausmeister.v1.Ack
-	11, // 11: hausmeister.v1.ReportDown.resend:type_name -> hausmeister.v1.Resend
-	1,  // 12: hausmeister.v1.Finding.severity:type_name -> hausmeister.v1.Severity
-	14, // 13: hausmeister.v1.Finding.arguments:type_name -> hausmeister.v1.Argument
-	17, // 14: hausmeister.v1.Software.programs:type_name -> hausmeister.v1.Program
-	15, // [15:15] is the sub-list for method output_type
-	15, // [15:15] is the sub-list for method input_type
-	15, // [15:15] is the sub-list for extension type_name
-	15, // [15:15] is the sub-list for extension extendee
-	0,  // [0:15] is the sub-list for field type_name
+	18, // 8: hausmeister.v1.Entry.update:type_name -> hausmeister.v1.Update
+	8,  // 9: hausmeister.v1.State.readings:type_name -> hausmeister.v1.Reading
+	0,  // 10: hausmeister.v1.Reading.absent:type_name -> hausmeister.v1.Absent
+	10, // 11: hausmeister.v1.ReportDown.ack:type_name -> hausmeister.v1.Ack
+	11, // 12: hausmeister.v1.ReportDown.resend:type_name -> hausmeister.v1.Resend
+	1,  // 13: hausmeister.v1.Finding.severity:type_name -> hausmeister.v1.Severity
+	14, // 14: hausmeister.v1.Finding.arguments:type_name -> hausmeister.v1.Argument
+	17, // 15: hausmeister.v1.Software.programs:type_name -> hausmeister.v1.Program
+	16, // [16:16] is the sub-list for method output_type
+	16, // [16:16] is the sub-list for method input_type
+	16, // [16:16] is the sub-list for extension type_name
+	16, // [16:16] is the sub-list for extension extendee
+	0,  // [0:16] is the sub-list for field type_name
 }
 
 func init() { file_report_proto_init() }
@@ -2655,6 +2702,7 @@ func file_report_proto_init() {
 	if File_report_proto != nil {
 		return
 	}
+	file_update_proto_init()
 	file_report_proto_msgTypes[1].OneofWrappers = []any{
 		(*reportUp_Batch)(nil),
 		(*reportUp_BatchZstd)(nil),
@@ -2664,6 +2712,7 @@ func file_report_proto_init() {
 		(*entry_Block)(nil),
 		(*entry_Finding)(nil),
 		(*entry_Inventory)(nil),
+		(*entry_Update)(nil),
 	}
 	file_report_proto_msgTypes[6].OneofWrappers = []any{
 		(*reading_Number)(nil),

@@ -135,6 +135,19 @@ var others = []Field{
 		Sources: []string{"Inventory.hash", "Inventory.packed", "Inventory.programs", "Program.name", "Program.version"},
 	},
 	{
+		Name: "update", Word: Words{"Schritte einer Aktualisierung von Hausmeister", "Steps of an update of Hausmeister"},
+		Purpose: Words{"Aktualisierungen steuern und Fehlschläge anhalten", "Steer updates and stop failing ones"}, Basis: Operation, Class: Thing,
+		Retain: twoYears, Audience: Thing.Audience(),
+		Sources: []string{"Update.lease", "Update.from_version", "Update.from_sha256", "Update.to_version", "Update.to_sha256", "Update.state", "Update.reason",
+			"Update.starts", "Update.launcher_version", "Update.fetched", "Update.signature"},
+	},
+	{
+		Name: "update_request", Word: Words{"Abruf einer Aktualisierung", "Request for an update"},
+		Purpose: Words{"Aktualisierungen sicher übertragen", "Transfer updates safely"}, Basis: Operation, Class: Thing,
+		Retain: notKept, Audience: nobody,
+		Sources: []string{"MetadataFile.name", "MetadataFile.nonce", "MetadataFile.root_version", "FetchHeader.sha256", "FetchHeader.offset", "FetchHeader.lease"},
+	},
+	{
 		Name: "live_sample", Word: Words{"Werte im Sekundentakt während einer Einsicht", "Values each second during a look"},
 		Purpose: Words{"Störungen gemeinsam mit der Lehrkraft eingrenzen", "Narrow down faults together with the teacher"}, Basis: Operation, Class: Use,
 		Retain: notKept, Audience: onlySupport, Sources: []string{"LiveUp.device_ms"},

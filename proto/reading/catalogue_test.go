@@ -40,7 +40,7 @@ func TestCatalogueIsWhole(t *testing.T) {
 
 // sent are the messages that go from a device to the collector as frames.
 var sent = []proto.Message{&hmpb.Hello{}, &hmpb.ControlUp{}, &hmpb.EnrollHeader{}, &hmpb.RenewHeader{}, &hmpb.EnrollRequest{}, &hmpb.RenewRequest{},
-	&hmpb.ReportHeader{}, &hmpb.ReportUp{}, &hmpb.LiveHeader{}, &hmpb.LiveUp{}, &hmpb.Software{}}
+	&hmpb.ReportHeader{}, &hmpb.ReportUp{}, &hmpb.LiveHeader{}, &hmpb.LiveUp{}, &hmpb.FetchHeader{}, &hmpb.Software{}}
 
 // wrapping are fields that carry nothing but what is inside them.
 var wrapping = []string{"ReportUp.batch_zstd"}

@@ -50,6 +50,8 @@ var limits = map[protoreflect.FullName]int{
 	name(&hmpb.EnrollDown{}):    32 << 10,
 	name(&hmpb.LiveHeader{}):    1 << 10,
 	name(&hmpb.LiveUp{}):        32 << 10,
+	name(&hmpb.FetchHeader{}):   1 << 10,
+	name(&hmpb.FetchDown{}):     64 << 10,
 }
 
 func name(m proto.Message) protoreflect.FullName { return m.ProtoReflect().Descriptor().FullName() }
