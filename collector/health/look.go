@@ -18,8 +18,10 @@ import (
 // for a while, and that stays written down (requirements TE-3, PR-6).
 const (
 	LookFor = time.Hour
-	// MinReason and MaxReason bound a reason in bytes.
-	MinReason, MaxReason = 3, 500
+	// MinReason and MaxReason bound a reason in characters; a device keeps 500 bytes
+	// of it, which are as many of any language of its school.
+	MinReason, MaxReason = 3, 250
+	maxReasonBytes       = 500
 	// keepLooks is how long a look stands in the device's list.
 	keepLooks = 365 * 24 * time.Hour
 	maxLooks  = 500
@@ -27,7 +29,7 @@ const (
 
 var (
 	// ErrReason: no reason, or one that says nothing.
-	ErrReason = errors.New("a reason of 3 to 500 bytes of text is needed")
+	ErrReason = errors.New("a reason of 3 to 250 characters of text is needed")
 	// ErrLookNeeded: what was asked for is finer than a day and no look is open.
 	ErrLookNeeded = errors.New("finer than a day needs a look with a reason")
 )

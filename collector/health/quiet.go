@@ -10,6 +10,7 @@ import (
 	"strings"
 	"time"
 	"unicode"
+	"unicode/utf8"
 
 	"hausmeister/collector/access"
 	"hausmeister/collector/audit"
@@ -56,7 +57,8 @@ type Quiet struct {
 // reasonOf checks what somebody gives as a reason.
 func reasonOf(reason string) (string, error) {
 	reason = strings.TrimSpace(reason)
-	if !strings.ContainsFunc(reason, unicode.IsLetter) || len(reason) < MinReason || !reading.Printable(reason, MaxReason) {
+	n := utf8.RuneCountInString(reason)
+	if !strings.ContainsFunc(reason, unicode.IsLetter) || n < MinReason || n > MaxReason || !reading.Printable(reason, maxReasonBytes) {
 		return "", ErrReason
 	}
 	return reason, nil

@@ -195,12 +195,13 @@ func (v *visit) about(d fleet.Device, sheet *sheet, latest health.Latest) []abou
 	if !d.LastDay.IsZero() {
 		seen = v.say.Day(d.LastDay, v.s.cfg.Now())
 	}
-	if !latest.Contact.IsZero() {
-		seen = v.say.Time(latest.Contact)
-	}
-	add("devices.seen.long", seen, "", false)
-	if !latest.Began.IsZero() {
-		add("device.began", v.say.Time(latest.Began), "", false)
+	switch {
+	case latest.Began.IsZero():
+		add("devices.seen.long", seen, "", false)
+	case latest.Connected:
+		add("device.since", v.say.Time(latest.Began), "", false)
+	default:
+		add("device.last", v.say.Say("device.last.span", "from", v.say.Time(latest.Began), "to", v.say.Time(latest.Contact)), "", false)
 	}
 	add("device.id", d.ID, "", true)
 	return lines

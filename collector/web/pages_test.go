@@ -475,7 +475,7 @@ func TestMomentsNeedALook(t *testing.T) {
 	w.look("support", id)
 	for name, open := range map[string]bool{"support": true, "admin": false, "read": false} {
 		page := w.signedIn(name).get("/devices/" + id).body
-		if strings.Contains(page, "23.11.2026, 10:34") != open || strings.Contains(page, "23.11.2026, 10:30") != open || strings.Contains(page, "Verbunden ab") != open || strings.Contains(page, "23.11.2026, 09:00") != open {
+		if strings.Contains(page, "23.11.2026, 10:34") != open || strings.Contains(page, "23.11.2026, 10:30") != open || strings.Contains(page, "Letzte Verbindung") != open || strings.Contains(page, "23.11.2026, 09:00") != open {
 			t.Errorf("%s with a look %v: the page tells times of day otherwise", name, open)
 		}
 	}
