@@ -23,7 +23,7 @@ var homes = map[string][]string{
 	"github.com/goreleaser/nfpm/v2":            {"installer/bundle"},
 	"github.com/jackc/pgx/v5":                  {"collector/db"},
 	"github.com/kardianos/service":             {"platform/service"},
-	"github.com/klauspost/compress":            {"proto/wire", "proto/block", "proto/inventory"},
+	"github.com/klauspost/compress":            {"proto/wire", "proto/block", "proto/inventory", "agent/update"},
 	"github.com/libp2p/go-yamux/v5":            {"proto/wire"},
 	"github.com/mattn/go-ieproxy":              {"platform/netpath"},
 	"github.com/nicksnyder/go-i18n/v2":         {"collector/web"},
