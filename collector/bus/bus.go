@@ -29,10 +29,12 @@ const (
 	Watch                        // somebody looks at the device: see Event.Flush and Event.Live
 	Noted                        // something happened to a device that somebody may want to hear of
 	Sample                       // a live sample of the device came: see Event.Live
+	Offers                       // what a device, an owner's or all may install was changed
+	Repository                   // the signed metadata became newer
 )
 
 func (k Kind) String() string {
-	names := [...]string{"", "changed", "revoked", "connected", "disconnected", "settings", "watch", "noted", "sample"}
+	names := [...]string{"", "changed", "revoked", "connected", "disconnected", "settings", "watch", "noted", "sample", "offers", "repository"}
 	if k < 1 || int(k) >= len(names) {
 		return "unknown"
 	}

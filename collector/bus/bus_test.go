@@ -104,7 +104,7 @@ func TestPublishersAndReadersAtOnce(t *testing.T) {
 }
 
 func TestKindNames(t *testing.T) {
-	for k := bus.Changed; k <= bus.Settings; k++ {
+	for k := bus.Changed; k <= bus.Repository; k++ {
 		if k.String() == "" || k.String() == "unknown" {
 			t.Errorf("kind %d has no name", k)
 		}

@@ -143,8 +143,8 @@ func (b *backlog) leave(s *seat) {
 	b.callLocked()
 }
 
-// pace is how fast one report stream is read.
-type pace struct {
+// tempo is how fast one report stream is read.
+type tempo struct {
 	backlog *backlog
 	own     *rate.Limiter
 	last    uint64 // of the spool, when the session began
@@ -153,19 +153,19 @@ type pace struct {
 
 // begin waits before the first batch of a device whose spool goes from cursor
 // to last; false when ctx ended.
-func (b *backlog) begin(ctx context.Context, cursor, last uint64) (*pace, bool) {
-	p := &pace{backlog: b, own: rate.NewLimiter(entriesPerSecond, entriesBurst), last: last}
+func (b *backlog) begin(ctx context.Context, cursor, last uint64) (*tempo, bool) {
+	p := &tempo{backlog: b, own: rate.NewLimiter(entriesPerSecond, entriesBurst), last: last}
 	return p, last-min(last, cursor) <= fewEntries || p.turn(ctx, firstTurn)
 }
 
 // arrived is called when a batch was read, stored when it is in the store.
-func (p *pace) arrived() {
+func (p *tempo) arrived() {
 	if p.seat != nil {
 		p.backlog.arrive(p.seat)
 	}
 }
 
-func (p *pace) stored() {
+func (p *tempo) stored() {
 	if p.seat != nil {
 		p.backlog.leave(p.seat)
 		p.seat = nil
@@ -174,14 +174,14 @@ func (p *pace) stored() {
 
 // next waits after a batch up to sequence through, before the next one is read.
 // Who has told what it brought has no backlog any more.
-func (p *pace) next(ctx context.Context, entries int, through uint64) bool {
+func (p *tempo) next(ctx context.Context, entries int, through uint64) bool {
 	if p.own.WaitN(ctx, min(entries+batchCost, entriesBurst)) != nil {
 		return false
 	}
 	return entries <= fewEntries || through >= p.last || p.turn(ctx, entries)
 }
 
-func (p *pace) turn(ctx context.Context, entries int) (ok bool) {
+func (p *tempo) turn(ctx context.Context, entries int) (ok bool) {
 	if !sleep(ctx, p.backlog.turn(entries, time.Now())) {
 		return false
 	}

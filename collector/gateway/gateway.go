@@ -6,7 +6,7 @@
 //	session ---> enrolment only, or    renewal only, or   ,    Hello in time?
 //	                                                            version? admitted?
 //	                                                            epoch? -> Welcome
-//	Welcome ---> report stream (one, the newer counts), renewal stream
+//	Welcome ---> report stream (one, the newer counts), renewal stream, fetch streams
 //	end     ---> peer gone, replaced by its newer session, revoked, bad frame,
 //	             or we stop: ComeBack with jitter, CODE_SHUTTING_DOWN
 //
@@ -34,6 +34,7 @@ import (
 	"hausmeister/collector/bus"
 	"hausmeister/collector/enroll"
 	"hausmeister/collector/health"
+	"hausmeister/collector/pace"
 	"hausmeister/platform/supervise"
 	"hausmeister/proto/hmpb"
 	"hausmeister/proto/wire"
@@ -50,8 +51,9 @@ const (
 	// farewell is how long a peer may take to go by itself once it was told.
 	farewell = time.Second
 	// perSession is how many goroutines one session has at most: its own, its
-	// control stream's, its report streams' (old and new), a renewal's, live mode's.
-	perSession = 6
+	// control stream's, its report streams' (old and new), a renewal's, live mode's,
+	// its fetch streams', and one that tells it its offer.
+	perSession = 7 + maxFetches
 )
 
 // Enroll knows who a peer is.
@@ -74,6 +76,22 @@ type Health interface {
 	LooksAfter(ctx context.Context, device access.Caller, known string) ([]health.Look, error)
 }
 
+// Updates has what devices may install; collector/rollout does. Its errors are
+// access.ErrNotFound where there is no such file, access.ErrForbidden where the
+// lease does not hold, and db.ErrUnavailable.
+type Updates interface {
+	// Repository says how new the metadata is.
+	Repository(ctx context.Context) (*hmpb.Repository, error)
+	// Offer is the lease that this device holds or gets now, being what its Hello
+	// said; nil = none.
+	Offer(ctx context.Context, device access.Caller, version string, hash []byte, capabilities []string) (*hmpb.Offer, error)
+	// Metadata is a file of signed metadata. With a nonce there is a statement of
+	// freshness with it.
+	Metadata(ctx context.Context, device access.Caller, name string, nonce []byte, root uint64) (data, freshness []byte, err error)
+	// Target is a target's file, for whoever holds the lease.
+	Target(ctx context.Context, device access.Caller, lease string, sha256 []byte) (pace.Content, error)
+}
+
 // Config is what the gateway needs.
 type Config struct {
 	Enroll  Enroll
@@ -82,6 +100,12 @@ type Config struct {
 	StoreID []byte // of the database as opened
 	Now     func() time.Time
 	Log     *slog.Logger
+
+	// Updates is nil where this collector has none: then fetch streams are refused.
+	Updates Updates
+	// Pace is that of the bytes of updates, shared with the pages' way of fetching
+	// them; nil = one of its own.
+	Pace *pace.Pacer
 
 	// MaxSessions at once; 0 = 100,000.
 	MaxSessions int
@@ -127,6 +151,9 @@ func New(cfg Config) (*Gateway, error) {
 	}
 	if cfg.BacklogRate <= 0 {
 		cfg.BacklogRate = 4000
+	}
+	if cfg.Pace == nil {
+		cfg.Pace = pace.New(pace.Config{})
 	}
 	g := &Gateway{
 		cfg:       cfg,
@@ -186,6 +213,11 @@ func (g *Gateway) Run(ctx context.Context, ready func()) error {
 	again := time.NewTicker(endAgain)
 	defer again.Stop()
 	storing := make(chan struct{}, 1)
+	if g.cfg.Updates != nil {
+		news := g.cfg.Bus.Subscribe(bus.Offers, bus.Repository)
+		defer news.Close()
+		crew.TryGo(func(ctx context.Context) { g.tellUpdates(ctx, news) })
+	}
 	ready()
 	for {
 		select {

@@ -8,6 +8,7 @@ import (
 	"log/slog"
 	"math/rand/v2"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"golang.org/x/time/rate"
@@ -30,6 +31,8 @@ type session struct {
 	number       int64
 	control      *wire.Framed
 	cursor, last uint64 // of the device's spool at its Hello: what is stored, what there is
+	program      program
+	urgent       urgent // what goes before the bytes of updates
 
 	// next and welcomed are guarded by presence.mu
 	next     *session
@@ -44,7 +47,14 @@ type session struct {
 	lastLook  string // id of the newest look that the device was told, here or before
 	// keepsLooks: this agent has a list of them; one from before 2026-11-24 has none.
 	keepsLooks bool
+	fetches    int       // fetch streams that are open
 	ended      hmpb.Code // why we ended it; unspecified = we did not
+
+	offering sync.Mutex // held while the device is told its offer, which then is the latest
+	// below is guarded by offering
+	lease string // that the device was told; empty = none
+
+	leased atomic.Bool // lease is not empty
 }
 
 func (s *session) log() *slog.Logger {
@@ -292,10 +302,12 @@ func (s *session) admit(ctx context.Context, hello *hmpb.Hello) (*hmpb.Welcome, 
 		return nil, retryAfter(err), err
 	}
 	s.cursor, s.last = cursor, hello.GetSpoolLast()
+	s.program = programOf(hello)
 	s.mu.Lock()
 	s.lastLook, s.keepsLooks = hello.GetLastLook(), hello.HasLastLook()
 	s.mu.Unlock()
 	return hmpb.Welcome_builder{
+		AgentVersion: &s.program.version, AgentHash: s.program.hash, Repository: s.g.repository(ctx),
 		Version: &version, TimeMs: new(s.g.cfg.Now().UnixMilli()), StoreId: s.g.cfg.StoreID, Cursor: &cursor,
 		Settings: settings, TrustRoots: s.g.cfg.Enroll.TrustRoots(), Renew: &s.peer.RenewDue,
 	}.Build(), 0, nil
@@ -315,6 +327,9 @@ func (s *session) streams(ctx context.Context, crew *supervise.Crew) {
 		s.tellLooks(ctx)
 		s.listen()
 	}))
+	if s.g.cfg.Updates != nil {
+		crew.TryGo(s.member(func(ctx context.Context) { s.tellOffer(ctx, true) }))
+	}
 	for {
 		t, f, err := wire.Accept(ctx, s)
 		if err != nil {
@@ -332,12 +347,21 @@ func (s *session) streams(ctx context.Context, crew *supervise.Crew) {
 			serve = func(ctx context.Context) { s.renew(ctx, f) }
 		case t == hmpb.StreamType_STREAM_TYPE_LIVE && s.beginLive():
 			serve = func(ctx context.Context) { s.samples(ctx, f) }
+		case t == hmpb.StreamType_STREAM_TYPE_FETCH && s.g.cfg.Updates != nil:
+			if !s.beginFetch() {
+				f.Reset(hmpb.Code_CODE_TOO_MANY_STREAMS)
+				continue
+			}
+			serve = func(ctx context.Context) { s.fetch(ctx, f) }
 		default:
 			f.Reset(hmpb.Code_CODE_STREAM_NOT_ALLOWED)
 			continue
 		}
 		if !crew.TryGo(s.member(serve)) {
 			f.Reset(hmpb.Code_CODE_TOO_MANY_STREAMS)
+			if t == hmpb.StreamType_STREAM_TYPE_FETCH {
+				s.endFetch()
+			}
 		}
 	}
 }
@@ -378,7 +402,10 @@ func (s *session) listen() {
 			// Without a deadline, which would be the farewell's too: who does
 			// not read this has only this goroutine wait.
 			pong := hmpb.Pong_builder{Id: new(up.GetPing().GetId())}.Build()
-			if s.control.WriteMsg(hmpb.ControlDown_builder{Pong: pong}.Build()) != nil {
+			done := s.urgent.begin()
+			err := s.control.WriteMsg(hmpb.ControlDown_builder{Pong: pong}.Build())
+			done()
+			if err != nil {
 				return
 			}
 		}
@@ -483,14 +510,18 @@ func (s *session) reports(ctx, turns context.Context, f *wire.Framed) {
 		}
 		pace.arrived()
 		entries, through := len(b.GetEntries()), lastOf(b)
+		done := s.urgent.begin()
 		down, err := s.g.cfg.Health.Ingest(ctx, s.device, b)
 		pace.stored()
 		if err != nil {
+			done()
 			s.notStored(ctx, f, err)
 			return
 		}
 		f.SetWriteDeadline(time.Now().Add(writeTimeout))
-		if err := f.WriteMsg(down); err != nil {
+		err = f.WriteMsg(down)
+		done()
+		if err != nil {
 			f.Reset(hmpb.Code_CODE_TIMEOUT)
 			return
 		}

@@ -15,6 +15,7 @@ type Stats struct {
 	Replaced uint64 // by a newer session of the same device
 	BytesUp  uint64 // in streams, without the transport's own
 	BytesDn  uint64
+	Fetched  uint64 // bytes of updates among those
 	// Refused are the sessions that ended by us before or instead of a
 	// Welcome, Ended those after it; by code.
 	Refused map[hmpb.Code]uint64
@@ -45,15 +46,15 @@ func (c *codes) read() map[hmpb.Code]uint64 {
 }
 
 type stats struct {
-	accepted, welcomed, replaced, up, down atomic.Uint64
-	refused, ended                         codes
+	accepted, welcomed, replaced, up, down, fetched atomic.Uint64
+	refused, ended                                  codes
 }
 
 // Stats gives the counts.
 func (g *Gateway) Stats() Stats {
 	return Stats{
 		Live: g.Live(), Accepted: g.stats.accepted.Load(), Welcomed: g.stats.welcomed.Load(), Replaced: g.stats.replaced.Load(),
-		BytesUp: g.stats.up.Load(), BytesDn: g.stats.down.Load(),
+		BytesUp: g.stats.up.Load(), BytesDn: g.stats.down.Load(), Fetched: g.stats.fetched.Load(),
 		Refused: g.stats.refused.read(), Ended: g.stats.ended.read(),
 	}
 }
