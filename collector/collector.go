@@ -32,6 +32,7 @@ import (
 	"hausmeister/collector/fleet"
 	"hausmeister/collector/gateway"
 	"hausmeister/collector/health"
+	"hausmeister/collector/pace"
 	"hausmeister/collector/question"
 	"hausmeister/collector/web"
 	"hausmeister/platform/layout"
@@ -78,6 +79,7 @@ type opened struct {
 	health  *health.Health
 	asked   *question.Questions
 	gateway *gateway.Gateway
+	pace    *pace.Pacer // of the bytes of updates, whichever way they go
 	browser *browserCertificate
 	split   *splitter
 	quic    wire.Listener
@@ -215,7 +217,8 @@ func (o *opened) subjects(ctx context.Context) (err error) {
 // edges puts gateway, pages and admin socket on top of the subjects.
 func (o *opened) edges(ready func(context.Context) error) (err error) {
 	c := o.cfg
-	if o.gateway, err = gateway.New(gateway.Config{Enroll: o.enroll, Health: o.health, Bus: o.bus, StoreID: o.db.StoreID(), Now: c.Now, Log: c.Log}); err != nil {
+	o.pace = pace.New(pace.Config{})
+	if o.gateway, err = gateway.New(gateway.Config{Enroll: o.enroll, Health: o.health, Bus: o.bus, Pace: o.pace, StoreID: o.db.StoreID(), Now: c.Now, Log: c.Log}); err != nil {
 		return err
 	}
 	devices := o.enroll.TLSConfig()
@@ -225,7 +228,7 @@ func (o *opened) edges(ready func(context.Context) error) (err error) {
 	devices = devices.Clone()
 	devices.NextProtos = []string{wire.ALPN}
 	o.split = newSplitter(o.ports.tcp, devices, o.browser.get, c.Log)
-	if o.web, err = web.New(web.Config{Access: o.access, Claims: o.enroll, Fleet: o.fleet, Health: o.health, Questions: o.asked, Bus: o.bus, Address: c.Public,
+	if o.web, err = web.New(web.Config{Access: o.access, Claims: o.enroll, Fleet: o.fleet, Health: o.health, Questions: o.asked, Bus: o.bus, Pace: o.pace, Address: c.Public,
 		Ready: ready, Measures: o.measures(), Now: c.Now, Log: c.Log, Version: c.Version, MetricsOpen: c.MetricsOpen}); err != nil {
 		return err
 	}

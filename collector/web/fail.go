@@ -43,6 +43,7 @@ func faultOf(err error) fault {
 	var bad *badRequest
 	var tooLong *http.MaxBytesError
 	var slow *access.SlowDown
+	var later *busy
 	switch {
 	case errors.Is(err, access.ErrNoSession):
 		return fault{http.StatusUnauthorized, "unauthenticated"}
@@ -86,7 +87,7 @@ func faultOf(err error) fault {
 		return fault{http.StatusServiceUnavailable, "question-too-long"}
 	case errors.Is(err, questions.ErrTooMany):
 		return fault{http.StatusConflict, "too-many-questions"}
-	case errors.Is(err, db.ErrUnavailable), errors.Is(err, db.ErrFull), errors.Is(err, errTooMany):
+	case errors.Is(err, db.ErrUnavailable), errors.Is(err, db.ErrFull), errors.Is(err, errTooMany), errors.As(err, &later):
 		return fault{http.StatusServiceUnavailable, "unavailable"}
 	}
 	return fault{http.StatusInternalServerError, "internal"}
@@ -104,10 +105,13 @@ func (s *Server) fail(v *visit, err error) {
 	switch f.code {
 	case http.StatusServiceUnavailable:
 		v.w.Header().Set("Retry-After", strconv.Itoa(5))
+		if later := (*busy)(nil); errors.As(err, &later) {
+			v.w.Header().Set("Retry-After", later.retryAfter())
+		}
 	case http.StatusTooManyRequests:
 		v.w.Header().Set("Retry-After", strconv.Itoa(int(retryAfter(err)/time.Second)))
 	}
-	if v.door == program || v.door == scrape || strings.HasPrefix(v.r.URL.Path, "/api/") {
+	if v.door == program || v.door == scrape || strings.HasPrefix(v.r.URL.Path, "/api/") || strings.HasPrefix(v.r.URL.Path, "/updates/") {
 		s.problem(v, f, err)
 		return
 	}

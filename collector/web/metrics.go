@@ -29,7 +29,7 @@ func newMetrics(s *Server) (*metrics, error) {
 		requests: prometheus.NewCounterVec(prometheus.CounterOpts{Name: "hausmeister_http_requests_total",
 			Help: "Answered requests of browsers and programs."}, []string{"route", "code"}),
 		duration: prometheus.NewHistogramVec(prometheus.HistogramOpts{Name: "hausmeister_http_request_duration_seconds",
-			Help:    "Time to answer a request, live streams left out.",
+			Help:    "Time to answer a request, live streams and files of updates left out.",
 			Buckets: []float64{.001, .0025, .005, .01, .025, .05, .1, .25, .5, 1, 2.5, 5}}, []string{"route"}),
 	}
 	registry := prometheus.NewRegistry()
@@ -72,7 +72,7 @@ func (m *metrics) count(r *http.Request, code int, took time.Duration) {
 		route = "none"
 	}
 	m.requests.WithLabelValues(route, strconv.Itoa(code)).Inc()
-	if r.Pattern != "GET /devices/{id}/live" {
+	if r.Pattern != "GET /devices/{id}/live" && r.Pattern != "GET /updates/{file}" {
 		m.duration.WithLabelValues(route).Observe(took.Seconds())
 	}
 }

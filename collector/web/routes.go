@@ -120,6 +120,8 @@ func (s *Server) allRoutes() []route {
 		{post, "/settings/software", signed, s.setStandard},
 		{post, "/settings/software/remove", signed, s.removeStandard},
 		{get, "/static/{file}", open, s.assets.serve},
+		{get, "/updates/{file}", open, s.updateTarget},
+		{get, "/updates/metadata/{name}", open, s.updateMetadata},
 		{get, "/api/v1/devices", program, s.apiDevices},
 		{get, "/api/v1/devices.csv", program, s.devicesCSV},
 		{get, "/api/v1/counts", program, s.apiCounts},

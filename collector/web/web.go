@@ -23,7 +23,10 @@ import (
 	"sync/atomic"
 	"time"
 
+	"golang.org/x/time/rate"
+
 	"hausmeister/collector/bus"
+	"hausmeister/collector/pace"
 	"hausmeister/collector/web/words"
 )
 
@@ -45,6 +48,11 @@ type Config struct {
 	Health    Health
 	Questions Questions
 	Bus       *bus.Bus
+
+	// Updates is nil where this collector has none; Pace is that of their bytes,
+	// shared with the gateway, nil = one of its own.
+	Updates Updates
+	Pace    *pace.Pacer
 
 	// Address is the HOST:PORT at which devices come; empty = that of each request.
 	Address string
@@ -71,6 +79,7 @@ type Server struct {
 	metrics *metrics
 
 	limits     limits
+	statements *rate.Limiter // of freshness
 	viewCounts viewCounts
 
 	viewers struct {
@@ -88,7 +97,10 @@ func New(cfg Config) (*Server, error) {
 	if cfg.Access == nil || cfg.Claims == nil || cfg.Fleet == nil || cfg.Health == nil || cfg.Questions == nil || cfg.Bus == nil || cfg.Ready == nil || cfg.Now == nil || cfg.Log == nil {
 		return nil, errors.New("making the pages: a field of the Config is missing")
 	}
-	s := &Server{cfg: cfg, ending: make(chan struct{})}
+	if cfg.Pace == nil {
+		cfg.Pace = pace.New(pace.Config{})
+	}
+	s := &Server{cfg: cfg, ending: make(chan struct{}), statements: newStatements()}
 	s.viewers.of = map[string]int{}
 	var err error
 	if s.assets, err = loadAssets(); err != nil {
