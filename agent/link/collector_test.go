@@ -61,6 +61,8 @@ type collector struct {
 	welcome func(*hmpb.Welcome)
 	// onLive serves live streams.
 	onLive func(*wire.Framed)
+	// onFetch serves fetch streams.
+	onFetch func(*wire.Framed, *hmpb.FetchHeader)
 	down   *wire.Framed // control stream of the newest session
 	deaf   bool         // to pings, as collectors before them
 }
@@ -178,6 +180,11 @@ func (c *collector) serve(s wire.Session) {
 				c.report(s, f)
 			case hmpb.StreamType_STREAM_TYPE_LIVE:
 				c.onLive(f)
+			case hmpb.StreamType_STREAM_TYPE_FETCH:
+				var header hmpb.FetchHeader
+				if f.ReadMsg(&header) == nil {
+					c.onFetch(f, &header)
+				}
 			case hmpb.StreamType_STREAM_TYPE_RENEW:
 				c.mu.Lock()
 				c.renewals++

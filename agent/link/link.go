@@ -99,6 +99,8 @@ type Config struct {
 	// Looks is nil on a device that keeps no list of who looked; then the
 	// collector tells it none.
 	Looks Looks
+	// Updates is nil for a program that nobody can update.
+	Updates Updates
 	// Ways lets the link change its path; nil = there is one way only.
 	Ways Ways
 	// Settings takes the collector's policy, at each Welcome and when it changes.
@@ -162,6 +164,8 @@ type Link struct {
 	anew   chan struct{}   // asks for a new session; holds one
 	// keepAlive is that of the collector's settings, in seconds.
 	keepAlive atomic.Uint32
+	// present is the session that is in; nil = none.
+	present atomic.Pointer[wire.Session]
 	// seekWait is the wait before QUIC is tried again; only the mover's and,
 	// between sessions, Run's.
 	seekWait time.Duration

@@ -217,6 +217,7 @@ func (l *Link) admitted(s wire.Session, w *hmpb.Welcome) *ending {
 	if set := w.GetSettings(); set != nil {
 		l.settings(set)
 	}
+	l.heard(w)
 	return nil
 }
 
@@ -273,8 +274,10 @@ func (l *Link) hold(ctx context.Context, in *entered) (*entered, ending) {
 	if l.c.Ways != nil {
 		crew.TryGo(h.move)
 	}
+	l.present.Store(&h.s)
 	since := time.Now()
 	next, end := h.watch(ctx, in.welcome.GetRenew(), listening, reporting)
+	l.present.Store(nil)
 	end.lasted = max(time.Since(since), 1)
 	if next == nil && ctx.Err() != nil {
 		h.lastWords()
@@ -529,6 +532,8 @@ func (h *held) listen() {
 			if h.l.c.Looks != nil {
 				h.l.c.Looks.Take(down.GetLooks().GetLooks())
 			}
+		case hmpb.ControlDown_Offer_case, hmpb.ControlDown_Withdrawn_case, hmpb.ControlDown_Repository_case:
+			h.offered(&down)
 		case hmpb.ControlDown_Pong_case:
 			h.pong(down.GetPong().GetId())
 		case hmpb.ControlDown_Welcome_case:

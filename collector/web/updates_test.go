@@ -41,7 +41,7 @@ func (p *published) Metadata(_ context.Context, name string, nonce []byte, root 
 	if name != "timestamp.json" && name != "1.root.json" {
 		return nil, nil, fmt.Errorf("file %s: %w", name, access.ErrNotFound)
 	}
-	if nonce != nil && len(nonce) > 0 {
+	if len(nonce) > 0 {
 		fresh = fmt.Appendf(nil, "%x %d", nonce[0], root)
 	}
 	return []byte(`{"signed":"` + name + `"}`), fresh, nil
