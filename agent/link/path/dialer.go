@@ -380,13 +380,7 @@ func (a *attempt) proxies(ctx context.Context) (*session, error) {
 }
 
 func (a *attempt) through(ctx context.Context, proxy *url.URL) (*session, error) {
-	s, err := a.tcp(ctx, func(ctx context.Context) (net.Conn, error) {
-		conn, err := a.d.c.Connect(ctx, proxy.Host)
-		if err != nil {
-			return nil, fmt.Errorf("proxy %s: %w", proxy.Host, err)
-		}
-		return connectThrough(ctx, conn, proxy, a.address)
-	})
+	s, err := a.tcp(ctx, func(ctx context.Context) (net.Conn, error) { return a.connectProxy(ctx, proxy) })
 	if err != nil {
 		if ObstacleIn(err) == Portal {
 			a.mu.Lock()
