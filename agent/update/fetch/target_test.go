@@ -1,0 +1,639 @@
+package fetch_test
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"net"
+	"net/http"
+	"os"
+	"path/filepath"
+	"runtime"
+	"slices"
+	"strings"
+	"testing"
+	"time"
+
+	"hausmeister/agent/update/fetch"
+	"hausmeister/proto/hmpb"
+	"hausmeister/proto/wire"
+)
+
+func TestTarget(t *testing.T) {
+	for _, size := range []int{0, 1, 1000, 3<<20 + 17} {
+		t.Run(fmt.Sprint(size), func(t *testing.T) {
+			eachWay(t, func(w *world) {
+				w.file = random(size)
+				p := &memPart{}
+				n, _, err := w.get(w.Context(), p)
+				if err != nil || n != int64(size) || !bytes.Equal(p.data, w.file) {
+					w.Fatalf("Target = %d, %v; part has %d bytes, want %d", n, err, len(p.data), size)
+				}
+				if !bytes.Equal(p.synced, w.file) && size > 0 {
+					w.Error("not durable")
+				}
+				if n, _, err := w.get(w.Context(), p); n != 0 || err != nil {
+					w.Errorf("again = %d, %v; want nothing fetched", n, err)
+				}
+			})
+		})
+	}
+}
+
+// Cut at each byte: what came counts, and the next try asks for the rest only.
+func TestAttack19CutAtAnyByte(t *testing.T) {
+	eachWay(t, func(w *world) {
+		w.file = random(200)
+		for cut := range int64(len(w.file)) {
+			w.mu.Lock()
+			w.asked = nil
+			w.mu.Unlock()
+			w.serve = func(n int, offset int64, r *reply) {
+				if n > 0 {
+					w.good(offset, r)
+					return
+				}
+				r.begin(offset, int64(len(w.file)))
+				if cut > 0 {
+					r.send(w.file[:cut])
+				}
+				r.cut()
+			}
+			p := &memPart{}
+			n, _, err := w.get(w.Context(), p)
+			if err != nil || n != int64(len(w.file)) || !bytes.Equal(p.data, w.file) {
+				w.Fatalf("cut at %d: Target = %d, %v", cut, n, err)
+			}
+			if got := w.requests(); !slices.Equal(got, []int64{0, cut}) {
+				w.Fatalf("cut at %d: asked from %v, want 0 and %d", cut, got, cut)
+			}
+		}
+	})
+}
+
+// The program is ended at each byte and begins anew: nothing is fetched twice.
+func TestAttack19RestartAtAnyByte(t *testing.T) {
+	eachWay(t, func(w *world) {
+		w.file = random(120)
+		for cut := range int64(len(w.file)) {
+			ctx, stop := context.WithCancel(w.Context())
+			w.serve = func(_ int, offset int64, r *reply) {
+				if ctx.Err() != nil {
+					w.good(offset, r)
+					return
+				}
+				r.begin(offset, int64(len(w.file)))
+				if cut > 0 {
+					r.send(w.file[:cut])
+				}
+				time.Sleep(time.Second)
+				stop()
+				r.cut()
+			}
+			p := &memPart{}
+			first, took, err := w.get(ctx, p)
+			if !errors.Is(err, context.Canceled) || first != cut || took > 2*time.Second {
+				w.Fatalf("ended at %d: Target = %d, %v after %v", cut, first, err, took)
+			}
+			p = &memPart{data: p.synced, state: p.state} // another process, or another boot
+			second, _, err := w.get(w.Context(), p)
+			if err != nil || first+second != int64(len(w.file)) || !bytes.Equal(p.data, w.file) {
+				w.Fatalf("ended at %d: then Target = %d, %v", cut, second, err)
+			}
+		}
+	})
+}
+
+// What a power cut or a bad disk may leave of part and state: the file comes out
+// right, with at most one full download more.
+func TestAttack19WhatAPowerCutLeaves(t *testing.T) {
+	in(t, func(w *world) {
+		w.file = random(3 << 20)
+		half := func() *memPart {
+			p := &memPart{}
+			w.serve = func(n int, offset int64, r *reply) {
+				r.begin(offset, int64(len(w.file)))
+				r.send(w.file[offset : 2<<20+100])
+				r.cut()
+			}
+			ctx, stop := context.WithTimeout(w.Context(), 10*time.Millisecond)
+			defer stop()
+			if _, _, err := w.get(ctx, p); err == nil {
+				w.Fatal("half a file is whole")
+			}
+			w.serve = func(_ int, offset int64, r *reply) { w.good(offset, r) }
+			return p
+		}
+		const there = 2<<20 + 100
+		tests := map[string]struct {
+			damage func(*memPart)
+			most   int
+		}{
+			"nothing":            {func(p *memPart) {}, len(w.file) - there},
+			"more than is known": {func(p *memPart) { p.data = append(p.data, make([]byte, 5000)...) }, len(w.file) - there},
+			"as long, NUL":       {func(p *memPart) { clear(p.data[1<<20:]) }, len(w.file)},
+			"one bit":            {func(p *memPart) { p.data[there-1] ^= 1 }, len(w.file)},
+			"shorter":            {func(p *memPart) { p.data = p.data[:there-1] }, len(w.file)},
+			"empty":              {func(p *memPart) { p.data = nil }, len(w.file)},
+			"no state":           {func(p *memPart) { p.state = nil }, len(w.file)},
+			"torn state":         {func(p *memPart) { p.state = p.state[:40] }, len(w.file)},
+			"NUL state":          {func(p *memPart) { clear(p.state) }, len(w.file)},
+			"longer state":       {func(p *memPart) { p.state = append(p.state, 0) }, len(w.file)},
+			"state of another": {func(p *memPart) {
+				was := w.file
+				w.file = random(3<<20 + 1)
+				q := half()
+				w.file, p.state = was, q.state
+			}, len(w.file)},
+		}
+		for name, tt := range tests {
+			p := half()
+			tt.damage(p)
+			n, _, err := w.get(w.Context(), p)
+			if err != nil || !bytes.Equal(p.data, w.file) {
+				w.Errorf("%s: Target = %v", name, err)
+			}
+			if n > int64(tt.most) {
+				w.Errorf("%s: %d bytes fetched, want at most %d", name, n, tt.most)
+			}
+		}
+	})
+}
+
+// A proxy that ignores ranges costs one full download more and not one each time.
+func TestAttack19RangeIgnored(t *testing.T) {
+	in(t, func(w *world) {
+		w.file = random(100 << 10)
+		w.serve = func(n int, offset int64, r *reply) {
+			r.begin(0, int64(len(w.file)))
+			if n == 0 {
+				r.send(w.file[:60<<10])
+				r.cut()
+				return
+			}
+			r.send(w.file)
+			r.end()
+		}
+		p := &memPart{}
+		n, _, err := w.get(w.Context(), p)
+		if err != nil || !bytes.Equal(p.data, w.file) || n != 160<<10 {
+			w.Errorf("Target = %d, %v; want the file for 60 + 100 kB", n, err)
+		}
+	})
+	in(t, func(w *world) {
+		w.file = random(100 << 10)
+		w.serve = func(n int, offset int64, r *reply) { // and cuts each time at the same place
+			r.begin(0, int64(len(w.file)))
+			r.send(w.file[:60<<10])
+			r.cut()
+		}
+		n, took, err := w.get(w.Context(), &memPart{})
+		if !errors.Is(err, fetch.ErrUnreachable) || n > 2*int64(len(w.file))+60<<10 || took > time.Hour {
+			w.Errorf("Target = %d, %v after %v; want it given up after one full download more", n, err, took)
+		}
+	})
+	in(t, func(w *world) { // with another way that works
+		w.withSession()
+		w.config.Transport = func() string { return "tcp" }
+		w.file = random(100 << 10)
+		w.serve = func(n int, offset int64, r *reply) {
+			if r.stream != nil {
+				w.good(offset, r)
+				return
+			}
+			r.begin(0, int64(len(w.file)))
+			r.send(w.file[:60<<10])
+			r.cut()
+		}
+		p := &memPart{}
+		if n, _, err := w.get(w.Context(), p); err != nil || n != 100<<10 || !slices.Equal(w.via, []string{"https", "session"}) {
+			w.Errorf("Target = %d, %v by %v; want the rest by the session", n, err, w.via)
+		}
+	})
+}
+
+// Another file under the same name, from the middle on: whole once more, and right.
+func TestAttack19ChangedFile(t *testing.T) {
+	eachWay(t, func(w *world) {
+		w.file = random(100 << 10)
+		other := random(100<<10 + 1)[:100<<10]
+		w.serve = func(n int, offset int64, r *reply) {
+			r.begin(offset, int64(len(w.file)))
+			switch n {
+			case 0:
+				r.send(other[:60<<10])
+				r.cut()
+			default:
+				r.send(w.file[offset : offset+40<<10])
+				if offset+40<<10 < 100<<10 {
+					r.send(w.file[offset+40<<10:])
+				}
+				r.end()
+			}
+		}
+		p := &memPart{}
+		n, _, err := w.get(w.Context(), p)
+		if err != nil || !bytes.Equal(p.data, w.file) || n != 200<<10 {
+			w.Errorf("Target = %d, %v; want the file for one full download more", n, err)
+		}
+	})
+	eachWay(t, func(w *world) { // for ever
+		other := random(1001)[:1000]
+		w.serve = func(_ int, offset int64, r *reply) {
+			r.begin(offset, 1000)
+			r.send(other[offset:])
+			r.end()
+		}
+		p := &memPart{}
+		n, took, err := w.get(w.Context(), p)
+		if !errors.Is(err, fetch.ErrBytes) || n != 2000 || len(p.data) != 0 || p.state != nil || took > time.Minute {
+			w.Errorf("Target = %d, %v after %v, %d bytes left; want ErrBytes after two downloads, and nothing kept", n, err, took, len(p.data))
+		}
+	})
+	in(t, func(w *world) { // a cache that lies, and a session that does not
+		w.withSession()
+		w.config.Transport = func() string { return "tcp" }
+		w.serve = func(_ int, offset int64, r *reply) {
+			if r.stream != nil {
+				w.good(offset, r)
+				return
+			}
+			r.begin(offset, 1000)
+			r.send(random(1001)[offset:1000])
+			r.end()
+		}
+		p := &memPart{}
+		if n, _, err := w.get(w.Context(), p); err != nil || n != 2000 || !bytes.Equal(p.data, w.file) {
+			w.Errorf("Target = %d, %v; want it by the way that did not lie", n, err)
+		}
+	})
+	in(t, func(w *world) { // an ETag says so
+		w.raw = func(n int, conn net.Conn, _ *http.Request) {
+			if n == 0 {
+				io.WriteString(conn, "HTTP/1.1 200 OK\r\nETag: \"other\"\r\nContent-Length: 1000\r\n\r\n")
+				conn.Write(w.file)
+				return
+			}
+			fmt.Fprintf(conn, "HTTP/1.1 200 OK\r\nETag: \"%s\"\r\nContent-Length: 1000\r\n\r\n", w.hex())
+			conn.Write(w.file)
+		}
+		if n, _, err := w.get(w.Context(), &memPart{}); err != nil || n != 1000 {
+			w.Errorf("Target = %d, %v; want the one with its own tag", n, err)
+		}
+	})
+}
+
+// pages are what comes instead of the collector.
+var pages = map[string]string{
+	"portal":             "HTTP/1.1 200 OK\r\nContent-Type: text/html\r\nContent-Length: 1000\r\n\r\n" + strings.Repeat("<p>sign in", 100),
+	"portal as anything": "HTTP/1.1 200 OK\r\nContent-Length: 13\r\n\r\n<html></html>",
+	"redirect":           "HTTP/1.1 302 Found\r\nLocation: http://portal.example/\r\nContent-Length: 0\r\n\r\n",
+	"403":                "HTTP/1.1 403 Forbidden\r\nContent-Type: text/html\r\nContent-Length: 2\r\n\r\nno",
+	"404 of a proxy":     "HTTP/1.1 404 Not Found\r\nContent-Type: text/html\r\nContent-Length: 2\r\n\r\nno",
+	"503 for a year":     "HTTP/1.1 503 Service Unavailable\r\nRetry-After: 31536000\r\nContent-Length: 0\r\n\r\n",
+	"511":                "HTTP/1.1 511 Network Authentication Required\r\nContent-Length: 0\r\n\r\n",
+	"no HTTP":            "<html>",
+	"nothing":            "",
+	"half a head":        "HTTP/1.1 200 OK\r\nContent-Le",
+	"compressed":         "HTTP/1.1 200 OK\r\nContent-Encoding: gzip\r\nContent-Length: 1000\r\n\r\n" + strings.Repeat("x", 1000),
+	"a part unasked":     "HTTP/1.1 206 Partial Content\r\nContent-Range: bytes 5-999/1000\r\nContent-Length: 995\r\n\r\n" + strings.Repeat("x", 995),
+	"another length":     "HTTP/1.1 200 OK\r\nContent-Type: application/octet-stream\r\nContent-Length: 999\r\n\r\n" + strings.Repeat("x", 999),
+	"a terabyte":         "HTTP/1.1 200 OK\r\nContent-Type: application/octet-stream\r\nContent-Length: 1099511627776\r\n\r\nxxx",
+	"1xx for ever":       strings.Repeat("HTTP/1.1 103 Early Hints\r\n\r\n", 100),
+}
+
+// A captive portal, a proxy's no, inspection: passing trouble, and nothing of it is
+// kept or believed.
+func TestAttack11CaptivePortal(t *testing.T) {
+	for name, page := range pages {
+		t.Run(name, func(t *testing.T) {
+			in(t, func(w *world) {
+				w.raw = func(_ int, conn net.Conn, _ *http.Request) { io.WriteString(conn, page) }
+				p := &memPart{}
+				_, took, err := w.get(w.Context(), p)
+				if !errors.Is(err, fetch.ErrUnreachable) || errors.Is(err, fetch.ErrNotFound) || took > 30*time.Minute {
+					w.Errorf("Target = %v after %v, want ErrUnreachable", err, took)
+				}
+				if len(p.data) != 0 || p.state != nil {
+					w.Errorf("%d bytes of it are kept", len(p.data))
+				}
+				_, err = fetch.New(w.config).Metadata(w.Context(), "2.root.json", nil, 0)
+				if bounded := name == "portal as anything" || name == "a part unasked" || name == "another length"; !bounded &&
+					(!errors.Is(err, fetch.ErrUnreachable) || errors.Is(err, fetch.ErrNotFound)) {
+					w.Errorf("Metadata = %v, want ErrUnreachable", err)
+				}
+				// Once signed in, it goes on by itself.
+				w.raw = nil
+				if _, _, err := w.get(w.Context(), p); err != nil || !bytes.Equal(p.data, w.file) {
+					w.Errorf("after signing in: Target = %v", err)
+				}
+			})
+		})
+	}
+}
+
+// Streams and answers that do not end, bring a byte a second or say nothing: over in
+// minutes, and without memory.
+func TestAttack10EndlessAndSlow(t *testing.T) {
+	endless := func(r io.Writer, b []byte, every time.Duration) {
+		for {
+			if _, err := r.Write(b); err != nil {
+				return
+			}
+			time.Sleep(every)
+		}
+	}
+	heads := map[string]func(conn net.Conn){
+		"endless head":     func(c net.Conn) { io.WriteString(c, "HTTP/1.1 200 OK\r\n"); endless(c, []byte("X: y\r\n"), 0) },
+		"head of one line": func(c net.Conn) { endless(c, bytes.Repeat([]byte("x"), 4096), 0) },
+		"no answer":        func(c net.Conn) { time.Sleep(24 * time.Hour) },
+		"a byte a second":  func(c net.Conn) { io.WriteString(c, "HTTP/1.1 200 OK\r\n\r\n"); endless(c, []byte("x"), time.Second) },
+		"endless body":     func(c net.Conn) { io.WriteString(c, "HTTP/1.1 200 OK\r\n\r\n"); endless(c, make([]byte, 8192), 0) },
+		"endless chunks": func(c net.Conn) {
+			io.WriteString(c, "HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n")
+			endless(c, []byte("1;"+strings.Repeat("x", 100)+"\r\nx\r\n"), 0)
+		},
+		"stops in the middle": func(c net.Conn) {
+			io.WriteString(c, "HTTP/1.1 200 OK\r\nContent-Length: 1000\r\n\r\nx")
+			time.Sleep(24 * time.Hour)
+		},
+	}
+	for name, serve := range heads {
+		t.Run("https/"+name, func(t *testing.T) {
+			in(t, func(w *world) {
+				w.raw = func(_ int, conn net.Conn, _ *http.Request) { serve(conn) }
+				w.bounded()
+			})
+		})
+	}
+	begin := func(length uint64) *hmpb.FetchDown {
+		return hmpb.FetchDown_builder{Begin: hmpb.FetchBegin_builder{Length: &length}.Build()}.Build()
+	}
+	chunk := func(n int) *hmpb.FetchDown { return hmpb.FetchDown_builder{Chunk: make([]byte, n)}.Build() }
+	streams := map[string]func(f *wire.Framed){
+		"no answer":       func(f *wire.Framed) { time.Sleep(24 * time.Hour) },
+		"chunk first":     func(f *wire.Framed) { f.WriteMsg(chunk(10)); f.CloseWrite() },
+		"a great length":  func(f *wire.Framed) { f.WriteMsg(begin(1 << 63)); f.CloseWrite() },
+		"another length":  func(f *wire.Framed) { f.WriteMsg(begin(1001)); f.CloseWrite() },
+		"a byte a second": func(f *wire.Framed) { f.WriteMsg(begin(1000)); w1(f, chunk(1), time.Second) },
+		"endless":         func(f *wire.Framed) { f.WriteMsg(begin(1000)); w1(f, chunk(8192), 0) },
+		"empty chunks":    func(f *wire.Framed) { f.WriteMsg(begin(1000)); w1(f, chunk(0), 10*time.Millisecond) },
+		"unknown refusal": func(f *wire.Framed) {
+			f.WriteMsg(hmpb.FetchDown_builder{Refused: hmpb.FetchRefused_builder{Code: new(uint32(4711))}.Build()}.Build())
+			f.CloseWrite()
+		},
+		"nothing": func(f *wire.Framed) { f.CloseWrite() },
+	}
+	for name, serve := range streams {
+		t.Run("session/"+name, func(t *testing.T) {
+			in(t, func(w *world) {
+				w.withSession()
+				w.config.Page = nil
+				w.frames = func(_ int, f *wire.Framed, _ *hmpb.FetchHeader) { serve(f) }
+				w.bounded()
+			})
+		})
+	}
+}
+
+func w1(f *wire.Framed, m *hmpb.FetchDown, every time.Duration) {
+	for f.WriteMsg(m) == nil {
+		time.Sleep(every)
+	}
+}
+
+// bounded wants neither a target nor metadata, in bounded time and memory.
+func (w *world) bounded() {
+	w.Helper()
+	var before, after runtime.MemStats
+	runtime.ReadMemStats(&before)
+	p := &memPart{}
+	n, took, err := w.get(w.Context(), p)
+	if err == nil || took > 20*time.Minute || len(p.data) > len(w.file) {
+		w.Errorf("Target = %d, %v after %v with %d bytes kept", n, err, took, len(p.data))
+	}
+	if n > 16*int64(len(w.file)) {
+		w.Errorf("%d bytes taken for a file of %d", n, len(w.file))
+	}
+	begun := time.Now()
+	m, err := fetch.New(w.config).Metadata(w.Context(), "timestamp.json", make([]byte, 32), 1)
+	if took := time.Since(begun); took > 3*time.Minute || len(m.Data) > fetch.MaxMetadata {
+		w.Errorf("Metadata = %d bytes, %v after %v", len(m.Data), err, took)
+	}
+	runtime.ReadMemStats(&after)
+	if grown := int64(after.HeapSys) - int64(before.HeapSys); grown > 64<<20 {
+		w.Errorf("memory grew by %d MB", grown>>20)
+	}
+}
+
+// Each operation of the disk fails, at each of its times: the error says so, what
+// lies there is given back, and it works once there is room.
+func TestAttack20DiskFull(t *testing.T) {
+	in(t, func(w *world) {
+		w.file = random(2<<20 + 5)
+		p := &memPart{room: 1<<20 + 100_000}
+		_, _, err := w.get(w.Context(), p)
+		if !errors.Is(err, fetch.ErrDisk) || !errors.Is(err, errBroken) {
+			w.Errorf("full disk: Target = %v, want ErrDisk and what the disk said", err)
+		}
+		if len(p.data) != 0 || p.state != nil {
+			w.Errorf("full disk: %d bytes are left on it", len(p.data))
+		}
+		p.room = 0
+		if _, _, err := w.get(w.Context(), p); err != nil || !bytes.Equal(p.data, w.file) {
+			w.Errorf("with room again: Target = %v", err)
+		}
+		for _, op := range []string{"write", "sync", "set", "truncate", "size", "state"} {
+			p := &memPart{fail: op}
+			if _, took, err := w.get(w.Context(), p); !errors.Is(err, fetch.ErrDisk) || took > time.Minute {
+				w.Errorf("%s fails: Target = %v after %v, want ErrDisk", op, err, took)
+			}
+			p.fail = ""
+			if _, _, err := w.get(w.Context(), p); err != nil || !bytes.Equal(p.data, w.file) {
+				w.Errorf("%s works again: Target = %v", op, err)
+			}
+		}
+		// A part that cannot be read any more is begun anew.
+		w.serve = func(_ int, offset int64, r *reply) { w.good(offset, r) }
+		p = &memPart{data: bytes.Clone(w.file[:100])}
+		p.fail = "read"
+		if _, _, err := w.get(w.Context(), p); err != nil {
+			w.Errorf("unreadable part: Target = %v", err)
+		}
+	})
+}
+
+// The collector's words, by either way.
+func TestAttack22ComeBack(t *testing.T) {
+	problem := func(code int, more string) string {
+		return fmt.Sprintf("HTTP/1.1 %d X\r\nContent-Type: application/problem+json\r\n%sContent-Length: 2\r\n\r\n{}", code, more)
+	}
+	in(t, func(w *world) { // a short wait is waited here
+		w.raw = func(n int, conn net.Conn, _ *http.Request) {
+			if n < 2 {
+				io.WriteString(conn, problem(503, "Retry-After: 60\r\n"))
+				return
+			}
+			fmt.Fprintf(conn, "HTTP/1.1 200 OK\r\nContent-Length: %d\r\n\r\n", len(w.file))
+			conn.Write(w.file)
+		}
+		if _, took, err := w.get(w.Context(), &memPart{}); err != nil || took < 2*time.Minute || took > 3*time.Minute {
+			w.Errorf("Target = %v after %v, want it after two waits of a minute and a little", err, took)
+		}
+	})
+	for asked, want := range map[string]time.Duration{"3600": time.Hour, "99999999": 24 * time.Hour} {
+		in(t, func(w *world) { // a long one is not
+			w.raw = func(_ int, conn net.Conn, _ *http.Request) {
+				io.WriteString(conn, problem(503, "Retry-After: "+asked+"\r\n"))
+			}
+			_, took, err := w.get(w.Context(), &memPart{})
+			var later *fetch.ComeBack
+			if !errors.As(err, &later) || later.After < want || later.After > want*5/4 || took > time.Second {
+				w.Errorf("asked for %s s: Target = %v after %v", asked, err, took)
+			}
+		})
+	}
+	in(t, func(w *world) {
+		w.withSession()
+		w.config.Page = nil
+		var code hmpb.Code
+		w.frames = func(_ int, f *wire.Framed, h *hmpb.FetchHeader) {
+			f.WriteMsg(hmpb.FetchDown_builder{Refused: hmpb.FetchRefused_builder{Code: new(uint32(code)), RetryAfterS: new(uint32(90_000_000))}.Build()}.Build())
+			f.Finish(time.Second)
+		}
+		var later *fetch.ComeBack
+		code = hmpb.Code_CODE_COME_BACK
+		if _, _, err := w.get(w.Context(), &memPart{}); !errors.As(err, &later) || later.After < 24*time.Hour || later.After > 30*time.Hour {
+			w.Errorf("told to come back in a thousand days: Target = %v, want a day and a little", err)
+		}
+		code = hmpb.Code_CODE_NOT_FOUND
+		if _, took, err := w.get(w.Context(), &memPart{}); !errors.Is(err, fetch.ErrNotFound) || took > time.Second {
+			w.Errorf("not found: Target = %v", err)
+		}
+		if _, err := fetch.New(w.config).Metadata(w.Context(), "2.root.json", nil, 1); !errors.Is(err, fetch.ErrNotFound) {
+			w.Errorf("not found: Metadata = %v", err)
+		}
+		code = hmpb.Code_CODE_STREAM_NOT_ALLOWED
+		if _, took, err := w.get(w.Context(), &memPart{}); !errors.Is(err, fetch.ErrLease) || took > time.Second {
+			w.Errorf("no lease: Target = %v", err)
+		}
+	})
+	in(t, func(w *world) {
+		w.raw = func(_ int, conn net.Conn, _ *http.Request) { io.WriteString(conn, problem(404, "")) }
+		if _, _, err := w.get(w.Context(), &memPart{}); !errors.Is(err, fetch.ErrNotFound) {
+			w.Errorf("not found by HTTPS: Target = %v", err)
+		}
+	})
+}
+
+// Each way takes over from the other: a collector of before knows no fetch streams,
+// a session may be away, a port closed.
+func TestWays(t *testing.T) {
+	in(t, func(w *world) {
+		w.withSession()
+		if _, _, err := w.get(w.Context(), &memPart{}); err != nil || !slices.Equal(w.via, []string{"session"}) {
+			w.Errorf("over QUIC: %v by %v, want the session", err, w.via)
+		}
+		w.via, w.config.Transport = nil, func() string { return "tcp_proxy" }
+		if _, _, err := w.get(w.Context(), &memPart{}); err != nil || !slices.Equal(w.via, []string{"https"}) {
+			w.Errorf("over TCP: %v by %v, want HTTPS", err, w.via)
+		}
+		if _, err := fetch.New(w.config).Metadata(w.Context(), "1.root.json", nil, 1); err != nil || !slices.Equal(w.via, []string{"https", "session"}) {
+			w.Errorf("metadata over TCP: %v by %v, want the session", err, w.via)
+		}
+		w.via, w.dropped, w.config.Transport = nil, true, nil
+		if _, _, err := w.get(w.Context(), &memPart{}); err != nil || !slices.Equal(w.via, []string{"https"}) {
+			w.Errorf("without a session: %v by %v, want HTTPS", err, w.via)
+		}
+		w.via, w.dropped = nil, false
+		w.frames = func(_ int, f *wire.Framed, _ *hmpb.FetchHeader) { f.Reset(hmpb.Code_CODE_UNKNOWN_STREAM_TYPE) }
+		if _, took, err := w.get(w.Context(), &memPart{}); err != nil || !slices.Equal(w.via, []string{"session", "https"}) || took > time.Second {
+			w.Errorf("a collector of before: %v by %v after %v, want HTTPS at once", err, w.via, took)
+		}
+		w.config.Page = nil
+		if _, took, err := w.get(w.Context(), &memPart{}); !errors.Is(err, fetch.ErrUnreachable) || took > time.Second {
+			w.Errorf("no way at all: %v after %v, want ErrUnreachable at once", err, took)
+		}
+		w.config.Open = nil
+		if _, err := fetch.New(w.config).Metadata(w.Context(), "x.json", nil, 0); !errors.Is(err, fetch.ErrUnreachable) {
+			w.Errorf("no way set up: Metadata = %v", err)
+		}
+	})
+}
+
+func TestMetadata(t *testing.T) {
+	in(t, func(w *world) {
+		w.withSession()
+		nonce := random(32)
+		w.frames = func(_ int, f *wire.Framed, h *hmpb.FetchHeader) {
+			m := h.GetMetadata()
+			f.WriteMsg(hmpb.FetchDown_builder{Begin: hmpb.FetchBegin_builder{Length: new(uint64(5)), Freshness: append([]byte(fmt.Sprint(m.GetRootVersion(), " ")), m.GetNonce()...)}.Build()}.Build())
+			f.WriteMsg(hmpb.FetchDown_builder{Chunk: []byte("he")}.Build())
+			f.WriteMsg(hmpb.FetchDown_builder{Chunk: []byte("llo")}.Build())
+			f.Finish(time.Second)
+		}
+		m, err := fetch.New(w.config).Metadata(w.Context(), "timestamp.json", nonce, 3)
+		if err != nil || string(m.Data) != "hello" || string(m.Freshness) != "3 "+string(nonce) {
+			w.Errorf("Metadata = %q, %q, %v", m.Data, m.Freshness, err)
+		}
+		w.dropped = true
+		w.raw = func(_ int, conn net.Conn, req *http.Request) {
+			if req.URL.Path != "/updates/metadata/timestamp.json" || req.URL.Query().Get("root") != "3" || req.URL.Query().Get("nonce") != fmt.Sprintf("%x", nonce) {
+				w.Errorf("asked for %s", req.URL)
+			}
+			io.WriteString(conn, "HTTP/1.1 200 OK\r\nContent-Type: application/json\r\nHausmeister-Freshness: aGk=\r\nContent-Length: 5\r\n\r\nhello")
+		}
+		m, err = fetch.New(w.config).Metadata(w.Context(), "timestamp.json", nonce, 3)
+		if err != nil || string(m.Data) != "hello" || string(m.Freshness) != "hi" {
+			w.Errorf("Metadata by HTTPS = %q, %q, %v", m.Data, m.Freshness, err)
+		}
+		for _, name := range []string{"", "../x", "a?b", "a b"} {
+			if _, err := fetch.New(w.config).Metadata(w.Context(), name, nil, 0); !errors.Is(err, fetch.ErrNotFound) {
+				w.Errorf("Metadata(%q) = %v", name, err)
+			}
+		}
+	})
+}
+
+// A part in real files goes on in another process.
+func TestFilePart(t *testing.T) {
+	in(t, func(w *world) {
+		w.file = random(3 << 20)
+		name := filepath.Join(w.TempDir(), "x.part")
+		w.serve = func(n int, offset int64, r *reply) {
+			if n == 0 {
+				r.begin(0, int64(len(w.file)))
+				r.send(w.file[:2_500_000])
+				time.Sleep(time.Hour)
+				r.cut()
+				return
+			}
+			w.good(offset, r)
+		}
+		ctx, stop := context.WithTimeout(w.Context(), time.Second)
+		defer stop()
+		p, err := fetch.OpenPart(name)
+		if err != nil {
+			w.Fatal(err)
+		}
+		if _, _, err := w.get(ctx, p); !errors.Is(err, context.DeadlineExceeded) {
+			w.Errorf("Target = %v", err)
+		}
+		p.Close()
+		if p, err = fetch.OpenPart(name); err != nil {
+			w.Fatal(err)
+		}
+		n, _, err := w.get(w.Context(), p)
+		if got, _ := os.ReadFile(name); err != nil || n != int64(len(w.file))-2_500_000 || !bytes.Equal(got, w.file) {
+			w.Errorf("going on: Target = %d, %v", n, err)
+		}
+		if err := p.Remove(); err != nil {
+			w.Error(err)
+		}
+		if left, _ := filepath.Glob(filepath.Join(filepath.Dir(name), "*")); len(left) > 0 {
+			w.Errorf("left behind: %v", left)
+		}
+	})
+}
