@@ -27,6 +27,7 @@ if [ "${1:-build}" = test ] || [ "${1:-build}" = bench ]; then
   need nsenter util-linux
   need tinyproxy tinyproxy                   # proxies as schools have them
   need squid squid
+  need zstd zstd                             # makes the patches of releases
   if ! compgen -G '/usr/lib/postgresql/*/bin/initdb' >/dev/null; then
     programs+=(postgresql) packages+=(postgresql)
   fi

@@ -81,7 +81,7 @@ func (c *Client) unpacked(ctx context.Context, p Plan, t Target, base []byte, s 
 		if closer, ok := part.(io.Closer); ok {
 			closer.Close()
 		}
-		if p.Done != nil && (err == nil || errors.Is(err, ErrBytes)) {
+		if p.Done != nil && (err == nil || errors.Is(err, ErrBytes) || errors.Is(err, ErrNotFound)) {
 			p.Done(t.SHA256)
 		}
 	}()

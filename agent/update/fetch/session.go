@@ -77,6 +77,9 @@ func (c *Client) refused(r *hmpb.FetchRefused, a ask) error {
 	}
 }
 
+// maxEmpty is how many frames may come one after the other that bring nothing.
+const maxEmpty = 100
+
 // chunks are the bytes of a fetch stream.
 type chunks struct {
 	f     *wire.Framed
@@ -85,7 +88,10 @@ type chunks struct {
 }
 
 func (c *chunks) Read(b []byte) (int, error) {
-	for len(c.rest) == 0 {
+	for empty := 0; len(c.rest) == 0; empty++ {
+		if empty > maxEmpty {
+			return 0, fmt.Errorf("%w: frames without bytes", errForeign)
+		}
 		var down hmpb.FetchDown
 		if err := c.f.ReadMsg(&down); err != nil {
 			c.ended = errors.Is(err, io.EOF)

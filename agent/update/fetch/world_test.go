@@ -14,6 +14,7 @@ import (
 	"math/rand/v2"
 	"net"
 	"net/http"
+	"strings"
 	"sync"
 	"testing"
 	"testing/synctest"
@@ -152,7 +153,8 @@ type world struct {
 	serve   func(n int, offset int64, r *reply)
 	raw     func(n int, conn net.Conn, req *http.Request) // answers HTTP in the place of serve
 	frames  func(n int, f *wire.Framed, h *hmpb.FetchHeader)
-	dropped bool // there is no session
+	dropped bool     // there is no session
+	files   [][]byte // served by HTTPS under their hashes; nil = serve answers
 }
 
 func in(outer *testing.T, f func(*world)) {
@@ -221,13 +223,30 @@ func (w *world) page(context.Context) (net.Conn, string, error) {
 		var offset int64
 		fmt.Sscanf(req.Header.Get("Range"), "bytes=%d-", &offset)
 		n := w.request("https", offset)
-		if w.raw != nil {
+		switch {
+		case w.raw != nil:
 			w.raw(n, there, req)
+			return
+		case w.files != nil:
+			w.published(there, req, offset)
 			return
 		}
 		w.serve(n, offset, &reply{w: w, page: there})
 	})
 	return here, "collector.example:443", nil
+}
+
+// published serves files under the hashes that they have.
+func (w *world) published(conn net.Conn, req *http.Request, offset int64) {
+	for _, file := range w.files {
+		if sum := sha256.Sum256(file); strings.HasSuffix(req.URL.Path, "/"+hex.EncodeToString(sum[:])) {
+			r := &reply{w: w, page: conn}
+			r.begin(offset, int64(len(file)))
+			r.send(file[offset:])
+			return
+		}
+	}
+	io.WriteString(conn, "HTTP/1.1 404 X\r\nContent-Type: application/problem+json\r\nContent-Length: 0\r\n\r\n")
 }
 
 // withSession adds the first way, over TCP so that frames arrive as they are sent.
