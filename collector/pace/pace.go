@@ -43,7 +43,7 @@ const (
 
 const (
 	// burst is how much of a line's rate may go at once.
-	burst = 250 * time.Millisecond
+	burst = 100 * time.Millisecond
 	// turn is after what a seat is over if others wait.
 	turn = 5 * time.Minute
 	// hereFor is how long somebody who found no seat although his time had come is
