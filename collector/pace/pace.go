@@ -46,10 +46,12 @@ const (
 	burst = 100 * time.Millisecond
 	// turn is after what a seat is over if others wait.
 	turn = 5 * time.Minute
-	// hereFor is how long somebody who found no seat although his time had come is
-	// taken to be about to ask again; askAgain is when he is told to.
-	hereFor           = 20 * time.Second
-	askAgainMin, span = 2 * time.Second, 4 * time.Second
+	// Who found no seat although his time had come is told to ask again soon, and
+	// within queueMost however many are before him; he keeps his place for a quarter
+	// more than that and late.
+	soonMin, soonSpan = time.Second, 2 * time.Second
+	queueMost         = time.Minute
+	late              = 5 * time.Second
 	// grace is how long a promise is kept beyond its time; agents spread long waits
 	// over a quarter more.
 	grace = 2 * time.Minute
@@ -110,6 +112,7 @@ type Pacer struct {
 	all      bucket
 	taken    int // seats
 	promises int
+	number   uint64 // of the last promise
 	lines    map[string]*line
 	pruned   time.Time
 	stats    Stats
@@ -135,8 +138,9 @@ type line struct {
 
 // promise is what somebody was told who found no seat.
 type promise struct {
+	number    uint64 // rises
 	since, at time.Time
-	here      time.Time // when he came in time and found no seat
+	here      time.Time // until when he, who came in time and found no seat, is about to ask again
 }
 
 // New makes a Pacer.
@@ -184,8 +188,9 @@ func (p *Pacer) Enter(l Line, who string, size int64) (*Seat, time.Duration) {
 	p.stats.Refused++
 	ln.waited = now
 	if mine != nil {
-		mine.here, ln.here[who] = now, mine
-		return nil, p.soonLocked() + min(hereFor/2, time.Duration(before)*work/2)
+		wait := p.soonLocked() + min(queueMost, time.Duration(before)*work*3/8)
+		mine.here, ln.here[who] = now.Add(wait+wait/4+late), mine
+		return nil, wait
 	}
 	return nil, p.promiseLocked(ln, who, work, now)
 }
@@ -208,9 +213,9 @@ func (p *Pacer) lineLocked(l Line) *line {
 func (ln *line) before(mine *promise, now time.Time) (n int) {
 	for who, o := range ln.here {
 		switch {
-		case now.Sub(o.here) >= hereFor:
+		case now.After(o.here):
 			delete(ln.here, who)
-		case o != mine && (mine == nil || o.since.Before(mine.since)):
+		case o != mine && (mine == nil || o.number < mine.number):
 			n++
 		}
 	}
@@ -239,12 +244,13 @@ func (p *Pacer) promiseLocked(ln *line, who string, work time.Duration, now time
 	}
 	ln.work(work, now)
 	p.promises++
-	ln.promised[who] = &promise{since: now, at: now.Add(wait)}
+	p.number++
+	ln.promised[who] = &promise{number: p.number, since: now, at: now.Add(wait)}
 	return wait
 }
 
 func (p *Pacer) soonLocked() time.Duration {
-	return askAgainMin + time.Duration(p.random()*float64(span))
+	return soonMin + time.Duration(p.random()*float64(soonSpan))
 }
 
 func (p *Pacer) forgetLocked(ln *line, who string) {
@@ -262,7 +268,7 @@ func (p *Pacer) pruneLocked(now time.Time) {
 	p.pruned = now
 	for key, ln := range p.lines {
 		for who, o := range ln.promised {
-			if late := now.Sub(o.at); late > grace+o.at.Sub(o.since)/3 && now.Sub(o.here) > hereFor {
+			if now.Sub(o.at) > grace+o.at.Sub(o.since)/3 && now.After(o.here) {
 				p.forgetLocked(ln, who)
 			}
 		}
