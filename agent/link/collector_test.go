@@ -63,8 +63,8 @@ type collector struct {
 	onLive func(*wire.Framed)
 	// onFetch serves fetch streams.
 	onFetch func(*wire.Framed, *hmpb.FetchHeader)
-	down   *wire.Framed // control stream of the newest session
-	deaf   bool         // to pings, as collectors before them
+	down    *wire.Framed // control stream of the newest session
+	deaf    bool         // to pings, as collectors before them
 }
 
 func newCollector(t *testing.T, ca *ident.Authority, host *netsim.Host) *collector {

@@ -11,6 +11,7 @@ import (
 	"slices"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -437,6 +438,62 @@ func TestAttack10SlowReader(t *testing.T) {
 		if r.open() != 0 {
 			t.Errorf("%d files are open", r.open())
 		}
+	})
+}
+
+// While a batch is on its way to its acknowledgement, an update's bytes of the same
+// session hardly come; they do not stand still though, for a store may be slow all
+// day, and are back at once.
+func TestReportsGoFirst(t *testing.T) {
+	r := newRepository(64 << 20)
+	f := &subjects{ingest: func(int) error { time.Sleep(2 * time.Second); return nil }}
+	inBubble(t, f, func(c *gateway.Config) {
+		c.Updates = r
+		c.Pace = pace.New(pace.Config{Rate: 1 << 30})
+		r.line.Rate = 1_000_000
+	}, func(t *testing.T, b *bubble) {
+		s, _ := b.in()
+		stream, err := wire.Open(t.Context(), s, hmpb.StreamType_STREAM_TYPE_FETCH, r.header(0))
+		if err != nil {
+			t.Fatal(err)
+		}
+		var came atomic.Int64
+		go func() {
+			buf := make([]byte, 64<<10)
+			for {
+				n, err := stream.Read(buf)
+				came.Add(int64(n))
+				if err != nil {
+					return
+				}
+			}
+		}()
+		during := func(what func()) float64 {
+			before, begun := came.Load(), time.Now()
+			what()
+			return float64(came.Load()-before) / time.Since(begun).Seconds()
+		}
+		time.Sleep(5 * time.Second)
+		alone := during(func() { time.Sleep(5 * time.Second) })
+		reports, err := wire.Open(t.Context(), s, hmpb.StreamType_STREAM_TYPE_REPORT, &hmpb.ReportHeader{})
+		if err != nil {
+			t.Fatal(err)
+		}
+		beside := during(func() {
+			if err := reports.WriteBatch(batch(1, 1)); err != nil {
+				t.Fatal(err)
+			}
+			var down hmpb.ReportDown
+			if err := reports.ReadMsg(&down); err != nil {
+				t.Fatal(err)
+			}
+		})
+		after := during(func() { time.Sleep(5 * time.Second) })
+		t.Logf("bytes a second: %.0f alone, %.0f beside a batch, %.0f after it", alone, beside, after)
+		if beside > alone/5 || beside < 50_000 || after < alone*9/10 {
+			t.Errorf("bytes a second: %.0f alone, %.0f beside a batch, %.0f after it; want a tenth beside it and all after", alone, beside, after)
+		}
+		stream.Reset(hmpb.Code_CODE_NORMAL)
 	})
 }
 

@@ -80,7 +80,8 @@ type Health interface {
 // access.ErrNotFound where there is no such file, access.ErrForbidden where the
 // lease does not hold, and db.ErrUnavailable.
 type Updates interface {
-	// Repository says how new the metadata is.
+	// Repository says how new the metadata is. It is asked at each Hello and answers
+	// out of memory.
 	Repository(ctx context.Context) (*hmpb.Repository, error)
 	// Offer is the lease that this device holds or gets now, being what its Hello
 	// said; nil = none.

@@ -55,10 +55,11 @@ const (
 	// grace is how long a promise is kept beyond its time; agents spread long waits
 	// over a quarter more.
 	grace = 2 * time.Minute
-	// maxPromises and maxLines bound memory, 100 bytes and 200 bytes each. Above
-	// the first people are told to come back without a promise, above the second
-	// all strange lines share one.
-	maxPromises, maxLines = 200_000, 20_000
+	// maxPromises, those of one line, and maxLines bound memory, 100 bytes and 200
+	// bytes each. Above the first two people are told to come back without a promise,
+	// so that who makes up thousands of names behind his own address takes nobody
+	// else's; above the third all strange lines share one.
+	maxPromises, maxOfLine, maxLines = 200_000, 2000, 20_000
 )
 
 // Line is a school's way to us.
@@ -239,8 +240,8 @@ func (p *Pacer) promiseLocked(ln *line, who string, work time.Duration, now time
 	if wait > MaxWait {
 		return MaxWait - time.Duration(p.random()*float64(MaxWait/4))
 	}
-	if p.promises >= maxPromises {
-		return wait
+	if p.promises >= maxPromises || len(ln.promised) >= maxOfLine {
+		return min(MaxWait, wait+time.Duration(p.random()*float64(wait))) // not all at once
 	}
 	ln.work(work, now)
 	p.promises++

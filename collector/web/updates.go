@@ -46,6 +46,7 @@ const (
 	statementsPerSecond, statementsBurst = 20, 200
 	// freshnessHeader carries the statement.
 	freshnessHeader = "Hausmeister-Freshness"
+	turnHeader      = "Hausmeister-Turn"
 )
 
 // busy is an answer that comes later.
@@ -127,7 +128,7 @@ func (s *Server) updateTarget(v *visit) error {
 			c.Line.Key = "address " + neighbourhood(v.r.RemoteAddr)
 		}
 		var wait time.Duration
-		if body.seat, wait = s.cfg.Pace.Enter(c.Line, v.r.RemoteAddr, c.Size); body.seat == nil {
+		if body.seat, wait = s.cfg.Pace.Enter(c.Line, neighbourhood(v.r.RemoteAddr)+" "+turnOf(v.r), c.Size-rangeFrom(v.r, c.Size)); body.seat == nil {
 			return &busy{wait}
 		}
 		defer body.seat.Leave()
@@ -140,6 +141,24 @@ func (s *Server) updateTarget(v *visit) error {
 	http.NewResponseController(v.w).SetReadDeadline(time.Time{})
 	http.ServeContent(v.w, v.r, "", time.Time{}, body)
 	return nil
+}
+
+// turnOf tells the devices behind one address apart, so that each has its time to
+// come back: a number that they make up at each start. Who sends none shares one.
+func turnOf(r *http.Request) string {
+	turn := r.Header.Get(turnHeader)
+	return turn[:min(len(turn), 16)]
+}
+
+// rangeFrom is where the asked range begins, as far as it is of the kind that an
+// agent asks for.
+func rangeFrom(r *http.Request, size int64) int64 {
+	from, ok := strings.CutSuffix(strings.TrimPrefix(r.Header.Get("Range"), "bytes="), "-")
+	n, err := strconv.ParseInt(from, 10, 63)
+	if !ok || err != nil || n < 0 {
+		return 0
+	}
+	return min(n, size)
 }
 
 // neighbourhood is what stands for a line where nobody knows the school: an IPv4

@@ -227,6 +227,26 @@ func TestAttack22HTTPSComeBack(t *testing.T) {
 	if least := time.Duration(float64(whole)*100_001/100_000*float64(time.Second)) - time.Second; took < least {
 		t.Errorf("%d files of 100 kB in %v over a line of 100 kB/s", whole, took)
 	}
+	// Who has a turn of his own comes when he was told to, from whichever port.
+	slow := make(chan got)
+	for range 5 {
+		go func() { slow <- ask(t, "GET", ts.URL+"/updates/"+p.name(), "Hausmeister-Turn", "first") }()
+	}
+	time.Sleep(100 * time.Millisecond)
+	for tries := 0; ; tries++ {
+		res := ask(t, "GET", ts.URL+"/updates/"+p.name(), "Hausmeister-Turn", "second", "Range", "bytes=90000-")
+		if res.StatusCode == 206 {
+			break
+		}
+		after, err := strconv.Atoi(res.Header.Get("Retry-After"))
+		if err != nil || after > 60 || tries > 5 {
+			t.Fatalf("try %d: %d, Retry-After %q", tries, res.StatusCode, res.Header.Get("Retry-After"))
+		}
+		time.Sleep(time.Duration(after) * time.Second)
+	}
+	for range 5 {
+		<-slow
+	}
 	rec := httptest.NewRecorder()
 	req := httptest.NewRequest(http.MethodGet, "/updates/"+p.name(), nil)
 	req.RemoteAddr = "[2001:db8:1:2::3]:4711"

@@ -9,6 +9,7 @@ import (
 	"math/rand/v2"
 	"net"
 	"os"
+	"strconv"
 	"strings"
 	"time"
 
@@ -86,7 +87,12 @@ type Config struct {
 
 // Client fetches. Its methods may be called by several goroutines, but of targets
 // one should come at a time.
-type Client struct{ c Config }
+type Client struct {
+	c Config
+	// turn is what this client is called by HTTPS, where it has no name, so that the
+	// collector knows who comes when he was told to. It is another after each start.
+	turn string
+}
 
 // New makes a Client.
 func New(c Config) *Client {
@@ -105,7 +111,7 @@ func New(c Config) *Client {
 	if c.Log == nil {
 		c.Log = slog.Default()
 	}
-	return &Client{c}
+	return &Client{c, strconv.FormatUint(rand.Uint64(), 36)}
 }
 
 // quic as agent/link/path names it; neighbours do not know each other.
@@ -133,6 +139,9 @@ type body struct {
 	close  func()
 }
 
+// https is the name of the second way.
+const https = "https"
+
 // way brings bytes.
 type way struct {
 	name string
@@ -146,7 +155,7 @@ func (c *Client) ways(target bool) []way {
 		all = append(all, way{"session", c.openSession})
 	}
 	if c.c.Page != nil {
-		all = append(all, way{"https", c.openPage})
+		all = append(all, way{https, c.openPage})
 	}
 	if len(all) == 2 && target && c.c.Transport() != quic {
 		all[0], all[1] = all[1], all[0]
@@ -161,10 +170,10 @@ func (c *Client) pull(ctx context.Context, b *body, most int64, take func([]byte
 	buf := make([]byte, 32<<10)
 	since, n := time.Now(), int64(0)
 	for {
-		if ctx.Err() != nil {
+		b.expire(time.Now().Add(readWithin))
+		if ctx.Err() != nil { // behind it, so that ctx's own is not lost
 			return context.Cause(ctx)
 		}
-		b.expire(time.Now().Add(readWithin))
 		m, err := b.Read(buf)
 		if n += int64(m); int64(m) > most {
 			return fmt.Errorf("%w: it is longer", ErrBytes)
@@ -231,8 +240,7 @@ func (c *Client) Metadata(ctx context.Context, name string, nonce []byte, root u
 		}
 		last = fmt.Errorf("%s by %s: %w", name, w.name, err)
 		c.c.Log.Debug("metadata not fetched", "name", name, "way", w.name, "error", err)
-		var later *ComeBack
-		if errors.As(err, &later) && later.After > c.c.Patience {
+		if later := (*ComeBack)(nil); errors.As(err, &later) {
 			return Metadata{}, err
 		}
 		if try%len(ways) == len(ways)-1 && !c.sleep(ctx, c.backoff(try)) {

@@ -24,15 +24,15 @@ const (
 	problemType = "application/problem+json"
 )
 
-// openPage asks by HTTP/1.1, a connection each time. Nothing of this device is
-// sent: no lease, no name, no cookie.
+// openPage asks by HTTP/1.1, a connection each time. Nothing that says which device
+// this is is sent: no lease, no name, no cookie.
 func (c *Client) openPage(ctx context.Context, a ask) (*body, error) {
 	conn, host, err := c.c.Page(ctx)
 	if err != nil {
 		return nil, err
 	}
 	stop := context.AfterFunc(ctx, func() { conn.SetDeadline(time.Unix(1, 0)) })
-	b, err := c.exchange(conn, host, a)
+	b, err := c.exchange(ctx, conn, host, a)
 	if !stop() && err == nil {
 		err = context.Cause(ctx)
 	}
@@ -43,9 +43,12 @@ func (c *Client) openPage(ctx context.Context, a ask) (*body, error) {
 	return b, nil
 }
 
-func (c *Client) exchange(conn net.Conn, host string, a ask) (*body, error) {
+func (c *Client) exchange(ctx context.Context, conn net.Conn, host string, a ask) (*body, error) {
 	conn.SetDeadline(time.Now().Add(openWithin))
-	req := request(host, a)
+	if ctx.Err() != nil { // behind it, so that ctx's own is not lost
+		return nil, context.Cause(ctx)
+	}
+	req := c.request(host, a)
 	if err := req.Write(conn); err != nil {
 		return nil, fmt.Errorf("%w: %w", errCut, err)
 	}
@@ -59,7 +62,7 @@ func (c *Client) exchange(conn net.Conn, host string, a ask) (*body, error) {
 	return b, c.judge(res, a, b)
 }
 
-func request(host string, a ask) *http.Request {
+func (c *Client) request(host string, a ask) *http.Request {
 	u := &url.URL{Scheme: "https", Host: host, Path: "/updates/" + hex.EncodeToString(a.sha256)}
 	if a.name != "" {
 		u.Path = "/updates/metadata/" + a.name
@@ -69,6 +72,9 @@ func request(host string, a ask) *http.Request {
 	}
 	req := &http.Request{Method: http.MethodGet, URL: u, Host: host, Proto: "HTTP/1.1", ProtoMajor: 1, ProtoMinor: 1, Close: true,
 		Header: http.Header{"Accept-Encoding": {"identity"}, "User-Agent": {"hausmeister"}}}
+	if a.name == "" {
+		req.Header.Set("Hausmeister-Turn", c.turn)
+	}
 	if a.offset > 0 {
 		req.Header.Set("Range", fmt.Sprintf("bytes=%d-", a.offset))
 		req.Header.Set("If-Range", `"`+hex.EncodeToString(a.sha256)+`"`)

@@ -29,7 +29,10 @@ func (c *Client) openSession(ctx context.Context, a ask) (*body, error) {
 	defer stop()
 	f.SetReadDeadline(time.Now().Add(openWithin))
 	var down hmpb.FetchDown
-	if err := f.ReadMsg(&down); err != nil {
+	if err = ctx.Err(); err == nil { // behind the deadline, so that ctx's own is not lost
+		err = f.ReadMsg(&down)
+	}
+	if err != nil {
 		f.Reset(hmpb.Code_CODE_NORMAL)
 		return nil, noStream(err)
 	}

@@ -82,6 +82,9 @@ func (d *download) fill(ctx context.Context) error {
 			continue
 		case ctx.Err() != nil:
 			return context.Cause(ctx)
+		case errors.Is(err, ErrNotFound) && w.name == https && d.c.c.Open != nil:
+			d.kill(w) // the session's word counts
+			continue
 		case errors.Is(err, ErrDisk), errors.Is(err, ErrLease), errors.Is(err, ErrNotFound):
 			return err
 		case errors.As(err, &later):
