@@ -21,6 +21,18 @@ func (l Layout) Versions() string { return filepath.Join(l.Root, "versions") }
 // State holds identity, keys and settings; owner only.
 func (l Layout) State() string { return filepath.Join(l.Root, "state") }
 
+// Update holds the journal of updates and what is staged; owner only.
+func (l Layout) Update() string { return filepath.Join(l.State(), "update") }
+
+// Bin holds the programs that run.
+func (l Layout) Bin() string { return filepath.Join(l.Root, "bin") }
+
+// Program is the agent that runs: a copy of one of the versions.
+func (l Layout) Program() string { return filepath.Join(l.Bin(), AgentName()) }
+
+// Packaged is the file in which a package notes its agent's version and sum.
+func (l Layout) Packaged() string { return filepath.Join(l.Root, "packaged") }
+
 // Spool holds the reports; owner only.
 func (l Layout) Spool() string { return filepath.Join(l.Root, "spool") }
 
@@ -42,13 +54,28 @@ func (l Layout) Create() error {
 	}{
 		{l.Root, false},
 		{l.Versions(), false},
+		{l.Bin(), false},
+		{l.Launchers(), false},
 		{l.State(), true},
+		{l.Update(), true},
 		{l.Spool(), true},
 		{l.Log(), true},
 		{l.Public(), false},
 	} {
 		if err := createDir(f.path, f.private); err != nil {
 			return fmt.Errorf("creating folder %s: %w", f.path, err)
+		}
+	}
+	return nil
+}
+
+// Check refuses folders in which somebody but us and the administrator could put
+// a program or a journal of his own. Create mends what can be mended; this says
+// whether all is well now, before anything in them is run.
+func (l Layout) Check() error {
+	for _, path := range []string{l.Root, l.Versions(), l.Bin(), l.Launchers(), l.State(), l.Update()} {
+		if err := checkFolder(path); err != nil {
+			return fmt.Errorf("looking at who may write: %w", err)
 		}
 	}
 	return nil

@@ -36,7 +36,8 @@ func checkTopLevel(t *Tree, _ Exceptions) []Breach {
 var rooms = map[string][][]string{
 	"agent": {
 		{"cmd"},
-		{""}, // the root package
+		{""},         // the root package
+		{"launcher"}, // runs the agent as a child; of its code it knows the journal only
 		{"enroll", "link", "health", "update", "support", "ipad"},
 		{"config", "spool", "finding"},
 	},
@@ -59,7 +60,7 @@ var rooms = map[string][][]string{
 		{"hmpb"},
 	},
 	"platform": {
-		{"service", "sysinfo", "keystore", "desktop", "pty", "swap", "wake", "netpath", "memory"},
+		{"service", "sysinfo", "keystore", "desktop", "pty", "swap", "wake", "netpath", "memory", "process"},
 		{"supervise", "layout"},
 	},
 }

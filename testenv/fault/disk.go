@@ -39,10 +39,13 @@ const (
 	Late
 	// Kill does half of a write and ends the process: nothing works afterwards.
 	Kill
+	// Full finds no space, on a Tree: also for every later write, until something
+	// is removed.
+	Full
 )
 
 func (f Fault) String() string {
-	return [...]string{"none", "fail", "torn", "late", "kill"}[f]
+	return [...]string{"none", "fail", "torn", "late", "kill", "full"}[f]
 }
 
 // Op is one operation on a Disk.

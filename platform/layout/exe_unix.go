@@ -1,0 +1,8 @@
+//go:build unix
+
+package layout
+
+const (
+	exe           = ""
+	pointerIsLink = true
+)

@@ -1,0 +1,6 @@
+package layout
+
+const (
+	exe           = ".exe"
+	pointerIsLink = false
+)

@@ -1,0 +1,22 @@
+//go:build unix
+
+package layout
+
+import (
+	"errors"
+
+	"golang.org/x/sys/unix"
+)
+
+func free(dir string) (uint64, error) {
+	var st unix.Statfs_t
+	if err := unix.Statfs(dir, &st); err != nil {
+		return 0, err
+	}
+	return st.Bavail * uint64(st.Bsize), nil
+}
+
+// IsFull says whether an error means that the disk has no room.
+func IsFull(err error) bool {
+	return errors.Is(err, unix.ENOSPC) || errors.Is(err, unix.EDQUOT)
+}
