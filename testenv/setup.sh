@@ -25,6 +25,7 @@ if [ "${1:-build}" = test ] || [ "${1:-build}" = bench ]; then
   need debootstrap debootstrap
   need ip iproute2
   need nsenter util-linux
+  need strace strace                         # ends a program at any of its system calls
   need tinyproxy tinyproxy                   # proxies as schools have them
   need squid squid
   need zstd zstd                             # makes the patches of releases

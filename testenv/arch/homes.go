@@ -26,6 +26,7 @@ var homes = map[string][]string{
 	"github.com/klauspost/compress":            {"proto/wire", "proto/block", "proto/inventory", "agent/update"},
 	"github.com/libp2p/go-yamux/v5":            {"proto/wire"},
 	"github.com/mattn/go-ieproxy":              {"platform/netpath"},
+	"github.com/minio/selfupdate":              {"platform/swap"},
 	"github.com/nicksnyder/go-i18n/v2":         {"collector/web"},
 	"github.com/pressly/goose/v3":              {"collector/db"},
 	"github.com/prometheus/client_golang":      {"collector/web", "collector"},
