@@ -1,0 +1,271 @@
+package journal
+
+import (
+	"context"
+	"encoding/binary"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"hash/crc32"
+	"io"
+	"io/fs"
+	"path/filepath"
+	"time"
+
+	"hausmeister/platform/layout"
+)
+
+var (
+	// ErrTorn: there are journals, and none is whole.
+	ErrTorn = errors.New("no journal is whole")
+	// ErrNewer: the journal was written by a newer version.
+	ErrNewer = errors.New("the journal is of a newer version")
+)
+
+// The form of a copy: magic, version of the form, number of the write, length
+// and CRC-32C of the text, and the text, which is JSON. A version of this
+// program reads all texts of its form: fields that it does not know are dropped,
+// fields that it misses are zero.
+const (
+	magic     = "HMJ\n"
+	form      = 1
+	headSize  = len(magic) + 1 + 8 + 4 + 4
+	maxText   = 256 << 10
+	spareSize = 64 << 10
+)
+
+var castagnoli = crc32.MakeTable(crc32.Castagnoli)
+
+// encode makes a copy with that number.
+func encode(j Journal, number uint64) ([]byte, error) {
+	text, err := json.Marshal(j)
+	if err != nil {
+		return nil, err
+	}
+	if len(text) > maxText {
+		return nil, fmt.Errorf("a journal of %d bytes", len(text))
+	}
+	b := append([]byte(magic), form)
+	b = binary.BigEndian.AppendUint64(b, number)
+	b = binary.BigEndian.AppendUint32(b, uint32(len(text)))
+	b = binary.BigEndian.AppendUint32(b, crc32.Checksum(text, castagnoli))
+	return append(b, text...), nil
+}
+
+// decode reads a copy.
+func decode(b []byte) (j Journal, number uint64, err error) {
+	if len(b) < headSize || string(b[:len(magic)]) != magic {
+		return Journal{}, 0, ErrTorn
+	}
+	head, text := b[len(magic):headSize], b[headSize:]
+	if head[0] > form {
+		return Journal{}, 0, ErrNewer
+	}
+	number = binary.BigEndian.Uint64(head[1:])
+	if head[0] != form || int(binary.BigEndian.Uint32(head[9:])) != len(text) ||
+		binary.BigEndian.Uint32(head[13:]) != crc32.Checksum(text, castagnoli) {
+		return Journal{}, 0, ErrTorn
+	}
+	if err := json.Unmarshal(text, &j); err != nil {
+		return Journal{}, 0, ErrTorn
+	}
+	if !j.sane() {
+		return Journal{}, 0, ErrNewer // whole, but of rules that are not ours
+	}
+	return j, number, nil
+}
+
+// sane says whether the machine can stand as it is written.
+func (j Journal) sane() bool {
+	switch {
+	case j.State > RolledBack, !j.Good.Known() && j.State != Idle:
+		return false
+	case (j.State >= Offered && j.State <= Trial || j.State == RollingBack) != j.Next.Known():
+		return false
+	}
+	for _, p := range []Program{j.Good, j.Next, j.Previous} {
+		if p.Known() && layout.CheckVersion(p.Version) != nil {
+			return false
+		}
+	}
+	return true
+}
+
+// Config says where the journal lies.
+type Config struct {
+	Dir  string // state/update, which only the administrator may enter
+	Disk layout.Disk
+	// Lock keeps the other process away from the journal for one change; nil =
+	// there is no other. It ends with its process.
+	Lock func() (release func() error, err error)
+	// LockFor is how long it is waited for; 0 = 10 s.
+	LockFor time.Duration
+}
+
+// A Store keeps a journal as two copies, of which the older is written anew each
+// time, so that one is always whole.
+type Store struct{ c Config }
+
+// NewStore checks nothing and opens nothing.
+func NewStore(c Config) *Store {
+	if c.LockFor == 0 {
+		c.LockFor = 10 * time.Second
+	}
+	return &Store{c}
+}
+
+// FileLock is the Lock of a real folder.
+func FileLock(dir string) func() (func() error, error) {
+	return func() (func() error, error) {
+		l, err := layout.Lock(filepath.Join(dir, "journal.lock"))
+		if err != nil {
+			return nil, err
+		}
+		return l.Close, nil
+	}
+}
+
+func (s *Store) path(i int) string {
+	return filepath.Join(s.c.Dir, []string{"journal.a", "journal.b"}[i])
+}
+
+func (s *Store) spare() string { return filepath.Join(s.c.Dir, "reserve") }
+
+// copies are what is read of both.
+type copies struct {
+	best   Journal
+	number uint64
+	write  int   // the copy to write next
+	err    error // why there is no best
+}
+
+func (s *Store) read() copies {
+	c := copies{}
+	found := false
+	var torn, newer error
+	for i := range 2 {
+		b, err := s.readFile(s.path(i))
+		if errors.Is(err, fs.ErrNotExist) {
+			continue
+		}
+		var j Journal
+		var number uint64
+		if err == nil {
+			j, number, err = decode(b)
+		}
+		switch {
+		case errors.Is(err, ErrNewer):
+			newer = err
+		case err != nil:
+			torn = errors.Join(ErrTorn, err)
+		case !found || number > c.number:
+			c.best, c.number, c.write, found = j, number, 1-i, true
+		}
+	}
+	switch {
+	// One that is newer was the last word, whatever else lies there.
+	case newer != nil:
+		return copies{err: newer}
+	case !found:
+		c.err = torn
+	}
+	return c
+}
+
+func (s *Store) readFile(path string) ([]byte, error) {
+	f, err := s.c.Disk.Open(path)
+	if err != nil {
+		return nil, err
+	}
+	b, err := io.ReadAll(io.LimitReader(f, int64(headSize+maxText+1)))
+	return b, errors.Join(err, f.Close())
+}
+
+// Load reads the journal: the zero one when there is none yet, and also, with an
+// error that says why, when there is none that can be read.
+func (s *Store) Load() (Journal, error) {
+	c := s.read()
+	if c.err != nil {
+		return Journal{}, fmt.Errorf("reading the journal in %s: %w", s.c.Dir, c.err)
+	}
+	return c.best, nil
+}
+
+// Do is one step: it reads, changes and writes under the lock, and returns when
+// the result is durable. After an error the step has not been made, unless the
+// disk was cut in the middle: then it is there or not, whole. A journal that
+// cannot be read is begun anew by Adopt, and by nothing else; one of a newer
+// version not even by that.
+func (s *Store) Do(ctx context.Context, e Event) (Journal, []Effect, error) {
+	release, err := s.lock(ctx)
+	if err != nil {
+		return Journal{}, nil, fmt.Errorf("locking the journal: %w", err)
+	}
+	j, effects, err := s.do(e)
+	return j, effects, errors.Join(err, release())
+}
+
+func (s *Store) lock(ctx context.Context) (func() error, error) {
+	if s.c.Lock == nil {
+		return func() error { return nil }, nil
+	}
+	const every = 20 * time.Millisecond
+	for began := time.Now(); ; {
+		release, err := s.c.Lock()
+		if err == nil || !errors.Is(err, layout.ErrLocked) || time.Since(began) > s.c.LockFor {
+			return release, err
+		}
+		t := time.NewTimer(every)
+		select {
+		case <-t.C:
+		case <-ctx.Done():
+			t.Stop()
+			return nil, context.Cause(ctx)
+		}
+	}
+}
+
+func (s *Store) do(e Event) (Journal, []Effect, error) {
+	c := s.read()
+	if c.err != nil && (e.Kind != Adopt || errors.Is(c.err, ErrNewer)) {
+		return Journal{}, nil, fmt.Errorf("reading the journal in %s: %w", s.c.Dir, c.err)
+	}
+	next, effects, err := c.best.Step(e)
+	if err != nil {
+		return Journal{}, nil, err
+	}
+	b, err := encode(next, c.number+1)
+	if err != nil {
+		return Journal{}, nil, fmt.Errorf("writing the journal: %w", err)
+	}
+	same, err := encode(c.best, c.number+1)
+	if err == nil && string(same) == string(b) && c.number > 0 {
+		return next, effects, nil // nothing has changed: no wear, no wake
+	}
+	if err := s.write(s.path(c.write), b); err != nil {
+		return Journal{}, nil, err
+	}
+	return next, effects, nil
+}
+
+// write uses up the reserve when the disk is full, and makes a new one later.
+func (s *Store) write(path string, b []byte) error {
+	err := layout.WriteOn(s.c.Disk, path, b, 0o600)
+	if layout.IsFull(err) {
+		if err := s.c.Disk.Remove(s.spare()); err != nil {
+			return err
+		}
+		return layout.WriteOn(s.c.Disk, path, b, 0o600)
+	}
+	return err
+}
+
+// Reserve keeps room for the journal on a disk that fills up; without room it
+// leaves what there is.
+func (s *Store) Reserve() error {
+	f, err := s.c.Disk.Open(s.spare())
+	if err == nil {
+		return f.Close()
+	}
+	return layout.WriteOn(s.c.Disk, s.spare(), make([]byte, spareSize), 0o600)
+}
