@@ -84,6 +84,13 @@ func (t *Tree) OpenFiles() int {
 	return t.opened
 }
 
+// Closed is what the end of a process does to its files.
+func (t *Tree) Closed() {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	t.opened = 0
+}
+
 // Clone is an image of the disk, without faults.
 func (t *Tree) Clone() *Tree {
 	t.mu.Lock()

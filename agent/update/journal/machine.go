@@ -252,7 +252,11 @@ func (j *Journal) bar(e Event, p Program, r Reason) {
 }
 
 func (j *Journal) adopt(e Event) []Effect {
-	if !j.resting() {
+	switch {
+	case j.State == RollingBack: // its copy could not be had, another one could
+		j.bar(e, j.Next, j.Why)
+		j.tell(e, RolledBack, j.Why)
+	case !j.resting():
 		j.tell(e, Refused, Withdrawn)
 	}
 	j.rest(e)

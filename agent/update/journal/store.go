@@ -142,7 +142,7 @@ type copies struct {
 func (s *Store) read() copies {
 	c := copies{}
 	found := false
-	var torn, newer error
+	var torn, newer, unread error
 	for i := range 2 {
 		b, err := s.readFile(s.path(i))
 		if errors.Is(err, fs.ErrNotExist) {
@@ -156,8 +156,10 @@ func (s *Store) read() copies {
 		switch {
 		case errors.Is(err, ErrNewer):
 			newer = err
-		case err != nil:
+		case errors.Is(err, ErrTorn), errors.Is(err, layout.ErrForeign):
 			torn = errors.Join(ErrTorn, err)
+		case err != nil:
+			unread = err
 		case !found || number > c.number:
 			c.best, c.number, c.write, found = j, number, 1-i, true
 		}
@@ -166,7 +168,10 @@ func (s *Store) read() copies {
 	// One that is newer was the last word, whatever else lies there.
 	case newer != nil:
 		return copies{err: newer}
-	case !found:
+	case found:
+	case unread != nil: // what cannot be read now may be whole
+		c.err = unread
+	default:
 		c.err = torn
 	}
 	return c
@@ -193,9 +198,9 @@ func (s *Store) Load() (Journal, error) {
 
 // Do is one step: it reads, changes and writes under the lock, and returns when
 // the result is durable. After an error the step has not been made, unless the
-// disk was cut in the middle: then it is there or not, whole. A journal that
-// cannot be read is begun anew by Adopt, and by nothing else; one of a newer
-// version not even by that.
+// disk was cut in the middle: then it is there or not, whole. A journal of which
+// no copy is whole is begun anew by Adopt, and by nothing else; one of a newer
+// version, or on a disk that cannot be read, not even by that.
 func (s *Store) Do(ctx context.Context, e Event) (Journal, []Effect, error) {
 	release, err := s.lock(ctx)
 	if err != nil {
@@ -227,7 +232,7 @@ func (s *Store) lock(ctx context.Context) (func() error, error) {
 
 func (s *Store) do(e Event) (Journal, []Effect, error) {
 	c := s.read()
-	if c.err != nil && (e.Kind != Adopt || errors.Is(c.err, ErrNewer)) {
+	if c.err != nil && (e.Kind != Adopt || !errors.Is(c.err, ErrTorn)) {
 		return Journal{}, nil, fmt.Errorf("reading the journal in %s: %w", s.c.Dir, c.err)
 	}
 	next, effects, err := c.best.Step(e)

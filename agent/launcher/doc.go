@@ -1,0 +1,19 @@
+// Package launcher is what the operating system runs as the service: it runs the
+// agent, and sees to it that one runs that is known to be whole.
+//
+// Before each start it compares the program in bin/ with the journal, by hash,
+// finishes a swap that the agent armed, mends what was taken away or damaged from
+// the copies in versions/, and goes back when the journal's machine says so. While
+// the agent runs it listens to its lines, counts starts, looks at CPU and memory,
+// and ends it when it hangs. All that it decides comes from the journal, from
+// hashes, and from what it measured: the agent's word alone changes nothing.
+//
+// It has no network and reads no metadata. Where a journal cannot be read it takes
+// what bin/ holds, if versions/ vouches for that, else the newest settled copy; it
+// never ends a service for want of one, it tries again. A crash at any moment is
+// mended by the next start, from the journal, whose state is on the disk before
+// anything is done for it.
+//
+// Its files are: launcher.go what is done before a start, watch.go what is done
+// during one, installed.go the real programs.
+package launcher

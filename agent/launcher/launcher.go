@@ -1,0 +1,497 @@
+package launcher
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io/fs"
+	"log/slog"
+	"slices"
+	"time"
+
+	"hausmeister/agent/update/journal"
+	"hausmeister/platform/layout"
+	"hausmeister/platform/process"
+	"hausmeister/platform/swap"
+)
+
+// ExitSwap is the exit code of an agent that has armed an update.
+const ExitSwap = 75
+
+// EnvVersion is the environment variable in which an agent finds its launcher's
+// version; without one it was started by hand, and there are no updates.
+const EnvVersion = "HAUSMEISTER_LAUNCHER"
+
+// Programs are the agents of an installation; *Installed are the real ones. They
+// are more than five methods because a simulated device has them all too.
+type Programs interface {
+	// Sum is that of what bin/ holds.
+	Sum() (layout.Sum, error)
+	// Has says whether there is a whole copy.
+	Has(p journal.Program) error
+	// Swap puts a copy in the place of what runs.
+	Swap(ctx context.Context, p journal.Program) error
+	// Restore puts it there whatever is there.
+	Restore(ctx context.Context, p journal.Program) error
+	// Sweep removes what swaps that were cut left beside what runs.
+	Sweep() error
+	// Prune removes all copies but those of these versions.
+	Prune(keep []string) error
+	// SetGood notes that a version was settled.
+	SetGood(version string) error
+	// Kept are the whole copies, the best first.
+	Kept() ([]layout.Kept, error)
+	// Packaged is what a package's note says, and the note itself; zero = none.
+	Packaged() (journal.Program, string, error)
+}
+
+// Child is the agent that runs; *process.Child is one.
+type Child interface {
+	Lines() <-chan string
+	Say(line string)
+	Hangup()
+	Kill()
+	Wait() process.Exit
+	Usage() (cpu time.Duration, rss uint64, err error)
+}
+
+// Journal is the memory; *journal.Store is one.
+type Journal interface {
+	Load() (journal.Journal, error)
+	Do(ctx context.Context, e journal.Event) (journal.Journal, []journal.Effect, error)
+	Reserve() error
+}
+
+// Times are the launcher's patience. The zero value of each is its default.
+type Times struct {
+	AliveWithin time.Duration // 90 s: a start must be alive
+	HangAfter   time.Duration // 150 s: without progress it hangs; less than the service manager's own watchdog
+	BoundFor    time.Duration // 10 min: it must keep within its bounds
+	ProbeEvery  time.Duration // 1 min: whether the old program would reach the collector
+	GiveUpAfter time.Duration // 15 min: of that
+	Again       time.Duration // 5 s: pause before the next start
+	AgainMost   time.Duration // 1 min: where nothing else helps
+	StopWithin  time.Duration // 12 s: to end orderly
+	AgeEvery    time.Duration // 1 h: whether the previous program may go
+}
+
+func (t Times) withDefaults() Times {
+	for _, d := range []struct {
+		p *time.Duration
+		v time.Duration
+	}{
+		{&t.AliveWithin, 90 * time.Second}, {&t.HangAfter, 150 * time.Second}, {&t.BoundFor, 10 * time.Minute}, {&t.ProbeEvery, time.Minute},
+		{&t.GiveUpAfter, 15 * time.Minute}, {&t.Again, 5 * time.Second}, {&t.AgainMost, time.Minute}, {&t.StopWithin, 12 * time.Second},
+		{&t.AgeEvery, time.Hour},
+	} {
+		if *d.p <= 0 {
+			*d.p = d.v
+		}
+	}
+	return t
+}
+
+// Bounds are what a program may take.
+type Bounds struct {
+	CPUPermille int    // of one core over BoundFor; 0 = 250
+	MemoryTimes int    // of the settled program's; 0 = 2
+	MemoryMore  uint64 // bytes on top; 0 = 100 MB
+}
+
+func (b Bounds) withDefaults() Bounds {
+	if b.CPUPermille == 0 {
+		b.CPUPermille = 250
+	}
+	if b.MemoryTimes == 0 {
+		b.MemoryTimes = 2
+	}
+	if b.MemoryMore == 0 {
+		b.MemoryMore = 100 << 20
+	}
+	return b
+}
+
+// Config is all that a launcher needs.
+type Config struct {
+	Journal  Journal
+	Programs Programs
+	// Start starts what bin/ holds.
+	Start func(ctx context.Context) (Child, error)
+	// Probe says whether a program's copy reaches the collector, without a session;
+	// nil = nobody knows.
+	Probe  func(ctx context.Context, p journal.Program) error
+	Times  Times
+	Bounds Bounds
+	Boot   string // changes with each start of the machine; "" = unknown
+	// Ready is called when the agent is alive, or once it is clear that it will
+	// not be soon; Beat whenever the launcher itself gets on. nil = nobody listens.
+	Ready func()
+	Beat  func()
+	Now   func() time.Time
+	Log   *slog.Logger
+}
+
+// Launcher is one service.
+type Launcher struct {
+	c     Config
+	j     journal.Journal
+	blind bool // the journal cannot be read, and is not written
+	owed  []journal.Event
+	fails int // starts in a row that came to nothing
+	ready bool
+}
+
+// New makes a Launcher that Run then runs.
+func New(c Config) *Launcher {
+	c.Times, c.Bounds = c.Times.withDefaults(), c.Bounds.withDefaults()
+	if c.Ready == nil {
+		c.Ready = func() {}
+	}
+	if c.Beat == nil {
+		c.Beat = func() {}
+	}
+	if c.Now == nil {
+		c.Now = time.Now
+	}
+	if c.Log == nil {
+		c.Log = slog.Default()
+	}
+	return &Launcher{c: c}
+}
+
+// Run runs agents until ctx ends. It does not return before: what fails is tried
+// again.
+func (l *Launcher) Run(ctx context.Context) error {
+	if err := l.c.Journal.Reserve(); err != nil {
+		l.c.Log.Warn("no reserve for the journal", "error", err)
+	}
+	for ctx.Err() == nil {
+		if err := l.Prepare(ctx); err != nil {
+			l.c.Log.Error("no program to run", "error", err)
+			l.beReady()
+			l.fails++
+			l.pause(ctx)
+			continue
+		}
+		if l.run(ctx) {
+			continue // at once: it was asked for
+		}
+		l.pause(ctx)
+	}
+	return nil
+}
+
+// pause waits before the next start; while an update may still be undone it is
+// short, so that this does not take long.
+func (l *Launcher) pause(ctx context.Context) {
+	l.c.Beat()
+	wait := l.c.Times.Again
+	for i := 3; i < l.fails && wait < l.c.Times.AgainMost; i++ {
+		wait *= 2
+	}
+	t := time.NewTimer(min(wait, l.c.Times.AgainMost))
+	defer t.Stop()
+	select {
+	case <-t.C:
+	case <-ctx.Done():
+	}
+}
+
+func (l *Launcher) beReady() {
+	if !l.ready {
+		l.ready = true
+		l.c.Ready()
+	}
+}
+
+// step makes a step of the journal and does what follows from it. When it cannot
+// be written it is owed: it is made before the next one, so that a full disk
+// does not make failures uncounted.
+func (l *Launcher) step(ctx context.Context, e journal.Event) bool {
+	e.At, e.Boot = l.c.Now().UnixMilli(), l.c.Boot
+	l.owed = append(l.owed, e)
+	const most = 16 // the oldest is forgotten
+	l.owed = l.owed[max(0, len(l.owed)-most):]
+	for len(l.owed) > 0 {
+		j, effects, err := l.c.Journal.Do(ctx, l.owed[0])
+		switch {
+		case errors.Is(err, journal.ErrNotNow):
+			l.c.Log.Debug("not counted", "event", l.owed[0].Kind.String(), "error", err)
+		case err != nil:
+			l.c.Log.Warn("journal not written", "event", l.owed[0].Kind.String(), "error", err)
+			return false
+		default:
+			if j.State != l.j.State {
+				l.c.Log.Info("update", "state", j.State.String(), "before", l.j.State.String(), "good", j.Good.Version, "next", j.Next.Version, "why", j.Why.String())
+			}
+			l.j = j
+		}
+		l.owed = l.owed[1:]
+		l.do(ctx, effects)
+	}
+	return true
+}
+
+// do does what a step calls for. What fails here is done again at the next start.
+func (l *Launcher) do(ctx context.Context, effects []journal.Effect) {
+	for _, e := range effects {
+		var err error
+		switch e {
+		case journal.DoRestore:
+			if l.j.State == journal.RollingBack {
+				continue // Prepare does it, before anything else runs
+			}
+			if sum, serr := l.c.Programs.Sum(); serr != nil || sum != l.j.Good.Sum {
+				err = l.c.Programs.Restore(ctx, l.j.Good)
+			}
+		case journal.DoPrune:
+			err = l.c.Programs.Prune(l.j.Kept())
+		case journal.DoSettle:
+			err = l.c.Programs.SetGood(l.j.Good.Version)
+		}
+		if err != nil {
+			l.c.Log.Warn("left for later", "effect", int(e), "error", err)
+		}
+	}
+}
+
+// Prepare makes bin/ hold a program that is known, the one that the journal wants
+// if that can be had. After nil there is one.
+func (l *Launcher) Prepare(ctx context.Context) error {
+	err := l.prepare(ctx)
+	if err := l.c.Programs.Sweep(); err != nil {
+		l.c.Log.Warn("not all that a swap left is gone", "error", err)
+	}
+	return err
+}
+
+func (l *Launcher) prepare(ctx context.Context) error {
+	j, err := l.c.Journal.Load()
+	l.c.Beat()
+	l.j, l.blind = j, err != nil && !errors.Is(err, journal.ErrTorn)
+	if l.blind {
+		l.c.Log.Warn("journal left as it is", "error", err)
+		return l.anyKnown(ctx)
+	}
+	if err != nil || !j.Good.Known() {
+		if err != nil {
+			l.c.Log.Warn("journal begun anew", "error", err)
+		}
+		if err := l.begin(ctx); err != nil {
+			return err
+		}
+	}
+	l.followPackage(ctx)
+	l.step(ctx, journal.Event{Kind: journal.Age})
+	// Each round ends in another state, or leaves; a mended program may have to be
+	// gone back from.
+	for range 4 {
+		switch l.j.State {
+		case journal.Armed:
+			l.swapIn(ctx)
+			continue
+		case journal.RollingBack:
+			if l.goBack(ctx) {
+				continue
+			}
+		default:
+			if err := l.mend(ctx); err == nil && l.j.State != journal.RollingBack {
+				return nil
+			}
+			if l.j.State == journal.RollingBack {
+				continue
+			}
+		}
+		break
+	}
+	return l.anyKnown(ctx)
+}
+
+// begin makes a first journal from what is there.
+func (l *Launcher) begin(ctx context.Context) error {
+	kept, err := l.c.Programs.Kept()
+	if err != nil {
+		return fmt.Errorf("looking for programs: %w", err)
+	}
+	packaged, note, err := l.c.Programs.Packaged()
+	if err != nil {
+		l.c.Log.Warn("note of the package not read", "error", err)
+	}
+	sum, sumErr := l.c.Programs.Sum()
+	var chosen, previous journal.Program
+	choose := func(fits func(layout.Kept) bool) {
+		for _, k := range kept {
+			if p := (journal.Program{Version: k.Version, Sum: k.Sum}); !chosen.Known() && fits(k) {
+				chosen = p
+			}
+		}
+	}
+	// What runs now ran until now; a copy vouches for it.
+	choose(func(k layout.Kept) bool { return sumErr == nil && k.Sum == sum })
+	choose(func(k layout.Kept) bool { return k.Sum == packaged.Sum && k.Version == packaged.Version })
+	choose(func(k layout.Kept) bool { return true })
+	if !chosen.Known() {
+		return errors.New("no copy of any program is whole")
+	}
+	for _, k := range kept {
+		if k.Good && k.Sum != chosen.Sum && !previous.Known() {
+			previous = journal.Program{Version: k.Version, Sum: k.Sum}
+		}
+	}
+	if !l.step(ctx, journal.Event{Kind: journal.Adopt, Program: chosen, Previous: previous, Note: note}) {
+		l.j = journal.Journal{Good: chosen, Packaged: note} // for this run
+	}
+	return nil
+}
+
+// followPackage takes over what somebody installed by hand.
+func (l *Launcher) followPackage(ctx context.Context) {
+	p, note, err := l.c.Programs.Packaged()
+	if err != nil || note == "" || note == l.j.Packaged {
+		return
+	}
+	if err := l.c.Programs.Has(p); err != nil {
+		l.c.Log.Warn("the package's program is not whole", "version", p.Version, "error", err)
+		return
+	}
+	previous := journal.Program{}
+	if l.j.Good.Sum != p.Sum && l.c.Programs.Has(l.j.Good) == nil {
+		previous = l.j.Good
+	} else if l.j.Good.Sum == p.Sum {
+		previous = l.j.Previous
+	}
+	l.step(ctx, journal.Event{Kind: journal.Adopt, Program: p, Previous: previous, Note: note})
+}
+
+// swapIn does what the agent armed.
+func (l *Launcher) swapIn(ctx context.Context) {
+	began := time.Now()
+	reason, err := l.trySwap(ctx)
+	if reason != journal.None {
+		l.c.Log.Warn("program not swapped", "version", l.j.Next.Version, "reason", reason.String(), "error", err)
+		if !l.step(ctx, journal.Event{Kind: journal.SwapFail, Reason: reason}) {
+			l.j.State = journal.Idle // for this run: mend makes bin/ hold Good
+		}
+		return
+	}
+	l.c.Log.Info("program swapped", "version", l.j.Next.Version, "took", time.Since(began).Round(time.Millisecond))
+	if !l.step(ctx, journal.Event{Kind: journal.SwapDone}) {
+		l.j.State = journal.Swapped // it is so, and found so again
+	}
+}
+
+func (l *Launcher) trySwap(ctx context.Context) (journal.Reason, error) {
+	if sum, err := l.c.Programs.Sum(); err == nil && sum == l.j.Next.Sum {
+		return journal.None, nil // it was, and we ended before we could say so
+	}
+	if err := l.c.Programs.Has(l.j.Next); err != nil {
+		return lost(err), err
+	}
+	err := l.c.Programs.Swap(ctx, l.j.Next)
+	if errors.Is(err, fs.ErrNotExist) {
+		err = l.c.Programs.Restore(ctx, l.j.Next) // nothing was there to swap with
+	}
+	switch {
+	case err == nil:
+		return journal.None, nil
+	case errors.Is(err, swap.ErrHeld):
+		return journal.Held, err
+	case errors.Is(err, swap.ErrSpace), layout.IsFull(err):
+		return journal.Space, err
+	case errors.Is(err, layout.ErrOtherBytes):
+		return journal.Damaged, err
+	}
+	return journal.Disk, err
+}
+
+// lost is the reason for a program that is not as it must be.
+func lost(err error) journal.Reason {
+	if errors.Is(err, fs.ErrNotExist) {
+		return journal.Quarantined
+	}
+	return journal.Damaged
+}
+
+// goBack makes bin/ hold Good; false = it could not.
+func (l *Launcher) goBack(ctx context.Context) bool {
+	if sum, err := l.c.Programs.Sum(); err != nil || sum != l.j.Good.Sum {
+		if err := l.c.Programs.Restore(ctx, l.j.Good); err != nil {
+			l.c.Log.Error("not gone back", "version", l.j.Good.Version, "error", err)
+			return false
+		}
+	}
+	if !l.step(ctx, journal.Event{Kind: journal.Restored}) {
+		l.j.State = journal.RolledBack // for this run
+	}
+	l.fails = 0
+	return true
+}
+
+// mend makes bin/ hold what the journal expects.
+func (l *Launcher) mend(ctx context.Context) error {
+	want := l.j.Expected()
+	sum, err := l.c.Programs.Sum()
+	if err == nil && sum == want.Sum {
+		return nil
+	}
+	if err == nil {
+		err = layout.ErrOtherBytes
+	}
+	reason := lost(err)
+	l.c.Log.Warn("program mended from its copy", "version", want.Version, "reason", reason.String(), "error", err)
+	if err := l.c.Programs.Restore(ctx, want); err != nil {
+		l.c.Log.Error("not mended", "version", want.Version, "error", err)
+		if !errors.Is(err, fs.ErrNotExist) && !errors.Is(err, layout.ErrOtherBytes) && !errors.Is(err, layout.ErrForeign) {
+			return err // the disk's fault, which may pass
+		}
+		// The copy is gone too: what there was to try is tried.
+		l.step(ctx, journal.Event{Kind: journal.Repair, Reason: journal.Quarantined})
+		l.step(ctx, journal.Event{Kind: journal.Repair, Reason: journal.Quarantined})
+		return err
+	}
+	l.step(ctx, journal.Event{Kind: journal.Repair, Reason: reason})
+	return nil
+}
+
+// anyKnown is for when what the journal wants cannot be had: what bin/ holds may
+// run if a copy or the journal vouches for it, else the best copy is put there.
+func (l *Launcher) anyKnown(ctx context.Context) error {
+	sum, err := l.c.Programs.Sum()
+	inBin := func(p journal.Program) bool { return err == nil && p.Known() && p.Sum == sum }
+	failed := func(p layout.Sum) bool { return l.j.State == journal.RollingBack && p == l.j.Next.Sum }
+	if inBin(l.j.Good) || inBin(l.j.Next) && !failed(sum) {
+		return nil
+	}
+	kept, kerr := l.c.Programs.Kept()
+	kept = slices.DeleteFunc(kept, func(k layout.Kept) bool {
+		_, barred := l.j.BarredFor(k.Sum)
+		return barred || failed(k.Sum)
+	})
+	switch {
+	case len(kept) == 0 && inBin(l.j.Next): // it fails, but there is no other
+		return nil
+	case kerr != nil:
+		return fmt.Errorf("looking for programs: %w", kerr)
+	}
+	for _, k := range kept {
+		if err == nil && k.Sum == sum {
+			return nil
+		}
+	}
+	errs := []error{errors.New("no copy of any program is whole")}
+	for _, k := range kept {
+		p := journal.Program{Version: k.Version, Sum: k.Sum}
+		if err := l.c.Programs.Restore(ctx, p); err != nil {
+			errs = append(errs, err)
+			continue
+		}
+		if !l.blind {
+			l.step(ctx, journal.Event{Kind: journal.Adopt, Program: p, Note: l.j.Packaged})
+		}
+		return nil
+	}
+	if inBin(l.j.Next) {
+		return nil
+	}
+	return errors.Join(errs...)
+}

@@ -1,0 +1,792 @@
+package launcher_test
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"strings"
+	"sync"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"hausmeister/agent/launcher"
+	"hausmeister/agent/update/journal"
+	"hausmeister/platform/layout"
+	"hausmeister/platform/process"
+	"hausmeister/platform/swap"
+	"hausmeister/testenv/fault"
+)
+
+var l = layout.Layout{Root: "/opt/hausmeister"}
+
+func must(t testing.TB, err error) {
+	t.Helper()
+	if err != nil {
+		t.Fatal(err)
+	}
+}
+
+func program(version string) journal.Program {
+	p := journal.Program{Version: version}
+	p.Sum, _ = layout.SumOf(strings.NewReader(bytesOf(version)))
+	return p
+}
+
+// bytesOf is a program: what it does is looked up by its text.
+func bytesOf(version string) string { return "program " + version }
+
+var v1, v2, v3 = program("1.0.0"), program("1.1.0"), program("1.2.0")
+
+// device is an installation in memory, with version 1 as its package put it there.
+type device struct {
+	disk  *fault.Tree
+	store *journal.Store
+	build map[string]func(*fakeChild) // what a program does once it runs, by its bytes
+	probe func(context.Context, journal.Program) error
+	boot  string
+
+	mu     sync.Mutex
+	starts []string // versions
+	said   []string
+	ready  int
+	held   func(error) bool
+	engine swap.Engine
+}
+
+func newDevice() *device {
+	d := &device{disk: fault.NewTree(l.Versions(), l.Bin(), l.Update()), build: map[string]func(*fakeChild){}, boot: "boot-1"}
+	d.store = d.journal()
+	d.keep(v1)
+	d.disk.Put(l.Program(), []byte(bytesOf(v1.Version)))
+	d.disk.Put(l.Packaged(), []byte(launcher.Note(v1)))
+	return d
+}
+
+func (d *device) journal() *journal.Store {
+	return journal.NewStore(journal.Config{Dir: l.Update(), Disk: d.disk})
+}
+
+func (d *device) versions() *layout.Versions { return l.VersionsOn(d.disk, layout.AgentName()) }
+
+// keep puts a copy there as a package does.
+func (d *device) keep(p journal.Program) {
+	d.disk.Put(d.versions().Path(p.Version), []byte(bytesOf(p.Version)))
+	d.disk.Put(d.versions().Path(p.Version)+".sha256", []byte(p.Sum.String()+"  hausmeister-agent\n"))
+}
+
+func (d *device) config() launcher.Config {
+	engine := d.engine
+	if engine == nil {
+		engine = d.disk.Model()
+	}
+	programs, err := launcher.NewInstalled(launcher.InstalledConfig{
+		Layout: l, Disk: d.disk,
+		Swap:    swap.Config{Engine: engine, Held: d.held, Attributes: func(string, string) error { return nil }},
+		Trusted: func() error { return nil },
+	})
+	if err != nil {
+		panic(err)
+	}
+	return launcher.Config{
+		Journal: d.store, Programs: programs, Start: d.start, Probe: d.probe, Boot: d.boot,
+		Ready: func() { d.ready++ }, Log: slog.New(slog.DiscardHandler),
+	}
+}
+
+// start runs what bin/ holds.
+func (d *device) start(context.Context) (launcher.Child, error) {
+	b, ok := d.disk.Read(l.Program())
+	if !ok || d.disk.Dead() {
+		return nil, errors.New("no such file, or nobody to start it")
+	}
+	text := string(b)
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	d.starts = append(d.starts, strings.TrimPrefix(text, "program "))
+	do := d.build[text]
+	if do == nil {
+		do = (*fakeChild).wellUntilTheEnd
+	}
+	c := &fakeChild{d: d, text: text, lines: make(chan string), hangup: make(chan struct{}), dead: make(chan struct{}), began: time.Now(), rss: 16 << 20}
+	go func() {
+		defer close(c.lines)
+		do(c)
+	}()
+	return c, nil
+}
+
+// runFor runs the launcher for a time, as one start of the service.
+func (d *device) runFor(ctx context.Context, t time.Duration) {
+	ctx, cancel := context.WithTimeout(ctx, t)
+	defer cancel()
+	if err := launcher.New(d.config()).Run(ctx); err != nil {
+		panic(err)
+	}
+}
+
+func (d *device) load(t testing.TB) journal.Journal {
+	t.Helper()
+	j, err := d.store.Load()
+	must(t, err)
+	return j
+}
+
+// arm is what an agent does before it ends with 75.
+func (d *device) arm(p journal.Program) error {
+	d.disk.Mkdir(l.Versions())
+	if err := d.versions().Put(p.Version, p.Sum, strings.NewReader(bytesOf(p.Version))); err != nil {
+		return err
+	}
+	now := time.Now().UnixMilli()
+	for _, e := range []journal.Event{
+		{Kind: journal.Offer, Program: p, Lease: "lease"}, {Kind: journal.Download}, {Kind: journal.Stage}, {Kind: journal.Arm},
+	} {
+		e.At = now
+		if _, _, err := d.store.Do(context.Background(), e); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// armed is a device that ran version 1 for an hour and has version 2 ready.
+func armed(t testing.TB) *device {
+	t.Helper()
+	d := newDevice()
+	d.runFor(t.Context(), time.Hour)
+	must(t, d.arm(v2))
+	d.starts = nil
+	return d
+}
+
+func (d *device) told(t testing.TB) string {
+	t.Helper()
+	var all []string
+	for _, s := range d.load(t).Untold {
+		text := s.State.String()
+		if s.Reason != journal.None {
+			text += ":" + s.Reason.String()
+		}
+		all = append(all, text)
+	}
+	return strings.Join(all, " ")
+}
+
+func (d *device) runs(t testing.TB, p journal.Program) {
+	t.Helper()
+	if b, _ := d.disk.Read(l.Program()); string(b) != bytesOf(p.Version) {
+		t.Errorf("bin/ holds %q, want version %s", b, p.Version)
+	}
+	if n := len(d.starts); n == 0 || d.starts[n-1] != p.Version {
+		t.Errorf("started %v, want %s last", d.starts, p.Version)
+	}
+}
+
+// fakeChild is an agent.
+type fakeChild struct {
+	d      *device
+	text   string
+	lines  chan string
+	hangup chan struct{}
+	dead   chan struct{}
+	once   sync.Once
+	once2  sync.Once
+	exit   process.Exit
+	began  time.Time
+
+	mu   sync.Mutex
+	core int // permille that it takes
+	rss  uint64
+}
+
+func (c *fakeChild) Lines() <-chan string { return c.lines }
+func (c *fakeChild) Hangup()              { c.once.Do(func() { close(c.hangup) }) }
+func (c *fakeChild) Kill() {
+	c.once2.Do(func() { c.exit = process.Exit{Code: -1, Text: "signal: killed"}; close(c.dead) })
+}
+func (c *fakeChild) Wait() process.Exit { return c.exit }
+
+func (c *fakeChild) Say(line string) {
+	c.d.mu.Lock()
+	defer c.d.mu.Unlock()
+	c.d.said = append(c.d.said, line)
+}
+
+func (c *fakeChild) Usage() (time.Duration, uint64, error) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	return time.Since(c.began) / 1000 * time.Duration(c.core), c.rss, nil
+}
+
+func (c *fakeChild) takes(core int, rss uint64) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.core, c.rss = core, rss
+}
+
+// tell is false when nobody listens any more.
+func (c *fakeChild) tell(line string) bool {
+	select {
+	case c.lines <- line:
+		return true
+	case <-c.dead:
+		return false
+	}
+}
+
+// sleep is false when it is to end.
+func (c *fakeChild) sleep(d time.Duration) bool {
+	t := time.NewTimer(d)
+	defer t.Stop()
+	select {
+	case <-t.C:
+		return true
+	case <-c.hangup:
+		return false
+	case <-c.dead:
+		return false
+	}
+}
+
+func (c *fakeChild) end(code int) {
+	c.exit = process.Exit{Code: code, Text: fmt.Sprintf("exit %d", code)}
+}
+
+func (c *fakeChild) heard() string {
+	sum, _ := layout.SumOf(strings.NewReader(c.text))
+	return "heard " + strings.TrimPrefix(c.text, "program ") + " " + sum.String()
+}
+
+// well lives for so long, with those lines once it is alive.
+func (c *fakeChild) well(d time.Duration, lines ...string) {
+	began := time.Now()
+	for i := 1; time.Since(began) < d; i++ {
+		if !c.tell(fmt.Sprintf("alive %d", i)) {
+			return
+		}
+		if i == 1 {
+			for _, line := range lines {
+				c.tell(line)
+			}
+		}
+		if !c.sleep(min(time.Minute, d-time.Since(began))) {
+			return
+		}
+	}
+}
+
+func (c *fakeChild) wellUntilTheEnd() { c.well(1000*time.Hour, "checked ok", "reached", c.heard()) }
+
+func TestGoodUpdate(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		d := newDevice()
+		d.build[bytesOf("1.0.0")] = func(c *fakeChild) {
+			c.well(20*time.Minute, "checked ok", "reached", c.heard())
+			if err := d.arm(v2); err != nil {
+				t.Error(err)
+			}
+			c.end(launcher.ExitSwap)
+		}
+		began := time.Now()
+		d.runFor(t.Context(), 20*time.Minute+9*time.Minute)
+		if j := d.load(t); j.State != journal.Trial || !j.Heard || !j.Checked {
+			t.Errorf("after nine minutes: %s, heard %t, checked %t", j.State, j.Heard, j.Checked)
+		}
+		// The service ends in the middle of the trial, and comes back: ten minutes from anew.
+		d.runFor(t.Context(), 11*time.Minute)
+		if got := d.told(t); got != "offered downloaded staged armed swapped trial committed" {
+			t.Errorf("told %s", got)
+		}
+		d.runs(t, v2)
+		j := d.load(t)
+		if j.Good != v2 || j.Previous != v1 || j.Starts != 2 {
+			t.Errorf("good %v, previous %v, %d starts", j.Good, j.Previous, j.Starts)
+		}
+		if got := strings.Join(d.said, " "); got != "settled trial trial settled" {
+			t.Errorf("the agents were told %q", got)
+		}
+		if took := time.Since(began); took > 41*time.Minute {
+			t.Errorf("took %v", took)
+		}
+		for _, p := range []journal.Program{v1, v2} {
+			must(t, d.versions().Check(p.Version, p.Sum))
+		}
+		// A week and a restart later the previous one goes.
+		d.runFor(t.Context(), 8*24*time.Hour)
+		must(t, d.versions().Check(v1.Version, v1.Sum))
+		d.boot = "boot-2"
+		d.runFor(t.Context(), time.Hour)
+		if err := d.versions().Check(v1.Version, v1.Sum); err == nil || d.load(t).State != journal.Pruned {
+			t.Errorf("after a week and a restart: %s, the old copy %v", d.load(t).State, err)
+		}
+	})
+}
+
+// rollsBack runs a bad build to its end, and says how long it took.
+func rollsBack(t *testing.T, d *device, bad func(*fakeChild), why journal.Reason, within time.Duration) {
+	t.Helper()
+	d.build[bytesOf("1.1.0")] = bad
+	began := time.Now()
+	took := 1000 * time.Hour
+	d.build[bytesOf("1.0.0")] = func(c *fakeChild) {
+		took = time.Since(began)
+		c.wellUntilTheEnd()
+	}
+	d.runFor(t.Context(), within+time.Minute)
+	if took > within {
+		t.Errorf("the old agent was back after %v, want within %v", took, within)
+	}
+	d.runs(t, v1)
+	j := d.load(t)
+	if r, barred := j.BarredFor(v2.Sum); j.State != journal.RolledBack || !barred || r != why || j.Good != v1 {
+		t.Errorf("%s, barred for %s (%t), good %v; want rolled back for %s", j.State, r, barred, j.Good, why)
+	}
+	if got, want := d.told(t), "rolling_back:"+why.String()+" rolled_back:"+why.String(); !strings.HasSuffix(got, want) {
+		t.Errorf("told %s, want %s at the end", got, want)
+	}
+	if got := d.said[len(d.said)-1]; got != "rolled-back "+why.String() {
+		t.Errorf("the old agent was told %q", got)
+	}
+	t.Logf("back after %v and %d starts", took, len(d.starts))
+}
+
+func TestAttack30_CrashesAtStart(t *testing.T) {
+	for name, bad := range map[string]func(*fakeChild){
+		"at once":        func(c *fakeChild) { c.end(2) },
+		"after a while":  func(c *fakeChild) { c.sleep(80 * time.Second); c.end(2) },
+		"once alive":     func(c *fakeChild) { c.well(30 * time.Second); c.end(1) },
+		"orderly":        func(c *fakeChild) { c.end(0) },
+		"as if it armed": func(c *fakeChild) { c.end(launcher.ExitSwap) },
+	} {
+		t.Run(name, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) { rollsBack(t, armed(t), bad, journal.Crashed, 5*time.Minute) })
+		})
+	}
+	// It stays barred: an offer of the same is refused.
+	synctest.Test(t, func(t *testing.T) {
+		d := armed(t)
+		rollsBack(t, d, func(c *fakeChild) { c.end(2) }, journal.Crashed, 5*time.Minute)
+		if err := d.arm(v2); !errors.Is(err, journal.ErrNotNow) {
+			t.Errorf("arming what is barred = %v", err)
+		}
+	})
+}
+
+func TestAttack33_Hangs(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		rollsBack(t, armed(t), func(c *fakeChild) { c.sleep(time.Hour) }, journal.Hung, 5*time.Minute) // never alive
+	})
+	synctest.Test(t, func(t *testing.T) {
+		// Alive as a process, but its counter stands still.
+		rollsBack(t, armed(t), func(c *fakeChild) {
+			for c.tell("alive 7") && c.sleep(time.Second) {
+			}
+		}, journal.Hung, 10*time.Minute)
+	})
+	synctest.Test(t, func(t *testing.T) { // a settled one that hangs is started anew
+		d := newDevice()
+		d.build[bytesOf("1.0.0")] = func(c *fakeChild) {
+			if len(d.starts) == 1 {
+				c.well(time.Hour)
+				c.sleep(1000 * time.Hour)
+				return
+			}
+			c.wellUntilTheEnd()
+		}
+		d.runFor(t.Context(), 70*time.Minute)
+		if len(d.starts) != 2 || d.load(t).State != journal.Idle {
+			t.Errorf("%d starts, %s", len(d.starts), d.load(t).State)
+		}
+	})
+}
+
+func TestAttack32_EatsTheMachine(t *testing.T) {
+	for name, c := range map[string]struct {
+		core int
+		rss  uint64
+		why  journal.Reason
+	}{
+		"a quarter of a core and more": {260, 16 << 20, journal.CPU},
+		"memory":                       {10, 140 << 20, journal.Memory},
+	} {
+		t.Run(name, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				d := armed(t)
+				if b := d.load(t).Baseline; b != 16<<20 {
+					t.Fatalf("baseline %d", b)
+				}
+				kills := 0
+				rollsBack(t, d, func(child *fakeChild) {
+					kills++
+					child.takes(c.core, c.rss)
+					child.wellUntilTheEnd()
+				}, c.why, 25*time.Minute)
+				if kills != 2 {
+					t.Errorf("%d starts, want 2: the second time is enough", kills)
+				}
+			})
+		})
+	}
+	synctest.Test(t, func(t *testing.T) { // just below is fine
+		d := armed(t)
+		d.build[bytesOf("1.1.0")] = func(c *fakeChild) { c.takes(240, 2*16<<20+99<<20); c.wellUntilTheEnd() }
+		d.runFor(t.Context(), 20*time.Minute)
+		if j := d.load(t); j.State != journal.Committed {
+			t.Errorf("%s, told %s", j.State, d.told(t))
+		}
+	})
+}
+
+func TestAttack31_CannotReachTheCollector(t *testing.T) {
+	deaf := func(c *fakeChild) { c.well(1000*time.Hour, "checked ok") }
+	synctest.Test(t, func(t *testing.T) { // the old one would
+		d := armed(t)
+		d.probe = func(_ context.Context, p journal.Program) error {
+			if p != v1 {
+				t.Errorf("asked %v", p)
+			}
+			return nil
+		}
+		rollsBack(t, d, deaf, journal.NoCollector, 20*time.Minute)
+	})
+	synctest.Test(t, func(t *testing.T) { // no network at all: pending, over restarts, for days
+		d := armed(t)
+		d.probe = func(context.Context, journal.Program) error { return errors.New("network is unreachable") }
+		d.build[bytesOf("1.1.0")] = deaf
+		for range 3 {
+			d.runFor(t.Context(), 24*time.Hour)
+		}
+		if j := d.load(t); j.State != journal.Trial || j.Previous.Known() {
+			t.Errorf("%s without network", j.State)
+		}
+		must(t, d.versions().Check(v1.Version, v1.Sum))
+		// Network now and then is not proved network: what counts is without a break.
+		n := 0
+		d.probe = func(context.Context, journal.Program) error {
+			if n++; n%10 == 0 {
+				return errors.New("timeout")
+			}
+			return nil
+		}
+		d.runFor(t.Context(), 24*time.Hour)
+		if j := d.load(t); j.State != journal.Trial {
+			t.Errorf("%s with a network now and then", j.State)
+		}
+		// The collector is heard at last.
+		d.build[bytesOf("1.1.0")] = (*fakeChild).wellUntilTheEnd
+		d.runFor(t.Context(), 15*time.Minute)
+		if j := d.load(t); j.State != journal.Committed {
+			t.Errorf("%s once the collector was heard", j.State)
+		}
+	})
+	synctest.Test(t, func(t *testing.T) { // the old one never could either
+		d := newDevice()
+		d.build[bytesOf("1.0.0")] = deaf
+		d.runFor(t.Context(), time.Hour)
+		must(t, d.arm(v2))
+		d.build[bytesOf("1.1.0")] = deaf
+		d.probe = func(context.Context, journal.Program) error { return nil }
+		d.runFor(t.Context(), 24*time.Hour)
+		if j := d.load(t); j.State != journal.Trial {
+			t.Errorf("%s, though the old one never reached the collector", j.State)
+		}
+	})
+}
+
+// TestItsOwnWordIsNotEnough: what the new agent says of itself does not settle it.
+func TestItsOwnWordIsNotEnough(t *testing.T) {
+	for name, lines := range map[string][]string{
+		"no echo":         {"checked ok", "reached"},
+		"another's echo":  {"checked ok", "heard 1.1.0 " + v1.Sum.String()},
+		"another version": {"checked ok", "heard 9.9.9 " + v2.Sum.String()},
+		"no checks":       {"heard 1.1.0 " + v2.Sum.String()},
+		"nonsense":        {"checked", "heard", "heard 1.1.0 zz", "settled", "committed", "alive x", strings.Repeat("x ", 1000)},
+	} {
+		synctest.Test(t, func(t *testing.T) {
+			d := armed(t)
+			d.build[bytesOf("1.1.0")] = func(c *fakeChild) { c.well(1000*time.Hour, lines...) }
+			d.runFor(t.Context(), time.Hour)
+			if j := d.load(t); j.State != journal.Trial {
+				t.Errorf("%s: %s", name, j.State)
+			}
+		})
+	}
+	synctest.Test(t, func(t *testing.T) { // but its own doubt is
+		rollsBack(t, armed(t), func(c *fakeChild) { c.well(time.Hour, "checked bad state_newer") }, journal.Selftest, time.Minute)
+	})
+}
+
+func TestAttack34_DiesHoursLater(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		d := armed(t)
+		d.build[bytesOf("1.1.0")] = func(c *fakeChild) { c.well(3*time.Hour, "checked ok", c.heard()); c.end(2) }
+		d.runFor(t.Context(), 10*time.Hour)
+		d.runs(t, v1)
+		if got := d.told(t); !strings.Contains(got, "committed rolling_back:crashed rolled_back:crashed") {
+			t.Errorf("told %s", got)
+		}
+	})
+}
+
+func TestAttack36_StoppedNotCrashed(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		// An agent that ends orderly, unasked, is started again: nobody needs to.
+		d := newDevice()
+		d.build[bytesOf("1.0.0")] = func(c *fakeChild) {
+			if len(d.starts) < 3 {
+				c.well(time.Minute)
+				c.end(0)
+				return
+			}
+			c.wellUntilTheEnd()
+		}
+		d.runFor(t.Context(), 10*time.Minute)
+		if len(d.starts) != 3 {
+			t.Errorf("started %v", d.starts)
+		}
+	})
+	synctest.Test(t, func(t *testing.T) {
+		// The service is stopped while it goes back; its next start ends that.
+		d := armed(t)
+		d.build[bytesOf("1.1.0")] = func(c *fakeChild) { c.end(2) }
+		fails := true
+		d.disk.Plan(func(op fault.Op) fault.Fault {
+			if b := op.Kind == "rename" && op.Name == l.Program() && len(d.starts) >= 3; b && fails {
+				return fault.Fail
+			}
+			return fault.None
+		})
+		d.runFor(t.Context(), time.Minute)
+		if j := d.load(t); j.State != journal.RollingBack {
+			t.Fatalf("%s; the case was to be that it could not go back yet", j.State)
+		}
+		fails = false
+		d.runFor(t.Context(), time.Minute)
+		d.runs(t, v1)
+		if j := d.load(t); j.State != journal.RolledBack {
+			t.Errorf("%s", j.State)
+		}
+	})
+}
+
+func TestAttack25_TakenAway(t *testing.T) {
+	for name, take := range map[string]func(*device, string){
+		"quarantined": func(d *device, path string) { d.disk.Put(path, nil) },
+		"damaged":     func(d *device, path string) { d.disk.Put(path, []byte("program 1.0.x")) },
+	} {
+		synctest.Test(t, func(t *testing.T) { // the one that runs, days later
+			d := newDevice()
+			d.runFor(t.Context(), 72*time.Hour)
+			for range 10 { // it does not loop: each start mends once
+				take(d, l.Program())
+				d.runFor(t.Context(), time.Minute)
+				d.runs(t, v1)
+			}
+			if got, want := d.told(t), "committed:"+name; got != want {
+				t.Errorf("told %s, want %s, once a day", got, want)
+			}
+		})
+		synctest.Test(t, func(t *testing.T) { // the new one, again and again: given up
+			d := armed(t)
+			d.build[bytesOf("1.1.0")] = func(c *fakeChild) {
+				c.well(20 * time.Second)
+				take(d, l.Program())
+				c.end(-1)
+			}
+			d.runFor(t.Context(), 10*time.Minute)
+			d.runs(t, v1)
+			if j := d.load(t); j.State != journal.RolledBack {
+				t.Errorf("%s: %s", name, j.State)
+			}
+		})
+		synctest.Test(t, func(t *testing.T) { // the new one with its copy
+			d := armed(t)
+			d.runFor(t.Context(), time.Minute)
+			take(d, l.Program())
+			take(d, d.versions().Path("1.1.0"))
+			d.runFor(t.Context(), time.Minute)
+			d.runs(t, v1)
+		})
+		synctest.Test(t, func(t *testing.T) { // the copy of the new one, before the swap
+			d := armed(t)
+			take(d, d.versions().Path("1.1.0"))
+			d.runFor(t.Context(), time.Minute)
+			d.runs(t, v1)
+			if got := d.told(t); !strings.HasSuffix(got, "refused:"+name) {
+				t.Errorf("told %s", got)
+			}
+		})
+		synctest.Test(t, func(t *testing.T) { // the old one and its copy, while the new one is on trial
+			d := armed(t)
+			d.build[bytesOf("1.1.0")] = func(c *fakeChild) {
+				take(d, d.versions().Path("1.0.0"))
+				c.end(2)
+			}
+			d.runFor(t.Context(), 10*time.Minute)
+			d.runs(t, v2) // bad is better than none
+		})
+	}
+}
+
+func TestAttack24_HeldWhileSwapping(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		d := armed(t)
+		held := errors.New("sharing violation")
+		d.held = func(err error) bool { return errors.Is(err, held) }
+		d.engine = holding{d.disk.Model(), held}
+		d.runFor(t.Context(), 2*time.Minute)
+		d.runs(t, v1)
+		if j := d.load(t); j.State != journal.Staged || !strings.HasSuffix(d.told(t), "waiting:held") {
+			t.Errorf("%s, told %s", j.State, d.told(t))
+		}
+		must(t, d.versions().Check(v2.Version, v2.Sum)) // not fetched again
+		time.Sleep(2 * time.Hour)
+		_, _, err := d.store.Do(t.Context(), journal.Event{Kind: journal.Arm, At: time.Now().UnixMilli()})
+		must(t, err)
+		d.engine = nil
+		d.runFor(t.Context(), 15*time.Minute)
+		d.runs(t, v2)
+	})
+}
+
+type holding struct {
+	swap.Engine
+	err error
+}
+
+func (h holding) Commit(string, string) error { return h.err }
+
+// TestAttack35_40_NoJournal: torn, newer or none, a known program runs, and none
+// is thrown away.
+func TestAttack35_40_NoJournal(t *testing.T) {
+	type state struct {
+		name string
+		make func(d *device)
+	}
+	journals := []string{l.Update() + "/journal.a", l.Update() + "/journal.b"}
+	spoil := func(d *device, b func([]byte) []byte) {
+		for _, name := range journals {
+			if old, ok := d.disk.Read(name); ok {
+				d.disk.Put(name, b(old))
+			}
+		}
+	}
+	spoils := []state{
+		{"torn", func(d *device) { spoil(d, func(b []byte) []byte { return b[:len(b)/2] }) }},
+		{"empty", func(d *device) { spoil(d, func([]byte) []byte { return []byte{} }) }},
+		{"gone", func(d *device) { spoil(d, func([]byte) []byte { return nil }) }},
+		{"newer", func(d *device) { spoil(d, func(b []byte) []byte { b[4] = 9; return b }) }},
+	}
+	bins := []struct {
+		name string
+		make func(d *device)
+		want []string // versions that may run
+	}{
+		{"as it was", func(*device) {}, []string{"1.1.0"}},
+		{"missing", func(d *device) { d.disk.Put(l.Program(), nil) }, []string{"1.0.0", "1.1.0"}},
+		{"damaged", func(d *device) { d.disk.Put(l.Program(), []byte("program ?")) }, []string{"1.0.0", "1.1.0"}},
+	}
+	for _, s := range spoils {
+		for _, b := range bins {
+			synctest.Test(t, func(t *testing.T) {
+				d := armed(t)
+				d.runFor(t.Context(), time.Minute) // version 2 is on trial
+				s.make(d)
+				b.make(d)
+				d.starts = nil
+				d.runFor(t.Context(), time.Minute)
+				if len(d.starts) != 1 || !strings.Contains(strings.Join(b.want, " "), d.starts[0]) {
+					t.Errorf("journal %s, bin %s: started %v, want one of %v", s.name, b.name, d.starts, b.want)
+				}
+				for _, p := range []journal.Program{v1, v2} {
+					if err := d.versions().Check(p.Version, p.Sum); err != nil {
+						t.Errorf("journal %s, bin %s: %v", s.name, b.name, err)
+					}
+				}
+				if s.name == "newer" {
+					if a, _ := d.disk.Read(journals[0]); len(a) == 0 || a[4] != 9 {
+						t.Errorf("bin %s: the newer journal was written over", b.name)
+					}
+				} else if d.load(t).Good.Version != d.starts[0] {
+					t.Errorf("journal %s, bin %s: good is %v", s.name, b.name, d.load(t).Good)
+				}
+			})
+		}
+	}
+}
+
+func TestPackageByHand(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		d := armed(t)
+		d.runFor(t.Context(), time.Minute) // on trial with 1.1.0
+		d.keep(v3)
+		d.disk.Put(l.Packaged(), []byte(launcher.Note(v3)))
+		d.runFor(t.Context(), time.Minute)
+		d.runs(t, v3)
+		j := d.load(t)
+		if j.Good != v3 || j.Previous != v1 || j.State != journal.Committed {
+			t.Errorf("%s, good %v, previous %v", j.State, j.Good, j.Previous)
+		}
+		// The same note again is none.
+		d.runFor(t.Context(), time.Minute)
+		if d.load(t).Good != v3 {
+			t.Errorf("good is %v", d.load(t).Good)
+		}
+		// A broken package changes nothing.
+		d.disk.Put(l.Packaged(), []byte("9.0.0 "+v1.Sum.String()+"\n"))
+		d.runFor(t.Context(), time.Minute)
+		d.runs(t, v3)
+		for _, note := range []string{"", "x", "1.0.0", "../x " + v1.Sum.String()} {
+			d.disk.Put(l.Packaged(), []byte(note))
+			d.runFor(t.Context(), time.Minute)
+			d.runs(t, v3)
+		}
+	})
+}
+
+// TestFailedSwapThenRollsBack and disk faults: see the matrix. Here: the package
+// has nothing else to go back to, so that it is tried for ever.
+func TestNothingElse(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		d := newDevice()
+		d.build[bytesOf("1.0.0")] = func(c *fakeChild) { c.end(1) }
+		d.runFor(t.Context(), time.Hour)
+		if n := len(d.starts); n < 50 || n > 80 {
+			t.Errorf("%d starts in an hour, want one a minute at most in the long run", n)
+		}
+		if d.ready != 1 {
+			t.Errorf("ready was said %d times", d.ready)
+		}
+	})
+	synctest.Test(t, func(t *testing.T) { // nothing at all, until somebody repairs it
+		d := newDevice()
+		d.disk.Put(l.Program(), nil)
+		d.disk.Put(d.versions().Path("1.0.0"), nil)
+		go func() { time.Sleep(time.Hour); d.keep(v1) }()
+		d.runFor(t.Context(), 2*time.Hour)
+		d.runs(t, v1)
+	})
+}
+
+// TestStopWithin: an agent that is deaf does not keep the service from stopping.
+func TestStopWithin(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		d := newDevice()
+		d.build[bytesOf("1.0.0")] = func(c *fakeChild) {
+			for i := 1; c.tell(fmt.Sprintf("alive %d", i)); i++ { // deaf to the end of its input
+				select {
+				case <-time.After(time.Second):
+				case <-c.dead:
+					return
+				}
+			}
+		}
+		began := time.Now()
+		d.runFor(t.Context(), time.Hour)
+		if took := time.Since(began); took > time.Hour+15*time.Second {
+			t.Errorf("stopped after %v", took-time.Hour)
+		}
+	})
+}

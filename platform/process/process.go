@@ -1,0 +1,173 @@
+// Package process runs one program as a child that is watched: it tells lines by
+// its standard output, is told lines by its standard input, and is ended with all
+// that it started. The end of the input is how it learns that its parent is gone.
+//
+// A child that does not read is given up by the kernel's own bound of a pipe: what
+// is told is short and seldom. One that writes without end waits for its reader;
+// a line longer than 4 KiB ends what is read of it. After the parent's death the
+// kernel closes the pipes; on Windows it also ends the child (job object).
+package process
+
+import (
+	"bufio"
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"os/exec"
+	"sync"
+	"time"
+
+	"hausmeister/platform/supervise"
+)
+
+// maxLine is the longest line that is read.
+const maxLine = 4 << 10
+
+// Config says what is run.
+type Config struct {
+	Path   string
+	Args   []string
+	Env    []string // all of it
+	Stderr *os.File // nil: nowhere
+}
+
+// A Child is one process and its descendants. Whoever starts it calls Wait.
+type Child struct {
+	cmd   *exec.Cmd
+	in    io.WriteCloser
+	lines chan string
+	crew  *supervise.Crew
+	tree  tree
+	exit  Exit // once lines is closed
+
+	mu   sync.Mutex
+	// below is guarded by mu
+	shut bool // in is closed
+	dead bool // its number may be another's
+}
+
+// Exit is how a child ended.
+type Exit struct {
+	Code int    // -1: by a signal
+	Text string // "exit 2", "signal: killed": equal for equal ends
+}
+
+// Start runs the program. The context's end does not end the child: that is for
+// Hangup and Kill.
+func Start(ctx context.Context, c Config) (*Child, error) {
+	cmd := exec.Command(c.Path, c.Args...)
+	cmd.Env = c.Env
+	if c.Stderr != nil {
+		cmd.Stderr = c.Stderr
+	}
+	in, err := cmd.StdinPipe()
+	if err != nil {
+		return nil, fmt.Errorf("starting %s: %w", c.Path, err)
+	}
+	// Not by StdoutPipe: Wait would close it before the last line is read.
+	out, write, err := os.Pipe()
+	if err != nil {
+		in.Close()
+		return nil, fmt.Errorf("starting %s: %w", c.Path, err)
+	}
+	cmd.Stdout = write
+	ch := &Child{cmd: cmd, in: in, lines: make(chan string), crew: supervise.NewCrew(context.WithoutCancel(ctx), 2)}
+	err = ch.tree.start(cmd)
+	write.Close()
+	if err != nil {
+		in.Close()
+		out.Close()
+		return nil, fmt.Errorf("starting %s: %w", c.Path, err)
+	}
+	ended := make(chan struct{})
+	err = errors.Join(
+		ch.crew.Go(func(context.Context) { defer close(ended); ch.await() }),
+		ch.crew.Go(func(context.Context) { ch.read(out, ended) }),
+	)
+	if err != nil { // there are places, and the context has no end
+		panic(err)
+	}
+	return ch, nil
+}
+
+// await waits for the end, and ends what is left of the tree: a descendant would
+// hold the pipe open.
+func (c *Child) await() {
+	err := c.cmd.Wait()
+	c.Kill()
+	c.Hangup()
+	c.mu.Lock()
+	c.dead = true
+	c.mu.Unlock()
+	state := c.cmd.ProcessState
+	c.exit = Exit{Code: state.ExitCode(), Text: state.String()}
+	if ee := (*exec.ExitError)(nil); err != nil && !errors.As(err, &ee) {
+		c.exit.Text = "wait: " + err.Error()
+	} else if c.exit.Code >= 0 {
+		c.exit.Text = fmt.Sprintf("exit %d", c.exit.Code)
+	}
+}
+
+// read hands lines on until there are no more.
+func (c *Child) read(out *os.File, ended <-chan struct{}) {
+	defer close(c.lines)
+	defer func() { <-ended }()
+	defer out.Close()
+	s := bufio.NewScanner(out)
+	s.Buffer(make([]byte, 256), maxLine)
+	for s.Scan() {
+		c.lines <- s.Text()
+	}
+	_, _ = io.Copy(io.Discard, out) // after a line that is too long
+}
+
+// PID is its process id.
+func (c *Child) PID() int { return c.cmd.Process.Pid }
+
+// Lines are what it tells; closed when it has ended. They must be read to the end.
+func (c *Child) Lines() <-chan string { return c.lines }
+
+// Say tells it a line.
+func (c *Child) Say(line string) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if !c.shut {
+		_, _ = io.WriteString(c.in, line+"\n") // one that has ended is found by its Lines
+	}
+}
+
+// Hangup closes its standard input: it shall end.
+func (c *Child) Hangup() {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if !c.shut {
+		c.shut = true
+		c.in.Close()
+	}
+}
+
+// Kill ends it and all that it started, without a word.
+func (c *Child) Kill() {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if !c.dead {
+		c.tree.kill(c.cmd)
+	}
+}
+
+// Wait says how it ended, once Lines is closed.
+func (c *Child) Wait() Exit {
+	c.crew.Wait()
+	return c.exit
+}
+
+// Usage is what it took so far: CPU time in all, and the memory that it has now.
+func (c *Child) Usage() (cpu time.Duration, rss uint64, err error) {
+	cpu, rss, err = usage(c.cmd.Process.Pid)
+	if err != nil {
+		return 0, 0, fmt.Errorf("reading what process %d uses: %w", c.cmd.Process.Pid, err)
+	}
+	return cpu, rss, nil
+}
