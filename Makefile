@@ -71,14 +71,16 @@ lint: setup-build ## gofmt, vet, staticcheck
 proto: ## Go code from the .proto files
 	go -C testenv/tools run ./protogen ../../proto/hmpb
 
-cross: ## the agent for every system that it is made for
+cross: ## agent and launcher for every system that it is made for
 	@mkdir -p dist
 	@for t in $(CROSS); do \
 		os=$${t%/*}; arch=$${t#*/}; exe=; [ $$os != windows ] || exe=.exe; \
 		echo "agent for $$t"; \
 		GOOS=$$os GOARCH=$$arch $(GO) vet ./agent/... ./platform/... ./proto/...; \
-		GOOS=$$os GOARCH=$$arch $(GO) build -ldflags '$(LDFLAGS)' \
-			-o dist/hausmeister-agent_$${os}_$$arch$$exe ./agent/cmd/hausmeister-agent; \
+		for p in agent launcher; do \
+			GOOS=$$os GOARCH=$$arch $(GO) build -ldflags '$(LDFLAGS)' \
+				-o dist/hausmeister-$${p}_$${os}_$$arch$$exe ./agent/cmd/hausmeister-$$p; \
+		done; \
 	done
 
 pictures: setup-test build ## the README's pictures, from a demo of their own
@@ -86,7 +88,7 @@ pictures: setup-test build ## the README's pictures, from a demo of their own
 
 package: build ## the agent's Debian package, in dist/
 	@mkdir -p dist
-	bin/hausmeister-bundle -agent bin/hausmeister-agent -version '$(VERSION)' -out dist
+	bin/hausmeister-bundle -agent bin/hausmeister-agent -launcher bin/hausmeister-launcher -version '$(VERSION)' -out dist
 
 fuzz: ## every fuzz target for FUZZTIME=4s
 	@testenv/fuzz.sh $(FUZZTIME)

@@ -51,7 +51,13 @@ type Config struct {
 	// nobody reads them.
 	Publish func(name string, data []byte) error
 	// Ready is called when the start is over, be it to wait for an identity.
-	Ready  func()
+	Ready func()
+	// Alive is called when the agent got on since the last time, each minute or so;
+	// nil = nobody listens.
+	Alive func()
+	// Welcomed is as in link.Config.
+	Welcomed func(version string, hash []byte)
+
 	Now    func() time.Time
 	Random func() float64
 	Log    *slog.Logger
@@ -88,6 +94,9 @@ type Agent struct {
 func New(c Config) *Agent {
 	if c.Ready == nil {
 		c.Ready = func() {}
+	}
+	if c.Alive == nil {
+		c.Alive = func() {}
 	}
 	if c.Now == nil {
 		c.Now = time.Now
@@ -152,8 +161,11 @@ func (a *Agent) Run(ctx context.Context) error {
 				a.c.Log.Warn("standard software not remembered", "error", err)
 			}
 		},
-		Sent:    a.public.sent,
-		Shown:   a.public.shown,
+		Sent:  a.public.sent,
+		Shown: a.public.shown,
+
+		Welcomed: a.c.Welcomed,
+
 		Changed: a.public.changed,
 		Now:     a.c.Now,
 		Random:  a.c.Random,
@@ -167,6 +179,7 @@ func (a *Agent) Run(ctx context.Context) error {
 	a.keeper, a.link, a.spool, a.health = keeper, l, sp, h
 	a.mu.Unlock()
 	a.c.Ready()
+	a.c.Alive()
 	err = supervise.Run(ctx, a.c.Log, a.parts(keeper, h, l)...)
 	return errors.Join(err, sp.Close())
 }
@@ -184,6 +197,11 @@ func (a *Agent) parts(k *enroll.Keeper, h *health.Health, l *link.Link) []superv
 		supervise.Part{Name: "identity", Restart: supervise.Always, Run: func(ctx context.Context, ready func()) error {
 			ready()
 			a.watchIdentity(ctx, k, l)
+			return nil
+		}},
+		supervise.Part{Name: "alive", Restart: supervise.Always, Run: func(ctx context.Context, ready func()) error {
+			ready()
+			a.showAlive(ctx)
 			return nil
 		}},
 	)
@@ -205,6 +223,31 @@ func (a *Agent) parts(k *enroll.Keeper, h *health.Health, l *link.Link) []superv
 		)
 	}
 	return parts
+}
+
+// aliveEvery is how often somebody is told that the agent gets on.
+const aliveEvery = time.Minute
+
+// showAlive says that the agent gets on when health has looked at the machine and
+// link, spool and health answer: whichever of them hangs keeps it silent.
+func (a *Agent) showAlive(ctx context.Context) {
+	tick := a.c.Pulse.Timer(aliveEvery)
+	defer tick.Stop()
+	looks := a.c.Pulse.Beats()
+	for {
+		select {
+		case <-tick.C:
+			tick.Again()
+		case <-ctx.Done():
+			return
+		}
+		if n := a.c.Pulse.Beats(); n != looks || a.c.Pulse == nil {
+			looks = n
+			_ = a.facts()
+			_ = a.saving()
+			a.c.Alive()
+		}
+	}
 }
 
 const (
@@ -258,6 +301,7 @@ func (a *Agent) identity(ctx context.Context) (*enroll.Keeper, error) {
 			a.public.write()
 			a.c.Ready()
 		}
+		a.c.Alive()
 		wait := lookOften
 		if time.Since(begin) > lookOftenFor {
 			wait = lookSeldom

@@ -83,6 +83,9 @@ func (i *Installed) Restore(ctx context.Context, p journal.Program) error {
 	return i.swapper.Restore(ctx, i.open(p), i.size(p), p.Sum)
 }
 
+// Path is where a copy lies.
+func (i *Installed) Path(p journal.Program) string { return i.versions.Path(p.Version) }
+
 // Sweep removes what swaps that were cut left beside what runs.
 func (i *Installed) Sweep() error { return i.swapper.Sweep() }
 

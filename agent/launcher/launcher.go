@@ -16,11 +16,7 @@ import (
 )
 
 // ExitSwap is the exit code of an agent that has armed an update.
-const ExitSwap = 75
-
-// EnvVersion is the environment variable in which an agent finds its launcher's
-// version; without one it was started by hand, and there are no updates.
-const EnvVersion = "HAUSMEISTER_LAUNCHER"
+const ExitSwap = journal.ExitSwap
 
 // Programs are the agents of an installation; *Installed are the real ones. They
 // are more than five methods because a simulated device has them all too.

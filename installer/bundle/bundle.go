@@ -1,16 +1,18 @@
 // Package bundle makes the packages by which the agent gets onto a device: for
 // now the Debian one.
 //
-// The same agent, version and time give the same bytes, so that anybody can
-// check a package against the source. The package owns versions/<version>/, the
-// unit and the link in /usr/bin; what the agent makes while it runs (state,
-// spool, log) is not listed in it, survives upgrade and removal, and goes only
-// with purge. `current` is set by the scripts and not shipped, because an
-// update by the agent itself will move it too.
+// The same programs, versions and time give the same bytes, so that anybody can
+// check a package against the source. The package owns versions/<version>/,
+// launcher/<version>/, the unit and the link in /usr/bin; what the agent makes
+// while it runs (state, spool, log) is not listed in it, survives upgrade and
+// removal, and goes only with purge. bin/, the pointer launcher/current and the
+// note `packaged` are set by the scripts and not shipped, because an update moves
+// the first two too: the note tells the launcher that somebody wants this version.
 package bundle
 
 import (
 	"bytes"
+	"crypto/sha256"
 	"embed"
 	"errors"
 	"fmt"
@@ -34,16 +36,21 @@ const (
 	// Unit is the name of the service.
 	Unit = "hausmeister-agent"
 	// Program is the path that the unit runs.
-	Program = Root + "/current/hausmeister-agent"
+	Program = Root + "/launcher/current/hausmeister-launcher"
+	// Agent is the path of the agent that runs.
+	Agent = Root + "/bin/hausmeister-agent"
 )
 
 // Config says what goes into a package.
 type Config struct {
-	Agent    string    // path of the agent for that architecture
-	Arch     string    // as Go names it: amd64, arm64
-	Version  string    // semver without v: 1.2.3, 1.2.3-rc.1, 0.0.0-dev.7+g31d51de
-	Unit     string    // text of the systemd unit; it runs Program
-	Modified time.Time // time of all files: the commit's, for packages that repeat
+	Agent    string // path of the agent for that architecture
+	Launcher string // path of the launcher
+	Arch     string // as Go names it: amd64, arm64
+	Version  string // semver without v: 1.2.3, 1.2.3-rc.1, 0.0.0-dev.7+g31d51de
+	// LauncherVersion is the launcher's, which changes more seldom; "" = Version.
+	LauncherVersion string
+	Unit            string    // text of the systemd unit; it runs Program
+	Modified        time.Time // time of all files: the commit's, for packages that repeat
 }
 
 // semver is what may become a folder name and a Debian version unharmed.
@@ -66,12 +73,24 @@ func (c Config) check() error {
 	if c.Modified.IsZero() {
 		errs = append(errs, errors.New("the time of the files is missing"))
 	}
-	if info, err := os.Stat(c.Agent); err != nil {
-		errs = append(errs, err)
-	} else if !info.Mode().IsRegular() {
-		errs = append(errs, fmt.Errorf("%s is not a program", c.Agent))
+	if !semver.MatchString(c.launcherVersion()) {
+		errs = append(errs, fmt.Errorf("launcher version %q is not like 1.2.3", c.LauncherVersion))
+	}
+	for _, program := range []string{c.Agent, c.Launcher} {
+		if info, err := os.Stat(program); err != nil {
+			errs = append(errs, err)
+		} else if !info.Mode().IsRegular() {
+			errs = append(errs, fmt.Errorf("%s is not a program", program))
+		}
 	}
 	return errors.Join(errs...)
+}
+
+func (c Config) launcherVersion() string {
+	if c.LauncherVersion == "" {
+		return c.Version
+	}
+	return c.LauncherVersion
 }
 
 // DebName is the file name that Debian expects for the package.
@@ -119,16 +138,26 @@ func AgentUnit() string {
 
 // writeInputs puts unit and scripts into dir and returns their paths by name.
 func (c Config) writeInputs(dir string) (map[string]string, error) {
-	inputs := map[string]string{"unit": filepath.Join(dir, "unit")}
-	if err := os.WriteFile(inputs["unit"], []byte(c.Unit), 0o644); err != nil {
+	program, err := os.ReadFile(c.Agent)
+	if err != nil {
 		return nil, err
+	}
+	sum := fmt.Sprintf("%x", sha256.Sum256(program))
+	inputs := map[string]string{}
+	for name, text := range map[string]string{"unit": c.Unit, "sum": sum + "  hausmeister-agent\n"} {
+		inputs[name] = filepath.Join(dir, name)
+		if err := os.WriteFile(inputs[name], []byte(text), 0o644); err != nil {
+			return nil, err
+		}
 	}
 	for _, name := range []string{"postinst", "prerm", "postrm"} {
 		text, err := scripts.ReadFile("debian/" + name)
 		if err != nil {
 			return nil, err
 		}
-		text = bytes.ReplaceAll(text, []byte("@VERSION@"), []byte(c.Version))
+		for place, with := range map[string]string{"@VERSION@": c.Version, "@SUM@": sum, "@LAUNCHER@": c.launcherVersion()} {
+			text = bytes.ReplaceAll(text, []byte(place), []byte(with))
+		}
 		inputs[name] = filepath.Join(dir, name)
 		if err := os.WriteFile(inputs[name], text, 0o755); err != nil {
 			return nil, err
@@ -156,8 +185,10 @@ func (c Config) info(inputs map[string]string) *nfpm.Info {
 			Depends: []string{"init-system-helpers (>= 1.52)"},
 			Contents: files.Contents{
 				{Source: c.Agent, Destination: path.Join(Root, "versions", c.Version, "hausmeister-agent"), FileInfo: &files.ContentFileInfo{Mode: 0o755, MTime: c.Modified}},
+				{Source: inputs["sum"], Destination: path.Join(Root, "versions", c.Version, "hausmeister-agent.sha256"), FileInfo: &files.ContentFileInfo{Mode: 0o644, MTime: c.Modified}},
+				{Source: c.Launcher, Destination: path.Join(Root, "launcher", c.launcherVersion(), "hausmeister-launcher"), FileInfo: &files.ContentFileInfo{Mode: 0o755, MTime: c.Modified}},
 				{Source: inputs["unit"], Destination: "/usr/lib/systemd/system/" + Unit + ".service", FileInfo: &files.ContentFileInfo{Mode: 0o644, MTime: c.Modified}},
-				{Source: Program, Destination: "/usr/bin/hausmeister-agent", Type: files.TypeSymlink, FileInfo: &files.ContentFileInfo{Mode: 0o777, MTime: c.Modified}},
+				{Source: Agent, Destination: "/usr/bin/hausmeister-agent", Type: files.TypeSymlink, FileInfo: &files.ContentFileInfo{Mode: 0o777, MTime: c.Modified}},
 			},
 			Scripts: nfpm.Scripts{
 				PostInstall: inputs["postinst"],

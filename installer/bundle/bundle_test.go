@@ -23,8 +23,13 @@ func config(t *testing.T) bundle.Config {
 	if err := os.WriteFile(agent, bytes.Repeat([]byte("program"), 1000), 0o700); err != nil {
 		t.Fatal(err)
 	}
+	launcher := filepath.Join(t.TempDir(), "hausmeister-launcher")
+	if err := os.WriteFile(launcher, []byte("launcher"), 0o700); err != nil {
+		t.Fatal(err)
+	}
 	return bundle.Config{
 		Agent:    agent,
+		Launcher: launcher,
 		Arch:     "amd64",
 		Version:  "1.2.3-rc.1",
 		Unit:     bundle.AgentUnit(),
@@ -88,8 +93,10 @@ func TestContents(t *testing.T) {
 		got = append(got, strings.Join(append([]string{f[0], f[1]}, f[5:]...), " "))
 	}
 	want := []string{
+		"-rwxr-xr-x root/root ./opt/hausmeister/launcher/1.2.3-rc.1/hausmeister-launcher",
 		"-rwxr-xr-x root/root ./opt/hausmeister/versions/1.2.3-rc.1/hausmeister-agent",
-		"lrwxrwxrwx root/root ./usr/bin/hausmeister-agent -> /opt/hausmeister/current/hausmeister-agent",
+		"-rw-r--r-- root/root ./opt/hausmeister/versions/1.2.3-rc.1/hausmeister-agent.sha256",
+		"lrwxrwxrwx root/root ./usr/bin/hausmeister-agent -> /opt/hausmeister/bin/hausmeister-agent",
 		"-rw-r--r-- root/root ./usr/lib/systemd/system/hausmeister-agent.service",
 	}
 	if d := cmp.Diff(want, got); d != "" {
@@ -110,7 +117,7 @@ func TestContents(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		if bytes.Contains(text, []byte("@VERSION@")) {
+		if bytes.ContainsRune(text, '@') {
 			t.Errorf("%s still has a placeholder", script)
 		}
 	}
@@ -122,6 +129,8 @@ func TestRefuses(t *testing.T) {
 		"version of a path": func(c *bundle.Config) { c.Version = "1.2.3/../../etc" },
 		"version with v":    func(c *bundle.Config) { c.Version = "v1.2.3" },
 		"architecture":      func(c *bundle.Config) { c.Arch = "mips" },
+		"no launcher":       func(c *bundle.Config) { c.Launcher += ".missing" },
+		"launcher version":  func(c *bundle.Config) { c.LauncherVersion = "../1" },
 		"no agent":          func(c *bundle.Config) { c.Agent += ".missing" },
 		"folder as agent":   func(c *bundle.Config) { c.Agent = filepath.Dir(c.Agent) },
 		"other unit":        func(c *bundle.Config) { c.Unit = "ExecStart=/bin/true" },
@@ -137,11 +146,43 @@ func TestRefuses(t *testing.T) {
 	}
 }
 
+// TestSumIsTheAgents: the launcher takes the package's program for whole by what
+// the package says of it, on three places.
+func TestSumIsTheAgents(t *testing.T) {
+	dpkg := need.Programs(t, "dpkg-deb")
+	c := config(t)
+	name := filepath.Join(t.TempDir(), "agent.deb")
+	if err := os.WriteFile(name, deb(t, c), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	dir := t.TempDir()
+	for _, flag := range []string{"-x", "-e"} {
+		if out, err := exec.Command(dpkg[0], flag, name, dir).CombinedOutput(); err != nil {
+			t.Fatalf("%v: %s", err, out)
+		}
+	}
+	v := layout.Layout{Root: filepath.Join(dir, bundle.Root)}.VersionsOn(layout.Plain(), "hausmeister-agent")
+	sum, err := layout.SumFile(layout.Plain(), v.Path(c.Version))
+	if err != nil {
+		t.Fatal(err)
+	}
+	if kept, err := v.Kept(); err != nil || len(kept) != 1 || kept[0].Version != c.Version || kept[0].Sum != sum {
+		t.Errorf("Kept = %v, %v; want %s %s", kept, err, c.Version, sum)
+	}
+	text, err := os.ReadFile(filepath.Join(dir, "postinst"))
+	if err != nil || !strings.Contains(string(text), c.Version+" "+sum.String()) {
+		t.Errorf("postinst notes another program, %v:\n%s", err, text)
+	}
+}
+
 func TestRootIsTheAgents(t *testing.T) {
 	if runtime.GOOS != "linux" {
 		t.Skip("Debian's layout is Linux's")
 	}
 	if got := layout.Default().Root; got != bundle.Root {
 		t.Errorf("layout.Default().Root = %s, but the package installs to %s", got, bundle.Root)
+	}
+	if got := layout.Default().Program(); got != bundle.Agent {
+		t.Errorf("layout.Default().Program() = %s, but the package's link leads to %s", got, bundle.Agent)
 	}
 }

@@ -42,7 +42,7 @@ type Child struct {
 	tree  tree
 	exit  Exit // once lines is closed
 
-	mu   sync.Mutex
+	mu sync.Mutex
 	// below is guarded by mu
 	shut bool // in is closed
 	dead bool // its number may be another's

@@ -47,6 +47,14 @@ func (n *Notifier) Ready() { n.send("READY=1") }
 // Stopping says that the end has begun.
 func (n *Notifier) Stopping() { n.send("STOPPING=1") }
 
+// Alive says that the service lives, once: for a service that knows itself when it
+// gets on, and does so more often than the watchdog asks for.
+func (n *Notifier) Alive() {
+	if n.watchdog > 0 {
+		n.send("WATCHDOG=1")
+	}
+}
+
 // Status is one line that `systemctl status` shows.
 func (n *Notifier) Status(line string) { n.send("STATUS=" + line) }
 

@@ -12,6 +12,17 @@ import (
 type Pulse struct {
 	mu     sync.Mutex
 	timers []*Timer
+	beats  uint64
+}
+
+// Beats is how often it was beaten.
+func (p *Pulse) Beats() uint64 {
+	if p == nil {
+		return 0
+	}
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	return p.beats
 }
 
 // Beat says that the machine is awake now. It never waits.
@@ -21,6 +32,7 @@ func (p *Pulse) Beat() {
 	}
 	p.mu.Lock()
 	defer p.mu.Unlock()
+	p.beats++
 	now := time.Now()
 	for _, t := range p.timers {
 		t.beat(now)

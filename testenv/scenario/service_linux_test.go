@@ -93,9 +93,10 @@ func TestService(t *testing.T) {
 	const next = "0.0.2-test.1"
 	had = d.status().Entries
 	d.install(next)
-	if got := d.exec("readlink", "/opt/hausmeister/current"); got != "versions/"+next {
-		t.Errorf("after the upgrade, current points to %s", got)
+	if got := d.exec("readlink", "/opt/hausmeister/launcher/current"); got != next {
+		t.Errorf("after the upgrade, the launcher is %s", got)
 	}
+	d.exec("cmp", bundle.Agent, "/opt/hausmeister/versions/"+next+"/hausmeister-agent")
 	if got := d.exec("ls", "/opt/hausmeister/versions"); got != next {
 		t.Errorf("after the upgrade, versions/ holds %s", got)
 	}
@@ -129,6 +130,7 @@ func (d device) install(version string) {
 	d.t.Helper()
 	deb, err := bundle.Deb(bundle.Config{
 		Agent:    filepath.Join(programs.Build(d.t), "hausmeister-agent"),
+		Launcher: filepath.Join(programs.Build(d.t), "hausmeister-launcher"),
 		Arch:     runtime.GOARCH,
 		Version:  version,
 		Unit:     bundle.AgentUnit(),

@@ -27,6 +27,7 @@ func (p *program) parse() (verb, error) {
 	})
 	fs.StringVar(&p.file, "file", "", "")
 	fs.BoolVar(&p.replace, "replace", false, "")
+	fs.BoolVar(&p.dial, "dial", false, "")
 	fs.StringVar(&p.forClaim, "claim", "", "")
 	showVersion := fs.Bool("version", false, "")
 	args := p.args
@@ -71,7 +72,7 @@ func (p *program) usage(w io.Writer) {
 		fmt.Fprintf(w, "  %-12s %s\n", v.name, p.words.text("verb."+v.name))
 	}
 	fmt.Fprintln(w)
-	for _, name := range []string{"json", "dir", "lang", "file", "replace", "claim", "version"} {
+	for _, name := range []string{"json", "dir", "lang", "file", "replace", "claim", "dial", "version"} {
 		fmt.Fprintf(w, "  --%-10s %s\n", name, p.words.text("flag."+name))
 	}
 	fmt.Fprintln(w)

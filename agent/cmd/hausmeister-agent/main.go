@@ -33,6 +33,7 @@ type program struct {
 	words   words
 	json    bool
 	replace bool
+	dial    bool
 	file    string
 	root    string
 	layout  layout.Layout
@@ -54,6 +55,7 @@ func verbs() []verb {
 		{name: "last-report", run: (*program).lastReport},
 		{name: "looks", run: (*program).looks},
 		{name: "doctor", run: (*program).doctor},
+		{name: "selftest", run: (*program).selftest},
 		{name: "install", run: (*program).install},
 		{name: "uninstall", run: (*program).uninstall},
 		{name: "start", run: (*program).start},

@@ -140,7 +140,7 @@ func TestTextsAreComplete(t *testing.T) {
 		}
 	}
 	need("role.", "admin", "support", "read") // a device does not know collector/access
-	need("flag.", "json", "dir", "lang", "file", "replace", "claim", "version")
+	need("flag.", "json", "dir", "lang", "file", "replace", "claim", "dial", "version")
 	need("doctor.", constants(t, ".", "outcome")...)
 	need("verdict.", constants(t, ".", "verdict")...)
 	need("check.", "name", "udp", "tcp", "proxy", "inspection", "clock", "agent", "settings", "rights", "spool", "disk")

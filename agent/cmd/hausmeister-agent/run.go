@@ -14,6 +14,8 @@ import (
 	"hausmeister/agent/config"
 	"hausmeister/agent/enroll"
 	"hausmeister/agent/spool"
+	"hausmeister/agent/update"
+	"hausmeister/agent/update/journal"
 	"hausmeister/platform/layout"
 	"hausmeister/platform/memory"
 	"hausmeister/platform/service"
@@ -53,9 +55,13 @@ func (p *program) run(ctx context.Context) error {
 	}
 	logs.Info("starting", "version", version, "root", p.layout.Root)
 	err = s.Run(ctx, func(ctx context.Context, n *service.Notifier) error { return p.serve(ctx, n, logs) })
-	if err != nil {
+	switch {
+	case errors.Is(err, update.ErrSwap):
+		logs.Info("ends for an update")
+		return silent(journal.ExitSwap)
+	case err != nil:
 		logs.Error("ended", "error", err)
-	} else {
+	default:
 		logs.Info("stopped")
 	}
 	return err
@@ -80,6 +86,10 @@ func (p *program) serve(ctx context.Context, n *service.Notifier, logs *slog.Log
 	if err != nil {
 		logs.Warn("hash of the program unknown", "error", err)
 	}
+	parent := update.Attach(p.env, os.Stdin, os.Stdout)
+	if parent == nil {
+		logs.Info("started by hand: there is no launcher, and there are no updates")
+	}
 	// Each timer of its own would be one more wake a minute on battery.
 	pulse := new(wake.Pulse)
 	a := agent.New(agent.Config{
@@ -97,17 +107,27 @@ func (p *program) serve(ctx context.Context, n *service.Notifier, logs *slog.Log
 		Publish: m.publish,
 		Rest:    func() { rest(logs) },
 		Tidy:    runtime.GC, // which Go else does two minutes after it last did, in a wake of its own
-		Ready:   n.Ready,
-		Log:     logs,
+		Ready: func() {
+			n.Ready()
+			parent.Checked(nil)
+		},
+		Alive:    parent.Alive,
+		Welcomed: parent.Welcomed,
+		Log:      logs,
 	})
 	err = supervise.Run(ctx, logs,
+		supervise.Part{Name: "launcher", Run: parent.Run},
 		supervise.Part{Name: "watchdog", Run: func(ctx context.Context, ready func()) error {
 			ready()
 			return n.Watchdog(ctx, watchdog(pulse), func() bool { return true }) // that this runs is what it shows
 		}},
 		supervise.Part{Name: "agent", StopWithin: stopWithin, Run: func(ctx context.Context, ready func()) error {
 			ready()
-			return a.Run(ctx)
+			err := a.Run(ctx)
+			if err != nil {
+				parent.Checked(err) // it cannot work with what it found here
+			}
+			return err
 		}},
 	)
 	return errors.Join(err, m.Close())

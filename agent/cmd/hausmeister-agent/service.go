@@ -4,9 +4,12 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"io"
+	"io/fs"
 	"os"
+	"os/exec"
 	"path/filepath"
+	"strings"
+	"time"
 
 	"hausmeister/platform/layout"
 	"hausmeister/platform/service"
@@ -15,9 +18,9 @@ import (
 // serviceName is final from the first release on.
 const serviceName = "hausmeister-agent"
 
-// service describes the service that runs this program's installed copy.
+// service describes the service: the launcher, which runs the agent.
 func (p *program) service() (*service.Service, error) {
-	program, err := p.installed()
+	program, err := p.launcherPath()
 	if err != nil {
 		return nil, err
 	}
@@ -35,30 +38,38 @@ func (p *program) service() (*service.Service, error) {
 	})
 }
 
-// installed is where this version's program lies once it is installed.
-func (p *program) installed() (string, error) {
-	self, err := os.Executable()
-	if err != nil {
-		return "", fmt.Errorf("finding the running program: %w", err)
-	}
+// launcherPath is what the service manager runs; before an installation, what it
+// will run.
+func (p *program) launcherPath() (string, error) {
 	root, err := filepath.Abs(p.layout.Root)
 	if err != nil {
 		return "", err
 	}
 	p.layout = layout.Layout{Root: root} // the service runs in another folder
-	return filepath.Join(p.layout.Versions(), version, serviceName+filepath.Ext(self)), nil
+	path, err := p.layout.Launcher()
+	if errors.Is(err, fs.ErrNotExist) {
+		return filepath.Join(p.layout.Launchers(), "current", layout.LauncherName()), nil
+	}
+	return path, err
 }
 
-// install copies this program to its place and makes the service known.
+// install copies this program and the launcher beside it to their places and
+// makes the service known.
 func (p *program) install(ctx context.Context) error {
-	s, err := p.service()
-	if err != nil {
+	if _, err := p.launcherPath(); err != nil { // makes the folder's path absolute
 		return err
 	}
 	if err := p.layout.Create(); err != nil {
 		return err
 	}
+	if err := p.copyLauncher(ctx); err != nil {
+		return err
+	}
 	if err := p.copySelf(); err != nil {
+		return err
+	}
+	s, err := p.service() // only now: the pointer says which launcher it is
+	if err != nil {
 		return err
 	}
 	if err := s.Install(ctx); err != nil {
@@ -67,34 +78,75 @@ func (p *program) install(ctx context.Context) error {
 	return p.done("installed")
 }
 
-// copySelf puts the running program where the service expects it.
+// copySelf keeps this program as a version, and leaves the launcher the note that
+// it is the one to run from its next start on.
 func (p *program) copySelf() error {
-	to, err := p.installed()
-	if err != nil {
-		return err
-	}
 	self, err := os.Executable()
 	if err != nil {
-		return err
+		return fmt.Errorf("finding the running program: %w", err)
 	}
-	if a, err := os.Stat(self); err == nil {
-		if b, err := os.Stat(to); err == nil && os.SameFile(a, b) {
-			return nil
-		}
+	sum, err := sumOf(self)
+	if err != nil {
+		return err
 	}
 	f, err := os.Open(self)
 	if err != nil {
 		return err
 	}
 	defer f.Close()
-	data, err := io.ReadAll(f)
-	if err != nil {
-		return fmt.Errorf("reading the program: %w", err)
-	}
-	if err := os.MkdirAll(filepath.Dir(to), 0o755); err != nil {
+	if err := p.layout.VersionsOn(layout.Plain(), layout.AgentName()).Put(version, sum, f); err != nil {
 		return err
 	}
-	return layout.WriteFile(to, data, 0o755)
+	note := version + " " + sum.String() + "\n"
+	return layout.WriteFile(p.layout.Packaged(), []byte(note), 0o644)
+}
+
+// launcherWithin bounds the question which version the launcher is.
+const launcherWithin = 10 * time.Second
+
+// copyLauncher keeps the launcher that lies beside this program, unless this is
+// the installed copy itself, and points to it.
+func (p *program) copyLauncher(ctx context.Context) error {
+	self, err := os.Executable()
+	if err != nil {
+		return fmt.Errorf("finding the running program: %w", err)
+	}
+	path := filepath.Join(filepath.Dir(self), layout.LauncherName())
+	sum, err := sumOf(path)
+	if errors.Is(err, fs.ErrNotExist) {
+		if _, err := p.layout.Launcher(); err == nil {
+			return nil // a repair, by a copy that has none beside it
+		}
+		return &failure{code: "no_launcher", exit: exitRefused, err: err}
+	} else if err != nil {
+		return err
+	}
+	ctx, cancel := context.WithTimeout(ctx, launcherWithin)
+	defer cancel()
+	out, err := exec.CommandContext(ctx, path, "version").Output()
+	if err != nil {
+		return fmt.Errorf("asking the launcher for its version: %w", err)
+	}
+	f, err := os.Open(path)
+	if err != nil {
+		return err
+	}
+	defer f.Close()
+	its := strings.TrimSpace(string(out))
+	if err := p.layout.PutLauncher(its, sum, f); err != nil {
+		return err
+	}
+	return p.layout.PointLauncher(its)
+}
+
+// sumOf hashes a file wherever it lies: it is ours because we were started from there.
+func sumOf(path string) (layout.Sum, error) {
+	f, err := os.Open(path)
+	if err != nil {
+		return layout.Sum{}, err
+	}
+	defer f.Close()
+	return layout.SumOf(f)
 }
 
 // uninstall removes the service. Identity and reports stay, so that a repair

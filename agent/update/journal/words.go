@@ -2,6 +2,15 @@ package journal
 
 import "hausmeister/platform/layout"
 
+// What agent and launcher agree on beside the journal.
+const (
+	// ExitSwap is the exit code of an agent that has armed an update.
+	ExitSwap = 75
+	// EnvLauncher is the environment variable in which an agent finds its launcher's
+	// version; without one it was started by hand, and there are no updates.
+	EnvLauncher = "HAUSMEISTER_LAUNCHER"
+)
+
 // State is where an update stands; numbers as in hmpb.UpdateState.
 type State uint8
 

@@ -1,6 +1,6 @@
 // Command hausmeister-bundle makes the agent's Debian package.
 //
-//	hausmeister-bundle -agent bin/hausmeister-agent -version 1.2.3 -out dist
+//	hausmeister-bundle -agent bin/hausmeister-agent -launcher bin/hausmeister-launcher -version 1.2.3 -out dist
 //
 // All files in it carry the time in SOURCE_DATE_EPOCH, so that the same source
 // gives the same package.
@@ -29,8 +29,10 @@ func main() {
 
 func run() error {
 	agent := flag.String("agent", "", "the agent's `program`")
+	launcher := flag.String("launcher", "", "the launcher's `program`")
 	arch := flag.String("arch", runtime.GOARCH, "`architecture` that it was built for")
 	version := flag.String("version", "", "`version` of the agent")
+	launcherVersion := flag.String("launcher-version", "", "`version` of the launcher, if it is not the agent's")
 	out := flag.String("out", ".", "`folder` that the package is written to")
 	flag.Parse()
 	if flag.NArg() > 0 {
@@ -42,6 +44,10 @@ func run() error {
 	}
 	c := bundle.Config{
 		Agent:    *agent,
+		Launcher: *launcher,
+
+		LauncherVersion: *launcherVersion,
+
 		Arch:     *arch,
 		Version:  *version,
 		Unit:     bundle.AgentUnit(),
