@@ -36,7 +36,7 @@ type tested struct {
 // one is silent. It changes nothing and opens no session of the device.
 func (p *program) selftest(ctx context.Context) error {
 	slog.SetDefault(slog.New(slog.DiscardHandler)) // the answer is all that is said
-	t := tested{OK: true, Version: version, OS: runtime.GOOS, Arch: runtime.GOARCH, Settings: "ok", State: "not_enrolled", Dial: "not_tried"}
+	t := tested{OK: true, Version: version, Arch: runtime.GOARCH, Settings: "ok", State: "not_enrolled", Dial: "not_tried"}
 	hash, err := programHash()
 	if err != nil {
 		return err
@@ -50,6 +50,7 @@ func (p *program) selftest(ctx context.Context) error {
 		return err
 	}
 	defer m.Close()
+	t.OS = m.hardware(ctx).OS
 	k, err := p.readIdentity(m)
 	switch {
 	case err != nil:
