@@ -169,6 +169,9 @@ func (l *Launcher) Run(ctx context.Context) error {
 			l.pause(ctx)
 			continue
 		}
+		if ctx.Err() != nil {
+			break
+		}
 		if l.run(ctx) {
 			continue // at once: it was asked for
 		}
@@ -361,8 +364,19 @@ func (l *Launcher) followPackage(ctx context.Context) {
 
 // swapIn does what the agent armed.
 func (l *Launcher) swapIn(ctx context.Context) {
+	l.beReady() // a file that is held takes longer than a start may
+	if !l.step(ctx, journal.Event{Kind: journal.SwapTry}) {
+		l.j.State = journal.Idle // for this run: what cannot be counted is not tried
+		return
+	}
+	if l.j.State != journal.Armed {
+		return
+	}
 	began := time.Now()
 	reason, err := l.trySwap(ctx)
+	if ctx.Err() != nil && reason != journal.None {
+		return // stopped in the middle: the next start goes on
+	}
 	if reason != journal.None {
 		l.c.Log.Warn("program not swapped", "version", l.j.Next.Version, "reason", reason.String(), "error", err)
 		if !l.step(ctx, journal.Event{Kind: journal.SwapFail, Reason: reason}) {
@@ -376,7 +390,13 @@ func (l *Launcher) swapIn(ctx context.Context) {
 	}
 }
 
+// swapWithin bounds a swap with all its patience: less than the service manager's
+// watchdog has.
+const swapWithin = 100 * time.Second
+
 func (l *Launcher) trySwap(ctx context.Context) (journal.Reason, error) {
+	ctx, cancel := context.WithTimeout(ctx, swapWithin)
+	defer cancel()
 	if sum, err := l.c.Programs.Sum(); err == nil && sum == l.j.Next.Sum {
 		return journal.None, nil // it was, and we ended before we could say so
 	}
@@ -390,7 +410,7 @@ func (l *Launcher) trySwap(ctx context.Context) (journal.Reason, error) {
 	switch {
 	case err == nil:
 		return journal.None, nil
-	case errors.Is(err, swap.ErrHeld):
+	case errors.Is(err, swap.ErrHeld), errors.Is(err, context.DeadlineExceeded):
 		return journal.Held, err
 	case errors.Is(err, swap.ErrSpace), layout.IsFull(err):
 		return journal.Space, err

@@ -41,13 +41,16 @@ type real struct {
 
 func newReal(t testing.TB, c swap.Config) real {
 	t.Helper()
-	r := real{dir: filepath.Join(t.TempDir(), "bin")}
+	// Not TempDir: Wine cannot remove trees in the way that Go does it.
+	dir, err := os.MkdirTemp("", "hausmeister-swap-")
+	must(t, err)
+	t.Cleanup(func() { _ = os.RemoveAll(dir) })
+	r := real{dir: filepath.Join(dir, "bin")}
 	r.target, r.copy = filepath.Join(r.dir, "agent"), filepath.Join(filepath.Dir(r.dir), "copy")
 	must(t, os.Mkdir(r.dir, 0o755))
 	must(t, os.WriteFile(r.target, []byte(oldText), 0o755))
 	must(t, os.WriteFile(r.copy, []byte(newText), 0o755))
 	c.Target, c.Disk = r.target, layout.Plain()
-	var err error
 	r.Swapper, err = swap.New(c)
 	must(t, err)
 	return r

@@ -1,6 +1,7 @@
 package scenario
 
 import (
+	"bytes"
 	"context"
 	"encoding/json"
 	"os"
@@ -10,6 +11,8 @@ import (
 	"testing"
 	"time"
 
+	"hausmeister/agent/update/journal"
+	"hausmeister/platform/layout"
 	"hausmeister/platform/sysinfo"
 	"hausmeister/testenv/need"
 	"hausmeister/testenv/programs"
@@ -138,5 +141,62 @@ func TestReadInWine(t *testing.T) {
 		if why == sysinfo.Unread || why == sysinfo.Failed {
 			t.Errorf("%s: absence %d, which says nothing", what, why)
 		}
+	}
+}
+
+// TestUpdateInWine runs what replaces programs on a Windows, as far as Wine is one:
+// rights, held and running files, and the real launcher with the real agent. What
+// real NTFS and its scanners do is not shown by it.
+func TestUpdateInWine(t *testing.T) {
+	if os.Getenv("HAUSMEISTER_LONG") != "1" {
+		need.Skip(t, "HAUSMEISTER_LONG=1, as make test-long sets it, for updates in Wine")
+	}
+	t.Parallel()
+	w := newWine(t)
+	for pkg, tests := range map[string]string{
+		"layout": "^TestWindows", "swap": "^Test(Swap|OtherBytes|Attack(20_New|23_SwapCut|24|29)|OldPath|NeverLost)",
+	} {
+		unit := filepath.Join(w.dir, pkg+".test.exe")
+		w.build("test", "-c", "-trimpath", "-o", unit, "./platform/"+pkg)
+		out := w.run(4*time.Minute, filepath.Join(w.root, "platform", pkg), "wine", unit, "-test.v", "-test.run", tests)
+		if !bytes.Contains(out, []byte("--- PASS")) {
+			t.Errorf("%s: no test ran:\n%s", pkg, out)
+		}
+		t.Logf("%s:\n%s", pkg, out)
+	}
+	for _, program := range []string{"agent", "launcher"} {
+		w.build("build", "-trimpath", "-ldflags", "-X main.version=1.0.0", "-o", filepath.Join(w.dir, "hausmeister-"+program+".exe"), "./agent/cmd/hausmeister-"+program)
+	}
+	root := filepath.Join(w.dir, "root")
+	l := layout.Layout{Root: root}
+	must(t, os.MkdirAll(filepath.Join(root, "versions/1.0.0"), 0o755))
+	agent, err := os.ReadFile(filepath.Join(w.dir, "hausmeister-agent.exe"))
+	must(t, err)
+	sum, err := layout.SumOf(bytes.NewReader(agent))
+	must(t, err)
+	must(t, os.WriteFile(filepath.Join(root, "versions/1.0.0/hausmeister-agent.exe"), agent, 0o755))
+	must(t, os.WriteFile(filepath.Join(root, "versions/1.0.0/hausmeister-agent.exe.sha256"), []byte(sum.String()+"\n"), 0o644))
+	cmd := exec.CommandContext(t.Context(), "wine", filepath.Join(w.dir, "hausmeister-launcher.exe"), "run", "-dir", `Z:`+root)
+	cmd.Env = w.env
+	out, err := os.Create(filepath.Join(w.dir, "launcher.log"))
+	must(t, err)
+	defer out.Close()
+	cmd.Stdout, cmd.Stderr = out, out
+	must(t, cmd.Start())
+	defer func() {
+		_ = cmd.Process.Kill()
+		_ = cmd.Wait()
+		if t.Failed() {
+			b, _ := os.ReadFile(out.Name())
+			t.Logf("launcher:\n%s", b)
+		}
+	}()
+	store := journal.NewStore(journal.Config{Dir: l.Update(), Disk: layout.Plain()})
+	eventually(t, 2*time.Minute, "the agent is alive below its launcher", func() (bool, error) {
+		j, err := store.Load()
+		return j.Alive && j.Checked && j.Good.Version == "1.0.0", err
+	})
+	if b, err := os.ReadFile(filepath.Join(root, "bin/hausmeister-agent.exe")); err != nil || !bytes.Equal(b, agent) {
+		t.Errorf("bin/ holds %d bytes, %v", len(b), err)
 	}
 }

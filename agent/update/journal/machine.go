@@ -25,7 +25,7 @@ import (
 //	        | Arm                        | SwapFail: Good runs on, again later;
 //	        v                            |   the third time, or without a copy
 //	      Armed -------------------------+   to swap in, it is refused
-//	        | SwapDone
+//	        | SwapDone, after SwapTry: each try counts before it is made
 //	        v
 //	     Swapped                  bin/ holds Next
 //	        | Start
@@ -60,6 +60,7 @@ const (
 	Download                 // all of Program is here
 	Stage                    // its copy is kept and tested
 	Arm                      // the agent is about to end for it
+	SwapTry                  // it is about to be tried
 	SwapDone                 // bin/ holds Next
 	SwapFail                 // it does not; Reason
 	Start                    // of what runs; Boot
@@ -79,11 +80,11 @@ const (
 )
 
 // Kinds are all of them.
-var Kinds = []Kind{Adopt, Offer, Wait, Refuse, Withdraw, Postpone, Fetch, Download, Stage, Arm, SwapDone, SwapFail, Start, Alive,
+var Kinds = []Kind{Adopt, Offer, Wait, Refuse, Withdraw, Postpone, Fetch, Download, Stage, Arm, SwapTry, SwapDone, SwapFail, Start, Alive,
 	Check, Hear, Reach, Bound, End, Stop, GiveUp, Restored, Repair, Age, Measure, Tell}
 
 func (k Kind) String() string {
-	names := []string{"", "adopt", "offer", "wait", "refuse", "withdraw", "postpone", "fetch", "download", "stage", "arm", "swap_done",
+	names := []string{"", "adopt", "offer", "wait", "refuse", "withdraw", "postpone", "fetch", "download", "stage", "arm", "swap_try", "swap_done",
 		"swap_fail", "start", "alive", "check", "hear", "reach", "bound", "end", "stop", "give_up", "restored", "repair", "age",
 		"measure", "tell"}
 	if int(k) < len(names) {
@@ -182,7 +183,7 @@ func (j *Journal) step(e Event) ([]Effect, error) {
 		return nil, nil
 	case Offer, Wait, Refuse, Withdraw, Postpone, Fetch, Download, Stage, Arm:
 		return j.agentStep(e)
-	case SwapDone, SwapFail, Restored, GiveUp:
+	case SwapTry, SwapDone, SwapFail, Restored, GiveUp:
 		return j.launcherStep(e)
 	case Start, Alive, Check, Hear, Reach, Bound, End, Stop, Repair:
 		return j.runStep(e)
@@ -380,12 +381,19 @@ func (j *Journal) arm(e Event) ([]Effect, error) {
 // launcherStep is what changes bin/.
 func (j *Journal) launcherStep(e Event) ([]Effect, error) {
 	switch {
+	case e.Kind == SwapTry && j.State == Armed:
+		// Tries that nobody saw the end of: whatever it is that ends the launcher in
+		// the middle, it must not do so for ever, with no agent running.
+		if j.Tries >= maxTries {
+			return append(j.refuse(e, Disk), DoRestore), nil
+		}
+		j.Tries++
+		return nil, nil
 	case e.Kind == SwapDone && j.State == Armed:
 		j.newRun()
 		j.advance(e, Swapped)
 		return nil, nil
 	case e.Kind == SwapFail && j.State == Armed:
-		j.Tries++
 		if e.Reason == Damaged || e.Reason == Quarantined || j.Tries >= maxTries {
 			return append(j.refuse(e, e.Reason), DoRestore), nil
 		}

@@ -110,6 +110,7 @@ fetch        -          offered    downloaded staged     -          -          -
 download     -          downloaded -          -          -          -          -           -           -          -            -
 stage        -          -          staged     -          -          -          -           -           -          -            -
 arm          -          -          -          armed      -          -          -           -           -          -            -
+swap_try     -          -          -          -          armed      -          -           -           -          -            -
 swap_done    -          -          -          -          swapped    -          -           -           -          -            -
 swap_fail    -          -          -          -          staged     -          -           -           -          -            -
 start        idle       offered    downloaded staged     -          trial      trial       committed   pruned     -            rolled_back
@@ -351,7 +352,8 @@ func TestSwapThatFails(t *testing.T) {
 	j := at(t, journal.Staged)
 	for try := 1; try <= 3; try++ {
 		now := int64(try) * day
-		j, _ = run(t, j, journal.Event{Kind: journal.Arm, At: now}, journal.Event{Kind: journal.SwapFail, At: now, Reason: journal.Held})
+		j, _ = run(t, j, journal.Event{Kind: journal.Arm, At: now}, journal.Event{Kind: journal.SwapTry, At: now},
+			journal.Event{Kind: journal.SwapFail, At: now, Reason: journal.Held})
 		want := journal.Staged
 		if try == 3 {
 			want = journal.Idle
@@ -365,6 +367,21 @@ func TestSwapThatFails(t *testing.T) {
 	}
 	if got := told(j); !strings.HasSuffix(got, "refused:held") || strings.Count(got, "waiting:held") != 2 {
 		t.Errorf("told %s", got)
+	}
+}
+
+// TestAttack23_SwapThatNeverEnds: a launcher that ends in the middle of the swap each
+// time does not try for ever.
+func TestAttack23_SwapThatNeverEnds(t *testing.T) {
+	j := at(t, journal.Armed)
+	for range 3 {
+		if j, _ = run(t, j, journal.Event{Kind: journal.SwapTry}); j.State != journal.Armed {
+			t.Fatalf("after %d tries: %s", j.Tries, j.State)
+		}
+	}
+	j, effects := run(t, j, journal.Event{Kind: journal.SwapTry})
+	if j.State != journal.Idle || !slices.Contains(effects, journal.DoRestore) || !strings.HasSuffix(told(j), "refused:disk") {
+		t.Errorf("%s, %v, told %s", j.State, effects, told(j))
 	}
 }
 
