@@ -61,7 +61,7 @@ type Journal interface {
 // Times are the launcher's patience. The zero value of each is its default.
 type Times struct {
 	AliveWithin time.Duration // 90 s: a start must be alive
-	HangAfter   time.Duration // 150 s: without progress it hangs; less than the service manager's own watchdog
+	HangAfter   time.Duration // 5 min: without progress it hangs; a look at a slow machine may take two
 	BoundFor    time.Duration // 10 min: it must keep within its bounds
 	ProbeEvery  time.Duration // 1 min: whether the old program would reach the collector
 	GiveUpAfter time.Duration // 15 min: of that
@@ -76,7 +76,7 @@ func (t Times) withDefaults() Times {
 		p *time.Duration
 		v time.Duration
 	}{
-		{&t.AliveWithin, 90 * time.Second}, {&t.HangAfter, 150 * time.Second}, {&t.BoundFor, 10 * time.Minute}, {&t.ProbeEvery, time.Minute},
+		{&t.AliveWithin, 90 * time.Second}, {&t.HangAfter, 5 * time.Minute}, {&t.BoundFor, 10 * time.Minute}, {&t.ProbeEvery, time.Minute},
 		{&t.GiveUpAfter, 15 * time.Minute}, {&t.Again, 5 * time.Second}, {&t.AgainMost, time.Minute}, {&t.StopWithin, 12 * time.Second},
 		{&t.AgeEvery, time.Hour},
 	} {

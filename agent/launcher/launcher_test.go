@@ -383,7 +383,7 @@ func TestAttack33_Hangs(t *testing.T) {
 		rollsBack(t, armed(t), func(c *fakeChild) {
 			for c.tell("alive 7") && c.sleep(time.Second) {
 			}
-		}, journal.Hung, 10*time.Minute)
+		}, journal.Hung, 16*time.Minute)
 	})
 	synctest.Test(t, func(t *testing.T) { // a settled one that hangs is started anew
 		d := newDevice()
@@ -395,7 +395,7 @@ func TestAttack33_Hangs(t *testing.T) {
 			}
 			c.wellUntilTheEnd()
 		}
-		d.runFor(t.Context(), 70*time.Minute)
+		d.runFor(t.Context(), 75*time.Minute)
 		if len(d.starts) != 2 || d.load(t).State != journal.Idle {
 			t.Errorf("%d starts, %s", len(d.starts), d.load(t).State)
 		}

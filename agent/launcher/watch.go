@@ -180,8 +180,13 @@ func (w *watch) wait() time.Duration {
 	if w.wantsProbe() {
 		until = min(until, w.nextTry.Sub(now))
 	}
-	return max(until, time.Millisecond)
+	return max(min(until, silentMost), time.Millisecond)
 }
+
+// silentMost is how long the launcher itself says nothing to the service manager,
+// whose watchdog has three minutes. The agent's own signs of life come sooner, so
+// that this costs no wake while it is well.
+const silentMost = 100 * time.Second
 
 // late: the timer fired.
 func (w *watch) late(ctx context.Context) {
