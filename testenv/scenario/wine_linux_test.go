@@ -11,6 +11,7 @@ import (
 	"testing"
 	"time"
 
+	"hausmeister/agent/launcher"
 	"hausmeister/agent/update/journal"
 	"hausmeister/platform/layout"
 	"hausmeister/platform/sysinfo"
@@ -145,7 +146,7 @@ func TestReadInWine(t *testing.T) {
 }
 
 // TestUpdateInWine runs what replaces programs on a Windows, as far as Wine is one:
-// rights, held and running files, and the real launcher with the real agent. What
+// rights, held and running files, and the real launcher with an update. What
 // real NTFS and its scanners do is not shown by it.
 func TestUpdateInWine(t *testing.T) {
 	if os.Getenv("HAUSMEISTER_LONG") != "1" {
@@ -164,18 +165,24 @@ func TestUpdateInWine(t *testing.T) {
 		}
 		t.Logf("%s:\n%s", pkg, out)
 	}
-	for _, program := range []string{"agent", "launcher"} {
-		w.build("build", "-trimpath", "-ldflags", "-X main.version=1.0.0", "-o", filepath.Join(w.dir, "hausmeister-"+program+".exe"), "./agent/cmd/hausmeister-"+program)
-	}
+	w.build("build", "-trimpath", "-ldflags", "-X main.version=1.0.0", "-o", filepath.Join(w.dir, "hausmeister-launcher.exe"), "./agent/cmd/hausmeister-launcher")
 	root := filepath.Join(w.dir, "root")
 	l := layout.Layout{Root: root}
-	must(t, os.MkdirAll(filepath.Join(root, "versions/1.0.0"), 0o755))
-	agent, err := os.ReadFile(filepath.Join(w.dir, "hausmeister-agent.exe"))
-	must(t, err)
-	sum, err := layout.SumOf(bytes.NewReader(agent))
-	must(t, err)
-	must(t, os.WriteFile(filepath.Join(root, "versions/1.0.0/hausmeister-agent.exe"), agent, 0o755))
-	must(t, os.WriteFile(filepath.Join(root, "versions/1.0.0/hausmeister-agent.exe.sha256"), []byte(sum.String()+"\n"), 0o644))
+	// Not the real agent: Wine 8 lacks what Go needs for a UDP socket (WSAIoctl).
+	keep := func(version string) (p journal.Program) {
+		program := filepath.Join(root, "versions", version, "hausmeister-agent.exe")
+		w.build("build", "-trimpath", "-ldflags", "-X main.version="+version, "-o", program, "./testenv/scenario/testdata/agent")
+		b, err := os.ReadFile(program)
+		must(t, err)
+		p.Version = version
+		p.Sum, err = layout.SumOf(bytes.NewReader(b))
+		must(t, err)
+		must(t, os.WriteFile(program+".sha256", []byte(p.Sum.String()+"\n"), 0o644))
+		return p
+	}
+	first := keep("1.0.0")
+	must(t, os.MkdirAll(l.State(), 0o755))
+	must(t, os.WriteFile(filepath.Join(l.State(), launcher.SettingsFile), []byte(`{"bound_for": "500ms", "again": "100ms"}`), 0o600))
 	cmd := exec.CommandContext(t.Context(), "wine", filepath.Join(w.dir, "hausmeister-launcher.exe"), "run", "-dir", `Z:`+root)
 	cmd.Env = w.env
 	out, err := os.Create(filepath.Join(w.dir, "launcher.log"))
@@ -192,11 +199,21 @@ func TestUpdateInWine(t *testing.T) {
 		}
 	}()
 	store := journal.NewStore(journal.Config{Dir: l.Update(), Disk: layout.Plain()})
-	eventually(t, 2*time.Minute, "the agent is alive below its launcher", func() (bool, error) {
+	eventually(t, 2*time.Minute, "the first agent is alive and measured", func() (bool, error) {
 		j, err := store.Load()
-		return j.Alive && j.Checked && j.Good.Version == "1.0.0", err
+		return j.Good == first && j.Alive && j.Checked && j.Baseline > 0, err
 	})
-	if b, err := os.ReadFile(filepath.Join(root, "bin/hausmeister-agent.exe")); err != nil || !bytes.Equal(b, agent) {
-		t.Errorf("bin/ holds %d bytes, %v", len(b), err)
+	next := keep("1.1.0")
+	for _, k := range []journal.Kind{journal.Offer, journal.Download, journal.Stage, journal.Arm} {
+		_, _, err := store.Do(t.Context(), journal.Event{Kind: k, At: time.Now().UnixMilli(), Program: next, Lease: "lease"})
+		must(t, err)
+	}
+	must(t, os.WriteFile(filepath.Join(root, "go-1.0.0"), nil, 0o600))
+	eventually(t, 2*time.Minute, "the update is committed", func() (bool, error) {
+		j, err := store.Load()
+		return j.Good == next && j.Previous == first && j.State == journal.Committed, err
+	})
+	if sum, err := layout.SumFile(layout.Plain(), filepath.Join(root, "bin/hausmeister-agent.exe")); err != nil || sum != next.Sum {
+		t.Errorf("bin/ holds %s, %v; want %s", sum, err, next.Sum)
 	}
 }
