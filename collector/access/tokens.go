@@ -28,7 +28,9 @@ type Token struct {
 	Created time.Time
 	Expires time.Time // zero = never
 	Revoked bool
-	UsedDay string // YYYY-MM-DD in UTC, empty = never
+	// RevokedAt is when; zero = it is not.
+	RevokedAt time.Time
+	UsedDay   string // YYYY-MM-DD in UTC, empty = never
 }
 
 // NewToken says what CreateToken shall make.
@@ -136,7 +138,7 @@ func readTokens(ctx context.Context, tx *db.Tx) ([]Token, error) {
 		if err := rows.Scan(&t.ID, &t.Name, &t.Role, &every, &created, &expires, &revoked, &used); err != nil {
 			return nil, err
 		}
-		t.Created, t.Expires, t.Revoked = time.UnixMilli(created), fromMillis(expires), revoked != 0
+		t.Created, t.Expires, t.Revoked, t.RevokedAt = time.UnixMilli(created), fromMillis(expires), revoked != 0, fromMillis(revoked)
 		if used != 0 {
 			t.UsedDay = time.UnixMilli(used).UTC().Format(time.DateOnly)
 		}

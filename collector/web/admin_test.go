@@ -723,3 +723,61 @@ func TestDevicesCSV(t *testing.T) {
 		t.Errorf("a state that is none = %d, want 400", res.StatusCode)
 	}
 }
+
+// TestLastChangesInTheAPI: the list of standard software says when it was last changed
+// and by whom, also after the last program went; a token says when it was revoked.
+func TestLastChangesInTheAPI(t *testing.T) {
+	w := newWorld(t)
+	w.importSchools()
+	admin, owner := w.token("admin", access.RoleAdmin, nil), w.ownerID("Landkreis Ahorn")
+	path := "/api/v1/owners/" + owner + "/software"
+	type software struct {
+		Total     int64
+		Changed   *string
+		ChangedBy *string `json:"changed_by"`
+	}
+	var none software
+	if w.api(admin, path, &none); none.Changed != nil || none.ChangedBy != nil {
+		t.Errorf("a list that nobody touched = %+v, want no change", none)
+	}
+	post := func(path, body string) {
+		t.Helper()
+		res := w.browser().do(http.MethodPost, path, strings.NewReader(body), "Authorization", "Bearer "+admin, "Content-Type", "application/json")
+		if res.StatusCode != http.StatusOK {
+			t.Fatalf("POST %s = %d %s", path, res.StatusCode, res.body)
+		}
+	}
+	post(path, `{"names":["LibreOffice"]}`)
+	w.advance(2 * time.Hour)
+	post(path+"/remove", `{"label":"LibreOffice"}`)
+	var gone software
+	w.api(admin, path, &gone)
+	if gone.Total != 0 || gone.Changed == nil || !strings.HasPrefix(*gone.Changed, w.clock().UTC().Format("2006-01-02T15:04:05")) || gone.ChangedBy == nil || !strings.HasPrefix(*gone.ChangedBy, "token:") {
+		t.Errorf("after the last program went: %+v, want the change of now by a token", gone)
+	}
+
+	w.token("grafana", access.RoleRead, nil)
+	type token struct {
+		ID, Name string
+		Revoked  bool
+		At       *string `json:"revoked_at"`
+	}
+	find := func() (out token) {
+		var all struct{ Items []token }
+		w.api(admin, "/api/v1/tokens", &all)
+		for _, it := range all.Items {
+			if it.Name == "grafana" {
+				out = it
+			}
+		}
+		return out
+	}
+	it := find()
+	if it.Revoked || it.At != nil {
+		t.Errorf("a token that holds = %+v", it)
+	}
+	post("/api/v1/tokens/"+it.ID+"/revoke", "{}")
+	if it = find(); !it.Revoked || it.At == nil || *it.At != *gone.Changed {
+		t.Errorf("a token that was revoked = %+v, want the time of it", it)
+	}
+}

@@ -326,6 +326,7 @@ type apiToken struct {
 	Expires *string  `json:"expires" is:"time"` // null = never
 	LastUse *string  `json:"last_use" is:"day"` // a day
 	Revoked bool     `json:"revoked"`
+	Ended   *string  `json:"revoked_at" is:"time"` // null = it is not
 	Secret  string   `json:"secret,omitempty" is:"text"`
 }
 
@@ -333,6 +334,9 @@ func tokenOf(t access.Token) apiToken {
 	out := apiToken{ID: t.ID, Name: t.Name, Role: string(t.Role), Owners: t.Owners, Created: stamp(t.Created), LastUse: present(t.UsedDay), Revoked: t.Revoked}
 	if !t.Expires.IsZero() {
 		out.Expires = present(stamp(t.Expires))
+	}
+	if t.Revoked {
+		out.Ended = present(stamp(t.RevokedAt))
 	}
 	return out
 }

@@ -103,15 +103,24 @@ func (v *visit) fillStandard(main *settingsMain, names map[string]string) error 
 		main.Rows = append(main.Rows, standardRow{p.Label, strings.Join(p.Names, ", "), p.LeastVersion})
 	}
 	main.Form = v.standardForm(main.Owner)
+	last, err := v.standardChanged(main.Owner)
+	if last.AtMS > 0 {
+		main.Changed = v.changed(time.UnixMilli(last.AtMS), last.Actor, names)
+	}
+	return err
+}
+
+// standardChanged is the last change of an owner's list; none where the caller may
+// not read the record.
+func (v *visit) standardChanged(owner string) (audit.Entry, error) {
 	if v.caller.Allow(access.ReadAudit) != nil {
-		return nil
+		return audit.Entry{}, nil
 	}
-	last, err := v.s.cfg.Access.AuditLog(ctx, v.caller, audit.Filter{Owners: []string{main.Owner}, Action: "standard_software", Limit: 1})
+	last, err := v.s.cfg.Access.AuditLog(v.r.Context(), v.caller, audit.Filter{Owners: []string{owner}, Action: "standard_software", Limit: 1})
 	if err != nil || len(last) == 0 {
-		return err
+		return audit.Entry{}, err
 	}
-	main.Changed = v.changed(time.UnixMilli(last[0].AtMS), last[0].Actor, names)
-	return nil
+	return last[0], nil
 }
 
 func (s *Server) setStandard(v *visit) error {
@@ -160,6 +169,14 @@ type apiStandardProgram struct {
 	Least string   `json:"least_version" is:"text"`
 }
 
+// apiStandardList is an owner's list, and its last change: null where there is none, or
+// where the caller may not read the record.
+type apiStandardList struct {
+	list[apiStandardProgram]
+	Changed   *string `json:"changed" is:"time"`
+	ChangedBy *string `json:"changed_by" is:"text"`
+}
+
 func (s *Server) apiStandard(v *visit) error {
 	programs, err := s.cfg.Health.Standard(v.r.Context(), v.caller, v.r.PathValue("id"))
 	if err != nil {
@@ -169,7 +186,15 @@ func (s *Server) apiStandard(v *visit) error {
 	for i, p := range programs {
 		items[i] = apiStandardProgram{p.Label, p.Label, p.Names, p.LeastVersion}
 	}
-	return sendList(v, items)
+	out := apiStandardList{list: list[apiStandardProgram]{Items: items, Total: int64(len(items))}}
+	last, err := v.standardChanged(v.r.PathValue("id"))
+	if err != nil {
+		return err
+	}
+	if last.AtMS > 0 {
+		out.Changed, out.ChangedBy = present(stamp(time.UnixMilli(last.AtMS))), present(last.Actor)
+	}
+	return v.sendJSON(out)
 }
 
 // apiNewStandard adds a program, or replaces the one of its label, which is the
