@@ -48,6 +48,17 @@ type apiWhich struct {
 	School  string `json:"school,omitempty" is:"uuid"` // id
 	Finding string `json:"finding,omitempty" is:"finding"`
 	Label   string `json:"label,omitempty" is:"text"`
+	Model   string `json:"model,omitempty" is:"text"`
+	Build   string `json:"os_build,omitempty" is:"text"` // of the system
+}
+
+func whichOf(f fleet.Filter) apiWhich {
+	return apiWhich{f.Query, string(f.State), f.School, f.Finding, f.Label, f.Model, f.Build}
+}
+
+// filter is of nothing but which devices there are.
+func (w apiWhich) filter() fleet.Filter {
+	return fleet.Filter{Query: w.Query, State: fleet.State(w.State), School: w.School, Finding: w.Finding, Label: w.Label, Model: w.Model, Build: w.Build}
 }
 
 // apiNewJob asks for a change of many devices: those that are named, or all that
@@ -96,7 +107,7 @@ func jobOf(j fleet.Job) apiJob {
 	out.Finding = present(j.Finding)
 	if f := j.Filter; f != nil {
 		out.Model, out.Build = present(f.Model), present(f.Build)
-		out.Filter = &apiWhich{f.Query, string(f.State), f.School, f.Finding, f.Label}
+		out.Filter = new(whichOf(*f))
 	}
 	return out
 }
@@ -132,7 +143,7 @@ func (s *Server) apiStartJob(v *visit) error {
 		if len(body.Devices) > 0 {
 			return &badRequest{"filter", "want either devices or a filter"}
 		}
-		n.Filter = &fleet.Filter{Query: w.Query, State: fleet.State(w.State), School: w.School, Finding: w.Finding, Label: w.Label}
+		n.Filter = new(w.filter())
 	}
 	j, err := s.cfg.Fleet.StartJob(v.r.Context(), v.caller, n)
 	if errors.Is(err, fleet.ErrInvalid) {

@@ -90,6 +90,8 @@ type Fleet interface {
 
 	Labels(ctx context.Context, caller access.Caller) ([]fleet.LabelCount, error)
 	LabelNames(ctx context.Context, caller access.Caller) ([]string, error)
+	Models(ctx context.Context, caller access.Caller) ([]string, error)
+	Builds(ctx context.Context, caller access.Caller) ([]string, error)
 	SetLabel(ctx context.Context, caller access.Caller, device, label string, held bool) error
 	StartJob(ctx context.Context, caller access.Caller, n fleet.NewJob) (fleet.Job, error)
 	UndoJob(ctx context.Context, caller access.Caller, id string) (fleet.Job, error)

@@ -59,7 +59,7 @@ var (
 	orderParam  = param{Name: "order", Is: "order"}
 	cursorParam = param{Name: "cursor"}
 
-	whichParams = []param{{Name: "q"}, {Name: "state", Is: "state"}, {Name: "school"}, {Name: "finding", Is: "finding"}, {Name: "label"}}
+	whichParams = []param{{Name: "q"}, {Name: "state", Is: "state"}, {Name: "school"}, {Name: "finding", Is: "finding"}, {Name: "label"}, {Name: "model"}, {Name: "os_build"}}
 	dayParams   = []param{{Name: "action"}, {Name: "from", Says: "from.day", Is: "day"}, {Name: "to", Says: "to.day", Is: "day"}}
 )
 

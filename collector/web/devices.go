@@ -1,6 +1,7 @@
 package web
 
 import (
+	"context"
 	"errors"
 	"net/http"
 	"net/url"
@@ -25,6 +26,8 @@ type question struct {
 	// finding is the code of what is open about the devices.
 	finding string
 	label   string
+	model   string
+	build   string // of the system
 	sort    fleet.Sort
 	desc    bool
 	cursor  string
@@ -40,7 +43,7 @@ type question struct {
 func ask(values url.Values) (question, error) {
 	q := question{query: strings.TrimSpace(values.Get("q")), state: fleet.State(values.Get("state")),
 		school: strings.TrimSpace(values.Get("school")), cursor: values.Get("cursor"), from: 1,
-		finding: values.Get("finding"), label: strings.TrimSpace(values.Get("label")), all: values.Get("all") == "1", job: values.Get("job"),
+		finding: values.Get("finding"), label: strings.TrimSpace(values.Get("label")), model: values.Get("model"), build: values.Get("os_build"), all: values.Get("all") == "1", job: values.Get("job"),
 		shown: someColumns(values.Get("columns")), view: values.Get("view"), edits: editedOf(values.Get("edits"))}
 	if len(q.query) > 200 {
 		return q, &badRequest{"q", "want at most 200 bytes of text"}
@@ -50,6 +53,11 @@ func ask(values url.Values) (question, error) {
 	}
 	if len(q.label) > 200 || len(q.job) > 100 || len(q.view) > 100 {
 		return q, &badRequest{"label", "want the text of a label"}
+	}
+	for name, value := range map[string]string{"model": q.model, "os_build": q.build} {
+		if len(value) > 300 {
+			return q, &badRequest{name, "want at most 300 bytes of text"}
+		}
 	}
 	if q.state != "" && !slices.Contains(fleet.States, q.state) {
 		return q, &badRequest{"state", "want one of " + stateNames()}
@@ -89,6 +97,8 @@ func (q question) address() string {
 	set("school", q.school)
 	set("finding", q.finding)
 	set("label", q.label)
+	set("model", q.model)
+	set("os_build", q.build)
 	if q.sort != "" || q.desc {
 		set("sort", q.sortName())
 	}
@@ -140,19 +150,23 @@ func (q question) withQuery(s string) string      { q = q.anew(); q.query = s; r
 func (q question) withFinding(code string) string { q = q.anew(); q.finding = code; return q.href() }
 
 func (q question) withLabel(s string) string { q = q.anew(); q.label = s; return q.href() }
+func (q question) withModel(s string) string { q = q.anew(); q.model = s; return q.href() }
+func (q question) withBuild(s string) string { q = q.anew(); q.build = s; return q.href() }
 
 // filtered says that the question leaves anything out but by state.
 func (q question) filtered() bool {
-	return q.query != "" || q.school != "" || q.finding != "" || q.label != ""
+	return q.query != "" || q.school != "" || q.finding != "" || q.label != "" || q.model != "" || q.build != ""
 }
 
 // regardless is the filter of the question whatever the state.
 func (q question) regardless() fleet.Filter {
-	return fleet.Filter{Query: q.query, School: q.school, Finding: q.finding, Label: q.label}
+	return fleet.Filter{Query: q.query, School: q.school, Finding: q.finding, Label: q.label, Model: q.model, Build: q.build}
 }
 
 func (q question) filter() fleet.Filter {
-	return fleet.Filter{Query: q.query, State: q.state, School: q.school, Finding: q.finding, Label: q.label, Sort: q.sort, Desc: q.desc, Cursor: q.cursor, Limit: pageSize}
+	f := q.regardless()
+	f.State, f.Sort, f.Desc, f.Cursor, f.Limit = q.state, q.sort, q.desc, q.cursor, pageSize
+	return f
 }
 
 type devicesMain struct {
@@ -168,10 +182,8 @@ type devicesMain struct {
 	Finding       string // code
 	FindingWord   string
 	NoFinding     string // address without it
-	Label         string
-	NoLabel       string   // address without it
-	Labels        []string // that can be filtered by
-	Sort          string   // as in the address, empty for the usual order
+	Picks         []pickOne
+	Sort          string // as in the address, empty for the usual order
 	Reset         string
 	Columns       []column
 	Choices       field  // of columns
@@ -206,6 +218,15 @@ type listView struct {
 }
 
 type option struct{ Value, Word string }
+
+// pickOne is a filter by one of a few texts: what is picked, or what can be.
+type pickOne struct {
+	Name, Word string
+	Value      string // empty = none is picked
+	Chip       string // says what is
+	Without    string // address without it
+	Offered    []string
+}
 
 // column is one head of the table; without Href it cannot be sorted by.
 type column struct {
@@ -295,7 +316,7 @@ func (s *Server) devicesPage(v *visit) error {
 		return err
 	}
 	main.News = news
-	if main.Labels, err = s.cfg.Fleet.LabelNames(ctx, v.caller); err != nil {
+	if err := v.fillOffers(&main); err != nil {
 		return err
 	}
 	if err := v.fillSaved(&main, q); err != nil {
@@ -305,6 +326,32 @@ func (s *Server) devicesPage(v *visit) error {
 		return err
 	}
 	return v.showList(q, main, all)
+}
+
+// picks are the list's filters by one of a few texts.
+func (v *visit) picks(q question) []pickOne {
+	all := []pickOne{{Name: "model", Word: "devices.column.model", Value: q.model, Without: q.withModel("")},
+		{Name: "os_build", Word: "devices.column.build", Value: q.build, Without: q.withBuild("")}, {Name: "label", Word: "devices.label", Value: q.label, Without: q.withLabel("")}}
+	for i := range all {
+		p := &all[i]
+		p.Word, p.Chip = v.say.Say(p.Word), v.say.Say("devices.chip."+p.Name, p.Name, p.Value)
+	}
+	return all
+}
+
+// fillOffers says what the list can be filtered by and is not yet.
+func (v *visit) fillOffers(main *devicesMain) (err error) {
+	of := map[string]func(context.Context, access.Caller) ([]string, error){"label": v.s.cfg.Fleet.LabelNames, "model": v.s.cfg.Fleet.Models, "os_build": v.s.cfg.Fleet.Builds}
+	for i := range main.Picks {
+		p := &main.Picks[i]
+		if p.Value != "" {
+			continue
+		}
+		if p.Offered, err = of[p.Name](v.r.Context(), v.caller); err != nil {
+			return err
+		}
+	}
+	return nil
 }
 
 // fillSaved adds the saved views, and the way to save what is shown.
@@ -367,9 +414,7 @@ func (v *visit) fillFilters(main *devicesMain, q question, counts fleet.Counts) 
 	if row, ok := finding.ByCode(q.finding); ok {
 		main.Finding, main.FindingWord, main.NoFinding = q.finding, pick(v.say.Lang, row.Title), q.withFinding("")
 	}
-	if q.label != "" {
-		main.Label, main.NoLabel = q.label, q.withLabel("")
-	}
+	main.Picks = v.picks(q)
 	if q.filtered() || q.state != "" {
 		main.Reset = question{sort: q.sort, desc: q.desc, shown: q.shown}.href()
 	}
@@ -476,6 +521,10 @@ func (v *visit) fillEmpty(main *devicesMain, q question, all int64) error {
 		main.LastFilter = q.withFinding("")
 	case q.label != "":
 		main.LastFilter = q.withLabel("")
+	case q.model != "":
+		main.LastFilter = q.withModel("")
+	case q.build != "":
+		main.LastFilter = q.withBuild("")
 	default:
 		main.LastFilter = q.withState("")
 	}

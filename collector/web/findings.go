@@ -159,7 +159,9 @@ func (v *visit) spreadRows(code string, by fleet.Dimension, shares []fleet.Share
 		case by == fleet.BySchools:
 			r.Href = question{finding: code, school: s.Key}.href()
 		case by == fleet.ByModels:
-			r.Href = question{finding: code, query: s.Key}.href()
+			r.Href = question{finding: code, model: s.Key}.href()
+		case by == fleet.ByBuilds:
+			r.Href = question{finding: code, build: s.Key}.href()
 		}
 		if s.Few {
 			r.Devices, r.Share = v.say.Say("findings.few", "n", fleet.FewPersons), ""

@@ -131,6 +131,12 @@ func (v *visit) filterWords(q question, school string) string {
 	if q.label != "" {
 		parts = append(parts, v.say.Say("devices.chip.label", "label", q.label))
 	}
+	if q.model != "" {
+		parts = append(parts, v.say.Say("devices.chip.model", "model", q.model))
+	}
+	if q.build != "" {
+		parts = append(parts, v.say.Say("devices.chip.os_build", "os_build", q.build))
+	}
 	if len(parts) == 0 {
 		return v.say.Say("jobs.filter.none")
 	}
@@ -449,7 +455,7 @@ func (s *Server) jobPage(v *visit) error {
 	main := jobMain{jobView: v.jobView(j)}
 	main.Reload = main.Href
 	if j.Filter != nil {
-		q := question{query: j.Filter.Query, state: j.Filter.State, school: j.Filter.School, finding: j.Filter.Finding, label: j.Filter.Label}
+		q := question{query: j.Filter.Query, state: j.Filter.State, school: j.Filter.School, finding: j.Filter.Finding, label: j.Filter.Label, model: j.Filter.Model, build: j.Filter.Build}
 		school := ""
 		if q.school != "" {
 			found, err := s.school(v, q.school)
@@ -459,11 +465,6 @@ func (s *Server) jobPage(v *visit) error {
 			school = found.Title()
 		}
 		main.Filter, main.FilterHref = v.filterWords(q, school), q.href()
-		for _, group := range []struct{ word, name string }{{"quiet.group.model", j.Filter.Model}, {"quiet.group.os_build", j.Filter.Build}} {
-			if group.name != "" { // the list cannot be asked for it
-				main.Filter, main.FilterHref = main.Filter+", "+v.say.Say(group.word, "name", group.name), ""
-			}
-		}
 	}
 	if err := v.fillJobDevices(&main, j); err != nil {
 		return err

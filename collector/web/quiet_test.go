@@ -63,7 +63,7 @@ func TestQuietOnThePages(t *testing.T) {
 	if !strings.Contains(text(note), "„Speicher fast voll“ bestätigen oder zurückstellen: Ein Gerät ist geändert.") || !strings.Contains(note, `action="/jobs/`+job+`/undo"`) {
 		t.Errorf("the page of the finding does not say what became of it: %s", text(note))
 	}
-	if body := text(b.get("/jobs/" + job).body); !strings.Contains(body, "Offener Hinweis") && !strings.Contains(body, "Modell "+d.Model) {
+	if body := text(b.get("/jobs/" + job).body); !strings.Contains(body, "Offener Hinweis") && !strings.Contains(body, "Modell: "+d.Model) {
 		t.Errorf("the page of the job does not say which devices it is about: %s", body)
 	}
 	if body := b.get("/findings").body; !strings.Contains(body, "In Arbeit") {

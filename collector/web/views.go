@@ -20,7 +20,7 @@ import (
 // viewQuestion is a saved view as the question of the list.
 func viewQuestion(sv fleet.View) question {
 	f := sv.Filter
-	return question{query: f.Query, state: f.State, school: f.School, finding: f.Finding, label: f.Label, sort: f.Sort, desc: f.Desc, from: 1,
+	return question{query: f.Query, state: f.State, school: f.School, finding: f.Finding, label: f.Label, model: f.Model, build: f.Build, sort: f.Sort, desc: f.Desc, from: 1,
 		shown: someColumns(sv.Columns), view: sv.ID}
 }
 
@@ -486,7 +486,7 @@ type apiView struct {
 
 func apiViewOf(sv fleet.View) apiView {
 	f := sv.Filter
-	out := apiView{ID: sv.ID, Name: sv.Name, Slug: sv.Slug, Shared: string(sv.Sharing), Owner: present(sv.Owner), Filter: apiWhich{f.Query, string(f.State), f.School, f.Finding, f.Label},
+	out := apiView{ID: sv.ID, Name: sv.Name, Slug: sv.Slug, Shared: string(sv.Sharing), Owner: present(sv.Owner), Filter: whichOf(f),
 		Columns: append([]string{}, someColumns(sv.Columns)...), Created: stamp(sv.Created)}
 	if f.Sort != "" || f.Desc {
 		out.Sort = present(question{sort: f.Sort, desc: f.Desc}.sortName())
@@ -524,7 +524,9 @@ func (n apiNewView) into(sv *fleet.View) {
 		sv.Name = n.Name
 	}
 	if w := n.Filter; w != nil {
-		sv.Filter.Query, sv.Filter.State, sv.Filter.School, sv.Filter.Finding, sv.Filter.Label = w.Query, fleet.State(w.State), w.School, w.Finding, w.Label
+		sort, desc := sv.Filter.Sort, sv.Filter.Desc
+		sv.Filter = w.filter()
+		sv.Filter.Sort, sv.Filter.Desc = sort, desc
 	}
 	if n.Sort != "" {
 		name, desc := strings.CutPrefix(n.Sort, "-")
