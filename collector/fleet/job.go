@@ -24,14 +24,18 @@ const (
 	ActUnlabel Act = "unlabel" // take Job.Label away
 	ActSchool  Act = "school"  // move it to Job.School, if that is of its owner; empty = to none
 	ActQuiet   Act = "quiet"   // make Job.Finding quiet, where it is loud
+	ActLoud    Act = "loud"    // undo an act by which Job.Finding is quiet
 )
 
 // Acts are all acts.
-var Acts = []Act{ActLabel, ActUnlabel, ActSchool, ActQuiet}
+var Acts = []Act{ActLabel, ActUnlabel, ActSchool, ActQuiet, ActLoud}
+
+// quiets says that it is about findings that somebody takes care of.
+func (a Act) quiets() bool { return a == ActQuiet || a == ActLoud }
 
 // may is what somebody needs to do it to devices.
 func (a Act) may(caller access.Caller) error {
-	if a == ActQuiet {
+	if a.quiets() {
 		return caller.Allow(access.QuietFindings)
 	}
 	return caller.Allow(access.WriteDevices)
@@ -124,6 +128,7 @@ type NewJob struct {
 	// when; zero = until it is cleared.
 	Reason string
 	Until  time.Time
+	Quiet  string // of ActLoud, which is about the devices where a finding is quiet by this act
 }
 
 // StartJob writes down a job, which Run then carries out. It works on the devices
@@ -149,7 +154,7 @@ func (f *Fleet) StartJob(ctx context.Context, caller access.Caller, n NewJob) (J
 				return err
 			}
 		}
-		if n.Filter == nil {
+		if len(n.Devices) > 0 {
 			row.state, row.total = JobRunning, int64(len(n.Devices))
 		}
 		if n.Act == ActQuiet {
@@ -158,10 +163,15 @@ func (f *Fleet) StartJob(ctx context.Context, caller access.Caller, n NewJob) (J
 				return err
 			}
 		}
+		if n.Act == ActLoud {
+			if err := row.ofQuiet(ctx, tx, caller); err != nil {
+				return err
+			}
+		}
 		if err := row.insert(ctx, tx); err != nil {
 			return fmt.Errorf("starting a job: %w", err)
 		}
-		if n.Filter == nil {
+		if len(n.Devices) > 0 {
 			owners, err := named(ctx, tx, caller, n.Devices)
 			if err != nil {
 				return err
@@ -201,6 +211,11 @@ func (f *Fleet) newJob(caller access.Caller, n *NewJob) (jobRow, error) {
 			return r, fmt.Errorf("%w: a finding is made quiet at all devices of a filter for it", ErrInvalid)
 		}
 		r.finding = n.Filter.Finding
+	case ActLoud:
+		if f.quieter == nil || n.Quiet == "" || n.Filter != nil || len(n.Devices) > 0 {
+			return r, fmt.Errorf("%w: an act on a finding is undone at all its devices", ErrInvalid)
+		}
+		r.quiet = n.Quiet
 	default:
 		return r, fmt.Errorf("%w: no such act: %q", ErrInvalid, n.Act)
 	}
@@ -209,6 +224,9 @@ func (f *Fleet) newJob(caller access.Caller, n *NewJob) (jobRow, error) {
 		return r, err
 	}
 	r.scope = string(scope)
+	if n.Act == ActLoud {
+		return r, nil
+	}
 	if n.Filter == nil {
 		n.Devices = slices.Compact(slices.Sorted(slices.Values(n.Devices)))
 		if len(n.Devices) == 0 || len(n.Devices) > MaxNamed {
@@ -269,7 +287,7 @@ func (f *Fleet) auditJob(ctx context.Context, tx *db.Tx, r jobRow, actor, action
 	if r.act == ActSchool {
 		details["school"] = r.school
 	}
-	if r.act == ActQuiet {
+	if r.act.quiets() {
 		details["finding"], details["quiet"] = r.finding, r.quiet
 	}
 	return audit.Append(ctx, tx, audit.Entry{Actor: actor, Action: action, Subject: "job:" + r.id, Owner: owner, AtMS: f.now().UnixMilli(), Details: details})

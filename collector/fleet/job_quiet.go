@@ -2,6 +2,7 @@ package fleet
 
 import (
 	"context"
+	"encoding/json"
 	"fmt"
 	"strings"
 	"time"
@@ -26,7 +27,7 @@ type Quieter interface {
 func (f *Fleet) UndoQuiet(ctx context.Context, caller access.Caller, act string) (Job, error) {
 	var id string
 	err := f.db.Read(ctx, func(tx *db.Tx) error {
-		return each(ctx, tx, func(rows *db.Rows) error { return rows.Scan(&id) }, `SELECT id FROM jobs WHERE quiet = $1`, act)
+		return each(ctx, tx, func(rows *db.Rows) error { return rows.Scan(&id) }, `SELECT id FROM jobs WHERE quiet = $1 AND act = $2`, act, string(ActQuiet))
 	})
 	if err != nil {
 		return Job{}, fmt.Errorf("looking for the job of an act: %w", err)
@@ -37,27 +38,46 @@ func (f *Fleet) UndoQuiet(ctx context.Context, caller access.Caller, act string)
 	return f.UndoJob(ctx, caller, id)
 }
 
-// quieten makes a finding quiet at the devices behind number from up to to, and
-// says at which it did.
+// ofQuiet fills in which finding the job's act is about, if it still makes one quiet
+// at a device that the caller sees.
+func (r *jobRow) ofQuiet(ctx context.Context, tx *db.Tx, caller access.Caller) error {
+	scope, args := caller.Scope("d.owner_id", 2)
+	codes, err := db.Texts(ctx, tx, `SELECT q.code FROM health_quiet_devices q JOIN devices d ON d.id = q.device_id WHERE q.quiet_id = $1 AND `+scope+` LIMIT 1`,
+		append([]any{r.quiet}, args...)...)
+	if err == nil && len(codes) == 0 {
+		err = unknownHere
+	}
+	if err != nil {
+		return fmt.Errorf("act %q on a finding: %w", r.quiet, err)
+	}
+	r.finding = codes[0]
+	filter, err := json.Marshal(Filter{Finding: r.finding}) // for people; filtered takes the act's devices
+	r.filter = string(filter)
+	return err
+}
+
+// quieten makes a finding quiet, or loud again, at the devices behind number from up
+// to to, and says at which it did.
 func (f *Fleet) quieten(ctx context.Context, tx *db.Tx, r jobRow, from, to int64) ([]string, error) {
 	ids, err := numbered(ctx, tx, r, from, to, "")
 	if err != nil {
 		return nil, err
 	}
-	changed, err := f.quieter.SetQuiet(ctx, tx, r.quiet, ids, true)
+	changed, err := f.quieter.SetQuiet(ctx, tx, r.quiet, ids, r.act == ActQuiet)
 	if err != nil {
 		return nil, err
 	}
 	return changed, settle(ctx, tx, r, from, to, "outcome", "", changed)
 }
 
-// quietenBack makes it loud where it still is quiet by the job.
+// quietenBack makes it loud where it still is quiet by the job, or quiet where it
+// still is loud.
 func (f *Fleet) quietenBack(ctx context.Context, tx *db.Tx, r jobRow, from, to int64) ([]string, error) {
 	ids, err := numbered(ctx, tx, r, from, to, " AND outcome = 1")
 	if err != nil || len(ids) == 0 {
 		return nil, err
 	}
-	restored, err := f.quieter.SetQuiet(ctx, tx, r.quiet, ids, false)
+	restored, err := f.quieter.SetQuiet(ctx, tx, r.quiet, ids, r.act == ActLoud)
 	if err != nil {
 		return nil, err
 	}

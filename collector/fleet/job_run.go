@@ -34,7 +34,7 @@ type pace struct{ devices int64 }
 const gathering Act = "gathering"
 
 // Of a school's name the text is made that is searched, which makes moving dearer.
-var firstPace = map[Act]int64{gathering: 50, ActLabel: 20, ActUnlabel: 20, ActSchool: slowest, ActQuiet: slowest}
+var firstPace = map[Act]int64{gathering: 50, ActLabel: 20, ActUnlabel: 20, ActSchool: slowest, ActQuiet: slowest, ActLoud: slowest}
 
 const (
 	slowest, fastest = 10, 400
@@ -236,7 +236,13 @@ func (f *Fleet) filtered(ctx context.Context, r jobRow) (ids []string, owners ma
 	}
 	err = f.db.Read(ctx, func(tx *db.Tx) error {
 		ids, owners = nil, map[string]int64{}
+		if r.act == ActLoud {
+			filter = Filter{}
+		}
 		q := f.query(caller, filter)
+		if r.act == ActLoud {
+			q.where("d.id IN (SELECT device_id FROM health_quiet_devices WHERE quiet_id = ?)", r.quiet)
+		}
 		q.state(filter.State)
 		from := "devices d"
 		if q.byState {
@@ -289,7 +295,7 @@ func (f *Fleet) forward(ctx context.Context, r jobRow) error {
 		switch r.act {
 		case ActSchool:
 			err = move(ctx, tx, r, r.done, to)
-		case ActQuiet:
+		case ActQuiet, ActLoud:
 			quiet, err = f.quieten(ctx, tx, r, r.done, to)
 		default:
 			err = relabel(ctx, tx, r, r.done, to)
@@ -302,7 +308,7 @@ func (f *Fleet) forward(ctx context.Context, r jobRow) error {
 				FROM job_devices WHERE job_id = $1 AND seq > $2 AND seq <= $3) t WHERE id = $1`, r.id, r.done, to)
 		return err
 	})
-	if err == nil && r.act == ActQuiet {
+	if err == nil && r.act.quiets() {
 		f.quieter.Told(quiet)
 	}
 	return err
@@ -511,7 +517,7 @@ func (f *Fleet) back(ctx context.Context, r jobRow) error {
 		switch r.act {
 		case ActSchool:
 			err = moveBack(ctx, tx, r, r.undone, to)
-		case ActQuiet:
+		case ActQuiet, ActLoud:
 			loud, err = f.quietenBack(ctx, tx, r, r.undone, to)
 		default:
 			err = relabelBack(ctx, tx, r, r.undone, to)
@@ -524,7 +530,7 @@ func (f *Fleet) back(ctx context.Context, r jobRow) error {
 				FROM job_devices WHERE job_id = $1 AND seq > $2 AND seq <= $3) t WHERE id = $1`, r.id, r.undone, to)
 		return err
 	})
-	if err == nil && r.act == ActQuiet {
+	if err == nil && r.act.quiets() {
 		f.quieter.Told(loud)
 	}
 	return err

@@ -490,3 +490,76 @@ func TestQuietJob(t *testing.T) {
 		}
 	})
 }
+
+// TestLoudJob: an act on a finding is undone by a job of its own when its first is too
+// old for that, at the devices of the caller's where it still holds, and back again.
+func TestLoudJob(t *testing.T) {
+	dbtest.Run(t, migrations, func(t *testing.T, d *db.DB) {
+		w := newWorld(t, d)
+		ahorn, kiefer := w.owner(t, "Landkreis Ahorn"), w.owner(t, "Landkreis Kiefer")
+		support, everywhere := user(access.RoleSupport, ahorn), user(access.RoleSupport)
+		everywhere.Owners = nil
+		var ids []string
+		for i := range 30 {
+			owner := ahorn
+			if i >= 25 {
+				owner = kiefer
+			}
+			id := w.device(t, owner, "", serial(i))
+			w.report(t, owner, id, int64(i+1), 500, 1<<30)
+			w.finds(t, owner, id, warning, true)
+			ids = append(ids, id)
+		}
+		warnings := func() int64 {
+			c, err := w.Counts(t.Context(), system, fleet.Filter{})
+			if err != nil {
+				t.Fatal(err)
+			}
+			return c.States[fleet.StateWarning]
+		}
+		w.runs(t, everywhere, fleet.NewJob{Act: fleet.ActQuiet, Filter: &fleet.Filter{Finding: "disk_low"}, Reason: "Neue Platten sind bestellt"})
+		acts, err := w.health.Quiets(t.Context(), everywhere, "disk_low")
+		if err != nil || len(acts) != 1 || warnings() != 0 {
+			t.Fatalf("acts = %+v, %v; %d warnings", acts, err, warnings())
+		}
+		w.now = w.now.AddDate(0, 0, 8)
+		if _, err := w.UndoQuiet(t.Context(), everywhere, acts[0].ID); !errors.Is(err, fleet.ErrUndo) {
+			t.Errorf("UndoQuiet after 8 days = %v, want ErrUndo", err)
+		}
+		loud := fleet.NewJob{Act: fleet.ActLoud, Quiet: acts[0].ID}
+		for want, try := range map[error]fleet.NewJob{
+			access.ErrNotFound: {Act: fleet.ActLoud, Quiet: "none"},
+			fleet.ErrInvalid:   {Act: fleet.ActLoud, Quiet: acts[0].ID, Devices: ids[:1]},
+		} {
+			if _, err := w.StartJob(t.Context(), support, try); !errors.Is(err, want) {
+				t.Errorf("StartJob(%+v) = %v, want %v", try, err, want)
+			}
+		}
+		if _, err := w.StartJob(t.Context(), user(access.RoleRead, ahorn), loud); !errors.Is(err, access.ErrForbidden) {
+			t.Errorf("a reader's = %v, want forbidden", err)
+		}
+		if err := w.health.LoudFinding(t.Context(), support, ids[0], "disk_low", warning.String()); err != nil {
+			t.Fatal(err)
+		}
+		loudBefore := warnings()
+		j := w.runs(t, support, loud)
+		if got, want := tallies(j), []int64{24, 24, 24, 0, 0, 0, 0}; !slices.Equal(got, want) || j.Finding != "disk_low" || warnings()-loudBefore != 24 {
+			t.Errorf("job = %v, want %v; %d more warnings, want those of Ahorn", got, want, warnings()-loudBefore)
+		}
+		if got, want := w.actions(t, "job:"+j.ID), []string{"job.started", "job.finished"}; !slices.Equal(got, want) {
+			t.Errorf("the record says %q, want %q", got, want)
+		}
+		if _, err := w.StartJob(t.Context(), support, loud); !errors.Is(err, access.ErrNotFound) {
+			t.Errorf("once more = %v, want not found: none is left in Ahorn", err)
+		}
+		if _, err := w.UndoJob(t.Context(), support, j.ID); err != nil {
+			t.Fatal(err)
+		}
+		if err := w.RunJobs(t.Context()); err != nil {
+			t.Fatal(err)
+		}
+		if j, err = w.Job(t.Context(), support, j.ID); err != nil || j.Restored != 24 || warnings() != loudBefore {
+			t.Errorf("undone = %v, %v; %d warnings, want %d", tallies(j), err, warnings(), loudBefore)
+		}
+	})
+}

@@ -34,6 +34,9 @@ const (
 	quietStep = 500
 )
 
+// ErrMany: an act at more devices than one request makes loud; a job does.
+var ErrMany = errors.New("the act is about too many devices at once")
+
 // ErrUntil: a time that is over, or too far away.
 var ErrUntil = errors.New("a quiet ends within a year from now")
 
@@ -391,8 +394,9 @@ func (q *Quiet) times(at int64, until *int64) {
 	}
 }
 
-// EndQuiet undoes an act at all devices that the caller may see. Devices of the
-// answer is at how many it did.
+// EndQuiet undoes an act at all devices that the caller may see, unless they are more
+// than one transaction makes loud: then it says ErrMany. Devices of the answer is at
+// how many it did.
 func (h *Health) EndQuiet(ctx context.Context, caller access.Caller, id string) (Quiet, error) {
 	if err := caller.Allow(access.QuietFindings); err != nil {
 		return Quiet{}, err
@@ -410,6 +414,9 @@ func (h *Health) EndQuiet(ctx context.Context, caller access.Caller, id string) 
 		return Quiet{}, access.ErrNotFound
 	}
 	q := found[0]
+	if q.Devices > quietStep {
+		return q, fmt.Errorf("%w: %d", ErrMany, q.Devices)
+	}
 	if q.Devices, err = h.release(ctx, caller, q, "finding.reopened"); err != nil {
 		return Quiet{}, err
 	}

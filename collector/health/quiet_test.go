@@ -255,12 +255,20 @@ func TestQuietMany(t *testing.T) {
 		if _, err := w.EndQuiet(t.Context(), stranger, q.ID); !errors.Is(err, access.ErrNotFound) {
 			t.Errorf("EndQuiet by another owner's = %v, want not found", err)
 		}
+		if q, err := w.EndQuiet(t.Context(), mine, q.ID); !errors.Is(err, health.ErrMany) || q.Devices != many-1 || w.rows(t, "health_state", "worst = 2") != 2 {
+			t.Errorf("EndQuiet at %d devices at once = %v, %v; want ErrMany, and none loud", many-1, q, err)
+		}
+		const few = 30
+		err = w.db.Write(t.Context(), func(tx *db.Tx) error { return second(w.SetQuiet(t.Context(), tx, q.ID, ids[20:20+few], false)) })
+		if err != nil {
+			t.Fatal(err)
+		}
 		end, err := w.EndQuiet(t.Context(), mine, q.ID)
-		if err != nil || end.Devices != many-1 || w.rows(t, "health_state", "worst = 2") != many+1 {
-			t.Errorf("EndQuiet = %+v, %v; want %d devices, and all loud", end, err, many-1)
+		if err != nil || end.Devices != many-1-few || w.rows(t, "health_state", "worst = 2") != many+1 {
+			t.Errorf("EndQuiet = %+v, %v; want %d devices, and all loud", end, err, many-1-few)
 		}
 		want := []string{"finding.reopened " + first + " ",
-			"finding.reopened " + first + " 500", "finding.reopened " + first + " 19"}
+			"finding.reopened " + first + " 489"}
 		if got := w.entries(t); !slices.Equal(got, want) {
 			t.Errorf("record: %q, want %q", got, want)
 		}

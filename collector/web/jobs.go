@@ -309,7 +309,7 @@ func (v *visit) jobView(j fleet.Job) jobView {
 		out.Who = v.party(j.Actor, nil)
 	}
 	needs := access.WriteDevices
-	if j.Act == fleet.ActQuiet {
+	if j.Act == fleet.ActQuiet || j.Act == fleet.ActLoud {
 		needs = access.QuietFindings
 	}
 	if !j.UndoUntil.IsZero() && v.caller.Allow(needs) == nil {
@@ -363,10 +363,13 @@ func (v *visit) progress(j fleet.Job, done, all int64) string {
 // jobTitle says what a job does.
 func (v *visit) jobTitle(act, label, school, code string) string {
 	switch {
-	case act == string(fleet.ActQuiet):
+	case act == string(fleet.ActQuiet) || act == string(fleet.ActLoud):
 		title := code
 		if row, ok := finding.ByCode(code); ok {
 			title = pick(v.say.Lang, row.Title)
+		}
+		if act == string(fleet.ActLoud) {
+			return v.say.Say("jobs.title.loud", "finding", title)
 		}
 		return v.say.Say("jobs.title.quiet", "finding", title)
 	case act == string(fleet.ActSchool) && school == "":

@@ -243,8 +243,23 @@ func (s *Server) loudGroup(v *visit) error {
 	if !errors.Is(err, access.ErrNotFound) && !errors.Is(err, fleet.ErrUndo) {
 		return err
 	}
-	_, err = s.cfg.Health.EndQuiet(v.r.Context(), v.caller, typed.Get("quiet"))
+	_, job, err = s.endQuiet(v, typed.Get("quiet"))
+	if err == nil && job.ID != "" {
+		s.await(v, job)
+		return v.redirect("/findings/" + v.r.PathValue("code") + "?job=" + job.ID)
+	}
 	return v.acted("/findings/"+v.r.PathValue("code"), "loud", err)
+}
+
+// endQuiet ends an act at once where it is at few devices, else by the job that it
+// gives.
+func (s *Server) endQuiet(v *visit, id string) (health.Quiet, fleet.Job, error) {
+	q, err := s.cfg.Health.EndQuiet(v.r.Context(), v.caller, id)
+	if !errors.Is(err, health.ErrMany) {
+		return q, fleet.Job{}, err
+	}
+	job, err := s.cfg.Fleet.StartJob(v.r.Context(), v.caller, fleet.NewJob{Act: fleet.ActLoud, Quiet: id})
+	return q, job, err
 }
 
 // What a quiet is: until the finding is cleared, or up to a day.
@@ -264,6 +279,7 @@ type apiQuiet struct {
 	At      string  `json:"at" is:"time"`
 	Until   *string `json:"until" is:"time"` // null = until the finding is cleared
 	Devices int64   `json:"devices"`
+	Job     *string `json:"job" is:"uuid"` // of an end at many devices: the job that does it; else null
 }
 
 func quietJSON(q health.Quiet) apiQuiet {
@@ -375,9 +391,11 @@ func (s *Server) apiQuiets(v *visit) error {
 }
 
 func (s *Server) apiEndQuiet(v *visit) error {
-	q, err := s.cfg.Health.EndQuiet(v.r.Context(), v.caller, v.r.PathValue("id"))
+	q, job, err := s.endQuiet(v, v.r.PathValue("id"))
 	if err != nil {
 		return err
 	}
-	return v.sendJSON(quietJSON(q))
+	out := quietJSON(q)
+	out.Job = present(job.ID)
+	return v.sendJSON(out)
 }

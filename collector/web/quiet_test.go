@@ -1,6 +1,8 @@
 package web_test
 
 import (
+	"encoding/json"
+	"fmt"
 	"net/http"
 	"net/url"
 	"strings"
@@ -8,6 +10,7 @@ import (
 	"time"
 
 	"hausmeister/collector/access"
+	"hausmeister/collector/health"
 	"hausmeister/proto/finding"
 	"hausmeister/proto/hmpb"
 )
@@ -136,5 +139,66 @@ func TestQuietByTheAPI(t *testing.T) {
 	w.api(read, "/api/v1/devices/"+ids[0]+"/findings", &all)
 	if len(all.Items) != 1 || all.Items[0].Quiet != nil {
 		t.Errorf("after the day: %+v, want it loud", all)
+	}
+}
+
+// TestQuietOfManyEnds: an act at more devices than one request makes loud is undone by a
+// job, on the page and by the API.
+func TestQuietOfManyEnds(t *testing.T) {
+	w := newWorld(t)
+	w.importSchools()
+	var first string
+	for i := range 502 {
+		id := w.admit("Landkreis Ahorn", "S0001", "FUJITSU", "LIFEBOOK A3510", fmt.Sprintf("VIELE%05d", i), "windows", "")
+		if i == 0 {
+			first = id
+		}
+	}
+	w.fillsUp(first, hmpb.Severity_SEVERITY_WARNING)
+	q, err := w.health.QuietFinding(t.Context(), w.callerOf("support"), first, finding.DiskLow, "C:", health.NewQuiet{Reason: "Neues Abbild kommt am Montag"})
+	w.must(err)
+	// The others as if they had been quiet by the same act.
+	w.must(w.exec(`INSERT INTO health_findings (device_id, spool, seq, code, instance, severity, arguments, raised_ms, quiet_id, quiet_severity)
+		SELECT d.device_id, f.spool, f.seq, f.code, f.instance, f.severity, f.arguments, f.raised_ms, f.quiet_id, f.quiet_severity
+		FROM health_findings f, fleet_devices d WHERE d.device_id <> f.device_id`))
+	token := w.token("helper", access.RoleSupport, nil)
+	var ended struct {
+		Devices int64
+		Job     string
+	}
+	post := func(path string, out any) answer {
+		t.Helper()
+		res := w.browser().do(http.MethodPost, path, strings.NewReader("{}"), "Authorization", "Bearer "+token, "Content-Type", "application/json")
+		if err := json.Unmarshal([]byte(res.body), out); err != nil {
+			t.Fatalf("POST %s: %v in %s", path, err, res.body)
+		}
+		return res
+	}
+	res := post("/api/v1/quiets/"+q.ID+"/end", &ended)
+	if res.StatusCode != http.StatusOK || ended.Job == "" || ended.Devices != 502 {
+		t.Fatalf("the end = %d %s, want a job for 502 devices", res.StatusCode, res.body)
+	}
+	w.must(w.fleet.RunJobs(t.Context()))
+	var job struct {
+		Act, State, Finding string
+		Changed             int64
+	}
+	if w.api(token, "/api/v1/jobs/"+ended.Job, &job); job.Act != "loud" || job.State != "done" || job.Changed != 502 || job.Finding != finding.DiskLow {
+		t.Errorf("the job = %+v, want 502 changed", job)
+	}
+	// Back again, and undone on the page.
+	if res := post("/api/v1/jobs/"+ended.Job+"/undo", &job); res.StatusCode != http.StatusOK {
+		t.Fatalf("undo = %d %s", res.StatusCode, res.body)
+	}
+	w.must(w.fleet.RunJobs(t.Context()))
+	b := w.signedIn("support")
+	page := b.post("/findings/disk_low/loud", url.Values{"quiet": {q.ID}})
+	at := page.Header.Get("Location")
+	if page.StatusCode != http.StatusSeeOther || !strings.HasPrefix(at, "/findings/disk_low?job=") {
+		t.Fatalf("undo on the page = %d to %q, want to the finding with its job", page.StatusCode, at)
+	}
+	w.must(w.fleet.RunJobs(t.Context()))
+	if body := text(b.get(at).body); !strings.Contains(body, "„Speicher fast voll“ wieder zählen lassen") {
+		t.Errorf("the page does not say what is under way: %s", body)
 	}
 }
