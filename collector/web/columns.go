@@ -212,7 +212,7 @@ func (s *Server) setColumns(v *visit) error {
 			f := form{Action: "/devices/columns", Send: v.say.Say("devices.columns.keep"), Cancel: "/devices", Hidden: map[string]string{"back": typed.Get("back")},
 				Fields: []field{v.columnsField(typed["column"])}}
 			f.refuse("column", v.say.Say("devices.columns.many", "n", n-mostColumns))
-			return v.showForm(http.StatusUnprocessableEntity, "", v.say.Say("devices.columns.legend"), v.say.Say("devices.columns.most"), f)
+			return v.showForm(http.StatusUnprocessableEntity, "devices", v.say.Say("devices.columns.legend"), v.say.Say("devices.columns.most"), f)
 		}
 		value = strings.Join(someColumns(strings.Join(typed["column"], ",")), ",")
 	}

@@ -189,7 +189,7 @@ func (s *Server) showJobForm(v *visit, code int, what string, c chosen, typed ur
 		f.fill(typed)
 		refuse(&f)
 	}
-	return v.showForm(code, "", title, text, f)
+	return v.showForm(code, "devices", title, text, f)
 }
 
 func (s *Server) startJob(v *visit) error {

@@ -60,6 +60,9 @@ func (w view) Nav() (groups []navGroup) {
 			it := navItem{Href: page.Href, Word: w.T(page.Word), Key: page.Key, Picture: w.Icon(page.Icon), Count: -1}
 			if page.ID == "devices" {
 				it.Current, it.Count = w.Current, w.Devices
+				if it.Current == "" && w.Place == page.ID {
+					it.Current = "true" // a page that leads away from the list
+				}
 			} else if page.ID == w.Place {
 				it.Current = "page"
 			}

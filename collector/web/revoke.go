@@ -64,7 +64,7 @@ func (s *Server) showRevoke(v *visit, code int, change func(*form)) error {
 	if change != nil {
 		change(&f)
 	}
-	return v.showForm(code, "", title, text, f)
+	return v.showForm(code, "devices", title, text, f)
 }
 
 func (s *Server) revokeDevice(v *visit) error {

@@ -232,7 +232,7 @@ func (s *Server) newViewPage(v *visit) error {
 
 func (s *Server) showViewForm(v *visit, code int, c chosen, f form) error {
 	f.Hidden["from"], f.Cancel = c.q.address(), c.q.href()
-	return v.showForm(code, "", v.say.Say("views.new"), v.say.Say("views.new.text", "filter", v.filterWords(c.q, c.school.Title())), f)
+	return v.showForm(code, "devices", v.say.Say("views.new"), v.say.Say("views.new.text", "filter", v.filterWords(c.q, c.school.Title())), f)
 }
 
 func (s *Server) saveView(v *visit) error {
@@ -346,7 +346,7 @@ func (s *Server) showEditView(v *visit, code int, sv fleet.View, name, wrong str
 	if wrong != "" {
 		f.refuse("name", v.say.Say(wrong))
 	}
-	return v.showForm(code, "", v.say.Say("views.rename.title", "name", sv.Name), v.say.Say("views.rename.text"), f)
+	return v.showForm(code, "devices", v.say.Say("views.rename.title", "name", sv.Name), v.say.Say("views.rename.text"), f)
 }
 
 func (s *Server) editView(v *visit) error {
@@ -450,7 +450,7 @@ func (s *Server) viewStale(v *visit, id string, c chosen) error {
 	}
 	c.q.edits = edited{id, was}
 	f := form{Action: "/views/" + id + "/filter", Send: v.say.Say("edits.anyway"), Cancel: c.q.href(), Hidden: map[string]string{"from": c.q.address(), "was": was}}
-	return v.showForm(http.StatusConflict, "", v.say.Say("edits.stale"), v.say.Say("views.edits.stale", "name", sv.Name,
+	return v.showForm(http.StatusConflict, "devices", v.say.Say("edits.stale"), v.say.Say("views.edits.stale", "name", sv.Name,
 		"now", v.filterWords(viewQuestion(sv), names[sv.Filter.School]), "mine", v.filterWords(c.q, c.school.Title())), f)
 }
 

@@ -90,6 +90,8 @@ func (s *Speaker) Span(d time.Duration) string {
 		return s.Unit(0, "s")
 	case d < time.Minute:
 		return s.Unit(int64(d/time.Second), "s")
+	case d < 10*time.Minute && d%time.Minute != 0: // as far as a boot or a wait takes
+		return s.Unit(int64(d/time.Minute), "min") + nb + s.Unit(int64(d%time.Minute/time.Second), "s")
 	case d < time.Hour:
 		return s.Unit(int64(d/time.Minute), "min")
 	case d < 24*time.Hour:

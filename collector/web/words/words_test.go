@@ -183,7 +183,7 @@ func TestFormats(t *testing.T) {
 		{"milli", de.Fixed2(1234), "1,23"}, {"milli", en.Fixed2(20), "0.02"},
 		{"bits", de.BitRate(1_000_000_000), "1,0·Gbit/s"}, {"bits", de.BitRate(866_000_000), "866·Mbit/s"},
 		{"number", de.Number(-1234), "-1.234"}, {"number", en.Number(1234567), "1,234,567"},
-		{"span", de.Span(110 * time.Minute), "1·h·50·min"}, {"span", de.Span(2 * time.Hour), "2·h"}, {"span", de.Span(59 * time.Second), "59·s"},
+		{"span", de.Span(110 * time.Minute), "1·h·50·min"}, {"span", de.Span(2 * time.Hour), "2·h"}, {"span", de.Span(59 * time.Second), "59·s"}, {"span", de.Span(70 * time.Second), "1·min·10·s"}, {"span", de.Span(601 * time.Second), "10·min"},
 		{"span", de.Span(76 * time.Hour), "3 Tage 4·h"}, {"span", en.Span(24 * time.Hour), "1 day"}, {"span", de.Span(20 * 24 * time.Hour), "20 Tage"}, {"span", de.Span(0), "0·s"},
 	}
 	for _, tt := range tests {
