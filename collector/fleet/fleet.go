@@ -88,6 +88,7 @@ type Fleet struct {
 	silentDays int
 	looked     int64 // mostLooked, less in a test
 	many       int64
+	owned      int64 // fewOwned, less in a test
 	log        *slog.Logger
 	quieter    Quieter
 	work       chan struct{} // wakes Run
@@ -112,7 +113,7 @@ func New(cfg Config) (*Fleet, error) {
 	if cfg.Log == nil {
 		cfg.Log = slog.Default()
 	}
-	return &Fleet{db: cfg.DB, now: cfg.Now, silentDays: cfg.SilentDays, log: cfg.Log, quieter: cfg.Quieter, work: make(chan struct{}, 1), jobs: cfg.DB.Lease("jobs", cfg.Now), looked: mostLooked, many: manyFound, paces: map[Act]*pace{}}, nil
+	return &Fleet{db: cfg.DB, now: cfg.Now, silentDays: cfg.SilentDays, log: cfg.Log, quieter: cfg.Quieter, work: make(chan struct{}, 1), jobs: cfg.DB.Lease("jobs", cfg.Now), looked: mostLooked, many: manyFound, owned: fewOwned, paces: map[Act]*pace{}}, nil
 }
 
 // Owner is a Schulträger.
