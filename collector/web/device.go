@@ -199,7 +199,7 @@ func (v *visit) about(d fleet.Device, sheet *sheet, latest health.Latest) []abou
 	case latest.Began.IsZero():
 		add("devices.seen.long", seen, "", false)
 	case latest.Connected:
-		add("device.since", v.say.Time(latest.Began), "", false)
+		add("device.since.connected", v.say.Time(latest.Began), "", false)
 	default:
 		add("device.last", v.say.Say("device.last.span", "from", v.say.Time(latest.Began), "to", v.say.Time(latest.Contact)), "", false)
 	}

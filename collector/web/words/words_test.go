@@ -112,6 +112,28 @@ func TestBothLanguagesAreWhole(t *testing.T) {
 }
 
 // TestFaultsAreFound plants each fault once.
+// TestKeysStandOnce: of a key that stands twice, as after a merge of two branches, the
+// first sentence would be lost without a word.
+func TestKeysStandOnce(t *testing.T) {
+	key := regexp.MustCompile(`(?m)^  "([^"]+)":`)
+	for _, file := range []string{"de.json", "en.json"} {
+		b, err := os.ReadFile(file)
+		if err != nil {
+			t.Fatal(err)
+		}
+		seen := map[string]bool{}
+		for _, m := range key.FindAllStringSubmatch(string(b), -1) {
+			if seen[m[1]] {
+				t.Errorf("%s has %q twice", file, m[1])
+			}
+			seen[m[1]] = true
+		}
+		if len(seen) < 500 {
+			t.Errorf("%s has %d keys in the form that this test knows", file, len(seen))
+		}
+	}
+}
+
 func TestFaultsAreFound(t *testing.T) {
 	one := func(s string) map[string]string { return map[string]string{"": s} }
 	tests := []struct {
