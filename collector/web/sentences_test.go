@@ -33,7 +33,7 @@ var sentences = []said{
 	{finding.Hot, "cpu", []any{97_000}, "Der Fühler „Prozessor“ misst 97 °C. Das ist zu heiß.", `The sensor "processor" measures 97 °C. That is too hot.`},
 	{finding.Throttled, "", nil, "Der Prozessor läuft am Netzteil seit längerer Zeit gebremst.", "The processor has been slowed down for some time while on mains."},
 	{finding.RestartPending, "", nil, "Eine Aktualisierung wartet seit Tagen auf einen Neustart.", "An update has been waiting for a restart for days."},
-	{finding.SlowBoot, "", []any{143_000}, "Das Gerät braucht zum Starten meist 2 min.", "The device mostly takes 2 min to start."},
+	{finding.SlowBoot, "", []any{143_000}, "Das Gerät braucht zum Starten meist 2 min 23 s.", "The device mostly takes 2 min 23 s to start."},
 	{finding.OSUnsupported, "", []any{int(time.Date(2025, 10, 14, 0, 0, 0, 0, time.UTC).UnixMilli())}, "Der letzte Tag war Di 14.10.2025.", "The last day was Tue 14 Oct 2025."},
 	{finding.OSSupportEnds, "", []any{int(time.Date(2027, 1, 12, 0, 0, 0, 0, time.UTC).UnixMilli())}, "Der Hersteller liefert nur noch bis Di 12.01.2027 Sicherheitsaktualisierungen für dieses Betriebssystem.", "The maker publishes security updates for this operating system only until Tue 12 Jan 2027."},
 	{finding.UpdatesStuck, "", []any{45}, "Es stehen Aktualisierungen aus. Die letzte liegt 45 Tage zurück.", "Updates are pending. The last one was 45 days ago."},
