@@ -46,7 +46,7 @@ func (f *Fleet) Admit(ctx context.Context, tx *db.Tx, caller access.Caller, owne
 	}
 	serial := shownSerial(hw)
 	_, err = tx.Exec(ctx, `UPDATE devices SET school_id = $2, manufacturer = $3, model = $4, serial = $5, os = $6,
-			label_key = $7, search = $8, reimaged_ms = $9, reimages = reimages + 1,
+			label_key = $7, search = $8, reimaged_ms = $9, reimages = reimages + 1, revision = `+nextRevision+`,
 			school_by = CASE WHEN COALESCE(school_id, '') = $10 THEN school_by ELSE $11 END WHERE id = $1`,
 		device, orNull(school), hw.Manufacturer, hw.Model, serial, hw.OS,
 		naturalKey(label(inventory, serial, device)), searchText(inventory, serial, hw.Manufacturer, hw.Model, s), f.now().UnixMilli(), school, ident.NewID(f.now()))
@@ -64,8 +64,8 @@ func (f *Fleet) create(ctx context.Context, tx *db.Tx, owner, school, key string
 	now := f.now()
 	id, serial := ident.NewID(now), shownSerial(hw)
 	_, err = tx.Exec(ctx, `INSERT INTO devices (id, owner_id, school_id, hardware, manufacturer, model, serial, os,
-			label_key, search, admitted_ms, reimages, number) VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, 0,
-			(SELECT COALESCE(MAX(number), 0) + 1 FROM devices))`,
+			label_key, search, admitted_ms, reimages, number, revision) VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, 0,
+			(SELECT COALESCE(MAX(number), 0) + 1 FROM devices), `+nextRevision+`)`,
 		id, owner, orNull(school), key, hw.Manufacturer, hw.Model, serial, hw.OS,
 		naturalKey(label("", serial, id)), searchText("", serial, hw.Manufacturer, hw.Model, s), now.UnixMilli())
 	if err != nil {
@@ -245,7 +245,7 @@ func (f *Fleet) SetInventory(ctx context.Context, caller access.Caller, device, 
 		if err != nil {
 			return err
 		}
-		_, err = tx.Exec(ctx, `UPDATE devices SET inventory = $2, inventory_key = $3, label_key = $4, search = $5 WHERE id = $1`,
+		_, err = tx.Exec(ctx, `UPDATE devices SET inventory = $2, inventory_key = $3, label_key = $4, search = $5, revision = `+nextRevision+` WHERE id = $1`,
 			device, orNull(number), orNull(fold(number)), naturalKey(label(number, d.Serial, device)),
 			searchText(number, d.Serial, d.Manufacturer, d.Model, s))
 		if err != nil {

@@ -80,8 +80,8 @@ type Config struct {
 	Quieter    Quieter      // nil = no job makes findings quiet
 }
 
-// Fleet answers questions about devices, and changes many of them in jobs. It
-// keeps nothing in memory.
+// Fleet answers questions about devices, and changes many of them in jobs. In
+// memory it keeps facts only.
 type Fleet struct {
 	db         *db.DB
 	now        func() time.Time
@@ -91,6 +91,7 @@ type Fleet struct {
 	owned      int64 // fewOwned, less in a test
 	log        *slog.Logger
 	quieter    Quieter
+	facts      facts
 	work       chan struct{} // wakes Run
 	jobs       *db.Lease     // of the running of jobs
 
@@ -210,9 +211,9 @@ type Filter struct {
 	Cursor  string // of the page before, of the same Filter; empty = first page
 	Limit   int    // 0 = 50, at most 500
 	Details Details
-	// Counted is the Total of the first page where who asks has counted already
-	// (Counts of the same filter); nil = it is counted.
-	Counted *int64
+	// Counted are the Counts of the same filter where who asks has them already; nil =
+	// the first page counts.
+	Counted *Counts
 }
 
 // Page is a part of the list. Total counts all devices of the filter as the
@@ -228,6 +229,9 @@ type Page struct {
 type Counts struct {
 	Total  int64
 	States map[State]int64 // each of States has an entry
+	// found are the ids of all, where they are few and had to be looked for: their
+	// page need not look again.
+	found []string
 }
 
 // unknownHere hides whether a thing exists from who may not see it.

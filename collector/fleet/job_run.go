@@ -495,7 +495,7 @@ func move(ctx context.Context, tx *db.Tx, r jobRow, from, to int64) error {
 
 // moveTo writes a device's school; by names the change.
 func moveTo(ctx context.Context, tx *db.Tx, d Device, s School, by string) error {
-	_, err := tx.Exec(ctx, `UPDATE devices SET school_id = $2, school_by = $3, search = $4 WHERE id = $1`,
+	_, err := tx.Exec(ctx, `UPDATE devices SET school_id = $2, school_by = $3, search = $4, revision = `+nextRevision+` WHERE id = $1`,
 		d.ID, orNull(s.ID), by, searchText(d.Inventory, d.Serial, d.Manufacturer, d.Model, s))
 	if err != nil {
 		return fmt.Errorf("moving the device: %w", err)

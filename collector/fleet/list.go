@@ -106,8 +106,13 @@ func (f *Fleet) query(caller access.Caller, filter Filter) *query {
 	scope, args := caller.Scope("d.owner_id", 2)
 	q.conditions = append(q.conditions, scope)
 	q.args = append(q.args, args...)
-	for _, pattern := range patterns(filter.Query) {
-		q.where(`d.search LIKE ? ESCAPE '\'`, pattern)
+	// Where the word stands both databases find sooner than whether a pattern fits.
+	position := "instr"
+	if f.db.Dialect() == db.Postgres {
+		position = "strpos"
+	}
+	for _, word := range words(filter.Query) {
+		q.where(position+"(d.search, ?) > 0", word)
 	}
 	if filter.School != "" {
 		q.where("d.school_id = ?", filter.School)
@@ -140,6 +145,17 @@ func (q *query) where(condition string, values ...any) {
 		condition = strings.Replace(condition, "?", fmt.Sprintf("$%d", len(q.args)), 1)
 	}
 	q.conditions = append(q.conditions, condition)
+}
+
+// among adds that a device is one of these, by a list of one of few lengths: each is
+// a statement that SQLite keeps.
+func (q *query) among(ids []string) {
+	var params []string
+	for i := 0; i < len(ids) || i&(i-1) != 0; i++ {
+		q.args = append(q.args, ids[min(i, len(ids)-1)])
+		params = append(params, fmt.Sprintf("$%d", len(q.args)))
+	}
+	q.conditions = append(q.conditions, "d.id IN ("+strings.Join(params, ", ")+")")
 }
 
 func (q *query) state(s State) {
@@ -197,20 +213,21 @@ func (f *Fleet) List(ctx context.Context, caller access.Caller, filter Filter) (
 	var page Page
 	err := f.db.Read(ctx, func(tx *db.Tx) error {
 		page = Page{Total: after.Total}
+		var found []string
 		switch {
 		case filter.Cursor != "":
 		case filter.Counted != nil:
-			page.Total = *filter.Counted
+			page.Total, found = filter.Counted.of(filter.State), filter.Counted.found
 		default:
 			var err error
-			if page.Total, err = f.total(ctx, tx, caller, filter); err != nil {
+			if page.Total, found, err = f.total(ctx, tx, caller, filter); err != nil {
 				return fmt.Errorf("counting the list: %w", err)
 			}
-			if page.Total == 0 {
-				return nil // all were looked at; none is found by a second look
-			}
 		}
-		return f.page(ctx, tx, caller, filter, after, &page)
+		if page.Total == 0 {
+			return nil // all were looked at; none is found by a second look
+		}
+		return f.page(ctx, tx, caller, filter, found, after, &page)
 	})
 	if err != nil {
 		return Page{}, fmt.Errorf("listing devices: %w", err)
@@ -226,9 +243,14 @@ func (f Filter) check() error {
 	return checkQuery(f.Query)
 }
 
-func (f *Fleet) page(ctx context.Context, tx *db.Tx, caller access.Caller, filter Filter, after cursor, page *Page) error {
+// page reads one page; found are all devices of the filter whatever their state, nil
+// if they are not known.
+func (f *Fleet) page(ctx context.Context, tx *db.Tx, caller access.Caller, filter Filter, found []string, after cursor, page *Page) error {
 	q := f.query(caller, filter)
 	q.state(filter.State)
+	if found != nil {
+		q.among(found) // besides all else: they may have changed since they were found
+	}
 	if after.ID != "" {
 		var key any = after.Text
 		if filter.Sort.numeric() {
@@ -250,9 +272,9 @@ func (f *Fleet) page(ctx context.Context, tx *db.Tx, caller access.Caller, filte
 			return nil
 		}
 		q = f.query(caller, filter)
-		q.where("d.id IN ("+strings.TrimSuffix(strings.Repeat("?, ", len(ids)), ", ")+")", ids...)
+		q.among(ids)
 	}
-	if page.Total >= f.many && caller.Owners == nil && filter.Sort == ByLabel && tx.Dialect() == db.SQLite {
+	if found == nil && page.Total >= f.many && caller.Owners == nil && filter.Sort == ByLabel && tx.Dialect() == db.SQLite {
 		q.walk()
 	}
 	// One more than asked for tells whether there is a next page.
@@ -284,7 +306,7 @@ var numbers = map[Sort]string{ByContact: "h.last_contact_day", ByBattery: "h.bat
 // devices' own, one more than asked for: those whose number or school is known, and
 // the others by going along the devices until there are enough. Joining all devices
 // with what they are sorted by costs six times as much and more.
-func nearest(ctx context.Context, tx *db.Tx, filter Filter, after cursor) (ids []any, err error) {
+func nearest(ctx context.Context, tx *db.Tx, filter Filter, after cursor) (ids []string, err error) {
 	direction, than := "", ">"
 	if filter.Desc {
 		direction, than = " DESC", "<"
@@ -350,17 +372,32 @@ func nearest(ctx context.Context, tx *db.Tx, filter Filter, after cursor) (ids [
 	return ids, nil
 }
 
-// total counts the devices of the filter, its State too.
-func (f *Fleet) total(ctx context.Context, tx *db.Tx, caller access.Caller, filter Filter) (int64, error) {
+// total counts the devices of the filter, its State too. found are those whatever
+// their state, where they are few and had to be looked for.
+func (f *Fleet) total(ctx context.Context, tx *db.Tx, caller access.Caller, filter Filter) (n int64, found []string, err error) {
 	if filter.State != "" {
 		c, err := f.counts(ctx, tx, caller, filter)
-		return c.States[filter.State], err
+		return c.of(filter.State), c.found, err
 	}
 	q := f.query(caller, filter)
+	if filter.Query != "" {
+		ids, err := f.find(ctx, tx, caller, filter)
+		if n = int64(len(ids)); n <= f.looked {
+			found = ids
+		}
+		return n, found, err
+	}
 	q.unstated()
-	var n int64
-	err := tx.QueryRow(ctx, "SELECT count(*) FROM devices d"+q.whereSQL(), q.args...).Scan(&n)
-	return n, err
+	err = tx.QueryRow(ctx, "SELECT count(*) FROM devices d"+q.whereSQL(), q.args...).Scan(&n)
+	return n, nil, err
+}
+
+// of counts those of a state, or without one all.
+func (c Counts) of(state State) int64 {
+	if state == "" {
+		return c.Total
+	}
+	return c.States[state]
 }
 
 // unstated uses $1, which is the state's: PostgreSQL refuses a parameter that
@@ -479,11 +516,15 @@ func (f *Fleet) counts(ctx context.Context, tx *db.Tx, caller access.Caller, fil
 	q := f.query(caller, filter)
 	where := q.whereSQL()
 	var all stateSums
+	var found []string
 	var err error
 	if caller.Owners == nil && len(q.conditions) == 1 {
 		all, err = sumsOfAll(ctx, tx, q.args[0])
 	} else {
-		all, err = f.sumsOfSome(ctx, tx, where, q.args)
+		var ids []string
+		if ids, err = f.find(ctx, tx, caller, filter); err == nil {
+			all, found, err = f.sumsOfSome(ctx, tx, ids, q.args[0])
+		}
 	}
 	if err != nil {
 		return Counts{}, err
@@ -494,7 +535,7 @@ func (f *Fleet) counts(ctx context.Context, tx *db.Tx, caller access.Caller, fil
 	if err != nil {
 		return Counts{}, err
 	}
-	c := Counts{Total: all.total, States: map[State]int64{
+	c := Counts{found: found, Total: all.total, States: map[State]int64{
 		StateRevoked:   revoked.total,
 		StateCritical:  all.critical - revoked.critical,
 		StateWarning:   all.warning - revoked.warning,
@@ -528,54 +569,48 @@ func sums(ctx context.Context, tx *db.Tx, from string, args []any) (s stateSums,
 // this it is quicker to read the states of all.
 const mostLooked = 500
 
-// sumsOfSome is sums of the devices of a filter, which are looked for once: that
-// is what costs most.
-func (f *Fleet) sumsOfSome(ctx context.Context, tx *db.Tx, where string, args []any) (s stateSums, err error) {
-	list := "group_concat(%s)"
-	if tx.Dialect() == db.Postgres {
-		list = "string_agg(%s, ',')"
+// sumsOfSome is sums of these devices, which were looked for once: that is what costs
+// most. found are they, where they are few.
+func (f *Fleet) sumsOfSome(ctx context.Context, tx *db.Tx, ids []string, firstDay any) (s stateSums, found []string, err error) {
+	if len(ids) == 0 {
+		return s, nil, nil
 	}
-	var ids string
-	err = tx.QueryRow(ctx, `SELECT COALESCE(`+fmt.Sprintf(list, "d.id")+`, '') FROM devices d`+where+` AND CAST($1 AS BIGINT) IS NOT NULL`, args...).Scan(&ids)
-	if err != nil || ids == "" {
-		return s, err
+	if int64(len(ids)) <= f.looked {
+		s, err = sumsOfFew(ctx, tx, firstDay, ids)
+		return s, ids, err
 	}
-	if n := int64(strings.Count(ids, ",")) + 1; n <= f.looked {
-		return sumsOfFew(ctx, tx, args[0], strings.Split(ids, ","))
-	}
-	some := make(map[string]bool, strings.Count(ids, ",")+1)
-	for id := range strings.SplitSeq(ids, ",") {
-		some[id] = true
-	}
-	s = stateSums{total: int64(len(some)), fresh: int64(len(some))}
+	s = stateSums{total: int64(len(ids)), fresh: int64(len(ids))}
 	// A letter before each id is quicker than groups, which the database would sort.
 	// Who is new is among those that health has never heard of, and left out.
-	err = tx.QueryRow(ctx, `SELECT COALESCE(`+fmt.Sprintf(list, `CASE
+	var marked string
+	err = tx.QueryRow(ctx, `SELECT COALESCE(`+inOne(tx, `CASE
 		WHEN h.worst >= 2 AND (`+heardSQL+`) THEN CASE WHEN h.worst >= 3 THEN 'c' ELSE 'w' END
 		WHEN h.connected = 1 THEN 'l' WHEN h.last_contact_day < $1 THEN 's' ELSE 'o' END || h.device_id`)+`, '')
-		FROM health_devices h WHERE h.connected = 1 OR h.reported <> 0`, args[0]).Scan(&ids)
+		FROM health_devices h WHERE h.connected = 1 OR h.reported <> 0`, firstDay).Scan(&marked)
 	if err != nil {
-		return s, err
+		return s, nil, err
 	}
 	counted := map[byte]*int64{'c': &s.critical, 'w': &s.warning, 'l': &s.connected, 's': &s.silent, 'o': new(int64)}
-	for marked := range strings.SplitSeq(ids, ",") {
-		if marked != "" && some[marked[1:]] {
-			*counted[marked[0]]++
-			s.fresh--
+	err = f.facts.read(ctx, tx, func() {
+		some := f.facts.among(ids)
+		for one := range strings.SplitSeq(marked, ",") {
+			if one == "" {
+				continue
+			}
+			if i, known := f.facts.at[one[1:]]; known && some[i] {
+				*counted[one[0]]++
+				s.fresh--
+			}
 		}
-	}
-	return s, nil
+	})
+	return s, nil, err
 }
 
 // sumsOfFew is sums of these devices, by what health knows of them.
 func sumsOfFew(ctx context.Context, tx *db.Tx, firstDay any, ids []string) (stateSums, error) {
-	args := []any{firstDay}
-	params := make([]string, 0, 2*len(ids))
-	for i := 0; i < len(ids) || i&(i-1) != 0; i++ { // lists of few lengths: each is a statement that SQLite keeps
-		args = append(args, ids[min(i, len(ids)-1)])
-		params = append(params, fmt.Sprintf("$%d", i+2))
-	}
-	s, err := sums(ctx, tx, "health_devices h WHERE h.device_id IN ("+strings.Join(params, ", ")+")", args)
+	q := query{args: []any{firstDay}}
+	q.among(ids)
+	s, err := sums(ctx, tx, "health_devices h WHERE "+strings.Replace(q.conditions[0], "d.id", "h.device_id", 1), q.args)
 	n := int64(len(ids))
 	s.total, s.fresh = n, s.fresh+n-s.total
 	return s, err

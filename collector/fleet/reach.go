@@ -130,8 +130,7 @@ func (f *Fleet) sortSchools(ctx context.Context, tx *db.Tx, schools []School, fi
 		}
 	}
 	if filter.Sort == SchoolsByTCP {
-		if tcp, err = bySchool(ctx, tx, `SELECT d.school_id, COUNT(*) FROM health_devices h JOIN devices d ON d.id = h.device_id
-			WHERE h.path IN ('tcp', 'tcp_proxy') GROUP BY d.school_id`); err != nil {
+		if tcp, err = f.bySchool(ctx, tx, `SELECT COALESCE(`+inOne(tx, "'t' || h.device_id")+`, '') FROM health_devices h WHERE h.path IN ('tcp', 'tcp_proxy')`, map[byte]int64{'t': 1}); err != nil {
 			return nil, err
 		}
 	}
@@ -203,30 +202,27 @@ func (f SchoolFilter) after(sorted []sortedSchool) ([]sortedSchool, error) {
 // troubled says for each school with such devices how many are critical or have a
 // warning; one critical device counts more than any number of warnings.
 func (f *Fleet) troubled(ctx context.Context, tx *db.Tx) (map[string]int64, error) {
-	return bySchool(ctx, tx, `SELECT d.school_id, SUM(CASE WHEN h.worst >= 3 THEN 1000000 ELSE 1 END) FROM health_devices h JOIN devices d ON d.id = h.device_id
-		WHERE h.worst >= 2 AND (`+heardSQL+`) AND d.id NOT IN (SELECT device FROM enroll_devices WHERE revoked_ms IS NOT NULL) GROUP BY d.school_id`,
-		f.now().UnixMilli()/dayMS-int64(f.silentDays))
+	return f.bySchool(ctx, tx, `SELECT COALESCE(`+inOne(tx, "CASE WHEN h.worst >= 3 THEN 'c' ELSE 'w' END || h.device_id")+`, '') FROM health_devices h
+		WHERE h.worst >= 2 AND (`+heardSQL+`) AND h.device_id NOT IN (SELECT device FROM enroll_devices WHERE revoked_ms IS NOT NULL)`,
+		map[byte]int64{'c': 1_000_000, 'w': 1}, f.now().UnixMilli()/dayMS-int64(f.silentDays))
 }
 
-// bySchool is a number for each school that the query names.
-func bySchool(ctx context.Context, tx *db.Tx, query string, args ...any) (map[string]int64, error) {
-	rows, err := tx.Query(ctx, query, args...)
+// bySchool adds up for each school what its devices that the query names count, by the
+// letter before each.
+func (f *Fleet) bySchool(ctx context.Context, tx *db.Tx, query string, counts map[byte]int64, args ...any) (map[string]int64, error) {
+	named, err := oneText(ctx, tx, query, args...)
 	if err != nil {
 		return nil, err
 	}
-	defer rows.Close()
 	out := map[string]int64{}
-	for rows.Next() {
-		var school *string
-		var n int64
-		if err := rows.Scan(&school, &n); err != nil {
-			return nil, err
+	return out, f.facts.read(ctx, tx, func() {
+		for _, one := range named {
+			if i, known := f.facts.at[one[1:]]; known {
+				out[f.facts.all[i].school] += counts[one[0]]
+			}
 		}
-		if school != nil { // NULL: devices without a school
-			out[*school] = n
-		}
-	}
-	return out, rows.Close()
+		delete(out, "") // devices without a school
+	})
 }
 
 func (s School) holds(words []string) bool {

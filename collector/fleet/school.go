@@ -52,20 +52,30 @@ func (f *Fleet) Schools(ctx context.Context, caller access.Caller) ([]School, er
 	var schools []School
 	err := f.db.Read(ctx, func(tx *db.Tx) error {
 		schools = nil
-		rows, err := tx.Query(ctx, `SELECT s.id, s.owner_id, o.name, s.code, s.name, s.kind, s.planned,
-				(SELECT count(*) FROM devices d WHERE d.school_id = s.id)
+		rows, err := tx.Query(ctx, `SELECT s.id, s.owner_id, o.name, s.code, s.name, s.kind, s.planned
 			FROM schools s JOIN owners o ON o.id = s.owner_id WHERE `+scope+` ORDER BY o.name_key, s.code_key`, args...)
 		if err != nil {
 			return err
 		}
 		for rows.Next() {
 			var s School
-			if err := rows.Scan(&s.ID, &s.Owner, &s.OwnerName, &s.Code, &s.Name, &s.Kind, &s.Planned, &s.Devices); err != nil {
+			if err := rows.Scan(&s.ID, &s.Owner, &s.OwnerName, &s.Code, &s.Name, &s.Kind, &s.Planned); err != nil {
 				return errors.Join(err, rows.Close())
 			}
 			schools = append(schools, s)
 		}
-		return rows.Close()
+		if err := rows.Close(); err != nil {
+			return err
+		}
+		return f.facts.read(ctx, tx, func() {
+			devices := map[string]int64{}
+			for _, d := range f.facts.all {
+				devices[d.school]++
+			}
+			for i := range schools {
+				schools[i].Devices = devices[schools[i].ID]
+			}
+		})
 	})
 	if err != nil {
 		return nil, fmt.Errorf("listing schools: %w", err)
@@ -352,7 +362,7 @@ func searchAnew(ctx context.Context, tx *db.Tx, s School) error {
 		return err
 	}
 	for id, t := range texts {
-		if _, err := tx.Exec(ctx, `UPDATE devices SET search = $2 WHERE id = $1`, id, t); err != nil {
+		if _, err := tx.Exec(ctx, `UPDATE devices SET search = $2, revision = `+nextRevision+` WHERE id = $1`, id, t); err != nil {
 			return err
 		}
 	}

@@ -131,17 +131,13 @@ type Share struct {
 // maxShares bounds a distribution: what comes after is one Share without a key.
 const maxShares = 12
 
-const schoolKey = "COALESCE(d.school_id, '')"
-
 // Dimensions are all of them in the order in which pages show them.
 var Dimensions = []Dimension{ByModels, ByBuilds, BySchools}
-
-var dimensionKeys = map[Dimension]string{ByModels: "d.model", ByBuilds: "COALESCE(h.os_build, '')", BySchools: schoolKey}
 
 // Spread tells the devices of a filter apart by a dimension, those first that
 // have most.
 func (f *Fleet) Spread(ctx context.Context, caller access.Caller, filter Filter, by Dimension) ([]Share, error) {
-	if dimensionKeys[by] == "" {
+	if !slices.Contains(Dimensions, by) {
 		return nil, fmt.Errorf("%w: no such dimension: %q", ErrInvalid, by)
 	}
 	all, err := f.spreads(ctx, caller, filter, []Dimension{by})
@@ -162,18 +158,20 @@ func (f *Fleet) spreads(ctx context.Context, caller access.Caller, filter Filter
 	}
 	out := map[Dimension][]Share{}
 	err := f.db.Read(ctx, func(tx *db.Tx) error {
-		some, err := f.together(ctx, tx, caller, filter)
+		some, err := f.some(ctx, tx, caller, filter)
+		if err != nil {
+			return err
+		}
+		groups, err := f.groups(ctx, tx, caller, filter, some, dimensions)
 		if err != nil {
 			return err
 		}
 		for _, by := range dimensions {
-			all, err := f.groups(ctx, tx, caller, Filter{Owner: filter.Owner}, dimensionKeys[by])
-			if err != nil {
-				return err
-			}
-			shares := make([]Share, 0, len(some[by]))
-			for k, n := range some[by] {
-				shares = append(shares, Share{Key: k, Name: k, Devices: n, Of: all[k]})
+			shares := make([]Share, 0, len(groups[by]))
+			for _, share := range groups[by] {
+				if share.Devices > 0 {
+					shares = append(shares, *share)
+				}
 			}
 			slices.SortFunc(shares, func(a, b Share) int { return cmp.Or(cmp.Compare(b.Devices, a.Devices), cmp.Compare(a.Key, b.Key)) })
 			shares = foldRest(shares)
@@ -197,99 +195,90 @@ func (f *Fleet) spreads(ctx context.Context, caller access.Caller, filter Filter
 	return out, nil
 }
 
-// together groups the devices of a filter by every dimension, looking at each once.
-func (f *Fleet) together(ctx context.Context, tx *db.Tx, caller access.Caller, filter Filter) (map[Dimension]map[string]int64, error) {
+// some are the ids of the devices of a filter; those of a finding alone regardless
+// of who may see them, which groups asks of all devices anyway.
+func (f *Fleet) some(ctx context.Context, tx *db.Tx, caller access.Caller, filter Filter) ([]string, error) {
+	if (filter == Filter{Owner: filter.Owner, Finding: filter.Finding}) && filter.Finding != "" {
+		return withFinding(ctx, tx, filter.Finding)
+	}
+	if filter.State == "" {
+		return f.find(ctx, tx, caller, filter)
+	}
 	q := f.query(caller, filter)
 	q.state(filter.State)
-	if filter.State == "" {
-		q.unstated()
+	return oneText(ctx, tx, `SELECT COALESCE(`+inOne(tx, "d.id")+`, '') FROM devices d LEFT JOIN health_devices h ON h.device_id = d.id`+q.whereSQL(), q.args...)
+}
+
+// grouping is the devices that are alike in a dimension, by what they are.
+type grouping map[string]*Share
+
+// add counts a device, which may be one of some; not where nobody asked.
+func (g grouping) add(key string, isSome bool) {
+	if g == nil {
+		return
 	}
-	out := map[Dimension]map[string]int64{}
-	var keys []string
-	for _, by := range Dimensions {
-		out[by] = map[string]int64{}
-		keys = append(keys, dimensionKeys[by])
+	s := g[key]
+	if s == nil {
+		s = &Share{Key: key, Name: key}
+		g[key] = s
 	}
-	rows, err := tx.Query(ctx, `SELECT `+strings.Join(keys, ", ")+`, COUNT(*) FROM devices d LEFT JOIN health_devices h ON h.device_id = d.id`+q.whereSQL()+` GROUP BY 1, 2, 3`, q.args...)
+	s.Of++
+	if isSome {
+		s.Devices++
+	}
+}
+
+// groups groups all devices of the caller and the filter's owner by these dimensions,
+// and says how many of each group are some.
+func (f *Fleet) groups(ctx context.Context, tx *db.Tx, caller access.Caller, filter Filter, some []string, dimensions []Dimension) (map[Dimension]grouping, error) {
+	out := map[Dimension]grouping{}
+	for _, by := range dimensions {
+		out[by] = grouping{}
+	}
+	builds := map[string][]string{}
+	if out[ByBuilds] != nil {
+		var err error
+		if builds, err = devicesOfBuilds(ctx, tx); err != nil {
+			return nil, err
+		}
+	}
+	return out, f.facts.read(ctx, tx, func() {
+		models, schools, built := out[ByModels], out[BySchools], out[ByBuilds]
+		isSome, build := f.facts.among(some), make([]string, len(f.facts.all))
+		for name, ids := range builds {
+			for _, id := range ids {
+				if i, known := f.facts.at[id]; known {
+					build[i] = name
+				}
+			}
+		}
+		for i, d := range f.facts.all {
+			if !caller.Sees(d.owner) || filter.Owner != "" && filter.Owner != d.owner {
+				continue
+			}
+			models.add(d.model, isSome[i])
+			schools.add(d.school, isSome[i])
+			built.add(build[i], isSome[i])
+		}
+	})
+}
+
+// devicesOfBuilds are the ids of those that have told which build they have.
+func devicesOfBuilds(ctx context.Context, tx *db.Tx) (map[string][]string, error) {
+	rows, err := tx.Query(ctx, `SELECT os_build, `+inOne(tx, "device_id")+` FROM health_devices WHERE os_build <> '' GROUP BY os_build`)
 	if err != nil {
 		return nil, err
 	}
 	defer rows.Close()
+	out := map[string][]string{}
 	for rows.Next() {
-		key := make([]string, len(Dimensions))
-		var n int64
-		if err := rows.Scan(&key[0], &key[1], &key[2], &n); err != nil {
+		var build, ids string
+		if err := rows.Scan(&build, &ids); err != nil {
 			return nil, err
 		}
-		for i, by := range Dimensions {
-			out[by][key[i]] += n
-		}
+		out[build] = strings.Split(ids, ",")
 	}
 	return out, rows.Close()
-}
-
-// groups counts the devices of a filter by one key.
-func (f *Fleet) groups(ctx context.Context, tx *db.Tx, caller access.Caller, filter Filter, key string) (map[string]int64, error) {
-	q := f.query(caller, filter)
-	from, by := "devices d LEFT JOIN health_devices h ON h.device_id = d.id", "1"
-	if key == schoolKey {
-		by = "d.school_id" // as an index has it
-	}
-	switch {
-	case !strings.Contains(key, "h."):
-		if filter.State == "" {
-			from = "devices d" // an index has all of it
-		}
-	case caller.Owners == nil && len(q.conditions) == 1:
-		return buildsOfAll(ctx, tx)
-	}
-	q.state(filter.State)
-	if filter.State == "" {
-		q.unstated()
-	}
-	rows, err := tx.Query(ctx, `SELECT `+key+`, COUNT(*) FROM `+from+q.whereSQL()+` GROUP BY `+by, q.args...)
-	if err != nil {
-		return nil, err
-	}
-	return grouped(rows)
-}
-
-func grouped(rows *db.Rows) (map[string]int64, error) {
-	defer rows.Close()
-	out := map[string]int64{}
-	for rows.Next() {
-		var k string
-		var n int64
-		if err := rows.Scan(&k, &n); err != nil {
-			return nil, err
-		}
-		out[k] = n
-	}
-	return out, rows.Close()
-}
-
-// buildsOfAll is groups of every device there is by its build, without joining
-// one with the other.
-func buildsOfAll(ctx context.Context, tx *db.Tx) (map[string]int64, error) {
-	rows, err := tx.Query(ctx, `SELECT os_build, COUNT(*) FROM health_devices GROUP BY 1`)
-	if err != nil {
-		return nil, err
-	}
-	out, err := grouped(rows)
-	if err != nil {
-		return nil, err
-	}
-	var all int64
-	if err := tx.QueryRow(ctx, `SELECT count(*) FROM devices`).Scan(&all); err != nil {
-		return nil, err
-	}
-	for _, n := range out {
-		all -= n
-	}
-	if all > 0 {
-		out[""] += all // devices that health has never heard of
-	}
-	return out, nil
 }
 
 // foldRest makes one of those that a picture has no room for.

@@ -91,7 +91,7 @@ func searchText(inventory, serial, manufacturer, model string, s School) string 
 const MaxWords = 6
 
 // TooManyWords says of a query that List refuses it with ErrWords.
-func TooManyWords(query string) bool { return len(strings.Fields(fold(query))) > MaxWords }
+func TooManyWords(query string) bool { return len(words(query)) > MaxWords }
 
 func checkQuery(query string) error {
 	if TooManyWords(query) {
@@ -100,16 +100,8 @@ func checkQuery(query string) error {
 	return nil
 }
 
-// patterns are the LIKE patterns of a query, for ESCAPE '\'.
-func patterns(query string) []string {
-	words := strings.Fields(fold(query))
-	for i, w := range words {
-		words[i] = "%" + likeEscapes.Replace(w) + "%"
-	}
-	return words
-}
-
-var likeEscapes = strings.NewReplacer(`\`, `\\`, `%`, `\%`, `_`, `\_`)
+// words are those of a query, as they are looked for in what is searched.
+func words(query string) []string { return strings.Fields(fold(query)) }
 
 // text checks what a person or a file gave: trimmed, one line, not too long.
 func text(what, s string, most int) (string, error) {

@@ -169,7 +169,7 @@ func (q *Questions) evaluate(ctx context.Context, caller access.Caller, question
 	var r *result
 	err = q.db.Read(ctx, func(tx *db.Tx) (err error) {
 		r = &result{question: question, thisWeek: q.thisWeek(), now: map[string]*column{}}
-		if r.devices, err = devices(ctx, tx, caller, question); err != nil {
+		if r.devices, err = q.devices(ctx, tx, caller, question); err != nil {
 			return err
 		}
 		names := question.readings()

@@ -11,6 +11,13 @@ type set []uint64
 
 func newSet(numbers int) set { return make(set, (numbers+63)/64) }
 func (s set) add(n int)      { s[n/64] |= 1 << (n % 64) }
+
+// grow makes room for a number.
+func (s *set) grow(n int) {
+	if need := n/64 + 1; need > len(*s) {
+		*s = append(*s, make(set, need-len(*s))...)
+	}
+}
 func (s set) has(n int) bool { return n/64 < len(s) && s[n/64]>>(n%64)&1 == 1 }
 func (s set) clone() set     { return append(set(nil), s...) }
 func (s set) keep(other set) { s.each2(other, func(a, b uint64) uint64 { return a & b }) }

@@ -7,6 +7,7 @@ import (
 	"slices"
 	"strconv"
 	"strings"
+	"sync"
 
 	"hausmeister/collector/access"
 	"hausmeister/collector/db"
@@ -17,30 +18,30 @@ var factColumns = map[Fact]string{Model: "f.model", Manufacturer: "f.manufacture
 // choosable are the facts whose values are asked for by Choices.
 var choosable = []Fact{Model, Manufacturer, SchoolKind, System, Agent}
 
+// lists are the queries of the devices that have a fact which is not their own, but
+// written beside them. A device that has told none is not what somebody asks for, and
+// is what he asks not to be.
+var lists = map[Fact]string{
+	OpenFinding: "SELECT DISTINCT device_id FROM health_open_findings WHERE code = $1",
+	Agent:       "SELECT device_id FROM health_agent_versions WHERE version = $1",
+}
+
 // factsSQL is the WHERE of the devices that the caller may see and that are what
-// the question asks for.
+// the question asks for, but for lists.
 func factsSQL(caller access.Caller, q Question) (where string, args []any) {
 	where, args = caller.Scope("f.owner_id", 1)
 	for _, c := range q.Conditions {
-		if c.reading() {
+		if c.reading() || lists[Fact(c.Name)] != "" {
 			continue
 		}
 		mark := fmt.Sprintf("$%d", len(args)+1)
 		value := c.Value
 		column, condition := factColumns[Fact(c.Name)], ""
 		switch {
-		case Fact(c.Name) == OpenFinding && c.Op == Is:
-			condition = "f.device_id IN (SELECT device_id FROM health_open_findings WHERE code = " + mark + ")"
-		case Fact(c.Name) == OpenFinding:
-			condition = "f.device_id NOT IN (SELECT device_id FROM health_open_findings WHERE code = " + mark + ")"
 		case Fact(c.Name) == SchoolKind && c.Op == Is:
 			condition = "f.school_id IN (SELECT school_id FROM fleet_schools WHERE kind = " + mark + ")"
 		case Fact(c.Name) == SchoolKind: // a device without a school has none either
 			condition = "COALESCE(f.school_id, '') NOT IN (SELECT school_id FROM fleet_schools WHERE kind = " + mark + ")"
-		case Fact(c.Name) == Agent && c.Op == Is:
-			condition = "f.device_id IN (SELECT device_id FROM health_agent_versions WHERE version = " + mark + ")"
-		case Fact(c.Name) == Agent: // a device that has never come has no version
-			condition = "f.device_id NOT IN (SELECT device_id FROM health_agent_versions WHERE version = " + mark + ")"
 		case c.Op == Is:
 			condition = column + " = " + mark
 		case c.Op == IsNot:
@@ -56,32 +57,125 @@ func factsSQL(caller access.Caller, q Question) (where string, args []any) {
 
 var likeEscapes = strings.NewReplacer(`\`, `\\`, `%`, `\%`, `_`, `\_`)
 
-// devices are the numbers of the devices that factsSQL names, of at most
-// numbers. They come as one text: 70,000 rows would take ten times as long.
-func devices(ctx context.Context, tx *db.Tx, caller access.Caller, q Question) (set, error) {
-	where, args := factsSQL(caller, q)
+// devices are the numbers of the devices that the caller may see and that are what
+// the question asks for.
+func (q *Questions) devices(ctx context.Context, tx *db.Tx, caller access.Caller, question Question) (set, error) {
+	where, args := factsSQL(caller, question)
 	together := "group_concat(f.number)"
 	if tx.Dialect() == db.Postgres {
 		together = "string_agg(CAST(f.number AS TEXT), ',')"
 	}
-	var text string
-	if err := tx.QueryRow(ctx, `SELECT COALESCE(`+together+`, '') FROM fleet_facts f WHERE `+where, args...).Scan(&text); err != nil {
-		return nil, err
-	}
 	var out set
-	for text != "" {
-		part, rest, _ := strings.Cut(text, ",")
+	err := eachOf(ctx, tx, `SELECT COALESCE(`+together+`, '') FROM fleet_facts f WHERE `+where, args, func(part string) error {
 		n, err := strconv.Atoi(part)
 		if err != nil || n < 0 || n >= maxNumbers {
-			return nil, fmt.Errorf("device number %q: %w", part, errors.Join(err, errColumn))
+			return fmt.Errorf("device number %q: %w", part, errors.Join(err, errColumn))
 		}
-		if need := n/64 + 1; need > len(out) {
-			out = append(out, make(set, need-len(out))...)
-		}
+		out.grow(n)
 		out.add(n)
-		text = rest
+		return nil
+	})
+	if err != nil {
+		return nil, err
+	}
+	for _, c := range question.Conditions {
+		list := lists[Fact(c.Name)]
+		if list == "" {
+			continue
+		}
+		having, err := q.having(ctx, tx, list, c.Value)
+		if err != nil {
+			return nil, err
+		}
+		if c.Op == Is {
+			out.keep(having)
+		} else {
+			out.each2(having, func(a, b uint64) uint64 { return a &^ b })
+		}
 	}
 	return out, nil
+}
+
+// eachOf gives the values that a query gives as one text: 70,000 rows would take ten
+// times as long.
+func eachOf(ctx context.Context, tx *db.Tx, query string, args []any, give func(string) error) error {
+	var text string
+	if err := tx.QueryRow(ctx, query, args...).Scan(&text); err != nil {
+		return err
+	}
+	for text != "" {
+		part, rest, _ := strings.Cut(text, ",")
+		if err := give(part); err != nil {
+			return err
+		}
+		text = rest
+	}
+	return nil
+}
+
+// having are the numbers of the devices of a list, whoever may see them.
+func (q *Questions) having(ctx context.Context, tx *db.Tx, list, value string) (set, error) {
+	together := "group_concat(device_id)"
+	if tx.Dialect() == db.Postgres {
+		together = "string_agg(device_id, ',')"
+	}
+	if err := q.given.catchUp(ctx, tx); err != nil {
+		return nil, err
+	}
+	q.given.mu.RLock()
+	defer q.given.mu.RUnlock()
+	var out set
+	err := eachOf(ctx, tx, `SELECT COALESCE(`+together+`, '') FROM (`+list+`) listed`, []any{value}, func(id string) error {
+		if n, known := q.given.of[id]; known {
+			out.grow(n)
+			out.add(n)
+		}
+		return nil
+	})
+	return out, err
+}
+
+// numbers are those of devices by their ids, some 10 MB for 70,000. A device has its
+// number for good, so only new ones are ever read; to look each of some thousand up
+// by its id takes a database longer than all the rest of a question.
+type numbers struct {
+	mu sync.RWMutex
+	// below is guarded by mu
+	most int
+	of   map[string]int
+}
+
+// catchUp reads the numbers of devices that came since the last time.
+func (n *numbers) catchUp(ctx context.Context, tx *db.Tx) error {
+	var most int
+	if err := tx.QueryRow(ctx, `SELECT COALESCE(MAX(number), 0) FROM fleet_facts`).Scan(&most); err != nil {
+		return err
+	}
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	if n.most >= most {
+		return nil
+	}
+	rows, err := tx.Query(ctx, `SELECT device_id, number FROM fleet_facts WHERE number > $1 ORDER BY number`, n.most)
+	if err != nil {
+		return err
+	}
+	defer rows.Close()
+	if n.of == nil {
+		n.of = map[string]int{}
+	}
+	for rows.Next() {
+		var id string
+		var number int
+		if err := rows.Scan(&id, &number); err != nil {
+			return err
+		}
+		if number < 0 || number >= maxNumbers {
+			return fmt.Errorf("device number %d: %w", number, errColumn)
+		}
+		n.of[id], n.most = number, number
+	}
+	return rows.Close()
 }
 
 // deviceIDs are the ids of the devices of these numbers.
@@ -163,7 +257,7 @@ func factValues(ctx context.Context, tx *db.Tx, caller access.Caller, f Fact) (v
 }
 
 func (q *Questions) words(ctx context.Context, tx *db.Tx, caller access.Caller, name string) (values []string, err error) {
-	seen, err := devices(ctx, tx, caller, Question{})
+	seen, err := q.devices(ctx, tx, caller, Question{})
 	if err != nil {
 		return nil, err
 	}

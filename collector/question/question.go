@@ -84,10 +84,11 @@ type Config struct {
 	Wait, Limit time.Duration
 }
 
-// Questions answers and keeps them. Between calls it holds nothing.
+// Questions answers and keeps them. Between calls it holds the numbers of devices only.
 type Questions struct {
 	db    *db.DB
 	lease *db.Lease // of making columns
+	given numbers
 	now   func() time.Time
 	log   *slog.Logger
 	turns chan struct{}

@@ -293,11 +293,8 @@ func (s *Server) devicesPage(v *visit) error {
 	if q.columns, err = v.columnsOf(q); err != nil {
 		return err
 	}
-	filter, counted := q.filter(), here.Total
-	if q.state != "" {
-		counted = here.States[q.state]
-	}
-	filter.Counted = &counted
+	filter := q.filter()
+	filter.Counted = &here
 	filter.Details = detailsOf(chosenColumns(q.columns))
 	page, err := s.cfg.Fleet.List(ctx, v.caller, filter)
 	switch {
