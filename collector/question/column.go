@@ -4,6 +4,7 @@ import (
 	"encoding/binary"
 	"errors"
 	"math/bits"
+	"slices"
 )
 
 // set is a set of device numbers, a bit each.
@@ -63,6 +64,10 @@ func newColumn(numbers int) *column {
 
 // under fills what c does not know from an older column.
 func (c *column) under(old *column) {
+	if len(c.values) == 0 {
+		c.known, c.values, c.words = old.known.clone(), slices.Clone(old.values), slices.Clone(old.words)
+		return
+	}
 	place := make([]int64, len(old.words))
 	for i, word := range old.words {
 		place[i] = c.place(word)
@@ -187,21 +192,35 @@ func decode(body []byte) (*column, error) {
 	if numbers%8 != 0 && c.known.beyond(numbers) || width > 8 || int64(len(body)) != c.known.count()*int64(width) {
 		return nil, errColumn
 	}
+	c.unpack(body, low, width)
 	fits := true
-	c.known.each(func(n int) bool {
-		var v uint64
-		for i := width - 1; i >= 0; i-- {
-			v = v<<8 | uint64(body[i])
-		}
-		body = body[width:]
-		c.values[n] = int64(low + v)
-		fits = words == 0 || c.values[n] >= 0 && c.values[n] < int64(words)
-		return fits
-	})
+	if words > 0 {
+		c.known.each(func(n int) bool {
+			fits = c.values[n] >= 0 && c.values[n] < int64(words)
+			return fits
+		})
+	}
 	if !fits {
 		return nil, errColumn
 	}
 	return c, nil
+}
+
+// unpack is what a question does most: eight bytes at once, of which width count.
+func (c *column) unpack(body []byte, low uint64, width int) {
+	mask := ^uint64(0) >> (64 - 8*width)
+	for i, word := range c.known {
+		for ; word != 0; word &= word - 1 {
+			var eight [8]byte
+			if len(body) >= len(eight) {
+				eight = [8]byte(body)
+			} else {
+				copy(eight[:], body)
+			}
+			c.values[i*64+bits.TrailingZeros64(word)] = int64(low + binary.LittleEndian.Uint64(eight[:])&mask)
+			body = body[width:]
+		}
+	}
 }
 
 // beyond says whether s holds a number that is not below limit.

@@ -27,8 +27,9 @@ var lists = map[Fact]string{
 }
 
 // factsSQL is the WHERE of the devices that the caller may see and that are what
-// the question asks for, but for lists.
-func factsSQL(caller access.Caller, q Question) (where string, args []any) {
+// the question asks for, but for lists. models are all that there are: which of them
+// hold a text is told sooner than which devices do; nil = too many.
+func factsSQL(caller access.Caller, q Question, models []string) (where string, args []any) {
 	where, args = caller.Scope("f.owner_id", 1)
 	for _, c := range q.Conditions {
 		if c.reading() || lists[Fact(c.Name)] != "" {
@@ -46,6 +47,16 @@ func factsSQL(caller access.Caller, q Question) (where string, args []any) {
 			condition = column + " = " + mark
 		case c.Op == IsNot:
 			condition = "COALESCE(" + column + ", '') <> " + mark
+		case Fact(c.Name) == Model && models != nil:
+			in := []string{"NULL"}
+			for _, model := range models {
+				if strings.Contains(strings.ToLower(model), strings.ToLower(c.Value)) {
+					args = append(args, model)
+					in = append(in, fmt.Sprintf("$%d", len(args)))
+				}
+			}
+			where += " AND f.model IN (" + strings.Join(in, ", ") + ")"
+			continue
 		default:
 			condition = "LOWER(" + column + ") LIKE " + mark + ` ESCAPE '\'`
 			value = "%" + likeEscapes.Replace(strings.ToLower(value)) + "%"
@@ -60,13 +71,17 @@ var likeEscapes = strings.NewReplacer(`\`, `\\`, `%`, `\%`, `_`, `\_`)
 // devices are the numbers of the devices that the caller may see and that are what
 // the question asks for.
 func (q *Questions) devices(ctx context.Context, tx *db.Tx, caller access.Caller, question Question) (set, error) {
-	where, args := factsSQL(caller, question)
+	models, err := modelsOf(ctx, tx, question)
+	if err != nil {
+		return nil, err
+	}
+	where, args := factsSQL(caller, question, models)
 	together := "group_concat(f.number)"
 	if tx.Dialect() == db.Postgres {
 		together = "string_agg(CAST(f.number AS TEXT), ',')"
 	}
 	var out set
-	err := eachOf(ctx, tx, `SELECT COALESCE(`+together+`, '') FROM fleet_facts f WHERE `+where, args, func(part string) error {
+	err = eachOf(ctx, tx, `SELECT COALESCE(`+together+`, '') FROM fleet_facts f WHERE `+where, args, func(part string) error {
 		n, err := strconv.Atoi(part)
 		if err != nil || n < 0 || n >= maxNumbers {
 			return fmt.Errorf("device number %q: %w", part, errors.Join(err, errColumn))
@@ -94,6 +109,18 @@ func (q *Questions) devices(ctx context.Context, tx *db.Tx, caller access.Caller
 		}
 	}
 	return out, nil
+}
+
+// modelsOf are all models, if the question asks which hold a text and they are few.
+func modelsOf(ctx context.Context, tx *db.Tx, q Question) ([]string, error) {
+	if !slices.ContainsFunc(q.Conditions, func(c Condition) bool { return Fact(c.Name) == Model && c.Op == Holds }) {
+		return nil, nil
+	}
+	models, err := db.Texts(ctx, tx, everyModel)
+	if len(models) >= maxChoices {
+		return nil, err
+	}
+	return models, err
 }
 
 // eachOf gives the values that a query gives as one text: 70,000 rows would take ten
@@ -237,6 +264,11 @@ func (q *Questions) Choices(ctx context.Context, caller access.Caller, name stri
 	return values, nil
 }
 
+// everyModel goes from one model to the next by the index, instead of past each device.
+var everyModel = `WITH RECURSIVE next (model) AS (SELECT MIN(model) FROM fleet_facts WHERE model > ''
+	UNION ALL SELECT (SELECT MIN(f.model) FROM fleet_facts f WHERE f.model > next.model) FROM next WHERE next.model IS NOT NULL)
+	SELECT model FROM next WHERE model IS NOT NULL LIMIT ` + strconv.Itoa(maxChoices)
+
 func factValues(ctx context.Context, tx *db.Tx, caller access.Caller, f Fact) (values []string, err error) {
 	column, from, on := factColumns[f], "fleet_facts", ""
 	if f == SchoolKind {
@@ -248,10 +280,7 @@ func factValues(ctx context.Context, tx *db.Tx, caller access.Caller, f Fact) (v
 	where, args := caller.Scope("f.owner_id", 1)
 	query := `SELECT DISTINCT ` + column + ` FROM ` + from + ` f` + on + ` WHERE ` + where + ` AND ` + column + ` <> '' ORDER BY 1 LIMIT ` + strconv.Itoa(maxChoices)
 	if f == Model && caller.Owners == nil {
-		// From one model to the next by the index, instead of past each device.
-		query, args = `WITH RECURSIVE next (model) AS (SELECT MIN(model) FROM fleet_facts WHERE model > ''
-			UNION ALL SELECT (SELECT MIN(f.model) FROM fleet_facts f WHERE f.model > next.model) FROM next WHERE next.model IS NOT NULL)
-			SELECT model FROM next WHERE model IS NOT NULL LIMIT `+strconv.Itoa(maxChoices), nil
+		query, args = everyModel, nil
 	}
 	return db.Texts(ctx, tx, query, args...)
 }
