@@ -33,12 +33,15 @@ const width, height = 1366, 768
 // historyWithin is how long the simulated devices may take to bring 30 days.
 const historyWithin = 6 * time.Minute
 
+// asked is the question of a picture.
+const asked = "if=battery_health.lt.850"
+
 // shots are the pages of the pictures. DEVICE is the one whose findings are worst.
 var shots = []struct{ name, page string }{
 	{"devices", "/devices"},
 	{"device", "/devices/DEVICE?range=30d"},
 	{"findings", "/findings"},
-	{"question", "/questions?if=battery_health.lt.850"},
+	{"question", "/questions?" + asked},
 }
 
 func main() {
@@ -69,6 +72,9 @@ func run(ctx context.Context, bin, out string, port, devices int) (err error) {
 	defer func() { err = errors.Join(err, d.Stop(10*time.Second)) }()
 	facts, err := ready(ctx, d, filepath.Join(dir, "demo"))
 	if err != nil {
+		return err
+	}
+	if err := answered(ctx, facts); err != nil {
 		return err
 	}
 	worst, err := worstDevice(ctx, facts)
@@ -105,6 +111,29 @@ func ready(ctx context.Context, d *child.Child, dir string) (facts demo.Facts, e
 			return facts, fmt.Errorf("the demo has no history after %v:\n%s", historyWithin, log)
 		}
 	}
+}
+
+// answered waits until the question of the picture has devices: the collector makes
+// its columns within minutes of the daily rows.
+func answered(ctx context.Context, f demo.Facts) error {
+	client := site.Client{URL: f.URL, CAFile: f.CAFile}
+	for until := time.Now().Add(historyWithin); time.Now().Before(until); {
+		var answer struct {
+			Total int64 `json:"total"`
+		}
+		if err := client.Get(ctx, f.Tokens["read"], "/api/v1/answer?"+asked, &answer); err != nil {
+			return err
+		}
+		if answer.Total > 0 {
+			return nil
+		}
+		select {
+		case <-ctx.Done():
+			return ctx.Err()
+		case <-time.After(time.Second):
+		}
+	}
+	return fmt.Errorf("no device of the demo answers the question after %v", historyWithin)
 }
 
 // worstDevice is one with something critical to show.
