@@ -29,7 +29,7 @@ type Look struct {
 // Longest texts of a look in bytes; its collector holds to less.
 const (
 	maxLookWord   = 128
-	maxLookReason = 500
+	maxLookReason = 1000
 )
 
 // looks keeps what the collector tells of looks; it is link.Config.Looks. Its

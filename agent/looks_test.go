@@ -106,11 +106,11 @@ func TestStrangeLooks(t *testing.T) {
 		time.Sleep(20 * time.Second)
 		w.sayLooks(
 			hmpb.Look_builder{Reason: new("no id")}.Build(),
-			hmpb.Look_builder{Id: new(ident.NewID(time.Now())), Name: new("a\x1b[2Jb\u202e"), Reason: new(strings.Repeat("ü", 400))}.Build(),
+			hmpb.Look_builder{Id: new(ident.NewID(time.Now())), Name: new("a\x1b[2Jb\u202e"), Reason: new(strings.Repeat("ü", 700))}.Build(),
 		)
 		time.Sleep(time.Minute)
 		got := w.shownLooks()
-		if len(got) != 1 || got[0].Name != "a\ufffd[2Jb\ufffd" || got[0].Reason != strings.Repeat("ü", 250) {
+		if len(got) != 1 || got[0].Name != "a\ufffd[2Jb\ufffd" || got[0].Reason != strings.Repeat("ü", 500) {
 			t.Errorf("the file shows %+v", got)
 		}
 	})

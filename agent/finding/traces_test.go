@@ -149,6 +149,41 @@ func TestFlappingBetweenLevels(t *testing.T) {
 	}
 }
 
+// TestFlappingOverRestarts: at the edge between two levels the higher one stands also on
+// a device that is shut down and started in between, and asleep at night.
+func TestFlappingOverRestarts(t *testing.T) {
+	for name, between := range map[string]func(d *device){
+		"restarts": func(d *device) {
+			if err := d.restart(nil); err != nil {
+				t.Fatal(err)
+			}
+		},
+		"reboots": func(d *device) { d.reboot(5 * time.Hour) },
+		"sleeps":  func(d *device) { d.sleep(9 * time.Hour) },
+	} {
+		t.Run(name, func(t *testing.T) {
+			d := newDevice(t)
+			for d.now < 20*day {
+				volume(31*giB/10, 100*giB)(d)
+				d.run(100*time.Minute, 2*time.Minute)
+				between(d)
+				volume(29*giB/10, 100*giB)(d)
+				d.run(100*time.Minute, 2*time.Minute)
+				between(d)
+			}
+			raises := 0
+			for _, x := range d.all {
+				if x.m.GetRaised() {
+					raises++
+				}
+			}
+			if raises != 2 {
+				t.Errorf("%d raises in 20 days, want one for each level: %v", raises, d.all)
+			}
+		})
+	}
+}
+
 // TestLessonsOnly: on a device that runs for a lesson at a time what is permanently so
 // is found within a week, though it never runs for as long as a change must hold.
 func TestLessonsOnly(t *testing.T) {

@@ -411,7 +411,7 @@ func (s *state) may(age time.Duration) bool {
 	case s.told == 0 || s.level == s.told:
 		return age-s.raised >= quiet
 	case s.level < s.told:
-		return age-s.raised >= quiet
+		return age-s.raised >= quiet && age-s.worst >= quiet
 	default:
 		return age-s.moved >= quiet
 	}

@@ -8,6 +8,7 @@ import (
 	"strings"
 	"testing"
 	"time"
+	"unicode/utf8"
 
 	"github.com/google/go-cmp/cmp"
 	"github.com/google/go-cmp/cmp/cmpopts"
@@ -106,6 +107,12 @@ func TestHistoryByMinutesNeedsALook(t *testing.T) {
 
 		if _, err := w.OpenLook(t.Context(), support, s.device.ID, " x "); !errors.Is(err, health.ErrReason) {
 			t.Errorf("a look without a reason = %v", err)
+		}
+		asked := w.device(t, "DEMO000009")
+		for reason, ok := range map[string]bool{"üä": false, "üäö": true, strings.Repeat("ß", 250): true, strings.Repeat("ß", 251): false, strings.Repeat("日", 250): true, "12345": false} {
+			if _, err := w.OpenLook(t.Context(), support, asked.ID, reason); (err == nil) != ok {
+				t.Errorf("a look with a reason of %d characters, %.9q = %v, want %v", utf8.RuneCountInString(reason), reason, err, ok)
+			}
 		}
 		if _, err := w.OpenLook(t.Context(), reader, s.device.ID, "curiosity"); !errors.Is(err, access.ErrForbidden) {
 			t.Errorf("a look of the role read = %v, want ErrForbidden", err)

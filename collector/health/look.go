@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"slices"
 	"time"
+	"unicode/utf8"
 
 	"hausmeister/collector/access"
 	"hausmeister/collector/audit"
@@ -18,10 +19,9 @@ import (
 // for a while, and that stays written down (requirements TE-3, PR-6).
 const (
 	LookFor = time.Hour
-	// MinReason and MaxReason bound a reason in characters; a device keeps 500 bytes
-	// of it, which are as many of any language of its school.
+	// MinReason and MaxReason bound a reason in characters.
 	MinReason, MaxReason = 3, 250
-	maxReasonBytes       = 500
+	maxReasonBytes       = utf8.UTFMax * MaxReason
 	// keepLooks is how long a look stands in the device's list.
 	keepLooks = 365 * 24 * time.Hour
 	maxLooks  = 500
@@ -29,7 +29,7 @@ const (
 
 var (
 	// ErrReason: no reason, or one that says nothing.
-	ErrReason = errors.New("a reason of 3 to 250 characters of text is needed")
+	ErrReason = errors.New("a reason of 3 to 250 characters, letters among them, is needed")
 	// ErrLookNeeded: what was asked for is finer than a day and no look is open.
 	ErrLookNeeded = errors.New("finer than a day needs a look with a reason")
 )

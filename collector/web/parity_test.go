@@ -75,6 +75,8 @@ var same = map[string]string{
 	"POST /questions/{id}/delete":       "postQuestionsIdDelete",
 	"GET /schools":                      "getSchools",
 	"GET /schools/{id}":                 "getSchoolsId",
+	"GET /schools/{id}/edit":            "getSchoolsId",
+	"POST /schools/{id}/edit":           "postSchoolsId",
 	"GET /schools/{id}/sheet":           "getSchoolsIdSheet",
 	"GET /schools/options":              "getSchools",
 	"GET /catalogue":                    "getCatalogue getLooks",
@@ -103,6 +105,7 @@ var same = map[string]string{
 	"POST /account/sessions":            "postAccountSessionsEnd postAccountSessionsIdEnd",
 	"GET /settings":                     "getHouse getOwners getOwnersIdRetention getOwnersIdSoftware",
 	"POST /settings/house":              "postHouse",
+	"POST /settings/owner":              "postOwnersId",
 	"POST /settings/retention":          "postOwnersIdRetention",
 	"POST /settings/software":           "postOwnersIdSoftware",
 	"POST /settings/software/remove":    "postOwnersIdSoftwareRemove",
@@ -110,6 +113,8 @@ var same = map[string]string{
 	"GET /healthz":                      "- for programs itself",
 	"GET /readyz":                       "- for programs itself",
 	"GET /metrics":                      "- for programs itself",
+	"GET /updates/{file}":               "- for agents itself",
+	"GET /updates/metadata/{name}":      "- for agents itself",
 }
 
 // TestEveryPageHasItsCall: what a page does, a program can do as well. Every route of

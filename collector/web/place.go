@@ -94,7 +94,7 @@ func (s *Server) renameOwner(v *visit) error {
 
 // apiNewOwner is another name of an owner.
 type apiNewOwner struct {
-	Name string `json:"name"`
+	Name string `json:"name" is:"text"`
 }
 
 func (s *Server) apiRenameOwner(v *visit) error {
@@ -114,9 +114,9 @@ func (s *Server) apiRenameOwner(v *visit) error {
 
 // apiNewSchool changes what it names; what is missing or null stays.
 type apiNewSchool struct {
-	Code *string `json:"code,omitempty"`
-	Name *string `json:"name,omitempty"`
-	Kind *string `json:"kind,omitempty"`
+	Code *string `json:"code,omitempty" is:"text"`
+	Name *string `json:"name,omitempty" is:"text"`
+	Kind *string `json:"kind,omitempty" is:"text"`
 }
 
 func (s *Server) apiChangeSchool(v *visit) error {

@@ -148,6 +148,11 @@ var others = []Field{
 		Sources: []string{"MetadataFile.name", "MetadataFile.nonce", "MetadataFile.root_version", "FetchHeader.sha256", "FetchHeader.offset", "FetchHeader.lease"},
 	},
 	{
+		Name: "update_turn", Word: Words{"Zufällige Nummer beim Abruf über HTTPS", "Random number of a request by HTTPS"},
+		Purpose: Words{"Geräte hinter einer Adresse gerecht bedienen", "Serve devices behind one address fairly"}, Basis: Operation, Class: Thing,
+		Retain: notKept, Audience: nobody, // the header Hausmeister-Turn of agent/update/fetch, new at each start
+	},
+	{
 		Name: "live_sample", Word: Words{"Werte im Sekundentakt während einer Einsicht", "Values each second during a look"},
 		Purpose: Words{"Störungen gemeinsam mit der Lehrkraft eingrenzen", "Narrow down faults together with the teacher"}, Basis: Operation, Class: Use,
 		Retain: notKept, Audience: onlySupport, Sources: []string{"LiveUp.device_ms"},

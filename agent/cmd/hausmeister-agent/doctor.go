@@ -63,6 +63,7 @@ const (
 	proxyRefused      outcome = "proxy_refused"
 	proxyUnreachable  outcome = "proxy_unreachable"
 	proxySettings     outcome = "proxy_settings"
+	proxyUnknown      outcome = "proxy_unknown"
 	settingsBroken    outcome = "settings_unusable"
 	settingsDenied    outcome = "settings_denied"
 	inspectionNone    outcome = "inspection_none"
@@ -296,6 +297,8 @@ func (v *visit) proxies(ctx context.Context, address string, x *path.Examination
 	}
 	switch {
 	case len(x.Proxies) > 0 || x.Settings != nil:
+	case v.m.settings != nil:
+		v.note("proxy", warn, proxyUnknown, nil)
 	case v.m.proxies.Exempt(ctx, address):
 		v.note("proxy", good, proxyExempt, nil)
 	default:
