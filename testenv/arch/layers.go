@@ -48,7 +48,7 @@ var rooms = map[string][][]string{
 		{"enroll", "fleet", "health", "rollout", "support", "desk", "privacy", "notify", "question"},
 		{"access"},
 		{"audit"},
-		{"db", "bus", "pace"}, // gateway and web send what rollout has, at one pace
+		{"db", "bus", "pace", "calendar"}, // gateway and web send what rollout has, at one pace
 	},
 	"installer": {
 		{"cmd"},
