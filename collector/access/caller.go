@@ -22,12 +22,13 @@ type Role string
 
 const (
 	RoleAdmin   Role = "admin"
+	RoleRelease Role = "release" // takes new versions over the fleet
 	RoleSupport Role = "support"
 	RoleRead    Role = "read"
 )
 
 // Roles are all roles, the mightiest first.
-var Roles = []Role{RoleAdmin, RoleSupport, RoleRead}
+var Roles = []Role{RoleAdmin, RoleRelease, RoleSupport, RoleRead}
 
 // Permission is one thing that a Caller may or may not do.
 type Permission string
@@ -51,11 +52,14 @@ const (
 	SendReports   Permission = "reports.send"  // as a device, about itself
 	RenewOwn      Permission = "renewal.own"   // as a device, its own certificate
 	EnrolDevices  Permission = "devices.enrol" // admit a device that showed a claim
+	ReadRollouts  Permission = "rollouts.read" // releases, rings, and why a device is not current
+	RunRollouts   Permission = "rollouts.run"  // import, start, promote, halt
+	FetchUpdates  Permission = "updates.fetch" // as a device, for itself
 )
 
 // Permissions are all permissions.
 var Permissions = []Permission{ReadDevices, WriteDevices, RevokeDevices, LookDevices, QuietFindings, ReadSchools, WriteSchools, ReadClaims, WriteClaims,
-	WriteSettings, ReadUsers, WriteUsers, ReadAudit, ReadMetrics, Operate, SendReports, RenewOwn, EnrolDevices}
+	WriteSettings, ReadUsers, WriteUsers, ReadAudit, ReadMetrics, Operate, SendReports, RenewOwn, EnrolDevices, ReadRollouts, RunRollouts, FetchUpdates}
 
 // granted is the whole table; testdata/permissions.golden shows it.
 func granted(kind Kind, role Role, p Permission) bool {
@@ -63,18 +67,20 @@ func granted(kind Kind, role Role, p Permission) bool {
 	case KindSystem:
 		return slices.Contains(Permissions, p)
 	case KindDevice:
-		return p == SendReports || p == RenewOwn
+		return p == SendReports || p == RenewOwn || p == FetchUpdates
 	case KindUser, KindToken:
 	default:
 		return false
 	}
 	switch role {
 	case RoleAdmin:
-		return p != SendReports && p != RenewOwn && p != EnrolDevices && slices.Contains(Permissions, p)
+		return p != SendReports && p != RenewOwn && p != EnrolDevices && p != FetchUpdates && slices.Contains(Permissions, p)
+	case RoleRelease:
+		return p == RunRollouts || granted(kind, RoleRead, p)
 	case RoleSupport:
 		return p == WriteDevices || p == LookDevices || p == QuietFindings || p == ReadClaims || granted(kind, RoleRead, p)
 	case RoleRead:
-		return p == ReadDevices || p == ReadSchools || p == ReadMetrics
+		return p == ReadDevices || p == ReadSchools || p == ReadMetrics || p == ReadRollouts
 	}
 	return false
 }
