@@ -37,6 +37,7 @@ type report struct {
 	block     *minutes
 	finding   *hmpb.Finding
 	inventory *hmpb.Inventory
+	update    *hmpb.Update
 }
 
 // glance is what lists show of a state.
@@ -131,6 +132,9 @@ func (p *parsed) report(e *hmpb.Entry, seq uint64, collectorMS int64) (*report, 
 		return r, nil
 	case hmpb.Entry_Inventory_case:
 		r.inventory = p.inventory(e.GetInventory())
+		return r, nil
+	case hmpb.Entry_Update_case:
+		r.update = proto.CloneOf(e.GetUpdate())
 		return r, nil
 	default:
 		// An entry of a newer agent's kind: its place is kept, so that the

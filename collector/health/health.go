@@ -17,6 +17,7 @@
 package health
 
 import (
+	"context"
 	"embed"
 	"errors"
 	"log/slog"
@@ -25,6 +26,7 @@ import (
 
 	"hausmeister/collector/bus"
 	"hausmeister/collector/db"
+	"hausmeister/proto/hmpb"
 	"hausmeister/proto/reading"
 )
 
@@ -59,13 +61,22 @@ var FirstRelease = time.Date(2026, 1, 1, 0, 0, 0, 0, time.UTC)
 
 const dayMS = 24 * 60 * 60 * 1000
 
+// Updates takes a step of a device's update in the transaction that stores it, so that
+// each counts once. It must do nothing that waits, nor anything to memory that a
+// transaction which is undone could not leave behind. collector/rollout does.
+type Updates interface {
+	Told(ctx context.Context, tx *db.Tx, device string, u *hmpb.Update, nowMS int64) error
+}
+
 // Config is what health needs.
 type Config struct {
-	DB   *db.DB
-	Bus  *bus.Bus
-	Now  func() time.Time
-	Log  *slog.Logger
-	Keep time.Duration // of reports, 1 day to reading.KeepReports; 0 = that
+	DB  *db.DB
+	Bus *bus.Bus
+	Now func() time.Time
+	Log *slog.Logger
+	// Updates takes what devices tell of their updates; nil = nobody does.
+	Updates Updates
+	Keep    time.Duration // of reports, 1 day to reading.KeepReports; 0 = that
 }
 
 // Health takes and gives reports. Between calls it holds counters only.
@@ -77,7 +88,9 @@ type Health struct {
 	log   *slog.Logger
 	keep  time.Duration
 	count counters
-	late  chan struct{} // minutes came for a day that is over; holds one
+	// updates is nil where nobody wants them.
+	updates Updates
+	late    chan struct{} // minutes came for a day that is over; holds one
 }
 
 // New checks the Config.
@@ -91,7 +104,7 @@ func New(cfg Config) (*Health, error) {
 	if cfg.Keep < 24*time.Hour || cfg.Keep > reading.KeepReports {
 		return nil, errors.New("making health: reports are kept 1 day to as long as the catalogue says")
 	}
-	return &Health{db: cfg.DB, lease: cfg.DB.Lease("health", cfg.Now), bus: cfg.Bus, now: cfg.Now, log: cfg.Log, keep: cfg.Keep, late: make(chan struct{}, 1)}, nil
+	return &Health{db: cfg.DB, lease: cfg.DB.Lease("health", cfg.Now), bus: cfg.Bus, now: cfg.Now, log: cfg.Log, keep: cfg.Keep, updates: cfg.Updates, late: make(chan struct{}, 1)}, nil
 }
 
 // Stats are counts since the start of this collector. All only rise.

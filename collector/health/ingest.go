@@ -113,7 +113,7 @@ func (h *Health) Ingest(ctx context.Context, device access.Caller, b *hmpb.Batch
 	}
 	var did outcome
 	err = h.db.Write(ctx, func(tx *db.Tx) (err error) {
-		did, err = store(ctx, tx, device.ID, &p, now)
+		did, err = h.store(ctx, tx, device.ID, &p, now)
 		return err
 	})
 	if err != nil {
@@ -184,7 +184,7 @@ func (o *outcome) answer(nowMS int64) *hmpb.ReportDown {
 }
 
 // store is the body of a batch's transaction: rows and cursor together.
-func store(ctx context.Context, tx *db.Tx, device string, p *parsed, nowMS int64) (outcome, error) {
+func (h *Health) store(ctx context.Context, tx *db.Tx, device string, p *parsed, nowMS int64) (outcome, error) {
 	var did outcome
 	var spool, last int64
 	c := clock{nowMS: nowMS}
@@ -217,11 +217,11 @@ func store(ctx context.Context, tx *db.Tx, device string, p *parsed, nowMS int64
 	}
 	var state *report
 	for _, r := range news {
-		if err := keep(ctx, tx, device, spool, r, nowMS); err != nil {
+		if err := h.put(ctx, tx, device, spool, r, nowMS); err != nil {
 			return did, err
 		}
 		did.late = did.late || r.block != nil && r.block.startMS < daysOver(nowMS)
-		did.other = did.other || r.finding != nil || r.inventory != nil || r.block != nil
+		did.other = did.other || r.finding != nil || r.inventory != nil || r.block != nil || r.update != nil
 		did.noted = did.noted || r.finding != nil
 		if r.state {
 			state = r
@@ -233,8 +233,8 @@ func store(ctx context.Context, tx *db.Tx, device string, p *parsed, nowMS int64
 	return did, noteWorst(ctx, tx, device)
 }
 
-// keep stores one report where its kind belongs.
-func keep(ctx context.Context, tx *db.Tx, device string, spool int64, r *report, nowMS int64) error {
+// put stores one report where its kind belongs.
+func (h *Health) put(ctx context.Context, tx *db.Tx, device string, spool int64, r *report, nowMS int64) error {
 	switch {
 	case r.block != nil:
 		return r.block.store(ctx, tx, device, spool, r.seq)
@@ -242,6 +242,8 @@ func keep(ctx context.Context, tx *db.Tx, device string, spool int64, r *report,
 		return storeFinding(ctx, tx, device, spool, r, nowMS)
 	case r.inventory != nil:
 		return storeInventory(ctx, tx, device, r.inventory, r.atMS)
+	case r.update != nil && h.updates != nil:
+		return h.updates.Told(ctx, tx, device, r.update, nowMS)
 	}
 	_, err := tx.Exec(ctx, `INSERT INTO health_reports (spool, seq, device_ms, collector_ms, marks, body) VALUES ($1, $2, $3, $4, $5, $6)`,
 		spool, r.seq, r.deviceMS, nowMS, r.marks, r.body)
