@@ -1,0 +1,386 @@
+package rollout
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"strconv"
+	"time"
+
+	"hausmeister/collector/access"
+	"hausmeister/collector/bus"
+	"hausmeister/collector/calendar"
+	"hausmeister/collector/db"
+	"hausmeister/collector/rollout/gate"
+)
+
+const (
+	// settle is how long after a device told something Run looks again: the word comes
+	// before the commit.
+	settle = 300 * time.Millisecond
+	// alarmEvery is how often the end of the metadata is looked at.
+	alarmEvery = time.Hour
+	// keepMembers is how long it is known what became of each device in a rollout.
+	keepMembers = 90 * 24 * time.Hour
+	// fillMost is how many devices are told at once that there is room: fewer than a
+	// subscription of the bus holds.
+	fillMost = 200
+	// holidaysAtMost is how long a ring waits for a school day.
+	holidaysAtMost = 7 * 24 * time.Hour
+)
+
+// Run looks after rollouts until ctx ends: it tells this collector's gateway of what
+// changed, also at another collector, and, if it has the lease, moves rings.
+func (r *Rollouts) Run(ctx context.Context, ready func()) error {
+	ready()
+	look := time.NewTimer(0)
+	defer look.Stop()
+	var alarmed time.Time
+	known := map[string]int64{}
+	for {
+		select {
+		case <-ctx.Done():
+			return nil
+		case <-r.work:
+			look.Reset(settle)
+			continue
+		case <-look.C:
+		}
+		look.Reset(r.cfg.Pace.Every)
+		if err := r.news(ctx, known); err != nil && ctx.Err() == nil {
+			r.log.Warn("looking for changed rollouts", "error", err)
+		}
+		err := r.lease.Hold(ctx, func(ctx context.Context) error {
+			if now := r.now(); now.Sub(alarmed) >= alarmEvery || now.Before(alarmed) {
+				alarmed = now
+				if err := r.alarms(ctx); err != nil {
+					return err
+				}
+				if err := r.forget(ctx); err != nil {
+					return err
+				}
+			}
+			return r.rounds(ctx)
+		})
+		if err != nil && !errors.Is(err, db.ErrLeased) && ctx.Err() == nil {
+			r.log.Warn("looking after rollouts", "error", err)
+		}
+	}
+}
+
+// Care is one round of Run, for whoever has a clock of his own.
+func (r *Rollouts) Care(ctx context.Context) error {
+	return r.lease.Hold(ctx, func(ctx context.Context) error {
+		return errors.Join(r.alarms(ctx), r.rounds(ctx))
+	})
+}
+
+// news tells the gateway of rollouts whose revision is not the one that it was told.
+func (r *Rollouts) news(ctx context.Context, known map[string]int64) error {
+	changed := false
+	err := r.db.Read(ctx, func(tx *db.Tx) error {
+		rows, err := tx.Query(ctx, `SELECT id, revision FROM rollouts WHERE ended_ms IS NULL OR ended_ms > $1`, r.now().Add(-time.Hour).UnixMilli())
+		if err != nil {
+			return err
+		}
+		defer rows.Close()
+		for rows.Next() {
+			var id string
+			var revision int64
+			if err := rows.Scan(&id, &revision); err != nil {
+				return err
+			}
+			if known[id] != revision {
+				known[id], changed = revision, true
+			}
+		}
+		return rows.Close()
+	})
+	if changed {
+		r.bus.Publish(bus.Event{Kind: bus.Offers})
+	}
+	return err
+}
+
+func (r *Rollouts) rounds(ctx context.Context) error {
+	var open []row
+	err := r.db.Write(ctx, func(tx *db.Tx) (err error) {
+		if err := r.haltGone(ctx, tx, access.System("rollouts"), string(gate.CauseRelease)); err != nil {
+			return err
+		}
+		open, err = readRows(ctx, tx, `o.ended_ms IS NULL ORDER BY o.started_ms, o.id`)
+		return err
+	})
+	if err != nil {
+		return err
+	}
+	var errs []error
+	for _, o := range open {
+		if err := r.round(ctx, o); err != nil {
+			errs = append(errs, fmt.Errorf("rollout %s: %w", o.id, err))
+		}
+	}
+	return errors.Join(errs...)
+}
+
+func (r *Rollouts) round(ctx context.Context, o row) error {
+	if !o.placed && (o.state == Placing || o.state == Paused) {
+		return r.place(ctx, o)
+	}
+	if !o.state.grants() {
+		return nil
+	}
+	seen, err := r.look(ctx, &o)
+	if err != nil {
+		return err
+	}
+	err = r.db.Write(ctx, func(tx *db.Tx) error {
+		// Read anew: outcomes may have come since.
+		now, err := readRow(ctx, tx, o.id)
+		if err != nil || !now.state.grants() || now.ring != o.ring {
+			return err
+		}
+		return r.move(ctx, tx, &now, seen)
+	})
+	if err != nil {
+		return err
+	}
+	return r.fill(ctx, o.id)
+}
+
+// sight is what a round sees of a fleet, outside of the transaction that acts on it.
+type sight struct {
+	updated, control gate.Silent
+	bad, controls    int64
+	added            int64 // devices of the ring that are not blocked
+	open             int64 // that were here and had no turn yet
+	tickets          int64
+}
+
+func (r *Rollouts) look(ctx context.Context, o *row) (s sight, err error) {
+	now := r.now()
+	err = r.db.Read(ctx, func(tx *db.Tx) error {
+		s = sight{}
+		begun := now.Add(-r.cfg.Pace.Silent).UnixMilli()
+		err := tx.QueryRow(ctx, `SELECT COALESCE(SUM(h.connected), 0), COALESCE(SUM(1 - h.connected), 0) FROM rollout_members m JOIN health_devices h ON h.device_id = m.device_id
+			WHERE m.rollout_id = $1 AND m.told BETWEEN 4 AND 7 AND m.told_ms < $2 AND m.told_ms > $3`, o.id, begun, now.Add(-3*24*time.Hour).UnixMilli()).Scan(&s.updated.Here, &s.updated.Silent)
+		if err != nil {
+			return err
+		}
+		if s.updated.Silent >= 3 { // else nothing follows, and counting the fleet costs
+			err = tx.QueryRow(ctx, `SELECT COALESCE(SUM(h.connected), 0), COALESCE(SUM(1 - h.connected), 0) FROM rollout_members m JOIN health_devices h ON h.device_id = m.device_id
+				WHERE m.rollout_id = $1 AND m.granted_ms = 0 AND h.last_contact_day >= $2`, o.id, now.Add(-r.cfg.Pace.Silent).UnixMilli()/dayMS).Scan(&s.control.Here, &s.control.Silent)
+			if err != nil {
+				return err
+			}
+		}
+		err = tx.QueryRow(ctx, `SELECT COUNT(*) FROM rollout_devices d JOIN rollout_members m ON m.device_id = d.device_id AND m.rollout_id = $1
+			WHERE d.repaired_ms > $2 AND m.granted_ms = 0`, o.id, now.Add(-24*time.Hour).UnixMilli()).Scan(&s.bad)
+		if err != nil {
+			return err
+		}
+		s.controls = max(0, o.rings[len(o.rings)-1].End-o.evidence.All.OK-o.evidence.All.Bad)
+		if s.added, err = r.addedBy(ctx, tx, o); err != nil {
+			return err
+		}
+		if o.ring == len(o.rings)-1 {
+			err = tx.QueryRow(ctx, `SELECT COUNT(*) FROM rollout_members WHERE rollout_id = $1 AND (flight = 1 OR flight = 0 AND outcome = 0 AND granted_ms = 0 AND first_ms IS NOT NULL)`, o.id).Scan(&s.open)
+			if err != nil {
+				return err
+			}
+			blocked, err := r.blockedOpen(ctx, tx, o)
+			if err != nil {
+				return err
+			}
+			s.open -= blocked
+		}
+		if r.cfg.Tickets != nil {
+			s.tickets, err = r.cfg.Tickets.Opened(ctx, tx, o.id, now.Add(-24*time.Hour))
+		}
+		return err
+	})
+	if err != nil {
+		return s, fmt.Errorf("looking at the fleet: %w", err)
+	}
+	return s, nil
+}
+
+const dayMS = 24 * 60 * 60 * 1000
+
+// blockedSQL is the condition of members that are in a blocked part.
+func blockedSQL(o *row, next int) (string, []any) {
+	where, args := "1 = 0", []any{}
+	for _, s := range o.evidence.Blocked() {
+		where += ` OR ` + strata[s.Dimension] + ` = $` + strconv.Itoa(next+len(args))
+		args = append(args, s.Value)
+	}
+	return `(` + where + `)`, args
+}
+
+// addedBy is how many devices the ring added that may have an outcome at all.
+func (r *Rollouts) addedBy(ctx context.Context, tx *db.Tx, o *row) (n int64, err error) {
+	where, args := blockedSQL(o, 3)
+	if len(args) == 0 {
+		return o.added(), nil
+	}
+	err = tx.QueryRow(ctx, `SELECT COUNT(*) FROM rollout_members WHERE rollout_id = $1 AND ring = $2 AND NOT `+where, append([]any{o.id, int64(o.ring)}, args...)...).Scan(&n)
+	return n, err
+}
+
+func (r *Rollouts) blockedOpen(ctx context.Context, tx *db.Tx, o *row) (n int64, err error) {
+	where, args := blockedSQL(o, 2)
+	if len(args) == 0 {
+		return 0, nil
+	}
+	err = tx.QueryRow(ctx, `SELECT COUNT(*) FROM rollout_members WHERE rollout_id = $1 AND flight = 0 AND outcome = 0 AND granted_ms = 0 AND first_ms IS NOT NULL AND `+where,
+		append([]any{o.id}, args...)...).Scan(&n)
+	return n, err
+}
+
+// move is what a round changes of one rollout: places of those whose lease is over,
+// the base rate, a halt, the next ring, the end.
+func (r *Rollouts) move(ctx context.Context, tx *db.Tx, o *row, s sight) error {
+	now := r.now()
+	if _, err := tx.Exec(ctx, `UPDATE rollout_members SET lease = '', flight = 0 WHERE rollout_id = $1 AND flight = 1 AND until_ms <= $2`, o.id, now.UnixMilli()); err != nil {
+		return err
+	}
+	changed := o.controlBad != s.bad
+	if changed {
+		o.controlBad, o.controls = s.bad, s.controls
+	}
+	outcomes := o.evidence.All.OK + o.evidence.All.Bad
+	switch {
+	case gate.Lost(s.updated, s.control):
+		return r.halt(ctx, tx, o, gate.CauseLost)
+	case r.cfg.Tickets != nil && gate.Spike(s.tickets, ticketsExpected(outcomes)):
+		return r.halt(ctx, tx, o, gate.CauseTickets)
+	}
+	last := o.ring == len(o.rings)-1
+	if last && o.state == Running && s.open == 0 && o.evidence.Ready(o.params(r.cfg.Pace), o.ring, 1) != gate.WaitFresh {
+		return r.done(ctx, tx, o)
+	}
+	if !last && o.state == Running && r.due(o, s) {
+		if err := r.enter(ctx, tx, o); err != nil {
+			return err
+		}
+		return r.decide(ctx, tx, access.System("gate"), o, "ring_entered", "")
+	}
+	if changed {
+		return o.save(ctx, tx, false)
+	}
+	return nil
+}
+
+// ticketsExpected is how many tickets so many devices have in a day: the customer's
+// desk counts 420 an hour at its peak of 70,000 devices, six hours of that.
+func ticketsExpected(devices int64) float64 { return max(0.05, float64(devices)*420*6/70_000) }
+
+// due says whether the next ring may begin: soaked, weighed, and said twice where it is
+// wide.
+func (r *Rollouts) due(o *row, s sight) bool {
+	ring, now := o.rings[o.ring], r.now()
+	if now.Sub(o.entered) < ring.Soak || o.rings[o.ring+1].Wide && o.approvedBy == "" {
+		return false
+	}
+	if ring.SchoolDay && !calendar.DefaultLessons().Taught(o.entered, now) && now.Sub(o.entered) < holidaysAtMost {
+		return false
+	}
+	return o.evidence.Ready(o.params(r.cfg.Pace), o.ring, s.added) == gate.Leave
+}
+
+// done ends a rollout, and with it those of older versions.
+func (r *Rollouts) done(ctx context.Context, tx *db.Tx, o *row) error {
+	if err := o.turn(ctx, tx, Done, r.now()); err != nil {
+		return err
+	}
+	system := access.System("rollouts")
+	if err := r.decide(ctx, tx, system, o, "done", ""); err != nil {
+		return err
+	}
+	older, err := readRows(ctx, tx, `o.state = 'done' AND o.id <> $1 AND r.product = $2 AND r.channel = $3 AND o.started_ms <= $4`, o.id, o.product, o.channel, o.started.UnixMilli())
+	if err != nil {
+		return err
+	}
+	for _, old := range older {
+		if err := old.turn(ctx, tx, Replaced, r.now()); err != nil {
+			return err
+		}
+		if err := r.decide(ctx, tx, system, &old, "replaced", ""); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// fill tells connected devices that there is room for them. It asks twice as many as
+// there is room for, since of some the owner's window is closed or the school is busy,
+// and goes on each time from where it stopped, so that these do not keep others away.
+func (r *Rollouts) fill(ctx context.Context, id string) error {
+	var next []string
+	after := r.filled[id]
+	err := r.db.Read(ctx, func(tx *db.Tx) error {
+		next = nil
+		o, err := readRow(ctx, tx, id)
+		if err != nil || !o.state.grants() {
+			return err
+		}
+		var flying int64
+		if err := tx.QueryRow(ctx, `SELECT COUNT(*) FROM rollout_members WHERE rollout_id = $1 AND flight = 1`, id).Scan(&flying); err != nil {
+			return err
+		}
+		most := min(2*(o.params(r.cfg.Pace).Cap(o.rings[o.ring].End)-flying), fillMost)
+		if most <= 0 {
+			return nil
+		}
+		if next, err = r.mayBegin(ctx, tx, &o, after, most); err != nil || after == "" || int64(len(next)) == most {
+			return err
+		}
+		next, err = r.mayBegin(ctx, tx, &o, "", most)
+		return err
+	})
+	if err != nil {
+		return fmt.Errorf("looking for who may begin: %w", err)
+	}
+	delete(r.filled, id)
+	for _, device := range next {
+		r.bus.Publish(bus.Event{Kind: bus.Offers, Device: device})
+		r.filled[id] = device
+	}
+	return nil
+}
+
+func (r *Rollouts) mayBegin(ctx context.Context, tx *db.Tx, o *row, after string, most int64) (out []string, err error) {
+	where, args := blockedSQL(o, 6)
+	rows, err := tx.Query(ctx, `SELECT m.device_id FROM rollout_members m JOIN health_devices h ON h.device_id = m.device_id
+		WHERE m.rollout_id = $1 AND m.ring <= $2 AND m.flight = 0 AND m.outcome = 0 AND m.until_ms <= $3 AND h.connected = 1 AND m.device_id > $4 AND NOT `+where+` ORDER BY m.device_id LIMIT $5`,
+		append([]any{o.id, int64(o.ring), r.now().UnixMilli(), after, most}, args...)...)
+	if err != nil {
+		return nil, err
+	}
+	defer rows.Close()
+	for rows.Next() {
+		var device string
+		if err := rows.Scan(&device); err != nil {
+			return nil, err
+		}
+		out = append(out, device)
+	}
+	return out, rows.Close()
+}
+
+// forget deletes what became of each device in rollouts that ended long ago; their
+// decisions stay.
+func (r *Rollouts) forget(ctx context.Context) error {
+	before := r.now().Add(-keepMembers).UnixMilli()
+	for {
+		var n int64
+		err := r.db.Write(ctx, func(tx *db.Tx) (err error) {
+			n, err = tx.Exec(ctx, `DELETE FROM rollout_members WHERE (rollout_id, device_id) IN
+				(SELECT m.rollout_id, m.device_id FROM rollout_members m JOIN rollouts o ON o.id = m.rollout_id WHERE o.ended_ms < $1 LIMIT $2)`, before, int64(placeStep))
+			return err
+		})
+		if err != nil || n < placeStep {
+			return err
+		}
+	}
+}

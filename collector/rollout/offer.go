@@ -1,0 +1,417 @@
+package rollout
+
+import (
+	"context"
+	"crypto/rand"
+	"encoding/hex"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"strings"
+	"time"
+
+	"hausmeister/collector/access"
+	"hausmeister/collector/audit"
+	"hausmeister/collector/db"
+	"hausmeister/collector/pace"
+	"hausmeister/collector/rollout/gate"
+	"hausmeister/proto/hmpb"
+	"hausmeister/proto/manifest"
+)
+
+// Why is the one word for why a device is not on the version that it should have.
+type Why string
+
+const (
+	Current    Why = "current"
+	WhyNever   Why = "never_here"  // it has not connected since the rollout began
+	WhySilent  Why = "silent"      // it was here, and is not
+	WhyRing    Why = "ring"        // its ring has not come
+	WhyWindow  Why = "window"      // lessons, or days that its owner closed
+	WhySchool  Why = "school_busy" // as many of its school are under way as may be
+	WhyTurn    Why = "turn"        // as many of all are under way as may be
+	WhyBegan   Why = "under_way"
+	WhyWaits   Why = "waits"   // the device waits, for what its reason says
+	WhyRefused Why = "refused" // the device refused it
+	WhyUndone  Why = "rolled_back"
+	WhyBlocked Why = "part_blocked"
+	WhyHalted  Why = "halted"
+	WhyUnfit   Why = "unfit" // nothing is released for such a device
+	WhyDrift   Why = "drift" // it had the version and has another, or a program that nobody released
+)
+
+// Whys are all of them, in the order of lists.
+var Whys = []Why{Current, WhyBegan, WhyWaits, WhyRing, WhyTurn, WhySchool, WhyWindow, WhyHalted, WhyBlocked, WhySilent, WhyNever, WhyRefused, WhyUndone, WhyUnfit, WhyDrift}
+
+// member is a device in a rollout.
+type member struct {
+	ring                    int
+	model, build, antivirus string
+	owner, school           string
+	lease                   string
+	granted, until          int64
+	flight                  bool
+	told                    hmpb.UpdateState
+	reason                  hmpb.UpdateReason
+	toldMS                  int64
+	outcome                 int64
+	first                   int64
+}
+
+const (
+	outcomeOK  = 1
+	outcomeBad = 2
+)
+
+func (m member) strata() []gate.Stratum {
+	out := make([]gate.Stratum, 0, 4)
+	for _, s := range []gate.Stratum{{Dimension: "model", Value: m.model}, {Dimension: "os_build", Value: m.build}, {Dimension: "antivirus", Value: m.antivirus}, {Dimension: "owner", Value: m.owner}} {
+		if s.Value != "" { // of what is not known there is no part
+			out = append(out, s)
+		}
+	}
+	return out
+}
+
+const memberColumns = `m.ring, m.model, m.os_build, m.antivirus, m.owner_id, m.school_id, m.lease, m.granted_ms, m.until_ms, m.flight, m.told, m.reason, m.told_ms, m.outcome, COALESCE(m.first_ms, 0)`
+
+func (m *member) scan(scan func(...any) error, more ...any) error {
+	var ring, flight, told, reason int64
+	err := scan(append([]any{&ring, &m.model, &m.build, &m.antivirus, &m.owner, &m.school, &m.lease, &m.granted, &m.until, &flight, &told, &reason, &m.toldMS, &m.outcome, &m.first}, more...)...)
+	m.ring, m.flight, m.told, m.reason = int(ring), flight == 1, hmpb.UpdateState(told), hmpb.UpdateReason(reason)
+	return err
+}
+
+func readMember(ctx context.Context, tx *db.Tx, rollout, device string) (m member, ok bool, err error) {
+	err = m.scan(tx.QueryRow(ctx, `SELECT `+memberColumns+` FROM rollout_members m WHERE m.rollout_id = $1 AND m.device_id = $2`, rollout, device).Scan)
+	if errors.Is(err, db.ErrNoRows) {
+		return m, false, nil
+	}
+	return m, err == nil, err
+}
+
+// Of a device's Hello: what it runs, and on what. An agent names its system among its
+// capabilities; of an older one the program's hash tells it, or its record.
+const (
+	capabilitySystem  = "system:"  // system:linux/amd64
+	capabilityChannel = "channel:" // channel:canary; stable without
+)
+
+type hello struct {
+	version, hash string
+	os, arch      string
+	channel       string
+}
+
+func (r *Rollouts) helloOf(ctx context.Context, tx *db.Tx, device, version string, hash []byte, capabilities []string) (h hello, err error) {
+	h = hello{version: version, hash: hex.EncodeToString(hash), channel: manifest.RoleStable}
+	for _, c := range capabilities {
+		if system, ok := strings.CutPrefix(c, capabilitySystem); ok {
+			h.os, h.arch, _ = strings.Cut(system, "/")
+		}
+		if channel, ok := strings.CutPrefix(c, capabilityChannel); ok {
+			h.channel = channel
+		}
+	}
+	if h.os != "" {
+		return h, nil
+	}
+	err = tx.QueryRow(ctx, `SELECT os, arch FROM rollout_targets WHERE sha256 = $1 AND kind = 'program' LIMIT 1`, h.hash).Scan(&h.os, &h.arch)
+	if errors.Is(err, db.ErrNoRows) {
+		err = tx.QueryRow(ctx, `SELECT os FROM fleet_facts WHERE device_id = $1`, device).Scan(&h.os)
+	}
+	if errors.Is(err, db.ErrNoRows) {
+		err = access.ErrNotFound
+	}
+	return h, err
+}
+
+// program is what a rollout has for a device; ok is false where it has nothing.
+type program struct {
+	manifest.Release
+	path, sha256 string
+}
+
+func programFor(ctx context.Context, tx *db.Tx, o *row, h hello, floors map[string]string) (p program, ok bool, err error) {
+	rows, err := tx.Query(ctx, `SELECT path, sha256, custom, arch FROM rollout_targets WHERE release_id = $1 AND kind = 'program' AND os = $2 AND gone_ms IS NULL`, o.release, h.os)
+	if err != nil {
+		return p, false, err
+	}
+	defer rows.Close()
+	var found []program
+	for rows.Next() {
+		var one program
+		var custom, arch string
+		if err := rows.Scan(&one.path, &one.sha256, &custom, &arch); err != nil {
+			return p, false, err
+		}
+		if h.arch != "" && h.arch != arch {
+			continue
+		}
+		if err := json.Unmarshal([]byte(custom), &one.Release); err != nil {
+			return p, false, fmt.Errorf("release %s: %w", one.path, err)
+		}
+		found = append(found, one)
+	}
+	if err := rows.Close(); err != nil || len(found) != 1 { // of two architectures nobody knows which
+		return p, false, err
+	}
+	p = found[0]
+	d := manifest.Device{Product: p.Product, Version: h.version, OS: p.OS, Arch: p.Arch, Channel: h.channel, Floor: floors[p.Product]}
+	return p, p.Match(d) == nil, nil
+}
+
+// verdict is what Offer finds for a device in one rollout.
+type verdict struct {
+	why    Why
+	over   bool // a closed day of the owner was passed over, see overdue
+	member member
+	p      program
+}
+
+// judge says why a device may not begin now, or WhyBegan with a lease it has, or ""
+// when it may have one. It changes nothing.
+func (r *Rollouts) judge(ctx context.Context, tx *db.Tx, o *row, device string, h hello, floors map[string]string) (v verdict, err error) {
+	p, fits, err := programFor(ctx, tx, o, h, floors)
+	if err != nil {
+		return v, err
+	}
+	v.p = p
+	m, placed, err := readMember(ctx, tx, o.id, device)
+	if err != nil {
+		return v, err
+	}
+	v.member = m
+	now := r.now()
+	switch {
+	case p.sha256 != "" && p.sha256 == h.hash:
+		v.why = Current
+	case !fits || o.gone || o.blocked:
+		v.why = WhyUnfit
+	case !placed:
+		v.why = WhyRing
+	case m.outcome == outcomeBad:
+		v.why = WhyUndone
+	case !o.state.grants():
+		v.why = WhyHalted
+	case o.evidence.IsBlocked(m.strata()):
+		v.why = WhyBlocked
+	case m.lease != "" && m.until > now.UnixMilli():
+		v.why = WhyBegan
+	case m.ring > o.ring:
+		v.why = WhyRing
+	case m.told == hmpb.UpdateState_UPDATE_STATE_REFUSED && m.until > now.UnixMilli():
+		v.why = WhyRefused
+	}
+	if v.why != "" {
+		return v, nil
+	}
+	return v, r.room(ctx, tx, o, &v, h, floors)
+}
+
+// room says whether there is room for one more: in the day, in the school, in all.
+func (r *Rollouts) room(ctx context.Context, tx *db.Tx, o *row, v *verdict, h hello, floors map[string]string) error {
+	now := r.now()
+	if !o.urgent {
+		w, err := readWindow(ctx, tx, v.member.owner, v.member.school)
+		if err != nil {
+			return err
+		}
+		below := floors[v.p.Product] != "" && manifest.ValidVersion(h.version) && manifest.Compare(h.version, floors[v.p.Product]) < 0
+		closed := w.closedOn(now)
+		v.over = closed && below && now.After(v.p.Ramp.Earliest(manifest.Buckets-1).Add(r.cfg.Pace.Overdue))
+		if closed && !v.over || w.lessons.During(now) {
+			v.why = WhyWindow
+			return nil
+		}
+	}
+	var school, all int64
+	if v.member.school != "" {
+		err := tx.QueryRow(ctx, `SELECT COUNT(*) FROM rollout_members WHERE rollout_id = $1 AND flight = 1 AND school_id = $2`, o.id, v.member.school).Scan(&school)
+		if err != nil {
+			return err
+		}
+	}
+	if err := tx.QueryRow(ctx, `SELECT COUNT(*) FROM rollout_members WHERE rollout_id = $1 AND flight = 1`, o.id).Scan(&all); err != nil {
+		return err
+	}
+	switch {
+	case school >= r.cfg.Pace.PerSchool:
+		v.why = WhySchool
+	case all >= o.params(r.cfg.Pace).Cap(o.rings[o.ring].End):
+		v.why = WhyTurn
+	}
+	return nil
+}
+
+// Offer is the lease that a device holds or gets now; nil = none. It reads first: of
+// tens of thousands who come at eight, few may begin.
+func (g Gateway) Offer(ctx context.Context, device access.Caller, version string, hash []byte, capabilities []string) (*hmpb.Offer, error) {
+	if err := device.Allow(access.FetchUpdates); err != nil {
+		return nil, err
+	}
+	var offer *hmpb.Offer
+	var grant, note string
+	look := func(tx *db.Tx, write bool) error {
+		offer, grant, note = nil, "", ""
+		open, err := readRows(ctx, tx, `o.ended_ms IS NULL AND o.state IN ('running', 'done', 'paused', 'halted') ORDER BY o.started_ms DESC, o.id DESC`)
+		if err != nil || len(open) == 0 {
+			return err
+		}
+		h, err := g.helloOf(ctx, tx, device.ID, version, hash, capabilities)
+		if err != nil {
+			return err
+		}
+		if same, err := g.noteStrange(ctx, tx, device.ID, h, write); err != nil {
+			return err
+		} else if !same {
+			note = "strange"
+		}
+		floors := map[string]string{}
+		if err := readFloors(ctx, tx, floors); err != nil {
+			return err
+		}
+		for i := range open {
+			o := &open[i]
+			if o.product != manifest.ProductAgent || o.channel != h.channel {
+				continue
+			}
+			v, err := g.judge(ctx, tx, o, device.ID, h, floors)
+			if err != nil {
+				return err
+			}
+			if v.why == WhyRing && v.member.owner == "" && !write || v.member.owner != "" && v.member.first == 0 && !write {
+				note = o.id
+			}
+			if write {
+				if err := g.arrived(ctx, tx, o, device.ID, h, &v); err != nil {
+					return err
+				}
+			}
+			switch {
+			case v.why == WhyBegan:
+				offer = g.offer(o, v.p, v.member)
+			case v.why == "" && write:
+				if err := g.grant(ctx, tx, o, device, &v); err != nil {
+					return err
+				}
+				offer = g.offer(o, v.p, v.member)
+			case v.why == "":
+				grant = o.id
+			default:
+				continue
+			}
+			if offer != nil {
+				repo, err := repository(ctx, tx)
+				offer.SetRepository(repo)
+				return err
+			}
+			return nil
+		}
+		return nil
+	}
+	err := g.db.Read(ctx, func(tx *db.Tx) error { return look(tx, false) })
+	if err == nil && (grant != "" || note != "") {
+		err = g.db.Write(ctx, func(tx *db.Tx) error { return look(tx, true) })
+	}
+	if errors.Is(err, access.ErrNotFound) {
+		return nil, nil // its record is gone
+	}
+	if err != nil {
+		return nil, fmt.Errorf("looking for an offer: %w", err)
+	}
+	return offer, nil
+}
+
+// arrived notes that a device came since the rollout began, and gives it a place if it
+// is new.
+func (r *Rollouts) arrived(ctx context.Context, tx *db.Tx, o *row, device string, h hello, v *verdict) error {
+	if v.member.owner == "" {
+		if v.why != WhyRing { // nothing is released for it
+			return nil
+		}
+		if err := late(ctx, tx, o, device); err != nil {
+			return err
+		}
+		floors := map[string]string{}
+		if err := readFloors(ctx, tx, floors); err != nil {
+			return err
+		}
+		anew, err := r.judge(ctx, tx, o, device, h, floors)
+		if err != nil {
+			return err
+		}
+		*v = anew
+	}
+	if v.member.first != 0 {
+		return nil
+	}
+	_, err := tx.Exec(ctx, `UPDATE rollout_members SET first_ms = $3 WHERE rollout_id = $1 AND device_id = $2 AND first_ms IS NULL`, o.id, device, r.now().UnixMilli())
+	return err
+}
+
+// grant gives a lease. That the window of an owner was passed over stands in the record.
+func (r *Rollouts) grant(ctx context.Context, tx *db.Tx, o *row, device access.Caller, v *verdict) error {
+	now := r.now()
+	m := &v.member
+	m.lease, m.granted, m.until = rand.Text(), now.UnixMilli(), now.Add(r.cfg.Pace.Lease).UnixMilli()
+	_, err := tx.Exec(ctx, `UPDATE rollout_members SET lease = $3, granted_ms = $4, until_ms = $5, flight = 1, told = 0, reason = 0 WHERE rollout_id = $1 AND device_id = $2`,
+		o.id, device.ID, m.lease, m.granted, m.until)
+	if err != nil || !v.over {
+		return err
+	}
+	return audit.Append(ctx, tx, audit.Entry{AtMS: now.UnixMilli(), Actor: access.System("rollouts").Actor(), Action: "rollout.window_passed", Subject: "device:" + device.ID, Owner: m.owner,
+		Details: map[string]string{"rollout": o.id, "release": o.product + " " + o.version}})
+}
+
+func (r *Rollouts) offer(o *row, p program, m member) *hmpb.Offer {
+	hash, _ := hex.DecodeString(p.sha256) // hex of 32 bytes, or it would not be imported
+	left := time.UnixMilli(m.until).Sub(r.now())
+	valid := uint32(max(left, 0).Seconds())
+	within := min(uint32(r.cfg.Pace.Spread.Seconds()), valid/2)
+	if o.urgent {
+		within = min(within, 60)
+	}
+	return hmpb.Offer_builder{Lease: &m.lease, Target: &p.path, Sha256: hash, Version: &o.version, ValidS: &valid, WithinS: &within}.Build()
+}
+
+// Target is a file of the release that a device holds the lease of: the program, the
+// packed one, or a patch.
+func (g Gateway) Target(ctx context.Context, device access.Caller, lease string, sha256 []byte) (pace.Content, error) {
+	if err := device.Allow(access.FetchUpdates); err != nil {
+		return pace.Content{}, err
+	}
+	hash := hex.EncodeToString(sha256)
+	var length int64
+	line := pace.Line{}
+	err := g.db.Read(ctx, func(tx *db.Tx) error {
+		var release, owner, school string
+		err := tx.QueryRow(ctx, `SELECT o.release_id, m.owner_id, m.school_id FROM rollout_members m JOIN rollouts o ON o.id = m.rollout_id
+			WHERE m.device_id = $1 AND m.lease = $2 AND m.lease <> '' AND m.until_ms > $3 AND o.state IN ('running', 'done')`, device.ID, lease, g.now().UnixMilli()).Scan(&release, &owner, &school)
+		if errors.Is(err, db.ErrNoRows) {
+			return access.ErrForbidden
+		}
+		if err != nil {
+			return err
+		}
+		err = tx.QueryRow(ctx, `SELECT length FROM rollout_targets WHERE sha256 = $1 AND release_id = $2 AND gone_ms IS NULL LIMIT 1`, hash, release).Scan(&length)
+		if errors.Is(err, db.ErrNoRows) {
+			return access.ErrNotFound
+		}
+		if err != nil {
+			return err
+		}
+		w, err := readWindow(ctx, tx, owner, school)
+		line = pace.Line{Key: school, Rate: w.rate, Parallel: int(w.parallel)}
+		if school == "" {
+			line.Key = owner
+		}
+		return err
+	})
+	if err != nil {
+		return pace.Content{}, fmt.Errorf("looking for a target: %w", err)
+	}
+	c, err := g.open(hash, length)
+	c.Line = line
+	return c, err
+}

@@ -1,0 +1,158 @@
+package rollout
+
+import (
+	"cmp"
+	"context"
+	"crypto/hmac"
+	"crypto/sha256"
+	"encoding/binary"
+	"fmt"
+	"math"
+	"slices"
+
+	"hausmeister/collector/access"
+	"hausmeister/collector/db"
+)
+
+// Who comes when. The fleet is put into an order by its strata, and in each by a hash
+// of release and device; walking it in steps of the golden section spreads every
+// beginning of the walk evenly over that order. So a ring has of each model, build,
+// antivirus and owner what is its share, the same devices as often as it is asked, and
+// others for the next release: nobody is always the first.
+
+// placeStep is how many devices get their places in one transaction: others wait for
+// it.
+const placeStep = 500
+
+// spot is a device before it has its place.
+type spot struct {
+	device, owner, school   string
+	model, build, antivirus string
+	hash                    uint64
+	ring                    int
+}
+
+func spotHash(release, device string) uint64 {
+	mac := hmac.New(sha256.New, []byte(release))
+	mac.Write([]byte(device))
+	return binary.BigEndian.Uint64(mac.Sum(nil))
+}
+
+// ringOf is the first ring that a place lies in, being part of the whole fleet.
+func ringOf(rings []step, place float64) int {
+	fleet := rings[len(rings)-1].End
+	at := int64(place * float64(fleet))
+	for i, s := range rings {
+		if at < s.End {
+			return i
+		}
+	}
+	return len(rings) - 1
+}
+
+const spotSQL = `SELECT f.device_id, f.owner_id, COALESCE(f.school_id, ''), f.model, COALESCE(h.os_build, ''),
+	COALESCE((SELECT d.antivirus FROM health_daily d WHERE d.device_id = f.device_id AND d.antivirus IS NOT NULL ORDER BY d.day DESC LIMIT 1), '')
+	FROM fleet_facts f LEFT JOIN health_devices h ON h.device_id = f.device_id`
+
+func readSpots(ctx context.Context, tx *db.Tx, release, where string, args ...any) (out []spot, err error) {
+	rows, err := tx.Query(ctx, spotSQL+where, args...)
+	if err != nil {
+		return nil, err
+	}
+	defer rows.Close()
+	for rows.Next() {
+		var s spot
+		if err := rows.Scan(&s.device, &s.owner, &s.school, &s.model, &s.build, &s.antivirus); err != nil {
+			return nil, err
+		}
+		s.hash = spotHash(release, s.device)
+		out = append(out, s)
+	}
+	return out, rows.Close()
+}
+
+// deal gives each its ring.
+func deal(spots []spot, release string, rings []step) {
+	slices.SortFunc(spots, func(a, b spot) int {
+		return cmp.Or(cmp.Compare(a.model, b.model), cmp.Compare(a.build, b.build), cmp.Compare(a.antivirus, b.antivirus), cmp.Compare(a.owner, b.owner), cmp.Compare(a.hash, b.hash))
+	})
+	start := float64(spotHash(release, "")) / math.MaxUint64
+	places := make([]float64, len(spots))
+	for i := range spots {
+		_, places[i] = math.Modf(start + float64(i)*(math.Phi-1))
+	}
+	// By rank and not by the place itself, so that a ring has exactly its number.
+	ranked := make([]int, len(spots))
+	for i := range ranked {
+		ranked[i] = i
+	}
+	slices.SortFunc(ranked, func(a, b int) int { return cmp.Compare(places[a], places[b]) })
+	ring := 0
+	for rank, i := range ranked {
+		for ring < len(rings)-1 && int64(rank) >= rings[ring].End {
+			ring++
+		}
+		spots[i].ring = ring
+	}
+	slices.SortFunc(spots, func(a, b spot) int { return cmp.Compare(a.device, b.device) })
+}
+
+// place writes down who comes in which ring, before the first may begin. A crash in
+// the middle leaves some of it, which the next run finds and goes on from: the order
+// is the same as long as the fleet is, and who has a place keeps it.
+func (r *Rollouts) place(ctx context.Context, o row) error {
+	var spots []spot
+	err := r.db.Read(ctx, func(tx *db.Tx) (err error) {
+		spots, err = readSpots(ctx, tx, o.release, "")
+		return err
+	})
+	if err != nil {
+		return fmt.Errorf("reading the fleet: %w", err)
+	}
+	deal(spots, o.release, o.rings)
+	for chunk := range slices.Chunk(spots, placeStep) {
+		err := r.db.Write(ctx, func(tx *db.Tx) error {
+			for _, s := range chunk {
+				if err := s.insert(ctx, tx, o.id); err != nil {
+					return err
+				}
+			}
+			return nil
+		})
+		if err != nil {
+			return fmt.Errorf("giving devices their places: %w", err)
+		}
+	}
+	return r.db.Write(ctx, func(tx *db.Tx) error {
+		now, err := readRow(ctx, tx, o.id)
+		if err != nil || now.state != Placing && now.state != Paused {
+			return err
+		}
+		now.placed = true
+		if now.state == Paused {
+			return now.save(ctx, tx, false)
+		}
+		now.entered = r.now()
+		if err := now.turn(ctx, tx, Running, r.now()); err != nil {
+			return err
+		}
+		return r.decide(ctx, tx, access.System("rollouts"), &now, "began", "")
+	})
+}
+
+func (s spot) insert(ctx context.Context, tx *db.Tx, rollout string) error {
+	_, err := tx.Exec(ctx, `INSERT INTO rollout_members (rollout_id, device_id, ring, model, os_build, antivirus, owner_id, school_id) VALUES ($1, $2, $3, $4, $5, $6, $7, $8)
+		ON CONFLICT (rollout_id, device_id) DO NOTHING`, rollout, s.device, int64(s.ring), s.model, s.build, s.antivirus, s.owner, s.school)
+	return err
+}
+
+// late gives a device a place that was not there when the others got theirs.
+func late(ctx context.Context, tx *db.Tx, o *row, device string) error {
+	found, err := readSpots(ctx, tx, o.release, ` WHERE f.device_id = $1`, device)
+	if err != nil || len(found) == 0 {
+		return err
+	}
+	s := found[0]
+	s.ring = ringOf(o.rings, float64(s.hash)/math.MaxUint64)
+	return s.insert(ctx, tx, o.id)
+}

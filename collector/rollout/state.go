@@ -1,0 +1,240 @@
+package rollout
+
+import (
+	"context"
+	"encoding/json"
+	"fmt"
+	"slices"
+	"strconv"
+	"time"
+
+	"hausmeister/collector/access"
+	"hausmeister/collector/audit"
+	"hausmeister/collector/bus"
+	"hausmeister/collector/db"
+	"hausmeister/collector/rollout/gate"
+	"hausmeister/proto/hmpb"
+	"hausmeister/proto/ident"
+)
+
+// State is where a rollout stands.
+//
+//	waiting --approve--> placing --all have a place--> running <--resume-- paused
+//	                                                    |  |  \--pause------^
+//	                                                    |  \--gate--> halted --resume--> running
+//	                                                    \--all had their turn--> done --a newer one is done--> replaced
+//	each but the last two --abort--> aborted
+//
+// Waiting is for the second person of an urgent one. Leases are granted in running, and
+// in done to those who come late; they are gone in the transaction that leaves these.
+type State string
+
+const (
+	Waiting  State = "waiting"
+	Placing  State = "placing"
+	Running  State = "running"
+	Paused   State = "paused" // by a person
+	Halted   State = "halted" // by the gate
+	Aborted  State = "aborted"
+	Done     State = "done"
+	Replaced State = "replaced"
+)
+
+// grants says whether devices may begin.
+func (s State) grants() bool { return s == Running || s == Done }
+
+// over says whether nothing comes any more.
+func (s State) over() bool { return s == Aborted || s == Replaced }
+
+// ways are the arrows of the drawing.
+var ways = map[State][]State{
+	Waiting: {Placing, Aborted},
+	Placing: {Running, Paused, Aborted},
+	Running: {Paused, Halted, Aborted, Done},
+	Paused:  {Running, Placing, Halted, Aborted},
+	Halted:  {Running, Paused, Aborted},
+	Done:    {Paused, Halted, Aborted, Replaced},
+}
+
+// row is a rollout as the database has it.
+type row struct {
+	id, release               string
+	state                     State
+	ring                      int
+	rings                     []step
+	entered                   time.Time
+	evidence                  gate.Evidence
+	controlBad, controls      int64
+	placed                    bool
+	started                   time.Time
+	startedBy, startedName    string
+	approvedBy, approvedName  string
+	ended                     time.Time
+	cause                     gate.Cause
+	revision                  int64
+	product, channel, version string
+	urgent, gone, blocked     bool
+	rollbackOf, floor         string
+}
+
+const rowSQL = `SELECT o.id, o.release_id, o.state, o.ring, o.rings, o.entered_ms, o.evidence, o.control_bad, o.controls, o.placed, o.started_ms, o.started_by, o.started_name,
+	o.approved_by, o.approved_name, COALESCE(o.ended_ms, 0), o.cause, o.revision, r.product, r.channel, r.version, r.urgent, r.rollback_of, r.floor,
+	CASE WHEN r.gone_ms IS NULL THEN 0 ELSE 1 END, CASE WHEN r.blocked_ms IS NULL THEN 0 ELSE 1 END
+	FROM rollouts o JOIN rollout_releases r ON r.id = o.release_id WHERE `
+
+func readRows(ctx context.Context, tx *db.Tx, where string, args ...any) (out []row, err error) {
+	rows, err := tx.Query(ctx, rowSQL+where, args...)
+	if err != nil {
+		return nil, err
+	}
+	defer rows.Close()
+	for rows.Next() {
+		var o row
+		var state, rings, evidence, cause string
+		var ring, entered, placed, started, ended, urgent, gone, blocked int64
+		if err := rows.Scan(&o.id, &o.release, &state, &ring, &rings, &entered, &evidence, &o.controlBad, &o.controls, &placed, &started, &o.startedBy, &o.startedName,
+			&o.approvedBy, &o.approvedName, &ended, &cause, &o.revision, &o.product, &o.channel, &o.version, &urgent, &o.rollbackOf, &o.floor, &gone, &blocked); err != nil {
+			return nil, err
+		}
+		o.state, o.ring, o.entered, o.started, o.cause = State(state), int(ring), time.UnixMilli(entered).UTC(), time.UnixMilli(started).UTC(), gate.Cause(cause)
+		o.placed, o.urgent, o.gone, o.blocked = placed == 1, urgent == 1, gone == 1, blocked == 1
+		if ended > 0 {
+			o.ended = time.UnixMilli(ended).UTC()
+		}
+		if err := json.Unmarshal([]byte(rings), &o.rings); err != nil {
+			return nil, fmt.Errorf("rings of rollout %s: %w", o.id, err)
+		}
+		if err := json.Unmarshal([]byte(evidence), &o.evidence); err != nil {
+			return nil, fmt.Errorf("evidence of rollout %s: %w", o.id, err)
+		}
+		out = append(out, o)
+	}
+	return out, rows.Close()
+}
+
+func readRow(ctx context.Context, tx *db.Tx, id string) (row, error) {
+	found, err := readRows(ctx, tx, `o.id = $1`, id)
+	if err == nil && len(found) == 0 {
+		err = access.ErrNotFound
+	}
+	if err != nil {
+		return row{}, err
+	}
+	return found[0], nil
+}
+
+func (o *row) params(p Pace) gate.Params { return p.Gate.Baseline(o.controlBad, o.controls) }
+
+// added is how many devices the present ring added.
+func (o *row) added() int64 {
+	if o.ring == 0 {
+		return o.rings[0].End
+	}
+	return o.rings[o.ring].End - o.rings[o.ring-1].End
+}
+
+// save writes what a transaction changed of a rollout; news = devices may begin now,
+// or may no longer.
+func (o *row) save(ctx context.Context, tx *db.Tx, news bool) error {
+	evidence, err := json.Marshal(o.evidence)
+	if err != nil {
+		return err
+	}
+	if news {
+		o.revision++
+	}
+	var ended any
+	if !o.ended.IsZero() {
+		ended = o.ended.UnixMilli()
+	}
+	_, err = tx.Exec(ctx, `UPDATE rollouts SET state = $2, ring = $3, entered_ms = $4, evidence = $5, approved_by = $6, approved_name = $7, ended_ms = $8, cause = $9, revision = $10,
+		placed = $11, control_bad = $12, controls = $13 WHERE id = $1`,
+		o.id, string(o.state), int64(o.ring), o.entered.UnixMilli(), string(evidence), o.approvedBy, o.approvedName, ended, string(o.cause), o.revision, o.placed, o.controlBad, o.controls)
+	return err
+}
+
+// turn is the one way to another state. Who leaves running takes the leases with him
+// that no device has acted on.
+func (o *row) turn(ctx context.Context, tx *db.Tx, to State, now time.Time) error {
+	if !slices.Contains(ways[o.state], to) {
+		return fmt.Errorf("%w: it is %s", ErrState, o.state)
+	}
+	if to == Running && o.state != Running {
+		o.cause = ""
+	}
+	if to.over() {
+		o.ended = now
+	}
+	from := o.state
+	o.state = to
+	if from.grants() && !to.grants() {
+		if err := revoke(ctx, tx, `rollout_id = $1`, o.id); err != nil {
+			return err
+		}
+	}
+	return o.save(ctx, tx, true)
+}
+
+// From armed to trial a device changes its program whatever we say.
+const (
+	armed = int(hmpb.UpdateState_UPDATE_STATE_ARMED)
+	trial = int(hmpb.UpdateState_UPDATE_STATE_TRIAL)
+)
+
+// revoke takes leases back that were not acted on. An update that is armed goes on,
+// and what becomes of it counts.
+func revoke(ctx context.Context, tx *db.Tx, where string, args ...any) error {
+	_, err := tx.Exec(ctx, `UPDATE rollout_members SET lease = '', flight = CASE WHEN told BETWEEN `+strconv.Itoa(armed)+` AND `+strconv.Itoa(trial)+` THEN 1 ELSE 0 END WHERE `+where+` AND flight = 1`, args...)
+	return err
+}
+
+// decide writes a decision down, with what was known, in record and in the rollout's
+// own list.
+func (r *Rollouts) decide(ctx context.Context, tx *db.Tx, caller access.Caller, o *row, verb, reason string) error {
+	evidence, err := json.Marshal(shown(o, r.cfg.Pace))
+	if err != nil {
+		return err
+	}
+	now := r.now()
+	_, err = tx.Exec(ctx, `INSERT INTO rollout_decisions (id, rollout_id, at_ms, verb, ring, actor, actor_name, reason, evidence) VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9)`,
+		ident.NewID(now), o.id, now.UnixMilli(), verb, int64(o.ring), caller.Actor(), caller.Name, reason, string(evidence))
+	if err != nil {
+		return err
+	}
+	return audit.Append(ctx, tx, audit.Entry{AtMS: now.UnixMilli(), Actor: caller.Actor(), Action: "rollout." + verb, Subject: "rollout:" + o.id,
+		Details: map[string]string{"release": o.product + " " + o.version, "ring": strconv.Itoa(o.ring + 1)}})
+}
+
+// Evidence is what was known when something was decided.
+type Evidence struct {
+	OK, Bad         int64 // outcomes of what is not blocked
+	RingOK, RingBad int64
+	Sum, Bound      float64 // of the cumulated log-likelihood; above the bound it stops
+	Limit, Risk     float64 // the ring's limit of the rate, and the probability that it is above
+	Blocked         []gate.Stratum
+	Cause           gate.Cause
+}
+
+func shown(o *row, p Pace) Evidence {
+	params := o.params(p)
+	e := Evidence{OK: o.evidence.All.OK, Bad: o.evidence.All.Bad, RingOK: o.evidence.Ring.OK, RingBad: o.evidence.Ring.Bad, Sum: o.evidence.Sum, Bound: params.Bound,
+		Limit: params.Limit(o.ring), Risk: o.evidence.Risk(params, o.ring), Blocked: o.evidence.Blocked(), Cause: o.cause}
+	if e.OK+e.Bad > params.LateAfter {
+		e.Bound = params.LateBound
+	}
+	return e
+}
+
+// wake tells Run that there is something to do.
+func (r *Rollouts) wake() {
+	select {
+	case r.work <- struct{}{}:
+	default:
+	}
+}
+
+// tell lets the gateways ask anew.
+func (r *Rollouts) tell() {
+	r.bus.Publish(bus.Event{Kind: bus.Offers})
+	r.wake()
+}

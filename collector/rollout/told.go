@@ -1,0 +1,205 @@
+package rollout
+
+import (
+	"context"
+	"encoding/hex"
+	"errors"
+	"unicode/utf8"
+
+	"hausmeister/collector/access"
+	"hausmeister/collector/db"
+	"hausmeister/collector/rollout/gate"
+	"hausmeister/proto/hmpb"
+	"hausmeister/proto/manifest"
+)
+
+// What devices tell of their updates comes with their reports, each entry once, in the
+// transaction that stores it: evidence and cursor are one. What a device claims is
+// believed of itself only; a device that lies can stop a rollout but not speed it up
+// beyond its own one outcome.
+
+// Told takes one step of a device's update.
+func (r *Rollouts) Told(ctx context.Context, tx *db.Tx, device string, u *hmpb.Update, atMS int64) error {
+	if err := r.note(ctx, tx, device, u, atMS); err != nil {
+		return err
+	}
+	o, m, ok, err := r.concerns(ctx, tx, device, u)
+	if err != nil || !ok {
+		return err
+	}
+	r.wake() // places may be free; Run looks again when this has been committed
+	state, outcome := u.GetState(), outcomeOf(u)
+	if m.outcome != 0 && outcome != outcomeBad {
+		return nil // what was kept, or undone, is over
+	}
+	flight, until := int64(0), m.until
+	switch {
+	case outcome != 0, state == hmpb.UpdateState_UPDATE_STATE_PRUNED:
+	case state == hmpb.UpdateState_UPDATE_STATE_REFUSED:
+		until = atMS + r.cfg.Pace.Lease.Milliseconds() // not at once again
+	case m.flight:
+		flight = 1
+	}
+	lease := m.lease
+	if flight == 0 {
+		lease = ""
+	}
+	if outcome == 0 {
+		outcome = m.outcome
+	}
+	_, err = tx.Exec(ctx, `UPDATE rollout_members SET told = $3, reason = $4, told_ms = $5, outcome = $6, flight = $7, lease = $8, until_ms = $9 WHERE rollout_id = $1 AND device_id = $2`,
+		o.id, device, int64(state), int64(u.GetReason()), atMS, outcome, flight, lease, until)
+	if err != nil || outcome == m.outcome {
+		return err
+	}
+	return r.weigh(ctx, tx, &o, m, u, outcome)
+}
+
+// maxText bounds what a device says in words.
+const maxText = 64
+
+func cut(s string) string {
+	if len(s) > maxText || !utf8.ValidString(s) || !db.Holds(s) {
+		return ""
+	}
+	return s
+}
+
+// note keeps what a device said last, whatever it is about.
+func (r *Rollouts) note(ctx context.Context, tx *db.Tx, device string, u *hmpb.Update, atMS int64) error {
+	repaired := int64(0)
+	if u.GetLease() == "" && (u.GetReason() == hmpb.UpdateReason_UPDATE_REASON_QUARANTINED || u.GetReason() == hmpb.UpdateReason_UPDATE_REASON_DAMAGED) {
+		repaired = atMS
+	}
+	_, err := tx.Exec(ctx, `INSERT INTO rollout_devices (device_id, told, reason, to_version, launcher, told_ms, repaired_ms, strange_ms) VALUES ($1, $2, $3, $4, $5, $6, $7, 0)
+		ON CONFLICT (device_id) DO UPDATE SET told = excluded.told, reason = excluded.reason, to_version = excluded.to_version, launcher = excluded.launcher, told_ms = excluded.told_ms,
+			repaired_ms = CASE WHEN excluded.repaired_ms > 0 THEN excluded.repaired_ms ELSE rollout_devices.repaired_ms END`,
+		device, int64(u.GetState()), int64(u.GetReason()), cut(u.GetToVersion()), cut(u.GetLauncherVersion()), atMS, repaired)
+	return err
+}
+
+// concerns finds the rollout that an entry is about: that of the lease, or the latest
+// of the program to which the device went, if it ever was granted one there.
+func (r *Rollouts) concerns(ctx context.Context, tx *db.Tx, device string, u *hmpb.Update) (o row, m member, ok bool, err error) {
+	if len(u.GetToSha256()) == 0 {
+		return o, m, false, nil
+	}
+	var id string
+	err = tx.QueryRow(ctx, `SELECT m.rollout_id FROM rollout_members m JOIN rollouts o ON o.id = m.rollout_id
+		WHERE m.device_id = $1 AND m.granted_ms > 0 AND o.release_id IN (SELECT t.release_id FROM rollout_targets t WHERE t.sha256 = $2 AND t.kind = 'program')
+		ORDER BY CASE WHEN m.lease = $3 AND m.lease <> '' THEN 0 ELSE 1 END, o.started_ms DESC LIMIT 1`, device, hex.EncodeToString(u.GetToSha256()), cut(u.GetLease())).Scan(&id)
+	if errors.Is(err, db.ErrNoRows) {
+		return o, m, false, nil
+	}
+	if err != nil {
+		return o, m, false, err
+	}
+	if o, err = readRow(ctx, tx, id); err != nil {
+		return o, m, false, err
+	}
+	m, ok, err = readMember(ctx, tx, id, device)
+	return o, m, ok, err
+}
+
+// outcomeOf says whether a step is an outcome. What a device refuses for reasons of
+// its own, or of ours, says nothing about the program; that the program itself says it
+// cannot run there does.
+func outcomeOf(u *hmpb.Update) int64 {
+	switch u.GetState() {
+	case hmpb.UpdateState_UPDATE_STATE_COMMITTED:
+		return outcomeOK
+	case hmpb.UpdateState_UPDATE_STATE_ROLLED_BACK:
+		if u.GetReason() != hmpb.UpdateReason_UPDATE_REASON_OPERATOR {
+			return outcomeBad
+		}
+	case hmpb.UpdateState_UPDATE_STATE_REFUSED:
+		if u.GetReason() == hmpb.UpdateReason_UPDATE_REASON_SELFTEST {
+			return outcomeBad
+		}
+	}
+	return 0
+}
+
+// weigh gives an outcome to the gate and does what it says.
+func (r *Rollouts) weigh(ctx context.Context, tx *db.Tx, o *row, m member, u *hmpb.Update, outcome int64) error {
+	if o.state.over() {
+		return nil
+	}
+	what := gate.Outcome{Bad: outcome == outcomeBad, Ring: m.ring, Now: o.ring, Strata: m.strata()}
+	if what.Bad {
+		what.Signature = cut(u.GetSignature())
+		if what.Signature == "" && u.GetReason() == hmpb.UpdateReason_UPDATE_REASON_SELFTEST {
+			what.Signature = "selftest"
+		}
+	}
+	if m.outcome == outcomeOK {
+		o.evidence.Turn(what)
+	}
+	verdict := o.evidence.Add(o.params(r.cfg.Pace), what)
+	system := access.System("gate")
+	switch verdict.Act {
+	case gate.Block:
+		s := verdict.Stratum
+		if err := revoke(ctx, tx, `rollout_id = $1 AND `+strata[s.Dimension]+` = $2`, o.id, s.Value); err != nil {
+			return err
+		}
+		if err := o.save(ctx, tx, true); err != nil {
+			return err
+		}
+		return r.decide(ctx, tx, system, o, "part_blocked", s.Dimension+": "+s.Value)
+	case gate.Stop:
+		return r.halt(ctx, tx, o, verdict.Cause)
+	}
+	return o.save(ctx, tx, false)
+}
+
+// halt stops a rollout by what the gate says. One that is stopped already stays so, and
+// keeps the evidence.
+func (r *Rollouts) halt(ctx context.Context, tx *db.Tx, o *row, cause gate.Cause) error {
+	if !o.state.grants() {
+		return o.save(ctx, tx, false)
+	}
+	o.cause = cause
+	if err := o.turn(ctx, tx, Halted, r.now()); err != nil {
+		return err
+	}
+	return r.decide(ctx, tx, access.System("gate"), o, "halted", string(cause))
+}
+
+// strange says whether a device came with a program that says it is a version of ours
+// and is not.
+func strange(ctx context.Context, tx *db.Tx, h hello) (bool, error) {
+	if h.hash == "" || !manifest.ValidVersion(h.version) {
+		return false, nil
+	}
+	var same, known int64
+	err := tx.QueryRow(ctx, `SELECT COUNT(*), COALESCE(SUM(CASE WHEN t.sha256 = $1 THEN 1 ELSE 0 END), 0) FROM rollout_targets t JOIN rollout_releases r ON r.id = t.release_id
+		WHERE t.kind = 'program' AND r.product = 'agent' AND r.version = $2`, h.hash, h.version).Scan(&same, &known)
+	return same > 0 && known == 0, err
+}
+
+// noteStrange keeps since when it is so; false = it changed and write is not set.
+func (r *Rollouts) noteStrange(ctx context.Context, tx *db.Tx, device string, h hello, write bool) (bool, error) {
+	is, err := strange(ctx, tx, h)
+	if err != nil {
+		return false, err
+	}
+	var since int64
+	err = tx.QueryRow(ctx, `SELECT strange_ms FROM rollout_devices WHERE device_id = $1`, device).Scan(&since)
+	if err != nil && !errors.Is(err, db.ErrNoRows) {
+		return false, err
+	}
+	if is == (since > 0) {
+		return true, nil
+	}
+	if !write {
+		return false, nil
+	}
+	since = 0
+	if is {
+		since = r.now().UnixMilli()
+	}
+	_, err = tx.Exec(ctx, `INSERT INTO rollout_devices (device_id, told, reason, to_version, launcher, told_ms, repaired_ms, strange_ms) VALUES ($1, 0, 0, '', '', 0, 0, $2)
+		ON CONFLICT (device_id) DO UPDATE SET strange_ms = excluded.strange_ms`, device, since)
+	return true, err
+}

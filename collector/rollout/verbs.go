@@ -1,0 +1,378 @@
+package rollout
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"strings"
+	"unicode"
+
+	"hausmeister/collector/access"
+	"hausmeister/collector/audit"
+	"hausmeister/collector/db"
+	"hausmeister/collector/rollout/gate"
+	"hausmeister/proto/ident"
+	"hausmeister/proto/reading"
+)
+
+// What persons say to rollouts. Each verb has a reason, is authorised and audited in
+// its own transaction, and concerns all owners.
+
+const minReason, maxReason = 5, 200
+
+func reasonOf(reason string) (string, error) {
+	reason = strings.TrimSpace(reason)
+	if !strings.ContainsFunc(reason, unicode.IsLetter) || len(reason) < minReason || !reading.Printable(reason, maxReason) {
+		return "", ErrReason
+	}
+	return reason, nil
+}
+
+// second says whether the caller may be the second of two persons: one with the role
+// for it, and not the first. A program, or the operator at the socket, is no person.
+func second(caller access.Caller, first string) error {
+	if caller.Kind != access.KindUser || caller.Role != access.RoleRelease || caller.Actor() == first {
+		return ErrSecond
+	}
+	return nil
+}
+
+// Start begins to take a release over the fleet. An urgent one waits for a second
+// person; one that is on its way already, gone or blocked is ErrState.
+func (r *Rollouts) Start(ctx context.Context, caller access.Caller, release, reason string) (string, error) {
+	return r.start(ctx, caller, release, reason, "")
+}
+
+// RollBack starts the rollout of a release that is signed as the way back from this
+// one, and aborts this one.
+func (r *Rollouts) RollBack(ctx context.Context, caller access.Caller, id, release, reason string) (string, error) {
+	return r.start(ctx, caller, release, reason, id)
+}
+
+func (r *Rollouts) start(ctx context.Context, caller access.Caller, release, reason, back string) (id string, err error) {
+	if err := everywhere(caller); err != nil {
+		return "", err
+	}
+	if reason, err = reasonOf(reason); err != nil {
+		return "", err
+	}
+	now := r.now()
+	err = r.db.Write(ctx, func(tx *db.Tx) error {
+		id = ident.NewID(now)
+		var gone, blocked int64
+		var urgent int64
+		var product, channel, rollbackOf string
+		err := tx.QueryRow(ctx, `SELECT product, channel, urgent, rollback_of, COALESCE(gone_ms, 0), COALESCE(blocked_ms, 0) FROM rollout_releases WHERE id = $1`, release).
+			Scan(&product, &channel, &urgent, &rollbackOf, &gone, &blocked)
+		switch {
+		case errors.Is(err, db.ErrNoRows):
+			return access.ErrNotFound
+		case err != nil:
+			return err
+		case gone+blocked > 0:
+			return fmt.Errorf("%w: the release is blocked, or signed no longer", ErrState)
+		}
+		if back != "" {
+			if err := r.leaveBehind(ctx, tx, caller, back, product, channel, rollbackOf, reason); err != nil {
+				return err
+			}
+		}
+		var open int64
+		if err := tx.QueryRow(ctx, `SELECT COUNT(*) FROM rollouts WHERE release_id = $1 AND ended_ms IS NULL`, release).Scan(&open); err != nil {
+			return err
+		}
+		if open > 0 {
+			return fmt.Errorf("%w: this release is on its way already", ErrState)
+		}
+		var fleet int64
+		if err := tx.QueryRow(ctx, `SELECT COUNT(*) FROM fleet_facts`).Scan(&fleet); err != nil {
+			return err
+		}
+		rings, err := json.Marshal(r.cfg.Pace.steps(fleet))
+		if err != nil {
+			return err
+		}
+		state := Placing
+		if urgent == 1 {
+			state = Waiting
+		}
+		_, err = tx.Exec(ctx, `INSERT INTO rollouts (id, release_id, state, ring, rings, entered_ms, evidence, control_bad, controls, placed, started_ms, started_by, started_name, approved_by, approved_name, cause, revision)
+			VALUES ($1, $2, $3, 0, $4, $5, '{}', 0, 0, 0, $5, $6, $7, '', '', '', 1)`, id, release, string(state), string(rings), now.UnixMilli(), caller.Actor(), caller.Name)
+		if err != nil {
+			return err
+		}
+		o, err := readRow(ctx, tx, id)
+		if err != nil {
+			return err
+		}
+		return r.decide(ctx, tx, caller, &o, "started", reason)
+	})
+	if err != nil {
+		return "", fmt.Errorf("starting a rollout: %w", err)
+	}
+	r.tell()
+	return id, nil
+}
+
+// leaveBehind aborts what a signed way back leads away from.
+func (r *Rollouts) leaveBehind(ctx context.Context, tx *db.Tx, caller access.Caller, id, product, channel, rollbackOf, reason string) error {
+	o, err := readRow(ctx, tx, id)
+	if err != nil {
+		return err
+	}
+	if rollbackOf == "" || rollbackOf != o.version || product != o.product || channel != o.channel {
+		return fmt.Errorf("%w: no release that is signed as the way back from %s", ErrInvalid, o.version)
+	}
+	if o.ended.IsZero() {
+		if err := o.turn(ctx, tx, Aborted, r.now()); err != nil {
+			return err
+		}
+	}
+	return r.decide(ctx, tx, caller, &o, "rolled_back", reason)
+}
+
+// verb is what the verbs of one rollout have in common.
+func (r *Rollouts) verb(ctx context.Context, caller access.Caller, id, verb, reason string, act func(tx *db.Tx, o *row) error) (err error) {
+	if err := everywhere(caller); err != nil {
+		return err
+	}
+	if reason, err = reasonOf(reason); err != nil {
+		return err
+	}
+	err = r.db.Write(ctx, func(tx *db.Tx) error {
+		o, err := readRow(ctx, tx, id)
+		if err != nil {
+			return err
+		}
+		if err := act(tx, &o); err != nil {
+			return err
+		}
+		return r.decide(ctx, tx, caller, &o, verb, reason)
+	})
+	if err != nil {
+		return fmt.Errorf("rollout %s: %w", verb, err)
+	}
+	r.tell()
+	return nil
+}
+
+// Pause stops that devices begin. What is armed goes on.
+func (r *Rollouts) Pause(ctx context.Context, caller access.Caller, id, reason string) error {
+	return r.verb(ctx, caller, id, "paused", reason, func(tx *db.Tx, o *row) error { return o.turn(ctx, tx, Paused, r.now()) })
+}
+
+// Resume goes on after a pause, or after a halt of the gate. The evidence stays, but a
+// halt's alarm is taken back half: the person knows something that the gate does not.
+func (r *Rollouts) Resume(ctx context.Context, caller access.Caller, id, reason string) error {
+	return r.verb(ctx, caller, id, "resumed", reason, func(tx *db.Tx, o *row) error {
+		if o.state != Paused && o.state != Halted {
+			return fmt.Errorf("%w: it is %s", ErrState, o.state)
+		}
+		if o.gone || o.blocked {
+			return fmt.Errorf("%w: the release is blocked, or signed no longer", ErrState)
+		}
+		to := Running
+		if !o.placed {
+			to = Placing
+		}
+		o.evidence.Resume(o.params(r.cfg.Pace))
+		o.entered = r.now() // what was before the stop is no soak
+		return o.turn(ctx, tx, to, r.now())
+	})
+}
+
+// Abort ends it for good.
+func (r *Rollouts) Abort(ctx context.Context, caller access.Caller, id, reason string) error {
+	return r.verb(ctx, caller, id, "aborted", reason, func(tx *db.Tx, o *row) error { return o.turn(ctx, tx, Aborted, r.now()) })
+}
+
+// Approve is the second person's word: an urgent rollout begins, and rings of more
+// than 10 % of the fleet come by themselves when the gate finds them due.
+func (r *Rollouts) Approve(ctx context.Context, caller access.Caller, id, reason string) error {
+	return r.verb(ctx, caller, id, "approved", reason, func(tx *db.Tx, o *row) error {
+		if err := second(caller, o.startedBy); err != nil {
+			return err
+		}
+		if !o.ended.IsZero() || o.approvedBy != "" {
+			return fmt.Errorf("%w: it is approved, or over", ErrState)
+		}
+		o.approvedBy, o.approvedName = caller.Actor(), caller.Name
+		if o.state == Waiting {
+			o.entered = r.now()
+			return o.turn(ctx, tx, Placing, r.now())
+		}
+		return o.save(ctx, tx, true)
+	})
+}
+
+// Promotion says what a promotion did or would do.
+type Promotion struct {
+	Ring     int   // from 1
+	Devices  int64 // that rings up to it hold
+	Adds     int64 // devices
+	Waiting  bool  // for a second person; nothing changed
+	Evidence Evidence
+}
+
+// Preview tells what Promote would do, and that by how many devices.
+func (r *Rollouts) Preview(ctx context.Context, caller access.Caller, id string) (p Promotion, err error) {
+	if err := caller.Allow(access.ReadRollouts); err != nil {
+		return p, err
+	}
+	err = r.db.Read(ctx, func(tx *db.Tx) error {
+		o, err := readRow(ctx, tx, id)
+		if err != nil {
+			return err
+		}
+		p, err = r.promotion(&o)
+		return err
+	})
+	if err != nil {
+		return Promotion{}, fmt.Errorf("looking at the next ring: %w", err)
+	}
+	return p, nil
+}
+
+func (r *Rollouts) promotion(o *row) (Promotion, error) {
+	if o.state != Running || o.ring+1 >= len(o.rings) {
+		return Promotion{}, fmt.Errorf("%w: there is no next ring", ErrState)
+	}
+	next := o.rings[o.ring+1]
+	return Promotion{Ring: o.ring + 2, Devices: next.End, Adds: next.End - o.rings[o.ring].End, Waiting: next.Wide && o.approvedBy == "", Evidence: shown(o, r.cfg.Pace)}, nil
+}
+
+// Promote goes on to the next ring before the gate finds it due. Above 10 % of the
+// fleet it needs two persons: the first only asks (Waiting), the second promotes.
+func (r *Rollouts) Promote(ctx context.Context, caller access.Caller, id, reason string) (p Promotion, err error) {
+	if err := everywhere(caller); err != nil {
+		return p, err
+	}
+	if reason, err = reasonOf(reason); err != nil {
+		return p, err
+	}
+	err = r.db.Write(ctx, func(tx *db.Tx) error {
+		o, err := readRow(ctx, tx, id)
+		if err != nil {
+			return err
+		}
+		if p, err = r.promotion(&o); err != nil {
+			return err
+		}
+		if o.rings[o.ring+1].Wide {
+			if p.Waiting, err = r.first(ctx, tx, caller, &o); err != nil {
+				return err
+			}
+			if p.Waiting {
+				return r.decide(ctx, tx, caller, &o, "promotion_asked", reason)
+			}
+		}
+		if err := r.enter(ctx, tx, &o); err != nil {
+			return err
+		}
+		return r.decide(ctx, tx, caller, &o, "promoted", reason)
+	})
+	if err != nil {
+		return Promotion{}, fmt.Errorf("promoting a rollout: %w", err)
+	}
+	r.tell()
+	return p, nil
+}
+
+// first notes who asks for a wide ring, unless another person did; true: it waits.
+func (r *Rollouts) first(ctx context.Context, tx *db.Tx, caller access.Caller, o *row) (bool, error) {
+	var actor string
+	err := tx.QueryRow(ctx, `SELECT actor FROM rollout_requests WHERE rollout_id = $1 AND verb = 'promote' AND ring = $2`, o.id, int64(o.ring)).Scan(&actor)
+	switch {
+	case errors.Is(err, db.ErrNoRows):
+		_, err = tx.Exec(ctx, `INSERT INTO rollout_requests (rollout_id, verb, ring, actor, at_ms) VALUES ($1, 'promote', $2, $3, $4)`,
+			o.id, int64(o.ring), caller.Actor(), r.now().UnixMilli())
+		return true, err
+	case err != nil:
+		return false, err
+	}
+	return false, second(caller, actor)
+}
+
+// enter goes to the next ring: its evidence is counted from nothing.
+func (r *Rollouts) enter(ctx context.Context, tx *db.Tx, o *row) error {
+	o.ring++
+	o.entered = r.now()
+	o.evidence.NextRing()
+	return o.save(ctx, tx, true)
+}
+
+// Block leaves a part of the fleet out of a rollout, or lets it in again.
+func (r *Rollouts) Block(ctx context.Context, caller access.Caller, id string, s gate.Stratum, blocked bool, reason string) error {
+	verb := "part_blocked"
+	if !blocked {
+		verb = "part_freed"
+	}
+	column, ok := strata[s.Dimension]
+	if !ok || !reading.Printable(s.Value, maxReason) {
+		return fmt.Errorf("%w: no part of the fleet is called %q", ErrInvalid, s.Dimension)
+	}
+	return r.verb(ctx, caller, id, verb, reason, func(tx *db.Tx, o *row) error {
+		if !o.ended.IsZero() {
+			return fmt.Errorf("%w: it is over", ErrState)
+		}
+		o.evidence.BlockPart(o.params(r.cfg.Pace), s, blocked)
+		if blocked {
+			if err := revoke(ctx, tx, `rollout_id = $1 AND `+column+` = $2`, o.id, s.Value); err != nil {
+				return err
+			}
+		}
+		return o.save(ctx, tx, true)
+	})
+}
+
+// strata are the dimensions of package gate, and the columns that hold them.
+var strata = map[string]string{"model": "model", "os_build": "os_build", "antivirus": "antivirus", "owner": "owner_id"}
+
+// BlockRelease takes a release off: nobody is offered it any more, by whichever
+// rollout. (That devices refuse it must be signed, by hausmeister-release block.)
+func (r *Rollouts) BlockRelease(ctx context.Context, caller access.Caller, release, reason string) (err error) {
+	if err := everywhere(caller); err != nil {
+		return err
+	}
+	if reason, err = reasonOf(reason); err != nil {
+		return err
+	}
+	now := r.now()
+	err = r.db.Write(ctx, func(tx *db.Tx) error {
+		n, err := tx.Exec(ctx, `UPDATE rollout_releases SET blocked_ms = $2 WHERE id = $1 AND blocked_ms IS NULL`, release, now.UnixMilli())
+		if err != nil {
+			return err
+		}
+		if n == 0 {
+			return access.ErrNotFound
+		}
+		if err := audit.Append(ctx, tx, audit.Entry{AtMS: now.UnixMilli(), Actor: caller.Actor(), Action: "release.blocked", Subject: "release:" + release}); err != nil {
+			return err
+		}
+		return r.haltGone(ctx, tx, caller, reason)
+	})
+	if err != nil {
+		return fmt.Errorf("blocking a release: %w", err)
+	}
+	r.tell()
+	return nil
+}
+
+// haltGone halts what is on its way and may be installed no longer.
+func (r *Rollouts) haltGone(ctx context.Context, tx *db.Tx, caller access.Caller, reason string) error {
+	open, err := readRows(ctx, tx, `o.ended_ms IS NULL AND o.state IN ('running', 'done', 'paused') AND (r.gone_ms IS NOT NULL OR r.blocked_ms IS NOT NULL)`)
+	if err != nil {
+		return err
+	}
+	for _, o := range open {
+		o.cause = gate.CauseRelease
+		if err := o.turn(ctx, tx, Halted, r.now()); err != nil {
+			return err
+		}
+		if err := r.decide(ctx, tx, caller, &o, "halted", reason); err != nil {
+			return err
+		}
+	}
+	return nil
+}

@@ -1,0 +1,170 @@
+package rollout
+
+import (
+	"context"
+	"encoding/json"
+	"fmt"
+	"time"
+
+	"hausmeister/collector/access"
+	"hausmeister/collector/db"
+	"hausmeister/collector/rollout/gate"
+)
+
+// Rollout is one as pages and the API show it.
+type Rollout struct {
+	ID                        string
+	Release                   string // id
+	Product, Channel, Version string
+	Urgent                    bool
+	RollbackOf                string
+	State                     State
+	Cause                     gate.Cause // of halted
+	Ring                      int        // from 1
+	Rings                     []RingView
+	Entered, Started, Ended   time.Time
+	StartedBy, ApprovedBy     string // names
+	NeedsSecond               bool   // it waits for a second person, or will before the next ring
+	Evidence                  Evidence
+	InFlight, Cap             int64
+	Decisions                 []Decision // of one rollout only, the latest first
+}
+
+// RingView is a ring of a rollout.
+type RingView struct {
+	Devices, Adds int64
+	Soak          time.Duration
+	SchoolDay     bool
+	Wide          bool
+	OK, Bad       int64
+	InFlight      int64
+	Reached       int64     // devices that ever got a lease
+	Wait          gate.Wait // of the present ring: what the gate waits for
+}
+
+// Decision is what was decided, and what was known then.
+type Decision struct {
+	ID       string
+	At       time.Time
+	Verb     string
+	Ring     int    // from 1
+	By       string // a person's name, or the part that decided
+	Reason   string
+	Evidence Evidence
+}
+
+// List are the rollouts, the latest first, at most 100.
+func (r *Rollouts) List(ctx context.Context, caller access.Caller) (out []Rollout, err error) {
+	if err := caller.Allow(access.ReadRollouts); err != nil {
+		return nil, err
+	}
+	err = r.db.Read(ctx, func(tx *db.Tx) error {
+		out = nil
+		rows, err := readRows(ctx, tx, `1 = 1 ORDER BY o.started_ms DESC, o.id DESC LIMIT 100`)
+		if err != nil {
+			return err
+		}
+		for i := range rows {
+			v, err := r.view(ctx, tx, &rows[i])
+			if err != nil {
+				return err
+			}
+			out = append(out, v)
+		}
+		return nil
+	})
+	if err != nil {
+		return nil, fmt.Errorf("listing rollouts: %w", err)
+	}
+	return out, nil
+}
+
+// Rollout is one with its decisions.
+func (r *Rollouts) Rollout(ctx context.Context, caller access.Caller, id string) (out Rollout, err error) {
+	if err := caller.Allow(access.ReadRollouts); err != nil {
+		return Rollout{}, err
+	}
+	err = r.db.Read(ctx, func(tx *db.Tx) error {
+		o, err := readRow(ctx, tx, id)
+		if err != nil {
+			return err
+		}
+		if out, err = r.view(ctx, tx, &o); err != nil {
+			return err
+		}
+		out.Decisions, err = readDecisions(ctx, tx, id)
+		return err
+	})
+	if err != nil {
+		return Rollout{}, fmt.Errorf("reading a rollout: %w", err)
+	}
+	return out, nil
+}
+
+func (r *Rollouts) view(ctx context.Context, tx *db.Tx, o *row) (Rollout, error) {
+	params := o.params(r.cfg.Pace)
+	v := Rollout{ID: o.id, Release: o.release, Product: o.product, Channel: o.channel, Version: o.version, Urgent: o.urgent, RollbackOf: o.rollbackOf, State: o.state, Cause: o.cause,
+		Ring: o.ring + 1, Entered: o.entered, Started: o.started, Ended: o.ended, StartedBy: o.startedName, ApprovedBy: o.approvedName, Evidence: shown(o, r.cfg.Pace), Cap: params.Cap(o.rings[o.ring].End)}
+	if v.StartedBy == "" {
+		v.StartedBy = o.startedBy
+	}
+	v.NeedsSecond = o.ended.IsZero() && o.approvedBy == "" && (o.state == Waiting || o.ring+1 < len(o.rings) && o.rings[o.ring+1].Wide)
+	before := int64(0)
+	for _, s := range o.rings {
+		v.Rings = append(v.Rings, RingView{Devices: s.End, Adds: s.End - before, Soak: s.Soak, SchoolDay: s.SchoolDay, Wide: s.Wide})
+		before = s.End
+	}
+	rows, err := tx.Query(ctx, `SELECT ring, SUM(CASE WHEN outcome = 1 THEN 1 ELSE 0 END), SUM(CASE WHEN outcome = 2 THEN 1 ELSE 0 END), SUM(flight), SUM(CASE WHEN granted_ms > 0 THEN 1 ELSE 0 END)
+		FROM rollout_members WHERE rollout_id = $1 GROUP BY ring`, o.id)
+	if err != nil {
+		return v, err
+	}
+	defer rows.Close()
+	for rows.Next() {
+		var ring, ok, bad, flight, reached int64
+		if err := rows.Scan(&ring, &ok, &bad, &flight, &reached); err != nil {
+			return v, err
+		}
+		if ring < int64(len(v.Rings)) {
+			one := &v.Rings[ring]
+			one.OK, one.Bad, one.InFlight, one.Reached = ok, bad, flight, reached
+			v.InFlight += flight
+		}
+	}
+	if err := rows.Close(); err != nil {
+		return v, err
+	}
+	if o.state == Running {
+		added, err := r.addedBy(ctx, tx, o)
+		if err != nil {
+			return v, err
+		}
+		v.Rings[o.ring].Wait = o.evidence.Ready(params, o.ring, added)
+	}
+	return v, nil
+}
+
+func readDecisions(ctx context.Context, tx *db.Tx, id string) (out []Decision, err error) {
+	rows, err := tx.Query(ctx, `SELECT id, at_ms, verb, ring, actor, actor_name, reason, evidence FROM rollout_decisions WHERE rollout_id = $1 ORDER BY at_ms DESC, id DESC LIMIT 500`, id)
+	if err != nil {
+		return nil, err
+	}
+	defer rows.Close()
+	for rows.Next() {
+		var d Decision
+		var at, ring int64
+		var actor, evidence string
+		if err := rows.Scan(&d.ID, &at, &d.Verb, &ring, &actor, &d.By, &d.Reason, &evidence); err != nil {
+			return nil, err
+		}
+		d.At, d.Ring = time.UnixMilli(at).UTC(), int(ring)+1
+		if d.By == "" {
+			d.By = actor
+		}
+		if err := json.Unmarshal([]byte(evidence), &d.Evidence); err != nil {
+			return nil, fmt.Errorf("evidence of decision %s: %w", d.ID, err)
+		}
+		out = append(out, d)
+	}
+	return out, rows.Close()
+}

@@ -1,0 +1,287 @@
+package rollout
+
+import (
+	"cmp"
+	"context"
+	"fmt"
+	"slices"
+	"strconv"
+	"time"
+
+	"hausmeister/collector/access"
+	"hausmeister/collector/db"
+	"hausmeister/proto/hmpb"
+	"hausmeister/proto/manifest"
+)
+
+// DeviceState is how far a device is on its way to a version, and why no further.
+type DeviceState struct {
+	Device  string
+	Version string // that it came with last; empty = unknown
+	Why     Why
+	Reason  hmpb.UpdateReason // of waits, refused and rolled_back
+	Ring    int               // from 1; 0 = it has none yet
+	Day     time.Time         // of what it told last of the update; zero = nothing yet
+}
+
+// whyDay is how many days without contact are silence.
+const whyDays = 14
+
+// stateSQL reads what the word for a device is made of. $1 is the rollout.
+const stateSQL = `SELECT f.device_id, COALESCE(v.version, ''), COALESCE(h.last_contact_day, -1), COALESCE(m.lease, ''), COALESCE(m.until_ms, 0), COALESCE(m.flight, 0), COALESCE(m.told, 0),
+	COALESCE(m.reason, 0), COALESCE(m.told_ms, 0), COALESCE(m.outcome, 0), COALESCE(m.ring, -1), COALESCE(m.model, ''), COALESCE(m.os_build, ''), COALESCE(m.antivirus, ''), f.owner_id, COALESCE(f.school_id, ''), COALESCE(m.first_ms, 0), COALESCE(x.strange_ms, 0)
+	FROM fleet_facts f LEFT JOIN rollout_members m ON m.device_id = f.device_id AND m.rollout_id = $1
+	LEFT JOIN health_devices h ON h.device_id = f.device_id LEFT JOIN health_agent_versions v ON v.device_id = f.device_id LEFT JOIN rollout_devices x ON x.device_id = f.device_id`
+
+type deviceRow struct {
+	DeviceState
+	contact   int64 // day; -1 = never
+	m         member
+	placed    bool
+	strangeMS int64
+}
+
+func readStates(ctx context.Context, tx *db.Tx, rollout, where string, args []any, each func(deviceRow)) error {
+	rows, err := tx.Query(ctx, stateSQL+where, append([]any{rollout}, args...)...)
+	if err != nil {
+		return err
+	}
+	defer rows.Close()
+	for rows.Next() {
+		var d deviceRow
+		var flight, told, reason, ring int64
+		if err := rows.Scan(&d.Device, &d.Version, &d.contact, &d.m.lease, &d.m.until, &flight, &told, &reason, &d.m.toldMS, &d.m.outcome, &ring, &d.m.model, &d.m.build, &d.m.antivirus,
+			&d.m.owner, &d.m.school, &d.m.first, &d.strangeMS); err != nil {
+			return err
+		}
+		d.m.flight, d.m.told, d.m.reason, d.m.ring = flight == 1, hmpb.UpdateState(told), hmpb.UpdateReason(reason), int(ring)
+		d.placed, d.Ring = ring >= 0, int(ring)+1
+		d.Day = timeOf(d.m.toldMS - d.m.toldMS%dayMS)
+		each(d)
+	}
+	return rows.Close()
+}
+
+// busy counts what is under way, once for all devices of a list.
+type busy struct {
+	all     int64
+	cap     int64
+	school  map[string]int64
+	windows map[[2]string]window
+}
+
+func (r *Rollouts) readBusy(ctx context.Context, tx *db.Tx, o *row) (b busy, err error) {
+	b = busy{school: map[string]int64{}, windows: map[[2]string]window{}, cap: o.params(r.cfg.Pace).Cap(o.rings[o.ring].End)}
+	rows, err := tx.Query(ctx, `SELECT school_id, COUNT(*) FROM rollout_members WHERE rollout_id = $1 AND flight = 1 GROUP BY school_id`, o.id)
+	if err != nil {
+		return b, err
+	}
+	defer rows.Close()
+	for rows.Next() {
+		var school string
+		var n int64
+		if err := rows.Scan(&school, &n); err != nil {
+			return b, err
+		}
+		b.school[school] = n
+		b.all += n
+	}
+	return b, rows.Close()
+}
+
+// why is the word for a device, from what is stored of it.
+func (r *Rollouts) why(o *row, d *deviceRow, b *busy, closed bool) Why {
+	now, m := r.now(), &d.m
+	silent := d.contact >= 0 && d.contact < now.UnixMilli()/dayMS-whyDays
+	switch {
+	case d.strangeMS > 0, m.outcome == outcomeOK && d.Version != "" && manifest.ValidVersion(d.Version) && manifest.Compare(d.Version, o.version) < 0 && d.contact*dayMS > m.toldMS:
+		return WhyDrift
+	case m.outcome == outcomeOK, d.Version == o.version:
+		return Current
+	case m.outcome == outcomeBad:
+		d.Reason = m.reason
+		return WhyUndone
+	case d.contact < 0, d.contact < o.started.UnixMilli()/dayMS && m.first == 0:
+		return WhyNever
+	case silent:
+		return WhySilent
+	case d.Version != "" && manifest.ValidVersion(d.Version) && o.rollbackOf == "" && manifest.Compare(d.Version, o.version) > 0:
+		return WhyUnfit
+	case m.told == hmpb.UpdateState_UPDATE_STATE_REFUSED && m.until > now.UnixMilli():
+		d.Reason = m.reason
+		return WhyRefused
+	case m.flight && m.told == hmpb.UpdateState_UPDATE_STATE_WAITING:
+		d.Reason = m.reason
+		return WhyWaits
+	case m.flight:
+		return WhyBegan
+	case !o.state.grants():
+		return WhyHalted
+	case d.placed && o.evidence.IsBlocked(m.strata()):
+		return WhyBlocked
+	case !d.placed, m.ring > o.ring:
+		return WhyRing
+	case closed:
+		return WhyWindow
+	case m.school != "" && b.school[m.school] >= r.cfg.Pace.PerSchool:
+		return WhySchool
+	}
+	return WhyTurn
+}
+
+// DeviceStates are devices of a rollout with the word for each, by device; why ""
+// = all. It reads on until it has as many as were asked for.
+func (r *Rollouts) DeviceStates(ctx context.Context, caller access.Caller, rollout string, why Why, after string, limit int) (out []DeviceState, err error) {
+	if err := caller.Allow(access.ReadRollouts); err != nil {
+		return nil, err
+	}
+	limit = max(1, min(limit, 500))
+	for {
+		read := 0
+		err = r.states(ctx, caller, rollout, ` AND f.device_id > $2`, []any{after}, stateStep, func(d DeviceState) bool {
+			read++
+			after = d.Device
+			if why == "" || d.Why == why {
+				out = append(out, d)
+			}
+			return len(out) < limit
+		})
+		if err != nil || read < stateStep || len(out) == limit {
+			return out, err
+		}
+	}
+}
+
+// stateStep is how many devices are read at once.
+const stateStep = 1000
+
+// DeviceState is that of one device in the latest rollout of its channel, or
+// access.ErrNotFound when there is none.
+func (r *Rollouts) DeviceState(ctx context.Context, caller access.Caller, device string) (out DeviceState, rollout string, err error) {
+	if err := caller.Allow(access.ReadRollouts); err != nil {
+		return out, "", err
+	}
+	err = r.db.Read(ctx, func(tx *db.Tx) error {
+		found, err := readRows(ctx, tx, `r.product = 'agent' AND o.state NOT IN ('aborted', 'waiting') ORDER BY o.started_ms DESC, o.id DESC LIMIT 1`)
+		if err != nil {
+			return err
+		}
+		if len(found) == 0 {
+			return access.ErrNotFound
+		}
+		rollout = found[0].id
+		return nil
+	})
+	if err != nil {
+		return out, "", fmt.Errorf("looking for the latest rollout: %w", err)
+	}
+	seen := false
+	err = r.states(ctx, caller, rollout, ` AND f.device_id = $2`, []any{device}, 1, func(d DeviceState) bool {
+		out, seen = d, true
+		return true
+	})
+	if err == nil && !seen {
+		err = access.ErrNotFound
+	}
+	return out, rollout, err
+}
+
+// Compliance is how many devices are current, in the words of the requirement: of those
+// that came since the rollout began, of how many 14 days have gone by, and how many of
+// these are current.
+type Compliance struct {
+	Counts       map[Why]int64
+	Devices      int64
+	Due, Current int64
+}
+
+// Permille of those due that are current; -1 = none is due.
+func (c Compliance) Permille() int64 {
+	if c.Due == 0 {
+		return -1
+	}
+	return c.Current * 1000 / c.Due
+}
+
+// dueAfter is from when on a device that came should be current.
+const dueAfter = 14 * 24 * time.Hour
+
+// Compliance counts the devices of a rollout that the caller may see.
+func (r *Rollouts) Compliance(ctx context.Context, caller access.Caller, rollout string) (c Compliance, err error) {
+	if err := caller.Allow(access.ReadRollouts); err != nil {
+		return c, err
+	}
+	c.Counts = map[Why]int64{}
+	err = r.statesOf(ctx, caller, rollout, "", nil, 0, func(d deviceRow) bool {
+		c.Counts[d.Why]++
+		c.Devices++
+		if d.m.first > 0 && r.now().Sub(time.UnixMilli(d.m.first)) >= dueAfter {
+			c.Due++
+			if d.Why == Current {
+				c.Current++
+			}
+		}
+		return true
+	})
+	return c, err
+}
+
+func (r *Rollouts) states(ctx context.Context, caller access.Caller, rollout, where string, args []any, most int, each func(DeviceState) bool) error {
+	return r.statesOf(ctx, caller, rollout, where, args, most, func(d deviceRow) bool { return each(d.DeviceState) })
+}
+
+func (r *Rollouts) statesOf(ctx context.Context, caller access.Caller, rollout, where string, args []any, most int, each func(deviceRow) bool) error {
+	end := ""
+	if most > 0 {
+		end = " LIMIT " + strconv.Itoa(most)
+	}
+	err := r.db.Read(ctx, func(tx *db.Tx) error {
+		o, err := readRow(ctx, tx, rollout)
+		if err != nil {
+			return err
+		}
+		b, err := r.readBusy(ctx, tx, &o)
+		if err != nil {
+			return err
+		}
+		scope, scoped := caller.Scope("f.owner_id", 2+len(args))
+		var all []deviceRow
+		err = readStates(ctx, tx, rollout, ` WHERE `+scope+where+` ORDER BY f.device_id`+end, append(slices.Clone(args), scoped...), func(d deviceRow) { all = append(all, d) })
+		if err != nil {
+			return err
+		}
+		for i := range all {
+			d := &all[i]
+			closed, err := r.closed(ctx, tx, &o, &b, d)
+			if err != nil {
+				return err
+			}
+			d.Why = r.why(&o, d, &b, closed)
+			if !each(*d) {
+				return nil
+			}
+		}
+		return nil
+	})
+	if err != nil {
+		return fmt.Errorf("looking why devices are not current: %w", err)
+	}
+	return nil
+}
+
+// closed says whether the window of a device's owner and school is closed now.
+func (r *Rollouts) closed(ctx context.Context, tx *db.Tx, o *row, b *busy, d *deviceRow) (bool, error) {
+	if o.urgent {
+		return false, nil
+	}
+	key := [2]string{d.m.owner, d.m.school}
+	w, ok := b.windows[key]
+	if !ok {
+		var err error
+		if w, err = readWindow(ctx, tx, d.m.owner, cmp.Or(d.m.school, "-")); err != nil {
+			return false, err
+		}
+		b.windows[key] = w
+	}
+	return w.closedOn(r.now()) || w.lessons.During(r.now()), nil
+}

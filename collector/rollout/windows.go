@@ -1,0 +1,207 @@
+package rollout
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"slices"
+	"time"
+
+	"hausmeister/collector/access"
+	"hausmeister/collector/audit"
+	"hausmeister/collector/calendar"
+	"hausmeister/collector/db"
+	"hausmeister/proto/ident"
+	"hausmeister/proto/reading"
+)
+
+// Window is when devices of an owner may begin, and what the lines of his schools bear.
+type Window struct {
+	Owner    string
+	From, To int   // of lessons, in minutes of the day
+	Rate     int64 // bytes a second and school; 0 = the collector's own default
+	Parallel int64 // devices of a school that fetch at once; 0 = the default
+	Days     []Days
+}
+
+// DaysKind is what days are.
+type DaysKind string
+
+const (
+	Closed DaysKind = "closed" // no updates, such as exam weeks
+	Free   DaysKind = "free"   // no lessons, such as movable days off
+)
+
+// Days are a run of them, of one school or of all of an owner.
+type Days struct {
+	ID     string
+	School string // id; empty = all
+	Kind   DaysKind
+	calendar.Span
+}
+
+// window is what one device must keep to.
+type window struct {
+	lessons        calendar.Lessons
+	closed         []calendar.Span
+	rate, parallel int64
+}
+
+func (w window) closedOn(t time.Time) bool {
+	d := calendar.DayOf(t)
+	return slices.ContainsFunc(w.closed, func(s calendar.Span) bool { return s.Holds(d) })
+}
+
+func readWindow(ctx context.Context, tx *db.Tx, owner, school string) (w window, err error) {
+	w.lessons = calendar.DefaultLessons()
+	var from, to int64
+	err = tx.QueryRow(ctx, `SELECT lessons_from, lessons_to, rate, parallel FROM rollout_owners WHERE owner_id = $1`, owner).Scan(&from, &to, &w.rate, &w.parallel)
+	switch {
+	case err == nil:
+		w.lessons.From, w.lessons.To = int(from), int(to)
+	case !errors.Is(err, db.ErrNoRows):
+		return w, err
+	}
+	rows, err := tx.Query(ctx, `SELECT kind, from_day, to_day FROM rollout_days WHERE owner_id = $1 AND (school_id = '' OR school_id = $2)`, owner, school)
+	if err != nil {
+		return w, err
+	}
+	defer rows.Close()
+	for rows.Next() {
+		var kind string
+		var s calendar.Span
+		if err := rows.Scan(&kind, &s.From, &s.To); err != nil {
+			return w, err
+		}
+		if DaysKind(kind) == Free {
+			w.lessons.Free = append(w.lessons.Free, s)
+		} else {
+			w.closed = append(w.closed, s)
+		}
+	}
+	return w, rows.Close()
+}
+
+// Window tells it of one owner.
+func (r *Rollouts) Window(ctx context.Context, caller access.Caller, owner string) (out Window, err error) {
+	if err := caller.Allow(access.ReadRollouts); err != nil {
+		return Window{}, err
+	}
+	if !caller.Sees(owner) {
+		return Window{}, access.ErrNotFound
+	}
+	err = r.db.Read(ctx, func(tx *db.Tx) error {
+		w, err := readWindow(ctx, tx, owner, "")
+		if err != nil {
+			return err
+		}
+		out = Window{Owner: owner, From: w.lessons.From, To: w.lessons.To, Rate: w.rate, Parallel: w.parallel}
+		rows, err := tx.Query(ctx, `SELECT id, school_id, kind, from_day, to_day, name FROM rollout_days WHERE owner_id = $1 ORDER BY from_day, id`, owner)
+		if err != nil {
+			return err
+		}
+		defer rows.Close()
+		for rows.Next() {
+			var d Days
+			if err := rows.Scan(&d.ID, &d.School, &d.Kind, &d.From, &d.To, &d.Name); err != nil {
+				return err
+			}
+			out.Days = append(out.Days, d)
+		}
+		return rows.Close()
+	})
+	if err != nil {
+		return Window{}, fmt.Errorf("reading when updates may begin: %w", err)
+	}
+	return out, nil
+}
+
+// SetWindow changes the hours and the lines of an owner; its Days are not looked at.
+func (r *Rollouts) SetWindow(ctx context.Context, caller access.Caller, w Window) error {
+	if err := caller.Allow(access.WriteSettings); err != nil {
+		return err
+	}
+	if !caller.Sees(w.Owner) {
+		return access.ErrNotFound
+	}
+	if w.From < 0 || w.To > 24*60 || w.From > w.To || w.Rate < 0 || w.Parallel < 0 || w.Parallel > 1000 {
+		return fmt.Errorf("%w: lessons are within a day, and lines bear no less than nothing", ErrInvalid)
+	}
+	return r.setting(ctx, caller, w.Owner, "window.set", func(tx *db.Tx) error {
+		_, err := tx.Exec(ctx, `INSERT INTO rollout_owners (owner_id, lessons_from, lessons_to, rate, parallel) VALUES ($1, $2, $3, $4, $5)
+			ON CONFLICT (owner_id) DO UPDATE SET lessons_from = excluded.lessons_from, lessons_to = excluded.lessons_to, rate = excluded.rate, parallel = excluded.parallel`,
+			w.Owner, int64(w.From), int64(w.To), w.Rate, w.Parallel)
+		return err
+	})
+}
+
+// maxDays bounds a run of days: an owner who closes a year has no updates.
+const maxDays = 92
+
+// AddDays closes days, or says that a school has them off.
+func (r *Rollouts) AddDays(ctx context.Context, caller access.Caller, owner string, d Days) (id string, err error) {
+	if err := caller.Allow(access.WriteSettings); err != nil {
+		return "", err
+	}
+	if !caller.Sees(owner) {
+		return "", access.ErrNotFound
+	}
+	if d.Kind != Closed && d.Kind != Free || !d.From.Valid() || !d.To.Valid() || d.From > d.To ||
+		d.To.At(0).Sub(d.From.At(0)) > maxDays*24*time.Hour || !reading.Printable(d.Name, maxReason) {
+		return "", fmt.Errorf("%w: days are of a kind, in order, and at most %d", ErrInvalid, maxDays)
+	}
+	err = r.setting(ctx, caller, owner, "window.days_added", func(tx *db.Tx) error {
+		if d.School != "" {
+			var n int64
+			if err := tx.QueryRow(ctx, `SELECT COUNT(*) FROM fleet_schools WHERE school_id = $1 AND owner_id = $2`, d.School, owner).Scan(&n); err != nil {
+				return err
+			}
+			if n == 0 {
+				return access.ErrNotFound
+			}
+		}
+		id = ident.NewID(r.now())
+		_, err := tx.Exec(ctx, `INSERT INTO rollout_days (id, owner_id, school_id, kind, from_day, to_day, name) VALUES ($1, $2, $3, $4, $5, $6, $7)`,
+			id, owner, d.School, string(d.Kind), string(d.From), string(d.To), d.Name)
+		return err
+	})
+	return id, err
+}
+
+// RemoveDays takes them back.
+func (r *Rollouts) RemoveDays(ctx context.Context, caller access.Caller, owner, id string) error {
+	if err := caller.Allow(access.WriteSettings); err != nil {
+		return err
+	}
+	if !caller.Sees(owner) {
+		return access.ErrNotFound
+	}
+	return r.setting(ctx, caller, owner, "window.days_removed", func(tx *db.Tx) error {
+		n, err := tx.Exec(ctx, `DELETE FROM rollout_days WHERE id = $1 AND owner_id = $2`, id, owner)
+		if err == nil && n == 0 {
+			err = access.ErrNotFound
+		}
+		return err
+	})
+}
+
+func (r *Rollouts) setting(ctx context.Context, caller access.Caller, owner, action string, change func(tx *db.Tx) error) error {
+	err := r.db.Write(ctx, func(tx *db.Tx) error {
+		var n int64
+		if err := tx.QueryRow(ctx, `SELECT COUNT(*) FROM fleet_owners WHERE id = $1`, owner).Scan(&n); err != nil {
+			return err
+		}
+		if n == 0 {
+			return access.ErrNotFound
+		}
+		if err := change(tx); err != nil {
+			return err
+		}
+		return audit.Append(ctx, tx, audit.Entry{AtMS: r.now().UnixMilli(), Actor: caller.Actor(), Action: action, Subject: "owner:" + owner, Owner: owner})
+	})
+	if err != nil {
+		return fmt.Errorf("changing when updates may begin: %w", err)
+	}
+	r.tell()
+	return nil
+}
