@@ -63,6 +63,10 @@ const (
 	outcomeBad = 2
 )
 
+// settled is after what a device that has told of its success, and comes with an older
+// program, has lost it again: it gets it anew, and counts no second time.
+const settled = 24 * time.Hour
+
 func (m member) strata() []gate.Stratum {
 	out := make([]gate.Stratum, 0, 4)
 	for _, s := range []gate.Stratum{{Dimension: "model", Value: m.model}, {Dimension: "os_build", Value: m.build}, {Dimension: "antivirus", Value: m.antivirus}, {Dimension: "owner", Value: m.owner}} {
@@ -198,7 +202,9 @@ func (r *Rollouts) judge(ctx context.Context, tx *db.Tx, o *row, device string, 
 		v.why = WhyBlocked
 	case m.lease != "" && m.until > now.UnixMilli():
 		v.why = WhyBegan
-	case m.ring > o.ring:
+	case m.outcome == outcomeOK && now.UnixMilli()-m.toldMS < settled.Milliseconds():
+		v.why = Current // it comes with the new one in a moment
+	case m.ring > o.ring, now.Before(p.Ramp.Earliest(0)): // no device may be earlier, it would refuse
 		v.why = WhyRing
 	case m.told == hmpb.UpdateState_UPDATE_STATE_REFUSED && m.until > now.UnixMilli():
 		v.why = WhyRefused

@@ -29,12 +29,12 @@ func (r *Rollouts) Told(ctx context.Context, tx *db.Tx, device string, u *hmpb.U
 	}
 	r.wake() // places may be free; Run looks again when this has been committed
 	state, outcome := u.GetState(), outcomeOf(u)
-	if m.outcome != 0 && outcome != outcomeBad {
-		return nil // what was kept, or undone, is over
+	if m.outcome == outcomeBad || outcome == 0 {
+		outcome = max(outcome, m.outcome) // bad stays, and what is no outcome changes none
 	}
 	flight, until := int64(0), m.until
 	switch {
-	case outcome != 0, state == hmpb.UpdateState_UPDATE_STATE_PRUNED:
+	case outcomeOf(u) != 0, state == hmpb.UpdateState_UPDATE_STATE_PRUNED:
 	case state == hmpb.UpdateState_UPDATE_STATE_REFUSED:
 		until = atMS + r.cfg.Pace.Lease.Milliseconds() // not at once again
 	case m.flight:
@@ -43,9 +43,6 @@ func (r *Rollouts) Told(ctx context.Context, tx *db.Tx, device string, u *hmpb.U
 	lease := m.lease
 	if flight == 0 {
 		lease = ""
-	}
-	if outcome == 0 {
-		outcome = m.outcome
 	}
 	_, err = tx.Exec(ctx, `UPDATE rollout_members SET told = $3, reason = $4, told_ms = $5, outcome = $6, flight = $7, lease = $8, until_ms = $9 WHERE rollout_id = $1 AND device_id = $2`,
 		o.id, device, int64(state), int64(u.GetReason()), atMS, outcome, flight, lease, until)

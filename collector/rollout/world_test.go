@@ -3,10 +3,12 @@ package rollout_test
 import (
 	"context"
 	"crypto/sha256"
+	"io"
 	"log/slog"
 	"os"
 	"path/filepath"
 	"strconv"
+	"strings"
 	"testing"
 	"time"
 
@@ -51,6 +53,7 @@ type world struct {
 	files  string // of the collector
 	owner  string
 	seqs   map[string]uint64
+	runs   map[string]string // versions of devices that were updated
 	cfg    rollout.Config
 }
 
@@ -63,7 +66,7 @@ func both(t *testing.T, test func(t *testing.T, w *world)) {
 
 func newWorld(t *testing.T, d *db.DB) *world {
 	t.Helper()
-	w := &world{t: t, db: d, bus: bus.New(), now: saturday, dir: t.TempDir(), files: t.TempDir(), seqs: map[string]uint64{}}
+	w := &world{t: t, db: d, bus: bus.New(), now: saturday, dir: t.TempDir(), files: t.TempDir(), seqs: map[string]uint64{}, runs: map[string]string{}}
 	clock := func() time.Time { return w.now }
 	log := slog.New(slog.DiscardHandler)
 	w.repo = tufrepo.NewFleet(clock)
@@ -248,6 +251,10 @@ func (w *world) offered(device, version string) *hmpb.Offer {
 // ends lets a device end its update, well or not.
 func (w *world) ends(device string, o *hmpb.Offer, good bool) {
 	w.t.Helper()
+	delete(w.runs, device)
+	if good {
+		w.runs[device] = o.GetVersion()
+	}
 	u := hmpb.Update_builder{Lease: new(o.GetLease()), ToSha256: o.GetSha256(), ToVersion: new(o.GetVersion()), State: new(hmpb.UpdateState_UPDATE_STATE_COMMITTED)}
 	if !good {
 		u.State, u.Reason = new(hmpb.UpdateState_UPDATE_STATE_ROLLED_BACK), new(hmpb.UpdateReason_UPDATE_REASON_CRASHED)
@@ -283,4 +290,8 @@ func (w *world) why(device string) rollout.Why {
 		w.t.Fatal(err)
 	}
 	return d.Why
+}
+
+func schools() io.Reader {
+	return strings.NewReader("schul_id;schultraeger;schulform;name;geraete\n5001;Stadt Wiesbaden;G;Waldschule;10\n5002;Stadt Wiesbaden;GYM;Bergschule;10\n")
 }
