@@ -12,6 +12,8 @@ import (
 	"io/fs"
 	"maps"
 	"net/http"
+	"os"
+	"path/filepath"
 	"strings"
 	"sync"
 	"time"
@@ -330,4 +332,29 @@ func (m *Mem) Copy() map[string][]byte {
 	m.mu.Lock()
 	defer m.mu.Unlock()
 	return maps.Clone(m.Files)
+}
+
+// WriteTo publishes everything into a folder, as an operator's tool does: metadata/
+// and targets/ with their hash-named files.
+func (f *Fleet) WriteTo(dir string) error {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	write := func(name string, data []byte) error {
+		path := filepath.Join(dir, filepath.FromSlash(name))
+		if err := os.MkdirAll(filepath.Dir(path), 0o700); err != nil {
+			return err
+		}
+		return os.WriteFile(path, data, 0o600)
+	}
+	for name, data := range f.files {
+		if err := write("metadata/"+name, data); err != nil {
+			return err
+		}
+	}
+	for name, data := range f.artifacts {
+		if err := write("targets/"+name, data); err != nil {
+			return err
+		}
+	}
+	return nil
 }
