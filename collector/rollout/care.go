@@ -316,7 +316,7 @@ func (r *Rollouts) done(ctx context.Context, tx *db.Tx, o *row) error {
 // there is room for, since of some the owner's window is closed or the school is busy,
 // and goes on each time from where it stopped, so that these do not keep others away.
 func (r *Rollouts) fill(ctx context.Context, id string) error {
-	var next []string
+	var next []spotRef
 	after := r.filled[id]
 	err := r.db.Read(ctx, func(tx *db.Tx) error {
 		next = nil
@@ -332,38 +332,45 @@ func (r *Rollouts) fill(ctx context.Context, id string) error {
 		if most <= 0 {
 			return nil
 		}
-		if next, err = r.mayBegin(ctx, tx, &o, after, most); err != nil || after == "" || int64(len(next)) == most {
+		if next, err = r.mayBegin(ctx, tx, &o, after, most); err != nil || after == (spotRef{}) || int64(len(next)) == most {
 			return err
 		}
-		next, err = r.mayBegin(ctx, tx, &o, "", most)
+		next, err = r.mayBegin(ctx, tx, &o, spotRef{}, most)
 		return err
 	})
 	if err != nil {
 		return fmt.Errorf("looking for who may begin: %w", err)
 	}
 	delete(r.filled, id)
-	for _, device := range next {
-		r.bus.Publish(bus.Event{Kind: bus.Offers, Device: device})
-		r.filled[id] = device
+	for _, s := range next {
+		r.bus.Publish(bus.Event{Kind: bus.Offers, Device: s.device})
+		r.filled[id] = s
 	}
 	return nil
 }
 
-func (r *Rollouts) mayBegin(ctx context.Context, tx *db.Tx, o *row, after string, most int64) (out []string, err error) {
-	where, args := blockedSQL(o, 6)
-	rows, err := tx.Query(ctx, `SELECT m.device_id FROM rollout_members m JOIN health_devices h ON h.device_id = m.device_id
-		WHERE m.rollout_id = $1 AND m.ring <= $2 AND m.flight = 0 AND m.outcome = 0 AND m.until_ms <= $3 AND h.connected = 1 AND m.device_id > $4 AND NOT `+where+` ORDER BY m.device_id LIMIT $5`,
-		append([]any{o.id, int64(o.ring), r.now().UnixMilli(), after, most}, args...)...)
+// spotRef is a device in the order of rings.
+type spotRef struct {
+	ring   int64
+	device string
+}
+
+func (r *Rollouts) mayBegin(ctx context.Context, tx *db.Tx, o *row, after spotRef, most int64) (out []spotRef, err error) {
+	where, args := blockedSQL(o, 7)
+	rows, err := tx.Query(ctx, `SELECT m.ring, m.device_id FROM rollout_members m JOIN health_devices h ON h.device_id = m.device_id
+		WHERE m.rollout_id = $1 AND m.ring <= $2 AND m.flight = 0 AND m.outcome = 0 AND m.until_ms <= $3 AND h.connected = 1 AND (m.ring, m.device_id) > ($4, $5) AND NOT `+where+`
+		ORDER BY m.ring, m.device_id LIMIT $6`,
+		append([]any{o.id, int64(o.ring), r.now().UnixMilli(), after.ring, after.device, most}, args...)...)
 	if err != nil {
 		return nil, err
 	}
 	defer rows.Close()
 	for rows.Next() {
-		var device string
-		if err := rows.Scan(&device); err != nil {
+		var s spotRef
+		if err := rows.Scan(&s.ring, &s.device); err != nil {
 			return nil, err
 		}
-		out = append(out, device)
+		out = append(out, s)
 	}
 	return out, rows.Close()
 }

@@ -205,6 +205,9 @@ func (r *Rollouts) decide(ctx context.Context, tx *db.Tx, caller access.Caller, 
 		Details: map[string]string{"release": o.product + " " + o.version, "ring": strconv.Itoa(o.ring + 1)}})
 }
 
+// Verbs are all by which decisions are called; the record has them behind "rollout.".
+var Verbs = []string{"started", "began", "ring_entered", "promotion_asked", "promoted", "approved", "paused", "resumed", "halted", "aborted", "rolled_back", "part_blocked", "part_freed", "done", "replaced"}
+
 // Evidence is what was known when something was decided.
 type Evidence struct {
 	OK, Bad         int64 // outcomes of what is not blocked

@@ -5,8 +5,6 @@ import (
 	"crypto/sha256"
 	"io"
 	"log/slog"
-	"os"
-	"path/filepath"
 	"strconv"
 	"strings"
 	"testing"
@@ -42,7 +40,7 @@ func person(name string) access.Caller {
 // world is a fleet and a repository beside rollouts.
 type world struct {
 	*rollout.Rollouts
-	t      *testing.T
+	t      testing.TB
 	db     *db.DB
 	bus    *bus.Bus
 	fleet  *fleet.Fleet
@@ -64,7 +62,7 @@ func both(t *testing.T, test func(t *testing.T, w *world)) {
 	dbtest.Run(t, migrations, func(t *testing.T, d *db.DB) { test(t, newWorld(t, d)) })
 }
 
-func newWorld(t *testing.T, d *db.DB) *world {
+func newWorld(t testing.TB, d *db.DB) *world {
 	t.Helper()
 	w := &world{t: t, db: d, bus: bus.New(), now: saturday, dir: t.TempDir(), files: t.TempDir(), seqs: map[string]uint64{}, runs: map[string]string{}}
 	clock := func() time.Time { return w.now }
@@ -105,35 +103,9 @@ func (w *world) publish() {
 
 func (w *world) publishTo(dir string) {
 	w.t.Helper()
-	write := func(name string, data []byte) {
-		path := filepath.Join(dir, filepath.FromSlash(name))
-		if err := os.MkdirAll(filepath.Dir(path), 0o700); err != nil {
-			w.t.Fatal(err)
-		}
-		if err := os.WriteFile(path, data, 0o600); err != nil {
-			w.t.Fatal(err)
-		}
-	}
-	for name, data := range w.repo.Files() {
-		write("metadata/"+name, data)
-	}
-	list, _, err := mustClient(w).List(w.t.Context())
-	if err != nil {
+	if err := w.repo.WriteTo(dir); err != nil {
 		w.t.Fatal(err)
 	}
-	for _, target := range list {
-		if data, ok := w.repo.Bytes(target); ok {
-			write("targets/"+target.RemoteName(), data)
-		}
-	}
-}
-
-func mustClient(w *world) *manifest.Client {
-	c, err := manifest.New(manifest.Config{Fetch: w.repo, Store: tufrepo.NewMem(), Root: w.repo.Root(), Now: w.cfg.Now})
-	if err != nil {
-		w.t.Fatal(err)
-	}
-	return c
 }
 
 func (w *world) imported() rollout.Import {
