@@ -34,6 +34,7 @@ import (
 	"hausmeister/collector/health"
 	"hausmeister/collector/pace"
 	"hausmeister/collector/question"
+	"hausmeister/collector/rollout"
 	"hausmeister/collector/web"
 	"hausmeister/platform/layout"
 	"hausmeister/platform/supervise"
@@ -48,7 +49,7 @@ const (
 )
 
 // migrations of every subject that keeps tables.
-var migrations = []db.Migrations{audit.Migrations, access.Migrations, fleet.Migrations, enroll.Migrations, health.Migrations, question.Migrations}
+var migrations = []db.Migrations{audit.Migrations, access.Migrations, fleet.Migrations, enroll.Migrations, health.Migrations, question.Migrations, rollout.Migrations}
 
 // Collector is one collector that is not running yet.
 type Collector struct {
@@ -78,6 +79,7 @@ type opened struct {
 	enroll  *enroll.Enroll
 	health  *health.Health
 	asked   *question.Questions
+	rollout *rollout.Rollouts
 	gateway *gateway.Gateway
 	pace    *pace.Pacer // of the bytes of updates, whichever way they go
 	browser *browserCertificate
@@ -109,6 +111,7 @@ func (c *Collector) parts(o *opened) []supervise.Part {
 		{Name: "health", Run: o.health.Run, StopWithin: 10 * time.Second},
 		{Name: "jobs", Run: o.fleet.Run, StopWithin: 10 * time.Second},
 		{Name: "questions", Run: o.asked.Run, StopWithin: 10 * time.Second},
+		{Name: "rollouts", Run: o.rollout.Run, StopWithin: 10 * time.Second},
 		{Name: "authority", Run: o.enroll.Run},
 		{Name: "admin", Run: o.admin.Run},
 		{Name: "revocations", Run: o.gateway.Run},
@@ -198,7 +201,10 @@ func (o *opened) subjects(ctx context.Context) (err error) {
 	c := o.cfg
 	o.bus = bus.New()
 	o.access = access.New(access.Config{DB: o.db, Now: c.Now, Log: c.Log})
-	if o.health, err = health.New(health.Config{DB: o.db, Bus: o.bus, Now: c.Now, Log: c.Log, Keep: time.Duration(c.KeepDays) * 24 * time.Hour}); err != nil {
+	if o.rollout, err = rollout.New(rollout.Config{DB: o.db, Bus: o.bus, Now: c.Now, Log: c.Log, Dir: c.updatesDir()}); err != nil {
+		return err
+	}
+	if o.health, err = health.New(health.Config{DB: o.db, Bus: o.bus, Updates: o.rollout, Now: c.Now, Log: c.Log, Keep: time.Duration(c.KeepDays) * 24 * time.Hour}); err != nil {
 		return err
 	}
 	if o.fleet, err = fleet.New(fleet.Config{DB: o.db, Now: c.Now, SilentDays: c.SilentDays, Log: c.Log, Quieter: o.health}); err != nil {
@@ -218,7 +224,7 @@ func (o *opened) subjects(ctx context.Context) (err error) {
 func (o *opened) edges(ready func(context.Context) error) (err error) {
 	c := o.cfg
 	o.pace = pace.New(pace.Config{})
-	if o.gateway, err = gateway.New(gateway.Config{Enroll: o.enroll, Health: o.health, Bus: o.bus, Pace: o.pace, StoreID: o.db.StoreID(), Now: c.Now, Log: c.Log}); err != nil {
+	if o.gateway, err = gateway.New(gateway.Config{Enroll: o.enroll, Health: o.health, Updates: rollout.Gateway{Rollouts: o.rollout}, Bus: o.bus, Pace: o.pace, StoreID: o.db.StoreID(), Now: c.Now, Log: c.Log}); err != nil {
 		return err
 	}
 	devices := o.enroll.TLSConfig()
@@ -228,7 +234,7 @@ func (o *opened) edges(ready func(context.Context) error) (err error) {
 	devices = devices.Clone()
 	devices.NextProtos = []string{wire.ALPN}
 	o.split = newSplitter(o.ports.tcp, devices, o.browser.get, c.Log)
-	if o.web, err = web.New(web.Config{Access: o.access, Claims: o.enroll, Fleet: o.fleet, Health: o.health, Questions: o.asked, Bus: o.bus, Pace: o.pace, Address: c.Public,
+	if o.web, err = web.New(web.Config{Access: o.access, Claims: o.enroll, Fleet: o.fleet, Health: o.health, Questions: o.asked, Rollouts: o.rollout, Updates: rollout.Public{Rollouts: o.rollout}, Bus: o.bus, Pace: o.pace, Address: c.Public,
 		Ready: ready, Measures: o.measures(), Now: c.Now, Log: c.Log, Version: c.Version, MetricsOpen: c.MetricsOpen}); err != nil {
 		return err
 	}

@@ -166,4 +166,5 @@ func (c Config) SocketPath() string { return c.file("admin.sock") }
 func (c Config) lockPath() string     { return c.file("lock") }
 func (c Config) databasePath() string { return c.file("hausmeister.db") }
 func (c Config) authorityDir() string { return c.file("ca") }
+func (c Config) updatesDir() string   { return c.file("updates") }
 func (c Config) keysPath() string     { return c.file("transport.keys") }

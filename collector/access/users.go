@@ -60,7 +60,7 @@ func checkNew(name string, role Role) error {
 	}):
 		return fmt.Errorf("%w: name %q: want letters, digits and . - _ @ only", ErrInvalid, name)
 	case !slices.Contains(Roles, role):
-		return fmt.Errorf("%w: role %q: want admin, support or read", ErrInvalid, role)
+		return fmt.Errorf("%w: role %q: want admin, release, support or read", ErrInvalid, role)
 	}
 	return nil
 }
@@ -165,7 +165,7 @@ func (s *Service) SetRole(ctx context.Context, caller Caller, idOrLogin string, 
 	case n.All && !covers(caller, nil), n.Owners != nil && !covers(caller, n.Owners):
 		return fmt.Errorf("%w: more owners than one's own", ErrForbidden)
 	case !slices.Contains(Roles, n.Role):
-		return fmt.Errorf("%w: role %q: want admin, support or read", ErrInvalid, n.Role)
+		return fmt.Errorf("%w: role %q: want admin, release, support or read", ErrInvalid, n.Role)
 	}
 	return s.changeUser(ctx, caller, idOrLogin, "user.role_set", func(tx *db.Tx, u User, e *audit.Entry) error {
 		if caller.is(u.ID) {

@@ -602,6 +602,8 @@ func TestAPIPage(t *testing.T) {
 	}
 	parts := regexp.MustCompile(`^curl(?: -H "Authorization: Bearer \$TOKEN")?(?: -X (POST))?(?: -H "Content-Type: application/json" -d '([^']*)')? "(https://[^"]+)"$`)
 	made := map[string]string{"devices": ids[0], "owners": w.ownerID("Landkreis Ahorn"), "schools": w.schoolID("Landkreis Ahorn", "S0001"), "findings": "disk_low"}
+	releases := w.releases()
+	made["releases"] = releases["0.9.0"]
 	number := w.api(admin, "/api/v1/devices/"+ids[1], nil).body
 	number = regexp.MustCompile(`"name":\s*"([^"]+)"`).FindStringSubmatch(number)[1]
 	run := func(line, method, address, body string) {
@@ -627,11 +629,25 @@ func TestAPIPage(t *testing.T) {
 		if strings.HasSuffix(u.Path, "/$ID/revoke") && kind == "devices" {
 			id = ids[1]
 		}
+		release := releases["1.0.0"]
+		if kind == "rollouts" && strings.Contains(u.Path, "$ID") || strings.HasSuffix(u.Path, "/update") {
+			began := w.began(releases["1.1.0"])
+			defer w.rollouts.Abort(t.Context(), operator, began, "Ende des Beispiels")
+			switch {
+			case strings.HasSuffix(u.Path, "/rollback"):
+				release = releases["1.0.1"]
+			case strings.HasSuffix(u.Path, "/resume"):
+				w.must(w.rollouts.Pause(t.Context(), operator, began, "für das Beispiel"))
+			}
+			if kind == "rollouts" {
+				id = began
+			}
+		}
 		if id == "" && strings.Contains(u.Path, "$ID") {
 			t.Errorf("%s: nothing to call it with", line)
 			return
 		}
-		body = strings.NewReplacer("OWNER", made["owners"], "NUMBER", number, "PASSWORD", password).Replace(body)
+		body = strings.NewReplacer("OWNER", made["owners"], "NUMBER", number, "PASSWORD", password, "RELEASE", release).Replace(body)
 		if u.Path == "/api/v1/sign-in" {
 			body = strings.Replace(body, "eva", "admin", 1)
 		}

@@ -91,7 +91,7 @@ func (c call) example(rt route, host string, now time.Time) string {
 // examples are values that fit the parameters and fields of these names.
 var examples = map[string]string{
 	"contact": "Helpdesk, 069 90009 123", "q": "lifebook", "reading": "memory_used", "code": "disk_low", "class": "minutes", "language": "de", "theme": "dark", "by": "model", "keys": "on", "of": "model", "password": "PASSWORD", "old": "PASSWORD", "new": "Rote Laternen am Fluss", "reason": "Anruf: seit Montag langsam", "owner": "OWNER", "owners": "OWNER",
-	"login": "eva", "role": "read", "name": "grafana", "label": "LibreOffice", "act": "unlabel", "if": "battery_charge.lt.600",
+	"login": "eva", "role": "read", "name": "grafana", "label": "LibreOffice", "act": "unlabel", "release": "RELEASE", "if": "battery_charge.lt.600",
 }
 
 // shownFields stand in examples though a call may do without.
@@ -107,6 +107,7 @@ var bodies = map[reflect.Type]map[string]any{
 	reflect.TypeFor[apiNewClaim]():    {"cap": 10},
 	reflect.TypeFor[apiQuietOne]():    {"instance": "C:"},
 	reflect.TypeFor[apiOneFinding]():  {"instance": "C:"},
+	reflect.TypeFor[apiBlockPart]():   {"dimension": "model", "value": "LIFEBOOK A3510", "blocked": true},
 	reflect.TypeFor[apiNewQuestion](): {"name": "Schwache Akkus", "if": []string{"battery_health.lt.700"}},
 }
 

@@ -20,6 +20,8 @@ import (
 	"hausmeister/collector/web"
 	"hausmeister/proto/finding"
 	"hausmeister/proto/hmpb"
+	"hausmeister/proto/manifest"
+	"hausmeister/testenv/tufrepo"
 )
 
 // description is the part of an OpenAPI document that the test reads.
@@ -98,6 +100,7 @@ func TestDescriptionIsTheAPI(t *testing.T) {
 	w.must(err)
 	_, err = w.health.OpenLook(t.Context(), token, known, "Anruf wegen Langsamkeit") // for the live stream
 	w.must(err)
+	releases := w.releases()
 	examples := map[string]string{ // a body for each call that takes one
 		"POST /api/v1/devices/{id}/looks":          `{"reason":"Anruf wegen Langsamkeit"}`,
 		"POST /api/v1/devices/{id}/labels":         `{"label":"Rückruf"}`,
@@ -123,6 +126,14 @@ func TestDescriptionIsTheAPI(t *testing.T) {
 		"POST /api/v1/sign-in":                     `{"login":"admin","password":"` + password + `"}`,
 		"POST /api/v1/account/password":            `{"old":"` + password + `","new":"Rote Laternen am Fluss"}`,
 		"POST /api/v1/account/choices":             `{"language":"en","theme":"","columns":["model","seen"]}`,
+		"POST /api/v1/rollouts":                    `{"release":"` + releases["1.0.0"] + `","reason":"neue Version"}`,
+		"POST /api/v1/rollouts/{id}/promote":       `{"reason":"in zwei Schulen gesehen"}`,
+		"POST /api/v1/rollouts/{id}/pause":         `{"reason":"Helpdesk fragt nach"}`,
+		"POST /api/v1/rollouts/{id}/resume":        `{"reason":"es war das Netz"}`,
+		"POST /api/v1/rollouts/{id}/abort":         `{"reason":"falscher Kanal"}`,
+		"POST /api/v1/rollouts/{id}/rollback":      `{"release":"` + releases["1.0.1"] + `","reason":"startet nicht"}`,
+		"POST /api/v1/rollouts/{id}/parts":         `{"dimension":"model","value":"LIFEBOOK A3510","blocked":true,"reason":"Firmware fehlt"}`,
+		"POST /api/v1/releases/{id}/block":         `{"reason":"startet nicht"}`,
 		"POST /api/v1/tokens":                      `{"name":"neu","role":"read","all_owners":true,"expires":"2027-01-01T00:00:00Z"}`,
 	}
 	for _, name := range described {
@@ -136,6 +147,16 @@ func TestDescriptionIsTheAPI(t *testing.T) {
 				id = view.ID
 			case strings.Contains(path, "/jobs/"):
 				id = job.ID
+			case strings.Contains(path, "/releases/"):
+				id = releases["0.9.0"]
+			case strings.Contains(path, "/rollouts/"):
+				id = w.began(releases["1.1.0"]) // of its own for each call, since verbs end what others need
+				defer w.rollouts.Abort(t.Context(), operator, id, "Ende des Beispiels")
+				if strings.HasSuffix(path, "/resume") {
+					w.must(w.rollouts.Pause(t.Context(), operator, id, "für das Beispiel"))
+				}
+			case strings.HasSuffix(path, "/update"):
+				defer w.rollouts.Abort(t.Context(), operator, w.began(releases["1.1.0"]), "Ende des Beispiels")
 			case strings.Contains(path, "/claims/"):
 				id = claim.ID
 			case strings.Contains(path, "/schools/{id}"):
@@ -323,4 +344,34 @@ func compiler(t *testing.T, doc map[string]any) func(t *testing.T, part, text st
 		}
 		return s.Validate(value)
 	}
+}
+
+// releases publishes and imports some versions, of which 1.0.1 is the way back from
+// 1.1.0; their ids by version.
+func (w *world) releases() map[string]string {
+	w.t.Helper()
+	repo, dir := tufrepo.NewFleet(w.clock), w.t.TempDir()
+	for _, r := range []manifest.Release{{Version: "0.9.0"}, {Version: "1.0.0"}, {Version: "1.1.0"}, {Version: "1.0.1", RollbackOf: "1.1.0"}} {
+		r.OS = "windows"
+		repo.Release(manifest.RoleStable, r, []byte("program "+r.Version))
+	}
+	w.must(repo.WriteTo(dir))
+	_, err := w.rollouts.Import(w.t.Context(), operator, dir, repo.Root())
+	w.must(err)
+	all, err := w.rollouts.Releases(w.t.Context(), operator)
+	w.must(err)
+	ids := map[string]string{}
+	for _, r := range all {
+		ids[r.Version] = r.ID
+	}
+	return ids
+}
+
+// began is a rollout that runs.
+func (w *world) began(release string) string {
+	w.t.Helper()
+	id, err := w.rollouts.Start(w.t.Context(), operator, release, "neue Version")
+	w.must(err)
+	w.must(w.rollouts.Care(w.t.Context()))
+	return id
 }

@@ -44,6 +44,9 @@ func faultOf(err error) fault {
 	var tooLong *http.MaxBytesError
 	var slow *access.SlowDown
 	var later *busy
+	if f, ok := rolloutFault(err); ok {
+		return f
+	}
 	switch {
 	case errors.Is(err, access.ErrNoSession):
 		return fault{http.StatusUnauthorized, "unauthenticated"}

@@ -35,7 +35,7 @@ type recordMain struct {
 type recordRow struct{ Seq, When, Who, What, Whom, WhomHref, Details string }
 
 // recordSubjects are the first words of actions; the texts have a key for each.
-var recordSubjects = []string{"claim", "credential", "device", "finding", "house", "job", "look", "owner", "question", "retention", "school", "standard_software", "token", "user", "view"}
+var recordSubjects = []string{"claim", "credential", "device", "finding", "house", "job", "look", "owner", "question", "release", "repository", "retention", "rollout", "school", "standard_software", "token", "user", "view"}
 
 // recordQuestion reads the filter of the address.
 func recordQuestion(values url.Values, zone *time.Location) (audit.Filter, error) {

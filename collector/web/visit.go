@@ -296,6 +296,8 @@ func (w view) Role() string {
 	switch w.v.caller.Role {
 	case access.RoleAdmin:
 		return w.T("role.admin")
+	case access.RoleRelease:
+		return w.T("role.release")
 	case access.RoleSupport:
 		return w.T("role.support")
 	default:

@@ -47,6 +47,7 @@ type Config struct {
 	Fleet     Fleet
 	Health    Health
 	Questions Questions
+	Rollouts  Rollouts
 	Bus       *bus.Bus
 
 	// Updates is nil where this collector has none; Pace is that of their bytes,
@@ -94,7 +95,7 @@ type Server struct {
 
 // New checks the Config and prepares pages and static files. It starts nothing.
 func New(cfg Config) (*Server, error) {
-	if cfg.Access == nil || cfg.Claims == nil || cfg.Fleet == nil || cfg.Health == nil || cfg.Questions == nil || cfg.Bus == nil || cfg.Ready == nil || cfg.Now == nil || cfg.Log == nil {
+	if cfg.Access == nil || cfg.Claims == nil || cfg.Fleet == nil || cfg.Health == nil || cfg.Questions == nil || cfg.Rollouts == nil || cfg.Bus == nil || cfg.Ready == nil || cfg.Now == nil || cfg.Log == nil {
 		return nil, errors.New("making the pages: a field of the Config is missing")
 	}
 	if cfg.Pace == nil {

@@ -15,6 +15,7 @@ import (
 	"hausmeister/collector/access"
 	"hausmeister/collector/fleet"
 	"hausmeister/collector/health"
+	"hausmeister/collector/rollout"
 	"hausmeister/proto/hmpb"
 )
 
@@ -53,7 +54,7 @@ var beginning = regexp.MustCompile(`^[a-z]{3,}\.([a-z]+\.)?$`)
 // actions are those of the audit record, as the code of the collector names them.
 func actions(t *testing.T) (all []string) {
 	t.Helper()
-	action := regexp.MustCompile(`"((?:claim|credential|device|finding|house|job|look|owner|question|retention|school|standard_software|token|user|view)\.[a-z_]+)"`)
+	action := regexp.MustCompile(`"((?:claim|credential|device|finding|house|job|look|owner|question|release|repository|retention|rollout|school|standard_software|token|user|view|window)\.[a-z_]+)"`)
 	files, _ := filepath.Glob("../*/*.go")
 	for _, name := range files {
 		if strings.HasSuffix(name, "_test.go") || strings.HasPrefix(name, "../web/") {
@@ -114,7 +115,7 @@ func TestEveryKeyIsUsedAndThere(t *testing.T) {
 			must = append(must, "absent."+strings.ToLower(strings.TrimPrefix(name, "ABSENT_")))
 		}
 	}
-	for _, f := range []string{"rate-limited", "not-undoable", "precondition-failed", "idempotency-key", "under-way", "exists", "unauthenticated", "forbidden", "self", "cross-site", "not-found", "method-not-allowed", "bad-request", "too-large", "unavailable", "internal", "question-busy", "question-too-long", "too-many-questions"} {
+	for _, f := range []string{"rate-limited", "not-undoable", "precondition-failed", "idempotency-key", "under-way", "exists", "unauthenticated", "forbidden", "self", "cross-site", "not-found", "method-not-allowed", "bad-request", "too-large", "unavailable", "internal", "question-busy", "question-too-long", "too-many-questions", "rollout-state", "second-person"} {
 		must = append(must, "error."+f+".title", "error."+f+".text")
 	}
 	for _, kind := range health.EventKinds {
@@ -130,6 +131,9 @@ func TestEveryKeyIsUsedAndThere(t *testing.T) {
 	}
 	for _, a := range actions(t) {
 		must = append(must, "audit.action."+a)
+	}
+	for _, v := range rollout.Verbs {
+		must = append(must, "audit.action.rollout."+v)
 	}
 	for _, key := range must {
 		if keys[key] == nil {

@@ -27,6 +27,7 @@ import (
 	"hausmeister/collector/fleet"
 	"hausmeister/collector/health"
 	"hausmeister/collector/question"
+	"hausmeister/collector/rollout"
 	"hausmeister/collector/web"
 	"hausmeister/proto/hmpb"
 	"hausmeister/proto/ident"
@@ -35,19 +36,20 @@ import (
 
 // world is a collector's data on a real store, with the pages before it.
 type world struct {
-	t      testing.TB
-	db     *db.DB
-	access *access.Service
-	enroll *enroll.Enroll
-	fleet  *fleet.Fleet
-	health *health.Health
-	asked  *question.Questions
-	bus    *bus.Bus
-	web    *web.Server
-	url    string
-	ts     *httptest.Server
-	people atomic.Int64 // made by person
-	down   atomic.Bool  // cuts every connection instead of answering
+	t        testing.TB
+	db       *db.DB
+	access   *access.Service
+	enroll   *enroll.Enroll
+	fleet    *fleet.Fleet
+	health   *health.Health
+	asked    *question.Questions
+	rollouts *rollout.Rollouts
+	bus      *bus.Bus
+	web      *web.Server
+	url      string
+	ts       *httptest.Server
+	people   atomic.Int64 // made by person
+	down     atomic.Bool  // cuts every connection instead of answering
 
 	mu    sync.Mutex
 	now   time.Time
@@ -92,7 +94,7 @@ func newStores(t testing.TB) *world {
 	return storesOn(t, dbtest.Open(t, migrations), slog.New(slog.DiscardHandler))
 }
 
-var migrations = []db.Migrations{audit.Migrations, access.Migrations, enroll.Migrations, fleet.Migrations, health.Migrations, question.Migrations}
+var migrations = []db.Migrations{audit.Migrations, access.Migrations, enroll.Migrations, fleet.Migrations, health.Migrations, question.Migrations, rollout.Migrations}
 
 // storesOn is newStores on this database, with this log.
 func storesOn(t testing.TB, d *db.DB, log *slog.Logger) *world {
@@ -109,11 +111,16 @@ func storesOn(t testing.TB, d *db.DB, log *slog.Logger) *world {
 	if w.asked, err = question.New(question.Config{DB: w.db, Now: w.clock, Log: log}); err != nil {
 		t.Fatal(err)
 	}
+	// Rings of two, three and all, so that a handful of devices has some.
+	w.rollouts, err = rollout.New(rollout.Config{DB: w.db, Bus: w.bus, Now: w.clock, Log: log, Dir: t.TempDir(), Pace: rollout.Pace{Rings: []rollout.Ring{{Devices: 1}, {Devices: 2}, {Millions: rollout.Whole}}}})
+	if err != nil {
+		t.Fatal(err)
+	}
 	w.enroll, err = enroll.New(t.Context(), enroll.Config{DB: w.db, Bus: w.bus, Records: w.fleet, Dir: filepath.Join(t.TempDir(), "ca"), Address: "desk.schule.example:8443", Now: w.clock, Log: log})
 	if err != nil {
 		t.Fatal(err)
 	}
-	w.web, err = web.New(web.Config{Access: w.access, Claims: w.enroll, Fleet: w.fleet, Health: w.health, Questions: w.asked, Bus: w.bus, Address: "desk.schule.example:443", Now: w.clock, Log: log, Version: "1.2.3",
+	w.web, err = web.New(web.Config{Access: w.access, Claims: w.enroll, Fleet: w.fleet, Health: w.health, Questions: w.asked, Rollouts: w.rollouts, Bus: w.bus, Address: "desk.schule.example:443", Now: w.clock, Log: log, Version: "1.2.3",
 		Ready: func(context.Context) error { w.mu.Lock(); defer w.mu.Unlock(); return w.ready },
 		Measures: []web.Measure{
 			{Name: "hausmeister_connections", Help: "Devices connected now.", Read: func() float64 { return 7 }},

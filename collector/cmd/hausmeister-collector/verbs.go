@@ -184,7 +184,7 @@ func (v *schoolCmd) Run(c *cli, command cmdName) error {
 type userCmd struct {
 	Add struct {
 		Login         string      `arg:"" help:"Name to sign in with."`
-		Role          access.Role `help:"admin, support or read." enum:"admin,support,read" required:""`
+		Role          access.Role `help:"admin, release, support or read." enum:"admin,release,support,read" required:""`
 		Owner         []string    `help:"Only data of this owner; may be repeated."`
 		PasswordStdin bool        `help:"Read the password from standard input. Without it one is made and shown once."`
 	} `cmd:"" help:"Create an account."`
@@ -201,7 +201,7 @@ type userCmd struct {
 	} `cmd:"" help:"Enable an account again."`
 	Token struct {
 		Name    string      `arg:"" help:"A name for the list of tokens."`
-		Role    access.Role `help:"admin, support or read." enum:"admin,support,read" required:""`
+		Role    access.Role `help:"admin, release, support or read." enum:"admin,release,support,read" required:""`
 		Owner   []string    `help:"Only data of this owner; may be repeated."`
 		Expires life        `help:"How long it is good; without it, for ever." placeholder:"365d"`
 	} `cmd:"" help:"Create an API token. It is shown this once."`

@@ -1,0 +1,500 @@
+package web
+
+import (
+	"context"
+	"errors"
+	"net/http"
+	"slices"
+	"strings"
+	"time"
+
+	"hausmeister/collector/access"
+	"hausmeister/collector/rollout"
+	"hausmeister/collector/rollout/gate"
+	"hausmeister/proto/hmpb"
+)
+
+// Rollouts takes releases over the fleet; collector/rollout does.
+type Rollouts interface {
+	Releases(ctx context.Context, caller access.Caller) ([]rollout.Release, error)
+	RepositoryState(ctx context.Context, caller access.Caller) (rollout.Repository, error)
+	BlockRelease(ctx context.Context, caller access.Caller, release, reason string) error
+	List(ctx context.Context, caller access.Caller) ([]rollout.Rollout, error)
+	Rollout(ctx context.Context, caller access.Caller, id string) (rollout.Rollout, error)
+	Start(ctx context.Context, caller access.Caller, release, reason string) (id string, err error)
+	RollBack(ctx context.Context, caller access.Caller, id, release, reason string) (back string, err error)
+	Preview(ctx context.Context, caller access.Caller, id string) (rollout.Promotion, error)
+	Promote(ctx context.Context, caller access.Caller, id, reason string) (rollout.Promotion, error)
+	Approve(ctx context.Context, caller access.Caller, id, reason string) error
+	Pause(ctx context.Context, caller access.Caller, id, reason string) error
+	Resume(ctx context.Context, caller access.Caller, id, reason string) error
+	Abort(ctx context.Context, caller access.Caller, id, reason string) error
+	Block(ctx context.Context, caller access.Caller, id string, s gate.Stratum, blocked bool, reason string) error
+	Compliance(ctx context.Context, caller access.Caller, id string) (rollout.Compliance, error)
+	DeviceStates(ctx context.Context, caller access.Caller, id string, why rollout.Why, after string, limit int) ([]rollout.DeviceState, error)
+	DeviceState(ctx context.Context, caller access.Caller, device string) (rollout.DeviceState, string, error)
+}
+
+// apiRelease is a version that is or was signed.
+type apiRelease struct {
+	ID         string              `json:"id"`
+	Product    string              `json:"product"`
+	Channel    string              `json:"channel"`
+	Version    string              `json:"version"`
+	Urgent     bool                `json:"urgent"`
+	RollbackOf *string             `json:"rollback_of"` // the newer version that this is the way back from
+	Floor      *string             `json:"floor"`
+	MinFrom    *string             `json:"min_from"`
+	Imported   string              `json:"imported"`
+	Gone       *string             `json:"gone"`    // since when it is signed no longer
+	Blocked    *string             `json:"blocked"` // since when somebody took it off
+	Programs   []apiReleaseProgram `json:"programs"`
+}
+
+// apiReleaseProgram is a release's file for one system.
+type apiReleaseProgram struct {
+	OS     string            `json:"os"`
+	Arch   string            `json:"arch"`
+	SHA256 string            `json:"sha256"`
+	Bytes  int64             `json:"bytes"`
+	Packed *int64            `json:"packed_bytes"` // null = there is no packed file
+	Deltas []apiReleaseDelta `json:"deltas"`
+}
+
+type apiReleaseDelta struct {
+	From  string `json:"from_sha256"`
+	Bytes int64  `json:"bytes"`
+}
+
+func when(t time.Time) *string {
+	if t.IsZero() {
+		return nil
+	}
+	return present(stamp(t))
+}
+
+func releaseOf(r rollout.Release) apiRelease {
+	out := apiRelease{ID: r.ID, Product: r.Product, Channel: r.Channel, Version: r.Version, Urgent: r.Urgent, RollbackOf: present(r.RollbackOf), Floor: present(r.Floor), MinFrom: present(r.MinFrom),
+		Imported: stamp(r.Imported), Gone: when(r.Gone), Blocked: when(r.Blocked), Programs: make([]apiReleaseProgram, len(r.Programs))}
+	for i, p := range r.Programs {
+		one := apiReleaseProgram{OS: p.OS, Arch: p.Arch, SHA256: p.SHA256, Bytes: p.Length, Deltas: make([]apiReleaseDelta, len(p.Deltas))}
+		if p.Packed > 0 {
+			one.Packed = &p.Packed
+		}
+		for k, d := range p.Deltas {
+			one.Deltas[k] = apiReleaseDelta{d.From, d.Length}
+		}
+		out.Programs[i] = one
+	}
+	return out
+}
+
+func (s *Server) apiReleases(v *visit) error {
+	releases, err := s.cfg.Rollouts.Releases(v.r.Context(), v.caller)
+	if err != nil {
+		return err
+	}
+	items := make([]apiRelease, len(releases))
+	for i, r := range releases {
+		items[i] = releaseOf(r)
+	}
+	return sendList(v, items)
+}
+
+// apiReason is why somebody does something.
+type apiReason struct {
+	Reason string `json:"reason"`
+}
+
+func (s *Server) apiBlockRelease(v *visit) error {
+	var body apiReason
+	if err := v.readJSON(&body); err != nil {
+		return err
+	}
+	id := v.r.PathValue("id")
+	if err := s.cfg.Rollouts.BlockRelease(v.r.Context(), v.caller, id, body.Reason); err != nil {
+		return err
+	}
+	releases, err := s.cfg.Rollouts.Releases(v.r.Context(), v.caller)
+	if err != nil {
+		return err
+	}
+	for _, r := range releases {
+		if r.ID == id {
+			return v.sendJSON(releaseOf(r))
+		}
+	}
+	return access.ErrNotFound
+}
+
+// apiRepository is how the signed metadata stands.
+type apiRepository struct {
+	Root      int64             `json:"root_version"`
+	Timestamp int64             `json:"timestamp_version"`
+	Snapshot  int64             `json:"snapshot_version"`
+	Targets   int64             `json:"targets_version"`
+	Imported  string            `json:"imported"`
+	NewerRoot *int64            `json:"newer_root"` // that devices trust and this collector has not; null = none
+	Roles     []apiRoleState    `json:"roles"`
+	Floors    map[string]string `json:"floors"` // lowest version that may run, by product
+}
+
+type apiRoleState struct {
+	Role     string `json:"role"`
+	Expires  string `json:"expires"`
+	DaysLeft int64  `json:"days_left"`
+	Alarm    *int64 `json:"alarm"` // step of the countdown in days, -1 = it is over, null = none
+}
+
+func (s *Server) apiRepository(v *visit) error {
+	r, err := s.cfg.Rollouts.RepositoryState(v.r.Context(), v.caller)
+	if err != nil {
+		return err
+	}
+	out := apiRepository{Root: r.Root, Timestamp: r.Timestamp, Snapshot: r.Snapshot, Targets: r.Targets, Imported: stamp(r.Imported), Roles: make([]apiRoleState, len(r.Roles)), Floors: r.Floors}
+	if r.NewerRoot > 0 {
+		out.NewerRoot = &r.NewerRoot
+	}
+	for i, role := range r.Roles {
+		out.Roles[i] = apiRoleState{Role: role.Role, Expires: stamp(role.Expires), DaysLeft: role.Days}
+		if role.Alarm != 0 {
+			out.Roles[i].Alarm = &r.Roles[i].Alarm
+		}
+	}
+	return v.sendJSON(out)
+}
+
+// apiEvidence is what was known when something was decided.
+type apiEvidence struct {
+	OK      int64        `json:"ok"`
+	Bad     int64        `json:"bad"`
+	RingOK  int64        `json:"ring_ok"`
+	RingBad int64        `json:"ring_bad"`
+	Sum     float64      `json:"sum"` // of the log-likelihood; above the bound it halts
+	Bound   float64      `json:"bound"`
+	Limit   float64      `json:"limit"` // rate of failure above which the ring is not left
+	Risk    float64      `json:"risk"`  // probability that the rate is above it
+	Blocked []apiStratum `json:"blocked"`
+	Cause   *string      `json:"cause"` // rate, crashes, part, lost, tickets, release
+}
+
+// apiStratum is a part of the fleet.
+type apiStratum struct {
+	Dimension string `json:"dimension"` // model, os_build, antivirus, owner
+	Value     string `json:"value"`
+}
+
+func evidenceOf(e rollout.Evidence) apiEvidence {
+	out := apiEvidence{OK: e.OK, Bad: e.Bad, RingOK: e.RingOK, RingBad: e.RingBad, Sum: e.Sum, Bound: e.Bound, Limit: e.Limit, Risk: e.Risk, Blocked: make([]apiStratum, len(e.Blocked)), Cause: present(string(e.Cause))}
+	for i, b := range e.Blocked {
+		out.Blocked[i] = apiStratum{b.Dimension, b.Value}
+	}
+	return out
+}
+
+// apiRing is a ring of a rollout.
+type apiRing struct {
+	Ring      int     `json:"ring"`
+	Devices   int64   `json:"devices"` // of it and those before
+	Adds      int64   `json:"adds"`
+	SoakHours float64 `json:"soak_hours"`
+	SchoolDay bool    `json:"school_day"` // a morning of lessons must lie in that time
+	Second    bool    `json:"second"`     // more than 10 % of the fleet: a second person must approve
+	Reached   int64   `json:"reached"`    // devices that ever might begin
+	InFlight  int64   `json:"in_flight"`
+	OK        int64   `json:"ok"`
+	Bad       int64   `json:"bad"`
+	Wait      *string `json:"wait"` // what the present ring waits for: rate, fresh
+}
+
+// apiRollout is a release on its way over the fleet.
+type apiRollout struct {
+	ID          string      `json:"id"`
+	Release     string      `json:"release"` // id
+	Product     string      `json:"product"`
+	Channel     string      `json:"channel"`
+	Version     string      `json:"version"`
+	Urgent      bool        `json:"urgent"`
+	RollbackOf  *string     `json:"rollback_of"`
+	State       string      `json:"state"` // waiting, placing, running, paused, halted, done, replaced, aborted
+	Ring        int         `json:"ring"`  // from 1
+	Entered     string      `json:"entered"`
+	Started     string      `json:"started"`
+	StartedBy   string      `json:"started_by"`
+	ApprovedBy  *string     `json:"approved_by"`
+	NeedsSecond bool        `json:"needs_second"`
+	Ended       *string     `json:"ended"`
+	InFlight    int64       `json:"in_flight"`
+	Cap         int64       `json:"cap"`
+	Evidence    apiEvidence `json:"evidence"`
+	Rings       []apiRing   `json:"rings"`
+}
+
+// apiRolloutBody is a rollout with all that was decided, the latest first.
+type apiRolloutBody struct {
+	apiRollout
+	Decisions []apiDecision `json:"decisions"`
+}
+
+// apiDecision is what was decided, and what was known then.
+type apiDecision struct {
+	ID       string      `json:"id"`
+	At       string      `json:"at"`
+	Verb     string      `json:"verb"`
+	Ring     int         `json:"ring"`
+	By       string      `json:"by"` // a person's login, or the part of the collector
+	Reason   string      `json:"reason"`
+	Evidence apiEvidence `json:"evidence"`
+}
+
+func rolloutOf(r rollout.Rollout) apiRollout {
+	out := apiRollout{ID: r.ID, Release: r.Release, Product: r.Product, Channel: r.Channel, Version: r.Version, Urgent: r.Urgent, RollbackOf: present(r.RollbackOf), State: string(r.State), Ring: r.Ring,
+		Entered: stamp(r.Entered), Started: stamp(r.Started), StartedBy: r.StartedBy, ApprovedBy: present(r.ApprovedBy), NeedsSecond: r.NeedsSecond, Ended: when(r.Ended), InFlight: r.InFlight, Cap: r.Cap,
+		Evidence: evidenceOf(r.Evidence), Rings: make([]apiRing, len(r.Rings))}
+	for i, ring := range r.Rings {
+		out.Rings[i] = apiRing{Ring: i + 1, Devices: ring.Devices, Adds: ring.Adds, SoakHours: ring.Soak.Hours(), SchoolDay: ring.SchoolDay, Second: ring.Wide, Reached: ring.Reached,
+			InFlight: ring.InFlight, OK: ring.OK, Bad: ring.Bad, Wait: present(string(ring.Wait))}
+	}
+	return out
+}
+
+func (s *Server) apiRollouts(v *visit) error {
+	all, err := s.cfg.Rollouts.List(v.r.Context(), v.caller)
+	if err != nil {
+		return err
+	}
+	items := make([]apiRollout, len(all))
+	for i, r := range all {
+		items[i] = rolloutOf(r)
+	}
+	return sendList(v, items)
+}
+
+func (s *Server) rolloutBody(v *visit, id string) (apiRolloutBody, error) {
+	r, err := s.cfg.Rollouts.Rollout(v.r.Context(), v.caller, id)
+	if err != nil {
+		return apiRolloutBody{}, err
+	}
+	out := apiRolloutBody{apiRollout: rolloutOf(r), Decisions: make([]apiDecision, len(r.Decisions))}
+	for i, d := range r.Decisions {
+		out.Decisions[i] = apiDecision{ID: d.ID, At: stamp(d.At), Verb: d.Verb, Ring: d.Ring, By: d.By, Reason: d.Reason, Evidence: evidenceOf(d.Evidence)}
+	}
+	return out, nil
+}
+
+func (s *Server) apiRollout(v *visit) error {
+	out, err := s.rolloutBody(v, v.r.PathValue("id"))
+	if err != nil {
+		return err
+	}
+	return v.sendJSON(out)
+}
+
+// apiNewRollout starts one.
+type apiNewRollout struct {
+	Release string `json:"release"` // id
+	Reason  string `json:"reason"`
+}
+
+func (s *Server) apiStartRollout(v *visit) error {
+	var body apiNewRollout
+	if err := v.readJSON(&body); err != nil {
+		return err
+	}
+	id, err := s.cfg.Rollouts.Start(v.r.Context(), v.caller, body.Release, body.Reason)
+	if err != nil {
+		return err
+	}
+	return s.sendMadeRollout(v, id)
+}
+
+func (s *Server) sendMadeRollout(v *visit, id string) error {
+	out, err := s.rolloutBody(v, id)
+	if err != nil {
+		return err
+	}
+	return v.sendMade("/api/v1/rollouts/"+id, out)
+}
+
+// apiRollBack answers the rollout of the signed way back.
+func (s *Server) apiRollBack(v *visit) error {
+	var body apiNewRollout
+	if err := v.readJSON(&body); err != nil {
+		return err
+	}
+	id, err := s.cfg.Rollouts.RollBack(v.r.Context(), v.caller, v.r.PathValue("id"), body.Release, body.Reason)
+	if err != nil {
+		return err
+	}
+	return s.sendMadeRollout(v, id)
+}
+
+// rolloutVerb is what a verb of a rollout is called with.
+type rolloutVerb func(ctx context.Context, caller access.Caller, id, reason string) error
+
+// apiRolloutVerb answers the rollout as it is then. The second of two persons is none
+// of them: a program is no person.
+func (s *Server) apiRolloutVerb(verb func(Rollouts) rolloutVerb) func(*visit) error {
+	return func(v *visit) error {
+		var body apiReason
+		if err := v.readJSON(&body); err != nil {
+			return err
+		}
+		if err := verb(s.cfg.Rollouts)(v.r.Context(), v.caller, v.r.PathValue("id"), body.Reason); err != nil {
+			return err
+		}
+		return s.apiRollout(v)
+	}
+}
+
+// apiPromotion is what a promotion does.
+type apiPromotion struct {
+	Ring     int         `json:"ring"`
+	Devices  int64       `json:"devices"` // that the rings up to it hold
+	Adds     int64       `json:"adds"`
+	Waiting  bool        `json:"waiting"` // for a second person; nothing changed
+	Evidence apiEvidence `json:"evidence"`
+}
+
+func promotionOf(p rollout.Promotion) apiPromotion {
+	return apiPromotion{Ring: p.Ring, Devices: p.Devices, Adds: p.Adds, Waiting: p.Waiting, Evidence: evidenceOf(p.Evidence)}
+}
+
+func (s *Server) apiPreview(v *visit) error {
+	p, err := s.cfg.Rollouts.Preview(v.r.Context(), v.caller, v.r.PathValue("id"))
+	if err != nil {
+		return err
+	}
+	return v.sendJSON(promotionOf(p))
+}
+
+func (s *Server) apiPromote(v *visit) error {
+	var body apiReason
+	if err := v.readJSON(&body); err != nil {
+		return err
+	}
+	p, err := s.cfg.Rollouts.Promote(v.r.Context(), v.caller, v.r.PathValue("id"), body.Reason)
+	if err != nil {
+		return err
+	}
+	return v.sendJSON(promotionOf(p))
+}
+
+// apiBlockPart leaves a part of the fleet out, or lets it in again.
+type apiBlockPart struct {
+	Dimension string `json:"dimension"`
+	Value     string `json:"value"`
+	Blocked   bool   `json:"blocked"`
+	Reason    string `json:"reason"`
+}
+
+func (s *Server) apiBlockPart(v *visit) error {
+	var body apiBlockPart
+	if err := v.readJSON(&body); err != nil {
+		return err
+	}
+	part := gate.Stratum{Dimension: body.Dimension, Value: body.Value}
+	if err := s.cfg.Rollouts.Block(v.r.Context(), v.caller, v.r.PathValue("id"), part, body.Blocked, body.Reason); err != nil {
+		return err
+	}
+	return s.apiRollout(v)
+}
+
+// apiCompliance is how many devices are current, and why others are not.
+type apiCompliance struct {
+	Devices  int64            `json:"devices"`
+	Counts   map[string]int64 `json:"counts"` // by the word that a device has
+	Due      int64            `json:"due"`    // devices that came 14 days ago or earlier
+	Current  int64            `json:"current"`
+	Permille *int64           `json:"permille"` // of those due that are current; null = none is due
+}
+
+func (s *Server) apiCompliance(v *visit) error {
+	c, err := s.cfg.Rollouts.Compliance(v.r.Context(), v.caller, v.r.PathValue("id"))
+	if err != nil {
+		return err
+	}
+	out := apiCompliance{Devices: c.Devices, Counts: map[string]int64{}, Due: c.Due, Current: c.Current}
+	for why, n := range c.Counts {
+		out.Counts[string(why)] = n
+	}
+	if p := c.Permille(); p >= 0 {
+		out.Permille = &p
+	}
+	return v.sendJSON(out)
+}
+
+// apiUpdate is how far a device is on its way to a version.
+type apiUpdate struct {
+	ID      string  `json:"id"` // of the device
+	Rollout string  `json:"rollout"`
+	Version *string `json:"version"` // that it came with last
+	Why     string  `json:"why"`     // current, or why it is not
+	Reason  *string `json:"reason"`  // of waits, refused and rolled_back
+	Ring    *int    `json:"ring"`    // from 1
+	Day     *string `json:"day"`     // of what it told last of the update
+}
+
+func updateOf(d rollout.DeviceState, id string) apiUpdate {
+	out := apiUpdate{ID: d.Device, Rollout: id, Version: present(d.Version), Why: string(d.Why)}
+	if d.Reason != 0 {
+		out.Reason = present(updateReason(d.Reason))
+	}
+	if d.Ring > 0 {
+		out.Ring = &d.Ring
+	}
+	if !d.Day.IsZero() {
+		out.Day = present(d.Day.Format(time.DateOnly))
+	}
+	return out
+}
+
+// updateReason is the word for it: space, selftest, crashed.
+func updateReason(r hmpb.UpdateReason) string {
+	return strings.ToLower(strings.TrimPrefix(r.String(), "UPDATE_REASON_"))
+}
+
+func (s *Server) apiRolloutDevices(v *visit) error {
+	limit, err := v.limit()
+	if err != nil {
+		return err
+	}
+	why := rollout.Why(v.asked.Get("why"))
+	if why != "" && !slices.Contains(rollout.Whys, why) {
+		return &badRequest{"why", "no such word"}
+	}
+	id := v.r.PathValue("id")
+	devices, err := s.cfg.Rollouts.DeviceStates(v.r.Context(), v.caller, id, why, v.asked.Get("cursor"), limit)
+	if err != nil {
+		return err
+	}
+	page := apiPage[apiUpdate]{Items: make([]apiUpdate, len(devices))}
+	for i, d := range devices {
+		page.Items[i] = updateOf(d, id)
+	}
+	if len(devices) == limit {
+		page.Cursor = &devices[limit-1].Device
+	}
+	return v.sendJSON(page)
+}
+
+func (s *Server) apiDeviceUpdate(v *visit) error {
+	d, id, err := s.cfg.Rollouts.DeviceState(v.r.Context(), v.caller, v.r.PathValue("id"))
+	if err != nil {
+		return err
+	}
+	return v.sendJSON(updateOf(d, id))
+}
+
+// rolloutFault sorts the errors of rollouts.
+func rolloutFault(err error) (fault, bool) {
+	switch {
+	case errors.Is(err, rollout.ErrSecond):
+		return fault{http.StatusForbidden, "second-person"}, true
+	case errors.Is(err, rollout.ErrState):
+		return fault{http.StatusConflict, "rollout-state"}, true
+	case errors.Is(err, rollout.ErrReason), errors.Is(err, rollout.ErrInvalid):
+		return fault{http.StatusBadRequest, "bad-request"}, true
+	}
+	return fault{}, false
+}
