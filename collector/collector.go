@@ -238,7 +238,7 @@ func (o *opened) edges(ready func(context.Context) error) (err error) {
 		Ready: ready, Measures: o.measures(), Now: c.Now, Log: c.Log, Version: c.Version, MetricsOpen: c.MetricsOpen}); err != nil {
 		return err
 	}
-	o.admin, err = admin.New(admin.Config{Socket: c.SocketPath(), DB: o.db, Access: o.access, Enroll: o.enroll, Fleet: o.fleet, Health: o.health,
+	o.admin, err = admin.New(admin.Config{Socket: c.SocketPath(), DB: o.db, Access: o.access, Enroll: o.enroll, Fleet: o.fleet, Health: o.health, Rollouts: o.rollout,
 		Status: admin.Status{Version: c.Version, PID: os.Getpid(), DataDir: c.DataDir, Listen: o.ports.tcp.Addr().String(), Public: c.Public,
 			Database: o.db.Name(), Schema: o.db.Version()}, Now: c.Now, Log: c.Log})
 	return err

@@ -27,20 +27,22 @@ import (
 	"hausmeister/collector/enroll"
 	"hausmeister/collector/fleet"
 	"hausmeister/collector/health"
+	"hausmeister/collector/rollout"
 	"hausmeister/platform/supervise"
 )
 
 // Config is what the server works with.
 type Config struct {
-	Socket string // path
-	Status Status
-	DB     *db.DB
-	Access *access.Service
-	Enroll *enroll.Enroll
-	Fleet  *fleet.Fleet
-	Health *health.Health
-	Now    func() time.Time
-	Log    *slog.Logger
+	Socket   string // path
+	Status   Status
+	DB       *db.DB
+	Access   *access.Service
+	Enroll   *enroll.Enroll
+	Fleet    *fleet.Fleet
+	Health   *health.Health
+	Rollouts *rollout.Rollouts
+	Now      func() time.Time
+	Log      *slog.Logger
 }
 
 // Status is what a running collector says of itself.
@@ -153,6 +155,12 @@ var codes = []struct {
 	{health.ErrStandard, CodeInvalid, http.StatusBadRequest},
 	{fleet.ErrCursor, CodeInvalid, http.StatusBadRequest},
 	{enroll.ErrInvalid, CodeInvalid, http.StatusBadRequest},
+	{rollout.ErrReason, CodeInvalid, http.StatusBadRequest},
+	{rollout.ErrInvalid, CodeInvalid, http.StatusBadRequest},
+	{rollout.ErrRefused, CodeInvalid, http.StatusBadRequest},
+	{rollout.ErrIncomplete, CodeInvalid, http.StatusBadRequest},
+	{rollout.ErrState, CodeInvalid, http.StatusConflict},
+	{rollout.ErrSecond, CodeInvalid, http.StatusForbidden},
 	{errRequest, CodeInvalid, http.StatusBadRequest},
 	{db.ErrText, CodeInvalid, http.StatusBadRequest},
 	{db.ErrFull, CodeUnavailable, http.StatusInsufficientStorage},

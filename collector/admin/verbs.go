@@ -178,6 +178,7 @@ func (s *Server) routes() http.Handler {
 	mux.Handle("POST /settings/software/set", verb(s, s.setSoftware))
 	mux.Handle("POST /settings/software/remove", verb(s, s.removeSoftware))
 	mux.Handle("POST /settings/software/list", verb(s, s.software))
+	s.rolloutRoutes(mux)
 	mux.Handle("POST /backup", verb(s, s.backup))
 	return mux
 }

@@ -38,6 +38,8 @@ type cli struct {
 	User     userCmd     `cmd:"" help:"People and programs with access."`
 	Device   deviceCmd   `cmd:"" help:"Devices."`
 	Settings settingsCmd `cmd:"" help:"What devices of an owner should have and do."`
+	Release  releaseCmd  `cmd:"" help:"Releases of the agent that were signed."`
+	Rollout  rolloutCmd  `cmd:"" help:"Releases on their way over the fleet."`
 	Backup   backupCmd   `cmd:"" help:"Copy the database of the running collector into a file."`
 	Restore  restoreCmd  `cmd:"" help:"Replace the database by a backup. The collector must not run."`
 	Doctor   doctorCmd   `cmd:"" help:"Look for what is wrong or soon will be."`

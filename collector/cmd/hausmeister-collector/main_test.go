@@ -12,6 +12,7 @@ import (
 	"path/filepath"
 	"strconv"
 	"strings"
+	"sync"
 	"syscall"
 	"testing"
 	"time"
@@ -20,6 +21,8 @@ import (
 
 	"hausmeister/collector/admin"
 	"hausmeister/collector/db/dbtest"
+	"hausmeister/proto/manifest"
+	"hausmeister/testenv/tufrepo"
 )
 
 func TestMain(m *testing.M) {
@@ -52,9 +55,32 @@ func TestScripts(t *testing.T) {
 			"postgres":  func(ts *testscript.TestScript, _ bool, _ []string) { ts.Setenv("URL", dbtest.Postgres(t, nil).URL) },
 			"occupy":    occupy,
 			"terminate": terminate,
+			"publish":   publish(map[string]*tufrepo.Fleet{}),
 			"mode":      mode,
 		},
 	})
+}
+
+// publish VERSION [OF] signs a version, as the way back from another one, and
+// publishes the script's repository into repo; repo/root.json is its root.
+func publish(repos map[string]*tufrepo.Fleet) func(ts *testscript.TestScript, neg bool, args []string) {
+	var mu sync.Mutex // scripts run side by side
+	return func(ts *testscript.TestScript, _ bool, args []string) {
+		mu.Lock()
+		defer mu.Unlock()
+		repo := repos[ts.Getenv("DATA")]
+		if repo == nil {
+			repo = tufrepo.NewFleet(time.Now)
+			repos[ts.Getenv("DATA")] = repo
+		}
+		r := manifest.Release{Version: args[0]}
+		if len(args) > 1 {
+			r.RollbackOf = args[1]
+		}
+		repo.Release(manifest.RoleStable, r, []byte("program "+r.Version))
+		ts.Check(repo.WriteTo(ts.MkAbs("repo")))
+		ts.Check(os.WriteFile(ts.MkAbs("repo/root.json"), repo.Root(), 0o600))
+	}
 }
 
 // freePort finds a number that is free for TCP and UDP.
