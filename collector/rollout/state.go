@@ -40,6 +40,9 @@ const (
 	Replaced State = "replaced"
 )
 
+// States are all of them.
+var States = []State{Waiting, Placing, Running, Paused, Halted, Done, Replaced, Aborted}
+
 // grants says whether devices may begin.
 func (s State) grants() bool { return s == Running || s == Done }
 

@@ -3,6 +3,7 @@ package web
 import (
 	"context"
 	"errors"
+	"maps"
 	"net/http"
 	"slices"
 	"strings"
@@ -37,32 +38,32 @@ type Rollouts interface {
 
 // apiRelease is a version that is or was signed.
 type apiRelease struct {
-	ID         string              `json:"id"`
-	Product    string              `json:"product"`
-	Channel    string              `json:"channel"`
-	Version    string              `json:"version"`
+	ID         string              `json:"id" is:"uuid"`
+	Product    string              `json:"product" is:"text"`
+	Channel    string              `json:"channel" is:"text"`
+	Version    string              `json:"version" is:"text"`
 	Urgent     bool                `json:"urgent"`
-	RollbackOf *string             `json:"rollback_of"` // the newer version that this is the way back from
-	Floor      *string             `json:"floor"`
-	MinFrom    *string             `json:"min_from"`
-	Imported   string              `json:"imported"`
-	Gone       *string             `json:"gone"`    // since when it is signed no longer
-	Blocked    *string             `json:"blocked"` // since when somebody took it off
+	RollbackOf *string             `json:"rollback_of" is:"text"` // the newer version that this is the way back from
+	Floor      *string             `json:"floor" is:"text"`
+	MinFrom    *string             `json:"min_from" is:"text"`
+	Imported   string              `json:"imported" is:"time"`
+	Gone       *string             `json:"gone" is:"time"`    // since when it is signed no longer
+	Blocked    *string             `json:"blocked" is:"time"` // since when somebody took it off
 	Programs   []apiReleaseProgram `json:"programs"`
 }
 
 // apiReleaseProgram is a release's file for one system.
 type apiReleaseProgram struct {
-	OS     string            `json:"os"`
-	Arch   string            `json:"arch"`
-	SHA256 string            `json:"sha256"`
+	OS     string            `json:"os" is:"text"`
+	Arch   string            `json:"arch" is:"text"`
+	SHA256 string            `json:"sha256" is:"hash"`
 	Bytes  int64             `json:"bytes"`
 	Packed *int64            `json:"packed_bytes"` // null = there is no packed file
 	Deltas []apiReleaseDelta `json:"deltas"`
 }
 
 type apiReleaseDelta struct {
-	From  string `json:"from_sha256"`
+	From  string `json:"from_sha256" is:"hash"`
 	Bytes int64  `json:"bytes"`
 }
 
@@ -103,7 +104,7 @@ func (s *Server) apiReleases(v *visit) error {
 
 // apiReason is why somebody does something.
 type apiReason struct {
-	Reason string `json:"reason"`
+	Reason string `json:"reason" is:"text"`
 }
 
 func (s *Server) apiBlockRelease(v *visit) error {
@@ -129,19 +130,25 @@ func (s *Server) apiBlockRelease(v *visit) error {
 
 // apiRepository is how the signed metadata stands.
 type apiRepository struct {
-	Root      int64             `json:"root_version"`
-	Timestamp int64             `json:"timestamp_version"`
-	Snapshot  int64             `json:"snapshot_version"`
-	Targets   int64             `json:"targets_version"`
-	Imported  string            `json:"imported"`
-	NewerRoot *int64            `json:"newer_root"` // that devices trust and this collector has not; null = none
-	Roles     []apiRoleState    `json:"roles"`
-	Floors    map[string]string `json:"floors"` // lowest version that may run, by product
+	Root      int64          `json:"root_version"`
+	Timestamp int64          `json:"timestamp_version"`
+	Snapshot  int64          `json:"snapshot_version"`
+	Targets   int64          `json:"targets_version"`
+	Imported  string         `json:"imported" is:"time"`
+	NewerRoot *int64         `json:"newer_root"` // that devices trust and this collector has not; null = none
+	Roles     []apiRoleState `json:"roles"`
+	Floors    []apiFloor     `json:"floors"`
+}
+
+// apiFloor is the lowest version of a product that may run.
+type apiFloor struct {
+	Product string `json:"product" is:"text"`
+	Version string `json:"version" is:"text"`
 }
 
 type apiRoleState struct {
-	Role     string `json:"role"`
-	Expires  string `json:"expires"`
+	Role     string `json:"role" is:"text"`
+	Expires  string `json:"expires" is:"time"`
 	DaysLeft int64  `json:"days_left"`
 	Alarm    *int64 `json:"alarm"` // step of the countdown in days, -1 = it is over, null = none
 }
@@ -151,7 +158,10 @@ func (s *Server) apiRepository(v *visit) error {
 	if err != nil {
 		return err
 	}
-	out := apiRepository{Root: r.Root, Timestamp: r.Timestamp, Snapshot: r.Snapshot, Targets: r.Targets, Imported: stamp(r.Imported), Roles: make([]apiRoleState, len(r.Roles)), Floors: r.Floors}
+	out := apiRepository{Root: r.Root, Timestamp: r.Timestamp, Snapshot: r.Snapshot, Targets: r.Targets, Imported: stamp(r.Imported), Roles: make([]apiRoleState, len(r.Roles)), Floors: []apiFloor{}}
+	for _, product := range slices.Sorted(maps.Keys(r.Floors)) {
+		out.Floors = append(out.Floors, apiFloor{product, r.Floors[product]})
+	}
 	if r.NewerRoot > 0 {
 		out.NewerRoot = &r.NewerRoot
 	}
@@ -175,13 +185,13 @@ type apiEvidence struct {
 	Limit   float64      `json:"limit"` // rate of failure above which the ring is not left
 	Risk    float64      `json:"risk"`  // probability that the rate is above it
 	Blocked []apiStratum `json:"blocked"`
-	Cause   *string      `json:"cause"` // rate, crashes, part, lost, tickets, release
+	Cause   *string      `json:"cause" is:"cause"` // rate, crashes, part, lost, tickets, release
 }
 
 // apiStratum is a part of the fleet.
 type apiStratum struct {
-	Dimension string `json:"dimension"` // model, os_build, antivirus, owner
-	Value     string `json:"value"`
+	Dimension string `json:"dimension" is:"part"` // model, os_build, antivirus, owner
+	Value     string `json:"value" is:"text"`
 }
 
 func evidenceOf(e rollout.Evidence) apiEvidence {
@@ -204,26 +214,26 @@ type apiRing struct {
 	InFlight  int64   `json:"in_flight"`
 	OK        int64   `json:"ok"`
 	Bad       int64   `json:"bad"`
-	Wait      *string `json:"wait"` // what the present ring waits for: rate, fresh
+	Wait      *string `json:"wait" is:"wait"` // what the present ring waits for: rate, fresh
 }
 
 // apiRollout is a release on its way over the fleet.
 type apiRollout struct {
-	ID          string      `json:"id"`
-	Release     string      `json:"release"` // id
-	Product     string      `json:"product"`
-	Channel     string      `json:"channel"`
-	Version     string      `json:"version"`
+	ID          string      `json:"id" is:"uuid"`
+	Release     string      `json:"release" is:"uuid"` // id
+	Product     string      `json:"product" is:"text"`
+	Channel     string      `json:"channel" is:"text"`
+	Version     string      `json:"version" is:"text"`
 	Urgent      bool        `json:"urgent"`
-	RollbackOf  *string     `json:"rollback_of"`
-	State       string      `json:"state"` // waiting, placing, running, paused, halted, done, replaced, aborted
-	Ring        int         `json:"ring"`  // from 1
-	Entered     string      `json:"entered"`
-	Started     string      `json:"started"`
-	StartedBy   string      `json:"started_by"`
-	ApprovedBy  *string     `json:"approved_by"`
+	RollbackOf  *string     `json:"rollback_of" is:"text"`
+	State       string      `json:"state" is:"rollout_state"` // waiting, placing, running, paused, halted, done, replaced, aborted
+	Ring        int         `json:"ring"`                     // from 1
+	Entered     string      `json:"entered" is:"time"`
+	Started     string      `json:"started" is:"time"`
+	StartedBy   string      `json:"started_by" is:"text"`
+	ApprovedBy  *string     `json:"approved_by" is:"text"`
 	NeedsSecond bool        `json:"needs_second"`
-	Ended       *string     `json:"ended"`
+	Ended       *string     `json:"ended" is:"time"`
 	InFlight    int64       `json:"in_flight"`
 	Cap         int64       `json:"cap"`
 	Evidence    apiEvidence `json:"evidence"`
@@ -238,12 +248,12 @@ type apiRolloutBody struct {
 
 // apiDecision is what was decided, and what was known then.
 type apiDecision struct {
-	ID       string      `json:"id"`
-	At       string      `json:"at"`
-	Verb     string      `json:"verb"`
+	ID       string      `json:"id" is:"uuid"`
+	At       string      `json:"at" is:"time"`
+	Verb     string      `json:"verb" is:"rollout_verb"`
 	Ring     int         `json:"ring"`
-	By       string      `json:"by"` // a person's login, or the part of the collector
-	Reason   string      `json:"reason"`
+	By       string      `json:"by" is:"text"` // a person's login, or the part of the collector
+	Reason   string      `json:"reason" is:"text"`
 	Evidence apiEvidence `json:"evidence"`
 }
 
@@ -292,8 +302,8 @@ func (s *Server) apiRollout(v *visit) error {
 
 // apiNewRollout starts one.
 type apiNewRollout struct {
-	Release string `json:"release"` // id
-	Reason  string `json:"reason"`
+	Release string `json:"release" is:"uuid"` // id
+	Reason  string `json:"reason" is:"text"`
 }
 
 func (s *Server) apiStartRollout(v *visit) error {
@@ -382,10 +392,10 @@ func (s *Server) apiPromote(v *visit) error {
 
 // apiBlockPart leaves a part of the fleet out, or lets it in again.
 type apiBlockPart struct {
-	Dimension string `json:"dimension"`
-	Value     string `json:"value"`
+	Dimension string `json:"dimension" is:"part"`
+	Value     string `json:"value" is:"text"`
 	Blocked   bool   `json:"blocked"`
-	Reason    string `json:"reason"`
+	Reason    string `json:"reason" is:"text"`
 }
 
 func (s *Server) apiBlockPart(v *visit) error {
@@ -426,13 +436,13 @@ func (s *Server) apiCompliance(v *visit) error {
 
 // apiUpdate is how far a device is on its way to a version.
 type apiUpdate struct {
-	ID      string  `json:"id"` // of the device
-	Rollout string  `json:"rollout"`
-	Version *string `json:"version"` // that it came with last
-	Why     string  `json:"why"`     // current, or why it is not
-	Reason  *string `json:"reason"`  // of waits, refused and rolled_back
-	Ring    *int    `json:"ring"`    // from 1
-	Day     *string `json:"day"`     // of what it told last of the update
+	ID      string  `json:"id" is:"uuid"` // of the device
+	Rollout string  `json:"rollout" is:"uuid"`
+	Version *string `json:"version" is:"text"` // that it came with last
+	Why     string  `json:"why" is:"why"`      // current, or why it is not
+	Reason  *string `json:"reason" is:"text"`  // of waits, refused and rolled_back
+	Ring    *int    `json:"ring"`              // from 1
+	Day     *string `json:"day" is:"day"`      // of what it told last of the update
 }
 
 func updateOf(d rollout.DeviceState, id string) apiUpdate {
@@ -455,7 +465,7 @@ func updateReason(r hmpb.UpdateReason) string {
 }
 
 func (s *Server) apiRolloutDevices(v *visit) error {
-	limit, err := v.limit()
+	limit, cursor, err := v.idPage()
 	if err != nil {
 		return err
 	}
@@ -464,18 +474,19 @@ func (s *Server) apiRolloutDevices(v *visit) error {
 		return &badRequest{"why", "no such word"}
 	}
 	id := v.r.PathValue("id")
-	devices, err := s.cfg.Rollouts.DeviceStates(v.r.Context(), v.caller, id, why, v.asked.Get("cursor"), limit)
+	ctx, id := v.r.Context(), v.r.PathValue("id")
+	devices, err := s.cfg.Rollouts.DeviceStates(ctx, v.caller, id, why, cursor, limit)
 	if err != nil {
 		return err
 	}
-	page := apiPage[apiUpdate]{Items: make([]apiUpdate, len(devices))}
-	for i, d := range devices {
-		page.Items[i] = updateOf(d, id)
+	count := func() (int64, error) {
+		c, err := s.cfg.Rollouts.Compliance(ctx, v.caller, id)
+		if why == "" {
+			return c.Devices, err
+		}
+		return c.Counts[why], err
 	}
-	if len(devices) == limit {
-		page.Cursor = &devices[limit-1].Device
-	}
-	return v.sendJSON(page)
+	return sendPage(v, limit, devices, count, func(d rollout.DeviceState) apiUpdate { return updateOf(d, id) }, func(d rollout.DeviceState) string { return d.Device })
 }
 
 func (s *Server) apiDeviceUpdate(v *visit) error {

@@ -9,6 +9,8 @@ import (
 	"hausmeister/collector/enroll"
 	"hausmeister/collector/fleet"
 	"hausmeister/collector/health"
+	"hausmeister/collector/rollout"
+	"hausmeister/collector/rollout/gate"
 	"hausmeister/collector/web/words"
 	"hausmeister/proto/finding"
 	"hausmeister/proto/hmpb"
@@ -54,6 +56,13 @@ var kinds = map[string]map[string]any{
 	"live_event":   oneOf(liveEvents),
 	"order":        oneOf(orders),
 	"protocol":     oneOf(protocols),
+
+	"rollout_state": oneOf(rollout.States),
+	"rollout_verb":  oneOf(rollout.Verbs),
+	"why":           oneOf(rollout.Whys),
+	"cause":         oneOf(gate.Causes),
+	"wait":          oneOf(gate.Waits),
+	"part":          oneOf(gate.Dimensions),
 
 	"language":       oneOf(words.Langs),
 	"theme":          oneOf(themeChoices),

@@ -78,6 +78,9 @@ type Stratum struct {
 	Value     string `json:"value"`
 }
 
+// Dimensions are those by which parts are looked at.
+var Dimensions = []string{"model", "os_build", "antivirus", "owner"}
+
 // Tally counts outcomes.
 type Tally struct {
 	OK  int64 `json:"ok"`
@@ -134,6 +137,9 @@ const (
 	CauseTickets Cause = "tickets"
 	CauseRelease Cause = "release" // it is signed no longer, or blocked
 )
+
+// Causes are all of them.
+var Causes = []Cause{CauseRate, CauseCrashes, CausePart, CauseLost, CauseTickets, CauseRelease}
 
 // Verdict is the answer to an outcome.
 type Verdict struct {
@@ -309,6 +315,9 @@ const (
 	WaitRate  Wait = "rate"  // the rate may still be above the limit
 	WaitFresh Wait = "fresh" // too few devices of this ring had an outcome
 )
+
+// Waits are all of them but none.
+var Waits = []Wait{WaitRate, WaitFresh}
 
 // Limit is the rate above which a ring is not left.
 func (p Params) Limit(ring int) float64 { return p.Limits[min(ring, len(p.Limits)-1)] }
