@@ -174,8 +174,8 @@ func (r *Rollouts) look(ctx context.Context, o *row) (s sight, err error) {
 				return err
 			}
 		}
-		err = tx.QueryRow(ctx, `SELECT COUNT(*) FROM rollout_devices d JOIN rollout_members m ON m.device_id = d.device_id AND m.rollout_id = $1
-			WHERE d.repaired_ms > $2 AND m.granted_ms = 0`, o.id, now.Add(-24*time.Hour).UnixMilli()).Scan(&s.bad)
+		err = tx.QueryRow(ctx, `SELECT COUNT(*) FROM rollout_devices d WHERE d.repaired_ms > 0 AND d.repaired_ms > $2
+			AND NOT EXISTS (SELECT 1 FROM rollout_members m WHERE m.rollout_id = $1 AND m.device_id = d.device_id AND m.granted_ms > 0)`, o.id, now.Add(-24*time.Hour).UnixMilli()).Scan(&s.bad)
 		if err != nil {
 			return err
 		}

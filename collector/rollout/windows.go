@@ -32,6 +32,9 @@ const (
 	Free   DaysKind = "free"   // no lessons, such as movable days off
 )
 
+// DaysKinds are all of them.
+var DaysKinds = []DaysKind{Closed, Free}
+
 // Days are a run of them, of one school or of all of an owner.
 type Days struct {
 	ID     string

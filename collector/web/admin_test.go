@@ -602,7 +602,7 @@ func TestAPIPage(t *testing.T) {
 	}
 	parts := regexp.MustCompile(`^curl(?: -H "Authorization: Bearer \$TOKEN")?(?: -X (POST))?(?: -H "Content-Type: application/json" -d '([^']*)')? "(https://[^"]+)"$`)
 	made := map[string]string{"devices": ids[0], "owners": w.ownerID("Landkreis Ahorn"), "schools": w.schoolID("Landkreis Ahorn", "S0001"), "findings": "disk_low"}
-	releases := w.releases()
+	releases, days := w.releases(), w.closedDays()
 	made["releases"] = releases["0.9.0"]
 	number := w.api(admin, "/api/v1/devices/"+ids[1], nil).body
 	number = regexp.MustCompile(`"name":\s*"([^"]+)"`).FindStringSubmatch(number)[1]
@@ -647,7 +647,7 @@ func TestAPIPage(t *testing.T) {
 			t.Errorf("%s: nothing to call it with", line)
 			return
 		}
-		body = strings.NewReplacer("OWNER", made["owners"], "NUMBER", number, "PASSWORD", password, "RELEASE", release).Replace(body)
+		body = strings.NewReplacer("OWNER", made["owners"], "NUMBER", number, "PASSWORD", password, "RELEASE", release, "DAYS", days).Replace(body)
 		if u.Path == "/api/v1/sign-in" {
 			body = strings.Replace(body, "eva", "admin", 1)
 		}

@@ -33,6 +33,10 @@ type Rollouts interface {
 	Block(ctx context.Context, caller access.Caller, id string, s gate.Stratum, blocked bool, reason string) error
 	Compliance(ctx context.Context, caller access.Caller, id string) (rollout.Compliance, error)
 	DeviceStates(ctx context.Context, caller access.Caller, id string, why rollout.Why, after string, limit int) ([]rollout.DeviceState, error)
+	Window(ctx context.Context, caller access.Caller, owner string) (rollout.Window, error)
+	SetWindow(ctx context.Context, caller access.Caller, w rollout.Window) error
+	AddDays(ctx context.Context, caller access.Caller, owner string, d rollout.Days) (id string, err error)
+	RemoveDays(ctx context.Context, caller access.Caller, owner, id string) error
 	DeviceState(ctx context.Context, caller access.Caller, device string) (rollout.DeviceState, string, error)
 }
 
@@ -473,7 +477,6 @@ func (s *Server) apiRolloutDevices(v *visit) error {
 	if why != "" && !slices.Contains(rollout.Whys, why) {
 		return &badRequest{"why", "no such word"}
 	}
-	id := v.r.PathValue("id")
 	ctx, id := v.r.Context(), v.r.PathValue("id")
 	devices, err := s.cfg.Rollouts.DeviceStates(ctx, v.caller, id, why, cursor, limit)
 	if err != nil {

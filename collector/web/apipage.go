@@ -107,6 +107,9 @@ var bodies = map[reflect.Type]map[string]any{
 	reflect.TypeFor[apiNewClaim]():    {"cap": 10},
 	reflect.TypeFor[apiQuietOne]():    {"instance": "C:"},
 	reflect.TypeFor[apiOneFinding]():  {"instance": "C:"},
+	reflect.TypeFor[apiNewWindow]():   {"lessons_from": "07:45", "lessons_to": "16:00"},
+	reflect.TypeFor[apiNewDays]():     {"kind": "closed", "from": "2026-12-07", "to": "2026-12-11"},
+	reflect.TypeFor[apiDaysID]():      {"id": "DAYS"},
 	reflect.TypeFor[apiBlockPart]():   {"dimension": "model", "value": "LIFEBOOK A3510", "blocked": true},
 	reflect.TypeFor[apiNewQuestion](): {"name": "Schwache Akkus", "if": []string{"battery_health.lt.700"}},
 }

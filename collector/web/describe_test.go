@@ -14,9 +14,11 @@ import (
 	"github.com/santhosh-tekuri/jsonschema/v6"
 
 	"hausmeister/collector/access"
+	"hausmeister/collector/calendar"
 	"hausmeister/collector/enroll"
 	"hausmeister/collector/fleet"
 	"hausmeister/collector/health"
+	"hausmeister/collector/rollout"
 	"hausmeister/collector/web"
 	"hausmeister/proto/finding"
 	"hausmeister/proto/hmpb"
@@ -102,39 +104,42 @@ func TestDescriptionIsTheAPI(t *testing.T) {
 	w.must(err)
 	releases := w.releases()
 	examples := map[string]string{ // a body for each call that takes one
-		"POST /api/v1/devices/{id}/looks":          `{"reason":"Anruf wegen Langsamkeit"}`,
-		"POST /api/v1/devices/{id}/labels":         `{"label":"Rückruf"}`,
-		"POST /api/v1/devices/{id}/labels/remove":  `{"label":"rückruf"}`,
-		"POST /api/v1/devices/{id}/revoke":         `{"name":"AH-2021-0815","reason":"Verlust"}`,
-		"POST /api/v1/views":                       `{"name":"Stille Akkus","filter":{"state":"silent"},"sort":"-battery","columns":["battery","seen"]}`,
-		"POST /api/v1/views/{id}":                  `{"name":"Stille Akkus 2","filter":{"q":"x"}}`,
-		"POST /api/v1/jobs":                        `{"act":"label","label":"Rückruf","filter":{"q":"lifebook"}}`,
-		"POST /api/v1/devices/{id}/findings/quiet": `{"code":"firewall_off","reason":"SSD ist bestellt","until":"2026-12-01"}`,
-		"POST /api/v1/devices/{id}/findings/loud":  `{"code":"firewall_off"}`,
-		"POST /api/v1/findings/{id}/quiet":         `{"reason":"Bekannt, neues Abbild kommt","until":"2026-12-01"}`,
-		"POST /api/v1/owners/{id}":                 `{"name":"Landkreis Ahorn"}`,
-		"POST /api/v1/schools/{id}":                `{"name":"Gymnasium am Ahornberg"}`,
-		"POST /api/v1/house":                       `{"language":"de","theme":"","contact":"Helpdesk, 069 90009 123"}`,
-		"POST /api/v1/owners/{id}/retention":       `{"class":"minutes","days":14}`,
-		"POST /api/v1/claims":                      `{"owner":"` + w.ownerID("Landkreis Ahorn") + `","cap":2,"expires":"2026-12-24T08:00:00Z","note":"LS"}`,
-		"POST /api/v1/users":                       `{"login":"eva","role":"read","all_owners":true}`,
-		"POST /api/v1/users/{id}/role":             `{"role":"support","owners":["` + w.ownerID("Landkreis Ahorn") + `"]}`,
-		"POST /api/v1/owners/{id}/software":        `{"names":["libreoffice"],"least_version":"7"}`,
-		"POST /api/v1/owners/{id}/software/remove": `{"label":"libreoffice"}`,
-		"POST /api/v1/questions":                   `{"name":"Leere Akkus","if":["battery_charge.lt.600"],"shared":true}`,
-		"POST /api/v1/questions/{id}":              `{"name":"Volle Akkus","if":["battery_charge.ge.600"],"show":"battery_health"}`,
-		"POST /api/v1/sign-in":                     `{"login":"admin","password":"` + password + `"}`,
-		"POST /api/v1/account/password":            `{"old":"` + password + `","new":"Rote Laternen am Fluss"}`,
-		"POST /api/v1/account/choices":             `{"language":"en","theme":"","columns":["model","seen"]}`,
-		"POST /api/v1/rollouts":                    `{"release":"` + releases["1.0.0"] + `","reason":"neue Version"}`,
-		"POST /api/v1/rollouts/{id}/promote":       `{"reason":"in zwei Schulen gesehen"}`,
-		"POST /api/v1/rollouts/{id}/pause":         `{"reason":"Helpdesk fragt nach"}`,
-		"POST /api/v1/rollouts/{id}/resume":        `{"reason":"es war das Netz"}`,
-		"POST /api/v1/rollouts/{id}/abort":         `{"reason":"falscher Kanal"}`,
-		"POST /api/v1/rollouts/{id}/rollback":      `{"release":"` + releases["1.0.1"] + `","reason":"startet nicht"}`,
-		"POST /api/v1/rollouts/{id}/parts":         `{"dimension":"model","value":"LIFEBOOK A3510","blocked":true,"reason":"Firmware fehlt"}`,
-		"POST /api/v1/releases/{id}/block":         `{"reason":"startet nicht"}`,
-		"POST /api/v1/tokens":                      `{"name":"neu","role":"read","all_owners":true,"expires":"2027-01-01T00:00:00Z"}`,
+		"POST /api/v1/devices/{id}/looks":              `{"reason":"Anruf wegen Langsamkeit"}`,
+		"POST /api/v1/devices/{id}/labels":             `{"label":"Rückruf"}`,
+		"POST /api/v1/devices/{id}/labels/remove":      `{"label":"rückruf"}`,
+		"POST /api/v1/devices/{id}/revoke":             `{"name":"AH-2021-0815","reason":"Verlust"}`,
+		"POST /api/v1/views":                           `{"name":"Stille Akkus","filter":{"state":"silent"},"sort":"-battery","columns":["battery","seen"]}`,
+		"POST /api/v1/views/{id}":                      `{"name":"Stille Akkus 2","filter":{"q":"x"}}`,
+		"POST /api/v1/jobs":                            `{"act":"label","label":"Rückruf","filter":{"q":"lifebook"}}`,
+		"POST /api/v1/devices/{id}/findings/quiet":     `{"code":"firewall_off","reason":"SSD ist bestellt","until":"2026-12-01"}`,
+		"POST /api/v1/devices/{id}/findings/loud":      `{"code":"firewall_off"}`,
+		"POST /api/v1/findings/{id}/quiet":             `{"reason":"Bekannt, neues Abbild kommt","until":"2026-12-01"}`,
+		"POST /api/v1/owners/{id}":                     `{"name":"Landkreis Ahorn"}`,
+		"POST /api/v1/schools/{id}":                    `{"name":"Gymnasium am Ahornberg"}`,
+		"POST /api/v1/house":                           `{"language":"de","theme":"","contact":"Helpdesk, 069 90009 123"}`,
+		"POST /api/v1/owners/{id}/retention":           `{"class":"minutes","days":14}`,
+		"POST /api/v1/claims":                          `{"owner":"` + w.ownerID("Landkreis Ahorn") + `","cap":2,"expires":"2026-12-24T08:00:00Z","note":"LS"}`,
+		"POST /api/v1/users":                           `{"login":"eva","role":"read","all_owners":true}`,
+		"POST /api/v1/users/{id}/role":                 `{"role":"support","owners":["` + w.ownerID("Landkreis Ahorn") + `"]}`,
+		"POST /api/v1/owners/{id}/software":            `{"names":["libreoffice"],"least_version":"7"}`,
+		"POST /api/v1/owners/{id}/software/remove":     `{"label":"libreoffice"}`,
+		"POST /api/v1/questions":                       `{"name":"Leere Akkus","if":["battery_charge.lt.600"],"shared":true}`,
+		"POST /api/v1/questions/{id}":                  `{"name":"Volle Akkus","if":["battery_charge.ge.600"],"show":"battery_health"}`,
+		"POST /api/v1/sign-in":                         `{"login":"admin","password":"` + password + `"}`,
+		"POST /api/v1/account/password":                `{"old":"` + password + `","new":"Rote Laternen am Fluss"}`,
+		"POST /api/v1/account/choices":                 `{"language":"en","theme":"","columns":["model","seen"]}`,
+		"POST /api/v1/rollouts":                        `{"release":"` + releases["1.0.0"] + `","reason":"neue Version"}`,
+		"POST /api/v1/rollouts/{id}/promote":           `{"reason":"in zwei Schulen gesehen"}`,
+		"POST /api/v1/rollouts/{id}/pause":             `{"reason":"Helpdesk fragt nach"}`,
+		"POST /api/v1/rollouts/{id}/resume":            `{"reason":"es war das Netz"}`,
+		"POST /api/v1/rollouts/{id}/abort":             `{"reason":"falscher Kanal"}`,
+		"POST /api/v1/rollouts/{id}/rollback":          `{"release":"` + releases["1.0.1"] + `","reason":"startet nicht"}`,
+		"POST /api/v1/rollouts/{id}/parts":             `{"dimension":"model","value":"LIFEBOOK A3510","blocked":true,"reason":"Firmware fehlt"}`,
+		"POST /api/v1/owners/{id}/updates":             `{"lessons_from":"07:45","lessons_to":"16:00","bytes_per_second":250000,"parallel":3}`,
+		"POST /api/v1/owners/{id}/updates/days":        `{"kind":"closed","from":"2026-12-07","to":"2026-12-11","name":"Prüfungen"}`,
+		"POST /api/v1/owners/{id}/updates/days/remove": `{"id":"` + w.closedDays() + `"}`,
+		"POST /api/v1/releases/{id}/block":             `{"reason":"startet nicht"}`,
+		"POST /api/v1/tokens":                          `{"name":"neu","role":"read","all_owners":true,"expires":"2027-01-01T00:00:00Z"}`,
 	}
 	for _, name := range described {
 		t.Run(name, func(t *testing.T) {
@@ -373,5 +378,13 @@ func (w *world) began(release string) string {
 	id, err := w.rollouts.Start(w.t.Context(), operator, release, "neue Version")
 	w.must(err)
 	w.must(w.rollouts.Care(w.t.Context()))
+	return id
+}
+
+// closedDays are some of an owner.
+func (w *world) closedDays() string {
+	w.t.Helper()
+	id, err := w.rollouts.AddDays(w.t.Context(), operator, w.ownerID("Landkreis Ahorn"), rollout.Days{Kind: rollout.Closed, Span: calendar.Span{From: "2026-12-14", To: "2026-12-15"}})
+	w.must(err)
 	return id
 }

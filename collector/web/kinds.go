@@ -57,6 +57,8 @@ var kinds = map[string]map[string]any{
 	"order":        oneOf(orders),
 	"protocol":     oneOf(protocols),
 
+	"minute":        {"pattern": `^\d{2}:\d{2}$`}, // of the day, as a clock on the wall shows it
+	"days_kind":     oneOf(rollout.DaysKinds),
 	"rollout_state": oneOf(rollout.States),
 	"rollout_verb":  oneOf(rollout.Verbs),
 	"why":           oneOf(rollout.Whys),
