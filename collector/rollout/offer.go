@@ -360,6 +360,12 @@ func (r *Rollouts) arrived(ctx context.Context, tx *db.Tx, o *row, device string
 func (r *Rollouts) grant(ctx context.Context, tx *db.Tx, o *row, device access.Caller, v *verdict) error {
 	now := r.now()
 	m := &v.member
+	if m.granted == 0 {
+		o.counts[min(m.ring, len(o.counts)-1)].Reached++
+		if err := o.save(ctx, tx, false); err != nil {
+			return err
+		}
+	}
 	m.lease, m.granted, m.until = rand.Text(), now.UnixMilli(), now.Add(r.cfg.Pace.Lease).UnixMilli()
 	_, err := tx.Exec(ctx, `UPDATE rollout_members SET lease = $3, granted_ms = $4, until_ms = $5, flight = 1, told = 0, reason = 0 WHERE rollout_id = $1 AND device_id = $2`,
 		o.id, device.ID, m.lease, m.granted, m.until)

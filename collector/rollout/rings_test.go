@@ -91,6 +91,11 @@ func TestARolloutGoesThroughItsRings(t *testing.T) {
 		if v.State != rollout.Done || len(reached) != len(ids) {
 			t.Errorf("after %d rounds %s with %d of %d devices reached, want it done", rounds, v.State, len(reached), len(ids))
 		}
+		for i, r := range v.Rings {
+			if r.Reached != r.Adds || r.OK != r.Adds || r.Bad != 0 || r.InFlight != 0 {
+				t.Errorf("ring %d = %+v, want all of it reached and well", i+1, r)
+			}
+		}
 		if v.Evidence.OK != 130 || v.Evidence.Bad != 0 {
 			t.Errorf("evidence = %+v, want each of 130 once", v.Evidence)
 		}

@@ -67,6 +67,7 @@ type row struct {
 	rings                     []step
 	entered                   time.Time
 	evidence                  gate.Evidence
+	counts                    []ringCount
 	controlBad, controls      int64
 	placed                    bool
 	started                   time.Time
@@ -80,7 +81,14 @@ type row struct {
 	rollbackOf, floor         string
 }
 
-const rowSQL = `SELECT o.id, o.release_id, o.state, o.ring, o.rings, o.entered_ms, o.evidence, o.control_bad, o.controls, o.placed, o.started_ms, o.started_by, o.started_name,
+// ringCount is what became of the devices of a ring.
+type ringCount struct {
+	Reached int64 `json:"reached"` // ever got a lease
+	OK      int64 `json:"ok"`
+	Bad     int64 `json:"bad"`
+}
+
+const rowSQL = `SELECT o.id, o.release_id, o.state, o.ring, o.rings, o.entered_ms, o.evidence, o.counts, o.control_bad, o.controls, o.placed, o.started_ms, o.started_by, o.started_name,
 	o.approved_by, o.approved_name, COALESCE(o.ended_ms, 0), o.cause, o.revision, r.product, r.channel, r.version, r.urgent, r.rollback_of, r.floor,
 	CASE WHEN r.gone_ms IS NULL THEN 0 ELSE 1 END, CASE WHEN r.blocked_ms IS NULL THEN 0 ELSE 1 END
 	FROM rollouts o JOIN rollout_releases r ON r.id = o.release_id WHERE `
@@ -93,9 +101,9 @@ func readRows(ctx context.Context, tx *db.Tx, where string, args ...any) (out []
 	defer rows.Close()
 	for rows.Next() {
 		var o row
-		var state, rings, evidence, cause string
+		var state, rings, evidence, counts, cause string
 		var ring, entered, placed, started, ended, urgent, gone, blocked int64
-		if err := rows.Scan(&o.id, &o.release, &state, &ring, &rings, &entered, &evidence, &o.controlBad, &o.controls, &placed, &started, &o.startedBy, &o.startedName,
+		if err := rows.Scan(&o.id, &o.release, &state, &ring, &rings, &entered, &evidence, &counts, &o.controlBad, &o.controls, &placed, &started, &o.startedBy, &o.startedName,
 			&o.approvedBy, &o.approvedName, &ended, &cause, &o.revision, &o.product, &o.channel, &o.version, &urgent, &o.rollbackOf, &o.floor, &gone, &blocked); err != nil {
 			return nil, err
 		}
@@ -110,6 +118,10 @@ func readRows(ctx context.Context, tx *db.Tx, where string, args ...any) (out []
 		if err := json.Unmarshal([]byte(evidence), &o.evidence); err != nil {
 			return nil, fmt.Errorf("evidence of rollout %s: %w", o.id, err)
 		}
+		if err := json.Unmarshal([]byte(counts), &o.counts); err != nil {
+			return nil, fmt.Errorf("counts of rollout %s: %w", o.id, err)
+		}
+		o.counts = append(o.counts, make([]ringCount, max(0, len(o.rings)-len(o.counts)))...)
 		out = append(out, o)
 	}
 	return out, rows.Close()
@@ -143,6 +155,10 @@ func (o *row) save(ctx context.Context, tx *db.Tx, news bool) error {
 	if err != nil {
 		return err
 	}
+	counts, err := json.Marshal(o.counts)
+	if err != nil {
+		return err
+	}
 	if news {
 		o.revision++
 	}
@@ -151,8 +167,8 @@ func (o *row) save(ctx context.Context, tx *db.Tx, news bool) error {
 		ended = o.ended.UnixMilli()
 	}
 	_, err = tx.Exec(ctx, `UPDATE rollouts SET state = $2, ring = $3, entered_ms = $4, evidence = $5, approved_by = $6, approved_name = $7, ended_ms = $8, cause = $9, revision = $10,
-		placed = $11, control_bad = $12, controls = $13 WHERE id = $1`,
-		o.id, string(o.state), int64(o.ring), o.entered.UnixMilli(), string(evidence), o.approvedBy, o.approvedName, ended, string(o.cause), o.revision, o.placed, o.controlBad, o.controls)
+		placed = $11, control_bad = $12, controls = $13, counts = $14 WHERE id = $1`,
+		o.id, string(o.state), int64(o.ring), o.entered.UnixMilli(), string(evidence), o.approvedBy, o.approvedName, ended, string(o.cause), o.revision, o.placed, o.controlBad, o.controls, string(counts))
 	return err
 }
 

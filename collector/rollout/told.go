@@ -119,8 +119,17 @@ func outcomeOf(u *hmpb.Update) int64 {
 
 // weigh gives an outcome to the gate and does what it says.
 func (r *Rollouts) weigh(ctx context.Context, tx *db.Tx, o *row, m member, u *hmpb.Update, outcome int64) error {
+	count := &o.counts[min(m.ring, len(o.counts)-1)]
+	if m.outcome == outcomeOK {
+		count.OK--
+	}
+	if outcome == outcomeBad {
+		count.Bad++
+	} else {
+		count.OK++
+	}
 	if o.state.over() {
-		return nil
+		return o.save(ctx, tx, false) // told, and weighed no more
 	}
 	what := gate.Outcome{Bad: outcome == outcomeBad, Ring: m.ring, Now: o.ring, Strata: m.strata()}
 	if what.Bad {

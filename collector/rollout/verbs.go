@@ -97,8 +97,8 @@ func (r *Rollouts) start(ctx context.Context, caller access.Caller, release, rea
 		if urgent == 1 {
 			state = Waiting
 		}
-		_, err = tx.Exec(ctx, `INSERT INTO rollouts (id, release_id, state, ring, rings, entered_ms, evidence, control_bad, controls, placed, started_ms, started_by, started_name, approved_by, approved_name, cause, revision)
-			VALUES ($1, $2, $3, 0, $4, $5, '{}', 0, 0, 0, $5, $6, $7, '', '', '', 1)`, id, release, string(state), string(rings), now.UnixMilli(), caller.Actor(), caller.Name)
+		_, err = tx.Exec(ctx, `INSERT INTO rollouts (id, release_id, state, ring, rings, entered_ms, evidence, counts, control_bad, controls, placed, started_ms, started_by, started_name, approved_by, approved_name, cause, revision)
+			VALUES ($1, $2, $3, 0, $4, $5, '{}', '[]', 0, 0, 0, $5, $6, $7, '', '', '', 1)`, id, release, string(state), string(rings), now.UnixMilli(), caller.Actor(), caller.Name)
 		if err != nil {
 			return err
 		}

@@ -114,24 +114,8 @@ func (r *Rollouts) view(ctx context.Context, tx *db.Tx, o *row) (Rollout, error)
 		v.Rings = append(v.Rings, RingView{Devices: s.End, Adds: s.End - before, Soak: s.Soak, SchoolDay: s.SchoolDay, Wide: s.Wide})
 		before = s.End
 	}
-	rows, err := tx.Query(ctx, `SELECT ring, SUM(CASE WHEN outcome = 1 THEN 1 ELSE 0 END), SUM(CASE WHEN outcome = 2 THEN 1 ELSE 0 END), SUM(CASE WHEN granted_ms > 0 THEN 1 ELSE 0 END)
-		FROM rollout_members WHERE rollout_id = $1 GROUP BY ring`, o.id)
-	if err != nil {
-		return v, err
-	}
-	defer rows.Close()
-	for rows.Next() {
-		var ring, ok, bad, reached int64
-		if err := rows.Scan(&ring, &ok, &bad, &reached); err != nil {
-			return v, err
-		}
-		if ring < int64(len(v.Rings)) {
-			one := &v.Rings[ring]
-			one.OK, one.Bad, one.Reached = ok, bad, reached
-		}
-	}
-	if err := rows.Close(); err != nil {
-		return v, err
+	for i, c := range o.counts {
+		v.Rings[i].OK, v.Rings[i].Bad, v.Rings[i].Reached = c.OK, c.Bad, c.Reached
 	}
 	if err := readFlights(ctx, tx, o.id, &v); err != nil {
 		return v, err
@@ -146,21 +130,22 @@ func (r *Rollouts) view(ctx context.Context, tx *db.Tx, o *row) (Rollout, error)
 	return v, nil
 }
 
-// readFlights counts who is under way, by ring.
+// readFlights counts who is under way, by ring: here and not by the database, which
+// would go through all members in the order of rings for it.
 func readFlights(ctx context.Context, tx *db.Tx, id string, v *Rollout) error {
-	rows, err := tx.Query(ctx, `SELECT ring, COUNT(*) FROM rollout_members WHERE rollout_id = $1 AND flight = 1 GROUP BY ring`, id)
+	rows, err := tx.Query(ctx, `SELECT ring FROM rollout_members WHERE rollout_id = $1 AND flight = 1`, id)
 	if err != nil {
 		return err
 	}
 	defer rows.Close()
 	for rows.Next() {
-		var ring, n int64
-		if err := rows.Scan(&ring, &n); err != nil {
+		var ring int64
+		if err := rows.Scan(&ring); err != nil {
 			return err
 		}
 		if ring < int64(len(v.Rings)) {
-			v.Rings[ring].InFlight = n
-			v.InFlight += n
+			v.Rings[ring].InFlight++
+			v.InFlight++
 		}
 	}
 	return rows.Close()
