@@ -227,7 +227,7 @@ func TestOutcomeTable(t *testing.T) {
 			switch {
 			case tt.rate >= 0.05:
 				n *= 10 // these end after some dozen devices; their p95 is sure only of many
-			case tt.rate >= 0.02:
+			case tt.rate >= 0.01:
 				n *= 3
 			case tt.median == 0 && fleet.name == "70000":
 				n = max(1, n/4) // these go all the way, 70,000 devices each
