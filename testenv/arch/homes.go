@@ -16,6 +16,7 @@ var homes = map[string][]string{
 	"database/sql":  {"collector/db"},
 	"html/template": {"collector/web"},
 
+	"github.com/CycloneDX/cyclonedx-go":        {"installer/release"},
 	"github.com/BurntSushi/toml":               {"agent/config", "collector"},
 	"github.com/alecthomas/kong":               {"agent/cmd", "collector/cmd", "installer/cmd"},
 	"github.com/distatus/battery":              {"platform/sysinfo"},
@@ -23,7 +24,7 @@ var homes = map[string][]string{
 	"github.com/goreleaser/nfpm/v2":            {"installer/bundle"},
 	"github.com/jackc/pgx/v5":                  {"collector/db"},
 	"github.com/kardianos/service":             {"platform/service"},
-	"github.com/klauspost/compress":            {"proto/wire", "proto/block", "proto/inventory", "agent/update"},
+	"github.com/klauspost/compress":            {"proto/wire", "proto/block", "proto/inventory", "agent/update", "installer/release"},
 	"github.com/libp2p/go-yamux/v5":            {"proto/wire"},
 	"github.com/mattn/go-ieproxy":              {"platform/netpath"},
 	"github.com/minio/selfupdate":              {"platform/swap"},
@@ -31,20 +32,22 @@ var homes = map[string][]string{
 	"github.com/pressly/goose/v3":              {"collector/db"},
 	"github.com/prometheus/client_golang":      {"collector/web", "collector"},
 	"github.com/quic-go/quic-go":               {"proto/wire", "testenv/cmd/hausmeister-bare"}, // the latter to compare with
-	"github.com/santhosh-tekuri/jsonschema/v6": {"collector/web"},                              // of its tests
+	"github.com/santhosh-tekuri/jsonschema/v6": {"collector/web", "installer/release"},         // of their tests
 	"rsc.io/qr":                               {"collector/web"},
 	"github.com/shirou/gopsutil/v3":           {"platform/sysinfo"},
 	"github.com/yusufpapurcu/wmi":             {"platform/sysinfo"},
 	"github.com/sigstore/sigstore":            {"proto/manifest"}, // go-tuf signs with its signers
 	"github.com/theupdateframework/go-tuf/v2": {"proto/manifest", "installer/release"},
-	"golang.org/x/crypto/argon2":              {"collector/access"},
+	"golang.org/x/crypto/argon2":              {"collector/access", "installer/release"},
 	"golang.org/x/crypto/cryptobyte":          {"proto/ident"},
+	"golang.org/x/crypto/chacha20poly1305":    {"installer/release"}, // with argon2 around a person's key
 	"github.com/ebitengine/purego":            {"platform/sysinfo"},
 	"golang.org/x/net/http/httpproxy":         {"platform/netpath"},
 	"golang.org/x/net/route":                  {"platform/sysinfo"},
 	"golang.org/x/net":                        {"proto/wire", "collector/web"},
 	"golang.org/x/sync/errgroup":              {"platform/supervise"},
 	"golang.org/x/sys":                        {"platform"},
+	"golang.org/x/term":                       {"installer/cmd"}, // a passphrase that is not shown
 	"golang.org/x/text":                       {"collector/web", "collector/fleet", "collector/access"},
 	"golang.org/x/time":                       {"collector/gateway", "collector/web", "collector/access", "agent/link"},
 	"howett.net/plist":                        {"platform/sysinfo"},

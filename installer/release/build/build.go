@@ -1,0 +1,284 @@
+// Package build makes the programs of a release so that anybody can make them
+// again: from a commit, not from a working tree, in a folder that leaves no trace
+// in them, twice, with nothing shared between the two but the compiler, the
+// modules and the source. If one byte differs there is no build.
+//
+// Beside each program it writes what it consists of (CycloneDX, SBOM), and for all
+// of them build.json: from what they were made, by which compiler, with which
+// hashes. Another builder's build.json can be compared with it (Same).
+//
+// A crash leaves a folder without build.json, which nobody takes for a build.
+package build
+
+import (
+	"bytes"
+	"context"
+	"crypto/sha256"
+	"crypto/sha512"
+	"encoding/hex"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"slices"
+	"strconv"
+	"strings"
+	"time"
+
+	"hausmeister/installer/release"
+	"hausmeister/platform/layout"
+	"hausmeister/proto/manifest"
+)
+
+// Config says what to build.
+type Config struct {
+	Source    string   // a clone of the repository
+	Commit    string   // what git understands
+	Version   string   // of the programs
+	Programs  []string // folders with a main package, such as agent/cmd/hausmeister-agent
+	Platforms []string // linux/amd64
+	Out       string   // a new folder
+	Cache     string   // the second builder's own cache, kept between builds
+	Said      func(string)
+}
+
+// Build is what build.json says.
+type Build struct {
+	Format   int       `json:"hausmeister_build"`
+	Version  string    `json:"version"`
+	Commit   string    `json:"commit"`
+	Time     time.Time `json:"time"` // of the commit
+	Compiler string    `json:"compiler"`
+	Programs []Program `json:"programs"`
+	Builders []Builder `json:"builders"`
+}
+
+// Program is one file.
+type Program struct {
+	File   string `json:"file"`
+	Name   string `json:"name"` // on devices
+	OS     string `json:"os"`
+	Arch   string `json:"arch"`
+	Size   int64  `json:"size"`
+	SHA256 string `json:"sha256"`
+	SHA512 string `json:"sha512"`
+	SBOM   string `json:"sbom"`
+}
+
+// Builder is one of those that made the same bytes; Sum is over all hashes.
+type Builder struct {
+	Name string `json:"name"`
+	Sum  string `json:"sha256_of_all"`
+}
+
+// Name of build.json in its folder.
+const Name = "build.json"
+
+// Run builds twice and compares.
+func Run(ctx context.Context, c Config) (Build, error) {
+	if !manifest.ValidVersion(c.Version) {
+		return Build{}, fmt.Errorf("%w: %.60q is no version", release.ErrRefused, c.Version)
+	}
+	if _, err := os.Lstat(c.Out); err == nil {
+		return Build{}, fmt.Errorf("%w: %s is there already", release.ErrRefused, c.Out)
+	}
+	b := Build{Format: 1, Version: c.Version}
+	if err := b.describe(ctx, c); err != nil {
+		return b, err
+	}
+	if err := os.MkdirAll(c.Out, 0o755); err != nil {
+		return b, err
+	}
+	twin, err := os.MkdirTemp("", "hausmeister-build-")
+	if err != nil {
+		return b, err
+	}
+	defer os.RemoveAll(twin)
+	first := builder{Config: c, name: "first", source: filepath.Join(twin, "a"), out: c.Out}
+	second := builder{Config: c, name: "second", source: filepath.Join(twin, "another-place"), out: filepath.Join(twin, "out"), cache: c.Cache}
+	for _, x := range []*builder{&first, &second} {
+		if err := x.run(ctx, b); err != nil {
+			return b, err
+		}
+		b.Builders = append(b.Builders, Builder{Name: x.name, Sum: sumOf(x.made)})
+	}
+	if err := same(first.made, second.made); err != nil {
+		return b, err
+	}
+	b.Programs = first.made
+	for i := range b.Programs {
+		if err := b.describeProgram(ctx, c, &b.Programs[i], first.source); err != nil {
+			return b, err
+		}
+	}
+	data, err := json.MarshalIndent(b, "", "  ")
+	if err != nil {
+		return b, err
+	}
+	return b, layout.WriteFile(filepath.Join(c.Out, Name), append(data, '\n'), 0o644)
+}
+
+// Read a build's folder.
+func Read(dir string) (Build, error) {
+	data, err := os.ReadFile(filepath.Join(dir, Name))
+	if err != nil {
+		return Build{}, fmt.Errorf("%w: %s is no build: %w", release.ErrNotFound, dir, err)
+	}
+	var b Build
+	if err := json.Unmarshal(data, &b); err != nil || b.Format != 1 {
+		return b, fmt.Errorf("%w: %s of %s", release.ErrUnverified, Name, dir)
+	}
+	return b, nil
+}
+
+// Same compares with what another builder made of the same commit.
+func (b Build) Same(other Build) error {
+	if b.Commit != other.Commit || b.Version != other.Version {
+		return fmt.Errorf("%w: they are of %s %.12s and %s %.12s", release.ErrRefused, b.Version, b.Commit, other.Version, other.Commit)
+	}
+	return same(b.Programs, other.Programs)
+}
+
+func same(a, b []Program) error {
+	if len(a) != len(b) {
+		return fmt.Errorf("%w: %d programs and %d", release.ErrUnverified, len(a), len(b))
+	}
+	for i := range a {
+		if a[i].File != b[i].File || a[i].SHA256 != b[i].SHA256 || a[i].SHA512 != b[i].SHA512 {
+			return fmt.Errorf("%w: %s was not made the same twice: %.12s and %.12s", release.ErrUnverified, a[i].File, a[i].SHA256, b[i].SHA256)
+		}
+	}
+	return nil
+}
+
+func sumOf(programs []Program) string {
+	h := sha256.New()
+	for _, p := range programs {
+		fmt.Fprintf(h, "%s  %s\n", p.SHA256, p.File)
+	}
+	return hex.EncodeToString(h.Sum(nil))
+}
+
+func (b *Build) describe(ctx context.Context, c Config) error {
+	commit, err := output(ctx, c.Source, nil, "git", "rev-parse", "--verify", "--end-of-options", c.Commit+"^{commit}")
+	if err != nil {
+		return err
+	}
+	b.Commit = commit
+	epoch, err := output(ctx, c.Source, nil, "git", "show", "-s", "--format=%ct", commit)
+	if err != nil {
+		return err
+	}
+	seconds, err := strconv.ParseInt(epoch, 10, 64)
+	if err != nil {
+		return err
+	}
+	b.Time = time.Unix(seconds, 0).UTC()
+	b.Compiler, err = output(ctx, c.Source, nil, "go", "env", "GOVERSION")
+	return err
+}
+
+// builder builds once.
+type builder struct {
+	Config
+	name, source, out, cache string
+	made                     []Program
+}
+
+func (x *builder) run(ctx context.Context, b Build) error {
+	if err := export(ctx, x.Source, b.Commit, x.source); err != nil {
+		return err
+	}
+	for _, folder := range x.Programs {
+		for _, platform := range x.Platforms {
+			goos, arch, ok := strings.Cut(platform, "/")
+			if !ok {
+				return fmt.Errorf("%w: %q is no platform", release.ErrRefused, platform)
+			}
+			p, err := x.program(ctx, b, folder, goos, arch)
+			if err != nil {
+				return fmt.Errorf("%s for %s: %w", folder, platform, err)
+			}
+			x.made = append(x.made, p)
+		}
+	}
+	slices.SortFunc(x.made, func(a, b Program) int { return strings.Compare(a.File, b.File) })
+	return nil
+}
+
+// export puts the commit's files into a folder, and nothing else.
+func export(ctx context.Context, source, commit, dir string) error {
+	if err := os.MkdirAll(dir, 0o755); err != nil {
+		return err
+	}
+	archive := dir + ".tar"
+	if _, err := output(ctx, source, nil, "git", "archive", "--format=tar", "-o", archive, commit); err != nil {
+		return err
+	}
+	_, err := output(ctx, dir, nil, "tar", "-xf", archive)
+	return errors.Join(err, os.Remove(archive))
+}
+
+func (x *builder) program(ctx context.Context, b Build, folder, goos, arch string) (Program, error) {
+	name := filepath.Base(folder)
+	p := Program{Name: name, OS: goos, Arch: arch, File: name + "_" + goos + "_" + arch}
+	if goos == "windows" {
+		p.Name, p.File = p.Name+".exe", p.File+".exe"
+	}
+	// The cache's key has neither folder nor time: without one of his own the
+	// second builder would be handed what the first one made.
+	env := []string{"CGO_ENABLED=0", "GOFLAGS=", "GOOS=" + goos, "GOARCH=" + arch, "GOTOOLCHAIN=local", "SOURCE_DATE_EPOCH=" + strconv.FormatInt(b.Time.Unix(), 10)}
+	if x.cache != "" {
+		env = append(env, "GOCACHE="+x.cache)
+	}
+	if x.Said != nil {
+		x.Said(fmt.Sprintf("%s builder: %s", x.name, p.File))
+	}
+	file, err := filepath.Abs(filepath.Join(x.out, p.File))
+	if err != nil {
+		return p, err
+	}
+	_, err = output(ctx, x.source, env, "go", "build", "-trimpath", "-buildvcs=false", "-mod=readonly",
+		"-ldflags", "-s -w -buildid= -X main.version="+x.Version, "-o", file, "./"+folder)
+	if err != nil {
+		return p, err
+	}
+	return p, p.hash(file)
+}
+
+func (p *Program) hash(file string) error {
+	f, err := os.Open(file)
+	if err != nil {
+		return err
+	}
+	defer f.Close()
+	a, b := sha256.New(), sha512.New()
+	p.Size, err = io.Copy(io.MultiWriter(a, b), f)
+	p.SHA256, p.SHA512 = hex.EncodeToString(a.Sum(nil)), hex.EncodeToString(b.Sum(nil))
+	return err
+}
+
+func (b *Build) describeProgram(ctx context.Context, c Config, p *Program, source string) error {
+	data, err := SBOM(ctx, filepath.Join(c.Out, p.File), *p, *b, source)
+	if err != nil {
+		return err
+	}
+	p.SBOM = p.File + ".cdx.json"
+	return layout.WriteFile(filepath.Join(c.Out, p.SBOM), data, 0o644)
+}
+
+// output of a command, without the white space around it.
+func output(ctx context.Context, dir string, env []string, name string, args ...string) (string, error) {
+	cmd := exec.CommandContext(ctx, name, args...)
+	cmd.Dir, cmd.Env = dir, append(os.Environ(), env...)
+	var said bytes.Buffer
+	cmd.Stderr = &said
+	out, err := cmd.Output()
+	if err != nil {
+		return "", fmt.Errorf("%s %s: %w\n%s", name, args[0], err, strings.TrimSpace(said.String()))
+	}
+	return strings.TrimSpace(string(out)), nil
+}

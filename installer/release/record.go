@@ -1,0 +1,220 @@
+package release
+
+import (
+	"bytes"
+	"crypto/sha256"
+	"encoding/hex"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"io/fs"
+	"os"
+	"path/filepath"
+	"time"
+
+	"hausmeister/platform/layout"
+)
+
+// Entry is one line of the record: who did what and why. Hash is over the line
+// with an empty hash, Prev is that of the line before: nothing can be changed,
+// taken out or put between unseen. Cutting off the end is seen by whoever wrote a
+// later hash down.
+type Entry struct {
+	Seq    int64             `json:"seq"`
+	At     time.Time         `json:"at"`
+	Who    string            `json:"who"`
+	Verb   string            `json:"verb"`
+	Reason string            `json:"reason"`
+	What   map[string]string `json:"what,omitempty"`
+	Prev   string            `json:"prev"`
+	Hash   string            `json:"hash"`
+}
+
+func (e Entry) sum() (string, error) {
+	e.Hash = ""
+	data, err := json.Marshal(e) // maps are sorted
+	if err != nil {
+		return "", err
+	}
+	h := sha256.Sum256(data)
+	return hex.EncodeToString(h[:]), nil
+}
+
+// Record is the file of entries, one line of JSON each.
+type Record struct {
+	Path string
+	Now  func() time.Time
+}
+
+const maxRecord = 256 << 20
+
+// Read walks the chain. A line that a power cut tore off at the end is told
+// apart: torn is where it begins, -1 if none is.
+func (r Record) Read() (entries []Entry, torn int64, err error) {
+	data, err := readFile(r.Path, maxRecord)
+	if errors.Is(err, ErrNotFound) {
+		return nil, -1, nil
+	}
+	if err != nil {
+		return nil, -1, err
+	}
+	return readRecord(data)
+}
+
+func readRecord(data []byte) (entries []Entry, torn int64, err error) {
+	prev, offset := "", int64(0)
+	for len(data) > 0 {
+		line, rest, whole := bytes.Cut(data, []byte("\n"))
+		if !whole {
+			return entries, offset, nil
+		}
+		var e Entry
+		n := len(entries) + 1
+		if err := json.Unmarshal(line, &e); err != nil {
+			return entries, -1, unverified("line %d of the record: %w", n, err)
+		}
+		sum, err := e.sum()
+		if err != nil {
+			return entries, -1, err
+		}
+		if e.Seq != int64(n) || e.Prev != prev || e.Hash != sum {
+			return entries, -1, unverified("line %d of the record was altered, or one before it is gone", n)
+		}
+		entries, prev, data = append(entries, e), e.Hash, rest
+		offset += int64(len(line)) + 1
+	}
+	return entries, -1, nil
+}
+
+// Add makes an entry durable. A chain that is broken takes none.
+func (r Record) Add(who, verb, reason string, what map[string]string) (Entry, error) {
+	if oneLine(reason) == "" {
+		return Entry{}, refuse("%s without a reason", verb)
+	}
+	if err := os.MkdirAll(filepath.Dir(r.Path), 0o755); err != nil {
+		return Entry{}, err
+	}
+	lock, err := layout.Lock(r.Path + ".lock")
+	if err != nil {
+		return Entry{}, err
+	}
+	defer lock.Close()
+	entries, torn, err := r.Read()
+	if err != nil {
+		return Entry{}, err
+	}
+	e := Entry{Seq: int64(len(entries)) + 1, At: r.Now().UTC().Truncate(time.Millisecond), Who: oneLine(who), Verb: verb, Reason: oneLine(reason), What: what}
+	if len(entries) > 0 {
+		e.Prev = entries[len(entries)-1].Hash
+	}
+	if e.Hash, err = e.sum(); err != nil {
+		return Entry{}, err
+	}
+	return e, r.write(e, torn)
+}
+
+func (r Record) write(e Entry, torn int64) (err error) {
+	line, err := json.Marshal(e)
+	if err != nil {
+		return err
+	}
+	_, err = os.Lstat(r.Path)
+	fresh := errors.Is(err, fs.ErrNotExist)
+	f, err := os.OpenFile(r.Path, os.O_WRONLY|os.O_CREATE, 0o644)
+	if err != nil {
+		return err
+	}
+	defer func() { err = errors.Join(err, f.Close()) }()
+	if torn >= 0 { // half a line is no entry: its verb said that it failed
+		if err := f.Truncate(torn); err != nil {
+			return err
+		}
+	}
+	if _, err := f.Seek(0, io.SeekEnd); err != nil {
+		return err
+	}
+	if _, err := f.Write(append(line, '\n')); err != nil {
+		return err
+	}
+	if err := f.Sync(); err != nil {
+		return err
+	}
+	if fresh {
+		return layout.SyncDir(filepath.Dir(r.Path))
+	}
+	return nil
+}
+
+// Export is the record together with what was published and who signed it: what
+// the State gets each day.
+type Export struct {
+	Head      string            `json:"head"` // hash of the last entry
+	Entries   []Entry           `json:"entries"`
+	Published []ExportedRelease `json:"published"`
+}
+
+// ExportedRelease is one file of published metadata.
+type ExportedRelease struct {
+	Name     string   `json:"name"`
+	SHA256   string   `json:"sha256"`
+	SignedBy []string `json:"signed_by"`
+	Body     []byte   `json:"body"` // base64
+}
+
+// Export reads record and repository.
+func (r Record) Export(repo *Repository) (Export, error) {
+	entries, torn, err := r.Read()
+	if err == nil && torn >= 0 {
+		err = unverified("the record's last line is torn")
+	}
+	if err != nil {
+		return Export{}, err
+	}
+	out := Export{Entries: entries}
+	if len(entries) > 0 {
+		out.Head = entries[len(entries)-1].Hash
+	}
+	out.Published, err = repo.everything()
+	return out, err
+}
+
+// VerifyExport walks an export as Read walks the file, and counts its entries.
+func VerifyExport(data []byte) (int, error) {
+	var e Export
+	if err := json.Unmarshal(data, &e); err != nil {
+		return 0, unverified("export: %w", err)
+	}
+	var lines []byte
+	for _, x := range e.Entries {
+		line, err := json.Marshal(x)
+		if err != nil {
+			return 0, err
+		}
+		lines = append(append(lines, line...), '\n')
+	}
+	entries, _, err := readRecord(lines)
+	if err != nil {
+		return len(entries), err
+	}
+	if len(entries) > 0 && entries[len(entries)-1].Hash != e.Head {
+		return len(entries), unverified("the export's head is not its last entry")
+	}
+	for _, p := range e.Published {
+		if h := sha256.Sum256(p.Body); hex.EncodeToString(h[:]) != p.SHA256 {
+			return len(entries), unverified("%s in the export was altered", p.Name)
+		}
+	}
+	return len(entries), nil
+}
+
+// CheckHead says whether the record has an entry of this hash: one that was
+// written down earlier must still be there.
+func CheckHead(entries []Entry, head string) error {
+	for _, e := range entries {
+		if e.Hash == head {
+			return nil
+		}
+	}
+	return unverified("no entry of the record has the hash %s", fmt.Sprintf("%.64s", head))
+}
