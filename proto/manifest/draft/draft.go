@@ -445,6 +445,36 @@ func (f *File) Targets(role string) []manifest.Target {
 	return out
 }
 
+// roleField says in a file of targets which role it is for: the specification has
+// no place for that, so that a file of one role, signed by persons who also hold
+// another, would pass for one of the other.
+const roleField = "x-role"
+
+// SetRole writes the role into a file of targets.
+func (f *File) SetRole(role string) error {
+	if f.targets == nil {
+		return ErrKind
+	}
+	if !manifest.ValidName(role) {
+		return fmt.Errorf("role %.60q is not of [a-z0-9-]", role)
+	}
+	if f.targets.Signed.UnrecognizedFields == nil {
+		f.targets.Signed.UnrecognizedFields = map[string]any{}
+	}
+	f.targets.Signed.UnrecognizedFields[roleField] = role
+	f.edited()
+	return nil
+}
+
+// Role that a file says it is for, "" if it does not say.
+func (f *File) Role() string {
+	if f.targets == nil {
+		return f.Kind()
+	}
+	role, _ := f.targets.Signed.UnrecognizedFields[roleField].(string)
+	return role
+}
+
 // SetRules of the targets role.
 func (f *File) SetRules(r manifest.Rules) error {
 	if f.targets == nil {
