@@ -127,6 +127,9 @@ func (d *Drafts) Init(people []Public) error {
 		}
 	}
 	root, targets := draft.NewRoot(d.Now().Add(lifeOf(manifest.Root))), draft.NewTargets(d.Now().Add(lifeOf(manifest.Targets)))
+	if err := targets.SetRole(manifest.Targets); err != nil {
+		return err
+	}
 	for role, want := range manifest.Thresholds {
 		if n := len(keys[role]); n != want.Of {
 			return refuse("%s has keys of %d persons, it takes %d", role, n, want.Of)
@@ -144,7 +147,11 @@ func (d *Drafts) Init(people []Public) error {
 		}
 	}
 	for _, role := range releaseRoles() {
-		if err := d.write(role, draft.NewTargets(d.Now().Add(lifeOf(role)))); err != nil {
+		f := draft.NewTargets(d.Now().Add(lifeOf(role)))
+		if err := f.SetRole(role); err != nil {
+			return err
+		}
+		if err := d.write(role, f); err != nil {
 			return err
 		}
 	}

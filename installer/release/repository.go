@@ -122,6 +122,9 @@ func ApproveRoot(before, next *draft.File) error {
 }
 
 func approve(by *draft.File, role string, f *draft.File) error {
+	if f.Role() != role {
+		return unverified("a file for %q in place of %s", f.Role(), role)
+	}
 	a, err := draft.Approve(by, role, f)
 	if err != nil {
 		return unverified("%s %d: %w", role, f.Version(), err)
@@ -151,6 +154,9 @@ func parse(role string, data []byte) (*draft.File, error) {
 	}
 	if f.Kind() != kindOf(role) {
 		return nil, unverified("it is a file of %s, not of %s", f.Kind(), role)
+	}
+	if f.Role() != role {
+		return nil, unverified("it is a file for %q, not for %s", f.Role(), role)
 	}
 	return f, nil
 }

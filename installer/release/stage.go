@@ -151,11 +151,15 @@ func (s Staging) program(ctx context.Context, p Program) ([]stagedTarget, error)
 		return nil, err
 	}
 	r := s.Release
+	r.Role = s.Role
 	r.OS, r.Arch, r.Length, r.SHA256 = p.OS, p.Arch, int64(len(data)), sumHex(data)
 	if p.SHA256 != "" && p.SHA256 != r.SHA256 {
 		return nil, unverified("it is not the file that was built")
 	}
 	r.Path = r.Dir() + p.Name
+	if err := r.Valid(); err != nil { // before the work, and again with what it made
+		return nil, refuse("%w", err)
+	}
 	main, err := s.keep(Staged{Path: r.Path, Kind: "program"}, data)
 	if err != nil {
 		return nil, err

@@ -596,8 +596,8 @@ func (s *Signer) Renew(asked bool) error {
 	if s.root == nil || s.nums.Timestamp == 0 {
 		return ErrEmpty
 	}
-	snapshot := s.expires[manifest.Snapshot].Sub(now) < renewSnapshot
-	stamp := s.expires[manifest.Timestamp].Sub(now) < renewStamp
+	snapshot := s.expires[manifest.Snapshot].Sub(now) <= renewSnapshot
+	stamp := s.expires[manifest.Timestamp].Sub(now) <= renewStamp
 	if asked && !stamp && !snapshot {
 		if wait := leastBetween - now.Sub(s.asked); wait > 0 {
 			return fmt.Errorf("%w: again in %s", ErrBusy, wait.Round(time.Second))
