@@ -263,7 +263,7 @@ func (r *rootVerifyCmd) Run(c *cli) error {
 	out := map[string]any{"roots": len(d.Repo.Roots)}
 	text := fmt.Sprintf("%d roots published, each follows the one before", len(d.Repo.Roots))
 	if r.Embedded != "" {
-		data, err := os.ReadFile(r.Embedded)
+		data, err := readNamed(r.Embedded)
 		if err != nil {
 			return err
 		}

@@ -9,6 +9,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"io/fs"
 	"os"
 	"os/user"
 	"strings"
@@ -195,6 +196,15 @@ func (c *cli) noted(verb string, what map[string]string) error {
 		return fmt.Errorf("%s is done, but could not be written down: %w", verb, err)
 	}
 	return nil
+}
+
+// readNamed reads a file that was named as an argument.
+func readNamed(path string) ([]byte, error) {
+	data, err := os.ReadFile(path)
+	if errors.Is(err, fs.ErrNotExist) {
+		err = fmt.Errorf("%w: %s", release.ErrNotFound, path)
+	}
+	return data, err
 }
 
 func (c *cli) repository() (*release.Repository, error) { return release.OpenRepository(c.Repo) }

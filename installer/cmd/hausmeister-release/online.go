@@ -76,7 +76,7 @@ type onlineTrustCmd struct {
 }
 
 func (o *onlineTrustCmd) Run(c *cli) error {
-	data, err := os.ReadFile(o.File)
+	data, err := readNamed(o.File)
 	if err != nil {
 		return err
 	}

@@ -616,9 +616,9 @@ type auditVerifyCmd struct {
 
 func (a *auditVerifyCmd) Run(c *cli) error {
 	if a.File != "" {
-		data, err := os.ReadFile(a.File)
+		data, err := readNamed(a.File)
 		if err != nil {
-			return fmt.Errorf("%w: %w", release.ErrNotFound, err)
+			return err
 		}
 		n, err := release.VerifyExport(data)
 		if err != nil {
