@@ -263,10 +263,11 @@ func CheckTarget(path string, t manifest.Target) error {
 		return err
 	}
 	defer f.Close()
-	if _, err := io.Copy(struct{ io.Writer }{v}, f); err == nil {
-		err = v.Verified()
+	// What cannot be read and what is too long are both not the signed bytes.
+	if _, err := io.Copy(struct{ io.Writer }{v}, f); err != nil {
+		return unverified("%w", err)
 	}
-	if err != nil {
+	if err := v.Verified(); err != nil {
 		return unverified("%w", err)
 	}
 	return nil

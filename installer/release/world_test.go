@@ -26,15 +26,13 @@ const passphrase = "only for tests, and long"
 
 // world is everything on one machine: persons, desk, online process, devices.
 type world struct {
-	t       *testing.T
-	dir     string
-	now     time.Time
-	keys    map[string]release.Key
-	signer  *online.Signer
-	store   *tufrepo.Mem // of a device that was built with root 1
-	root1   []byte
-	signed  int
-	program map[string][]byte // by platform, of the last version
+	t      *testing.T
+	dir    string
+	now    time.Time
+	keys   map[string]release.Key
+	signer *online.Signer
+	store  *tufrepo.Mem // of a device that was built with root 1
+	root1  []byte
 }
 
 var persons = map[string][]string{

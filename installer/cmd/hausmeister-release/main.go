@@ -73,6 +73,9 @@ type cli struct {
 	Audit   auditCmd   `cmd:"" help:"The record."`
 	Online  onlineCmd  `cmd:"" help:"The process that signs snapshot and timestamp."`
 
+	Rollout rolloutCmd `cmd:"" help:"A release's way over the fleet: the collector's API."`
+	Doctor  doctorCmd  `cmd:"" help:"Why a device is not on the newest release."`
+
 	stdin          io.Reader        `kong:"-"`
 	stdout, stderr io.Writer        `kong:"-"`
 	now            func() time.Time `kong:"-"`
@@ -83,6 +86,7 @@ type cli struct {
 // readOnly are the verbs that change nothing. Every other one needs a reason.
 var readOnly = []string{
 	"keys show", "root verify", "diff", "digest", "verify", "same", "expiry", "audit export", "audit verify", "floor show", "online serve", "online state",
+	"rollout list", "rollout releases", "rollout status", "doctor",
 }
 
 func main() { os.Exit(newCLI(os.Stdin, os.Stdout, os.Stderr).run(os.Args[1:])) }

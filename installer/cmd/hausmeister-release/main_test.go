@@ -91,12 +91,12 @@ func argumentsOf(leaf *kong.Node) string {
 	out := ""
 	for _, p := range leaf.Positional {
 		if p.Required {
-			out += " x"
+			out += " 1"
 		}
 	}
 	for _, f := range leaf.Flags {
 		if f.Required {
-			out += " --" + f.Name + "=x"
+			out += " --" + f.Name + "=1"
 		}
 	}
 	return out

@@ -1,0 +1,101 @@
+package main
+
+import (
+	"encoding/json"
+	"net/http"
+	"net/http/httptest"
+	"os"
+	"path/filepath"
+	"slices"
+	"strings"
+	"testing"
+)
+
+const (
+	someRollout = "018f0000-0000-7000-8000-000000000001"
+	someRelease = "018f0000-0000-7000-8000-000000000002"
+	wayBack     = "018f0000-0000-7000-8000-000000000003"
+	someDevice  = "018f0000-0000-7000-8000-000000000004"
+)
+
+// fakeCollector answers as collector/web does and keeps what it was told.
+func fakeCollector(t *testing.T, asked *[]string) string {
+	t.Helper()
+	answers := map[string]string{
+		"GET /api/v1/rollouts": `{"items":[{"id":"` + someRollout + `","version":"1.1.0","channel":"stable","state":"running","ring":1,"rings":[{"ring":1,"devices":20,"ok":19,"bad":1}],"in_flight":3,"cap":4,"started_by":"jana"}],"total":1,"cursor":null}`,
+		"GET /api/v1/releases": `{"items":[{"id":"` + someRelease + `","product":"agent","channel":"stable","version":"1.1.0","rollback_of":null,"gone":null,"blocked":null},` +
+			`{"id":"` + wayBack + `","product":"agent","channel":"stable","version":"1.0.0","rollback_of":"1.1.0","gone":null,"blocked":null}],"total":2,"cursor":null}`,
+		"GET /api/v1/rollouts/" + someRollout + "/next":      `{"ring":2,"devices":120,"adds":100,"waiting":false}`,
+		"POST /api/v1/rollouts/" + someRollout + "/promote":  `{"ring":2,"devices":120,"adds":100,"waiting":true}`,
+		"POST /api/v1/rollouts":                              `{"id":"` + someRollout + `","version":"1.1.0","state":"running"}`,
+		"POST /api/v1/rollouts/" + someRollout + "/pause":    `{"id":"` + someRollout + `","version":"1.1.0","state":"paused"}`,
+		"POST /api/v1/rollouts/" + someRollout + "/rollback": `{"id":"` + someRollout + `","version":"1.0.0","state":"running"}`,
+		"GET /api/v1/devices":                                `{"items":[{"id":"` + someDevice + `"}],"total":1,"cursor":null}`,
+		"GET /api/v1/devices/" + someDevice + "/update":      `{"id":"` + someDevice + `","rollout":"` + someRollout + `","version":"1.0.0","why":"rolled_back","reason":"hangs","ring":1,"day":"2026-12-01"}`,
+	}
+	s := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		if r.Header.Get("Authorization") != "Bearer secret-token" {
+			w.WriteHeader(http.StatusUnauthorized)
+			return
+		}
+		var body map[string]string
+		_ = json.NewDecoder(r.Body).Decode(&body) // GET has none
+		*asked = append(*asked, r.Method+" "+r.URL.Path+" "+body["release"]+" "+body["reason"])
+		answer, ok := answers[r.Method+" "+r.URL.Path]
+		if !ok {
+			w.Header().Set("Content-Type", "application/problem+json")
+			w.WriteHeader(http.StatusNotFound)
+			answer = `{"title":"Not found","status":404}`
+		}
+		_, _ = w.Write([]byte(answer))
+	}))
+	t.Cleanup(s.Close)
+	return s.URL
+}
+
+func TestFleet(t *testing.T) {
+	var asked []string
+	at := fakeCollector(t, &asked)
+	d := newDesk(t)
+	if err := os.WriteFile(filepath.Join(d.dir, "token"), []byte("secret-token\n"), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	to := " --collector=" + at + " --token-file=DIR/token"
+	if got := d.must(0, "rollout list"+to); !strings.Contains(got, "1.1.0 stable  running in ring 1 of 1, 3 under way (at most 4), started by jana") {
+		t.Errorf("rollout list:\n%s", got)
+	}
+	d.must(0, "rollout start 1.1.0 --reason=go"+to)
+	d.must(exitNotFound, "rollout start 1.2.0 --reason=go"+to)
+	d.must(exitNotFound, "rollout start 1.0.0 --reason=a_way_back_is_no_start"+to)
+	d.must(exitRefused, "rollout promote "+someRollout+" --devices=20 --reason=go"+to)
+	if slices.ContainsFunc(asked, func(s string) bool { return strings.Contains(s, "promote") }) {
+		t.Error("promoted with another number of devices than said")
+	}
+	if got := d.must(0, "rollout promote "+someRollout+" --devices=100 --reason=go"+to); !strings.Contains(got, "a second person must approve") {
+		t.Errorf("promote:\n%s", got)
+	}
+	if got := d.must(0, "rollout pause "+someRollout+" --reason=wait"+to); !strings.Contains(got, "paused") {
+		t.Errorf("pause:\n%s", got)
+	}
+	d.must(0, "rollout rollback "+someRollout+" 1.0.0 --reason=bad"+to)
+	d.must(exitNotFound, "rollout abort "+someRollout+" --reason=gone"+to)
+	if got := d.must(0, "doctor HE-4711"+to); !strings.Contains(got, "rolled_back, hangs") || !strings.Contains(got, "It needs another build") {
+		t.Errorf("doctor:\n%s", got)
+	}
+	for _, want := range []string{
+		"POST /api/v1/rollouts " + someRelease + " go", "POST /api/v1/rollouts/" + someRollout + "/promote  go",
+		"POST /api/v1/rollouts/" + someRollout + "/rollback " + wayBack + " bad",
+	} {
+		if !slices.Contains(asked, want) {
+			t.Errorf("the collector was never asked %q: %q", want, asked)
+		}
+	}
+	if got := d.must(0, "audit verify"); !strings.Contains(got, "6 entries") { // start, promote, pause, rollback, abort and that it failed
+		t.Errorf("audit verify: %s", got)
+	}
+	d.must(exitUsage, "rollout list --collector=http://hausmeister.example --token-file=DIR/token") // not in the clear
+	if err := os.WriteFile(filepath.Join(d.dir, "token"), []byte("other\n"), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	d.must(exitRefused, "rollout list"+to)
+}
