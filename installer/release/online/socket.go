@@ -13,6 +13,7 @@ import (
 	"net/http"
 	"os"
 	"os/user"
+	"path/filepath"
 	"strconv"
 	"time"
 
@@ -47,18 +48,28 @@ func Listen(path, group string) (net.Listener, error) {
 			return nil, err
 		}
 	}
-	l, err := net.Listen("unix", path)
+	// In a folder of its own until its rights are set, whatever the umask is.
+	private, err := os.MkdirTemp(filepath.Dir(path), ".s")
 	if err != nil {
 		return nil, err
 	}
-	if err := share(path, group); err != nil {
+	defer os.RemoveAll(private)
+	made := filepath.Join(private, "s")
+	l, err := net.ListenUnix("unix", &net.UnixAddr{Name: made, Net: "unix"})
+	if err != nil {
+		return nil, err
+	}
+	l.SetUnlinkOnClose(false) // it would take away another's of the old name
+	if err = share(made, group); err == nil {
+		err = os.Rename(made, path)
+	}
+	if err != nil {
 		return nil, errors.Join(err, l.Close())
 	}
 	return l, nil
 }
 
-// share lets the owner in, and a group. Between Listen and here the umask decides;
-// the program sets one that lets nobody else in.
+// share lets the owner in, and a group.
 func share(path, group string) error {
 	if group == "" {
 		return os.Chmod(path, 0o600)
