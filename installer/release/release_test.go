@@ -182,6 +182,9 @@ func TestStage(t *testing.T) {
 			t.Errorf("%s has %d patches, packed %q, want 3", r.Path, len(r.Deltas), r.Packed)
 		}
 	}
+	for role, raw := range w.repo().Raw {
+		t.Logf("%s: %d bytes", role, len(raw))
+	}
 	seen, err := w.repo().Verify(t.Context(), w.now)
 	if err != nil || seen.Targets != len(targets) {
 		t.Errorf("Verify: %d files, %v", seen.Targets, err)

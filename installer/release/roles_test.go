@@ -1,0 +1,136 @@
+package release_test
+
+import (
+	"bytes"
+	"encoding/json"
+	"errors"
+	"os"
+	"slices"
+	"strings"
+	"testing"
+
+	"hausmeister/installer/release"
+	"hausmeister/proto/manifest"
+)
+
+// TestOtherRoles: what is urgent, the launcher's own train, and files of policy
+// each go by their own role and its own number of persons.
+func TestOtherRoles(t *testing.T) {
+	w := newWorld(t)
+	w.release("1.0.0")
+	urgent := w.staging("emergency", "1.0.1")
+	urgent.Release.Urgent = true
+	files, err := urgent.Stage(t.Context())
+	w.must(err)
+	if !slices.ContainsFunc(files, func(f release.Staged) bool { return f.Kind == "delta" && f.From == "1.0.0" }) {
+		t.Errorf("an urgent release has no patch from what devices have: %v", files)
+	}
+	w.sign("emergency", "jana", "karl")
+	if err := w.publish(); !errors.Is(err, release.ErrRefused) {
+		t.Errorf("urgent with two persons: %v, want ErrRefused", err)
+	}
+	w.sign("emergency", "lena")
+	w.must(w.publish())
+
+	launcher := w.staging("launcher", "0.9.0")
+	launcher.Release.Product = manifest.ProductLauncher
+	for i := range launcher.Programs {
+		launcher.Programs[i].Name = strings.Replace(launcher.Programs[i].Name, "agent", "launcher", 1)
+	}
+	_, err = launcher.Stage(t.Context())
+	w.must(err)
+	w.sign("launcher", "jana", "karl", "lena")
+	w.must(w.publish())
+
+	file := w.path("lessons.json")
+	w.must(os.WriteFile(file, []byte(`{"from":"07:30"}`), 0o644))
+	_, err = release.Staging{Drafts: w.drafts(), Role: "policy"}.SetPolicy("lessons", "1.0.0", file)
+	w.must(err)
+	w.sign("policy", "karl", "lena")
+	w.must(w.publish())
+	if _, err := (release.Staging{Drafts: w.drafts(), Role: "policy"}).SetPolicy("lessons", "1.0.0", file); !errors.Is(err, release.ErrRefused) {
+		t.Errorf("the same policy again: %v, want ErrRefused", err)
+	}
+
+	targets, _, err := w.device()
+	w.must(err)
+	for _, want := range []string{"emergency/stable/1.0.1/linux-amd64/hausmeister-agent", "launcher/stable/0.9.0/windows-amd64/hausmeister-launcher.exe", "policy/lessons/1.0.0"} {
+		if !slices.ContainsFunc(targets, func(x manifest.Target) bool { return x.Path == want }) {
+			t.Errorf("a device does not find %s", want)
+		}
+	}
+	// A file of one role is none of another's, whoever holds both.
+	raw := w.repo().Raw["emergency"]
+	w.must(os.WriteFile(w.path("drafts/canary.json"), raw, 0o644))
+	if _, err := w.drafts().Read("canary"); !errors.Is(err, release.ErrUnverified) {
+		t.Errorf("emergency's file as canary's: %v, want ErrUnverified", err)
+	}
+}
+
+// TestAttack07EmbeddedRoot: a program is not released with an older root than is
+// published, nor with another of the same number.
+func TestAttack07EmbeddedRoot(t *testing.T) {
+	w := newWorld(t)
+	w.must(w.repo().CheckEmbedded(w.root1))
+	other := newWorld(t)
+	if err := w.repo().CheckEmbedded(other.root1); !errors.Is(err, release.ErrUnverified) {
+		t.Errorf("another fleet's root 1: %v, want ErrUnverified", err)
+	}
+	w.rotateOnline()
+	if err := w.repo().CheckEmbedded(w.root1); !errors.Is(err, release.ErrRefused) {
+		t.Errorf("root 1 when 2 is published: %v, want ErrRefused", err)
+	}
+	w.must(w.repo().CheckEmbedded(w.repo().Raw["root"]))
+}
+
+// TestExport: what is published is in it with its signers, and a change is seen.
+func TestExport(t *testing.T) {
+	w := newWorld(t)
+	r := release.Record{Path: w.path("record"), Now: w.clock}
+	_, err := r.Add("desk", "publish", "first", nil)
+	w.must(err)
+	e, err := r.Export(w.repo())
+	w.must(err)
+	i := slices.IndexFunc(e.Published, func(p release.ExportedRelease) bool { return p.Name == "1.root.json" })
+	if len(e.Published) != 9 || i < 0 || len(e.Published[i].SignedBy) != 3 {
+		t.Fatalf("%d files are exported, root is number %d", len(e.Published), i)
+	}
+	data, err := json.Marshal(e)
+	w.must(err)
+	if n, err := release.VerifyExport(data); n != 1 || err != nil {
+		t.Errorf("VerifyExport: %d, %v", n, err)
+	}
+	for _, c := range [][2]string{{`"first"`, `"other"`}, {e.Head, strings.Repeat("0", 64)}, {e.Published[0].SHA256, strings.Repeat("0", 64)}} {
+		if _, err := release.VerifyExport(bytes.Replace(data, []byte(c[0]), []byte(c[1]), 1)); !errors.Is(err, release.ErrUnverified) {
+			t.Errorf("with %.20s in place of %.20s: %v, want ErrUnverified", c[1], c[0], err)
+		}
+	}
+}
+
+// FuzzExport: whatever comes is judged without a panic, and what is accepted has
+// entries that each say why.
+func FuzzExport(f *testing.F) {
+	r := release.Record{Path: f.TempDir() + "/record", Now: newWorldClock}
+	for range 3 {
+		if _, err := r.Add("desk", "publish", "because", map[string]string{"a": "b"}); err != nil {
+			f.Fatal(err)
+		}
+	}
+	entries, _, err := r.Read()
+	if err != nil {
+		f.Fatal(err)
+	}
+	seed, err := json.Marshal(release.Export{Head: entries[2].Hash, Entries: entries})
+	if err != nil {
+		f.Fatal(err)
+	}
+	f.Add(seed)
+	f.Add([]byte(`{"entries":[{}]}`))
+	f.Add([]byte(`null`))
+	f.Fuzz(func(t *testing.T, data []byte) {
+		n, err := release.VerifyExport(data)
+		if err == nil && n > 0 && !bytes.Contains(bytes.ToLower(data), []byte(`hash`)) && !bytes.Contains(data, []byte(`\u`)) {
+			t.Errorf("%d entries without a hash are accepted: %q", n, data)
+		}
+	})
+}
