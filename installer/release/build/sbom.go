@@ -216,6 +216,8 @@ func spdx(text string) string {
 	case has("permission to use, copy, modify, and/or distribute this software for any purpose"),
 		has("permission to use, copy, modify, and distribute this software for any purpose"):
 		return "ISC"
+	case has("this software is provided 'as-is', without any express or implied warranty", "must not be misrepresented"):
+		return "Zlib"
 	case has("this is free and unencumbered software released into the public domain"):
 		return "Unlicense"
 	}
