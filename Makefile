@@ -19,6 +19,11 @@ LDFLAGS := -s -w -X main.version=$(VERSION)
 # made. cgo is off because the agent must run on any libc, and the rest need not differ.
 GO := CGO_ENABLED=0 GOFLAGS=-trimpath go
 
+# ROOT_JSON=FILE builds agents that trust the updates signed under this root; without
+# it they take none. The file takes the place of the empty one without touching the tree.
+overlay = $(if $(ROOT_JSON),test -s '$(ROOT_JSON)' && printf '{"Replace":{"%s":"%s"}}' '$(CURDIR)/agent/update/root.json' '$(abspath $(ROOT_JSON))' >bin/root-overlay.json,true)
+OVERLAY := $(if $(ROOT_JSON),-overlay bin/root-overlay.json)
+
 # SQLite's translated C under the race detector is 38 times slower and is not our
 # code. Everything else stays instrumented, the driver around it too: it uses
 # sync.Map, and an uninstrumented copy of that would serve the whole program, see
@@ -51,7 +56,8 @@ help: ## this list
 
 build: setup-build web ## the programs, in bin/
 	@mkdir -p bin
-	$(GO) build -ldflags '$(LDFLAGS)' -o bin/ $(wildcard ./*/cmd/*)
+	@$(call overlay)
+	$(GO) build $(OVERLAY) -ldflags '$(LDFLAGS)' -o bin/ $(wildcard ./*/cmd/*)
 
 demo: build ## collector, pages, this machine's agent and simulated devices; PORT=8443 DEVICES=50 DIR=...
 	@exec bin/hausmeister-demo -port '$(PORT)' -devices '$(DEVICES)' -dir '$(DIR)'
@@ -72,13 +78,14 @@ proto: ## Go code from the .proto files
 	go -C testenv/tools run ./protogen ../../proto/hmpb
 
 cross: ## agent and launcher for every system that it is made for
-	@mkdir -p dist
+	@mkdir -p dist bin
+	@$(call overlay)
 	@for t in $(CROSS); do \
 		os=$${t%/*}; arch=$${t#*/}; exe=; [ $$os != windows ] || exe=.exe; \
 		echo "agent for $$t"; \
 		GOOS=$$os GOARCH=$$arch $(GO) vet ./agent/... ./platform/... ./proto/...; \
 		for p in agent launcher; do \
-			GOOS=$$os GOARCH=$$arch $(GO) build -ldflags '$(LDFLAGS)' \
+			GOOS=$$os GOARCH=$$arch $(GO) build $(OVERLAY) -ldflags '$(LDFLAGS)' \
 				-o dist/hausmeister-$${p}_$${os}_$$arch$$exe ./agent/cmd/hausmeister-$$p; \
 		done; \
 	done

@@ -1,9 +1,22 @@
-// Package update is the agent's side of updates. Here is its end of the pipes to
-// the launcher: it tells that it gets on, what it finds when it checks itself, and
-// whether the collector knows which program it is; it is told whether it is on
-// trial. The end of the launcher is the end of the agent, which would otherwise run
-// twice when the service comes back.
+// Package update is the agent's side of updates: from an offer of the collector to
+// an armed program, which the launcher then swaps in, and, when the new program
+// runs, what it tells the launcher of itself.
 //
-// An agent that was started by hand has no launcher and takes no updates; all that
-// it would tell is then told to nobody.
+// Promises. An offer says only when: what may run is said by signed metadata
+// (proto/manifest), which is asked twice, before anything is fetched and again right
+// before arming, and by nothing that the collector says. Whatever is in the way
+// before Armed leaves the program that runs alone: it waits and says for what, or
+// refuses, which ends the lease. A lease that was refused is not begun again. Each
+// state is in the journal before what follows from it; a crash anywhere leaves a
+// journal, a note and parts that the next run goes on with. What became of an update
+// is told through the spool in the journal's order: once, but for a crash between
+// the spool's write and the journal's, after which one step comes twice.
+//
+// An agent that was started by hand has no launcher, and a program that was built
+// without a root (root.json) and finds none in state/update/trust trusts nobody:
+// both take no updates, and the public status says so.
+//
+// The end of the launcher is the end of the agent, which would otherwise run twice
+// when the service comes back. Bytes are agent/update/fetch's, the machine is
+// agent/update/journal's.
 package update

@@ -1,0 +1,72 @@
+package update
+
+import (
+	"crypto/rand"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io/fs"
+
+	"hausmeister/platform/layout"
+	"hausmeister/proto/manifest"
+)
+
+// Files is where the note lies, replaced as a whole.
+type Files interface {
+	Read(name string) ([]byte, error)
+	Write(name string, data []byte) error
+}
+
+const (
+	noteFile = "offer.json"
+	keyBytes = 32
+)
+
+// note is what the journal does not keep, since the launcher has no use for it. A
+// note that is lost costs an offer, and the place in the next rollout.
+type note struct {
+	Lease  string     `json:"lease,omitempty"`
+	Target string     `json:"target,omitempty"` // path in the metadata
+	Sum    layout.Sum `json:"sum,omitzero"`
+	Begin  int64      `json:"begin_ms,omitempty"` // the random moment, device clock
+	// Refused is the lease that was refused last. It is here before the journal says
+	// so, with the reason, so that it is refused again after a crash between the two.
+	Refused string `json:"refused,omitempty"`
+	// Key draws this device's place in each rollout. It leaves the device never.
+	Key []byte `json:"key"`
+	// Floor is the highest floor of any release that was seen for this device.
+	Floor string `json:"floor,omitempty"`
+}
+
+// readNote reads the note, or begins one.
+func (u *Updater) readNote() error {
+	data, err := u.c.Files.Read(noteFile)
+	if err == nil {
+		err = json.Unmarshal(data, &u.note)
+	}
+	if errors.Is(err, fs.ErrNotExist) {
+		err = nil
+	}
+	if u.note.Floor != "" && !manifest.ValidVersion(u.note.Floor) {
+		u.note.Floor = ""
+	}
+	if len(u.note.Key) == keyBytes {
+		return err
+	}
+	n := u.note
+	n.Key = make([]byte, keyBytes)
+	rand.Read(n.Key)
+	return errors.Join(err, u.writeNote(n))
+}
+
+func (u *Updater) writeNote(n note) error {
+	data, err := json.Marshal(n)
+	if err != nil {
+		return err
+	}
+	if err := u.c.Files.Write(noteFile, data); err != nil {
+		return fmt.Errorf("noting what was offered: %w", err)
+	}
+	u.note = n
+	return nil
+}

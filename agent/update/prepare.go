@@ -1,0 +1,361 @@
+package update
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"io/fs"
+	"time"
+
+	"hausmeister/agent/update/fetch"
+	"hausmeister/agent/update/journal"
+	"hausmeister/platform/layout"
+	"hausmeister/proto/manifest"
+)
+
+// prepare goes on with the update of j as far as it can and says when to look
+// again. What the collector says meanwhile ends its waits on the network.
+func (u *Updater) prepare(ctx context.Context, j journal.Journal) (time.Duration, error) {
+	u.tell(ctx, j)
+	work, cancel := context.WithCancelCause(ctx)
+	defer cancel(nil)
+	u.mu.Lock()
+	u.cancel, u.lease, u.sum = cancel, j.Lease, j.Next.Sum
+	news := u.withdrawn != nil || u.offered != nil
+	u.mu.Unlock()
+	defer func() {
+		u.mu.Lock()
+		u.cancel = nil
+		u.mu.Unlock()
+	}()
+	if news {
+		return 0, errWord
+	}
+	for {
+		state := j.State
+		next, wait, err := u.stepOn(work, ctx, j)
+		switch {
+		case errors.Is(context.Cause(work), errWord) && err != nil:
+			return 0, errWord
+		case ctx.Err() != nil:
+			return 0, context.Cause(ctx)
+		case err != nil:
+			return u.troubled(ctx, j, err)
+		case next.State == journal.Armed:
+			u.tell(ctx, next)
+			return 0, ErrSwap
+		case wait > 0, !preparing(next), next.State == state:
+			return max(wait, time.Second), nil
+		}
+		u.failures = 0
+		j = next
+		u.show()
+	}
+}
+
+// stepOn is one step: it returns the journal after it, or how long to wait before it.
+func (u *Updater) stepOn(work, ctx context.Context, j journal.Journal) (journal.Journal, time.Duration, error) {
+	if wait, err := u.moment(ctx, j); wait > 0 || err != nil {
+		return j, wait, err
+	}
+	files := j.State != journal.Staged
+	if u.known == nil || time.Since(u.known.at) > lookUpAgain || files && u.known.packed.Path == "" {
+		known, err := u.lookUp(work, j, files)
+		if err != nil {
+			u.known = nil
+			return j, 0, err
+		}
+		u.known = known
+	}
+	if next, wait, err := u.held(ctx, j); wait > 0 || err != nil {
+		return next, wait, err
+	}
+	switch j.State {
+	case journal.Offered:
+		if err := u.download(work, ctx, j); err != nil {
+			return j, 0, err
+		}
+		next, err := u.do(ctx, journal.Event{Kind: journal.Download})
+		return next, 0, err
+	case journal.Downloaded:
+		if err := u.stage(work, ctx, j); err != nil {
+			return j, 0, err
+		}
+		next, err := u.do(ctx, journal.Event{Kind: journal.Stage})
+		return next, 0, err
+	}
+	return u.arm(work, ctx, j)
+}
+
+// held says how long to wait for the signed pace, and for what speaks against an
+// update at this device just now.
+func (u *Updater) held(ctx context.Context, j journal.Journal) (journal.Journal, time.Duration, error) {
+	if wait := u.known.earliest.Sub(u.known.now()); wait > 0 {
+		return u.wait(ctx, j, journal.Ramp, wait)
+	}
+	if h := u.c.Hindrance(); h.reason() != journal.None && !u.known.release.Urgent {
+		return u.wait(ctx, j, h.reason(), hinderedFor)
+	}
+	return j, 0, nil
+}
+
+// moment says how long to wait for the update's own time; refused when its lease
+// has ended.
+func (u *Updater) moment(ctx context.Context, j journal.Journal) (time.Duration, error) {
+	now := u.c.Now().UnixMilli()
+	until := func(ms int64) time.Duration { return min(time.Duration(ms-now)*time.Millisecond, lookEvery) }
+	switch {
+	case j.Lease == u.note.Refused && j.Lease != "": // the end came between note and journal
+		return 0, &refusal{journal.Withdrawn, errors.New("refused before")}
+	case j.Until != 0 && now > j.Until:
+		return 0, &refusal{journal.Withdrawn, errors.New("its lease ended")}
+	case u.note.Sum != j.Next.Sum || u.note.Lease != j.Lease:
+		_, wait, err := u.wait(ctx, j, journal.Schedule, time.Hour) // the next session brings the offer again
+		return wait, err
+	case time.Now().Before(u.again):
+		return min(time.Until(u.again), lookEvery), nil
+	case now < j.NotBefore:
+		return until(j.NotBefore), nil // why was told when it was set
+	// A clock that was set back must not make it wait for years.
+	case now < u.note.Begin && u.note.Begin-now <= maxValid.Milliseconds():
+		_, _, err := u.wait(ctx, j, journal.Schedule, 0)
+		return until(u.note.Begin), err
+	}
+	return 0, nil
+}
+
+func (h Hindrance) reason() journal.Reason {
+	switch {
+	case h.Support:
+		return journal.Support
+	case h.Battery:
+		return journal.Battery
+	case h.Metered:
+		return journal.Metered
+	}
+	return journal.None
+}
+
+// wait notes what is waited for. The person at the device may put it off meanwhile,
+// so that nobody waits longer than lookEvery at once.
+func (u *Updater) wait(ctx context.Context, j journal.Journal, r journal.Reason, d time.Duration) (journal.Journal, time.Duration, error) {
+	if j.Waits != r {
+		next, err := u.do(ctx, journal.Event{Kind: journal.Wait, Reason: r})
+		if err != nil {
+			return j, 0, err
+		}
+		j = next
+	}
+	return j, min(d, lookEvery), nil
+}
+
+// download brings the program into the parts.
+func (u *Updater) download(work, ctx context.Context, j journal.Journal) error {
+	k := u.known
+	if err := u.room(k.release.Length); err != nil {
+		return err
+	}
+	sum, err := layout.ParseSum(k.release.SHA256)
+	if err != nil {
+		return err
+	}
+	p := fetch.Plan{
+		Program: fetch.Want{SHA256: sum[:], Length: k.release.Length},
+		Full:    fetch.Target{SHA256: sumOf(k.packed), Length: k.packed.Length, Lease: j.Lease},
+		Base:    func() ([]byte, error) { return u.base(j) },
+		Part:    u.c.Parts.Part, Done: u.c.Parts.Done, Out: u.c.Parts.Out,
+	}
+	if k.delta != nil {
+		p.Delta = &fetch.Delta{Target: fetch.Target{SHA256: sumOf(*k.delta), Length: k.delta.Length, Lease: j.Lease}, From: k.from}
+	}
+	s, err := u.c.Fetch.Program(work, p)
+	if s.Fetched > 0 {
+		if _, err := u.do(ctx, journal.Event{Kind: journal.Fetch, Bytes: uint64(s.Fetched)}); err != nil {
+			u.c.Log.Warn("bytes that came are not counted", "bytes", s.Fetched, "error", err)
+		}
+	}
+	return err
+}
+
+// roomTimes is how often the program must find room: in parts, as a copy, in bin/.
+const roomTimes = 3
+
+// errSpace: the disk has too little room.
+var errSpace = errors.New("too little room on the disk")
+
+func (u *Updater) room(length int64) error {
+	free, err := u.c.Parts.Free()
+	if err != nil {
+		u.c.Log.Warn("room on the disk unknown", "error", err)
+		return nil
+	}
+	if need := uint64(length) * roomTimes; free < need {
+		return fmt.Errorf("%w: %d bytes, need %d", errSpace, free, need)
+	}
+	return nil
+}
+
+// base is the program that runs, from its good copy.
+func (u *Updater) base(j journal.Journal) ([]byte, error) {
+	f, err := u.c.Programs.Open(j.Good.Version)
+	if err != nil {
+		return nil, err
+	}
+	b, err := io.ReadAll(io.LimitReader(f, maxProgram))
+	return b, errors.Join(err, f.Close())
+}
+
+const maxProgram = 256 << 20
+
+// stage makes the good copy of what came and lets it test itself.
+func (u *Updater) stage(work, ctx context.Context, j journal.Journal) error {
+	if u.c.Programs.Check(j.Next.Version, j.Next.Sum) != nil {
+		if err := u.keep(work, ctx, j); err != nil {
+			return err
+		}
+	}
+	test, cancel := context.WithTimeout(work, selftestLasts)
+	defer cancel()
+	err := u.c.Selftest(test, u.c.Programs.Path(j.Next.Version))
+	if err != nil && work.Err() != nil {
+		return context.Cause(work)
+	}
+	return err
+}
+
+// keep fills the copy, and fetches once more what a crash or somebody took away.
+func (u *Updater) keep(work, ctx context.Context, j journal.Journal) error {
+	err := u.put(j)
+	if !errors.Is(err, fs.ErrNotExist) && !errors.Is(err, layout.ErrOtherBytes) {
+		return err
+	}
+	u.c.Log.Info("a program that came is not whole any more, it comes again", "version", j.Next.Version)
+	if err := u.download(work, ctx, j); err != nil {
+		return err
+	}
+	return u.put(j)
+}
+
+func (u *Updater) put(j journal.Journal) error {
+	f, err := u.c.Parts.Unpacked()
+	if err != nil {
+		return err
+	}
+	return errors.Join(u.c.Programs.Put(j.Next.Version, j.Next.Sum, f), f.Close())
+}
+
+// arm is the last step: whatever was believed is asked again, since it may have been
+// revoked (updates.md, row 47), and the copy is looked at once more.
+func (u *Updater) arm(work, ctx context.Context, j journal.Journal) (journal.Journal, time.Duration, error) {
+	whole := u.c.Programs.Check(j.Next.Version, j.Next.Sum) == nil
+	known, err := u.lookUp(work, j, !whole)
+	if err != nil {
+		u.known = nil
+		return j, 0, err
+	}
+	u.known = known
+	if next, wait, err := u.held(ctx, j); wait > 0 || err != nil {
+		return next, wait, err
+	}
+	if !whole {
+		if err := u.stage(work, ctx, j); err != nil {
+			return j, 0, err
+		}
+	}
+	u.mu.Lock()
+	news := u.withdrawn != nil || u.offered != nil
+	u.mu.Unlock()
+	if news {
+		return j, time.Second, nil // the turn that follows hears it first
+	}
+	lease := j.Lease
+	next, err := u.do(ctx, journal.Event{Kind: journal.Arm})
+	if err == nil && !preparing(next) && next.State != journal.Armed { // the journal refused, and says why
+		n := u.note
+		n.Refused = lease
+		err = u.writeNote(n)
+	}
+	if err == nil && next.State == journal.Armed {
+		if err := u.c.Parts.Sweep(); err != nil {
+			u.c.Log.Warn("parts stay", "error", err)
+		}
+	}
+	return next, 0, err
+}
+
+// refusal is an error that ends the lease.
+type refusal struct {
+	reason journal.Reason
+	err    error
+}
+
+func (r *refusal) Error() string { return r.err.Error() }
+func (r *refusal) Unwrap() error { return r.err }
+
+// troubled turns an error into a refusal or a wait, as the wire names it.
+func (u *Updater) troubled(ctx context.Context, j journal.Journal, err error) (time.Duration, error) {
+	if errors.Is(err, journal.ErrNotNow) {
+		return lookEvery, nil // the launcher was quicker; what it wrote counts
+	}
+	r, final := judge(err)
+	if final {
+		u.c.Log.Warn("an update is refused", "version", j.Next.Version, "reason", r, "error", err)
+		return time.Second, u.refuse(ctx, j, r)
+	}
+	u.c.Log.Info("an update waits", "version", j.Next.Version, "reason", r, "error", err)
+	wait := u.backoff()
+	if back := (*fetch.ComeBack)(nil); errors.As(err, &back) {
+		wait = back.After
+	}
+	u.again = time.Now().Add(wait)
+	_, d, err := u.wait(ctx, j, r, wait)
+	if errors.Is(err, journal.ErrNotNow) {
+		err = nil
+	}
+	return max(d, time.Second), err
+}
+
+// judge says what an error is called, and whether it ends the lease.
+func judge(err error) (r journal.Reason, final bool) {
+	var refused *refusal
+	var misfit *unfit
+	switch {
+	case errors.As(err, &refused):
+		return refused.reason, true
+	case errors.As(err, &misfit):
+		return misfit.reason, true
+	case errors.Is(err, manifest.ErrStale): // also where something else is said of it
+		return journal.Stale, false
+	case errors.Is(err, manifest.ErrNoTarget), errors.Is(err, manifest.ErrBlocked), errors.Is(err, fetch.ErrLease), errors.Is(err, fetch.ErrNotFound):
+		return journal.Withdrawn, true
+	case errors.Is(err, manifest.ErrRefused), errors.Is(err, manifest.ErrNoRelease):
+		return journal.Signature, true
+	case errors.Is(err, fetch.ErrBytes), errors.Is(err, layout.ErrOtherBytes):
+		return journal.WrongBytes, true
+	case errors.Is(err, ErrSelftest):
+		return journal.Selftest, true
+	case errors.Is(err, errSpace), layout.IsFull(err):
+		return journal.Space, false
+	case errors.Is(err, manifest.ErrTransport), errors.Is(err, fetch.ErrUnreachable):
+		return journal.Unreachable, false
+	case errors.Is(err, layout.ErrLocked):
+		return journal.Schedule, false
+	}
+	if back := (*fetch.ComeBack)(nil); errors.As(err, &back) {
+		return journal.Schedule, false
+	}
+	return journal.Disk, false
+}
+
+// refuse ends the lease: in the note first, so that a crash in between refuses again.
+func (u *Updater) refuse(ctx context.Context, j journal.Journal, r journal.Reason) error {
+	n := u.note
+	n.Refused = j.Lease
+	if err := u.writeNote(n); err != nil {
+		u.c.Log.Warn("a refusal is not noted", "error", err)
+	}
+	u.known = nil
+	_, err := u.do(ctx, journal.Event{Kind: journal.Refuse, Reason: r})
+	return err
+}

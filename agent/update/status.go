@@ -1,0 +1,93 @@
+package update
+
+import (
+	"time"
+
+	"hausmeister/agent/update/journal"
+)
+
+// Status is how updates stand, as everybody at this machine may know it.
+type Status struct {
+	Off      string    `json:"off,omitempty"` // why there are none
+	Launcher string    `json:"launcher_version,omitempty"`
+	Standing Standing  `json:"standing,omitempty"` // of the program that runs
+	State    string    `json:"state,omitempty"`    // journal.State
+	Version  string    `json:"version,omitempty"`  // that is under way
+	Waits    string    `json:"waits,omitempty"`    // journal.Reason
+	Begins   time.Time `json:"begins,omitzero"`    // not before that
+	Until    time.Time `json:"until,omitzero"`     // the lease's end
+	Previous string    `json:"previous_version,omitempty"`
+	// Postponable is how often the person at the device may still put it off.
+	Postponable int `json:"postponable"`
+}
+
+// Coming says that an update is being prepared.
+func (s Status) Coming() bool {
+	return s.State == journal.Offered.String() || s.State == journal.Downloaded.String() || s.State == journal.Staged.String()
+}
+
+// maxPostpones as the journal has it.
+const maxPostpones = 3
+
+// Status says how updates stand.
+func (u *Updater) Status() Status {
+	u.mu.Lock()
+	defer u.mu.Unlock()
+	s := u.status
+	s.Launcher, s.Standing = u.c.Parent.Version(), u.c.Parent.Standing()
+	return s
+}
+
+// show takes over what the journal says.
+func (u *Updater) show() {
+	s := Status{}
+	j, err := u.c.Journal.Load()
+	switch {
+	case u.tufs == nil:
+		s.Off = NoRoot
+	case err != nil || !j.Good.Known():
+		s.Off = NoJournal
+	}
+	s.State, s.Version, s.Previous = j.State.String(), j.Next.Version, j.Previous.Version
+	if j.Waits != journal.None {
+		s.Waits = j.Waits.String()
+	}
+	if preparing(j) {
+		s.Begins, s.Until = u.begins(j).UTC(), atMS(j.Until).UTC()
+		s.Postponable = max(maxPostpones-j.Postpones, 0)
+	}
+	u.mu.Lock()
+	changed := s != u.status
+	u.status = s
+	u.mu.Unlock()
+	if changed {
+		u.c.Changed()
+	}
+}
+
+// begins is the earliest moment that is known.
+func (u *Updater) begins(j journal.Journal) time.Time {
+	t := atMS(j.NotBefore)
+	if u.note.Sum == j.Next.Sum {
+		t = later(t, atMS(u.note.Begin))
+	}
+	if u.known != nil { // by the time that was signed, told by the device's clock
+		t = later(t, u.c.Now().Add(u.known.earliest.Sub(u.known.now())))
+	}
+	return t.Truncate(time.Minute)
+}
+
+// atMS keeps zero, which means "none".
+func atMS(ms int64) time.Time {
+	if ms == 0 {
+		return time.Time{}
+	}
+	return time.UnixMilli(ms)
+}
+
+func later(a, b time.Time) time.Time {
+	if b.After(a) {
+		return b
+	}
+	return a
+}

@@ -1,0 +1,448 @@
+package update
+
+import (
+	"context"
+	"errors"
+	"io"
+	"log/slog"
+	"math/rand/v2"
+	"sync"
+	"time"
+
+	"hausmeister/agent/update/fetch"
+	"hausmeister/agent/update/journal"
+	"hausmeister/platform/layout"
+	"hausmeister/platform/supervise"
+	"hausmeister/platform/wake"
+	"hausmeister/proto/hmpb"
+	"hausmeister/proto/manifest"
+)
+
+// Sink takes what is told; *spool.Spool is one.
+type Sink interface {
+	Append(ctx context.Context, e *hmpb.Entry) (seq uint64, err error)
+}
+
+// Journal is the machine's memory; *journal.Store is one.
+type Journal interface {
+	Load() (journal.Journal, error)
+	Do(ctx context.Context, e journal.Event) (journal.Journal, []journal.Effect, error)
+}
+
+// Programs are the good copies; *layout.Versions is one.
+type Programs interface {
+	Put(version string, sum layout.Sum, r io.Reader) error
+	Check(version string, sum layout.Sum) error
+	Open(version string) (layout.File, error)
+	Path(version string) string
+	Prune(keep ...string) error
+}
+
+// Fetcher brings bytes; *fetch.Client is one.
+type Fetcher interface {
+	Metadata(ctx context.Context, name string, nonce []byte, root uint64) (fetch.Metadata, error)
+	Program(ctx context.Context, p fetch.Plan) (fetch.Stats, error)
+}
+
+// Parts are what is here of a download.
+type Parts interface {
+	Part(sha256 []byte) (fetch.Part, error)
+	Done(sha256 []byte)
+	// Out gives an empty file for the program, Unpacked opens it.
+	Out() (io.WriteCloser, error)
+	Unpacked() (io.ReadCloser, error)
+	// Sweep removes everything.
+	Sweep() error
+	// Free is how much room there is for parts and programs.
+	Free() (uint64, error)
+}
+
+// Hindrance says what speaks against an update just now.
+type Hindrance struct {
+	Support bool // somebody helps at this device
+	Battery bool // it is on battery, and that is low
+	Metered bool // its connection costs by volume
+}
+
+// Config of an Updater. All is needed unless said otherwise.
+type Config struct {
+	Parent   *Parent // nil = there is no launcher: no updates
+	Device   manifest.Device
+	Sum      layout.Sum // of the program that runs
+	Root     []byte     // that the program was built with; nil = what Trust holds
+	Build    time.Time
+	Trust    manifest.Store
+	Lock     func() (release func() error, err error) // of Trust
+	Journal  Journal
+	Programs Programs
+	Parts    Parts
+	Files    Files // of notes; a folder of this program alone
+	Fetch    Fetcher
+	Sink     Sink
+	// Selftest runs a program that is about to be armed; an error of its own is
+	// ErrSelftest.
+	Selftest func(ctx context.Context, path string) error
+	// Hindrance is asked before and after the download; nil = nothing ever is.
+	Hindrance func() Hindrance
+	// Postponed says, once, that the person at the device wants no update today;
+	// nil = nobody can.
+	Postponed func() bool
+	// Trusted is told of the time that was signed; nil = nobody wants it.
+	Trusted func(time.Time)
+	// Changed is called when Status did; nil = nobody looks.
+	Changed func()
+	Pulse   *wake.Pulse      // waits go with it; nil = by themselves
+	Now     func() time.Time // device clock; nil = time.Now
+	Random  func() float64   // in [0, 1); nil = math/rand
+	Log     *slog.Logger     // nil = slog.Default
+}
+
+// ErrSelftest: the new program says that it cannot run here, or says nothing.
+var ErrSelftest = errors.New("the new program does not pass its test")
+
+// Why updates are off.
+const (
+	NoLauncher = "no_launcher"
+	NoRoot     = "no_root"
+	NoJournal  = "no_journal" // it cannot be read, or the launcher adopted no program
+)
+
+// Updater is the part of the agent that prepares updates.
+type Updater struct {
+	c    Config
+	tufs *manifest.Client // nil = nobody is trusted
+	kick chan struct{}    // holds one
+
+	mu sync.Mutex
+	// below is guarded by mu
+	offered   *hmpb.Offer // not taken yet; the latest word
+	withdrawn *string     // the same; an empty one means any lease
+	repo      *hmpb.Repository
+	lease     string // that is worked on
+	sum       layout.Sum
+	cancel    context.CancelCauseFunc // of the work; nil = none goes on
+	status    Status
+
+	// below is Run's
+	note     note
+	known    *refreshed // of the update that is under way; nil = not asked yet
+	failures int        // in a row, of what is tried again
+	again    time.Time  // when, by a clock that no one sets
+}
+
+// errWord ends work because the collector said something new.
+var errWord = errors.New("the collector said something new")
+
+// New makes an Updater; where updates are off, one that says so.
+func New(c Config) *Updater {
+	if c.Hindrance == nil {
+		c.Hindrance = func() Hindrance { return Hindrance{} }
+	}
+	if c.Postponed == nil {
+		c.Postponed = func() bool { return false }
+	}
+	if c.Trusted == nil {
+		c.Trusted = func(time.Time) {}
+	}
+	if c.Changed == nil {
+		c.Changed = func() {}
+	}
+	if c.Lock == nil {
+		c.Lock = func() (func() error, error) { return func() error { return nil }, nil }
+	}
+	if c.Now == nil {
+		c.Now = time.Now
+	}
+	if c.Random == nil {
+		c.Random = rand.Float64
+	}
+	if c.Log == nil {
+		c.Log = slog.Default()
+	}
+	u := &Updater{c: c, kick: make(chan struct{}, 1)}
+	if c.Parent == nil {
+		u.status.Off = NoLauncher
+		return u
+	}
+	u.status.Off = NoRoot
+	if !u.trusts() {
+		return u
+	}
+	m := &metadata{u: u}
+	tufs, err := manifest.New(manifest.Config{Fetch: m, Fresh: m.fresh, Store: c.Trust, Root: c.Root, Build: c.Build, Now: c.Now})
+	if err != nil { // which must not keep the agent from running
+		c.Log.Error("there are no updates: the root of trust cannot be used", "error", err)
+		return u
+	}
+	u.tufs, u.status.Off = tufs, ""
+	return u
+}
+
+// Heard is of the Parent's pipe, see Parent.Welcomed.
+func (u *Updater) Heard(version string, hash []byte) { u.c.Parent.Welcomed(version, hash) }
+
+// Repository is what the collector says of its metadata.
+func (u *Updater) Repository(r *hmpb.Repository) {
+	u.mu.Lock()
+	defer u.mu.Unlock()
+	u.repo = r
+}
+
+// Offered takes an offer. It ends the work for another one.
+func (u *Updater) Offered(o *hmpb.Offer) {
+	u.mu.Lock()
+	u.offered, u.withdrawn = o, nil
+	if o.GetRepository() != nil {
+		u.repo = o.GetRepository()
+	}
+	if u.cancel != nil && string(o.GetSha256()) != string(u.sum[:]) {
+		u.cancel(errWord)
+	}
+	u.mu.Unlock()
+	u.wake()
+}
+
+// Withdrawn ends a lease, an empty one whichever there is.
+func (u *Updater) Withdrawn(lease string) {
+	u.mu.Lock()
+	if u.offered != nil && (lease == "" || u.offered.GetLease() == lease) {
+		u.offered = nil
+	}
+	if u.withdrawn == nil || lease == "" || *u.withdrawn != "" {
+		u.withdrawn = &lease
+	}
+	if u.cancel != nil && (lease == "" || lease == u.lease) {
+		u.cancel(errWord)
+	}
+	u.mu.Unlock()
+	u.wake()
+}
+
+func (u *Updater) wake() {
+	select {
+	case u.kick <- struct{}{}:
+	default:
+	}
+}
+
+// Waits between looks.
+const (
+	tellEvery     = time.Minute // what the spool did not take, or the launcher wrote in a trial
+	tellSeldom    = time.Hour   // what the launcher wrote else
+	lookEvery     = time.Minute // for the person's wish, while something is under way
+	hinderedFor   = time.Minute // until battery or network are looked at again
+	backoffFirst  = time.Minute
+	backoffMost   = 2 * time.Hour
+	lookUpAgain   = time.Hour // how long what was signed is believed before arming
+	selftestLasts = 2 * time.Minute
+)
+
+// Run prepares updates and tells what became of them until ctx ends; ErrSwap when
+// one is armed.
+func (u *Updater) Run(ctx context.Context, ready func()) error {
+	ready()
+	if u.c.Parent == nil {
+		<-ctx.Done()
+		return nil
+	}
+	if err := u.readNote(); err != nil {
+		u.c.Log.Warn("what was offered is forgotten", "error", err)
+	}
+	for {
+		wait, err := u.turn(ctx)
+		if errors.Is(err, ErrSwap) {
+			return supervise.Permanent(err)
+		}
+		if err != nil && ctx.Err() == nil {
+			u.c.Log.Warn("update not gone on with", "error", err)
+			wait = u.backoff()
+		}
+		if !u.pause(ctx, wait) {
+			return nil
+		}
+	}
+}
+
+// beatWithin is how long a wait may last beyond its time for a look at the machine,
+// which wakes it anyway.
+const beatWithin = 90 * time.Second
+
+// pause waits, or for a word, and says false when ctx ended.
+func (u *Updater) pause(ctx context.Context, wait time.Duration) bool {
+	if wait <= 0 {
+		return ctx.Err() == nil
+	}
+	t := u.c.Pulse.Between(wait, wait+beatWithin)
+	defer t.Stop()
+	select {
+	case <-t.C:
+	case <-u.kick:
+	case <-ctx.Done():
+	}
+	return ctx.Err() == nil
+}
+
+// turn does what can be done now and says when to look again.
+func (u *Updater) turn(ctx context.Context) (time.Duration, error) {
+	defer u.show()
+	j, err := u.c.Journal.Load()
+	if err != nil {
+		return 0, err
+	}
+	if u.tufs != nil {
+		if j, err = u.words(ctx, j); err != nil {
+			return 0, err
+		}
+	}
+	wait := tellSeldom
+	switch {
+	case j.State == journal.Armed:
+		u.tell(ctx, j)
+		return 0, ErrSwap
+	case u.tufs != nil && preparing(j):
+		if wait, err = u.prepare(ctx, j); errors.Is(err, errWord) {
+			wait, err = 0, nil
+		}
+	}
+	if now, loadErr := u.c.Journal.Load(); loadErr == nil {
+		j = now
+	}
+	if !u.tell(ctx, j) || j.State == journal.Swapped || j.State == journal.Trial {
+		wait = min(wait, tellEvery) // the launcher writes without a word
+	}
+	return wait, err
+}
+
+func preparing(j journal.Journal) bool {
+	return j.State == journal.Offered || j.State == journal.Downloaded || j.State == journal.Staged
+}
+
+// do is one step of the journal and its effects.
+func (u *Updater) do(ctx context.Context, e journal.Event) (journal.Journal, error) {
+	e.At = u.c.Now().UnixMilli()
+	j, effects, err := u.c.Journal.Do(ctx, e)
+	if err != nil {
+		return j, err
+	}
+	for _, effect := range effects {
+		if effect != journal.DoPrune { // the others are the launcher's
+			continue
+		}
+		if err := errors.Join(u.c.Programs.Prune(j.Kept()...), u.c.Parts.Sweep()); err != nil {
+			u.c.Log.Warn("what is left of an update is not removed", "error", err)
+		}
+	}
+	return j, nil
+}
+
+// words takes what collector and person said since.
+func (u *Updater) words(ctx context.Context, j journal.Journal) (journal.Journal, error) {
+	u.mu.Lock()
+	o, w := u.offered, u.withdrawn
+	u.mu.Unlock()
+	var err error
+	if w != nil && preparing(j) && (*w == "" || *w == j.Lease) {
+		if j, err = u.do(ctx, journal.Event{Kind: journal.Withdraw, Lease: j.Lease}); err != nil {
+			return j, err
+		}
+		u.known = nil
+	}
+	if o != nil {
+		if j, err = u.offer(ctx, j, o); err != nil {
+			return j, err
+		}
+	}
+	u.mu.Lock()
+	if u.withdrawn == w {
+		u.withdrawn = nil
+	}
+	if u.offered == o {
+		u.offered = nil
+	}
+	u.mu.Unlock()
+	if preparing(j) && u.c.Postponed() {
+		now := u.c.Now()
+		next, err := u.do(ctx, journal.Event{Kind: journal.Postpone, Until: now.Add(postponeFor).UnixMilli()})
+		switch {
+		case errors.Is(err, journal.ErrNotNow):
+			u.c.Log.Info("an update cannot be postponed again", "version", j.Next.Version)
+		case err != nil:
+			return j, err
+		default:
+			j = next
+		}
+	}
+	return j, nil
+}
+
+// postponeFor is what one wish brings; three are the most.
+const postponeFor = 24 * time.Hour
+
+// Bounds of an offer, as the protocol has them.
+const (
+	maxLease   = 64
+	maxTarget  = 256
+	maxValid   = 14 * 24 * time.Hour
+	sumLength  = 32
+	maxVersion = 64
+)
+
+// offer takes an offer, unless it is none, or was refused before.
+func (u *Updater) offer(ctx context.Context, j journal.Journal, o *hmpb.Offer) (journal.Journal, error) {
+	if len(o.GetLease()) > maxLease || o.GetLease() == "" || len(o.GetTarget()) > maxTarget || len(o.GetSha256()) != sumLength ||
+		len(o.GetVersion()) > maxVersion || !manifest.ValidVersion(o.GetVersion()) {
+		u.c.Log.Warn("an offer that is none", "lease", o.GetLease())
+		return j, nil
+	}
+	p := journal.Program{Version: o.GetVersion(), Sum: layout.Sum(o.GetSha256())}
+	switch {
+	case u.note.Refused == o.GetLease():
+		return j, nil // the collector has not heard of it yet
+	case j.Good.Known() && p.Sum == j.Good.Sum, p.Sum == u.c.Sum:
+		return j, nil // here already
+	case p.Version == j.Good.Version || p.Version == j.Previous.Version && p.Sum != j.Previous.Sum:
+		// Their copies lie under that name, and one of them may be needed.
+		u.c.Log.Warn("an offer of other bytes under a version that is here", "version", p.Version)
+		return j, nil
+	case !preparing(j) && !resting(j):
+		u.c.Log.Info("an offer while another update is under way", "version", p.Version)
+		return j, nil
+	}
+	now := u.c.Now()
+	valid := min(time.Duration(o.GetValidS())*time.Second, maxValid)
+	n := u.note
+	if same := preparing(j) && j.Next.Sum == p.Sum && n.Sum == p.Sum; !same {
+		n.Begin = now.Add(time.Duration(u.c.Random() * float64(min(time.Duration(o.GetWithinS())*time.Second, valid)))).UnixMilli()
+		u.known, u.failures, u.again = nil, 0, time.Time{}
+	}
+	if n.Target != o.GetTarget() {
+		u.known = nil
+	}
+	n.Lease, n.Target, n.Sum = o.GetLease(), o.GetTarget(), p.Sum
+	// The note first: a journal that knows of an offer without a target would wait
+	// for the next session.
+	if err := u.writeNote(n); err != nil {
+		return j, err
+	}
+	next, err := u.do(ctx, journal.Event{Kind: journal.Offer, Program: p, Lease: n.Lease, Until: now.Add(valid).UnixMilli()})
+	if errors.Is(err, journal.ErrNotNow) {
+		u.c.Log.Info("an offer that does not fit", "version", p.Version, "error", err)
+		return j, nil
+	}
+	if err == nil && !preparing(next) { // barred; the journal tells it
+		n.Refused = n.Lease
+		err = u.writeNote(n)
+	}
+	return next, err
+}
+
+func resting(j journal.Journal) bool {
+	return j.State == journal.Idle || j.State == journal.Committed || j.State == journal.Pruned || j.State == journal.RolledBack
+}
+
+// backoff is full jitter over the upper half of a ceiling that doubles.
+func (u *Updater) backoff() time.Duration {
+	ceiling := min(backoffFirst<<min(u.failures, 7), backoffMost)
+	u.failures++
+	return ceiling/2 + time.Duration(u.c.Random()*float64(ceiling/2))
+}

@@ -1,0 +1,751 @@
+package update_test
+
+import (
+	"bytes"
+	"context"
+	"crypto/sha256"
+	"encoding/hex"
+	"errors"
+	"io"
+	"io/fs"
+	"log/slog"
+	"path/filepath"
+	"strings"
+	"sync"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"hausmeister/agent/update"
+	"hausmeister/agent/update/fetch"
+	"hausmeister/agent/update/journal"
+	"hausmeister/platform/layout"
+	"hausmeister/proto/hmpb"
+	"hausmeister/proto/manifest"
+	"hausmeister/testenv/fault"
+	"hausmeister/testenv/tufrepo"
+)
+
+const oldVersion, newVersion = "1.0.0", "1.1.0"
+
+var l = layout.Layout{Root: "/hm"}
+
+// world is a device with real journal, copies, parts and metadata, whose launcher,
+// collector and network are the test's.
+type world struct {
+	*testing.T
+	fleet *tufrepo.Fleet
+	tree  *fault.Tree
+	trust *tufrepo.Mem
+	parts update.Folder
+	now   func() time.Time
+	old   journal.Program
+
+	mu sync.Mutex
+	// below is guarded by mu
+	notes     map[string][]byte
+	entries   []*hmpb.Entry
+	programs  map[string][]byte // by sum: what the network brings
+	fetchErr  error
+	fetched   int
+	meta      int // requests
+	onFetch   func()
+	onTest    func() error
+	hindrance update.Hindrance
+	postpone  bool
+	free      uint64
+	locked    bool
+	trusted   time.Time
+}
+
+func sumOf(b []byte) layout.Sum { return sha256.Sum256(b) }
+
+// newWorld runs the old version, as its launcher adopted it.
+func newWorld(t *testing.T) *world {
+	w := &world{T: t, tree: fault.NewTree(l.Versions(), l.Update()), trust: tufrepo.NewMem(), parts: update.Folder(t.TempDir()), now: time.Now,
+		notes: map[string][]byte{}, programs: map[string][]byte{}, free: 1 << 40}
+	w.fleet = tufrepo.NewFleet(time.Now)
+	code := []byte("program " + oldVersion)
+	w.old = journal.Program{Version: oldVersion, Sum: sumOf(code)}
+	w.must(w.versions().Put(oldVersion, w.old.Sum, bytes.NewReader(code)))
+	_, _, err := w.store().Do(t.Context(), journal.Event{Kind: journal.Adopt, Program: w.old, At: time.Now().UnixMilli()})
+	w.must(err)
+	return w
+}
+
+func (w *world) must(err error) {
+	w.Helper()
+	if err != nil {
+		w.Fatal(err)
+	}
+}
+
+func (w *world) versions() *layout.Versions { return l.VersionsOn(w.tree, "hausmeister-agent") }
+
+func (w *world) store() *journal.Store {
+	return journal.NewStore(journal.Config{Dir: l.Update(), Disk: w.tree})
+}
+
+func (w *world) journal() journal.Journal {
+	w.Helper()
+	j, err := w.store().Load()
+	w.must(err)
+	return j
+}
+
+// release is signed and lies at the collector, in its packed form too.
+func (w *world) release(r manifest.Release) manifest.Release {
+	code := []byte("program " + r.Version + r.OS + r.Commit)
+	if r.OS == "" {
+		r.OS = "linux"
+	}
+	if r.Arch == "" {
+		r.Arch = "amd64"
+	}
+	if r.Channel == "" {
+		r.Channel = "stable"
+	}
+	if r.Product == "" {
+		r.Product = manifest.ProductAgent
+	}
+	role := manifest.RoleStable
+	if r.Channel == "canary" {
+		role = manifest.RoleCanary
+	}
+	if r.Urgent {
+		role = manifest.RoleEmergency
+	}
+	r.Packed = r.Dir() + "agent.zst"
+	w.fleet.File(role, r.Packed, append([]byte("packed "), code...))
+	r = w.fleet.Release(role, r, code)
+	w.mu.Lock()
+	w.programs[r.SHA256] = code
+	w.mu.Unlock()
+	return r
+}
+
+func offer(r manifest.Release, lease string) *hmpb.Offer {
+	sum, _ := hex.DecodeString(r.SHA256)
+	o := &hmpb.Offer{}
+	o.SetLease(lease)
+	o.SetTarget(r.Path)
+	o.SetSha256(sum)
+	o.SetVersion(r.Version)
+	o.SetValidS(3 * 24 * 3600)
+	o.SetWithinS(600)
+	return o
+}
+
+// network and disk.
+func (w *world) Metadata(_ context.Context, name string, nonce []byte, root uint64) (fetch.Metadata, error) {
+	w.mu.Lock()
+	w.meta++
+	err := w.fetchErr
+	w.mu.Unlock()
+	if err != nil {
+		return fetch.Metadata{}, err
+	}
+	data, ok := w.fleet.Files()[name]
+	if !ok {
+		return fetch.Metadata{}, fetch.ErrNotFound
+	}
+	m := fetch.Metadata{Data: data}
+	if nonce != nil {
+		m.Freshness, err = w.fleet.Fresh(context.Background(), manifest.Nonce(nonce), int64(root))
+	}
+	return m, err
+}
+
+func (w *world) Program(ctx context.Context, p fetch.Plan) (s fetch.Stats, err error) {
+	w.mu.Lock()
+	code, err := w.programs[hex.EncodeToString(p.Program.SHA256)], w.fetchErr
+	w.fetched++
+	hook := w.onFetch
+	w.mu.Unlock()
+	if hook != nil {
+		hook()
+	}
+	if ctx.Err() != nil {
+		return s, context.Cause(ctx)
+	}
+	if err != nil {
+		return s, err
+	}
+	s.Fetched = int64(len(code))
+	if sum := sha256.Sum256(code); !bytes.Equal(sum[:], p.Program.SHA256) || int64(len(code)) != p.Program.Length {
+		return s, fetch.ErrBytes
+	}
+	out, err := p.Out()
+	if err != nil {
+		return s, err
+	}
+	_, err = out.Write(code)
+	return s, errors.Join(err, out.Close())
+}
+
+func (w *world) Append(_ context.Context, e *hmpb.Entry) (uint64, error) {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	w.entries = append(w.entries, e)
+	return uint64(len(w.entries)), nil
+}
+
+func (w *world) Read(name string) ([]byte, error) {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	b, ok := w.notes[name]
+	if !ok {
+		return nil, fs.ErrNotExist
+	}
+	return b, nil
+}
+
+func (w *world) Write(name string, data []byte) error {
+	if w.tree.Dead() {
+		return fault.ErrDead
+	}
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	w.notes[name] = bytes.Clone(data)
+	return nil
+}
+
+// little is the parts' folder with as much room as the test says.
+type little struct {
+	update.Folder
+	w *world
+}
+
+func (p little) Free() (uint64, error) {
+	p.w.mu.Lock()
+	defer p.w.mu.Unlock()
+	return p.w.free, nil
+}
+
+func (w *world) config(version string) update.Config {
+	return update.Config{
+		Parent: update.Attach(launched, strings.NewReader(""), io.Discard),
+		Device: manifest.Device{Product: manifest.ProductAgent, Version: version, OS: "linux", Arch: "amd64", Channel: "stable"},
+		Sum:    sumOf([]byte("program " + version)), Root: w.fleet.Root(), Build: time.Now().Add(-24 * time.Hour),
+		Trust: w.trust, Journal: w.store(), Programs: w.versions(), Parts: little{w.parts, w}, Files: w, Fetch: w, Sink: w,
+		Lock: func() (func() error, error) {
+			w.mu.Lock()
+			defer w.mu.Unlock()
+			if w.locked {
+				return nil, layout.ErrLocked
+			}
+			return func() error { return nil }, nil
+		},
+		Selftest: func(context.Context, string) error {
+			if w.onTest != nil {
+				return w.onTest()
+			}
+			return nil
+		},
+		Hindrance: func() update.Hindrance { w.mu.Lock(); defer w.mu.Unlock(); return w.hindrance },
+		Postponed: func() bool {
+			w.mu.Lock()
+			defer w.mu.Unlock()
+			p := w.postpone
+			w.postpone = false
+			return p
+		},
+		Trusted: func(at time.Time) { w.mu.Lock(); defer w.mu.Unlock(); w.trusted = at },
+		Now:     w.now, Log: slog.New(slog.DiscardHandler),
+	}
+}
+
+// updater of one start of the agent.
+func (w *world) updater(version string) *update.Updater {
+	w.Helper()
+	return update.New(w.config(version))
+}
+
+// runFor runs it for a time; true when it ended for a swap.
+func (w *world) runFor(u *update.Updater, d time.Duration) bool {
+	w.Helper()
+	ctx, cancel := context.WithTimeout(w.Context(), d)
+	defer cancel()
+	err := u.Run(ctx, func() {})
+	if err != nil && !errors.Is(err, update.ErrSwap) {
+		w.Fatalf("Run = %v", err)
+	}
+	return err != nil
+}
+
+// offered runs an offer for a time.
+func (w *world) offered(r manifest.Release, lease string, d time.Duration) bool {
+	w.Helper()
+	u := w.updater(oldVersion)
+	u.Offered(offer(r, lease))
+	return w.runFor(u, d)
+}
+
+// told is what the collector hears.
+func (w *world) told() string {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	var all []string
+	for _, e := range w.entries {
+		m := e.GetUpdate()
+		text := journal.State(m.GetState()).String()
+		if r := m.GetReason(); r != 0 {
+			text += ":" + journal.Reason(r).String()
+		}
+		all = append(all, text)
+	}
+	return strings.Join(all, " ")
+}
+
+// refused holds that a device ended an offer for a reason, with nothing changed.
+func (w *world) refused(r manifest.Release, lease string, why journal.Reason) {
+	w.Helper()
+	if w.offered(r, lease, 2*time.Hour) {
+		w.Errorf("%s was armed, want it refused for %s", r.Path, why)
+	}
+	if got, want := w.told(), "refused:"+why.String(); !strings.HasSuffix(got, want) {
+		w.Errorf("%s: told %q, want %s at the end", r.Path, got, want)
+	}
+	if j := w.journal(); j.Good != w.old || j.Next.Known() || len(j.Swaps) > 0 {
+		w.Errorf("%s: the journal is %+v", r.Path, j)
+	}
+	if err := w.versions().Check(oldVersion, w.old.Sum); err != nil {
+		w.Errorf("%s: the program that runs: %v", r.Path, err)
+	}
+}
+
+func inBubble(t *testing.T, f func(w *world)) {
+	synctest.Test(t, func(t *testing.T) { f(newWorld(t)) })
+}
+
+// launcher is what it does with a good program.
+func (w *world) launcher(p journal.Program) {
+	w.Helper()
+	for _, e := range []journal.Event{
+		{Kind: journal.SwapTry}, {Kind: journal.SwapDone}, {Kind: journal.Start}, {Kind: journal.Alive}, {Kind: journal.Check},
+		{Kind: journal.Hear, Program: p}, {Kind: journal.Bound},
+	} {
+		e.At = time.Now().UnixMilli()
+		_, _, err := w.store().Do(w.Context(), e)
+		w.must(err)
+	}
+}
+
+func TestWalk(t *testing.T) {
+	inBubble(t, func(w *world) {
+		r := w.release(manifest.Release{Version: newVersion})
+		if !w.offered(r, "lease-1", time.Hour) {
+			t.Fatalf("not armed in an hour: %s, told %s", w.journal().State, w.told())
+		}
+		next := journal.Program{Version: newVersion, Sum: sumOf(w.programs[r.SHA256])}
+		j := w.journal()
+		if j.State != journal.Armed || j.Next != next || w.versions().Check(newVersion, next.Sum) != nil {
+			t.Fatalf("armed: %+v", j)
+		}
+		w.launcher(next)
+		u := w.updater(newVersion)
+		w.runFor(u, 5*time.Minute)
+		if got, want := w.told(), "offered waiting:schedule downloaded staged armed swapped trial committed"; got != want {
+			t.Errorf("told %q\nwant %q", got, want)
+		}
+		last := w.entries[len(w.entries)-1].GetUpdate()
+		if last.GetLease() != "lease-1" || last.GetFromVersion() != oldVersion || last.GetToVersion() != newVersion ||
+			last.GetLauncherVersion() != "1.2.3" || len(last.GetToSha256()) != 32 {
+			t.Errorf("the last step is %v", last)
+		}
+		if s := u.Status(); s.Off != "" || s.State != "committed" || s.Previous != oldVersion {
+			t.Errorf("status %+v", s)
+		}
+		// All was told; the same again is no update.
+		n := len(w.entries)
+		u.Offered(offer(r, "lease-1"))
+		if w.runFor(u, 24*time.Hour) || len(w.entries) != n {
+			t.Errorf("told again: %s", w.told())
+		}
+	})
+}
+
+func TestOff(t *testing.T) {
+	inBubble(t, func(w *world) {
+		r := w.release(manifest.Release{Version: newVersion})
+		for off, change := range map[string]func(*update.Config){
+			update.NoLauncher: func(c *update.Config) { c.Parent = nil },
+			update.NoRoot:     func(c *update.Config) { c.Root = nil },
+			update.NoJournal: func(c *update.Config) {
+				c.Journal = journal.NewStore(journal.Config{Dir: filepath.Join(l.Update(), "none"), Disk: w.tree})
+			},
+		} {
+			c := w.config(oldVersion)
+			change(&c)
+			u := update.New(c)
+			u.Heard("1.0.0", []byte{1})
+			u.Offered(offer(r, "lease"))
+			if w.runFor(u, time.Hour) || u.Status().Off != off || w.journal().State != journal.Idle {
+				t.Errorf("%s: status %+v, journal %s", off, u.Status(), w.journal().State)
+			}
+		}
+		// A root that a package put there does as well as one that was built in.
+		w.must(w.trust.Write("root.json", w.fleet.Root()))
+		c := w.config(oldVersion)
+		c.Root = nil
+		u := update.New(c)
+		u.Offered(offer(r, "lease"))
+		if !w.runFor(u, time.Hour) {
+			t.Errorf("with a root in the folder: %+v, told %s", u.Status(), w.told())
+		}
+	})
+}
+
+func TestAttack13_ClockOf1970And2099(t *testing.T) {
+	for name, off := range map[string]time.Duration{"1970": -30 * 365 * 24 * time.Hour, "2099": 99 * 365 * 24 * time.Hour} {
+		inBubble(t, func(w *world) {
+			begin := time.Now()
+			w.now = func() time.Time { return time.Now().Add(off) }
+			r := w.release(manifest.Release{Version: newVersion})
+			if !w.offered(r, "lease", time.Hour) {
+				t.Errorf("with a clock of %s: told %s", name, w.told())
+			}
+			if w.trusted.Before(begin) || w.trusted.After(begin.Add(2*time.Hour)) {
+				t.Errorf("with a clock of %s the time of TLS is %v, it is %v", name, w.trusted, begin)
+			}
+		})
+	}
+	// A clock that is set right while it waits for its moment.
+	inBubble(t, func(w *world) {
+		off := 20 * 365 * 24 * time.Hour
+		w.now = func() time.Time { return time.Now().Add(off) }
+		u := w.updater(oldVersion)
+		u.Offered(offer(w.release(manifest.Release{Version: newVersion}), "lease"))
+		w.hindrance.Battery = true
+		w.runFor(u, 20*time.Minute)
+		off, w.hindrance.Battery = 0, false
+		if !w.runFor(w.updater(oldVersion), time.Hour) {
+			t.Errorf("after the clock was set back by 20 years: told %s", w.told())
+		}
+	})
+}
+
+func TestAttack14_StolenCollector(t *testing.T) {
+	// It may offer what is signed, but not before the signed pace reaches this device.
+	inBubble(t, func(w *world) {
+		begin := time.Now()
+		r := w.release(manifest.Release{Version: newVersion, Ramp: manifest.Ramp{T0MS: begin.Add(48 * time.Hour).UnixMilli(), PermillePerHour: 1_000_000}})
+		u := w.updater(oldVersion)
+		u.Offered(offer(r, "lease"))
+		if w.runFor(u, 47*time.Hour) || !strings.HasSuffix(w.told(), "waiting:ramp") || w.fetched != 0 {
+			t.Errorf("before its turn: told %s, %d downloads", w.told(), w.fetched)
+		}
+		if s := u.Status(); !s.Coming() || s.Begins.Before(begin.Add(47*time.Hour)) {
+			t.Errorf("status %+v", s)
+		}
+		w.fleet.Publish() // as it is each day
+		if !w.runFor(w.updater(oldVersion), 3*time.Hour) || time.Now().Before(begin.Add(48*time.Hour)) {
+			t.Errorf("at its turn: told %s", w.told())
+		}
+	})
+	// What nobody signed, other bytes for a signed name, and a name of its own.
+	inBubble(t, func(w *world) {
+		r := w.release(manifest.Release{Version: newVersion})
+		foreign := r
+		foreign.SHA256 = strings.Repeat("ab", 32)
+		w.refused(foreign, "lease-1", journal.Signature)
+		foreign = r
+		foreign.Path = "agent/stable/1.1.0/linux-amd64/other"
+		w.refused(foreign, "lease-2", journal.Withdrawn)
+		foreign = r
+		foreign.Version = "1.2.0"
+		w.refused(foreign, "lease-3", journal.Signature)
+	})
+	// Yesterday's metadata, under an honest collector's word of today's.
+	inBubble(t, func(w *world) {
+		old := w.fleet.Files()
+		r := w.release(manifest.Release{Version: newVersion})
+		u := w.updater(oldVersion)
+		repo := &hmpb.Repository{}
+		repo.SetRootVersion(1)
+		repo.SetTimestampVersion(uint64(w.fleet.Drafts[tufrepo.Timestamp].Version()))
+		u.Repository(repo)
+		w.fleet.SetFiles(old)
+		u.Offered(offer(r, "lease"))
+		if w.runFor(u, 3*time.Hour) || !strings.HasSuffix(w.told(), "waiting:stale") {
+			t.Errorf("with yesterday's metadata: told %s", w.told())
+		}
+	})
+}
+
+func TestAttack18_OtherDevice(t *testing.T) {
+	inBubble(t, func(w *world) {
+		for lease, r := range map[string]manifest.Release{
+			"os": {Version: "1.1.1", OS: "windows"}, "arch": {Version: "1.1.2", Arch: "arm64"}, "channel": {Version: "1.1.3", Channel: "canary"},
+		} {
+			w.refused(w.release(r), lease, journal.WrongDevice)
+		}
+		w.refused(w.release(manifest.Release{Version: "1.1.4", LauncherMin: "9.0.0"}), "launcher", journal.Launcher)
+		w.refused(w.release(manifest.Release{Version: "1.1.5", MinFrom: "1.0.5"}), "from", journal.From)
+		// The right name, and other bytes on the way.
+		r := w.release(manifest.Release{Version: newVersion})
+		w.programs[r.SHA256] = []byte("something else")
+		w.refused(r, "bytes", journal.WrongBytes)
+		// A program that says that it cannot run here is barred.
+		r = w.release(manifest.Release{Version: "1.1.6"})
+		w.onTest = func() error { return update.ErrSelftest }
+		w.refused(r, "test", journal.Selftest)
+		w.refused(r, "test-again", journal.BarredHere)
+	})
+}
+
+func TestAttack20_DiskFull(t *testing.T) {
+	inBubble(t, func(w *world) {
+		r := w.release(manifest.Release{Version: newVersion})
+		w.free = uint64(3*r.Length - 1)
+		if w.offered(r, "lease", 5*time.Hour) || !strings.HasSuffix(w.told(), "waiting:space") || w.fetched != 0 {
+			t.Errorf("with too little room: told %s, %d downloads", w.told(), w.fetched)
+		}
+		w.free = uint64(3 * r.Length)
+		if !w.runFor(w.updater(oldVersion), 3*time.Hour) {
+			t.Errorf("with room again: told %s", w.told())
+		}
+	})
+	// Full where the copy is made: nothing of it stays, and it goes on later.
+	inBubble(t, func(w *world) {
+		r := w.release(manifest.Release{Version: newVersion})
+		w.tree.Plan(func(op fault.Op) fault.Fault {
+			if strings.Contains(op.Name, newVersion) {
+				return fault.Full
+			}
+			return fault.None
+		})
+		if w.offered(r, "lease", 5*time.Hour) || w.journal().State != journal.Downloaded {
+			t.Errorf("on a full disk: %s, told %s", w.journal().State, w.told())
+		}
+		w.tree.Plan(nil)
+		if !w.runFor(w.updater(oldVersion), 3*time.Hour) {
+			t.Errorf("with room again: told %s", w.told())
+		}
+	})
+}
+
+func TestAttack26_TwoAtOnce(t *testing.T) {
+	inBubble(t, func(w *world) {
+		r := w.release(manifest.Release{Version: newVersion})
+		w.locked = true // by another process
+		if w.offered(r, "lease", 3*time.Hour) || w.meta != 0 {
+			t.Errorf("while another process has the metadata: %d requests", w.meta)
+		}
+		w.locked = false
+		if !w.runFor(w.updater(oldVersion), 3*time.Hour) {
+			t.Errorf("when it is gone: told %s", w.told())
+		}
+	})
+	// Another offer in the middle of a download wins.
+	inBubble(t, func(w *world) {
+		first, second := w.release(manifest.Release{Version: newVersion}), w.release(manifest.Release{Version: "1.2.0"})
+		u := w.updater(oldVersion)
+		w.onFetch = func() { w.onFetch = nil; u.Offered(offer(second, "lease-2")) }
+		u.Offered(offer(first, "lease-1"))
+		if !w.runFor(u, 3*time.Hour) || w.journal().Next.Version != "1.2.0" || !strings.Contains(w.told(), "refused:withdrawn offered") {
+			t.Errorf("next is %v, told %s", w.journal().Next, w.told())
+		}
+	})
+	// A third while one is armed changes nothing.
+	inBubble(t, func(w *world) {
+		w.offered(w.release(manifest.Release{Version: newVersion}), "lease-1", time.Hour)
+		if !w.offered(w.release(manifest.Release{Version: "1.2.0"}), "lease-2", time.Hour) || w.journal().Next.Version != newVersion {
+			t.Errorf("next is %v", w.journal().Next)
+		}
+	})
+}
+
+func TestAttack27_NotNow(t *testing.T) {
+	for reason, h := range map[journal.Reason]update.Hindrance{
+		journal.Support: {Support: true}, journal.Battery: {Battery: true}, journal.Metered: {Metered: true},
+	} {
+		inBubble(t, func(w *world) {
+			r := w.release(manifest.Release{Version: newVersion})
+			w.hindrance = h
+			u := w.updater(oldVersion)
+			u.Offered(offer(r, "lease"))
+			if w.runFor(u, 5*time.Hour) || !strings.HasSuffix(w.told(), "waiting:"+reason.String()) || w.fetched != 0 {
+				t.Errorf("%s: told %s, %d downloads", reason, w.told(), w.fetched)
+			}
+			if n := strings.Count(w.told(), "waiting:"+reason.String()); n != 1 {
+				t.Errorf("%s: told %d times", reason, n)
+			}
+			if w.meta > 60 {
+				t.Errorf("%s: %d requests while it waited", reason, w.meta)
+			}
+			w.hindrance = update.Hindrance{}
+			if !w.runFor(u, time.Hour) {
+				t.Errorf("after %s: told %s", reason, w.told())
+			}
+		})
+		inBubble(t, func(w *world) { // three persons signed that it cannot wait
+			w.hindrance = h
+			if !w.offered(w.release(manifest.Release{Version: newVersion, Urgent: true}), "lease", time.Hour) {
+				t.Errorf("an urgent one waits for %s: told %s", reason, w.told())
+			}
+		})
+	}
+}
+
+func TestPostponed(t *testing.T) {
+	inBubble(t, func(w *world) {
+		begin := time.Now()
+		u := w.updater(oldVersion)
+		u.Offered(offer(w.release(manifest.Release{Version: newVersion}), "lease"))
+		for i := range 4 { // the fourth wish is one too many
+			w.postpone = true
+			if left := 2 - i; w.runFor(u, 20*time.Hour) != (i == 3) || i < 3 && u.Status().Postponable != left {
+				t.Fatalf("after wish %d: %+v, told %s", i+1, u.Status(), w.told())
+			}
+			if i == 2 {
+				break
+			}
+			time.Sleep(3 * time.Hour)
+		}
+		w.postpone = true
+		w.fleet.Publish()
+		if !w.runFor(u, 30*time.Hour) || time.Since(begin) < 66*time.Hour {
+			t.Errorf("after three days: %v, told %s", time.Since(begin), w.told())
+		}
+	})
+}
+
+func TestAttack38_NoLoop(t *testing.T) {
+	inBubble(t, func(w *world) {
+		// What was refused is not begun again under the same lease, however often a
+		// collector that has not heard of it says so, and told once.
+		r := w.release(manifest.Release{Version: newVersion})
+		w.programs[r.SHA256] = nil
+		w.refused(r, "lease", journal.WrongBytes)
+		n, fetched := len(w.entries), w.fetched
+		for range 5 {
+			w.offered(r, "lease", time.Hour)
+		}
+		if len(w.entries) != n || w.fetched != fetched {
+			t.Errorf("told %s, %d downloads", w.told(), w.fetched)
+		}
+	})
+	inBubble(t, func(w *world) { // three installations a day
+		for i, version := range []string{"1.1.0", "1.2.0", "1.3.0", "1.4.0"} {
+			r := w.release(manifest.Release{Version: version})
+			armed := w.offered(r, "lease-"+version, time.Hour)
+			if armed != (i < 3) {
+				t.Fatalf("installation %d: armed %t, told %s", i+1, armed, w.told())
+			}
+			if armed {
+				w.launcher(journal.Program{Version: version, Sum: sumOf(w.programs[r.SHA256])})
+			}
+		}
+		if !strings.HasSuffix(w.told(), "refused:too_many") {
+			t.Errorf("told %s", w.told())
+		}
+	})
+}
+
+func TestAttack39_Downgrade(t *testing.T) {
+	inBubble(t, func(w *world) {
+		w.refused(w.release(manifest.Release{Version: "0.9.0"}), "older", journal.Floor)
+		// A floor of any release that was seen stays, though it was for a later moment.
+		far := time.Now().Add(1000 * time.Hour).UnixMilli()
+		w.offered(w.release(manifest.Release{Version: "1.5.0", Floor: "1.4.0", Ramp: manifest.Ramp{T0MS: far}}), "floor", time.Hour)
+		w.refused(w.release(manifest.Release{Version: "1.3.0"}), "below", journal.Floor)
+	})
+	inBubble(t, func(w *world) { // signed as a step back, it is one
+		if !w.offered(w.release(manifest.Release{Version: "0.9.0", RollbackOf: oldVersion}), "back", time.Hour) {
+			t.Errorf("a signed step back: told %s", w.told())
+		}
+	})
+}
+
+func TestAttack47_RevokedBeforeArming(t *testing.T) {
+	for name, revoke := range map[string]func(w *world, r manifest.Release){
+		"removed": func(w *world, r manifest.Release) {
+			w.fleet.Drafts[manifest.RoleStable].RemoveTarget(r.Path)
+			w.fleet.Publish(manifest.RoleStable)
+		},
+		"blocked": func(w *world, r manifest.Release) {
+			w.must(w.fleet.Drafts[tufrepo.Targets].SetRules(manifest.Rules{Blocked: []string{r.SHA256}}))
+			w.fleet.Publish(tufrepo.Targets)
+		},
+	} {
+		inBubble(t, func(w *world) {
+			r := w.release(manifest.Release{Version: newVersion})
+			w.onTest = func() error { revoke(w, r); return nil } // the last thing before arming
+			w.refused(r, "lease", journal.Withdrawn)
+			if got := w.told(); !strings.Contains(got, "staged refused:withdrawn") {
+				t.Errorf("%s: told %s", name, got)
+			}
+			if w.versions().Check(newVersion, sumOf(w.programs[r.SHA256])) == nil {
+				t.Errorf("%s: its copy is still there", name)
+			}
+		})
+	}
+	inBubble(t, func(w *world) { // the lease, in the middle of the download
+		u := w.updater(oldVersion)
+		w.onFetch = func() { u.Withdrawn("") }
+		u.Offered(offer(w.release(manifest.Release{Version: newVersion}), "lease"))
+		if w.runFor(u, 5*time.Hour) || !strings.HasSuffix(w.told(), "refused:withdrawn") || w.fetched != 1 {
+			t.Errorf("told %s, %d downloads", w.told(), w.fetched)
+		}
+	})
+}
+
+func TestUnreachable(t *testing.T) {
+	inBubble(t, func(w *world) {
+		w.fetchErr = fetch.ErrUnreachable
+		if w.offered(w.release(manifest.Release{Version: newVersion}), "lease", 10*time.Hour) || !strings.HasSuffix(w.told(), "waiting:unreachable") {
+			t.Errorf("told %s", w.told())
+		}
+		if w.meta > 40 {
+			t.Errorf("%d requests in ten hours without a network", w.meta)
+		}
+		w.fetchErr = nil
+		if !w.runFor(w.updater(oldVersion), 3*time.Hour) {
+			t.Errorf("with a network: told %s", w.told())
+		}
+	})
+}
+
+// TestAttack23_KilledWhilePreparing: the agent dies at each of its operations on
+// journal and copies, loses what was not synced, and starts again.
+func TestAttack23_KilledWhilePreparing(t *testing.T) {
+	ops := 0
+	for n := 0; n == 0 || n <= ops; n++ {
+		inBubble(t, func(w *world) {
+			r := w.release(manifest.Release{Version: newVersion})
+			w.tree.Plan(fault.At(n-1, fault.Kill)) // the first goes through, and counts
+			armed := w.offered(r, "lease", time.Hour)
+			if n == 0 {
+				ops = len(w.tree.Ops())
+				if !armed || ops < 20 {
+					t.Fatalf("armed %t after %d operations", armed, ops)
+				}
+				return
+			}
+			w.tree.Plan(nil)
+			if err := w.versions().Check(oldVersion, w.old.Sum); err != nil || w.journal().Good != w.old {
+				t.Errorf("killed at %d: the program that runs: %v", n, err)
+			}
+			// It starts again, and the collector says the same again.
+			if !w.offered(r, "lease", 3*time.Hour) {
+				t.Fatalf("killed at %d: not armed, %s, told %s", n, w.journal().State, w.told())
+			}
+			j := w.journal()
+			if err := w.versions().Check(newVersion, j.Next.Sum); err != nil || j.State != journal.Armed || len(j.Swaps) != 1 {
+				t.Errorf("killed at %d: %s, %d swaps, the copy: %v", n, j.State, len(j.Swaps), err)
+			}
+			// Every step was told, at most one of them twice.
+			got := strings.Fields(w.told())
+			for _, s := range []string{"offered", "downloaded", "staged", "armed"} {
+				if !strings.Contains(w.told(), s) {
+					t.Errorf("killed at %d: %s was never told: %v", n, s, got)
+				}
+			}
+			if len(got) > 8 {
+				t.Errorf("killed at %d: told %v", n, got)
+			}
+		})
+	}
+	t.Logf("killed at %d operations", ops)
+}
