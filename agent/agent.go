@@ -15,6 +15,7 @@ import (
 	"hausmeister/agent/health"
 	"hausmeister/agent/link"
 	"hausmeister/agent/spool"
+	"hausmeister/agent/update"
 	"hausmeister/platform/supervise"
 	"hausmeister/platform/wake"
 	"hausmeister/proto/hmpb"
@@ -55,12 +56,34 @@ type Config struct {
 	// Alive is called when the agent got on since the last time, each minute or so;
 	// nil = nobody listens.
 	Alive func()
-	// Welcomed is as in link.Config.
-	Welcomed func(version string, hash []byte)
+	// Updates makes the part that prepares updates; nil = there is none.
+	Updates func(Means) Updates
 
 	Now    func() time.Time
 	Random func() float64
 	Log    *slog.Logger
+}
+
+// Means are what the agent has for updates.
+type Means struct {
+	Sink update.Sink
+	// Open, Transport and Address are of the present session.
+	Open      func(ctx context.Context, header *hmpb.FetchHeader) (*wire.Framed, error)
+	Transport func() string
+	Address   func() string
+	// Power and connection, as health saw them last.
+	BatteryLow, Metered func() bool
+	Trust               func(time.Time)
+	Changed             func()
+	Pulse               *wake.Pulse
+}
+
+// Updates prepares updates; *update.Updater is one.
+type Updates interface {
+	link.Updates
+	Run(ctx context.Context, ready func()) error
+	Status() update.Status
+	SignedTime() time.Time
 }
 
 // Ways is link.Ways for whatever address the identity has; *path.Dialer is one.
@@ -88,6 +111,7 @@ type Agent struct {
 	link   *link.Link
 	spool  *spool.Spool
 	health *health.Health
+	update Updates
 }
 
 // New makes an Agent that Run then runs.
@@ -164,8 +188,6 @@ func (a *Agent) Run(ctx context.Context) error {
 		Sent:  a.public.sent,
 		Shown: a.public.shown,
 
-		Welcomed: a.c.Welcomed,
-
 		Changed: a.public.changed,
 		Now:     a.c.Now,
 		Random:  a.c.Random,
@@ -174,14 +196,65 @@ func (a *Agent) Run(ctx context.Context) error {
 	if a.c.Ways != nil {
 		lc.Ways = ways{a.c.Ways, keeper}
 	}
+	up := a.updates(keeper, sp, h)
+	if up != nil {
+		lc.Updates = up
+	}
 	l := link.New(lc)
 	a.mu.Lock()
-	a.keeper, a.link, a.spool, a.health = keeper, l, sp, h
+	a.keeper, a.link, a.spool, a.health, a.update = keeper, l, sp, h, up
 	a.mu.Unlock()
 	a.c.Ready()
 	a.c.Alive()
-	err = supervise.Run(ctx, a.c.Log, a.parts(keeper, h, l)...)
+	parts := a.parts(keeper, h, l)
+	if up != nil {
+		parts = append(parts, supervise.Part{Name: "updates", Run: up.Run, Restart: supervise.Always})
+	}
+	err = supervise.Run(ctx, a.c.Log, parts...)
 	return errors.Join(err, sp.Close())
+}
+
+// updates makes the part for them, if there is to be one. What was signed at a time
+// is not earlier than that, so that a dead clock's battery does not keep the device
+// from its collector.
+func (a *Agent) updates(k *enroll.Keeper, sp *spool.Spool, h *health.Health) Updates {
+	if a.c.Updates == nil {
+		return nil
+	}
+	up := a.c.Updates(Means{
+		Sink: sp,
+		Open: func(ctx context.Context, header *hmpb.FetchHeader) (*wire.Framed, error) {
+			l := a.present()
+			if l == nil {
+				return nil, link.ErrNoSession
+			}
+			return l.Fetch(ctx, header)
+		},
+		Transport: func() string {
+			if l := a.present(); l != nil {
+				return l.Status().Transport
+			}
+			return ""
+		},
+		Address: func() string {
+			id, _ := k.Enrolled()
+			return id.Address
+		},
+		BatteryLow: h.BatteryLow,
+		Metered:    h.Metered,
+		Trust:      k.Trust,
+		Changed:    a.public.changed,
+		Pulse:      a.c.Pulse,
+	})
+	k.Trust(up.SignedTime())
+	return up
+}
+
+// present is the link; nil before there is one.
+func (a *Agent) present() *link.Link {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	return a.link
 }
 
 // parts in the order of their start; the link stops after health, so that it

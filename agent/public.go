@@ -10,6 +10,7 @@ import (
 
 	"hausmeister/agent/config"
 	"hausmeister/agent/link"
+	"hausmeister/agent/update"
 	"hausmeister/platform/wake"
 	"hausmeister/proto/hmpb"
 )
@@ -44,6 +45,8 @@ type Status struct {
 	SpoolBytes   int64        `json:"spool_bytes"`
 	SpoolDropped uint64       `json:"spool_dropped"`           // given up unacknowledged in this run
 	SpoolFailing bool         `json:"spool_failing,omitempty"` // reports cannot be stored: most likely the disk is full
+
+	Update *update.Status `json:"update,omitempty"` // absent before there is an identity
 }
 
 // StateNotEnrolled is the Status.State of an agent without an identity.
@@ -52,7 +55,7 @@ const StateNotEnrolled link.State = "not_enrolled"
 // Status says how the agent is now.
 func (a *Agent) Status() Status {
 	a.mu.Lock()
-	keeper, l, sp := a.keeper, a.link, a.spool
+	keeper, l, sp, up := a.keeper, a.link, a.spool, a.update
 	a.mu.Unlock()
 	st := Status{Version: a.c.Version, AsOf: a.c.Now().UTC(), State: StateNotEnrolled}
 	if l == nil {
@@ -68,6 +71,9 @@ func (a *Agent) Status() Status {
 	st.Device, st.Collector, st.Certificate = id.Device, id.Address, utc(id.NotAfter)
 	st.SpoolEntries, st.SpoolWaiting, st.SpoolBytes = ss.Entries, ss.Waiting, ss.Bytes
 	st.SpoolDropped, st.SpoolFailing = ss.Dropped+ss.Failures, ss.Failing
+	if up != nil {
+		st.Update = new(up.Status())
+	}
 	return st
 }
 

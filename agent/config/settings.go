@@ -30,6 +30,9 @@ type Settings struct {
 	// PortalProbe is an http address that answers 204 wherever there is no
 	// captive portal; "" asks the collector's own host.
 	PortalProbe string
+	// Channel of updates: "stable" or, for devices of those who try them first,
+	// "canary".
+	Channel string
 }
 
 // Defaults hold where nobody says otherwise.
@@ -39,7 +42,11 @@ var Defaults = Settings{
 	KeepAlive:       25 * time.Second, // home routers forget UDP after 30 s
 	SpoolBytes:      20 << 20,
 	LogLevel:        slog.LevelInfo,
+	Channel:         stable,
 }
+
+// The channels of updates.
+const stable, canary = "stable", "canary"
 
 // Bounded moves each value into its bounds.
 func (s Settings) Bounded() Settings {
@@ -78,6 +85,7 @@ type file struct {
 	LogLevel              *slog.Level `toml:"log_level"`
 	Proxy                 string      `toml:"proxy"`
 	PortalProbe           string      `toml:"portal_probe"`
+	Channel               string      `toml:"update_channel"`
 }
 
 // ReadSettings gives defaults and file. The error says what is wrong with the
@@ -121,6 +129,9 @@ func (f file) check() error {
 			return errors.New("portal_probe: not an http address")
 		}
 	}
+	if c := f.Channel; c != "" && c != stable && c != canary {
+		return errors.New("update_channel: neither stable nor canary")
+	}
 	return nil
 }
 
@@ -145,6 +156,9 @@ func (f file) over(s Settings) Settings {
 		s.LogLevel = *f.LogLevel
 	}
 	s.Proxy, s.PortalProbe = f.Proxy, f.PortalProbe
+	if f.Channel != "" {
+		s.Channel = f.Channel
+	}
 	return s.Bounded()
 }
 

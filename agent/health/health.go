@@ -114,7 +114,7 @@ type Health struct {
 
 	changed chan struct{} // settings, a nudge or a flush; holds one
 
-	onBattery atomic.Bool // at the last look
+	onBattery, batteryLow, metered atomic.Bool // at the last look
 
 	// below is Run's
 	clock   clock
@@ -178,6 +178,16 @@ func (h *Health) Nudge() {
 
 // OnBattery says whether the machine was on battery at the last look.
 func (h *Health) OnBattery() bool { return h.onBattery.Load() }
+
+// lowCharge in permille is where a battery is low.
+const lowCharge = 300
+
+// BatteryLow says whether the machine was on a battery at the last look that is low,
+// or of which nobody knows.
+func (h *Health) BatteryLow() bool { return h.batteryLow.Load() }
+
+// Metered says whether its connection cost by volume at the last look.
+func (h *Health) Metered() bool { return h.metered.Load() }
 
 // Flush asks for the minutes that are not told yet, because somebody looks.
 func (h *Health) Flush() {

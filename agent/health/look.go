@@ -179,10 +179,14 @@ func (h *Health) lookAt(ctx context.Context, w *watch, monotonic time.Time) {
 	h.state(ctx, w, rs, interval)
 }
 
-// power takes over where the machine has its power from.
+// power takes over where the machine has its power from, and what its connection
+// costs.
 func (h *Health) power(w *watch, s sysinfo.Snapshot) {
 	w.onBattery = onBattery(s)
 	h.onBattery.Store(w.onBattery)
+	charge, known := s.Power.Charge.Get()
+	h.batteryLow.Store(w.onBattery && (!known || charge < lowCharge))
+	h.metered.Store(s.Metered == sysinfo.Some(true))
 }
 
 // facts with path and trouble as last known: a session that is being replaced,

@@ -103,9 +103,6 @@ type Config struct {
 	Updates Updates
 	// Ways lets the link change its path; nil = there is one way only.
 	Ways Ways
-	// Welcomed is told of each Welcome, and of the program that the collector heard
-	// of in the Hello before it; nil = nobody wants to know.
-	Welcomed func(version string, hash []byte)
 	// Settings takes the collector's policy, at each Welcome and when it changes.
 	Settings func(*hmpb.Settings)
 	// Sent takes each batch once it is on its way.

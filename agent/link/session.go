@@ -214,9 +214,6 @@ func (l *Link) admitted(s wire.Session, w *hmpb.Welcome) *ending {
 	if l.c.Ways != nil {
 		l.c.Ways.Worked(s)
 	}
-	if l.c.Welcomed != nil {
-		l.c.Welcomed(w.GetAgentVersion(), w.GetAgentHash())
-	}
 	if set := w.GetSettings(); set != nil {
 		l.settings(set)
 	}

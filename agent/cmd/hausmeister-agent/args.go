@@ -60,7 +60,7 @@ func (p *program) parse() (verb, error) {
 	}
 	v := verbs()[i]
 	p.rest = p.rest[1:]
-	if len(p.rest) > 0 && v.name != "enroll" && v.name != "doctor" || len(p.rest) > 1 {
+	if len(p.rest) > 0 && !slices.Contains([]string{"enroll", "doctor", "update"}, v.name) || len(p.rest) > 1 {
 		return verb{}, p.misused(strings.Join(p.rest, " "))
 	}
 	return v, nil

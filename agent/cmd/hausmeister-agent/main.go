@@ -54,6 +54,7 @@ func verbs() []verb {
 		{name: "status", run: (*program).status},
 		{name: "last-report", run: (*program).lastReport},
 		{name: "looks", run: (*program).looks},
+		{name: "update", run: (*program).update},
 		{name: "doctor", run: (*program).doctor},
 		{name: "selftest", run: (*program).selftest},
 		{name: "install", run: (*program).install},

@@ -22,6 +22,8 @@ import (
 	"hausmeister/agent"
 	"hausmeister/agent/link"
 	"hausmeister/agent/link/path"
+	"hausmeister/agent/update"
+	"hausmeister/agent/update/journal"
 	"hausmeister/platform/service"
 	"hausmeister/proto/finding"
 	"hausmeister/proto/hmpb"
@@ -141,6 +143,17 @@ func TestTextsAreComplete(t *testing.T) {
 	}
 	need("role.", "admin", "support", "read") // a device does not know collector/access
 	need("flag.", "json", "dir", "lang", "file", "replace", "claim", "dial", "version")
+	need("updates_off.", update.NoLauncher, update.NoRoot, update.NoJournal)
+	for _, s := range journal.States {
+		need("update.", s.String())
+	}
+	for r := journal.Signature; r <= journal.Operator; r++ {
+		switch r { // the others end an update before anybody waits for it
+		case journal.Stale, journal.Ramp, journal.Space, journal.Held, journal.Disk, journal.Battery, journal.Metered, journal.Support,
+			journal.Postponed, journal.Schedule, journal.Unreachable, journal.Lesson:
+			need("wait.", r.String())
+		}
+	}
 	need("doctor.", constants(t, ".", "outcome")...)
 	need("verdict.", constants(t, ".", "verdict")...)
 	need("check.", "name", "udp", "tcp", "proxy", "inspection", "clock", "agent", "settings", "rights", "spool", "disk")

@@ -85,6 +85,7 @@ func (p *program) serve(ctx context.Context, n *service.Notifier, logs *slog.Log
 	hash, err := programHash()
 	if err != nil {
 		logs.Warn("hash of the program unknown", "error", err)
+		hash = make([]byte, len(layout.Sum{}))
 	}
 	parent := update.Attach(p.env, os.Stdin, os.Stdout)
 	if parent == nil {
@@ -111,9 +112,11 @@ func (p *program) serve(ctx context.Context, n *service.Notifier, logs *slog.Log
 			n.Ready()
 			parent.Checked(nil)
 		},
-		Alive:    parent.Alive,
-		Welcomed: parent.Welcomed,
-		Log:      logs,
+		Alive: parent.Alive,
+		Updates: func(means agent.Means) agent.Updates {
+			return m.updater(ctx, parent, layout.Sum(hash), means, logs)
+		},
+		Log: logs,
 	})
 	err = supervise.Run(ctx, logs,
 		supervise.Part{Name: "launcher", Run: parent.Run},
@@ -124,7 +127,7 @@ func (p *program) serve(ctx context.Context, n *service.Notifier, logs *slog.Log
 		supervise.Part{Name: "agent", StopWithin: stopWithin, Run: func(ctx context.Context, ready func()) error {
 			ready()
 			err := a.Run(ctx)
-			if err != nil {
+			if err != nil && !errors.Is(err, update.ErrSwap) {
 				parent.Checked(err) // it cannot work with what it found here
 			}
 			return err

@@ -160,6 +160,9 @@ func (p *program) showStatus(s shown, known bool) {
 		line("dropped", w.whole(int64(s.SpoolDropped)))
 	}
 	line("version", s.Version)
+	if s.Update != nil {
+		line("update", w.update(*s.Update))
+	}
 	line("as_of", w.when(s.AsOf))
 }
 

@@ -1,0 +1,220 @@
+package main
+
+import (
+	"bytes"
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io/fs"
+	"log/slog"
+	"net"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"runtime"
+	"strings"
+	"time"
+
+	"hausmeister/agent"
+	"hausmeister/agent/config"
+	"hausmeister/agent/enroll"
+	agentupdate "hausmeister/agent/update"
+	"hausmeister/agent/update/fetch"
+	"hausmeister/agent/update/journal"
+	"hausmeister/platform/layout"
+	"hausmeister/proto/manifest"
+)
+
+// updater is this machine's.
+func (m *machine) updater(ctx context.Context, parent *agentupdate.Parent, sum layout.Sum, means agent.Means, logs *slog.Logger) agent.Updates {
+	l, disk := m.layout, layout.Plain()
+	dir := l.Update()
+	settings, _ := config.ReadSettings(enroll.Dir(l.State())) // the agent says what is wrong with it
+	trust := agentupdate.Trust(filepath.Join(dir, "trust"))
+	client := fetch.New(fetch.Config{
+		Open:      means.Open,
+		Transport: means.Transport,
+		Page: func(ctx context.Context) (net.Conn, string, error) {
+			address := means.Address()
+			conn, err := m.dialer.DialPage(ctx, address)
+			return conn, address, err
+		},
+		Log: logs,
+	})
+	return agentupdate.New(agentupdate.Config{
+		Parent: parent,
+		Device: manifest.Device{
+			Product: manifest.ProductAgent, Version: version, OS: m.hardware(ctx).OS, Arch: runtime.GOARCH, Channel: settings.Channel,
+		},
+		Sum:      sum,
+		Root:     agentupdate.BuiltInRoot(),
+		Build:    buildTime(),
+		Trust:    trust,
+		Lock:     trust.Lock,
+		Journal:  journal.NewStore(journal.Config{Dir: dir, Disk: disk, Lock: journal.FileLock(dir)}),
+		Programs: l.VersionsOn(disk, layout.AgentName()),
+		Parts:    agentupdate.Folder(filepath.Join(dir, "parts")),
+		Files:    enroll.Dir(dir),
+		Fetch:    client,
+		Sink:     means.Sink,
+		Selftest: func(ctx context.Context, path string) error { return selftestOf(ctx, path, l.Root) },
+		Hindrance: func() agentupdate.Hindrance {
+			return agentupdate.Hindrance{Battery: means.BatteryLow(), Metered: means.Metered()}
+		},
+		Postponed: func() bool { return os.Remove(wish(l)) == nil },
+		Trusted:   means.Trust,
+		Changed:   means.Changed,
+		Pulse:     means.Pulse,
+		Log:       logs,
+	})
+}
+
+// maxAnswer bounds what a program may say of itself.
+const maxAnswer = 64 << 10
+
+// selftestOf runs a program's test of itself in the folder root. What the program
+// says of itself can only keep it away.
+func selftestOf(ctx context.Context, path, root string) error {
+	c := exec.CommandContext(ctx, path, "selftest", "--dir", root, "--json")
+	c.WaitDelay = time.Second
+	for _, v := range os.Environ() {
+		if !strings.HasPrefix(v, journal.EnvLauncher+"=") {
+			c.Env = append(c.Env, v)
+		}
+	}
+	var out bounded
+	c.Stdout = &out
+	err := c.Run()
+	var t tested
+	var exit *exec.ExitError
+	switch {
+	case err != nil && !errors.As(err, &exit) && ctx.Err() == nil:
+		return fmt.Errorf("%w: %w", agentupdate.ErrSelftest, err) // not of this system, say
+	case err != nil:
+		return fmt.Errorf("%w: %w: %.300s", agentupdate.ErrSelftest, err, out.Bytes())
+	}
+	if err := json.Unmarshal(out.Bytes(), &t); err != nil {
+		return fmt.Errorf("%w: %w", agentupdate.ErrSelftest, err)
+	}
+	if !t.OK {
+		return fmt.Errorf("%w: state %.100s", agentupdate.ErrSelftest, t.State)
+	}
+	return nil
+}
+
+// bounded keeps the beginning.
+type bounded struct{ bytes.Buffer }
+
+func (b *bounded) Write(p []byte) (int, error) {
+	if room := maxAnswer - b.Len(); room > 0 {
+		b.Buffer.Write(p[:min(room, len(p))])
+	}
+	return len(p), nil
+}
+
+// wish is the file by which the person at the device puts an update off; the agent
+// takes it within a minute or so.
+func wish(l layout.Layout) string { return filepath.Join(l.Update(), "postpone") }
+
+// update is the verb with its own verbs.
+func (p *program) update(ctx context.Context) error {
+	what := "status"
+	if len(p.rest) > 0 {
+		what = p.rest[0]
+	}
+	switch what {
+	case "status":
+		return p.updateStatus(ctx)
+	case "postpone":
+		return p.postpone(ctx)
+	}
+	return p.misused("update " + what)
+}
+
+// updates reads how updates stand.
+func (p *program) updates(ctx context.Context) (agentupdate.Status, error) {
+	s, _, err := p.now(ctx)
+	if err != nil {
+		return agentupdate.Status{}, err
+	}
+	if s.Update == nil { // never enrolled, or an older agent runs
+		return agentupdate.Status{}, &failure{code: "update_unknown", exit: exitRefused}
+	}
+	return *s.Update, nil
+}
+
+func (p *program) updateStatus(ctx context.Context) error {
+	u, err := p.updates(ctx)
+	if err != nil {
+		return err
+	}
+	if p.json {
+		return p.print(u)
+	}
+	w := p.words
+	line := func(label string, value string) {
+		if value != "" {
+			fmt.Fprintf(p.out, "%-*s %s\n", 22, w.text("label."+label), value)
+		}
+	}
+	line("update", w.update(u))
+	if u.Coming() {
+		line("update_until", w.when(u.Until))
+		line("postponable", w.whole(int64(u.Postponable)))
+	}
+	line("previous", u.Previous)
+	line("launcher", u.Launcher)
+	return nil
+}
+
+// update says in a line how updates stand.
+func (w words) update(u agentupdate.Status) string {
+	if u.Off != "" {
+		return w.text("updates_off." + u.Off)
+	}
+	text := w.text("update." + u.State)
+	if u.Version != "" {
+		text = w.text("update_to", u.Version, text)
+	}
+	if !u.Coming() {
+		return text
+	}
+	if u.Waits != "" {
+		text += "; " + w.text("wait."+u.Waits)
+	}
+	if u.Begins.After(time.Now()) {
+		text += "; " + w.text("update_begins", w.when(u.Begins))
+	}
+	return text
+}
+
+// postponed is what postpone prints as JSON.
+type postponed struct {
+	Version string `json:"version"`
+	Left    int    `json:"left"` // how often it may be put off after this
+}
+
+// postpone puts a coming update off for a day.
+func (p *program) postpone(ctx context.Context) error {
+	u, err := p.updates(ctx)
+	switch {
+	case err != nil:
+		return err
+	case u.Off != "" || !u.Coming():
+		return &failure{code: "update_none", exit: exitRefused}
+	case u.Postponable <= 0:
+		return &failure{code: "update_enough", exit: exitRefused}
+	}
+	if err := layout.WriteFile(wish(p.layout), nil, 0o600); err != nil {
+		if errors.Is(err, fs.ErrNotExist) {
+			return &failure{code: "update_none", exit: exitRefused, err: err}
+		}
+		return err
+	}
+	if p.json {
+		return p.print(postponed{u.Version, u.Postponable - 1})
+	}
+	p.say("postponed", u.Version, p.words.whole(int64(u.Postponable-1)))
+	return nil
+}
