@@ -96,7 +96,7 @@ func (plain) Remove(name string) error {
 	return nil
 }
 
-func (plain) Mkdir(name string) error { return createDir(name, false) }
+func (plain) Mkdir(name string) error { return createDir(name, forReaders) }
 
 func (plain) Names(dir string) ([]string, error) {
 	entries, err := os.ReadDir(dir)

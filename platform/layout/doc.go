@@ -10,6 +10,7 @@
 //	<root>/spool/               reports not yet acknowledged: owner only
 //	<root>/log/                 owner only
 //	<root>/public/              what everybody at this machine may read
+//	<root>/wishes/              where everybody at this machine may put a file
 //
 // Root is /opt/hausmeister, %ProgramData%\Hausmeister, or
 // /Library/Application Support/Hausmeister. The owner is the system's

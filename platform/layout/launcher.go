@@ -47,7 +47,7 @@ func (l Layout) PutLauncher(version string, want Sum, r io.Reader) error {
 	path := filepath.Join(l.Launchers(), version, LauncherName())
 	err := CheckVersion(version)
 	if err == nil {
-		err = createDir(filepath.Dir(path), false)
+		err = createDir(filepath.Dir(path), forReaders)
 	}
 	if err == nil {
 		err = writeFrom(Plain(), path, r, ProgramMode, &want)

@@ -42,6 +42,19 @@ func (l Layout) Log() string { return filepath.Join(l.Root, "log") }
 // Public holds what everybody at this machine may read.
 func (l Layout) Public() string { return filepath.Join(l.Root, "public") }
 
+// Wishes is where everybody at this machine may put a file, which only the
+// administrator reads and removes: what is in it is a wish and nothing more.
+func (l Layout) Wishes() string { return filepath.Join(l.Root, "wishes") }
+
+// rights of a folder beside its owner's, who may do everything.
+type rights int
+
+const (
+	forNobody  rights = iota
+	forReaders        // everybody may read
+	forWishes         // everybody may put a file there, and none of another's away
+)
+
 // ErrForeign is the answer of Create for a folder that cannot be trusted: not a
 // plain folder, or owned by somebody who may change its rights behind our back.
 var ErrForeign = errors.New("not a folder of ours")
@@ -49,20 +62,21 @@ var ErrForeign = errors.New("not a folder of ours")
 // Create makes the folders that are missing and sets the rights of all.
 func (l Layout) Create() error {
 	for _, f := range []struct {
-		path    string
-		private bool
+		path   string
+		rights rights
 	}{
-		{l.Root, false},
-		{l.Versions(), false},
-		{l.Bin(), false},
-		{l.Launchers(), false},
-		{l.State(), true},
-		{l.Update(), true},
-		{l.Spool(), true},
-		{l.Log(), true},
-		{l.Public(), false},
+		{l.Root, forReaders},
+		{l.Versions(), forReaders},
+		{l.Bin(), forReaders},
+		{l.Launchers(), forReaders},
+		{l.State(), forNobody},
+		{l.Update(), forNobody},
+		{l.Spool(), forNobody},
+		{l.Log(), forNobody},
+		{l.Public(), forReaders},
+		{l.Wishes(), forWishes},
 	} {
-		if err := createDir(f.path, f.private); err != nil {
+		if err := createDir(f.path, f.rights); err != nil {
 			return fmt.Errorf("creating folder %s: %w", f.path, err)
 		}
 	}
@@ -82,15 +96,11 @@ func (l Layout) Check() error {
 }
 
 // createDir makes one folder, or takes over one that is there, with its rights.
-func createDir(path string, private bool) error {
-	mode := os.FileMode(0o755)
-	if private {
-		mode = 0o700
-	}
+func createDir(path string, r rights) error {
 	if err := os.MkdirAll(filepath.Dir(path), 0o755); err != nil {
 		return err
 	}
-	if err := os.Mkdir(path, mode); err != nil && !errors.Is(err, os.ErrExist) {
+	if err := os.Mkdir(path, 0o700); err != nil && !errors.Is(err, os.ErrExist) {
 		return err
 	}
 	info, err := os.Lstat(path)
@@ -100,5 +110,5 @@ func createDir(path string, private bool) error {
 	if !info.IsDir() {
 		return ErrForeign
 	}
-	return takeOver(path, info, private)
+	return takeOver(path, info, r)
 }

@@ -28,13 +28,13 @@ func TestCreate(t *testing.T) {
 			t.Fatal(err)
 		}
 		for path, want := range map[string]fs.FileMode{
-			l.Root: 0o755, l.Versions(): 0o755, l.Public(): 0o755, l.State(): 0o700, l.Spool(): 0o700, l.Log(): 0o700,
+			l.Root: 0o755, l.Versions(): 0o755, l.Public(): 0o755, l.Wishes(): 0o733, l.State(): 0o700, l.Spool(): 0o700, l.Log(): 0o700,
 		} {
 			info, err := os.Stat(path)
 			if err != nil {
 				t.Fatal(err)
 			}
-			if info.Mode().Perm() != want || !info.IsDir() {
+			if info.Mode().Perm() != want || !info.IsDir() || (info.Mode()&fs.ModeSticky != 0) != (path == l.Wishes()) {
 				t.Errorf("%s is %v, want a folder with %v", path, info.Mode(), want)
 			}
 		}

@@ -9,7 +9,7 @@ import (
 )
 
 // takeOver sets the rights of a folder that is there, if it is ours or root's.
-func takeOver(path string, info os.FileInfo, private bool) error {
+func takeOver(path string, info os.FileInfo, r rights) error {
 	st, ok := info.Sys().(*syscall.Stat_t)
 	if !ok {
 		return ErrForeign
@@ -18,11 +18,8 @@ func takeOver(path string, info os.FileInfo, private bool) error {
 		return fmt.Errorf("%w: owned by user %d", ErrForeign, st.Uid)
 	}
 	// The umask may have taken from Mkdir's mode, an earlier hand may have added.
-	want := os.FileMode(0o755)
-	if private {
-		want = 0o700
-	}
-	if info.Mode().Perm() == want {
+	want := [...]os.FileMode{forNobody: 0o700, forReaders: 0o755, forWishes: 0o733 | os.ModeSticky}[r]
+	if info.Mode()&(os.ModePerm|os.ModeSticky) == want {
 		return nil
 	}
 	return os.Chmod(path, want)

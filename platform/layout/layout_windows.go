@@ -24,13 +24,14 @@ func defaultRoot() string {
 const (
 	sddlPrivate = "D:P(A;OICI;FA;;;SY)(A;OICI;FA;;;BA)(A;OICI;FA;;;OW)"
 	sddlPublic  = sddlPrivate + "(A;OICI;0x1200a9;;;BU)"
+	sddlWishes  = sddlPrivate + "(A;;0x100002;;;BU)" // add a file to the folder, wait for it
 )
 
 // takeOver sets owner and rights. Everybody may make folders in ProgramData, so
 // a folder that was there first may belong to a user who wants to read what we
 // write: it is made the administrators' own, and refused when that fails and it
 // is neither theirs, the system's nor this process's user's.
-func takeOver(path string, _ os.FileInfo, private bool) error {
+func takeOver(path string, _ os.FileInfo, r rights) error {
 	if attr, err := fileAttributes(path); err != nil {
 		return err
 	} else if attr&windows.FILE_ATTRIBUTE_REPARSE_POINT != 0 {
@@ -46,10 +47,7 @@ func takeOver(path string, _ os.FileInfo, private bool) error {
 			return err
 		}
 	}
-	sddl := sddlPublic
-	if private {
-		sddl = sddlPrivate
-	}
+	sddl := [...]string{forNobody: sddlPrivate, forReaders: sddlPublic, forWishes: sddlWishes}[r]
 	sd, err := windows.SecurityDescriptorFromString(sddl)
 	if err != nil {
 		return err

@@ -90,7 +90,7 @@ func selftestOf(ctx context.Context, path, root string) error {
 	var exit *exec.ExitError
 	switch {
 	case err != nil && !errors.As(err, &exit) && ctx.Err() == nil:
-		return fmt.Errorf("%w: %w", agentupdate.ErrSelftest, err) // not of this system, say
+		return fmt.Errorf("starting the new program's test: %w", err) // a scanner holds it, say: no word of the program
 	case err != nil:
 		return fmt.Errorf("%w: %w: %.300s", agentupdate.ErrSelftest, err, out.Bytes())
 	}
@@ -114,8 +114,22 @@ func (b *bounded) Write(p []byte) (int, error) {
 }
 
 // wish is the file by which the person at the device puts an update off; the agent
-// takes it within a minute or so.
-func wish(l layout.Layout) string { return filepath.Join(l.Update(), "postpone") }
+// takes it within a minute or so. It needs no rights: three days are all that it
+// can cost.
+func wish(l layout.Layout) string { return filepath.Join(l.Wishes(), "postpone-update") }
+
+// makeWish leaves one that is there already. It takes no rename, for which one would
+// have to read the folder.
+func makeWish(l layout.Layout) error {
+	f, err := os.OpenFile(wish(l), os.O_WRONLY|os.O_CREATE|os.O_EXCL, 0o600)
+	if errors.Is(err, fs.ErrExist) {
+		return nil
+	}
+	if err != nil {
+		return err
+	}
+	return f.Close()
+}
 
 // update is the verb with its own verbs.
 func (p *program) update(ctx context.Context) error {
@@ -206,7 +220,7 @@ func (p *program) postpone(ctx context.Context) error {
 	case u.Postponable <= 0:
 		return &failure{code: "update_enough", exit: exitRefused}
 	}
-	if err := layout.WriteFile(wish(p.layout), nil, 0o600); err != nil {
+	if err := makeWish(p.layout); err != nil {
 		if errors.Is(err, fs.ErrNotExist) {
 			return &failure{code: "update_none", exit: exitRefused, err: err}
 		}

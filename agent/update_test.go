@@ -1,0 +1,120 @@
+package agent_test
+
+import (
+	"context"
+	"errors"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+
+	"google.golang.org/protobuf/proto"
+
+	"hausmeister/agent"
+	"hausmeister/agent/update"
+	"hausmeister/platform/supervise"
+	"hausmeister/proto/hmpb"
+)
+
+// updates is a part that prepares updates, as far as the agent knows it.
+type updates struct {
+	means  agent.Means
+	signed time.Time
+	swap   chan struct{}
+
+	mu sync.Mutex
+	// below is guarded by mu
+	heard int
+	offer *hmpb.Offer
+	gone  []string
+}
+
+func (u *updates) Heard(string, []byte)        { u.mu.Lock(); u.heard++; u.mu.Unlock() }
+func (u *updates) Repository(*hmpb.Repository) {}
+func (u *updates) Offered(o *hmpb.Offer)       { u.mu.Lock(); u.offer = o; u.mu.Unlock() }
+func (u *updates) Withdrawn(lease string)      { u.mu.Lock(); u.gone = append(u.gone, lease); u.mu.Unlock() }
+func (u *updates) SignedTime() time.Time       { return u.signed }
+func (u *updates) Status() update.Status {
+	return update.Status{State: "offered", Version: "2.0.0", Postponable: 3}
+}
+
+func (u *updates) Run(ctx context.Context, ready func()) error {
+	ready()
+	select {
+	case <-u.swap:
+		return supervise.Permanent(update.ErrSwap)
+	case <-ctx.Done():
+		return nil
+	}
+}
+
+func TestUpdatesHearAndAreShown(t *testing.T) {
+	in(t, func(w *world) {
+		u := &updates{signed: time.Now().Add(-time.Minute), swap: make(chan struct{})}
+		w.config.Updates = func(m agent.Means) agent.Updates { u.means = m; return u }
+		w.enrol()
+		w.run()
+		time.Sleep(20 * time.Second)
+		w.mu.Lock()
+		control := w.control
+		w.mu.Unlock()
+		control.WriteMsg(hmpb.ControlDown_builder{Offer: hmpb.Offer_builder{Lease: proto.String("lease-1")}.Build()}.Build())
+		control.WriteMsg(hmpb.ControlDown_builder{Withdrawn: hmpb.Withdrawn_builder{Lease: proto.String("lease-0")}.Build()}.Build())
+		time.Sleep(5 * time.Second)
+		u.mu.Lock()
+		if u.heard != 1 || u.offer.GetLease() != "lease-1" || strings.Join(u.gone, " ") != "lease-0" {
+			t.Errorf("heard %d times, offered %v, withdrawn %v", u.heard, u.offer, u.gone)
+		}
+		u.mu.Unlock()
+		if s := w.status().Update; s == nil || s.Version != "2.0.0" || !s.Coming() {
+			t.Errorf("status shows %+v", s)
+		}
+		if u.means.Transport() != "quic" || u.means.Address() != "collector.example:443" {
+			t.Errorf("session by %q with %q", u.means.Transport(), u.means.Address())
+		}
+		e := &hmpb.Entry{}
+		e.SetUpdate(hmpb.Update_builder{Lease: proto.String("lease-1")}.Build())
+		if _, err := u.means.Sink.Append(t.Context(), e); err != nil {
+			t.Fatal(err)
+		}
+		time.Sleep(2 * time.Minute)
+		told := 0
+		for _, e := range w.stored() {
+			if e.GetUpdate().GetLease() == "lease-1" {
+				told++
+			}
+		}
+		if told != 1 {
+			t.Errorf("a step reached the collector %d times", told)
+		}
+		// What is armed ends the agent, in order.
+		close(u.swap)
+		err := <-w.ended
+		w.cancel()
+		w.cancel = nil
+		if !errors.Is(err, update.ErrSwap) {
+			t.Errorf("Run = %v, want ErrSwap", err)
+		}
+	})
+}
+
+// TestAttack13_SignedTimeForTLS: a clock of 1970 does not cut the device off from a
+// collector whose certificate begins later, when something was signed since.
+func TestAttack13_SignedTimeForTLS(t *testing.T) {
+	in(t, func(w *world) {
+		u := &updates{signed: time.Now().Add(30 * 24 * time.Hour), swap: make(chan struct{})}
+		w.config.Updates = func(agent.Means) agent.Updates { return u }
+		var told time.Time
+		open := w.config.Open
+		w.enrol()
+		w.run()
+		time.Sleep(20 * time.Second)
+		k, err := open()
+		if err == nil {
+			told = k.Trusted()
+		}
+		if told.Before(u.signed) {
+			t.Errorf("the time for TLS is %v (%v), signed was %v", told, err, u.signed)
+		}
+	})
+}
