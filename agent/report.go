@@ -2,11 +2,13 @@ package agent
 
 import (
 	"bytes"
+	"encoding/hex"
 	"encoding/json"
 	"fmt"
 	"slices"
 	"time"
 
+	"hausmeister/agent/update/journal"
 	"hausmeister/proto/block"
 	"hausmeister/proto/finding"
 	"hausmeister/proto/hmpb"
@@ -19,14 +21,15 @@ import (
 // see all of them.
 type Report struct {
 	Sent // of the newest message
-	// Kind of the newest report: "state", "block", "finding" or "inventory";
-	// empty before the first one.
+	// Kind of the newest report: "state", "block", "finding", "inventory" or
+	// "update"; empty before the first one.
 	Kind string `json:"kind"`
 	// State says when Readings were sent.
 	State     *Sent            `json:"state,omitempty"`
 	Readings  []ReportReading  `json:"readings"`
 	Block     *ReportBlock     `json:"block,omitempty"`
 	Findings  []ReportFinding  `json:"findings,omitempty"`
+	Updates   []ReportUpdate   `json:"updates,omitempty"`
 	Inventory *ReportInventory `json:"inventory,omitempty"`
 	// Live is what was shown by the second to somebody who watched this device.
 	Live *ReportLive `json:"live,omitempty"`
@@ -103,6 +106,22 @@ type ReportArgument struct {
 	Text   *string      `json:"text,omitempty"`
 }
 
+// ReportUpdate is a step of an update.
+type ReportUpdate struct {
+	Sent
+	State     string `json:"state"`            // journal.State
+	Reason    string `json:"reason,omitempty"` // journal.Reason
+	Lease     string `json:"lease,omitempty"`
+	From      string `json:"from_version,omitempty"`
+	FromSum   string `json:"from_sha256,omitempty"`
+	To        string `json:"to_version,omitempty"`
+	ToSum     string `json:"to_sha256,omitempty"`
+	Starts    uint32 `json:"starts,omitempty"`
+	Launcher  string `json:"launcher_version,omitempty"`
+	Fetched   uint64 `json:"fetched_bytes,omitempty"`
+	Signature string `json:"crash_signature,omitempty"`
+}
+
 // ReportInventory is what was told to be installed.
 type ReportInventory struct {
 	Sent
@@ -117,7 +136,7 @@ type ReportProgram struct {
 	Version string `json:"version,omitempty"`
 }
 
-// maxFindings of one batch are kept to be shown, the newest.
+// maxFindings of one batch are kept to be shown, the newest; as many steps of updates.
 const maxFindings = 32
 
 // sentEntry is an entry on its way.
@@ -129,7 +148,7 @@ type sentEntry struct {
 // lastSent keeps the newest message of each kind since the start.
 type lastSent struct {
 	newest, state, block, inventory sentEntry
-	findings                        []sentEntry // of the last batch that had any
+	findings, updates               []sentEntry // of the last batch that had any
 	programs                        []byte      // inventory as JSON, made when first wanted
 
 	live *hmpb.LiveUp // the last sample; nil = nobody watched
@@ -153,7 +172,7 @@ func (l *lastSent) sample(up *hmpb.LiveUp, at time.Time) (first bool) {
 }
 
 func (l *lastSent) take(b *hmpb.Batch, at time.Time) {
-	var findings []sentEntry
+	var findings, updates []sentEntry
 	for _, e := range b.GetEntries() {
 		s := sentEntry{e, Sent{at.UTC(), b.GetFirstSeq() + uint64(e.GetOffset()), time.UnixMilli(e.GetDeviceMs()).UTC()}}
 		l.newest = s
@@ -166,7 +185,12 @@ func (l *lastSent) take(b *hmpb.Batch, at time.Time) {
 			findings = append(findings, s)
 		case hmpb.Entry_Inventory_case:
 			l.inventory, l.programs = s, nil
+		case hmpb.Entry_Update_case:
+			updates = append(updates, s)
 		}
+	}
+	if n := len(updates); n > 0 {
+		l.updates = slices.Clone(updates[max(0, n-maxFindings):])
 	}
 	if n := len(findings); n > 0 {
 		l.findings = slices.Clone(findings[max(0, n-maxFindings):])
@@ -176,6 +200,7 @@ func (l *lastSent) take(b *hmpb.Batch, at time.Time) {
 var kinds = map[any]string{
 	hmpb.Entry_State_case: "state", hmpb.Entry_Block_case: "block",
 	hmpb.Entry_Finding_case: "finding", hmpb.Entry_Inventory_case: "inventory",
+	hmpb.Entry_Update_case: "update",
 }
 
 // json is the report as a file. The list of programs is most of it and seldom
@@ -210,6 +235,9 @@ func (l *lastSent) report() Report {
 	}
 	for _, f := range l.findings {
 		r.Findings = append(r.Findings, reportFinding(f))
+	}
+	for _, u := range l.updates {
+		r.Updates = append(r.Updates, reportUpdate(u))
 	}
 	if l.live != nil {
 		r.Live = l.reportLive()
@@ -307,6 +335,15 @@ func reportFinding(s sentEntry) ReportFinding {
 		out.Arguments = append(out.Arguments, v)
 	}
 	return out
+}
+
+func reportUpdate(s sentEntry) ReportUpdate {
+	m := s.entry.GetUpdate()
+	return ReportUpdate{
+		Sent: s.sent, State: journal.State(m.GetState()).String(), Reason: journal.Reason(m.GetReason()).String(), Lease: m.GetLease(),
+		From: m.GetFromVersion(), FromSum: hex.EncodeToString(m.GetFromSha256()), To: m.GetToVersion(), ToSum: hex.EncodeToString(m.GetToSha256()),
+		Starts: m.GetStarts(), Launcher: m.GetLauncherVersion(), Fetched: m.GetFetched(), Signature: m.GetSignature(),
+	}
 }
 
 func reportInventory(s sentEntry) *ReportInventory {

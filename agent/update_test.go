@@ -2,6 +2,7 @@ package agent_test
 
 import (
 	"context"
+	"encoding/json"
 	"errors"
 	"strings"
 	"sync"
@@ -73,7 +74,7 @@ func TestUpdatesHearAndAreShown(t *testing.T) {
 			t.Errorf("session by %q with %q", u.means.Transport(), u.means.Address())
 		}
 		e := &hmpb.Entry{}
-		e.SetUpdate(hmpb.Update_builder{Lease: proto.String("lease-1")}.Build())
+		e.SetUpdate(hmpb.Update_builder{Lease: proto.String("lease-1"), State: new(hmpb.UpdateState_UPDATE_STATE_OFFERED)}.Build())
 		if _, err := u.means.Sink.Append(t.Context(), e); err != nil {
 			t.Fatal(err)
 		}
@@ -87,9 +88,16 @@ func TestUpdatesHearAndAreShown(t *testing.T) {
 		if told != 1 {
 			t.Errorf("a step reached the collector %d times", told)
 		}
+		var report agent.Report
+		w.mu.Lock()
+		err := json.Unmarshal(w.public[agent.LastReportFile], &report)
+		w.mu.Unlock()
+		if err != nil || len(report.Updates) != 1 || report.Updates[0].Lease != "lease-1" || report.Updates[0].State != "offered" {
+			t.Errorf("the last report shows %+v, %v", report.Updates, err)
+		}
 		// What is armed ends the agent, in order.
 		close(u.swap)
-		err := <-w.ended
+		err = <-w.ended
 		w.cancel()
 		w.cancel = nil
 		if !errors.Is(err, update.ErrSwap) {

@@ -27,6 +27,7 @@ func (p *program) lastReport(context.Context) error {
 	p.showState(r)
 	p.showBlock(r.Block)
 	p.showFindings(r.Findings)
+	p.showUpdates(r.Updates)
 	p.showInventory(r.Inventory)
 	p.showLive(r.Live)
 	p.say("report_all")
@@ -84,6 +85,28 @@ func (p *program) showFindings(all []agent.ReportFinding) {
 		for _, a := range f.Arguments {
 			fmt.Fprintf(p.out, "    %s  %s\n", pad(a.Name, wide-2), p.words.value(agent.ReportReading{Unit: a.Unit, Number: a.Number, Text: a.Text}))
 		}
+	}
+}
+
+func (p *program) showUpdates(all []agent.ReportUpdate) {
+	for i, u := range all {
+		if i == 0 {
+			p.say("report_updates", p.words.when(u.SentAt))
+		}
+		what := u.State
+		if u.Reason != "" {
+			what += ": " + u.Reason
+		}
+		fmt.Fprintf(p.out, "  %s  %s\n", pad(u.From+" -> "+u.To, wide), what)
+		for _, line := range [][2]string{
+			{"lease", u.Lease}, {"from_sha256", u.FromSum}, {"to_sha256", u.ToSum}, {"launcher_version", u.Launcher}, {"crash_signature", u.Signature},
+		} {
+			if line[1] != "" {
+				fmt.Fprintf(p.out, "    %s  %s\n", pad(line[0], wide-2), line[1])
+			}
+		}
+		fmt.Fprintf(p.out, "    %s  %s\n", pad("starts", wide-2), p.words.whole(int64(u.Starts)))
+		fmt.Fprintf(p.out, "    %s  %s\n", pad("fetched_bytes", wide-2), p.words.whole(int64(u.Fetched)))
 	}
 }
 
