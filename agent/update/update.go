@@ -169,7 +169,14 @@ func New(c Config) *Updater {
 		return u
 	}
 	m := &metadata{u: u}
-	tufs, err := manifest.New(manifest.Config{Fetch: m, Fresh: m.fresh, Store: c.Trust, Root: c.Root, Build: c.Build, Now: c.Now})
+	var err error
+	if len(c.Root) > 0 {
+		err = manifest.Check(manifest.Root, c.Root)
+	}
+	var tufs *manifest.Client
+	if err == nil {
+		tufs, err = manifest.New(manifest.Config{Fetch: m, Fresh: m.fresh, Store: c.Trust, Root: c.Root, Build: c.Build, Now: c.Now})
+	}
 	if err != nil { // which must not keep the agent from running
 		c.Log.Error("there are no updates: the root of trust cannot be used", "error", err)
 		return u

@@ -368,15 +368,19 @@ func TestWalk(t *testing.T) {
 func TestOff(t *testing.T) {
 	inBubble(t, func(w *world) {
 		r := w.release(manifest.Release{Version: newVersion})
-		for off, change := range map[string]func(*update.Config){
-			update.NoLauncher: func(c *update.Config) { c.Parent = nil },
-			update.NoRoot:     func(c *update.Config) { c.Root = nil },
-			update.NoJournal: func(c *update.Config) {
+		for _, one := range []struct {
+			off    string
+			change func(*update.Config)
+		}{
+			{update.NoLauncher, func(c *update.Config) { c.Parent = nil }},
+			{update.NoRoot, func(c *update.Config) { c.Root = nil }},
+			{update.NoRoot, func(c *update.Config) { c.Root = []byte(`{"signed": "by nobody"}`) }},
+			{update.NoJournal, func(c *update.Config) {
 				c.Journal = journal.NewStore(journal.Config{Dir: filepath.Join(l.Update(), "none"), Disk: w.tree})
-			},
+			}},
 		} {
-			c := w.config(oldVersion)
-			change(&c)
+			off, c := one.off, w.config(oldVersion)
+			one.change(&c)
 			u := update.New(c)
 			u.Heard("1.0.0", []byte{1})
 			u.Offered(offer(r, "lease"))
