@@ -79,7 +79,7 @@ func (r *repository) Offer(_ context.Context, d access.Caller, version string, h
 		return nil, r.fails
 	}
 	r.offered++
-	return hmpb.Offer_builder{Lease: &r.lease, Version: new("2.0.0"), Sha256: r.hash()}.Build(), nil
+	return hmpb.Offer_builder{Lease: new(r.lease), Version: new("2.0.0"), Sha256: r.hash()}.Build(), nil
 }
 
 func (r *repository) Metadata(_ context.Context, _ access.Caller, name string, nonce []byte, root uint64) (data, fresh []byte, err error) {

@@ -371,7 +371,7 @@ func TestEventsAreDescribed(t *testing.T) {
 			if text := doc.Paths[path]["get"].Description; !strings.Contains(text, " "+kind+": ") {
 				t.Errorf("%s does not say what %s is: %s", path, kind, text)
 			}
-			if !strings.Contains(page, `<span class="mono">`+kind+`</span>:`) {
+			if !strings.Contains(page, `<dt class="mono">`+kind+`</dt>`) {
 				t.Errorf("the page of the API does not say what %s is", kind)
 			}
 		}

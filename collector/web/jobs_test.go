@@ -20,6 +20,7 @@ func TestChooseByKeyboard(t *testing.T) {
 	w.fill(120)
 	tb := w.tab(t, looks{lang: "de", theme: "light", as: "support"})
 	tb.open("/devices?q=lifebook")
+	tb.wait(`document.querySelector(".head .n") !== null`)
 	all := eval[string](tb, `document.querySelector(".head .n").textContent.split(" ")[0]`)
 	if eval[bool](tb, `document.querySelector(".bulk").checkVisibility()`) {
 		t.Error("acts are offered before anything is chosen")

@@ -208,7 +208,7 @@ func names(events []event) string {
 func newDesk(t *testing.T, b *bus.Bus) (*desk, *web.Server) {
 	t.Helper()
 	d := &desk{used: 3 << 30, until: time.Now().Add(health.LookFor), version: "1-1", role: access.RoleAdmin}
-	s, err := web.New(web.Config{Access: d, Claims: d, Fleet: d, Health: d, Questions: struct{ web.Questions }{}, Bus: b, Now: time.Now, Log: slog.New(slog.DiscardHandler), Ready: func(context.Context) error { return nil }})
+	s, err := web.New(web.Config{Access: d, Claims: d, Fleet: d, Health: d, Questions: struct{ web.Questions }{}, Rollouts: struct{ web.Rollouts }{}, Bus: b, Now: time.Now, Log: slog.New(slog.DiscardHandler), Ready: func(context.Context) error { return nil }})
 	if err != nil {
 		t.Fatal(err)
 	}

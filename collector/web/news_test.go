@@ -319,7 +319,7 @@ func (s *stuck) Write(b []byte) (int, error) {
 func TestStuckListenerIsCut(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		d := &busy{desk: &desk{}}
-		s, err := web.New(web.Config{Access: d, Claims: d, Fleet: d, Health: d, Questions: struct{ web.Questions }{}, Bus: bus.New(), Now: time.Now, Log: slog.New(slog.DiscardHandler), Ready: func(context.Context) error { return nil }})
+		s, err := web.New(web.Config{Access: d, Claims: d, Fleet: d, Health: d, Questions: struct{ web.Questions }{}, Rollouts: struct{ web.Rollouts }{}, Bus: bus.New(), Now: time.Now, Log: slog.New(slog.DiscardHandler), Ready: func(context.Context) error { return nil }})
 		if err != nil {
 			t.Fatal(err)
 		}

@@ -68,7 +68,7 @@ func newPublished(t *testing.T) (*published, *httptest.Server) {
 		p.file[i] = byte(i * i >> 7)
 	}
 	d := &desk{}
-	s, err := web.New(web.Config{Access: d, Claims: d, Fleet: d, Health: d, Questions: struct{ web.Questions }{}, Bus: bus.New(), Now: time.Now,
+	s, err := web.New(web.Config{Access: d, Claims: d, Fleet: d, Health: d, Questions: struct{ web.Questions }{}, Rollouts: struct{ web.Rollouts }{}, Bus: bus.New(), Now: time.Now,
 		Log: slog.New(slog.DiscardHandler), Ready: func(context.Context) error { return nil }, Updates: p})
 	if err != nil {
 		t.Fatal(err)

@@ -25,6 +25,7 @@ import (
 	"hausmeister/collector/fleet"
 	"hausmeister/collector/health"
 	"hausmeister/collector/question"
+	"hausmeister/collector/rollout"
 	"hausmeister/proto/block"
 	"hausmeister/proto/hmpb"
 )
@@ -170,7 +171,7 @@ func (b Book) addMinutes(all map[int64][]uint64) {
 }
 
 // tables are those of a whole collector, else its file would not open.
-var tables = []db.Migrations{audit.Migrations, access.Migrations, fleet.Migrations, enroll.Migrations, health.Migrations, question.Migrations}
+var tables = []db.Migrations{audit.Migrations, access.Migrations, fleet.Migrations, enroll.Migrations, health.Migrations, question.Migrations, rollout.Migrations}
 
 // Stored adds all that a collector's SQLite file holds.
 func (b Book) Stored(ctx context.Context, path string) error {

@@ -34,6 +34,7 @@ type (
 	noFleet     struct{ web.Fleet }
 	noHealth    struct{ web.Health }
 	noQuestions struct{ web.Questions }
+	noRollouts  struct{ web.Rollouts }
 )
 
 type accounts struct{ web.Accounts }
@@ -79,7 +80,7 @@ func TestAttack19HTTPSThroughAProxyThatCuts(t *testing.T) {
 		}
 		p := &onePublished{file: bytes.Repeat([]byte("program "), size/8), line: pace.Line{Rate: rate}}
 		log := slog.New(slog.DiscardHandler)
-		pages, err := web.New(web.Config{Access: accounts{}, Claims: noClaims{}, Fleet: noFleet{}, Health: noHealth{}, Questions: noQuestions{},
+		pages, err := web.New(web.Config{Access: accounts{}, Claims: noClaims{}, Fleet: noFleet{}, Health: noHealth{}, Questions: noQuestions{}, Rollouts: noRollouts{},
 			Bus: bus.New(), Now: time.Now, Log: log, Ready: func(context.Context) error { return nil }, Updates: p})
 		if err != nil {
 			t.Fatal(err)
