@@ -11,6 +11,7 @@ import (
 	"testing"
 
 	"hausmeister/collector/rollout/gate"
+	"hausmeister/testenv/need"
 )
 
 var runs = flag.Int("runs", 40, "simulated rollouts for each rate")
@@ -201,6 +202,7 @@ func at(sorted []int64, part float64) int64 {
 // The table of the design: how often a release with this rate of failure goes out in
 // full, and how many devices it has reached when it does not (median, p95).
 func TestOutcomeTable(t *testing.T) {
+	need.Plain(t)
 	t.Parallel()
 	tests := []struct {
 		rate        float64
@@ -247,6 +249,7 @@ func TestOutcomeTable(t *testing.T) {
 
 // Row 43: a build that is bad for one model alone is blocked for that model alone.
 func TestAttack43BadForOneModelOnly(t *testing.T) {
+	need.Plain(t)
 	t.Parallel()
 	const each = 60
 	for _, tt := range []struct {
