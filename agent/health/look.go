@@ -40,8 +40,10 @@ type watch struct {
 }
 
 const (
-	// restEvery is how often memory is given back that nothing needed just then.
-	restEvery = 2 * time.Minute
+	// restEvery is how often memory is given back that nothing needed just then: after
+	// each look, for within a minute of one nearly all of the program's file is
+	// resident, and until the next one nothing of it is needed.
+	restEvery = time.Minute
 	// restsAfter what is dear and seldom, the start and the list of programs, the
 	// looks are followed by a rest: the first one before what was read has been
 	// told, the second one after.

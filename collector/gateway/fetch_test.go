@@ -369,9 +369,11 @@ func TestOffers(t *testing.T) {
 		r.set(func() { r.fails = errors.New("away") })
 		_, control = b.in()
 		quiet()
-		if !slices.Contains(r.asked, "device  0 []") {
-			t.Errorf("offers were asked for %q", r.asked)
-		}
+		r.set(func() {
+			if !slices.Contains(r.asked, "device  0 []") {
+				t.Errorf("offers were asked for %q", r.asked)
+			}
+		})
 	})
 }
 

@@ -97,7 +97,9 @@ func program(bin string) func(t *testing.T) *device {
 			if at != 0 {
 				cmd.Env = append(os.Environ(), fmt.Sprintf("FAKETIME=+%d", int(at/time.Second)))
 			}
+			d.repo.Settle()
 			out, err := cmd.CombinedOutput()
+			d.repo.Settle()
 			var exit *exec.ExitError
 			if errors.As(err, &exit) && exit.ExitCode() != 1 {
 				t.Fatalf("tuf-client %v: exit code %d, want 0 or 1\n%s", args, exit.ExitCode(), out)

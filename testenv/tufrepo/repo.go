@@ -47,6 +47,7 @@ type Repo struct {
 	Artifacts map[string][]byte   // by path
 	MetaHash  bool                // length and hash of metadata stand in snapshot and timestamp
 
+	turn      sync.Mutex // see Settle
 	mu        sync.Mutex
 	requests  []string
 	downloads []string
@@ -389,15 +390,25 @@ func (r *Repo) Fetch(_ context.Context, name string) (io.ReadCloser, error) {
 	return io.NopCloser(bytes.NewReader(data)), nil
 }
 
+// Settle tells the race detector that what another process asked for is over: call it
+// before and after such a process ran. Its end is seen by nobody else.
+func (r *Repo) Settle() {
+	r.turn.Lock()
+	defer r.turn.Unlock()
+}
+
 // ServeHTTP serves /metadata/ and /targets/.
 func (r *Repo) ServeHTTP(w http.ResponseWriter, q *http.Request) {
 	var data []byte
 	var ok bool
+	r.turn.Lock()
 	if name, is := strings.CutPrefix(q.URL.EscapedPath(), "/metadata/"); is {
 		data, ok = r.Metadata(name)
 	} else if name, is := strings.CutPrefix(q.URL.Path, "/targets/"); is {
 		data, ok = r.Artifact(name)
 	}
+	data = slices.Clone(data)
+	r.turn.Unlock()
 	if !ok {
 		http.Error(w, "there is none", http.StatusNotFound)
 		return
