@@ -64,6 +64,10 @@ func (m *metrics) serve(v *visit) error {
 	return nil
 }
 
+// lasting are the routes whose answers take as long as somebody listens or a line is
+// slow, which is no time to answer.
+var lasting = map[string]bool{"GET /devices/{id}/live": true, "GET /news": true, "GET /api/v1/events": true, "GET /api/v1/devices/{id}/live": true, "GET /updates/{file}": true}
+
 // count notes an answer under its route; what has none is one label together,
 // so that a stranger cannot make series at will.
 func (m *metrics) count(r *http.Request, code int, took time.Duration) {
@@ -72,7 +76,7 @@ func (m *metrics) count(r *http.Request, code int, took time.Duration) {
 		route = "none"
 	}
 	m.requests.WithLabelValues(route, strconv.Itoa(code)).Inc()
-	if r.Pattern != "GET /devices/{id}/live" && r.Pattern != "GET /updates/{file}" {
+	if !lasting[r.Pattern] {
 		m.duration.WithLabelValues(route).Observe(took.Seconds())
 	}
 }

@@ -39,11 +39,8 @@ func (v *visit) revokeForm(d fleet.Device) (title, text string, f form) {
 	if !d.LastDay.IsZero() {
 		last = v.say.Day(d.LastDay, v.s.cfg.Now())
 	}
-	place := d.OwnerName
-	if d.School != "" {
-		place = d.SchoolName + ", " + place
-	}
-	return v.say.Say("revoke.title", "name", d.Label()), v.say.Say("revoke.text", "model", joined(d.Manufacturer, d.Model), "place", place, "day", last), f
+	what := listed(joined(d.Manufacturer, d.Model), d.SchoolName, d.OwnerName)
+	return v.say.Say("revoke.title", "name", d.Label()), v.say.Say("revoke.text", "what", what, "day", last), f
 }
 
 // revokePage says what revoking means before it is done: there is no way back.

@@ -52,11 +52,11 @@ func (s *Server) schoolPage(v *visit) error {
 	if err != nil {
 		return err
 	}
-	q := question{school: school.ID}
-	if strings.HasPrefix(school.Title(), school.Kind+" "+school.Code) {
+	q, title := question{school: school.ID}, school.Title()
+	if strings.HasPrefix(title, school.Kind+" "+school.Code) {
 		school.Kind, school.Code = "", "" // they are said
 	}
-	main := schoolMain{Name: school.Title(), Owner: school.OwnerName, Code: school.Code, Kind: school.Kind, List: q.href(), Sheet: "/schools/" + school.ID + "/sheet",
+	main := schoolMain{Name: title, Owner: school.OwnerName, Code: school.Code, Kind: school.Kind, List: q.href(), Sheet: "/schools/" + school.ID + "/sheet",
 		Count: v.say.Say("devices.count", "n", counts.Total), Ways: v.wayRows(ways, false), Notes: v.obstacles(ways, false)}
 	if v.caller.Allow(access.WriteSchools) == nil {
 		main.Edit = "/schools/" + school.ID + "/edit"
@@ -78,7 +78,7 @@ func (s *Server) schoolPage(v *visit) error {
 		}
 		main.Findings = append(main.Findings, r)
 	}
-	return v.show(http.StatusOK, "school", v.at("schools", school.Title(), main))
+	return v.show(http.StatusOK, "school", v.at("schools", title, main))
 }
 
 // some writes a number of devices. What leaves the house says of a few only that

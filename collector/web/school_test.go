@@ -41,6 +41,20 @@ func (w *world) school() (id string) {
 
 // TestSchoolPage: how a school's devices are, how they come to us and what is wrong,
 // each with the way on.
+// TestNamelessSchool: a school without a name of its own is called by kind and number.
+func TestNamelessSchool(t *testing.T) {
+	w := newWorld(t)
+	w.importSchools()
+	_, id, err := w.fleet.Place(t.Context(), operator, "Stadt Topas", "S0201")
+	w.must(err)
+	body := w.signedIn("read").get("/schools/" + id).body
+	for _, want := range []string{"<h1>Berufliche Schule S0201</h1>", "<title>Berufliche Schule S0201"} {
+		if !strings.Contains(body, want) {
+			t.Errorf("the page lacks %q", want)
+		}
+	}
+}
+
 func TestSchoolPage(t *testing.T) {
 	w := newWorld(t)
 	id := w.school()

@@ -4,6 +4,7 @@ import (
 	"errors"
 	"net/http"
 	"net/url"
+	"slices"
 	"strings"
 
 	"hausmeister/collector/access"
@@ -117,7 +118,12 @@ func deviceHit(d fleet.Device) hit {
 	if place == "" {
 		place = d.OwnerName
 	}
-	return hit{hitDevice, d.ID, d.Label(), joined(d.Manufacturer, d.Model) + ", " + place, "/devices/" + d.ID}
+	return hit{hitDevice, d.ID, d.Label(), listed(joined(d.Manufacturer, d.Model), place), "/devices/" + d.ID}
+}
+
+// listed joins the texts that there are.
+func listed(texts ...string) string {
+	return strings.Join(slices.DeleteFunc(texts, func(s string) bool { return s == "" }), ", ")
 }
 
 func schoolHit(s fleet.School) hit {

@@ -125,9 +125,13 @@ func (s *Speaker) Say(key string, pairs ...any) string {
 	if len(pairs) == 0 {
 		return pattern
 	}
-	replace := make([]string, 0, len(pairs))
+	replace := make([]string, 0, 2*len(pairs))
 	for i := 0; i+1 < len(pairs); i += 2 {
-		replace = append(replace, "{"+fmt.Sprint(pairs[i])+"}", s.write(pairs[i+1]))
+		place, text := "{"+fmt.Sprint(pairs[i])+"}", s.write(pairs[i+1])
+		if strings.HasSuffix(text, ".") { // a date or an abbreviation that ends a sentence has one full stop
+			replace = append(replace, place+".", text)
+		}
+		replace = append(replace, place, text)
 	}
 	return strings.NewReplacer(replace...).Replace(pattern)
 }

@@ -173,6 +173,8 @@ func TestSay(t *testing.T) {
 		args []any
 		want string
 	}{
+		{de, "software.told", []any{"day", "Mi 25.11."}, "Zuletzt gemeldet: Mi 25.11."},
+		{de, "software.told", []any{"day", "heute"}, "Zuletzt gemeldet: heute."},
 		{de, "devices.count", []any{"n", 0}, "keine Geräte"},
 		{de, "devices.count", []any{"n", 1}, "1 Gerät"},
 		{de, "devices.count", []any{"n", 69214}, "69.214 Geräte"},
