@@ -224,6 +224,9 @@ func TestAuditPage(t *testing.T) {
 	if body := text(admin.get("/audit?action=token&from=2026-11-24").body); !strings.Contains(body, "Kein Eintrag passt") {
 		t.Errorf("from the day after: %s", body)
 	}
+	if none := admin.get("/audit.csv?action=look").body; none != "seq,time,actor,action,subject,owner,details\n" {
+		t.Errorf("the record of what there is none of is %q, want its head", none)
+	}
 	res = admin.get("/audit.csv?action=token&to=2026-11-23")
 	rows, err := csv.NewReader(strings.NewReader(res.body)).ReadAll()
 	if err != nil || len(rows) != 1+pageSize+10 || rows[1][3] != "token.created" || !strings.HasPrefix(res.Header.Get("Content-Disposition"), "attachment;") {

@@ -10,6 +10,7 @@ import (
 	"net/http"
 	"strings"
 
+	"hausmeister/collector/access"
 	"hausmeister/collector/db"
 	"hausmeister/collector/fleet"
 )
@@ -70,6 +71,9 @@ var tagged = map[string]func(*Server, *visit, string) (any, error){
 		return []any{id, kept}, err
 	},
 	"/api/v1/house": func(s *Server, v *visit, _ string) (any, error) {
+		if err := v.caller.Allow(access.WriteSettings); err != nil {
+			return nil, err
+		}
 		house, err := s.cfg.Access.House(v.r.Context())
 		return house, err
 	},

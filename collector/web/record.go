@@ -478,6 +478,7 @@ func (s *Server) recordCSV(v *visit) error {
 	h.Set("Content-Disposition", `attachment; filename="hausmeister-audit-`+s.cfg.Now().In(v.say.Zone()).Format(time.DateOnly)+`.csv"`)
 	out := csv.NewWriter(v.w)
 	out.Write([]string{"seq", "time", "actor", "action", "subject", "owner", "details"})
+	out.Flush() // also of a record in which nothing fits
 	for len(entries) > 0 {
 		for _, e := range entries {
 			out.Write([]string{strconv.FormatInt(e.Seq, 10), time.UnixMilli(e.AtMS).UTC().Format(apiTime), e.Actor, e.Action, e.Subject, e.Owner, harmless(details(e, "; "))})
