@@ -34,21 +34,25 @@ type wayRow struct {
 	Meter         int64 // of 1000
 }
 
+// askedSchool is what is known of the school that a request is about, for its page and
+// the API alike.
+func (v *visit) askedSchool() (school fleet.School, counts fleet.Counts, ways fleet.Ways, open []fleet.CodeCount, err error) {
+	ctx, data := v.r.Context(), v.s.cfg.Fleet
+	if school, err = data.School(ctx, v.caller, v.r.PathValue("id")); err != nil {
+		return
+	}
+	if counts, err = data.Counts(ctx, v.caller, fleet.Filter{School: school.ID}); err != nil {
+		return
+	}
+	if ways, err = data.Ways(ctx, v.caller, school.ID); err != nil {
+		return
+	}
+	open, err = data.SchoolFindings(ctx, v.caller, school.ID)
+	return
+}
+
 func (s *Server) schoolPage(v *visit) error {
-	ctx := v.r.Context()
-	school, err := s.cfg.Fleet.School(ctx, v.caller, v.r.PathValue("id"))
-	if err != nil {
-		return err
-	}
-	counts, err := s.cfg.Fleet.Counts(ctx, v.caller, fleet.Filter{School: school.ID})
-	if err != nil {
-		return err
-	}
-	ways, err := s.cfg.Fleet.Ways(ctx, v.caller, school.ID)
-	if err != nil {
-		return err
-	}
-	open, err := s.cfg.Fleet.SchoolFindings(ctx, v.caller, school.ID)
+	school, counts, ways, open, err := v.askedSchool()
 	if err != nil {
 		return err
 	}
@@ -206,20 +210,7 @@ type apiSchoolPage struct {
 }
 
 func (s *Server) apiSchool(v *visit) error {
-	ctx := v.r.Context()
-	school, err := s.cfg.Fleet.School(ctx, v.caller, v.r.PathValue("id"))
-	if err != nil {
-		return err
-	}
-	counts, err := s.cfg.Fleet.Counts(ctx, v.caller, fleet.Filter{School: school.ID})
-	if err != nil {
-		return err
-	}
-	open, err := s.cfg.Fleet.SchoolFindings(ctx, v.caller, school.ID)
-	if err != nil {
-		return err
-	}
-	ways, err := s.cfg.Fleet.Ways(ctx, v.caller, school.ID)
+	school, counts, ways, open, err := v.askedSchool()
 	if err != nil {
 		return err
 	}
