@@ -46,8 +46,8 @@ type Config struct {
 	Watcher Watcher
 	// Rest gives memory back now and then; nil = nobody wants it.
 	Rest func()
-	// Tidy is as in health.Config.
-	Tidy func()
+	// Leave and Tidy are as in health.Config.
+	Leave, Tidy func()
 	// Publish replaces a file that everybody at this machine may read; nil =
 	// nobody reads them.
 	Publish func(name string, data []byte) error
@@ -160,6 +160,7 @@ func (a *Agent) Run(ctx context.Context) error {
 
 		About:  a.facts,
 		Rest:   a.c.Rest,
+		Leave:  a.c.Leave,
 		Tidy:   a.c.Tidy,
 		Pulse:  a.c.Pulse,
 		Now:    a.c.Now,

@@ -80,10 +80,14 @@ type Config struct {
 	KeepFindings func(snapshot []byte) error
 	// About says how the agent is; nil = nobody knows.
 	About func() Facts
-	// Rest gives back what memory is needed now and then only. It is called after
-	// a look or a list, so that it wakes no machine of its own accord, perhaps of
-	// both at the same time; nil = nothing to do.
+	// Rest gives back what memory is needed now and then only. It is called in the
+	// wake of a look, and around the telling of a list, perhaps of both at the same
+	// time; nil = nothing to do.
 	Rest func()
+	// Leave gives back what the program's own file takes in memory. It is called on
+	// mains a few seconds after Rest, once what was seen has been sent; nil = nobody
+	// wants it.
+	Leave func()
 	// Tidy is called after each look on battery: what the process would do by timers
 	// of its own is done while the machine is awake; nil = nothing to do.
 	Tidy func()
@@ -103,6 +107,7 @@ type Health struct {
 	memory Memory
 	about  func() Facts
 	rest   func()
+	leave  func()
 	tidy   func()
 	pulse  *wake.Pulse
 	now    func() time.Time
@@ -140,6 +145,9 @@ func New(c Config) *Health {
 	if c.Rest == nil {
 		c.Rest = func() {}
 	}
+	if c.Leave == nil {
+		c.Leave = func() {}
+	}
 	if c.Tidy == nil {
 		c.Tidy = func() {}
 	}
@@ -154,7 +162,7 @@ func New(c Config) *Health {
 	}
 	return &Health{
 		findings: c.Findings, keepFindings: c.KeepFindings,
-		source: c.Source, live: c.Live, sink: c.Sink, memory: c.Memory, about: c.About, rest: c.Rest, tidy: c.Tidy, pulse: c.Pulse, now: c.Now, log: c.Log, random: c.Random,
+		source: c.Source, live: c.Live, sink: c.Sink, memory: c.Memory, about: c.About, rest: c.Rest, leave: c.Leave, tidy: c.Tidy, pulse: c.Pulse, now: c.Now, log: c.Log, random: c.Random,
 		settings: c.Settings.bounded(), changed: make(chan struct{}, 1),
 	}
 }
@@ -222,7 +230,7 @@ func (h *Health) Run(ctx context.Context, ready func()) error {
 	defer crew.Wait()
 	defer crew.Stop() // also when something panics
 	// Counters need a beginning before there is a mean over time.
-	w := &watch{rests: restsAfter}
+	w := &watch{}
 	s := h.source.Read(ctx)
 	h.power(w, s)
 	h.clock.recall(h.memory, s.BootTime)

@@ -29,7 +29,6 @@ const (
 type software struct {
 	next     time.Time // when the list is read again
 	reading  bool
-	fresh    bool // it was read since the look before
 	count    sysinfo.Opt[int64]
 	programs []inventory.Program // not yet seen by the findings
 	trouble  string              // why there is no list, as last logged
@@ -49,11 +48,13 @@ func (h *Health) listDue(now time.Time) bool {
 // list reads what is installed and tells it when it is another than was told.
 func (h *Health) list(ctx context.Context) {
 	wait := listAgain
-	defer h.rest() // at once: nothing else takes as much
 	defer func() {
 		h.mu.Lock()
-		defer h.mu.Unlock()
-		h.software.reading, h.software.fresh, h.software.next = false, true, time.Now().Add(wait)
+		h.software.reading, h.software.next = false, time.Now().Add(wait)
+		h.mu.Unlock()
+		if h.sleep(ctx, leaveAfter) { // until it was sent; a wake after seconds of work
+			h.rest()
+		}
 	}()
 	programs, err := h.source.(Lister).Software(ctx)
 	if ctx.Err() != nil {
@@ -68,6 +69,7 @@ func (h *Health) list(ctx context.Context) {
 	if err == nil {
 		m, err = h.packed(clean)
 	}
+	h.rest() // at once: nothing else takes as much, and telling it does not come on top
 	if h.listTrouble(err); err != nil {
 		return
 	}

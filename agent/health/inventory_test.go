@@ -131,11 +131,12 @@ func TestRest(t *testing.T) {
 		})
 		time.Sleep(30 * min)
 		r.stop()
-		// The list of programs is read after the look at 6 min, which has a rest of its own.
+		// The list of programs is read after the look at 6 min. It has rests of its own,
+		// before it is told and once it was sent.
 		var want []time.Duration
 		for at := s10; at < 30*min; at += min {
 			if want = append(want, at); at == s10+6*min {
-				want = append(want, at)
+				want = append(want, at, at+5*time.Second)
 			}
 		}
 		if d := cmp.Diff(want, rests); d != "" {
@@ -143,6 +144,37 @@ func TestRest(t *testing.T) {
 		}
 		if s.times() != 1 {
 			t.Errorf("the list was read %d times", s.times())
+		}
+	})
+}
+
+// TestLeave: the program's pages are given back a few seconds after a rest, on mains
+// only, and the looks stay where they are.
+func TestLeave(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		m := &machine{snap: desktop()}
+		begin := time.Now()
+		var left []time.Duration
+		r := startWith(t, m, func(c *health.Config) {
+			c.Leave = func() { left = append(left, time.Since(begin).Truncate(time.Second)) }
+		})
+		time.Sleep(10 * min)
+		synctest.Wait()
+		m.set(func(s *sysinfo.Snapshot) { s.Power.Source = sysinfo.Some(sysinfo.Battery) })
+		time.Sleep(10 * min)
+		r.stop()
+		var want []time.Duration
+		for at := s10; at < 10*min; at += min {
+			want = append(want, at+5*time.Second)
+		}
+		if d := cmp.Diff(want, left); d != "" {
+			t.Errorf("the program was left (-want +got):\n%s", d)
+		}
+		looks := m.looks()[1:] // the first read is before the first look
+		for i, at := range looks {
+			if off := at.Sub(begin) - s10 - time.Duration(i)*min; off.Truncate(time.Second) != 0 {
+				t.Errorf("look %d is %v off", i, off)
+			}
 		}
 	})
 }

@@ -36,35 +36,46 @@ type watch struct {
 	told      map[key]*hmpb.Reading
 	trouble   []string // groups without an answer, as last logged
 	rested    time.Time
-	rests     int // after the next looks, whenever the last one was
+	leave     time.Time // when the program's pages are left; zero: not before the next rest
 }
 
 const (
-	// restEvery is how often memory is given back that nothing needed just then: after
-	// each look, for within a minute of one nearly all of the program's file is
-	// resident, and until the next one nothing of it is needed.
-	restEvery = time.Minute
-	// restsAfter what is dear and seldom, the start and the list of programs, the
-	// looks are followed by a rest: the first one before what was read has been
-	// told, the second one after.
-	restsAfter = 2
+	// restEvery is how often memory is given back at most: after each look of a minute,
+	// but not of each that somebody watches live. Within a minute of a look nearly all
+	// of the program's file is resident, and nothing of it is needed until the next.
+	restEvery = 45 * time.Second
+	// leaveAfter a rest, sending what was seen is over, too, with the acknowledgement;
+	// the next look then begins with as little as can be, and does not come on top of
+	// what sending needed. Only on mains: on battery it would be a wake of its own.
+	leaveAfter = 5 * time.Second
 )
 
 // restWhenDue follows each look.
 func (h *Health) restWhenDue(w *watch) {
-	h.mu.Lock()
-	if h.software.fresh {
-		h.software.fresh, w.rests = false, restsAfter
-	}
-	h.mu.Unlock()
-	if w.rests == 0 && w.lastRead.Sub(w.rested) < restEvery {
+	if !w.rested.IsZero() && w.lastRead.Sub(w.rested) < restEvery {
 		if w.onBattery {
 			h.tidy()
 		}
 		return
 	}
-	w.rests, w.rested = max(w.rests-1, 0), w.lastRead
+	w.rested = w.lastRead
 	h.rest()
+	if !w.onBattery {
+		w.leave = time.Now().Add(leaveAfter)
+	}
+}
+
+// leaveWhenDue says how long it is until then, at most wait.
+func (h *Health) leaveWhenDue(w *watch, wait time.Duration) time.Duration {
+	if w.leave.IsZero() {
+		return wait
+	}
+	if left := time.Until(w.leave); left > 0 {
+		return min(left, wait)
+	}
+	w.leave = time.Time{}
+	h.leave()
+	return wait
 }
 
 // sleep waits, and says false when ctx ended first.
@@ -90,10 +101,9 @@ func (h *Health) pause(ctx context.Context, w *watch) bool {
 		if wait <= 0 {
 			return ctx.Err() == nil
 		}
-		t := time.NewTimer(wait)
+		t := time.NewTimer(h.leaveWhenDue(w, wait))
 		select {
 		case <-t.C:
-			return true
 		case <-ctx.Done():
 			t.Stop()
 			return false

@@ -11,16 +11,22 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// GiveBack collects garbage and returns free memory to the system, and with it
-// the pages of the program's own file that are mapped but were perhaps touched at
-// the start only. The kernel maps 16 pages around each one that is touched, so that
-// a Go program after its start has nearly all of its file resident.
+// GiveBack collects garbage and returns free memory to the system, and leaves the
+// program's own file.
+func GiveBack() error {
+	debug.FreeOSMemory()
+	return LeaveProgram()
+}
+
+// LeaveProgram gives back the pages of the program's own file that are mapped but
+// were perhaps touched at the start only, or once in a while. The kernel maps 16
+// pages around each one that is touched, so that a Go program after its start has
+// nearly all of its file resident.
 //
 // Those pages stay in the kernel's cache and come back by a fault without reading
 // the disk; what changes is that the kernel sees which of them the program really
 // uses, and may take the rest when somebody needs memory.
-func GiveBack() error {
-	debug.FreeOSMemory()
+func LeaveProgram() error {
 	maps, err := os.ReadFile("/proc/self/smaps")
 	if err != nil {
 		return fmt.Errorf("reading our own mappings: %w", err)

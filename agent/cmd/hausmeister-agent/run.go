@@ -106,7 +106,8 @@ func (p *program) serve(ctx context.Context, n *service.Notifier, logs *slog.Log
 		Watcher: wake.NewWatcher(pulse),
 		Pulse:   pulse,
 		Publish: m.publish,
-		Rest:    func() { rest(logs) },
+		Rest:    func() { notGivenBack(logs, memory.GiveBack()) },
+		Leave:   func() { notGivenBack(logs, memory.LeaveProgram()) },
 		Tidy:    runtime.GC, // which Go else does two minutes after it last did, in a wake of its own
 		Ready: func() {
 			n.Ready()
@@ -144,9 +145,8 @@ func watchdog(p *wake.Pulse) func(time.Duration) (<-chan time.Time, func()) {
 	}
 }
 
-// rest brings the agent down to what it uses from minute to minute.
-func rest(logs *slog.Logger) {
-	if err := memory.GiveBack(); err != nil {
+func notGivenBack(logs *slog.Logger, err error) {
+	if err != nil {
 		logs.Debug("memory not given back", "error", err)
 	}
 }
