@@ -6,7 +6,6 @@ import (
 	"errors"
 	"fmt"
 	"maps"
-	"slices"
 	"strings"
 	"time"
 
@@ -322,51 +321,6 @@ func (f *Fleet) paceOf(act Act) *pace {
 	return f.paces[act]
 }
 
-// marked is a device of a job about a label, and how it stands.
-type marked struct {
-	id, owner string
-	outcome   int64
-	held      bool
-	by        string // who changed the label last; empty = nobody ever did
-}
-
-// marks reads the devices behind number from up to to. The lists of ids are
-// written out: with joins PostgreSQL, whose statistics know nothing yet of a table
-// that a job fills, goes through all devices at each step.
-func marks(ctx context.Context, tx *db.Tx, r jobRow, from, to int64) ([]marked, error) {
-	var out []marked
-	at := map[string]int{}
-	err := each(ctx, tx, func(rows *db.Rows) error {
-		var m marked
-		err := rows.Scan(&m.id, &m.outcome)
-		at[m.id] = len(out)
-		out = append(out, m)
-		return err
-	}, `SELECT device_id, outcome FROM job_devices WHERE job_id = $1 AND seq > $2 AND seq <= $3`, r.id, from, to)
-	if err != nil || len(out) == 0 {
-		return nil, err
-	}
-	in, args := listed(out)
-	err = each(ctx, tx, func(rows *db.Rows) error {
-		var id, owner string
-		err := rows.Scan(&id, &owner)
-		out[at[id]].owner = owner
-		return err
-	}, `SELECT id, owner_id FROM devices WHERE id IN `+in, args...)
-	if err != nil {
-		return nil, err
-	}
-	in, args = listed(out, r.key)
-	return out, each(ctx, tx, func(rows *db.Rows) error {
-		var id, by string
-		var holds int64
-		err := rows.Scan(&id, &holds, &by)
-		m := &out[at[id]]
-		m.held, m.by = holds == 1, by
-		return err
-	}, `SELECT device_id, held, changed_by FROM device_labels WHERE label_key = $1 AND device_id IN `+in, args...)
-}
-
 // each calls f with each row of a query.
 func each(ctx context.Context, tx *db.Tx, f func(*db.Rows) error, query string, args ...any) error {
 	rows, err := tx.Query(ctx, query, args...)
@@ -380,127 +334,6 @@ func each(ctx context.Context, tx *db.Tx, f func(*db.Rows) error, query string, 
 		}
 	}
 	return rows.Close()
-}
-
-// listed is the list of devices for IN, behind some other arguments.
-func listed(devices []marked, before ...any) (in string, args []any) {
-	params := make([]string, len(devices))
-	args = before
-	for i, m := range devices {
-		params[i] = fmt.Sprintf("$%d", len(before)+i+1)
-		args = append(args, m.id)
-	}
-	return "(" + strings.Join(params, ", ") + ")", args
-}
-
-// relabel sets or takes a label of the devices behind number from up to to.
-func relabel(ctx context.Context, tx *db.Tx, r jobRow, from, to int64) error {
-	all, err := marks(ctx, tx, r, from, to)
-	if err != nil {
-		return err
-	}
-	want := r.act == ActLabel
-	changed := slices.DeleteFunc(all, func(m marked) bool { return m.held == want })
-	if _, err := tx.Exec(ctx, `UPDATE job_devices SET outcome = 2 WHERE job_id = $1 AND seq > $2 AND seq <= $3`, r.id, from, to); err != nil {
-		return err
-	}
-	if len(changed) == 0 {
-		return nil
-	}
-	in, args := listed(changed, r.id, from, to)
-	if _, err := tx.Exec(ctx, `UPDATE job_devices SET outcome = 1 WHERE job_id = $1 AND seq > $2 AND seq <= $3 AND device_id IN `+in, args...); err != nil {
-		return err
-	}
-	return mark(ctx, tx, changed, r.key, want, r.id)
-}
-
-// mark writes that devices hold a label, or do not; by names the change.
-func mark(ctx context.Context, tx *db.Tx, devices []marked, key string, held bool, by string) error {
-	values := make([]string, len(devices))
-	args := []any{key, held, by}
-	for i, m := range devices {
-		values[i] = fmt.Sprintf("($%d, $%d, $1, $2, $3)", 2*i+4, 2*i+5)
-		args = append(args, m.id, m.owner)
-	}
-	_, err := tx.Exec(ctx, `INSERT INTO device_labels (device_id, owner_id, label_key, held, changed_by) VALUES `+strings.Join(values, ", ")+`
-		ON CONFLICT (device_id, label_key) DO UPDATE SET held = excluded.held, changed_by = excluded.changed_by`, args...)
-	return err
-}
-
-// movable is a device of a job about its school.
-type movable struct {
-	Device
-	seq     int64
-	outcome int64
-	by      string // who changed its school last
-	before  string
-}
-
-func movables(ctx context.Context, tx *db.Tx, r jobRow, from, to int64) ([]movable, error) {
-	var out []movable
-	at := map[string]int{}
-	var ids []Device
-	err := each(ctx, tx, func(rows *db.Rows) error {
-		var m movable
-		err := rows.Scan(&m.seq, &m.ID, &m.outcome, &m.before)
-		at[m.ID] = len(out)
-		out, ids = append(out, m), append(ids, m.Device)
-		return err
-	}, `SELECT seq, device_id, outcome, before FROM job_devices WHERE job_id = $1 AND seq > $2 AND seq <= $3 ORDER BY seq`, r.id, from, to)
-	if err != nil || len(out) == 0 {
-		return nil, err
-	}
-	in, args, _ := among(ids)
-	return out, each(ctx, tx, func(rows *db.Rows) error {
-		var d Device
-		var by string
-		err := rows.Scan(&d.ID, &d.Owner, &d.School, &by, &d.Manufacturer, &d.Model, &d.Serial, &d.Inventory)
-		m := &out[at[d.ID]]
-		m.Device, m.by = d, by
-		return err
-	}, `SELECT id, owner_id, COALESCE(school_id, ''), school_by, manufacturer, model, serial, COALESCE(inventory, '') FROM devices WHERE id IN `+in, args...)
-}
-
-// move brings devices to the job's school.
-func move(ctx context.Context, tx *db.Tx, r jobRow, from, to int64) error {
-	var s School
-	if r.school != "" {
-		s.ID = r.school
-		if err := tx.QueryRow(ctx, `SELECT owner_id, code, name, kind FROM schools WHERE id = $1`, r.school).Scan(&s.Owner, &s.Code, &s.Name, &s.Kind); err != nil {
-			return err
-		}
-	}
-	devices, err := movables(ctx, tx, r, from, to)
-	if err != nil {
-		return err
-	}
-	for _, m := range devices {
-		outcome := int64(1)
-		switch {
-		case s.ID != "" && s.Owner != m.Owner:
-			outcome = 3
-		case s.ID == m.School:
-			outcome = 2
-		default:
-			if err := moveTo(ctx, tx, m.Device, s, r.id); err != nil {
-				return err
-			}
-		}
-		if _, err := tx.Exec(ctx, `UPDATE job_devices SET outcome = $3, before = $4 WHERE job_id = $1 AND seq = $2`, r.id, m.seq, outcome, m.School); err != nil {
-			return err
-		}
-	}
-	return nil
-}
-
-// moveTo writes a device's school; by names the change.
-func moveTo(ctx context.Context, tx *db.Tx, d Device, s School, by string) error {
-	_, err := tx.Exec(ctx, `UPDATE devices SET school_id = $2, school_by = $3, search = $4, revision = `+nextRevision+` WHERE id = $1`,
-		d.ID, orNull(s.ID), by, searchText(d.Inventory, d.Serial, d.Manufacturer, d.Model, s))
-	if err != nil {
-		return fmt.Errorf("moving the device: %w", err)
-	}
-	return nil
 }
 
 // back puts back what the next devices had before.
@@ -538,52 +371,6 @@ func (f *Fleet) back(ctx context.Context, r jobRow) error {
 
 // undoOf names the undoing of a job where the job itself would be named.
 func undoOf(job string) string { return job + "/undo" }
-
-func relabelBack(ctx context.Context, tx *db.Tx, r jobRow, from, to int64) error {
-	all, err := marks(ctx, tx, r, from, to)
-	if err != nil {
-		return err
-	}
-	if _, err := tx.Exec(ctx, `UPDATE job_devices SET undo = 2 WHERE job_id = $1 AND seq > $2 AND seq <= $3 AND outcome = 1`, r.id, from, to); err != nil {
-		return err
-	}
-	mine := slices.DeleteFunc(all, func(m marked) bool { return m.outcome != 1 || m.by != r.id })
-	if len(mine) == 0 {
-		return nil
-	}
-	in, args := listed(mine, r.id, from, to)
-	if _, err := tx.Exec(ctx, `UPDATE job_devices SET undo = 1 WHERE job_id = $1 AND seq > $2 AND seq <= $3 AND device_id IN `+in, args...); err != nil {
-		return err
-	}
-	return mark(ctx, tx, mine, r.key, r.act == ActUnlabel, undoOf(r.id))
-}
-
-func moveBack(ctx context.Context, tx *db.Tx, r jobRow, from, to int64) error {
-	devices, err := movables(ctx, tx, r, from, to)
-	if err != nil {
-		return err
-	}
-	for _, m := range devices {
-		if m.outcome != 1 {
-			continue
-		}
-		undo := int64(2)
-		if m.by == r.id {
-			undo = 1
-			s, err := schoolOf(ctx, tx, m.Owner, m.before)
-			if err != nil {
-				return err
-			}
-			if err := moveTo(ctx, tx, m.Device, s, undoOf(r.id)); err != nil {
-				return err
-			}
-		}
-		if _, err := tx.Exec(ctx, `UPDATE job_devices SET undo = $3 WHERE job_id = $1 AND seq = $2`, r.id, m.seq, undo); err != nil {
-			return err
-		}
-	}
-	return nil
-}
 
 // finish ends a job that has come through, and audits what became of it.
 func (f *Fleet) finish(ctx context.Context, r jobRow) error {
