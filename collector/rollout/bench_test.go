@@ -15,7 +15,7 @@ import (
 
 // BenchmarkFleet is what a rollout over 70,000 devices costs: giving places, offers to
 // devices that may not begin and to such that may, outcomes, a round, and the words
-// for all. Offers of the first kind write once for
+// for all, at the first look and while they are kept, with a page of the list. Offers of the first kind write once for
 // each device and rollout, alone here; many at once share a commit.
 func BenchmarkFleet(b *testing.B) {
 	for _, kind := range []string{"sqlite", "postgres"} {
@@ -76,6 +76,29 @@ func BenchmarkFleet(b *testing.B) {
 			b.Run("round", func(b *testing.B) {
 				for b.Loop() {
 					w.care()
+				}
+			})
+			b.Run("words_first", func(b *testing.B) { // nobody looked before
+				for b.Loop() {
+					w.now = w.now.Add(time.Minute)
+					if c, err := w.Compliance(b.Context(), person("ada"), id); err != nil || c.Devices != devices {
+						b.Fatal(c, err)
+					}
+				}
+			})
+			b.Run("page", func(b *testing.B) { // of the devices with a word, and how many they are
+				after := ""
+				for b.Loop() {
+					page, err := w.DeviceStates(b.Context(), person("ada"), id, rollout.WhyNever, after, 50)
+					if err != nil || len(page) == 0 {
+						b.Fatal(page, err)
+					}
+					if after = page[len(page)-1].Device; len(page) < 50 {
+						after = ""
+					}
+					if c, err := w.Compliance(b.Context(), person("ada"), id); err != nil || c.Counts[rollout.WhyNever] == 0 {
+						b.Fatal(c, err)
+					}
 				}
 			})
 			b.Run("words", func(b *testing.B) {

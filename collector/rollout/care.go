@@ -50,6 +50,9 @@ func (r *Rollouts) Run(ctx context.Context, ready func()) error {
 		if err := r.news(ctx, known); err != nil && ctx.Err() == nil {
 			r.log.Warn("looking for changed rollouts", "error", err)
 		}
+		if err := r.retally(ctx); err != nil && ctx.Err() == nil {
+			r.log.Warn("counting the devices of rollouts", "error", err)
+		}
 		err := r.lease.Hold(ctx, func(ctx context.Context) error {
 			if now := r.now(); now.Sub(alarmed) >= alarmEvery || now.Before(alarmed) {
 				alarmed = now

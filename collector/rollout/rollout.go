@@ -97,6 +97,8 @@ type Rollouts struct {
 	checking sync.Mutex
 	// below is guarded by checking
 	checked map[string]stamp // files whose hash was read, by hash
+
+	tallies *tallies
 }
 
 // New checks the Config.
@@ -108,7 +110,7 @@ func New(cfg Config) (*Rollouts, error) {
 		return nil, fmt.Errorf("making rollouts: %w", err)
 	}
 	return &Rollouts{cfg: cfg, db: cfg.DB, bus: cfg.Bus, now: cfg.Now, log: cfg.Log, lease: cfg.DB.Lease("rollouts", cfg.Now),
-		work: make(chan struct{}, 1), filled: map[string]spotRef{}, checked: map[string]stamp{}}, nil
+		work: make(chan struct{}, 1), filled: map[string]spotRef{}, checked: map[string]stamp{}, tallies: newTallies()}, nil
 }
 
 func (r *Rollouts) targetsDir() string { return filepath.Join(r.cfg.Dir, "targets") }

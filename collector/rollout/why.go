@@ -38,6 +38,7 @@ type deviceRow struct {
 	contact   int64 // day; -1 = never
 	m         member
 	placed    bool
+	blocked   bool // its part is; where the strata are not read
 	strangeMS int64
 }
 
@@ -117,7 +118,7 @@ func (r *Rollouts) why(o *row, d *deviceRow, b *busy, closed bool) Why {
 		return WhyBegan
 	case !o.state.grants():
 		return WhyHalted
-	case d.placed && o.evidence.IsBlocked(m.strata()):
+	case d.placed && (d.blocked || o.evidence.IsBlocked(m.strata())):
 		return WhyBlocked
 	case !d.placed, m.ring > o.ring:
 		return WhyRing
@@ -130,30 +131,42 @@ func (r *Rollouts) why(o *row, d *deviceRow, b *busy, closed bool) Why {
 }
 
 // DeviceStates are devices of a rollout with the word for each, by device; why ""
-// = all. It reads on until it has as many as were asked for.
+// = all. Those with a word are those of the tally that have it still.
 func (r *Rollouts) DeviceStates(ctx context.Context, caller access.Caller, rollout string, why Why, after string, limit int) (out []DeviceState, err error) {
 	if err := caller.Allow(access.ReadRollouts); err != nil {
 		return nil, err
 	}
 	limit = max(1, min(limit, 500))
-	for {
-		read := 0
-		err = r.states(ctx, caller, rollout, ` AND f.device_id > $2`, []any{after}, stateStep, func(d DeviceState) bool {
-			read++
-			after = d.Device
-			if why == "" || d.Why == why {
+	if why == "" {
+		err = r.states(ctx, caller, rollout, ` AND f.device_id > $2`, []any{after}, limit, func(d DeviceState) { out = append(out, d) })
+		return out, err
+	}
+	t, err := r.tally(ctx, rollout)
+	if err != nil {
+		return nil, err
+	}
+	for len(out) < limit {
+		ids := t.with(caller, why, after, limit-len(out))
+		if len(ids) == 0 {
+			break
+		}
+		after = ids[len(ids)-1]
+		where, args := "", []any{}
+		for i, id := range ids {
+			where += ", $" + strconv.Itoa(i+2)
+			args = append(args, id)
+		}
+		err = r.states(ctx, caller, rollout, ` AND f.device_id IN (`+where[2:]+`)`, args, limit, func(d DeviceState) {
+			if d.Why == why {
 				out = append(out, d)
 			}
-			return len(out) < limit
 		})
-		if err != nil || read < stateStep || len(out) == limit {
-			return out, err
+		if err != nil {
+			return nil, err
 		}
 	}
+	return out, nil
 }
-
-// stateStep is how many devices are read at once.
-const stateStep = 1000
 
 // DeviceState is that of one device in the latest rollout of its channel, or
 // access.ErrNotFound when there is none.
@@ -176,10 +189,7 @@ func (r *Rollouts) DeviceState(ctx context.Context, caller access.Caller, device
 		return out, "", fmt.Errorf("looking for the latest rollout: %w", err)
 	}
 	seen := false
-	err = r.states(ctx, caller, rollout, ` AND f.device_id = $2`, []any{device}, 1, func(d DeviceState) bool {
-		out, seen = d, true
-		return true
-	})
+	err = r.states(ctx, caller, rollout, ` AND f.device_id = $2`, []any{device}, 1, func(d DeviceState) { out, seen = d, true })
 	if err == nil && !seen {
 		err = access.ErrNotFound
 	}
@@ -211,30 +221,16 @@ func (r *Rollouts) Compliance(ctx context.Context, caller access.Caller, rollout
 	if err := caller.Allow(access.ReadRollouts); err != nil {
 		return c, err
 	}
-	c.Counts = map[Why]int64{}
-	err = r.statesOf(ctx, caller, rollout, "", nil, 0, func(d deviceRow) bool {
-		c.Counts[d.Why]++
-		c.Devices++
-		if d.m.first > 0 && r.now().Sub(time.UnixMilli(d.m.first)) >= dueAfter {
-			c.Due++
-			if d.Why == Current {
-				c.Current++
-			}
-		}
-		return true
-	})
-	return c, err
-}
-
-func (r *Rollouts) states(ctx context.Context, caller access.Caller, rollout, where string, args []any, most int, each func(DeviceState) bool) error {
-	return r.statesOf(ctx, caller, rollout, where, args, most, func(d deviceRow) bool { return each(d.DeviceState) })
-}
-
-func (r *Rollouts) statesOf(ctx context.Context, caller access.Caller, rollout, where string, args []any, most int, each func(deviceRow) bool) error {
-	end := ""
-	if most > 0 {
-		end = " LIMIT " + strconv.Itoa(most)
+	t, err := r.tally(ctx, rollout)
+	if err != nil {
+		return c, err
 	}
+	return t.seenBy(caller), nil
+}
+
+// states gives at most so many devices with the word of each, by device.
+func (r *Rollouts) states(ctx context.Context, caller access.Caller, rollout, where string, args []any, most int, each func(DeviceState)) error {
+	end := " LIMIT " + strconv.Itoa(most)
 	err := r.db.Read(ctx, func(tx *db.Tx) error {
 		o, err := readRow(ctx, tx, rollout)
 		if err != nil {
@@ -257,9 +253,7 @@ func (r *Rollouts) statesOf(ctx context.Context, caller access.Caller, rollout, 
 				return err
 			}
 			d.Why = r.why(&o, d, &b, closed)
-			if !each(*d) {
-				return nil
-			}
+			each(d.DeviceState)
 		}
 		return nil
 	})
@@ -283,5 +277,5 @@ func (r *Rollouts) closed(ctx context.Context, tx *db.Tx, o *row, b *busy, d *de
 		}
 		b.windows[key] = w
 	}
-	return w.closedOn(r.now()) || w.lessons.During(r.now()), nil
+	return w.closedAt(r.now()), nil
 }

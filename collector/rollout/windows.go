@@ -65,25 +65,38 @@ func readWindow(ctx context.Context, tx *db.Tx, owner, school string) (w window,
 	case !errors.Is(err, db.ErrNoRows):
 		return w, err
 	}
-	rows, err := tx.Query(ctx, `SELECT kind, from_day, to_day FROM rollout_days WHERE owner_id = $1 AND (school_id = '' OR school_id = $2)`, owner, school)
+	return w, eachDays(ctx, tx, `SELECT owner_id, school_id, kind, from_day, to_day FROM rollout_days WHERE owner_id = $1 AND (school_id = '' OR school_id = $2)`, []any{owner, school},
+		func(_, _ string, kind DaysKind, s calendar.Span) { w.add(kind, s) })
+}
+
+func (w *window) add(kind DaysKind, s calendar.Span) {
+	if kind == Free {
+		w.lessons.Free = append(w.lessons.Free, s)
+	} else {
+		w.closed = append(w.closed, s)
+	}
+}
+
+func eachDays(ctx context.Context, tx *db.Tx, query string, args []any, each func(owner, school string, kind DaysKind, s calendar.Span)) error {
+	rows, err := tx.Query(ctx, query, args...)
 	if err != nil {
-		return w, err
+		return err
 	}
 	defer rows.Close()
 	for rows.Next() {
-		var kind string
+		var owner, school string
+		var kind DaysKind
 		var s calendar.Span
-		if err := rows.Scan(&kind, &s.From, &s.To); err != nil {
-			return w, err
+		if err := rows.Scan(&owner, &school, &kind, &s.From, &s.To); err != nil {
+			return err
 		}
-		if DaysKind(kind) == Free {
-			w.lessons.Free = append(w.lessons.Free, s)
-		} else {
-			w.closed = append(w.closed, s)
-		}
+		each(owner, school, kind, s)
 	}
-	return w, rows.Close()
+	return rows.Close()
 }
+
+// closedAt says that no update may begin then.
+func (w window) closedAt(t time.Time) bool { return w.closedOn(t) || w.lessons.During(t) }
 
 // Window tells it of one owner.
 func (r *Rollouts) Window(ctx context.Context, caller access.Caller, owner string) (out Window, err error) {

@@ -1,0 +1,177 @@
+package rollout_test
+
+import (
+	"fmt"
+	"maps"
+	"testing"
+	"time"
+
+	"hausmeister/collector/access"
+	"hausmeister/collector/calendar"
+	"hausmeister/collector/db"
+	"hausmeister/collector/rollout"
+	"hausmeister/collector/rollout/gate"
+	"hausmeister/proto/hmpb"
+)
+
+// counted are the words of all devices, read one by one.
+func (w *world) counted(id string) map[rollout.Why]int64 {
+	w.t.Helper()
+	out := map[rollout.Why]int64{}
+	after := ""
+	for {
+		page, err := w.DeviceStates(w.t.Context(), person("ada"), id, "", after, 3)
+		if err != nil {
+			w.t.Fatal(err)
+		}
+		for _, d := range page {
+			out[d.Why]++
+			after = d.Device
+		}
+		if len(page) < 3 {
+			return out
+		}
+	}
+}
+
+// TestCountsAreOfTheWords: what is counted is what the list says of each device, and
+// the list of a word has as many, page by page.
+func TestCountsAreOfTheWords(t *testing.T) {
+	both(t, func(t *testing.T, w *world) {
+		if _, err := w.fleet.ImportSchools(t.Context(), system, schools()); err != nil {
+			t.Fatal(err)
+		}
+		w.release("1.0.0")
+		w.release("1.1.0")
+		ids := w.fleetOf(30, "1.0.0", "A3510", "B, 7; x")
+		w.device(98, "", "A3510")
+		var school string
+		w.must(w.db.Read(t.Context(), func(tx *db.Tx) error {
+			return tx.QueryRow(t.Context(), `SELECT id FROM schools WHERE code = '5001'`).Scan(&school)
+		}))
+		for n := range 4 {
+			id := w.device(60+n, school, "A3510")
+			w.connects(id, "1.0.0", int64(900+n))
+			ids = append(ids, id)
+		}
+		id := w.start(t, "1.1.0")
+		seen := map[rollout.Why]bool{}
+		check := func(what string) {
+			t.Helper()
+			c, err := w.Compliance(t.Context(), person("ada"), id)
+			w.must(err)
+			want := w.counted(id)
+			if !maps.Equal(c.Counts, want) || c.Devices != int64(len(ids)+1) {
+				t.Errorf("%s: counted %v of %d, the list says %v", what, c.Counts, c.Devices, want)
+			}
+			for why, n := range want {
+				seen[why] = true
+				found, after := int64(0), ""
+				for {
+					page, err := w.DeviceStates(t.Context(), person("ada"), id, why, after, 2)
+					w.must(err)
+					for _, d := range page {
+						if d.Why != why || d.Device <= after {
+							t.Errorf("%s: the list of %s has %+v after %s", what, why, d, after)
+						}
+						after = d.Device
+					}
+					if found += int64(len(page)); len(page) < 2 {
+						break
+					}
+				}
+				if found != n {
+					t.Errorf("%s: the list of %s has %d, want %d", what, why, found, n)
+				}
+			}
+		}
+		check("at the start")
+		held := w.sweep(ids, "1.0.0")
+		n := 0
+		for device, o := range held {
+			switch n++; n % 4 {
+			case 1:
+				w.ends(device, o, false)
+			case 2:
+				w.ends(device, o, true)
+				w.connects(device, "1.1.0", int64(2000+n))
+			default:
+				state := hmpb.UpdateState_UPDATE_STATE_REFUSED
+				if n%4 == 0 {
+					state = hmpb.UpdateState_UPDATE_STATE_WAITING
+				}
+				w.tells(device, hmpb.Update_builder{Lease: new(o.GetLease()), ToSha256: o.GetSha256(), ToVersion: new(o.GetVersion()), State: &state, Reason: new(hmpb.UpdateReason_UPDATE_REASON_SPACE)})
+			}
+		}
+		check("under way")
+		_, err := rollout.Gateway{Rollouts: w.Rollouts}.Offer(t.Context(), w.caller(ids[3]), "1.1.0", make([]byte, 32), nil)
+		w.must(err)
+		w.must(w.Block(t.Context(), person("ada"), id, gate.Stratum{Dimension: "model", Value: "B, 7; x"}, true, "their firmware is old"))
+		check("with a part left out")
+		admin := access.Caller{Kind: access.KindUser, ID: "root", Role: access.RoleAdmin}
+		_, err = w.AddDays(t.Context(), admin, w.owner, rollout.Days{Kind: rollout.Closed, School: school, Span: calendar.Span{From: "2026-11-20", To: "2026-12-20", Name: "Prüfungen"}})
+		w.must(err)
+		check("with days closed")
+		if w.view(id).State == rollout.Running {
+			w.must(w.Pause(t.Context(), person("ada"), id, "the helpdesk asks"))
+		}
+		check("paused")
+		w.now = w.now.Add(20 * 24 * time.Hour)
+		check("later")
+		if !seen[rollout.WhyNever] || !seen[rollout.WhySilent] || !seen[rollout.WhyRefused] || !seen[rollout.WhyBlocked] || !seen[rollout.WhyUndone] || !seen[rollout.Current] || !seen[rollout.WhyDrift] || !seen[rollout.WhyHalted] {
+			t.Errorf("words seen: %v; too few for a test", seen)
+		}
+	})
+}
+
+// TestCountsOfManyAreKeptForARound: and no longer, and not over a decision.
+func TestCountsOfManyAreKeptForARound(t *testing.T) {
+	both(t, func(t *testing.T, w *world) {
+		w.release("1.0.0")
+		w.release("1.1.0")
+		w.many(5001)
+		id := w.start(t, "1.1.0")
+		current := func() int64 {
+			t.Helper()
+			c, err := w.Compliance(t.Context(), person("ada"), id)
+			w.must(err)
+			if c.Devices != 5001 {
+				t.Fatalf("%d devices, want 5001", c.Devices)
+			}
+			return c.Counts[rollout.Current]
+		}
+		updated := 0
+		update := func() {
+			t.Helper()
+			device := fmt.Sprintf("00000000-0000-7000-8000-%012d", updated)
+			updated++
+			w.must(w.db.Write(t.Context(), func(tx *db.Tx) error {
+				_, err := tx.Exec(t.Context(), `UPDATE health_agents SET version = '1.1.0' WHERE device_id = $1`, device)
+				return err
+			}))
+		}
+		if n := current(); n != 0 {
+			t.Fatalf("%d current, want none", n)
+		}
+		update()
+		if n := current(); n != 0 {
+			t.Errorf("%d current within a round, want what was counted", n)
+		}
+		w.now = w.now.Add(10 * time.Second)
+		if n := current(); n != 1 {
+			t.Errorf("%d current two rounds later, want 1", n)
+		}
+		update()
+		w.must(w.Pause(t.Context(), person("ada"), id, "the helpdesk asks"))
+		if n := current(); n != 2 {
+			t.Errorf("%d current after a decision, want 2", n)
+		}
+	})
+}
+
+func (w *world) must(err error) {
+	w.t.Helper()
+	if err != nil {
+		w.t.Fatal(err)
+	}
+}
