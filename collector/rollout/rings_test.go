@@ -740,6 +740,46 @@ func TestAttack50Drift(t *testing.T) {
 	})
 }
 
+// TestStepToldTwice: an agent that ends between spool and journal tells a step again, as
+// another entry. It takes neither time nor a later lease from the device.
+func TestStepToldTwice(t *testing.T) {
+	both(t, func(t *testing.T, w *world) {
+		w.release("1.0.0")
+		w.release("1.1.0")
+		ids := w.fleetOf(3, "1.0.0", "A3510")
+		w.start(t, "1.1.0")
+		device := ids[0]
+		first := w.offered(device, "1.0.0")
+		if first == nil {
+			t.Fatal("no offer")
+		}
+		refuse := func(o *hmpb.Offer) {
+			t.Helper()
+			w.tells(device, hmpb.Update_builder{Lease: new(o.GetLease()), ToSha256: o.GetSha256(), ToVersion: new(o.GetVersion()),
+				State: new(hmpb.UpdateState_UPDATE_STATE_REFUSED), Reason: new(hmpb.UpdateReason_UPDATE_REASON_SPACE)})
+		}
+		refuse(first)
+		w.now = w.now.Add(10 * time.Hour)
+		refuse(first)
+		if o := w.offered(device, "1.0.0"); o != nil {
+			t.Errorf("an offer 10 h after a refusal, want a day between")
+		}
+		w.now = w.now.Add(15 * time.Hour)
+		second := w.offered(device, "1.0.0")
+		if second == nil {
+			t.Fatal("no offer a day after the refusal: the second telling counted anew")
+		}
+		refuse(first)
+		if o := w.offered(device, "1.0.0"); o.GetLease() != second.GetLease() {
+			t.Errorf("lease %q after the first refusal was told again, want it still to be %q", o.GetLease(), second.GetLease())
+		}
+		refuse(second) // the same words about another lease are another step
+		if got := w.why(device); got != rollout.WhyRefused {
+			t.Errorf("why = %s after the second refusal, want %s", got, rollout.WhyRefused)
+		}
+	})
+}
+
 // A school's devices do not all begin at once.
 func TestFewOfASchoolAtOnce(t *testing.T) {
 	both(t, func(t *testing.T, w *world) {

@@ -2,8 +2,10 @@ package rollout
 
 import (
 	"context"
+	"crypto/sha256"
 	"encoding/hex"
 	"errors"
+	"fmt"
 	"unicode/utf8"
 
 	"hausmeister/collector/access"
@@ -18,8 +20,12 @@ import (
 // believed of itself only; a device that lies can stop a rollout but not speed it up
 // beyond its own one outcome.
 
-// Told takes one step of a device's update.
+// Told takes one step of a device's update. An agent that ends between its spool and its
+// journal tells the same step again, as another entry; that one is dropped.
 func (r *Rollouts) Told(ctx context.Context, tx *db.Tx, device string, u *hmpb.Update, atMS int64) error {
+	if again, err := toldAgain(ctx, tx, device, u); err != nil || again {
+		return err
+	}
 	if err := r.note(ctx, tx, device, u, atMS); err != nil {
 		return err
 	}
@@ -62,16 +68,40 @@ func cut(s string) string {
 	return s
 }
 
+// stepOf names a step: the same one of another lease or start of the program is another.
+// Empty = it may be told any number of times: that a device waits, and repairs, which
+// belong to no lease.
+func stepOf(u *hmpb.Update) string {
+	if u.GetLease() == "" || u.GetState() == hmpb.UpdateState_UPDATE_STATE_WAITING {
+		return ""
+	}
+	sum := sha256.Sum256(fmt.Appendf(nil, "%q %x %d %d %d", u.GetLease(), u.GetToSha256(), u.GetState(), u.GetReason(), u.GetStarts()))
+	return hex.EncodeToString(sum[:16])
+}
+
+// toldAgain says whether it is the step that the device told last.
+func toldAgain(ctx context.Context, tx *db.Tx, device string, u *hmpb.Update) (bool, error) {
+	step, last := stepOf(u), ""
+	if step == "" {
+		return false, nil
+	}
+	err := tx.QueryRow(ctx, `SELECT step FROM rollout_devices WHERE device_id = $1`, device).Scan(&last)
+	if errors.Is(err, db.ErrNoRows) {
+		err = nil
+	}
+	return step == last, err
+}
+
 // note keeps what a device said last, whatever it is about.
 func (r *Rollouts) note(ctx context.Context, tx *db.Tx, device string, u *hmpb.Update, atMS int64) error {
 	repaired := int64(0)
 	if u.GetLease() == "" && (u.GetReason() == hmpb.UpdateReason_UPDATE_REASON_QUARANTINED || u.GetReason() == hmpb.UpdateReason_UPDATE_REASON_DAMAGED) {
 		repaired = atMS
 	}
-	_, err := tx.Exec(ctx, `INSERT INTO rollout_devices (device_id, told, reason, to_version, launcher, told_ms, repaired_ms, strange_ms) VALUES ($1, $2, $3, $4, $5, $6, $7, 0)
-		ON CONFLICT (device_id) DO UPDATE SET told = excluded.told, reason = excluded.reason, to_version = excluded.to_version, launcher = excluded.launcher, told_ms = excluded.told_ms,
+	_, err := tx.Exec(ctx, `INSERT INTO rollout_devices (device_id, told, reason, to_version, launcher, told_ms, repaired_ms, strange_ms, step) VALUES ($1, $2, $3, $4, $5, $6, $7, 0, $8)
+		ON CONFLICT (device_id) DO UPDATE SET step = excluded.step, told = excluded.told, reason = excluded.reason, to_version = excluded.to_version, launcher = excluded.launcher, told_ms = excluded.told_ms,
 			repaired_ms = CASE WHEN excluded.repaired_ms > 0 THEN excluded.repaired_ms ELSE rollout_devices.repaired_ms END`,
-		device, int64(u.GetState()), int64(u.GetReason()), cut(u.GetToVersion()), cut(u.GetLauncherVersion()), atMS, repaired)
+		device, int64(u.GetState()), int64(u.GetReason()), cut(u.GetToVersion()), cut(u.GetLauncherVersion()), atMS, repaired, stepOf(u))
 	return err
 }
 
