@@ -107,7 +107,7 @@ func (c *Collector) Run(ctx context.Context) error {
 // parts in the order in which they start. None is restarted: each mends what
 // it can by itself, and what it cannot needs the process anew.
 func (c *Collector) parts(o *opened) []supervise.Part {
-	return []supervise.Part{
+	parts := []supervise.Part{
 		{Name: "health", Run: o.health.Run, StopWithin: 10 * time.Second},
 		{Name: "jobs", Run: o.fleet.Run, StopWithin: 10 * time.Second},
 		{Name: "questions", Run: o.asked.Run, StopWithin: 10 * time.Second},
@@ -121,6 +121,13 @@ func (c *Collector) parts(o *opened) []supervise.Part {
 			return o.split.Run(ctx, func() { c.serving(o); ready() })
 		}},
 	}
+	if dir := c.cfg.UpdatesRepository; dir != "" {
+		parts = append(parts, supervise.Part{Name: "repository", StopWithin: 10 * time.Second, Run: func(ctx context.Context, ready func()) error {
+			ready()
+			return o.rollout.Follow(ctx, dir)
+		}})
+	}
+	return parts
 }
 
 func (c *Collector) serving(o *opened) {
@@ -201,7 +208,8 @@ func (o *opened) subjects(ctx context.Context) (err error) {
 	c := o.cfg
 	o.bus = bus.New()
 	o.access = access.New(access.Config{DB: o.db, Now: c.Now, Log: c.Log})
-	if o.rollout, err = rollout.New(rollout.Config{DB: o.db, Bus: o.bus, Now: c.Now, Log: c.Log, Dir: c.updatesDir()}); err != nil {
+	if o.rollout, err = rollout.New(rollout.Config{DB: o.db, Bus: o.bus, Now: c.Now, Log: c.Log, Dir: c.updatesDir(),
+		Root: BuiltInRoot(), Build: buildTime(), Fresh: c.fresh(), Pace: rollout.Pace{Spread: c.UpdatesSpread}}); err != nil {
 		return err
 	}
 	if o.health, err = health.New(health.Config{DB: o.db, Bus: o.bus, Updates: o.rollout, Now: c.Now, Log: c.Log, Keep: time.Duration(c.KeepDays) * 24 * time.Hour}); err != nil {

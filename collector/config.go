@@ -31,8 +31,13 @@ type Config struct {
 	KeepDays    int      `toml:"keep_days"`
 	SilentDays  int      `toml:"silent_days"`
 	MetricsOpen bool     `toml:"metrics_open"`
-	LogLevel    string   `toml:"log_level"`
-	LogFormat   string   `toml:"log_format"`
+
+	UpdatesRepository string        `toml:"updates_repository"`
+	UpdatesOnline     string        `toml:"updates_online"`
+	UpdatesSpread     time.Duration `toml:"updates_spread"`
+
+	LogLevel  string `toml:"log_level"`
+	LogFormat string `toml:"log_format"`
 
 	Version string           `toml:"-"` // of the program
 	Now     func() time.Time `toml:"-"` // nil = time.Now
@@ -50,9 +55,13 @@ var DefaultFile string
 // maxKeepDays is how long the field catalogue says that reports are kept.
 const maxKeepDays = int(reading.KeepReports / (24 * time.Hour))
 
+// maxSpread leaves a device most of its lease to fetch in.
+const maxSpread = 4 * time.Hour
+
 // DefaultConfig is what holds where nobody says otherwise.
 func DefaultConfig() Config {
-	return Config{DataDir: "/var/lib/hausmeister", Listen: ":8443", KeepDays: maxKeepDays, SilentDays: 14, LogLevel: "info", LogFormat: "text"}
+	return Config{DataDir: "/var/lib/hausmeister", Listen: ":8443", KeepDays: maxKeepDays, SilentDays: 14,
+		UpdatesOnline: "/run/hausmeister-online/online.sock", UpdatesSpread: 30 * time.Minute, LogLevel: "info", LogFormat: "text"}
 }
 
 // ErrConfig: a setting that cannot be; the text says which and why.
@@ -104,6 +113,14 @@ func (c *Config) check() error {
 	}
 	if c.SilentDays < 1 || c.SilentDays > 400 {
 		return bad("silent_days", "%d is not within 1 to 400", c.SilentDays)
+	}
+	for setting, path := range map[string]string{"updates_repository": c.UpdatesRepository, "updates_online": c.UpdatesOnline} {
+		if path != "" && !filepath.IsAbs(path) {
+			return bad(setting, "%q does not begin with /", path)
+		}
+	}
+	if c.UpdatesSpread < time.Second || c.UpdatesSpread > maxSpread {
+		return bad("updates_spread", "%v is not within 1s to %v", c.UpdatesSpread, maxSpread)
 	}
 	if c.Now == nil {
 		c.Now = time.Now

@@ -7,6 +7,7 @@ import (
 	"regexp"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/google/go-cmp/cmp"
 	"github.com/google/go-cmp/cmp/cmpopts"
@@ -38,7 +39,7 @@ func TestDefaultFile(t *testing.T) {
 			t.Errorf("%s (-defaults +file):\n%s", name, diff)
 		}
 	}
-	for _, line := range []string{"data_dir", "listen", "public", "names", "database", "certificate", "key", "keep_days", "silent_days", "metrics_open", "log_level", "log_format"} {
+	for _, line := range []string{"data_dir", "listen", "public", "names", "database", "certificate", "key", "keep_days", "silent_days", "metrics_open", "updates_repository", "updates_online", "updates_spread", "log_level", "log_format"} {
 		if !strings.Contains(collector.DefaultFile, "\n#"+line+" = ") {
 			t.Errorf("the file does not show %s", line)
 		}
@@ -73,6 +74,10 @@ func TestSettingsRefused(t *testing.T) {
 		"certificate": func(c *collector.Config) { c.Certificate = "a.pem" },
 		"keep_days":   func(c *collector.Config) { c.KeepDays = 0 },
 		"silent_days": func(c *collector.Config) { c.SilentDays = 500 },
+
+		"updates_repository": func(c *collector.Config) { c.UpdatesRepository = "repository" },
+		"updates_online":     func(c *collector.Config) { c.UpdatesOnline = "online.sock" },
+		"updates_spread":     func(c *collector.Config) { c.UpdatesSpread = 5 * time.Hour },
 	}
 	for setting, change := range tests {
 		cfg := collector.DefaultConfig()

@@ -69,6 +69,7 @@ func Doctor(ctx context.Context, cfg Config) ([]Check, error) {
 	e.clock(last)
 	e.authority()
 	e.browser()
+	e.updates(ctx)
 	e.port(ctx)
 	return e.checks, nil
 }

@@ -17,11 +17,13 @@ import (
 	"hausmeister/proto/manifest"
 )
 
-// alarmDays are the steps of the countdown to the end of a role. Those that are
-// signed again each few days have a shorter one: for them 7 days are always over.
+// alarmDays are the steps of the countdown to the end of a role. Those that the online
+// process signs again have shorter ones: a snapshot with at least three and a half
+// days left, a timestamp with 36 hours, so that an alarm says that it does not.
 var (
-	alarmDays   = []int64{180, 90, 30, 14, 7}
-	alarmOnline = []int64{3, 1}
+	alarmDays      = []int64{180, 90, 30, 14, 7}
+	alarmSnapshot  = []int64{3, 1}
+	alarmTimestamp = []int64{1}
 )
 
 // RoleState is when what a role signed ends.
@@ -48,8 +50,11 @@ func alarmOf(role string, left time.Duration) int64 {
 		return -1
 	}
 	steps := alarmDays
-	if role == manifest.Timestamp || role == manifest.Snapshot {
-		steps = alarmOnline
+	switch role {
+	case manifest.Timestamp:
+		steps = alarmTimestamp
+	case manifest.Snapshot:
+		steps = alarmSnapshot
 	}
 	var alarm int64
 	for _, days := range steps {

@@ -10,6 +10,7 @@ import (
 	"os/signal"
 	"path/filepath"
 	"syscall"
+	"time"
 
 	"hausmeister/collector"
 	"hausmeister/collector/admin"
@@ -28,8 +29,13 @@ type settings struct {
 	KeepDays    int      `help:"How long single reports are kept." env:"HAUSMEISTER_KEEP_DAYS" placeholder:"30"`
 	SilentDays  int      `help:"Days without contact after which a device counts as silent." env:"HAUSMEISTER_SILENT_DAYS" placeholder:"14"`
 	MetricsOpen bool     `help:"Programs on this machine may read /metrics without a token." env:"HAUSMEISTER_METRICS_OPEN"`
-	LogLevel    string   `help:"debug, info, warn or error." env:"HAUSMEISTER_LOG_LEVEL" placeholder:"info"`
-	LogFormat   string   `help:"text or json." env:"HAUSMEISTER_LOG_FORMAT" placeholder:"text"`
+
+	UpdatesRepository string        `help:"Folder that hausmeister-release publishes to." env:"HAUSMEISTER_UPDATES_REPOSITORY" placeholder:"DIR"`
+	UpdatesOnline     string        `help:"Socket of the process that signs what is the newest metadata." env:"HAUSMEISTER_UPDATES_ONLINE" placeholder:"PATH"`
+	UpdatesSpread     time.Duration `help:"Within how long a device begins when it is its turn for an update." env:"HAUSMEISTER_UPDATES_SPREAD" placeholder:"30m"`
+
+	LogLevel  string `help:"debug, info, warn or error." env:"HAUSMEISTER_LOG_LEVEL" placeholder:"info"`
+	LogFormat string `help:"text or json." env:"HAUSMEISTER_LOG_FORMAT" placeholder:"text"`
 }
 
 // load reads the config file and lays flags and environment over it.
@@ -54,6 +60,9 @@ func (c *cli) load(s settings) (collector.Config, error) {
 	over(&cfg.KeepDays, s.KeepDays)
 	over(&cfg.SilentDays, s.SilentDays)
 	over(&cfg.MetricsOpen, s.MetricsOpen)
+	over(&cfg.UpdatesRepository, s.UpdatesRepository)
+	over(&cfg.UpdatesOnline, s.UpdatesOnline)
+	over(&cfg.UpdatesSpread, s.UpdatesSpread)
 	over(&cfg.LogLevel, s.LogLevel)
 	over(&cfg.LogFormat, s.LogFormat)
 	if len(s.Names) > 0 {
