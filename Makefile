@@ -19,9 +19,11 @@ LDFLAGS := -s -w -X main.version=$(VERSION)
 # made. cgo is off because the agent must run on any libc, and the rest need not differ.
 GO := CGO_ENABLED=0 GOFLAGS=-trimpath go
 
-# ROOT_JSON=FILE builds agents that trust the updates signed under this root; without
-# it they take none. The file takes the place of the empty one without touching the tree.
-overlay = $(if $(ROOT_JSON),test -s '$(ROOT_JSON)' && printf '{"Replace":{"%s":"%s"}}' '$(CURDIR)/agent/update/root.json' '$(abspath $(ROOT_JSON))' >bin/root-overlay.json,true)
+# ROOT_JSON=FILE builds agents and a collector that trust the updates signed under this
+# root; without it agents take none, which what leaves this machine must not hide. The
+# file takes the place of the empty ones without touching the tree.
+overlay = $(if $(ROOT_JSON),test -s '$(ROOT_JSON)' && printf '{"Replace":{"%s":"%s","%s":"%s"}}' '$(CURDIR)/agent/update/root.json' '$(abspath $(ROOT_JSON))' '$(CURDIR)/collector/root.json' '$(abspath $(ROOT_JSON))' >bin/root-overlay.json,true)
+rootless = $(if $(ROOT_JSON),true,[ -s agent/update/root.json ] || echo "NOTE: $(1) built without ROOT_JSON=FILE: its agent takes no updates")
 OVERLAY := $(if $(ROOT_JSON),-overlay bin/root-overlay.json)
 
 # SQLite's translated C under the race detector is 38 times slower and is not our
@@ -93,8 +95,9 @@ cross: ## agent and launcher for every system that it is made for
 pictures: setup-test build ## the README's pictures, from a demo of their own
 	bin/hausmeister-pictures -bin bin -out testenv/demo/pictures
 
-package: build ## the agent's Debian package, in dist/
+package: build ## the agent's Debian package, in dist/; ROOT_JSON=FILE
 	@mkdir -p dist
+	@$(call rootless,package)
 	bin/hausmeister-bundle -agent bin/hausmeister-agent -launcher bin/hausmeister-launcher -version '$(VERSION)' -out dist
 
 fuzz: ## every fuzz target for FUZZTIME=4s

@@ -193,9 +193,14 @@ type buildCmd struct {
 	Platforms []string `help:"Systems." default:"${platforms}"`
 	Out       string   `help:"A new folder." required:"" placeholder:"DIR"`
 	Cache     string   `help:"The second builder's own cache." placeholder:"DIR"`
+	trustFlags
 }
 
 func (b *buildCmd) Run(c *cli) error {
+	root, err := b.root(c)
+	if err != nil {
+		return err
+	}
 	cache := b.Cache
 	if cache == "" {
 		dir, err := os.UserCacheDir()
@@ -204,12 +209,12 @@ func (b *buildCmd) Run(c *cli) error {
 		}
 		cache = filepath.Join(dir, "hausmeister-release", "second-builder")
 	}
-	cache, err := filepath.Abs(cache)
+	cache, err = filepath.Abs(cache)
 	if err != nil {
 		return err
 	}
 	made, err := build.Run(context.Background(), build.Config{
-		Source: b.Source, Commit: b.Commit, Version: b.Number, Programs: b.Program, Platforms: b.Platforms, Out: b.Out, Cache: cache, Said: c.note,
+		Source: b.Source, Commit: b.Commit, Version: b.Number, Programs: b.Program, Platforms: b.Platforms, Out: b.Out, Cache: cache, Said: c.note, Root: root, Rootless: b.NoRoot,
 	})
 	if err != nil {
 		return err
@@ -218,7 +223,8 @@ func (b *buildCmd) Run(c *cli) error {
 	for _, p := range made.Programs {
 		text += fmt.Sprintf("%s  %s  %d bytes\n", p.SHA256, p.File, p.Size)
 	}
-	what := map[string]string{"version": made.Version, "commit": made.Commit, "sha256_of_all": made.Builders[0].Sum}
+	text += rootText(made)
+	what := map[string]string{"version": made.Version, "commit": made.Commit, "sha256_of_all": made.Builders[0].Sum, "root": fmt.Sprint(made.Root)}
 	if err := c.noted("build", what); err != nil {
 		return err
 	}
@@ -309,6 +315,9 @@ func (s *stageCmd) Run(c *cli) error {
 	}
 	d, err := c.drafts()
 	if err != nil {
+		return err
+	}
+	if err := notOlder(d.Repo, made); err != nil {
 		return err
 	}
 	st, err := s.staging(c, d, s.Role)

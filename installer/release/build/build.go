@@ -20,6 +20,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"io/fs"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -31,6 +32,7 @@ import (
 	"hausmeister/installer/release"
 	"hausmeister/platform/layout"
 	"hausmeister/proto/manifest"
+	"hausmeister/proto/manifest/draft"
 )
 
 // Config says what to build.
@@ -42,7 +44,11 @@ type Config struct {
 	Platforms []string // linux/amd64
 	Out       string   // a new folder
 	Cache     string   // the second builder's own cache, kept between builds
-	Said      func(string)
+	// Root is put into the programs in place of the root of trust that the commit has;
+	// nil = the commit's. Rootless allows that there is none at all.
+	Root     []byte
+	Rootless bool
+	Said     func(string)
 }
 
 // Build is what build.json says.
@@ -52,6 +58,8 @@ type Build struct {
 	Commit   string    `json:"commit"`
 	Time     time.Time `json:"time"` // of the commit
 	Compiler string    `json:"compiler"`
+	Root     int64     `json:"root,omitempty"` // of trust in the programs; 0 = none
+	RootSum  string    `json:"root_sha256,omitempty"`
 	Programs []Program `json:"programs"`
 	Builders []Builder `json:"builders"`
 }
@@ -100,7 +108,7 @@ func Run(ctx context.Context, c Config) (Build, error) {
 	first := builder{Config: c, name: "first", source: filepath.Join(twin, "a"), out: c.Out}
 	second := builder{Config: c, name: "second", source: filepath.Join(twin, "another-place"), out: filepath.Join(twin, "out"), cache: c.Cache}
 	for _, x := range []*builder{&first, &second} {
-		if err := x.run(ctx, b); err != nil {
+		if err := x.run(ctx, &b); err != nil {
 			return b, err
 		}
 		b.Builders = append(b.Builders, Builder{Name: x.name, Sum: sumOf(x.made)})
@@ -138,6 +146,9 @@ func Read(dir string) (Build, error) {
 func (b Build) Same(other Build) error {
 	if b.Commit != other.Commit || b.Version != other.Version {
 		return fmt.Errorf("%w: they are of %s %.12s and %s %.12s", release.ErrRefused, b.Version, b.Commit, other.Version, other.Commit)
+	}
+	if b.RootSum != other.RootSum {
+		return fmt.Errorf("%w: they have other roots of trust, %d and %d", release.ErrRefused, b.Root, other.Root)
 	}
 	return same(b.Programs, other.Programs)
 }
@@ -188,8 +199,11 @@ type builder struct {
 	made                     []Program
 }
 
-func (x *builder) run(ctx context.Context, b Build) error {
+func (x *builder) run(ctx context.Context, b *Build) error {
 	if err := export(ctx, x.Source, b.Commit, x.source); err != nil {
+		return err
+	}
+	if err := x.trust(b); err != nil {
 		return err
 	}
 	for _, folder := range x.Programs {
@@ -198,7 +212,7 @@ func (x *builder) run(ctx context.Context, b Build) error {
 			if !ok {
 				return fmt.Errorf("%w: %q is no platform", release.ErrRefused, platform)
 			}
-			p, err := x.program(ctx, b, folder, goos, arch)
+			p, err := x.program(ctx, *b, folder, goos, arch)
 			if err != nil {
 				return fmt.Errorf("%s for %s: %w", folder, platform, err)
 			}
@@ -206,6 +220,44 @@ func (x *builder) run(ctx context.Context, b Build) error {
 		}
 	}
 	slices.SortFunc(x.made, func(a, b Program) int { return strings.Compare(a.File, b.File) })
+	return nil
+}
+
+// rootFiles are what programs embed; the first of them is the agents'.
+var rootFiles = []string{"agent/update/root.json", "collector/root.json"}
+
+// trust puts the root of trust into the source. An agent without one would take no
+// update after this one.
+func (x *builder) trust(b *Build) error {
+	for i, name := range rootFiles {
+		path := filepath.Join(x.source, name)
+		data, err := os.ReadFile(path)
+		if errors.Is(err, fs.ErrNotExist) { // a source without such a program
+			continue
+		}
+		if err == nil && x.Root != nil {
+			data = x.Root
+			err = os.WriteFile(path, data, 0o644)
+		}
+		if err != nil {
+			return err
+		}
+		if i > 0 {
+			continue
+		}
+		if len(data) == 0 {
+			if !x.Rootless {
+				return fmt.Errorf("%w: %s is empty and no root of trust was given: agents of this build would take no updates", release.ErrRefused, name)
+			}
+			continue
+		}
+		f, err := draft.Parse(data)
+		if err != nil || f.Kind() != manifest.Root {
+			return fmt.Errorf("%w: %s is no root of trust: %w", release.ErrUnverified, name, errors.Join(err, errors.New("of another kind or torn")))
+		}
+		sum := sha256.Sum256(data)
+		b.Root, b.RootSum = f.Version(), hex.EncodeToString(sum[:])
+	}
 	return nil
 }
 

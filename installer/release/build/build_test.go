@@ -15,6 +15,7 @@ import (
 
 	"hausmeister/installer/release"
 	"hausmeister/installer/release/build"
+	"hausmeister/testenv/tufrepo"
 )
 
 const top = "../../.."
@@ -128,6 +129,63 @@ func TestSBOM(t *testing.T) {
 	}
 	if len(bom.Components) < 10 {
 		t.Errorf("only %d parts", len(bom.Components))
+	}
+}
+
+// TestBuildNeedsARoot: agents that take no updates are not built by oversight, and
+// the root that was given is in the program.
+func TestBuildNeedsARoot(t *testing.T) {
+	source := tiny(t, "package main\n\nimport \"tiny/agent/update\"\n\nfunc main() { println(update.Root) }\n")
+	for name, text := range map[string]string{"root.json": "", "update.go": "package update\n\nimport _ \"embed\"\n\n//go:embed root.json\nvar Root string\n"} {
+		file := filepath.Join(source, "agent/update", name)
+		if err := os.MkdirAll(filepath.Dir(file), 0o755); err != nil {
+			t.Fatal(err)
+		}
+		if err := os.WriteFile(file, []byte(text), 0o644); err != nil {
+			t.Fatal(err)
+		}
+	}
+	for _, args := range [][]string{{"add", "-A"}, {"-c", "user.name=t", "-c", "user.email=t@t", "commit", "-qm", "y"}} {
+		cmd := exec.CommandContext(t.Context(), "git", args...)
+		cmd.Dir = source
+		if out, err := cmd.CombinedOutput(); err != nil {
+			t.Fatalf("git %v: %v\n%s", args, err, out)
+		}
+	}
+	cache, err := os.UserCacheDir()
+	if err != nil {
+		t.Fatal(err)
+	}
+	run := func(change func(*build.Config)) (build.Build, string, error) {
+		cfg := build.Config{
+			Source: source, Commit: "HEAD", Version: "1.2.3", Programs: []string{"cmd/hausmeister-agent"}, Platforms: []string{"linux/amd64"},
+			Out: filepath.Join(t.TempDir(), "out"), Cache: filepath.Join(cache, "hausmeister-release", "second-builder"),
+		}
+		change(&cfg)
+		b, err := build.Run(t.Context(), cfg)
+		if err != nil {
+			return b, "", err
+		}
+		said, err := exec.CommandContext(t.Context(), filepath.Join(cfg.Out, b.Programs[0].File)).CombinedOutput()
+		return b, strings.TrimSpace(string(said)), err
+	}
+	if _, _, err := run(func(*build.Config) {}); !errors.Is(err, release.ErrRefused) {
+		t.Errorf("without a root: %v, want ErrRefused", err)
+	}
+	if _, _, err := run(func(c *build.Config) { c.Root = []byte("{}") }); !errors.Is(err, release.ErrUnverified) {
+		t.Errorf("with a root that is none: %v, want ErrUnverified", err)
+	}
+	without, said, err := run(func(c *build.Config) { c.Rootless = true })
+	if err != nil || without.Root != 0 || said != "" {
+		t.Errorf("without on purpose: root %d, %q, %v", without.Root, said, err)
+	}
+	root := tufrepo.NewFleet(time.Now).Root()
+	with, said, err := run(func(c *build.Config) { c.Root = root })
+	if err != nil || with.Root != 1 || said != strings.TrimSpace(string(root)) {
+		t.Errorf("with one: root %d, %.40q, %v", with.Root, said, err)
+	}
+	if err := with.Same(without); !errors.Is(err, release.ErrRefused) {
+		t.Errorf("with and without are the same: %v", err)
 	}
 }
 
