@@ -26,6 +26,7 @@ import (
 type Config struct {
 	Version string
 	Hash    []byte // SHA-256 of the running program
+	System  string // that it was built for, as linux/amd64; "" = not told
 	// Disk holds the spool, Files the settings and what is remembered.
 	Disk  spool.Disk
 	Files config.Files
@@ -167,12 +168,13 @@ func (a *Agent) Run(ctx context.Context) error {
 		Random: a.c.Random,
 		Log:    a.c.Log,
 	})
+	up := a.updates(keeper, sp, h)
 	lc := link.Config{
 		Dialer:   link.DialFunc(at(keeper, a.c.Dial)),
 		Identity: keeper,
 		Memory:   memory,
 		Spool:    sp,
-		About:    link.About{Version: a.c.Version, Hash: a.c.Hash, BootID: a.bootID(ctx, memory)},
+		About:    link.About{Version: a.c.Version, Hash: a.c.Hash, BootID: a.bootID(ctx, memory), Capabilities: a.capabilities(settings, up)},
 		Watched:  h,
 		Looks:    a.public.looks(memory),
 		Pulse:    a.c.Pulse,
@@ -197,7 +199,6 @@ func (a *Agent) Run(ctx context.Context) error {
 	if a.c.Ways != nil {
 		lc.Ways = ways{a.c.Ways, keeper}
 	}
-	up := a.updates(keeper, sp, h)
 	if up != nil {
 		lc.Updates = up
 	}
@@ -213,6 +214,20 @@ func (a *Agent) Run(ctx context.Context) error {
 	}
 	err = supervise.Run(ctx, a.c.Log, parts...)
 	return errors.Join(err, sp.Close())
+}
+
+// capabilities are what the Hello tells of this program for updates: its system, the
+// channel that it is on, and whether it takes any. What it is offered it judges
+// itself once more.
+func (a *Agent) capabilities(s config.Settings, up Updates) []string {
+	out := []string{"channel:" + s.Channel}
+	if a.c.System != "" {
+		out = append(out, "system:"+a.c.System)
+	}
+	if up == nil || up.Status().Off != "" {
+		out = append(out, "updates:off")
+	}
+	return out
 }
 
 // updates makes the part for them, if there is to be one. What was signed at a time

@@ -56,21 +56,22 @@ type world struct {
 
 	mu sync.Mutex
 	// below is guarded by mu
-	entries  []*hmpb.Entry // that the collector stored
-	samples  []*hmpb.LiveUp
-	control  *wire.Framed // of the newest session
-	settings *hmpb.Settings
-	cursor   uint64
-	lost     uint64 // named as dropped
-	public   map[string][]byte
-	writes   int
-	reads    int
-	events   chan wake.Event
-	serving  sync.WaitGroup
-	cancel   context.CancelFunc
-	ended    chan error
-	ca       *ident.Authority
-	devices  []string // of each session's certificate
+	entries      []*hmpb.Entry // that the collector stored
+	samples      []*hmpb.LiveUp
+	control      *wire.Framed // of the newest session
+	settings     *hmpb.Settings
+	cursor       uint64
+	lost         uint64 // named as dropped
+	public       map[string][]byte
+	writes       int
+	reads        int
+	events       chan wake.Event
+	serving      sync.WaitGroup
+	cancel       context.CancelFunc
+	ended        chan error
+	ca           *ident.Authority
+	devices      []string // of each session's certificate
+	capabilities []string // of the last Hello
 	// lastLooks are what each session's Hello named.
 	lastLooks []string
 }
@@ -209,6 +210,7 @@ func (w *world) stream(s wire.Session, t hmpb.StreamType, f *wire.Framed) {
 		w.mu.Lock()
 		w.devices = append(w.devices, s.ConnectionState().PeerCertificates[0].URIs[0].String())
 		w.lastLooks = append(w.lastLooks, hello.GetLastLook())
+		w.capabilities = hello.GetCapabilities()
 		w.control = f
 		welcome := hmpb.Welcome_builder{Settings: w.settings, Version: proto.Uint32(1), TimeMs: now(), StoreId: []byte("store"), Cursor: proto.Uint64(w.cursor)}.Build()
 		w.mu.Unlock()

@@ -12,6 +12,7 @@ import (
 	"google.golang.org/protobuf/proto"
 
 	"hausmeister/agent"
+	"hausmeister/agent/config"
 	"hausmeister/agent/update"
 	"hausmeister/platform/supervise"
 	"hausmeister/proto/hmpb"
@@ -22,6 +23,7 @@ type updates struct {
 	means  agent.Means
 	signed time.Time
 	swap   chan struct{}
+	off    string
 
 	mu sync.Mutex
 	// below is guarded by mu
@@ -36,7 +38,7 @@ func (u *updates) Offered(o *hmpb.Offer)       { u.mu.Lock(); u.offer = o; u.mu.
 func (u *updates) Withdrawn(lease string)      { u.mu.Lock(); u.gone = append(u.gone, lease); u.mu.Unlock() }
 func (u *updates) SignedTime() time.Time       { return u.signed }
 func (u *updates) Status() update.Status {
-	return update.Status{State: "offered", Version: "2.0.0", Postponable: 3}
+	return update.Status{Off: u.off, State: "offered", Version: "2.0.0", Postponable: 3}
 }
 
 func (u *updates) Run(ctx context.Context, ready func()) error {
@@ -46,6 +48,45 @@ func (u *updates) Run(ctx context.Context, ready func()) error {
 		return supervise.Permanent(update.ErrSwap)
 	case <-ctx.Done():
 		return nil
+	}
+}
+
+// TestHelloForUpdates: the collector hears for which system and channel it may offer,
+// and where it need not.
+func TestHelloForUpdates(t *testing.T) {
+	for name, c := range map[string]struct {
+		settings string
+		off      string
+		none     bool
+		want     string
+	}{
+		"stable":              {"", "", false, "channel:stable system:linux/amd64"},
+		"canary":              {`update_channel = "canary"`, "", false, "channel:canary system:linux/amd64"},
+		"without a launcher":  {"", update.NoLauncher, false, "channel:stable system:linux/amd64 updates:off"},
+		"without such a part": {"", "", true, "channel:stable system:linux/amd64 updates:off"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			in(t, func(w *world) {
+				w.config.System = "linux/amd64"
+				if !c.none {
+					w.config.Updates = func(agent.Means) agent.Updates { return &updates{off: c.off, swap: make(chan struct{})} }
+				}
+				if c.settings != "" {
+					if err := w.config.Files.Write(config.SettingsFile, []byte(c.settings)); err != nil {
+						t.Fatal(err)
+					}
+				}
+				w.enrol()
+				w.run()
+				time.Sleep(20 * time.Second)
+				w.mu.Lock()
+				got := strings.Join(w.capabilities, " ")
+				w.mu.Unlock()
+				if got != c.want {
+					t.Errorf("Hello says %q, want %q", got, c.want)
+				}
+			})
+		})
 	}
 }
 

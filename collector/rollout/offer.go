@@ -99,12 +99,15 @@ func readMember(ctx context.Context, tx *db.Tx, rollout, device string) (m membe
 const (
 	capabilitySystem  = "system:"  // system:linux/amd64
 	capabilityChannel = "channel:" // channel:canary; stable without
+	// An agent that takes no updates says so: without a launcher or a root of trust.
+	capabilityOff = "updates:off"
 )
 
 type hello struct {
 	version, hash string
 	os, arch      string
 	channel       string
+	off           bool
 }
 
 func (r *Rollouts) helloOf(ctx context.Context, tx *db.Tx, device, version string, hash []byte, capabilities []string) (h hello, err error) {
@@ -116,6 +119,7 @@ func (r *Rollouts) helloOf(ctx context.Context, tx *db.Tx, device, version strin
 		if channel, ok := strings.CutPrefix(c, capabilityChannel); ok {
 			h.channel = channel
 		}
+		h.off = h.off || c == capabilityOff
 	}
 	if h.os != "" {
 		return h, nil
@@ -272,6 +276,9 @@ func (g Gateway) Offer(ctx context.Context, device access.Caller, version string
 			return err
 		} else if !same {
 			note = "strange"
+		}
+		if h.off { // a lease would keep a place in its ring for nothing
+			return nil
 		}
 		floors := map[string]string{}
 		if err := readFloors(ctx, tx, floors); err != nil {

@@ -2,6 +2,7 @@ package rollout_test
 
 import (
 	"context"
+	"crypto/sha256"
 	"encoding/hex"
 	"errors"
 	"testing"
@@ -810,6 +811,30 @@ func TestFewOfASchoolAtOnce(t *testing.T) {
 		}
 		if len(held) != 4 {
 			t.Errorf("%d leases, want 4", len(held))
+		}
+	})
+}
+
+// TestWhoTakesNoUpdates: an agent that says so, or is on another channel, gets no
+// lease, and keeps no place in the ring from those who do.
+func TestWhoTakesNoUpdates(t *testing.T) {
+	both(t, func(t *testing.T, w *world) {
+		w.release("1.0.0")
+		w.release("1.1.0")
+		ids := w.fleetOf(3, "1.0.0", "A3510")
+		id := w.start(t, "1.1.0")
+		hash := sha256.Sum256([]byte("program 1.0.0"))
+		for i, capabilities := range [][]string{{"system:linux/amd64", "updates:off"}, {"system:linux/amd64", "channel:canary"}, {"system:linux/arm64"}} {
+			o, err := rollout.Gateway{Rollouts: w.Rollouts}.Offer(t.Context(), w.caller(ids[i]), "1.0.0", hash[:], capabilities)
+			if o != nil || err != nil {
+				t.Errorf("%v is offered %v, %v", capabilities, o, err)
+			}
+		}
+		if n := w.count(`SELECT COUNT(*) FROM rollout_members WHERE rollout_id = $1 AND flight = 1`, id); n != 0 {
+			t.Errorf("%d are under way", n)
+		}
+		if o := w.offered(ids[0], "1.0.0"); o.GetVersion() != "1.1.0" {
+			t.Errorf("the same device with updates is offered %v", o)
 		}
 	})
 }

@@ -96,6 +96,7 @@ func (p *program) serve(ctx context.Context, n *service.Notifier, logs *slog.Log
 	a := agent.New(agent.Config{
 		Version: version,
 		Hash:    hash,
+		System:  m.hardware(ctx).OS + "/" + runtime.GOARCH,
 		Disk:    spool.Dir(p.layout.Spool()),
 		Files:   enroll.Dir(p.layout.State()),
 		Open:    func() (*enroll.Keeper, error) { return m.keeper(p.besideEnroll) },
