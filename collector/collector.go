@@ -208,8 +208,10 @@ func (o *opened) subjects(ctx context.Context) (err error) {
 	c := o.cfg
 	o.bus = bus.New()
 	o.access = access.New(access.Config{DB: o.db, Now: c.Now, Log: c.Log})
+	// A spread of zero would be the default there.
 	if o.rollout, err = rollout.New(rollout.Config{DB: o.db, Bus: o.bus, Now: c.Now, Log: c.Log, Dir: c.updatesDir(),
-		Root: BuiltInRoot(), Build: buildTime(), Fresh: c.fresh(), Pace: rollout.Pace{Spread: c.UpdatesSpread}}); err != nil {
+		Root: BuiltInRoot(), Build: buildTime(), Fresh: c.fresh(),
+		Pace: rollout.Pace{Spread: max(c.UpdatesSpread, 1)}}); err != nil {
 		return err
 	}
 	if o.health, err = health.New(health.Config{DB: o.db, Bus: o.bus, Updates: o.rollout, Now: c.Now, Log: c.Log, Keep: time.Duration(c.KeepDays) * 24 * time.Hour}); err != nil {

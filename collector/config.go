@@ -119,8 +119,8 @@ func (c *Config) check() error {
 			return bad(setting, "%q does not begin with /", path)
 		}
 	}
-	if c.UpdatesSpread < time.Second || c.UpdatesSpread > maxSpread {
-		return bad("updates_spread", "%v is not within 1s to %v", c.UpdatesSpread, maxSpread)
+	if c.UpdatesSpread < 0 || c.UpdatesSpread > maxSpread {
+		return bad("updates_spread", "%v is not within 0s to %v", c.UpdatesSpread, maxSpread)
 	}
 	if c.Now == nil {
 		c.Now = time.Now

@@ -52,6 +52,7 @@ type Parent struct {
 	reached  bool
 	checked  bool
 	standing Standing
+	changed  func() // nil = nobody wants to know of standing
 }
 
 // Attach finds the launcher that started this program: in and out are its standard
@@ -110,9 +111,20 @@ func (p *Parent) hear(line string) {
 	switch s := Standing(word); s {
 	case OnTrial, Settled, RolledBack:
 		p.mu.Lock()
-		defer p.mu.Unlock()
 		p.standing = s
+		changed := p.changed
+		p.mu.Unlock()
+		if changed != nil {
+			changed()
+		}
 	}
+}
+
+// follow has f called at each word of the launcher; it must not wait.
+func (p *Parent) follow(f func()) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	p.changed = f
 }
 
 func (p *Parent) sayLocked(format string, args ...any) {

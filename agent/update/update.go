@@ -164,6 +164,8 @@ func New(c Config) *Updater {
 		u.status.Off = NoLauncher
 		return u
 	}
+	// A word of the launcher comes behind a step of its own, which is to be told.
+	c.Parent.follow(u.wake)
 	u.status.Off = NoRoot
 	if !u.trusts() {
 		return u

@@ -321,10 +321,13 @@ func inBubble(t *testing.T, f func(w *world)) {
 // launcher is what it does with a good program.
 func (w *world) launcher(p journal.Program) {
 	w.Helper()
-	for _, e := range []journal.Event{
-		{Kind: journal.SwapTry}, {Kind: journal.SwapDone}, {Kind: journal.Start}, {Kind: journal.Alive}, {Kind: journal.Check},
-		{Kind: journal.Hear, Program: p}, {Kind: journal.Bound},
-	} {
+	w.steps(journal.Event{Kind: journal.SwapTry}, journal.Event{Kind: journal.SwapDone}, journal.Event{Kind: journal.Start}, journal.Event{Kind: journal.Alive},
+		journal.Event{Kind: journal.Check}, journal.Event{Kind: journal.Hear, Program: p}, journal.Event{Kind: journal.Bound})
+}
+
+func (w *world) steps(events ...journal.Event) {
+	w.Helper()
+	for _, e := range events {
 		e.At = time.Now().UnixMilli()
 		_, _, err := w.store().Do(w.Context(), e)
 		w.must(err)
@@ -362,6 +365,38 @@ func TestWalk(t *testing.T) {
 		if w.runFor(u, 24*time.Hour) || len(w.entries) != n {
 			t.Errorf("told again: %s", w.told())
 		}
+	})
+}
+
+// TestCommitIsToldAtOnce: the launcher's word comes behind its step, and the gate
+// waits for it.
+func TestCommitIsToldAtOnce(t *testing.T) {
+	inBubble(t, func(w *world) {
+		r := w.release(manifest.Release{Version: newVersion})
+		if !w.offered(r, "lease-1", time.Hour) {
+			t.Fatalf("not armed: %s", w.told())
+		}
+		next := journal.Program{Version: newVersion, Sum: sumOf(w.programs[r.SHA256])}
+		w.steps(journal.Event{Kind: journal.SwapTry}, journal.Event{Kind: journal.SwapDone}, journal.Event{Kind: journal.Start}, journal.Event{Kind: journal.Alive},
+			journal.Event{Kind: journal.Check}, journal.Event{Kind: journal.Hear, Program: next})
+		in, words := io.Pipe()
+		c := w.config(newVersion)
+		c.Parent = update.Attach(launched, in, io.Discard)
+		u := update.New(c)
+		ctx, cancel := context.WithCancel(w.Context())
+		var running sync.WaitGroup
+		running.Go(func() { u.Run(ctx, func() {}) })
+		running.Go(func() { c.Parent.Run(ctx, func() {}) })
+		time.Sleep(10 * time.Minute)
+		w.steps(journal.Event{Kind: journal.Bound})
+		io.WriteString(words, "settled\n")
+		synctest.Wait()
+		if got := w.told(); !strings.HasSuffix(got, "trial committed") {
+			t.Errorf("told %q", got)
+		}
+		cancel()
+		words.Close()
+		running.Wait()
 	})
 }
 
