@@ -50,6 +50,8 @@ type world struct {
 	ts       *httptest.Server
 	people   atomic.Int64 // made by person
 	down     atomic.Bool  // cuts every connection instead of answering
+	hold     atomic.Bool  // answers parts of a page not at all
+	status   atomic.Int32 // answers parts of a page with this error
 
 	mu    sync.Mutex
 	now   time.Time
@@ -77,6 +79,16 @@ func (w *world) serve() *world {
 	w.ts = httptest.NewUnstartedServer(http.HandlerFunc(func(rw http.ResponseWriter, r *http.Request) {
 		if w.down.Load() {
 			panic(http.ErrAbortHandler)
+		}
+		if r.Header.Get("HX-Request") == "true" {
+			if w.hold.Load() {
+				<-r.Context().Done()
+				return
+			}
+			if status := int(w.status.Load()); status != 0 {
+				http.Error(rw, "as the test asked for", status)
+				return
+			}
 		}
 		w.web.ServeHTTP(rw, r)
 	}))

@@ -2,6 +2,7 @@
 // keys, copying. Every page can be read and every form be sent without it.
 import htmx from "htmx.org";
 import "htmx-ext-sse";
+import { failed } from "./failed";
 import { keys } from "./keys";
 import { live } from "./live";
 import { news } from "./news";
@@ -18,6 +19,7 @@ window.htmx = htmx;
 keys();
 rows();
 pick();
+failed();
 live();
 news(say);
 

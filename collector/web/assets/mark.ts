@@ -2,6 +2,11 @@
 // zone is that of all times on the pages, wherever the browser is.
 const zone = "Europe/Berlin";
 
+// clock is a time of day as the page's language writes it.
+export function clock(at: number): string {
+  return new Date(at).toLocaleTimeString(document.documentElement.lang, { timeZone: zone, hour: "2-digit", minute: "2-digit" });
+}
+
 export type Line = "on" | "lost" | "ended";
 
 // lineMark shows the state of a stream; heard is when something came last, for
@@ -10,7 +15,6 @@ export function lineMark(mark: HTMLElement, attribute: "live" | "stream") {
   return (state: Line, heard: number) => {
     if (mark.dataset[attribute] === state) return;
     mark.dataset[attribute] = state;
-    const time = new Date(heard).toLocaleTimeString(document.documentElement.lang, { timeZone: zone, hour: "2-digit", minute: "2-digit" });
-    mark.querySelector("[data-live-word]")!.textContent = mark.getAttribute("data-word-" + state)!.replace("{time}", time);
+    mark.querySelector("[data-live-word]")!.textContent = mark.getAttribute("data-word-" + state)!.replace("{time}", clock(heard));
   };
 }
