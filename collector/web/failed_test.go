@@ -65,6 +65,9 @@ func TestFilterThatTheServerRefuses(t *testing.T) {
 	tb.do(chromedp.Focus("#q"))
 	tb.key("lifebook")
 	tb.wait(failure + ` === "Not loaded: the server reports an error."`)
+	if !eval[bool](tb, `/^You still see the state of ([01]\d|2[0-3]):\d\d\.$/.test(document.querySelector("[data-as-of]").textContent)`) {
+		t.Errorf("of when the rows are: %q", eval[string](tb, `document.querySelector("[data-as-of]").textContent`))
+	}
 	tb.accessible()
 	tb.shot("list-failed-en-dark")
 	w.status.Store(0)

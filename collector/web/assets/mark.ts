@@ -4,7 +4,8 @@ const zone = "Europe/Berlin";
 
 // clock is a time of day as the page's language writes it.
 export function clock(at: number): string {
-  return new Date(at).toLocaleTimeString(document.documentElement.lang, { timeZone: zone, hour: "2-digit", minute: "2-digit" });
+  const lang = document.documentElement.lang;
+  return new Date(at).toLocaleTimeString(lang === "en" ? "en-GB" : lang, { timeZone: zone, hour: "2-digit", minute: "2-digit" });
 }
 
 export type Line = "on" | "lost" | "ended";
