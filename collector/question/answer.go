@@ -34,7 +34,8 @@ type Answer struct {
 
 // Bar is a part of the shown reading's distribution, over all devices that the
 // conditions about other things leave. With Few their number is left out: they
-// are less than FewPersons, or would tell how many such ones are.
+// are less than FewPersons, or would tell how many such ones are. There are no bars
+// where all would.
 type Bar struct {
 	From, To       int64 // of a number: from, and up to but without
 	OpenLow, OpenH bool  // there is no lower or upper end
@@ -42,6 +43,7 @@ type Bar struct {
 	Rest           bool // all texts that have no bar of their own
 	Devices        int64
 	Few            bool
+	side           side
 }
 
 // Point is one week of the trend: Known devices told what the question is about

@@ -24,22 +24,100 @@ func (r *result) bars() (bars []Bar, devices int64) {
 		among.each(func(n int) bool { counts[r.show.values[n]]++; return true })
 		bars = textBars(r.reading, r.show.words, counts)
 	}
-	hideFew(bars)
-	return bars, among.count()
+	r.side(bars, among)
+	return hideFew(bars), among.count()
 }
 
+// side says of each bar whether what was asked of the shown reading is true of all
+// of it or of none: how many devices match is told exactly, and is a sum of bars then.
+func (r *result) side(bars []Bar, among set) {
+	col := r.show
+	var asks []func(int64) bool
+	for _, c := range r.question.Conditions {
+		if c.Name == r.reading.Name {
+			asks = append(asks, c.test(col))
+		}
+	}
+	if len(asks) == 0 {
+		return
+	}
+	match := make([]int64, len(bars))
+	among.each(func(n int) bool {
+		v := col.values[n]
+		if !slices.ContainsFunc(asks, func(ask func(int64) bool) bool { return !ask(v) }) {
+			match[barOf(bars, col, v)]++
+		}
+		return true
+	})
+	for i := range bars {
+		switch match[i] {
+		case bars[i].Devices:
+			bars[i].side = matches
+		case 0:
+			bars[i].side = apart
+		default:
+			bars[i].side = mixed
+		}
+	}
+}
+
+// barOf is the place of the bar that a value is in.
+func barOf(bars []Bar, col *column, v int64) int {
+	if len(col.words) > 0 {
+		if i := slices.IndexFunc(bars, func(b Bar) bool { return !b.Rest && b.Text == col.words[v] }); i >= 0 {
+			return i
+		}
+		return len(bars) - 1 // the rest
+	}
+	step := bars[0].To - bars[0].From
+	return int(min(max(v-bars[0].From, 0)/step, int64(len(bars)-1)))
+}
+
+// side is where a bar stands to what was asked of its reading.
+type side int
+
+const (
+	apart   side = iota // of no device of it that was true
+	matches             // of all
+	mixed
+)
+
 // hideFew leaves out numbers of fewer than FewPersons. How many devices all bars
-// hold can be known, so that what is left out can be got by subtraction: more is
-// left out, the smallest first, until that are two bars and together enough.
-func hideFew(bars []Bar) {
+// hold is told, and how many match, so that what is left out can be got by
+// subtraction: in each part whose sum is known more is left out, the smallest first,
+// until that are two bars and so many devices that neither is known. Where there are
+// no such two, there are no bars.
+func hideFew(bars []Bar) []Bar {
+	parts := [2][]*Bar{}
+	halved := !slices.ContainsFunc(bars, func(b Bar) bool { return b.side == mixed })
+	for i := range bars {
+		part := 0
+		if halved && bars[i].side == matches {
+			part = 1
+		}
+		parts[part] = append(parts[part], &bars[i])
+	}
+	for _, part := range parts {
+		if !hidePart(part) {
+			return nil
+		}
+	}
+	return bars
+}
+
+// hidePart does so for bars whose sum is known, and says whether it could.
+func hidePart(bars []*Bar) bool {
 	var hidden, sum int64
 	hide := func(b *Bar) {
 		hidden, sum = hidden+1, sum+b.Devices
 		b.Few, b.Devices = true, 0
 	}
+	// Bars may stand in the order of their devices, so the last of them must have
+	// room for more than one.
+	enough := func() bool { return hidden == 0 || hidden > 1 && sum >= max(FewPersons, 2*hidden) }
 	var shown []*Bar
-	for i := range bars {
-		if b := &bars[i]; b.Devices >= FewPersons {
+	for _, b := range bars {
+		if b.Devices >= FewPersons {
 			shown = append(shown, b)
 		} else if b.Devices > 0 {
 			hide(b)
@@ -47,11 +125,12 @@ func hideFew(bars []Bar) {
 	}
 	slices.SortStableFunc(shown, func(a, b *Bar) int { return cmp.Compare(a.Devices, b.Devices) })
 	for _, b := range shown {
-		if hidden == 0 || hidden > 1 && sum >= FewPersons {
-			return
+		if enough() {
+			break
 		}
 		hide(b)
 	}
+	return enough()
 }
 
 // numberBars are of equal width, but for what lies far out: one value in a

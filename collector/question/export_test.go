@@ -34,14 +34,18 @@ func Decode(body []byte) ([]byte, error) {
 	return c.encode(), nil
 }
 
-// HideFew gives the numbers of bars that are told; -1 = left out.
-func HideFew(devices []int64) (told []int64) {
+// HideFew gives the numbers of bars that are told, -1 = left out; nil = there are no
+// bars. The first so many of them are what was asked for.
+func HideFew(devices []int64, match int) (told []int64) {
 	var bars []Bar
-	for _, n := range devices {
-		bars = append(bars, Bar{Devices: n})
+	for i, n := range devices {
+		b := Bar{Devices: n}
+		if i < match {
+			b.side = matches
+		}
+		bars = append(bars, b)
 	}
-	hideFew(bars)
-	for _, b := range bars {
+	for _, b := range hideFew(bars) {
 		if b.Few {
 			b.Devices = -1
 		}

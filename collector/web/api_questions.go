@@ -28,7 +28,8 @@ type apiAnswer struct {
 
 // apiBar is a part of a distribution: of a number from from up to but without to
 // (null = no end), of a text value. devices is null where they are fewer than
-// five, which would tell of single people, and where that could be calculated.
+// five, which would tell of single people, and where that could be calculated. There
+// are none where all could.
 type apiBar struct {
 	From    *int64  `json:"from"`
 	To      *int64  `json:"to"`

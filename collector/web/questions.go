@@ -343,7 +343,7 @@ func (v *visit) barsCard(a asking, shown reading.Reading, got questions.Answer) 
 		}
 	}
 	switch {
-	case len(got.Bars) > 0 && told == 0:
+	case got.InBars > 0 && told == 0:
 		card.Says = v.say.Say("question.spread.few", "n", questions.FewPersons)
 		return card
 	case len(got.Bars) == 1:
