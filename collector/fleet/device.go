@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"strings"
+	"time"
 
 	"hausmeister/collector/access"
 	"hausmeister/collector/audit"
@@ -139,6 +140,12 @@ func (f *Fleet) Device(ctx context.Context, caller access.Caller, id string) (De
 		found := []Device{items[0].Device}
 		err = Details{}.fill(ctx, tx, found)
 		d = found[0]
+		if err != nil {
+			return err
+		}
+		var ms int64
+		err = tx.QueryRow(ctx, `SELECT admitted_ms FROM devices WHERE id = $1`, d.ID).Scan(&ms)
+		d.Admitted = time.UnixMilli(ms).UTC()
 		return err
 	})
 	if errors.Is(err, db.ErrNoRows) { // no text that an id can be

@@ -168,7 +168,8 @@ type Device struct {
 	Main         MainFinding
 	More         int // further findings that are open and loud
 	Daily        Daily
-	Agent        string // version that it came with last; empty = none yet, or not asked for
+	Agent        string    // version that it came with last; empty = none yet, or not asked for
+	Admitted     time.Time // when its record was made; only Fleet.Device tells it
 }
 
 // Label is what pages call the device: its inventory number, else its serial,

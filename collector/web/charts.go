@@ -10,6 +10,7 @@ import (
 	"strings"
 	"time"
 
+	"hausmeister/collector/fleet"
 	"hausmeister/collector/health"
 	"hausmeister/proto/reading"
 )
@@ -52,6 +53,7 @@ type chartsMain struct {
 	Shut      bool // this stretch opens with a reason only
 	Daily     bool // what is shown is by days, for want of one
 	Charts    []chart
+	Empty     string // why there are none
 }
 
 type chart struct {
@@ -78,16 +80,21 @@ type plot struct {
 	Share     bool          `json:"share"` // from 0 to 100
 	Limit     json.Number   `json:"limit,omitempty"`
 	LimitWord string        `json:"limitWord,omitempty"`
-	Off       [][2]int64    `json:"off"`  // nothing is known: the device was off
-	None      [][2]int64    `json:"none"` // it was on and told nothing of this
+	Before    [][2]int64    `json:"before"` // the device was not here yet
+	Off       [][2]int64    `json:"off"`    // nothing is known: the device was off
+	None      [][2]int64    `json:"none"`   // it was on and told nothing of this
 	Lang      string        `json:"lang"`
 	Day       bool          `json:"day"` // points are days, without a time of day
 }
 
+// firstValues is how long the first values of a device take to be drawn: they come with
+// the quarter of an hour, which the agent and the line may be late with.
+const firstValues = 20 * time.Minute
+
 // charts reads what is drawn of a device. Without a look 24 hours are shut, and
 // the longer stretches are by days.
-func (v *visit) charts(device string, look bool, latest []health.Value) (chartsMain, error) {
-	st := stretches[1]
+func (v *visit) charts(d fleet.Device, look bool, latest []health.Value) (chartsMain, error) {
+	st, device := stretches[1], d.ID
 	if i := slices.IndexFunc(stretches, func(s stretch) bool { return s.name == v.asked.Get("range") }); i >= 0 {
 		st = stretches[i]
 	}
@@ -113,6 +120,7 @@ func (v *visit) charts(device string, look bool, latest []health.Value) (chartsM
 	var histories []health.History
 	var drawn []drawing
 	on := map[int64]bool{}
+	since := d.Admitted.UnixMilli() // or, where values came along from before, that
 	for _, d := range drawings {
 		row, _ := reading.ByID(d.of)
 		h, err := v.s.cfg.Health.History(v.r.Context(), v.caller, device, health.Span{Reading: row.Name, From: from, To: to, Step: step})
@@ -127,21 +135,26 @@ func (v *visit) charts(device string, look bool, latest []health.Value) (chartsM
 		}
 		for _, p := range h.Points {
 			on[p.T] = true
+			since = min(since, p.T)
 		}
 		histories, drawn = append(histories, h), append(drawn, d)
 	}
 	for i, h := range histories {
-		main.Charts = append(main.Charts, v.chart(device, h, drawn[i], st, from, to, on, latest))
+		main.Charts = append(main.Charts, v.chart(device, h, drawn[i], st, from, to, since, on, latest))
+	}
+	main.Empty = v.say.Say("chart.empty")
+	if v.s.cfg.Now().Sub(d.Admitted) < firstValues {
+		main.Empty = v.say.Say("chart.first", "n", int(firstValues/time.Minute))
 	}
 	return main, nil
 }
 
-func (v *visit) chart(device string, h health.History, d drawing, st stretch, from, to time.Time, on map[int64]bool, latest []health.Value) chart {
+func (v *visit) chart(device string, h health.History, d drawing, st stretch, from, to time.Time, since int64, on map[int64]bool, latest []health.Value) chart {
 	row, step := h.Reading, h.Step.Milliseconds()
 	scale, unit := scaleOf(row, h)
 	p := plot{Step: step / 1000, From: from.UnixMilli() / 1000, To: to.UnixMilli() / 1000, Unit: unit, Level: d.level,
 		Share: row.Unit == reading.Permille, Lang: string(v.say.Lang), Day: h.Step%health.Day == 0,
-		Off: [][2]int64{}, None: [][2]int64{}}
+		Before: [][2]int64{}, Off: [][2]int64{}, None: [][2]int64{}}
 	number := func(n int64) json.Number { return json.Number(strconv.FormatFloat(float64(n)/scale, 'g', 4, 64)) }
 	for _, pt := range h.Points {
 		p.Times = append(p.Times, pt.T/1000)
@@ -154,6 +167,8 @@ func (v *visit) chart(device string, h health.History, d drawing, st stretch, fr
 	first := from.UnixMilli() - from.UnixMilli()%step
 	for t := first; t < to.UnixMilli() && t < v.s.cfg.Now().UnixMilli(); t += step {
 		switch {
+		case t+step <= since:
+			p.Before = extend(p.Before, t/1000, step/1000)
 		case !on[t]:
 			p.Off = extend(p.Off, t/1000, step/1000)
 		case !have[t]:
@@ -182,6 +197,9 @@ func (v *visit) chart(device string, h health.History, d drawing, st stretch, fr
 func (v *visit) legend(p plot) (keys []mark) {
 	if p.LimitWord != "" {
 		keys = append(keys, mark{"limit", p.LimitWord})
+	}
+	if len(p.Before) > 0 {
+		keys = append(keys, mark{"before", v.say.Say("chart.before")})
 	}
 	if len(p.Off) > 0 {
 		keys = append(keys, mark{"off", v.say.Say("chart.off")})

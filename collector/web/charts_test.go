@@ -5,9 +5,13 @@ import (
 	"regexp"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/chromedp/cdproto/emulation"
 	"github.com/chromedp/chromedp"
+
+	"hausmeister/proto/block"
+	"hausmeister/proto/reading"
 )
 
 // legends are the words beside each drawing of a page, by the drawing.
@@ -50,6 +54,50 @@ func TestChartLegend(t *testing.T) {
 			}
 		}
 	}
+}
+
+// TestChartOfANewDevice: for minutes after its enrolment the page says when the first
+// values come, and the time before is no time in which it was off.
+func TestChartOfANewDevice(t *testing.T) {
+	w := newWorld(t)
+	w.importSchools()
+	id := w.admit("Landkreis Ahorn", "S0001", "FUJITSU", "LIFEBOOK A3510", "DEMONEW", "windows", "AH-2021-0816")
+	w.report(id, num(reading.MemoryTotal, "", 8<<30), num(reading.MemoryUsed, "", 3<<30))
+	const comes, nothing = "Die ersten Werte kommen binnen 20 Minuten", "In dieser Zeit hat das Gerät nichts gemeldet"
+	for _, step := range []struct {
+		after     time.Duration
+		says, not string
+	}{{0, comes, nothing}, {19 * time.Minute, comes, nothing}, {2 * time.Minute, nothing, comes}} {
+		w.advance(step.after)
+		if page := w.signedIn("read").get("/devices/" + id).body; !strings.Contains(page, step.says) || strings.Contains(page, step.not) {
+			t.Errorf("after %v more the page does not say %q, or says %q", step.after, step.says, step.not)
+		}
+	}
+	start := w.clock().Truncate(15 * time.Minute)
+	w.advance(3 * time.Hour)
+	w.block(id, start, func(int, time.Time) map[block.Key]int64 { return map[block.Key]int64{{ID: reading.CPUUsed}: 100} })
+	w.look("support", id)
+	for stretch, words := range map[string]string{"24h": "[noch nicht aufgenommen Gerät aus]", "7d": "[noch nicht aufgenommen Gerät aus]", "30d": "[noch nicht aufgenommen Gerät aus]"} {
+		if got := legends(w.signedIn("support").get("/devices/" + id + "?range=" + stretch).body)["cpu_used"]; fmt.Sprint(got) != words {
+			t.Errorf("%s: the legend is %v, want %s", stretch, got, words)
+		}
+	}
+	// By days it has been on each day that it was here.
+	if got := legends(w.signedIn("read").get("/devices/"+id+"?range=7d&lang=en", "Cookie", "__Host-lang=en").body)["cpu_used"]; fmt.Sprint(got) != "[not yet enrolled]" {
+		t.Errorf("by days: the legend is %v", got)
+	}
+	tb := w.tab(t, looks{lang: "de", theme: "light", as: "support"})
+	tb.open("/devices/" + id + "?range=24h")
+	tb.wait(`!!document.querySelector(".plot canvas")`)
+	tb.do(chromedp.ScrollIntoView("#chart-cpu_used"))
+	tb.accessible()
+	tb.shot("chart-new-de-light")
+	// The word is also where the pointer is.
+	tb.do(chromedp.Evaluate[chromedp.Void](`(() => { const over = document.querySelector("#chart-cpu_used .u-over"), r = over.getBoundingClientRect();
+		over.dispatchEvent(new MouseEvent("mouseenter", { bubbles: true, clientX: r.left + 20, clientY: r.top + 20 }));
+		over.dispatchEvent(new MouseEvent("mousemove", { bubbles: true, clientX: r.left + 20, clientY: r.top + 20 })); })()`))
+	tb.wait(`document.querySelector("#chart-cpu_used .at").textContent === "noch nicht aufgenommen"`)
+	tb.clean()
 }
 
 // painted says in which of these colours, by token, the first chart is painted: each

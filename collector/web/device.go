@@ -86,7 +86,7 @@ func (s *Server) showDevice(v *visit, code int, change func(*deviceMain)) error 
 	if !main.ByDay && !main.Look.Past {
 		main.Live = "/devices/" + d.ID + "/live"
 	}
-	if main.History, err = v.charts(d.ID, main.Look.Until != "", latest.Values); err != nil {
+	if main.History, err = v.charts(d, main.Look.Until != "", latest.Values); err != nil {
 		return err
 	}
 	t, err := v.timeline(d.ID, time.Time{}, eventsCard)

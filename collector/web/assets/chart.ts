@@ -15,6 +15,7 @@ interface Plot {
   share: boolean;
   limit?: number;
   limitWord?: string;
+  before: [number, number][];
   off: [number, number][];
   none: [number, number][];
   lang: string;
@@ -85,6 +86,14 @@ function draw(box: HTMLElement): uPlot {
       const [x, w] = span(off);
       if (w > 0) ctx.strokeRect(x + 0.5, top + 0.5, Math.max(w - 1, 0), tall - 1);
     }
+    // Before the device was here there is no band, only its dotted outline.
+    ctx.save();
+    ctx.setLineDash([devicePixelRatio, 3 * devicePixelRatio]);
+    for (const before of p.before) {
+      const [x, w] = span(before);
+      if (w > 0) ctx.strokeRect(x + 0.5, top + 0.5, Math.max(w - 1, 0), tall - 1);
+    }
+    ctx.restore();
     for (const none of p.none) {
       const [x, w] = span(none);
       ctx.save();
@@ -140,10 +149,12 @@ function draw(box: HTMLElement): uPlot {
   };
   const say = (u: uPlot) => {
     const i = u.cursor.idx;
-    if (i == null || data[2][i] == null) {
-      const x = u.cursor.left != null && u.cursor.left >= 0 ? u.posToVal(u.cursor.left, "x") : NaN;
-      const off = p.off.some(([a, b]) => x >= a && x < b), none = p.none.some(([a, b]) => x >= a && x < b);
-      at.textContent = off ? box.dataset.wordOff! : none ? box.dataset.wordNone! : "";
+    const x = u.cursor.left != null && u.cursor.left >= 0 ? u.posToVal(u.cursor.left, "x") : NaN;
+    // The nearest value may be far away: a band has its own word.
+    const there = i != null && data[2][i] != null && !(Math.abs(x - data[0][i]) > p.step);
+    if (!there) {
+      const among = (bands: [number, number][]) => bands.some(([a, b]) => x >= a && x < b);
+      at.textContent = among(p.before) ? box.dataset.wordBefore! : among(p.off) ? box.dataset.wordOff! : among(p.none) ? box.dataset.wordNone! : "";
       return;
     }
     at.textContent = write(data[2][i]!) + " · " + when.format(new Date(data[0][i] * 1000)) + (p.lang === "de" && !p.day ? " Uhr" : "");
