@@ -1,0 +1,230 @@
+package main
+
+import (
+	"context"
+	"encoding/json"
+	"fmt"
+	"strings"
+	"time"
+
+	"hausmeister/installer/release"
+	"hausmeister/installer/release/online"
+	"hausmeister/platform/layout"
+	"hausmeister/proto/manifest"
+)
+
+type blockCmd struct {
+	SHA256 string `arg:"" name:"sha256" help:"Of the program that must not run."`
+}
+
+func (b *blockCmd) Run(c *cli) error {
+	d, err := c.drafts()
+	if err != nil {
+		return err
+	}
+	if err := d.Block(b.SHA256); err != nil {
+		return err
+	}
+	return c.staged("block", d, manifest.Targets, nil, map[string]string{"sha256": b.SHA256})
+}
+
+type floorCmd struct {
+	Set  floorSetCmd  `cmd:"" help:"Draft a higher floor."`
+	Show floorShowCmd `cmd:"" help:"Floors and what is blocked."`
+}
+
+type floorSetCmd struct {
+	Product   string   `arg:"" help:"agent or launcher."`
+	Number    string   `arg:"" help:"The lowest version that may run."`
+	Platforms []string `help:"Systems that must be able to reach it." default:"${platforms}"`
+}
+
+func (f *floorSetCmd) Run(c *cli) error {
+	d, err := c.drafts()
+	if err != nil {
+		return err
+	}
+	if err := d.SetFloor(f.Product, f.Number, f.Platforms); err != nil {
+		return err
+	}
+	return c.staged("floor set", d, manifest.Targets, nil, map[string]string{"product": f.Product, "version": f.Number})
+}
+
+type floorShowCmd struct{}
+
+func (f *floorShowCmd) Run(c *cli) error {
+	repo, err := c.repository()
+	if err != nil {
+		return err
+	}
+	targets := repo.Files[manifest.Targets]
+	if targets == nil {
+		return fmt.Errorf("%w: nothing is published yet", release.ErrNotFound)
+	}
+	rules, err := targets.Rules()
+	if err != nil {
+		return err
+	}
+	text := ""
+	for _, p := range []string{manifest.ProductAgent, manifest.ProductLauncher} {
+		text += fmt.Sprintf("floor of %s: %s\n", p, orNone(rules.Floors[p]))
+	}
+	for _, h := range rules.Blocked {
+		text += "blocked: " + h + "\n"
+	}
+	return c.say(rules, text)
+}
+
+func orNone(s string) string {
+	if s == "" {
+		return "none"
+	}
+	return s
+}
+
+// publishing is shared by publish and root publish.
+type publishing struct {
+	Socket string `help:"Socket of the online process." env:"HAUSMEISTER_ONLINE" default:"online.sock" placeholder:"PATH"`
+}
+
+type publishCmd struct {
+	publishing
+	Roles     []string `arg:"" optional:"" help:"Drafts; all, if none is named."`
+	Platforms []string `help:"Systems that each release must have." default:"${platforms}"`
+	DryRun    bool     `help:"Check everything and change nothing."`
+}
+
+func (p *publishCmd) Run(c *cli) error { return p.publish(c, p.Roles, p.Platforms, p.DryRun) }
+
+func (p publishing) publish(c *cli, roles, platforms []string, dry bool) error {
+	d, err := c.drafts()
+	if err != nil {
+		return err
+	}
+	if len(roles) == 0 {
+		roles = nil
+	}
+	pub := release.Publication{Drafts: d, Roles: roles, Platforms: platforms, Online: online.Client{Socket: p.Socket}, Now: c.now}
+	ready, err := pub.Check()
+	if err != nil {
+		return err
+	}
+	text, what := "", map[string]string{}
+	for _, diff := range ready.Diffs {
+		text += diff.String() + "\n"
+		what["version_"+diff.Role], what["digest_"+diff.Role] = fmt.Sprint(diff.To), diff.Digest
+	}
+	for _, e := range d.Repo.Expiries(c.now()) {
+		if _, new := ready.Files[e.Role]; e.Alarm && !new {
+			text += fmt.Sprintf("WARNING: %s ends in %d days\n", e.Role, e.Days)
+		}
+	}
+	if dry {
+		return c.say(ready.Diffs, text+"nothing was changed")
+	}
+	// Before it goes out: what devices may see is in the record.
+	if err := c.noted("publish", what); err != nil {
+		return err
+	}
+	if err := pub.Publish(context.Background(), ready); err != nil {
+		return fmt.Errorf("%w (%v)", err, c.noted("publish failed", map[string]string{"error": err.Error()}))
+	}
+	return c.say(map[string]any{"published": ready.Diffs, "bytes": ready.Bytes}, text+fmt.Sprintf("published; %d bytes of new files; a device believes it", ready.Bytes))
+}
+
+type expiryCmd struct{}
+
+func (e *expiryCmd) Run(c *cli) error {
+	repo, err := c.repository()
+	if err != nil {
+		return err
+	}
+	all := repo.Expiries(c.now())
+	if len(all) == 0 {
+		return fmt.Errorf("%w: nothing is published yet", release.ErrNotFound)
+	}
+	text, alarm := "", []string{}
+	for _, x := range all {
+		mark := "   "
+		if x.Step > 0 {
+			mark = " ! "
+		}
+		if x.Alarm {
+			mark, alarm = "!!!", append(alarm, x.Role)
+		}
+		text += fmt.Sprintf("%s %-10s %4d days, until %s  %s\n", mark, x.Role, x.Days, x.Expires.Format(time.RFC3339), x.Note)
+	}
+	if err := c.say(all, text); err != nil {
+		return err
+	}
+	if len(alarm) > 0 {
+		return fmt.Errorf("%w: %s", errExpiring, strings.Join(alarm, ", "))
+	}
+	return nil
+}
+
+type auditCmd struct {
+	Export auditExportCmd `cmd:"" help:"The record and all published metadata as one file."`
+	Verify auditVerifyCmd `cmd:"" help:"Walk the chain of the record, or of an export."`
+}
+
+type auditExportCmd struct {
+	Out string `help:"The file." required:"" type:"path" placeholder:"FILE"`
+}
+
+func (a *auditExportCmd) Run(c *cli) error {
+	repo, err := c.repository()
+	if err != nil {
+		return err
+	}
+	out, err := c.record().Export(repo)
+	if err != nil {
+		return err
+	}
+	data, err := json.MarshalIndent(out, "", "  ")
+	if err != nil {
+		return err
+	}
+	if err := layout.WriteFile(a.Out, append(data, '\n'), 0o644); err != nil {
+		return err
+	}
+	return c.say(map[string]any{"entries": len(out.Entries), "published": len(out.Published), "head": out.Head},
+		fmt.Sprintf("%d entries, %d files of metadata; head %s", len(out.Entries), len(out.Published), out.Head))
+}
+
+type auditVerifyCmd struct {
+	File string `arg:"" optional:"" help:"An export (default: the record)." type:"path"`
+	Head string `help:"A hash that was written down: it must still be there." placeholder:"HEX"`
+}
+
+func (a *auditVerifyCmd) Run(c *cli) error {
+	if a.File != "" {
+		data, err := readNamed(a.File)
+		if err != nil {
+			return err
+		}
+		n, err := release.VerifyExport(data)
+		if err != nil {
+			return err
+		}
+		return c.say(map[string]int{"entries": n}, fmt.Sprintf("%d entries, unaltered", n))
+	}
+	entries, torn, err := c.record().Read()
+	if err != nil {
+		return err
+	}
+	if a.Head != "" {
+		if err := release.CheckHead(entries, a.Head); err != nil {
+			return err
+		}
+	}
+	head, text := "", fmt.Sprintf("%d entries, unaltered", len(entries))
+	if len(entries) > 0 {
+		head = entries[len(entries)-1].Hash
+		text += "; head " + head
+	}
+	if torn >= 0 {
+		text += "\nafter them half a line, of a verb that did not end"
+	}
+	return c.say(map[string]any{"entries": len(entries), "head": head, "torn": torn >= 0}, text)
+}
