@@ -19,53 +19,15 @@ import (
 	"hausmeister/agent/spool"
 )
 
-var (
-	// ErrInjected is the error of an operation that was made to fail.
-	ErrInjected = errors.New("injected fault")
-	// ErrDead answers everything after Kill: the process does not live any more.
-	ErrDead = errors.New("the process was killed")
-)
-
-// Fault is what happens to one operation.
-type Fault int
-
-const (
-	None Fault = iota
-	// Fail does nothing and returns an error.
-	Fail
-	// Torn does half of a write and returns an error; other operations fail.
-	Torn
-	// Late does it all and returns an error: only the answer was lost.
-	Late
-	// Kill does half of a write and ends the process: nothing works afterwards.
-	Kill
-	// Full finds no space, on a Tree: also for every later write, until something
-	// is removed.
-	Full
-)
-
-func (f Fault) String() string {
-	return [...]string{"none", "fail", "torn", "late", "kill", "full"}[f]
-}
-
-// Op is one operation on a Disk.
-type Op struct {
-	N    int // counted from 0
-	Kind string
-	Name string
-}
-
 // Disk is a folder in memory that fails as told.
 type Disk struct {
 	mu sync.Mutex
 	// below is guarded by mu
 	files   map[string]*file
 	durable map[string]*file // the folder as it was synced last
-	ops     int
-	plan    func(Op) Fault
-	dead    bool
-	space   int // bytes that may still be written; below 0: no limit
-	open    int
+	steps
+	space int // bytes that may still be written; below 0: no limit
+	open  int
 }
 
 type file struct {
@@ -83,24 +45,14 @@ func NewDisk() *Disk {
 func (d *Disk) Plan(plan func(Op) Fault) {
 	d.mu.Lock()
 	defer d.mu.Unlock()
-	d.plan, d.ops, d.dead = plan, 0, false
-}
-
-// At is a plan with one fault.
-func At(n int, f Fault) func(Op) Fault {
-	return func(op Op) Fault {
-		if op.N == n {
-			return f
-		}
-		return None
-	}
+	d.begin(plan)
 }
 
 // Ops is how many operations there were since the last Plan.
 func (d *Disk) Ops() int {
 	d.mu.Lock()
 	defer d.mu.Unlock()
-	return d.ops
+	return d.n
 }
 
 // Space leaves n bytes for writing; below 0 is no limit. What is removed or
@@ -175,40 +127,14 @@ func (d *Disk) PowerCut(r *rand.Rand) {
 	d.dead, d.open = false, 0
 }
 
-// lose gives what may be left of data, of which synced was synced.
-func lose(r *rand.Rand, synced, data []byte) []byte {
-	same := 0
-	for same < len(synced) && same < len(data) && synced[same] == data[same] {
-		same++
-	}
-	if r.IntN(4) == 0 {
-		return slices.Clone(synced)
-	}
-	keep := same + r.IntN(len(data)-same+1)
-	left := slices.Clone(data[:keep])
-	if keep > same && r.IntN(2) == 0 {
-		left[same+r.IntN(keep-same)] ^= byte(1 + r.IntN(255))
-	}
-	return left
-}
-
 // stepLocked counts an operation and says what happens to it.
 func (d *Disk) stepLocked(kind, name string) (Fault, error) {
-	if d.dead {
-		return Fail, ErrDead
-	}
-	op := Op{N: d.ops, Kind: kind, Name: name}
-	d.ops++
-	f := None
-	if d.plan != nil {
-		f = d.plan(op)
-	}
-	switch f {
-	case None:
+	f, _ := d.next(kind, name)
+	if f == None {
 		return None, nil
-	case Kill:
-		d.dead = true
-		return Kill, ErrDead
+	}
+	if d.dead {
+		return f, ErrDead
 	}
 	return f, fmt.Errorf("%s %s: %w", kind, name, ErrInjected)
 }

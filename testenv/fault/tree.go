@@ -24,13 +24,11 @@ type Tree struct {
 	// below is guarded by mu
 	now     map[string]*node // by path
 	durable map[string]*node // as the folders were synced last
-	ops     int
-	plan    func(Op) Fault
-	dead    bool
-	full    bool
-	opened  int
-	log     []Op
-	chunk   int
+	steps
+	full   bool
+	opened int
+	log    []Op
+	chunk  int
 }
 
 type node struct {
@@ -60,7 +58,8 @@ func NewTree(folders ...string) *Tree {
 func (t *Tree) Plan(plan func(Op) Fault) {
 	t.mu.Lock()
 	defer t.mu.Unlock()
-	t.plan, t.ops, t.dead, t.full, t.log = plan, 0, false, false, nil
+	t.begin(plan)
+	t.full, t.log = false, nil
 }
 
 // Ops are the operations since the last Plan that change something or may fail.
@@ -201,16 +200,12 @@ func (t *Tree) PowerCut(r *rand.Rand) {
 
 // stepLocked counts an operation and says what happens to it.
 func (t *Tree) stepLocked(kind, name string) (Fault, error) {
-	if t.dead {
-		return Fail, ErrDead
+	dead := t.dead
+	f, op := t.next(kind, name)
+	if dead {
+		return f, ErrDead
 	}
-	op := Op{N: t.ops, Kind: kind, Name: name}
-	t.ops++
 	t.log = append(t.log, op)
-	f := None
-	if t.plan != nil {
-		f = t.plan(op)
-	}
 	if t.full && f == None && (kind == "write" || kind == "create" || kind == "mkdir") {
 		f = Full
 	}
@@ -218,7 +213,6 @@ func (t *Tree) stepLocked(kind, name string) (Fault, error) {
 	case None:
 		return None, nil
 	case Kill:
-		t.dead = true
 		return Kill, ErrDead
 	case Full:
 		t.full = true // until something is removed
