@@ -407,6 +407,79 @@ func TestAttack04MixAndMatch(t *testing.T) {
 	})
 }
 
+// A file that one role's keys would also do for as another's: the persons of one
+// role may hold keys of another, and the specification's files do not say whose
+// they are.
+func TestAttack04FileOfAnotherRole(t *testing.T) {
+	for name, tc := range map[string]struct {
+		change func(d *draft.File) error
+		want   bool
+	}{
+		"its own":       {func(d *draft.File) error { return d.SetRole("stable") }, true},
+		"another's":     {func(d *draft.File) error { return d.SetRole("canary") }, false},
+		"the top one's": {func(d *draft.File) error { return d.SetRole(targets) }, false},
+	} {
+		t.Run(name, func(t *testing.T) {
+			r := newRig(t)
+			rel := r.release("stable", "1.3.0", nil)
+			if _, err := r.lookup(rel.Path); err != nil {
+				t.Fatal(err)
+			}
+			before := r.fileOf("stable")
+			must(t, tc.change(r.fleet.Drafts["stable"]))
+			r.fleet.Publish("stable")
+			_, err := r.lookup(rel.Path)
+			if tc.want {
+				must(t, err)
+				return
+			}
+			if !errors.Is(err, manifest.ErrRefused) {
+				t.Fatalf("Lookup: got %v, want a refusal", err)
+			}
+			if r.fileOf("stable") != before {
+				t.Fatal("stable was replaced by a file of another role")
+			}
+			if _, _, err := r.client().List(t.Context()); !errors.Is(err, manifest.ErrRefused) {
+				t.Fatalf("List: got %v, want a refusal", err)
+			}
+		})
+	}
+	t.Run("silent", func(t *testing.T) {
+		r := newRig(t)
+		r.release("stable", "1.3.0", nil)
+		kept := r.fleet.Drafts["stable"]
+		bare := draft.NewTargets(r.now)
+		for _, f := range kept.Targets("stable") {
+			must(t, bare.SetTarget(f.Path, f.Length, f.SHA256, f.Custom))
+		}
+		must(t, bare.SetVersion(kept.Version()))
+		r.fleet.Drafts["stable"] = bare
+		r.fleet.Publish("stable")
+		if _, _, err := r.client().List(t.Context()); !errors.Is(err, manifest.ErrRefused) {
+			t.Fatalf("List: got %v, want a refusal", err)
+		}
+	})
+	t.Run("in the store", func(t *testing.T) {
+		r := newRig(t)
+		rel := r.release("stable", "1.3.0", nil)
+		if _, err := r.lookup(rel.Path); err != nil {
+			t.Fatal(err)
+		}
+		right := r.fileOf("stable")
+		must(t, r.fleet.Drafts["stable"].SetRole("canary"))
+		r.fleet.Publish("stable")
+		r.store.Files["stable.json"] = r.fleet.Files()[fmt.Sprintf("%d.stable.json", r.fleet.Drafts["stable"].Version())]
+		must(t, r.fleet.Drafts["stable"].SetRole("stable"))
+		r.fleet.Publish("stable")
+		if _, err := r.lookup(rel.Path); err != nil {
+			t.Fatal(err)
+		}
+		if now := r.fileOf("stable"); now == right || !strings.Contains(now, `"x-role":"stable"`) {
+			t.Fatalf("the store holds %.300s", now)
+		}
+	})
+}
+
 func TestAttack05FastForward(t *testing.T) {
 	// The online keys are stolen; the thief goes as far as the numbers go.
 	r := newRig(t)

@@ -57,11 +57,13 @@ func NewFleet(now func() time.Time) *Fleet {
 	}
 	f.Drafts[Root] = r
 	t := draft.NewTargets(now())
+	must(t.SetRole(Targets))
 	roles := []string{Root, Targets}
 	for _, d := range manifest.Delegations() {
 		f.Keys[d.Role] = newKeys(d.Threshold + 1)
 		must(t.Delegate(d, Public(f.Keys[d.Role])...))
 		f.Drafts[d.Role] = draft.NewTargets(now())
+		must(f.Drafts[d.Role].SetRole(d.Role))
 		roles = append(roles, d.Role)
 	}
 	f.Drafts[Targets] = t

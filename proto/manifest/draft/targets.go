@@ -67,12 +67,8 @@ func (f *File) Targets(role string) []manifest.Target {
 	return out
 }
 
-// roleField says in a file of targets which role it is for: the specification has
-// no place for that, so that a file of one role, signed by persons who also hold
-// another, would pass for one of the other.
-const roleField = "x-role"
-
-// SetRole writes the role into a file of targets.
+// SetRole writes into a file of targets which role it is for, see
+// manifest.RoleField.
 func (f *File) SetRole(role string) error {
 	if f.targets == nil {
 		return ErrKind
@@ -83,7 +79,7 @@ func (f *File) SetRole(role string) error {
 	if f.targets.Signed.UnrecognizedFields == nil {
 		f.targets.Signed.UnrecognizedFields = map[string]any{}
 	}
-	f.targets.Signed.UnrecognizedFields[roleField] = role
+	f.targets.Signed.UnrecognizedFields[manifest.RoleField] = role
 	f.edited()
 	return nil
 }
@@ -93,7 +89,7 @@ func (f *File) Role() string {
 	if f.targets == nil {
 		return f.Kind()
 	}
-	role, _ := f.targets.Signed.UnrecognizedFields[roleField].(string)
+	role, _ := f.targets.Signed.UnrecognizedFields[manifest.RoleField].(string)
 	return role
 }
 
