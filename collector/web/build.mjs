@@ -20,6 +20,7 @@ await build({
 
 // Name on the page -> name at Lucide.
 const icons = {
+  accessibility: "accessibility",
   activity: "activity",
   api: "braces",
   battery: "battery-medium",

@@ -42,7 +42,8 @@ func TestEveryPageLooksRight(t *testing.T) {
 	w.must(w.health.SetStandard(t.Context(), operator, w.ownerID("Landkreis Ahorn"), health.Standard{Names: []string{"LibreOffice", "libreoffice-core"}, LeastVersion: "25.2"}))
 	claim, _, err := w.enroll.CreateClaim(t.Context(), operator, enroll.NewClaim{Owner: w.ownerID("Landkreis Ahorn"), Cap: 25, Expires: w.clock().AddDate(0, 0, 30), Note: "Lieferschein 4711"})
 	w.must(err)
-	w.token("grafana", access.RoleRead, nil)
+	_, token, err := w.access.CreateToken(t.Context(), operator, access.NewToken{Name: "grafana", Role: access.RoleRead})
+	w.must(err)
 	eva, err := w.access.User(t.Context(), operator, "support")
 	w.must(err)
 	job, undone := w.labelled(ids)
@@ -68,6 +69,8 @@ func TestEveryPageLooksRight(t *testing.T) {
 	w.must(w.fleet.RunJobs(t.Context()))
 	pages := []lookedAt{
 		{"sign-in", "/sign-in", ""},
+		{"accessibility-stranger", "/accessibility", ""},
+		{"accessibility", "/accessibility", "admin"},
 		{"list", "/devices", "admin"},
 		{"list-filtered", "/devices?q=lifebook&state=connected", "support"},
 		{"list-empty", "/devices?q=gibtesnicht", "read"},
@@ -131,6 +134,9 @@ func TestEveryPageLooksRight(t *testing.T) {
 		{"people", "/people", "admin"},
 		{"person", "/people/" + eva.ID + "?done=role", "admin"},
 		{"person-new", "/people/new", "admin"},
+		{"token-new", "/tokens/new", "admin"},
+		{"token-revoke", "/tokens/" + token.ID + "/revoke", "admin"},
+		{"view-edit", "/views/" + view.ID + "/edit", "admin"},
 		{"audit", "/audit", "admin"},
 		{"audit-none", "/audit?from=2020-01-01&to=2020-01-02", "admin"},
 		{"account", "/account", "support"},

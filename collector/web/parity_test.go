@@ -19,14 +19,15 @@ import (
 // operations with spaces between. What begins with a dash is instead the reason why
 // there is none.
 var same = map[string]string{
-	"GET /{$}":          "- leads to the list of devices",
-	"GET /sign-in":      "- a form; postSignIn is what it sends",
-	"POST /sign-in":     "postSignIn",
-	"POST /sign-out":    "postSignOut",
-	"POST /preferences": "postAccountChoices",
-	"GET /keys":         "- which keys do what in a browser",
-	"GET /api":          "getOpenapi",
-	"GET /openapi.json": "getOpenapi",
+	"GET /{$}":           "- leads to the list of devices",
+	"GET /sign-in":       "- a form; postSignIn is what it sends",
+	"POST /sign-in":      "postSignIn",
+	"POST /sign-out":     "postSignOut",
+	"POST /preferences":  "postAccountChoices",
+	"GET /accessibility": "- a statement to people that holds no data",
+	"GET /keys":          "- which keys do what in a browser",
+	"GET /api":           "getOpenapi",
+	"GET /openapi.json":  "getOpenapi",
 
 	"GET /devices":                      "getDevices getCounts getLabels getViews getAccountChoices",
 	"GET /devices.csv":                  "getDevicesCsv",

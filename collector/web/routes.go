@@ -34,6 +34,7 @@ func (s *Server) allRoutes() []route {
 		{post, "/sign-in", open, s.signIn},
 		{post, "/sign-out", open, s.signOut},
 		{post, "/preferences", open, s.setPreferences},
+		{get, "/accessibility", open, s.accessibilityPage},
 		{get, "/keys", signed, s.keysPage},
 		{get, "/devices", signed, s.devicesPage},
 		{get, "/search", signed, s.searchPage},
