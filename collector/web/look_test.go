@@ -47,6 +47,7 @@ func TestEveryPageLooksRight(t *testing.T) {
 	eva, err := w.access.User(t.Context(), operator, "support")
 	w.must(err)
 	job, undone := w.labelled(ids)
+	w.must(w.fleet.SetLabel(t.Context(), operator, known, "A", true))
 	view, err := w.fleet.SaveView(t.Context(), operator, fleet.View{Sharing: fleet.ViewAll, Name: "Still vor den Sommerferien", Filter: fleet.Filter{State: fleet.StateSilent}})
 	w.must(err)
 	_, err = w.fleet.SaveView(t.Context(), operator, fleet.View{Sharing: fleet.ViewOwner, Owner: w.ownerID("Landkreis Ahorn"), Name: "Rückruf", Filter: fleet.Filter{Label: "Rückruf"}})
