@@ -66,7 +66,7 @@ func fillAgents(ctx context.Context, tx *db.Tx, devices []Device) error {
 
 func fillFindings(ctx context.Context, tx *db.Tx, devices []Device) error {
 	in, args, at := among(devices)
-	rows, err := tx.Query(ctx, `SELECT device_id, code, severity FROM health_noted_findings WHERE loud = 1 AND device_id IN `+in+`
+	rows, err := tx.Query(ctx, `SELECT device_id, code, severity FROM health_noted_findings WHERE loud = 1 AND device_id IN `+in+` AND device_id NOT IN `+revokedSQL+`
 		ORDER BY severity DESC, code`, args...)
 	if err != nil {
 		return err

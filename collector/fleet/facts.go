@@ -136,9 +136,11 @@ func (f *Fleet) find(ctx context.Context, tx *db.Tx, caller access.Caller, filte
 	}
 }
 
-// withFinding are the devices that this is open about, without a look at each.
+// withFinding are the devices that this is open about and that are not revoked, without a
+// look at each.
 func withFinding(ctx context.Context, tx *db.Tx, code string) ([]string, error) {
-	return oneText(ctx, tx, `SELECT COALESCE(`+inOne(tx, "o.device_id")+`, '') FROM (SELECT DISTINCT device_id FROM health_open_findings WHERE code = $1) o`, code)
+	return oneText(ctx, tx, `SELECT COALESCE(`+inOne(tx, "o.device_id")+`, '') FROM (SELECT DISTINCT device_id FROM health_open_findings
+		WHERE code = $1 AND device_id NOT IN `+revokedSQL+`) o`, code)
 }
 
 // oneText gives what a query gives as one text with commas: 70,000 rows would take

@@ -23,12 +23,16 @@ func (s Sort) numeric() bool { return s == ByContact || s == ByBattery || s == B
 
 // stateSQL is the rule of State; $1 is the first day that is not silent.
 const stateSQL = `CASE
-	WHEN d.id IN (SELECT device FROM enroll_devices WHERE revoked_ms IS NOT NULL) THEN 'revoked'
+	WHEN d.id IN ` + revokedSQL + ` THEN 'revoked'
 	WHEN h.worst >= 2 AND (` + heardSQL + `) THEN CASE WHEN h.worst >= 3 THEN 'critical' ELSE 'warning' END
 	WHEN h.connected = 1 THEN 'connected'
 	WHEN h.reported IS NULL OR h.reported = 0 THEN 'new'
 	WHEN h.last_contact_day < $1 THEN 'silent'
 	ELSE 'ok' END`
+
+// revokedSQL are the few that are. What was open about one of them is part of its past:
+// nobody has to do anything about it.
+const revokedSQL = `(SELECT device FROM enroll_devices WHERE revoked_ms IS NOT NULL)`
 
 // heardSQL: neither new nor silent.
 const heardSQL = `h.connected = 1 OR h.reported = 1 AND h.last_contact_day >= $1`
@@ -67,7 +71,7 @@ func (f *Fleet) query(caller access.Caller, filter Filter) *query {
 		q.where("d.owner_id = ?", filter.Owner)
 	}
 	if filter.Finding != "" {
-		q.where("d.id IN (SELECT device_id FROM health_open_findings WHERE code = ?)", filter.Finding)
+		q.where("d.id IN (SELECT device_id FROM health_open_findings WHERE code = ? AND device_id NOT IN "+revokedSQL+")", filter.Finding)
 	}
 	if filter.Label != "" {
 		q.where("d.id IN (SELECT device_id FROM device_labels WHERE held = 1 AND label_key = ?)", fold(filter.Label))

@@ -203,7 +203,7 @@ func (f SchoolFilter) after(sorted []sortedSchool) ([]sortedSchool, error) {
 // warning; one critical device counts more than any number of warnings.
 func (f *Fleet) troubled(ctx context.Context, tx *db.Tx) (map[string]int64, error) {
 	return f.bySchool(ctx, tx, `SELECT COALESCE(`+inOne(tx, "CASE WHEN h.worst >= 3 THEN 'c' ELSE 'w' END || h.device_id")+`, '') FROM health_devices h
-		WHERE h.worst >= 2 AND (`+heardSQL+`) AND h.device_id NOT IN (SELECT device FROM enroll_devices WHERE revoked_ms IS NOT NULL)`,
+		WHERE h.worst >= 2 AND (`+heardSQL+`) AND h.device_id NOT IN `+revokedSQL,
 		map[byte]int64{'c': 1_000_000, 'w': 1}, f.now().UnixMilli()/dayMS-int64(f.silentDays))
 }
 

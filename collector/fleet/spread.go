@@ -31,7 +31,8 @@ func calm(c CodeCount) int {
 }
 
 // OpenFindings counts the devices that the caller may see by what is open about
-// them, the worst first, then what concerns most; at the end what is calm.
+// them, the worst first, then what concerns most; at the end what is calm. Revoked
+// devices do not count.
 func (f *Fleet) OpenFindings(ctx context.Context, caller access.Caller) ([]CodeCount, error) {
 	return f.openFindings(ctx, caller, "", "")
 }
@@ -60,6 +61,7 @@ func (f *Fleet) openFindings(ctx context.Context, caller access.Caller, school, 
 		return nil, err
 	}
 	scope, args := caller.Scope("d.owner_id", 1)
+	scope += " AND o.device_id NOT IN " + revokedSQL
 	from := "health_noted_findings o"
 	if school != "" {
 		args = append(args, school)

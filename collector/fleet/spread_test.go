@@ -117,3 +117,44 @@ func TestFindingsOfTheFleet(t *testing.T) {
 		}
 	})
 }
+
+// TestRevokedHasNothingOpen: what was open about a device when it was revoked is in no
+// count, list or distribution any more.
+func TestRevokedHasNothingOpen(t *testing.T) {
+	dbtest.Run(t, migrations, func(t *testing.T, d *db.DB) {
+		w := newWorld(t, d)
+		ctx := t.Context()
+		ahorn := w.owner(t, "Landkreis Ahorn")
+		var ids []string
+		for i := range 7 {
+			id := w.device(t, ahorn, "", fmt.Sprintf("A%03d", i))
+			w.report(t, ahorn, id, int64(i+1), 500, 1<<30)
+			w.finds(t, ahorn, id, warning, true)
+			ids = append(ids, id)
+		}
+		if err := d.Write(ctx, func(tx *db.Tx) error {
+			_, err := tx.Exec(ctx, `INSERT INTO enrolled (device, revoked_ms) VALUES ($1, 1), ($2, NULL)`, ids[0], ids[1])
+			return err
+		}); err != nil {
+			t.Fatal(err)
+		}
+		for name, caller := range map[string]access.Caller{"of all": system, "of an owner": user(access.RoleRead, ahorn)} {
+			if got, err := w.OpenFindings(ctx, caller); err != nil || len(got) != 1 || got[0].Devices != 6 {
+				t.Errorf("%s: OpenFindings = %v, %v; want 6 devices", name, got, err)
+			}
+			if p, err := w.List(ctx, caller, fleet.Filter{Finding: "disk_low"}); err != nil || p.Total != 6 || len(p.Items) != 6 {
+				t.Errorf("%s: List = %d, %v; want 6", name, p.Total, err)
+			}
+			if c, err := w.Counts(ctx, caller, fleet.Filter{Finding: "disk_low"}); err != nil || c.Total != 6 || c.States[fleet.StateRevoked] != 0 || c.States[fleet.StateWarning] != 6 {
+				t.Errorf("%s: Counts = %+v, %v; want 6", name, c, err)
+			}
+			if got, err := w.Spread(ctx, caller, fleet.Filter{Finding: "disk_low"}, fleet.ByModels); err != nil || len(got) != 1 || got[0].Devices != 6 || got[0].Of != 7 {
+				t.Errorf("%s: Spread = %+v, %v; want 6 of 7", name, got, err)
+			}
+			p, err := w.List(ctx, caller, fleet.Filter{State: fleet.StateRevoked, Details: fleet.Details{Findings: true}})
+			if err != nil || len(p.Items) != 1 || p.Items[0].Main.Code != "" || p.Items[0].More != 0 {
+				t.Errorf("%s: the revoked device is %+v, %v; want it without a finding", name, p.Items, err)
+			}
+		}
+	})
+}

@@ -22,7 +22,7 @@ var choosable = []Fact{Model, Manufacturer, SchoolKind, System, Agent}
 // written beside them. A device that has told none is not what somebody asks for, and
 // is what he asks not to be.
 var lists = map[Fact]string{
-	OpenFinding: "SELECT DISTINCT device_id FROM health_open_findings WHERE code = $1",
+	OpenFinding: "SELECT DISTINCT device_id FROM health_open_findings WHERE code = $1 AND device_id NOT IN (SELECT device FROM enroll_devices WHERE revoked_ms IS NOT NULL)",
 	Agent:       "SELECT device_id FROM health_agent_versions WHERE version = $1",
 }
 

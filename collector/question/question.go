@@ -16,7 +16,7 @@
 // A question is bounded: in conditions, in how many are answered at once, and
 // in time. It leaves readings to health and devices to fleet, and reads the views
 // that they publish: health_daily, health_changed_weeks, health_open_findings,
-// health_agent_versions, fleet_facts and fleet_schools.
+// health_agent_versions, enroll_devices, fleet_facts and fleet_schools.
 package question
 
 import (

@@ -122,6 +122,14 @@ func TestAskForFindings(t *testing.T) {
 		if err != nil || a.Matching != 19 {
 			t.Errorf("Ask(finding.not.disk_low) = %+v, %v, want 19", a, err)
 		}
+		// What is open about a device that is revoked is part of its past.
+		w.must(d.Write(t.Context(), func(tx *db.Tx) error {
+			_, err := tx.Exec(t.Context(), `INSERT INTO enrolled (device, revoked_ms) VALUES ($1, 1)`, all[3].id)
+			return err
+		}))
+		if a, _, _, err = w.Ask(t.Context(), system, ask(t, "finding.is.disk_low"), question.Page{}); err != nil || a.Matching != 0 {
+			t.Errorf("Ask(finding.is.disk_low) after it was revoked = %+v, %v, want none", a, err)
+		}
 	})
 }
 

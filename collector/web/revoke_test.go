@@ -10,6 +10,7 @@ import (
 	"hausmeister/collector/bus"
 	"hausmeister/collector/db"
 	"hausmeister/collector/fleet"
+	"hausmeister/proto/hmpb"
 )
 
 // holdsKey gives a device a credential, as an enrolment does.
@@ -147,5 +148,42 @@ func TestRevokedDeviceOffersNothingLive(t *testing.T) {
 	}
 	if res := b.get(path + "/live"); res.StatusCode != http.StatusOK || !strings.Contains(res.body, "event: over") || !strings.Contains(res.body, "event: end") {
 		t.Errorf("its stream = %d %q, want an end", res.StatusCode, res.body)
+	}
+}
+
+// TestRevokedCountsNoMore: pages and API leave out what is open about a revoked device;
+// its own page keeps it.
+func TestRevokedCountsNoMore(t *testing.T) {
+	w := newWorld(t)
+	ids := w.fill(8)
+	for _, id := range ids[:2] {
+		w.fillsUp(id, hmpb.Severity_SEVERITY_CRITICAL)
+	}
+	w.revoke(ids[0])
+	b := w.signedIn("support")
+	if body := b.get("/findings/disk_low").body; !strings.Contains(body, "1 Gerät hat diesen Hinweis.") {
+		t.Error("the page of the finding counts the revoked device")
+	}
+	if body := b.get("/devices?finding=disk_low").body; strings.Contains(body, "/devices/"+ids[0]+`"`) || !strings.Contains(body, "/devices/"+ids[1]+`"`) {
+		t.Error("the list of the finding has the revoked device, or not the other one")
+	}
+	if body := b.get("/devices/" + ids[0]).body; !strings.Contains(body, `<article class="finding crit`) {
+		t.Error("the device's own page has lost what was found")
+	}
+	token := w.token("counts", access.RoleRead, nil)
+	var all struct {
+		Items []struct {
+			ID      string
+			Devices int64
+		}
+	}
+	w.api(token, "/api/v1/findings", &all)
+	if len(all.Items) != 1 || all.Items[0].Devices != 1 {
+		t.Errorf("the API counts %+v, want one device", all.Items)
+	}
+	var list struct{ Total int64 }
+	w.api(token, "/api/v1/devices?finding=disk_low", &list)
+	if list.Total != 1 {
+		t.Errorf("the API lists %d devices, want one", list.Total)
 	}
 }
