@@ -134,7 +134,7 @@ func TestMetrics(t *testing.T) {
 	token := w.token("prometheus", access.RoleRead, nil)
 	res := w.api(token, "/metrics", nil)
 	for _, want := range []string{`hausmeister_devices{state="connected"} `, `hausmeister_connections 7`, `hausmeister_reports_total{kind="state"} 42`,
-		`hausmeister_build_info{version="1.2.3"} 1`, `hausmeister_http_requests_total{code="200",route="GET /devices"} 1`, "go_goroutines", "hausmeister_live_streams 0"} {
+		`hausmeister_build_info{version="1.2.3"} 1`, `hausmeister_http_requests_total{code="200",route="GET /devices"} 1`, "go_goroutines", `hausmeister_live_streams{kind="page"} 0`, `hausmeister_live_streams{kind="api"} 0`} {
 		if !strings.Contains(res.body, want) {
 			t.Errorf("/metrics lacks %s", want)
 		}

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"net/http"
 	"slices"
+	"sync/atomic"
 	"time"
 
 	"hausmeister/collector/access"
@@ -50,14 +51,30 @@ func (s *Server) liveStream(v *visit) error {
 	return s.serveLive(st, st.waitForFirst)
 }
 
+// liveStreams counts the streams that are open.
+type liveStreams struct{ pages, programs atomic.Int64 }
+
+// come takes a place for a stream, or refuses; gone gives it back.
+func (l *liveStreams) come(v *visit) (gone func(), err error) {
+	open := &l.pages
+	if v.door == program {
+		open = &l.programs
+	}
+	if open.Add(1); l.pages.Load()+l.programs.Load() > maxLive {
+		open.Add(-1)
+		return nil, errTooMany
+	}
+	return func() { open.Add(-1) }, nil
+}
+
 // serveLive sends what a stream reads of one device while the caller looks at it;
 // without does what is to be done for a caller without a look.
 func (s *Server) serveLive(st *stream, without func(*bus.Subscription) error) error {
-	if s.live.Add(1) > maxLive {
-		s.live.Add(-1)
-		return errTooMany
+	gone, err := s.live.come(st.v)
+	if err != nil {
+		return err
 	}
-	defer s.live.Add(-1)
+	defer gone()
 	sub := s.cfg.Bus.Subscribe(bus.Changed, bus.Connected, bus.Disconnected, bus.Revoked)
 	defer sub.Close()
 	defer s.viewing(st.v.r.PathValue("id"))()
@@ -70,7 +87,7 @@ func (s *Server) serveLive(st *stream, without func(*bus.Subscription) error) er
 	}
 	st.retry()
 	st.beat()
-	err := st.read()
+	err = st.read()
 	if err != nil && !errors.Is(err, errLookOver) {
 		return err
 	}

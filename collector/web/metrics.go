@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"net/http"
 	"strconv"
+	"sync/atomic"
 	"time"
 
 	"github.com/prometheus/client_golang/prometheus"
@@ -35,8 +36,7 @@ func newMetrics(s *Server) (*metrics, error) {
 	registry := prometheus.NewRegistry()
 	all := []prometheus.Collector{m.requests, m.duration, fleetCollector{s},
 		collectors.NewGoCollector(), collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}),
-		prometheus.NewGaugeFunc(prometheus.GaugeOpts{Name: "hausmeister_live_streams", Help: "Pages that watch a device now."},
-			func() float64 { return float64(s.live.Load()) }),
+		s.live.collector("page", &s.live.pages), s.live.collector("api", &s.live.programs),
 		prometheus.NewGaugeFunc(prometheus.GaugeOpts{Name: "hausmeister_build_info", Help: "Always 1; the version is a label.",
 			ConstLabels: prometheus.Labels{"version": s.cfg.Version}}, func() float64 { return 1 }),
 	}
@@ -50,6 +50,11 @@ func newMetrics(s *Server) (*metrics, error) {
 	}
 	m.page = promhttp.HandlerFor(registry, promhttp.HandlerOpts{ErrorHandling: promhttp.ContinueOnError, MaxRequestsInFlight: 2, Timeout: 10 * time.Second})
 	return m, nil
+}
+
+func (l *liveStreams) collector(kind string, open *atomic.Int64) prometheus.Collector {
+	return prometheus.NewGaugeFunc(prometheus.GaugeOpts{Name: "hausmeister_live_streams", Help: "Event streams open now: of pages, and of programs by the API.",
+		ConstLabels: prometheus.Labels{"kind": kind}}, func() float64 { return float64(open.Load()) })
 }
 
 func (m Measure) collector() prometheus.Collector {

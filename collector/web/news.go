@@ -76,11 +76,11 @@ type feed struct {
 
 // serveFeed opens the stream of a feed that has its beginning in its buffer.
 func (s *Server) serveFeed(f *feed) error {
-	if s.live.Add(1) > maxLive {
-		s.live.Add(-1)
-		return errTooMany
+	gone, err := s.live.come(f.v)
+	if err != nil {
+		return err
 	}
-	defer s.live.Add(-1)
+	defer gone()
 	closed, err := s.streams.open(f.v.caller.Actor(), f.most)
 	if err != nil {
 		return err

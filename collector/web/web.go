@@ -20,7 +20,6 @@ import (
 	"log/slog"
 	"net/http"
 	"sync"
-	"sync/atomic"
 	"time"
 
 	"golang.org/x/time/rate"
@@ -87,7 +86,7 @@ type Server struct {
 		sync.Mutex
 		of map[string]int // pages that show a device, by its id
 	}
-	live    atomic.Int64 // streams open now
+	live    liveStreams
 	house   house
 	streams streams       // of what happens, by caller
 	ending  chan struct{} // closed when live streams must end
