@@ -80,10 +80,14 @@ func TestAPIForAPerson(t *testing.T) {
 		token := w.token("programm", access.RoleAdmin, nil)
 		want("a token's account", w.api(token, "/api/v1/account", nil), http.StatusOK, `"kind":"token"`)
 		for _, path := range []string{"/api/v1/account/choices", "/api/v1/account/sessions"} {
-			want("a token: "+path, w.api(token, path, nil), http.StatusForbidden, "forbidden")
+			want("a token: "+path, w.api(token, path, nil), http.StatusForbidden, "person-needed")
 		}
 		for path, body := range map[string]string{"/api/v1/account/choices": `{"theme":"dark"}`, "/api/v1/account/password": `{"old":"a","new":"b"}`, "/api/v1/account/sessions/end": "", "/api/v1/account/sessions/x/end": "", "/api/v1/sign-out": ""} {
-			want("a token: "+path, post(token, path, body), http.StatusForbidden, "forbidden")
+			res := post(token, path, body)
+			want("a token: "+path, res, http.StatusForbidden, "person-needed")
+			if !strings.Contains(res.body, "POST /api/v1/sign-in") {
+				t.Errorf("a token: %s does not say how to get a session: %s", path, res.body)
+			}
 		}
 		// A scope and a role bind a person as on the pages.
 		w.user("topas", access.RoleRead, []string{w.ownerID("Stadt Topas")})

@@ -34,6 +34,28 @@ func (s *Server) apiOwners(v *visit) error {
 	return sendList(v, items)
 }
 
+// owner is one that the caller may see.
+func (v *visit) owner(id string) (apiOwner, error) {
+	owners, err := v.s.cfg.Fleet.Owners(v.r.Context(), v.caller)
+	if err != nil {
+		return apiOwner{}, err
+	}
+	for _, o := range owners {
+		if o.ID == id {
+			return apiOwner{o.ID, o.Name}, nil
+		}
+	}
+	return apiOwner{}, access.ErrNotFound
+}
+
+func (s *Server) apiOwner(v *visit) error {
+	o, err := v.owner(v.r.PathValue("id"))
+	if err != nil {
+		return err
+	}
+	return v.sendJSON(o)
+}
+
 type apiSchoolItem struct {
 	ID    string   `json:"id" is:"uuid"`
 	Code  string   `json:"code" is:"text"`

@@ -1,11 +1,6 @@
 package web
 
 import (
-	"encoding/json"
-	"errors"
-	"io"
-	"mime"
-	"net/http"
 	"net/url"
 	"slices"
 	"strconv"
@@ -312,25 +307,4 @@ func (s *Server) apiInventory(v *visit) error {
 		out.Changes = append(out.Changes, change)
 	}
 	return v.sendJSON(out)
-}
-
-// readJSON reads the body strictly: one object, no fields that mean nothing.
-func (v *visit) readJSON(into any) error {
-	kind, _, err := mime.ParseMediaType(v.r.Header.Get("Content-Type"))
-	if err != nil || kind != "application/json" {
-		return &badRequest{"Content-Type", "want application/json"}
-	}
-	d := json.NewDecoder(v.r.Body) // bounded by guard
-	d.DisallowUnknownFields()
-	if err := d.Decode(into); err != nil {
-		var tooLong *http.MaxBytesError
-		if errors.As(err, &tooLong) {
-			return err
-		}
-		return &badRequest{"body", "want one JSON object: " + strings.TrimPrefix(err.Error(), "json: ")}
-	}
-	if _, err := d.Token(); !errors.Is(err, io.EOF) {
-		return &badRequest{"body", "want one JSON object and nothing after it"}
-	}
-	return nil
 }

@@ -116,20 +116,32 @@ func (s *Server) apiBlockRelease(v *visit) error {
 	if err := v.readJSON(&body); err != nil {
 		return err
 	}
-	id := v.r.PathValue("id")
-	if err := s.cfg.Rollouts.BlockRelease(v.r.Context(), v.caller, id, body.Reason); err != nil {
+	if err := s.cfg.Rollouts.BlockRelease(v.r.Context(), v.caller, v.r.PathValue("id"), body.Reason); err != nil {
 		return err
 	}
-	releases, err := s.cfg.Rollouts.Releases(v.r.Context(), v.caller)
+	return s.apiRelease(v)
+}
+
+// release finds one by its id.
+func (v *visit) release(id string) (rollout.Release, error) {
+	releases, err := v.s.cfg.Rollouts.Releases(v.r.Context(), v.caller)
 	if err != nil {
-		return err
+		return rollout.Release{}, err
 	}
 	for _, r := range releases {
 		if r.ID == id {
-			return v.sendJSON(releaseOf(r))
+			return r, nil
 		}
 	}
-	return access.ErrNotFound
+	return rollout.Release{}, access.ErrNotFound
+}
+
+func (s *Server) apiRelease(v *visit) error {
+	r, err := v.release(v.r.PathValue("id"))
+	if err != nil {
+		return err
+	}
+	return v.sendJSON(releaseOf(r))
 }
 
 // apiRepository is how the signed metadata stands.

@@ -146,6 +146,9 @@ type claimMain struct {
 
 // makeClaim answers with the claim itself: it exists in this answer only.
 func (s *Server) makeClaim(v *visit) error {
+	if err := v.caller.Allow(access.WriteClaims); err != nil {
+		return err
+	}
 	typed, err := v.typed()
 	if err != nil {
 		return err

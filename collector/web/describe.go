@@ -118,6 +118,7 @@ var calls = map[string]call{
 	"GET /api/v1/schools": {Needs: access.ReadSchools, Gives: list[apiSchoolState]{},
 		Query: []param{{Name: "q", Says: "q.schools"}, {Name: "kind"}, {Name: "owner", Is: "uuid"}, {Name: "trouble", Is: "yes"}, {Name: "sort", Says: "sort.schools", Is: "school_sort"}, limitParam, cursorParam}},
 	"GET /api/v1/schools/{id}":                       {Needs: access.ReadDevices, Gives: apiSchoolPage{}},
+	"GET /api/v1/owners/{id}":                        {Needs: access.ReadSchools, Gives: apiOwner{}},
 	"POST /api/v1/owners/{id}":                       {Needs: access.WriteSchools, Body: apiNewOwner{}, Gives: apiOwner{}},
 	"POST /api/v1/schools/{id}":                      {Needs: access.WriteSchools, Body: apiNewSchool{}, Gives: apiSchoolItem{}},
 	"GET /api/v1/schools/{id}/sheet":                 {Needs: access.ReadSchools, Gives: apiSheet{}},
@@ -172,6 +173,7 @@ var calls = map[string]call{
 	"POST /api/v1/owners/{id}/updates/days/remove": {Needs: access.WriteSettings, Body: apiDaysID{}, Gives: apiWindow{}},
 	"GET /api/v1/repository":                       {Needs: access.ReadRollouts, Gives: apiRepository{}},
 	"GET /api/v1/releases":                         {Needs: access.ReadRollouts, Gives: list[apiRelease]{}},
+	"GET /api/v1/releases/{id}":                    {Needs: access.ReadRollouts, Gives: apiRelease{}},
 	"POST /api/v1/releases/{id}/block":             {Needs: access.RunRollouts, Body: apiReason{}, Gives: apiRelease{}},
 	"GET /api/v1/rollouts":                         {Needs: access.ReadRollouts, Gives: list[apiRollout]{}},
 	"POST /api/v1/rollouts":                        {Needs: access.RunRollouts, Body: apiNewRollout{}, Gives: apiRolloutBody{}, Made: true},
@@ -220,6 +222,8 @@ func (s *Server) openAPI() ([]byte, error) {
 		paths[rt.path][strings.ToLower(rt.method)] = c.describe(rt, sc, s.say[words.English])
 	}
 	sc.of(reflect.TypeFor[apiProblem](), "")
+	properties := sc[schemaName(reflect.TypeFor[apiProblem]())].(map[string]any)["properties"].(map[string]any)
+	properties["type"] = map[string]any{"type": "string", "enum": allProblems(), "description": "Stable: programs tell problems apart by it. Title and detail are for people and may change."}
 	sc.of(reflect.TypeFor[apiChangeEvent](), "")
 	sc.of(reflect.TypeFor[apiLiveEvent](), "")
 	return json.MarshalIndent(map[string]any{
@@ -248,7 +252,7 @@ func (c call) describe(rt route, sc schemas, say *words.Speaker) map[string]any 
 	if c.Made {
 		code = http.StatusCreated
 	}
-	problem := map[string]any{"description": "A problem, RFC 9457", "content": map[string]any{"application/problem+json": map[string]any{"schema": map[string]any{"$ref": "#/components/schemas/Problem"}}}}
+	problem := map[string]any{"description": "A problem, RFC 9457; x-problem-types are those that this call can answer", "x-problem-types": c.problems(rt), "content": map[string]any{"application/problem+json": map[string]any{"schema": map[string]any{"$ref": "#/components/schemas/Problem"}}}}
 	var mime string
 	var schema map[string]any
 	switch {
@@ -281,7 +285,8 @@ func (c call) describe(rt route, sc schemas, say *words.Speaker) map[string]any 
 			"description": "Names what of it calls can change, as it is now; for If-Match of such a call."}}
 	case thing != "":
 		header("If-Match", "The ETag of GET "+thing+": if it was changed since, nothing is done and the answer is 412.", text)
-		responses["412"] = problem
+		responses["412"] = maps.Clone(problem)
+		responses["412"].(map[string]any)["x-problem-types"] = []string{problemType("precondition-failed")}
 	}
 	if c.resumes() {
 		header("Last-Event-ID", "The id of the last event that you have. You hear what you missed in up to seven days; when that is not known, a reset says to look at everything anew.", text)

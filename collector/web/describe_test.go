@@ -268,7 +268,7 @@ func TestDescriptionIsTheAPI(t *testing.T) {
 				bearer, _ = w.person(t) // that of before is signed out
 			}
 			res = send(address+between+"kein_parameter=1", body)
-			if res.StatusCode != http.StatusBadRequest {
+			if gone := strings.HasSuffix(path, "/delete") && res.StatusCode == http.StatusNotFound; res.StatusCode != http.StatusBadRequest && !gone {
 				t.Errorf("a parameter that is not described: %d, want 400", res.StatusCode)
 			}
 			if err := schema(t, "/components/schemas/Problem", res.body); err != nil {

@@ -62,6 +62,31 @@ var tagged = map[string]func(*Server, *visit, string) (any, error){
 		t, err := s.token(v)
 		return []any{t.ID, t.Revoked}, err
 	},
+	"/api/v1/owners/{id}": func(s *Server, v *visit, id string) (any, error) {
+		o, err := v.owner(id)
+		return o, err
+	},
+	"/api/v1/schools/{id}": func(s *Server, v *visit, id string) (any, error) {
+		c, err := s.cfg.Fleet.School(v.r.Context(), v.caller, id)
+		return []any{c.ID, c.Code, c.Name, c.Kind}, err
+	},
+	"/api/v1/owners/{id}/updates": func(s *Server, v *visit, id string) (any, error) {
+		w, err := s.cfg.Rollouts.Window(v.r.Context(), v.caller, id)
+		return w, err
+	},
+	"/api/v1/releases/{id}": func(s *Server, v *visit, id string) (any, error) {
+		r, err := v.release(id)
+		return []any{r.ID, r.Blocked, r.Gone}, err
+	},
+	// What devices tell moves a rollout, too: then a verb that was meant for what was
+	// before is refused.
+	"/api/v1/rollouts/{id}": func(s *Server, v *visit, id string) (any, error) {
+		r, err := s.cfg.Rollouts.Rollout(v.r.Context(), v.caller, id)
+		if err != nil || len(r.Decisions) == 0 {
+			return []any{r.ID, r.State}, err
+		}
+		return []any{r.ID, r.State, r.Cause, r.Ring, r.NeedsSecond, r.ApprovedBy, r.Decisions[0].ID}, nil
+	},
 	"/api/v1/owners/{id}/software": func(s *Server, v *visit, id string) (any, error) {
 		programs, err := s.cfg.Health.Standard(v.r.Context(), v.caller, id)
 		return []any{id, programs}, err
@@ -78,9 +103,6 @@ var tagged = map[string]func(*Server, *visit, string) (any, error){
 		return house, err
 	},
 	"/api/v1/account/choices": func(s *Server, v *visit, _ string) (any, error) {
-		if err := v.person(); err != nil {
-			return nil, err
-		}
 		return v.choices()
 	},
 	"/api/v1/questions/{id}": func(s *Server, v *visit, id string) (any, error) {
@@ -108,12 +130,29 @@ func taggedBy(rt route) string {
 	if calls[rt.method+" "+rt.path].Made || strings.HasSuffix(rt.path, "/restore") { // what was deleted cannot be read before
 		return ""
 	}
-	for path := range tagged { // none goes on behind another
-		if rt.path == path || strings.HasPrefix(rt.path, path+"/") {
-			return path
+	return behind(rt.path)
+}
+
+// behind is the path of the thing whose own path a route's begins with, the longest of
+// several; empty = none.
+func behind(route string) (longest string) {
+	for path := range tagged {
+		if (route == path || strings.HasPrefix(route, path+"/")) && len(path) > len(longest) {
+			longest = path
 		}
 	}
-	return ""
+	return longest
+}
+
+// there says whether the thing that a call changes, or makes another one of, is there
+// for the caller. What was deleted is looked for by who brings it back.
+func (s *Server) there(v *visit, rt route) error {
+	path := behind(rt.path)
+	if rt.method == http.MethodGet || path == "" || strings.HasSuffix(rt.path, "/restore") {
+		return nil
+	}
+	_, err := s.tag(v.r.Context(), v, path)
+	return err
 }
 
 // tag is the ETag of a thing as the transaction or the snapshot of ctx has it.

@@ -10,6 +10,7 @@ import (
 	"testing"
 
 	"hausmeister/collector/access"
+	"hausmeister/collector/web"
 )
 
 // TestIfMatch: a change for what is no more is refused, whoever changed it and
@@ -121,5 +122,72 @@ func TestIfMatchThatNobodyChecks(t *testing.T) {
 	}
 	if _, err := w.access.User(t.Context(), operator, "eva"); !errors.Is(err, access.ErrNotFound) {
 		t.Errorf("eva = %v, want no account made", err)
+	}
+}
+
+// untagged are the changes that cannot be bound to a state, each with the reason.
+var untagged = map[string]string{
+	"POST /api/v1/sign-in":                   "opens a session of one's own",
+	"POST /api/v1/sign-out":                  "ends the session of the call, which is its only state",
+	"POST /api/v1/account/password":          "names the old password",
+	"POST /api/v1/account/sessions/end":      "ends what is open; there is nothing to undo unseen",
+	"POST /api/v1/account/sessions/{id}/end": "as before",
+	"POST /api/v1/quiets/{id}/end":           "an act on a finding ends once and never changes otherwise",
+	"POST /api/v1/views/{id}/restore":        "what was deleted cannot be read before",
+	"POST /api/v1/questions/{id}/restore":    "what was deleted cannot be read before",
+}
+
+// TestEveryChangeIsBoundOrSaysWhyNot: each call that changes a thing can be bound to
+// its ETag; TestDescriptionIsTheAPI sends each of them with the tag and with a stale one,
+// and wants 412 then. What makes something new is bound by Idempotency-Key.
+func TestEveryChangeIsBoundOrSaysWhyNot(t *testing.T) {
+	w := newStores(t)
+	bound := 0
+	for _, rt := range w.web.Routes() {
+		name := rt.Method + " " + rt.Path
+		if rt.Method != http.MethodPost || !strings.HasPrefix(rt.Path, "/api/") {
+			continue
+		}
+		thing := web.TaggedBy(rt.Method, rt.Path)
+		switch why := untagged[name]; {
+		case thing != "":
+			if bound++; why != "" {
+				t.Errorf("%s has an ETag and a reason why it has none", name)
+			}
+			if web.TaggedBy(http.MethodGet, thing) != thing {
+				t.Errorf("%s is bound to %s, whose GET has no ETag", name, thing)
+			}
+		case web.Makes(rt.Path) == (why != ""):
+			t.Errorf("%s has no ETag, makes something new: %v, reason %q", name, web.Makes(rt.Path), why)
+		}
+	}
+	if bound < 30 {
+		t.Errorf("%d changes are bound, want more", bound)
+	}
+}
+
+// TestSchoolsAndOwnersAreBound: who changes them by what he saw before is refused, and
+// nothing is changed.
+func TestSchoolsAndOwnersAreBound(t *testing.T) {
+	w := newWorld(t)
+	w.importSchools()
+	token := w.token("admin", access.RoleAdmin, nil)
+	for path, body := range map[string][2]string{
+		"/api/v1/schools/" + w.schoolID("Landkreis Ahorn", "S0001"): {`{"name":"Eins"}`, `{"name":"Zwei"}`},
+		"/api/v1/owners/" + w.ownerID("Stadt Topas"):                {`{"name":"Stadt Eins"}`, `{"name":"Stadt Zwei"}`},
+	} {
+		post := func(body, tag string) answer {
+			return w.browser().do(http.MethodPost, path, strings.NewReader(body), "Authorization", "Bearer "+token, "Content-Type", "application/json", "If-Match", tag)
+		}
+		tag := w.api(token, path, nil).Header.Get("ETag")
+		if res := post(body[0], tag); tag == "" || res.StatusCode != http.StatusOK {
+			t.Errorf("%s with its tag %q = %d %s", path, tag, res.StatusCode, res.body)
+		}
+		if res := post(body[1], tag); res.StatusCode != http.StatusPreconditionFailed {
+			t.Errorf("%s with a stale tag = %d, want 412", path, res.StatusCode)
+		}
+		if res := w.api(token, path, nil); !strings.Contains(res.body, "Eins") || res.Header.Get("ETag") == tag {
+			t.Errorf("%s = %s, tag %s before and after", path, res.body, tag)
+		}
 	}
 }

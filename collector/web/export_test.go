@@ -1,8 +1,11 @@
 package web
 
 import (
+	"net/http"
 	"reflect"
 	"strings"
+
+	"hausmeister/collector/access"
 )
 
 // Route is a line of the route table, for the test that walks all of them.
@@ -101,3 +104,32 @@ func ColumnsWithoutValue() (out []string) {
 	}
 	return out
 }
+
+// ProblemsOf are the types of problems that a request can be answered with as the
+// description says; nil = it is no call.
+func (s *Server) ProblemsOf(r *http.Request) []string {
+	_, pattern := s.mux.Handler(r)
+	c, ok := calls[pattern]
+	if !ok {
+		return nil
+	}
+	method, path, _ := strings.Cut(pattern, " ")
+	return c.problems(route{method: method, path: path})
+}
+
+// AllProblems are all types.
+var AllProblems = allProblems
+
+// Needs is what a call needs, and whether it is for people only.
+func Needs(operation string) (needs access.Permission, person bool) {
+	for name, c := range calls {
+		method, path, _ := strings.Cut(name, " ")
+		if OperationID(method, path) == operation {
+			return c.Needs, c.Person
+		}
+	}
+	return "", false
+}
+
+// Makes says whether a call makes something new.
+func Makes(path string) bool { return calls["POST "+path].Made }

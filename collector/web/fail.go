@@ -24,6 +24,7 @@ var (
 	errCrossSite = errors.New("request made by another site")
 	errBroken    = errors.New("page broke")
 	errTooMany   = errors.New("too many live streams")
+	errPerson    = errors.New("a call of a person's session, made with a token")
 )
 
 // badRequest is a request that the sender can mend; field names the parameter.
@@ -52,8 +53,12 @@ func faultOf(err error) fault {
 		return fault{http.StatusUnauthorized, "unauthenticated"}
 	case errors.Is(err, access.ErrSignIn):
 		return fault{http.StatusUnauthorized, "sign-in-refused"}
-	case errors.As(err, &slow), errors.Is(err, errRate), errors.Is(err, errStreams):
+	case errors.As(err, &slow), errors.Is(err, errRate):
 		return fault{http.StatusTooManyRequests, "rate-limited"}
+	case errors.Is(err, errStreams):
+		return fault{http.StatusTooManyRequests, "too-many-streams"}
+	case errors.Is(err, errPerson):
+		return fault{http.StatusForbidden, "person-needed"}
 	case errors.Is(err, access.ErrKey):
 		return fault{http.StatusUnprocessableEntity, "idempotency-key"}
 	case errors.Is(err, access.ErrUnderWay):
@@ -193,7 +198,7 @@ type apiProblem struct {
 // problem answers as RFC 9457. Types are stable names; texts may change.
 func (s *Server) problem(v *visit, f fault, err error) {
 	p := apiProblem{
-		Type:   "urn:hausmeister:problem:" + f.name,
+		Type:   problemType(f.name),
 		Title:  s.say["en"].Say("error." + f.name + ".title"),
 		Status: f.code,
 		Detail: s.say["en"].Say("error." + f.name + ".text"),

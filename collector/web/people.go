@@ -109,6 +109,9 @@ func (s *Server) newPersonPage(v *visit) error {
 }
 
 func (s *Server) makePerson(v *visit) error {
+	if err := v.caller.Allow(access.WriteUsers); err != nil {
+		return err
+	}
 	typed, err := v.typed()
 	if err != nil {
 		return err
@@ -325,6 +328,9 @@ func (s *Server) newTokenPage(v *visit) error {
 }
 
 func (s *Server) makeToken(v *visit) error {
+	if err := v.caller.Allow(access.WriteUsers); err != nil {
+		return err
+	}
 	typed, err := v.typed()
 	if err != nil {
 		return err

@@ -381,6 +381,8 @@ func (v *visit) detailValue(e audit.Entry, key, value string, names map[string]s
 		if _, changed := e.Details["code_before"]; !changed && strings.Contains(names[e.Subject], value) {
 			return "" // the name has it
 		}
+	case "choice":
+		word = "audit.choice." + value
 	case "finding":
 		if row, ok := finding.ByCode(value); ok {
 			return pick(v.say.Lang, row.Title)

@@ -109,7 +109,7 @@ func (s *Server) answer(rt route) http.Handler {
 		c, described := calls[rt.method+" "+rt.path]
 		thing := taggedBy(rt)
 		if err == nil && described {
-			err = c.accepts(v.asked)
+			err = v.mayCall(rt, c)
 		}
 		switch {
 		case err != nil:
@@ -126,6 +126,25 @@ func (s *Server) answer(rt route) http.Handler {
 			s.fail(v, err)
 		}
 	})
+}
+
+// mayCall refuses whoever may not make a call before anything of it is read: what
+// is wrong with a request is for those who may send it.
+func (v *visit) mayCall(rt route, c call) error {
+	if c.Person {
+		if err := v.person(); err != nil {
+			return err
+		}
+	}
+	if c.Needs != "" {
+		if err := v.caller.Allow(c.Needs); err != nil {
+			return err
+		}
+	}
+	if err := v.s.there(v, rt); err != nil {
+		return err
+	}
+	return c.accepts(v.asked)
 }
 
 // enter finds the Caller that the door of the route asks for.

@@ -16,6 +16,7 @@ import (
 	"hausmeister/collector/fleet"
 	"hausmeister/collector/health"
 	"hausmeister/collector/rollout"
+	"hausmeister/collector/web"
 	"hausmeister/proto/hmpb"
 )
 
@@ -115,7 +116,8 @@ func TestEveryKeyIsUsedAndThere(t *testing.T) {
 			must = append(must, "absent."+strings.ToLower(strings.TrimPrefix(name, "ABSENT_")))
 		}
 	}
-	for _, f := range []string{"rate-limited", "not-undoable", "precondition-failed", "idempotency-key", "under-way", "exists", "unauthenticated", "forbidden", "self", "cross-site", "not-found", "method-not-allowed", "bad-request", "too-large", "unavailable", "internal", "question-busy", "question-too-long", "too-many-questions", "rollout-state", "second-person"} {
+	for _, f := range web.AllProblems() {
+		f = strings.TrimPrefix(f, "urn:hausmeister:problem:")
 		must = append(must, "error."+f+".title", "error."+f+".text")
 	}
 	for _, kind := range health.EventKinds {

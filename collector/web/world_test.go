@@ -12,6 +12,7 @@ import (
 	"net/http/httptest"
 	"net/url"
 	"path/filepath"
+	"slices"
 	"strings"
 	"sync"
 	"sync/atomic"
@@ -403,7 +404,22 @@ func (b *browser) do(method, path string, body io.Reader, headers ...string) ans
 	defer res.Body.Close()
 	text, err := io.ReadAll(res.Body)
 	b.w.must(err)
+	b.w.described(req, res, text)
 	return answer{res, string(text)}
+}
+
+// described holds each problem that any test gets against what the description says
+// that the call can answer.
+func (w *world) described(req *http.Request, res *http.Response, body []byte) {
+	w.t.Helper()
+	if res.Header.Get("Content-Type") != "application/problem+json" || w.web == nil {
+		return
+	}
+	types := w.web.ProblemsOf(req)
+	var p struct{ Type string }
+	if err := json.Unmarshal(body, &p); types != nil && (err != nil || !slices.Contains(types, p.Type)) {
+		w.t.Errorf("%s %s answers the problem %q, described are %v", req.Method, req.URL.Path, p.Type, types)
+	}
 }
 
 func (b *browser) get(path string, headers ...string) answer {
