@@ -3,7 +3,8 @@
 //
 // The same programs, versions and time give the same bytes, so that anybody can
 // check a package against the source. The package owns versions/<version>/,
-// launcher/<version>/, the unit and the link in /usr/bin; what the agent makes
+// launcher/<version>/, the units (of the service, and of the timer that mends it) and
+// the link in /usr/bin; what the agent makes
 // while it runs (state, spool, log) is not listed in it, survives upgrade and
 // removal, and goes only with purge. bin/, the pointer launcher/current and the
 // note `packaged` are set by the scripts and not shipped, because an update moves
@@ -125,15 +126,18 @@ func Deb(c Config) ([]byte, error) {
 }
 
 // AgentUnit is the systemd unit of an installed agent.
-func AgentUnit() string {
-	return service.Unit(service.Config{
+func AgentUnit() string { return service.Unit(agentService()) }
+
+func agentService() service.Config {
+	return service.Config{
 		Name:        Unit,
 		DisplayName: "Hausmeister",
 		Description: "tells the school authority how this loan device is",
 		Executable:  Program,
 		Arguments:   []string{"run"},
 		WritePaths:  []string{Root},
-	})
+		Mend:        []string{Agent, "mend"},
+	}
 }
 
 // writeInputs puts unit and scripts into dir and returns their paths by name.
@@ -144,7 +148,8 @@ func (c Config) writeInputs(dir string) (map[string]string, error) {
 	}
 	sum := fmt.Sprintf("%x", sha256.Sum256(program))
 	inputs := map[string]string{}
-	for name, text := range map[string]string{"unit": c.Unit, "sum": sum + "  hausmeister-agent\n"} {
+	mend, timer := service.MendUnits(agentService())
+	for name, text := range map[string]string{"unit": c.Unit, "mend": mend, "timer": timer, "sum": sum + "  hausmeister-agent\n"} {
 		inputs[name] = filepath.Join(dir, name)
 		if err := os.WriteFile(inputs[name], []byte(text), 0o644); err != nil {
 			return nil, err
@@ -188,6 +193,8 @@ func (c Config) info(inputs map[string]string) *nfpm.Info {
 				{Source: inputs["sum"], Destination: path.Join(Root, "versions", c.Version, "hausmeister-agent.sha256"), FileInfo: &files.ContentFileInfo{Mode: 0o644, MTime: c.Modified}},
 				{Source: c.Launcher, Destination: path.Join(Root, "launcher", c.launcherVersion(), "hausmeister-launcher"), FileInfo: &files.ContentFileInfo{Mode: 0o755, MTime: c.Modified}},
 				{Source: inputs["unit"], Destination: "/usr/lib/systemd/system/" + Unit + ".service", FileInfo: &files.ContentFileInfo{Mode: 0o644, MTime: c.Modified}},
+				{Source: inputs["mend"], Destination: "/usr/lib/systemd/system/" + Unit + "-mend.service", FileInfo: &files.ContentFileInfo{Mode: 0o644, MTime: c.Modified}},
+				{Source: inputs["timer"], Destination: "/usr/lib/systemd/system/" + Unit + "-mend.timer", FileInfo: &files.ContentFileInfo{Mode: 0o644, MTime: c.Modified}},
 				{Source: Agent, Destination: "/usr/bin/hausmeister-agent", Type: files.TypeSymlink, FileInfo: &files.ContentFileInfo{Mode: 0o777, MTime: c.Modified}},
 			},
 			Scripts: nfpm.Scripts{

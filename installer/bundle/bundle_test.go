@@ -97,6 +97,8 @@ func TestContents(t *testing.T) {
 		"-rwxr-xr-x root/root ./opt/hausmeister/versions/1.2.3-rc.1/hausmeister-agent",
 		"-rw-r--r-- root/root ./opt/hausmeister/versions/1.2.3-rc.1/hausmeister-agent.sha256",
 		"lrwxrwxrwx root/root ./usr/bin/hausmeister-agent -> /opt/hausmeister/bin/hausmeister-agent",
+		"-rw-r--r-- root/root ./usr/lib/systemd/system/hausmeister-agent-mend.service",
+		"-rw-r--r-- root/root ./usr/lib/systemd/system/hausmeister-agent-mend.timer",
 		"-rw-r--r-- root/root ./usr/lib/systemd/system/hausmeister-agent.service",
 	}
 	if d := cmp.Diff(want, got); d != "" {

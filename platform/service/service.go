@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"time"
 
@@ -23,6 +24,8 @@ type Config struct {
 	Arguments   []string
 	// WritePaths are the folders that it may write (systemd).
 	WritePaths []string
+	// Mend is a command that repairs the service from outside, see mend.go; nil = none.
+	Mend []string
 }
 
 // Status is how the service manager sees the service.
@@ -66,7 +69,7 @@ func New(c Config) (*Service, error) {
 	if c.Name == "" || strings.ContainsAny(c.Name, `/\ `) {
 		return nil, fmt.Errorf("service name %q is not usable", c.Name)
 	}
-	for _, s := range append(append([]string{c.Executable}, c.Arguments...), c.WritePaths...) {
+	for _, s := range slices.Concat([]string{c.Executable}, c.Arguments, c.WritePaths, c.Mend) {
 		// The library's template would take {{ for its own.
 		if strings.ContainsAny(s, "\x00\r\n") || strings.Contains(s, "{{") {
 			return nil, fmt.Errorf("%q cannot stand in the command of a service", s)
@@ -177,6 +180,9 @@ func (s *Service) Uninstall(ctx context.Context) error {
 		return err
 	}
 	if err := s.Stop(ctx); err != nil {
+		return err
+	}
+	if err := s.call(ctx, "removing the repair of", func(kservice.Service) error { return removeMend(s.config) }); err != nil {
 		return err
 	}
 	err = s.call(ctx, "removing", kservice.Service.Uninstall)

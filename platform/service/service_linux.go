@@ -3,8 +3,10 @@ package service
 import (
 	"context"
 	"errors"
+	"fmt"
 	"io/fs"
 	"os"
+	"os/exec"
 )
 
 // packaged says whether a unit of that name came with a package.
@@ -27,6 +29,45 @@ func beforeInstall(c Config) error {
 	return err
 }
 
-func afterInstall(Config) error { return nil }
+// stoppedIsAWish: what fails is failed or started again, so that who is stopped was
+// told to be.
+const stoppedIsAWish = true
+
+const units = "/etc/systemd/system/"
+
+func afterInstall(c Config) error {
+	if len(c.Mend) == 0 {
+		return nil
+	}
+	service, timer := MendUnits(c)
+	for ext, text := range map[string]string{".service": service, ".timer": timer} {
+		if err := os.WriteFile(units+mendName(c)+ext, []byte(text), 0o644); err != nil {
+			return err
+		}
+	}
+	return errors.Join(systemctl("daemon-reload"), systemctl("enable", "--now", mendName(c)+".timer"))
+}
+
+func removeMend(c Config) error {
+	if _, err := os.Stat(units + mendName(c) + ".timer"); errors.Is(err, fs.ErrNotExist) {
+		return nil
+	}
+	errs := []error{systemctl("disable", "--now", mendName(c)+".timer")}
+	for _, ext := range []string{".timer", ".service"} {
+		if err := os.Remove(units + mendName(c) + ext); !errors.Is(err, fs.ErrNotExist) {
+			errs = append(errs, err)
+		}
+	}
+	return errors.Join(errs...)
+}
+
+func systemctl(args ...string) error {
+	if out, err := exec.Command("systemctl", args...).CombinedOutput(); err != nil {
+		return fmt.Errorf("systemctl %s: %w: %.300s", args[0], err, out)
+	}
+	return nil
+}
+
+func follow(Config) error { return nil }
 
 func (p *program) endedByItself(context.Context) {}

@@ -18,7 +18,18 @@ func beforeInstall(Config) error { return nil }
 // afterInstall sets what the library cannot: the command of a service that was
 // there before, more than one step of recovery, and recovery also when the
 // program ends orderly with an error.
-func afterInstall(c Config) error {
+func afterInstall(c Config) error { return change(c, recovery) }
+
+// stoppedIsAWish: a service that the manager gave up is stopped here, too.
+const stoppedIsAWish = false
+
+// follow sets the command: no link leads to it, it names the version.
+func follow(c Config) error { return change(c, func(*mgr.Service, Config) error { return nil }) }
+
+func removeMend(Config) error { return nil } // it goes with the service
+
+// change sets the command of a service, and what else there is to set.
+func change(c Config, more func(*mgr.Service, Config) error) error {
 	m, err := mgr.Connect()
 	if err != nil {
 		return err
@@ -38,11 +49,23 @@ func afterInstall(c Config) error {
 	if err := s.UpdateConfig(config); err != nil {
 		return fmt.Errorf("setting the command: %w", err)
 	}
+	return more(s, c)
+}
+
+// recovery has three restarts tried, and then again and again the command that mends,
+// which starts the service itself.
+func recovery(s *mgr.Service, c Config) error {
 	restart := func(after time.Duration) mgr.RecoveryAction {
 		return mgr.RecoveryAction{Type: mgr.ServiceRestart, Delay: after}
 	}
 	const day = 24 * 60 * 60 // after this long without a failure it begins anew
 	steps := []mgr.RecoveryAction{restart(time.Second), restart(10 * time.Second), restart(time.Minute)}
+	if len(c.Mend) > 0 {
+		if err := s.SetRecoveryCommand(windows.ComposeCommandLine(c.Mend)); err != nil {
+			return fmt.Errorf("setting the repair: %w", err)
+		}
+		steps = append(steps, mgr.RecoveryAction{Type: mgr.RunCommand, Delay: time.Minute})
+	}
 	if err := s.SetRecoveryActions(steps, day); err != nil {
 		return fmt.Errorf("setting the recovery: %w", err)
 	}

@@ -77,3 +77,39 @@ func TestNewRefuses(t *testing.T) {
 		}
 	}
 }
+
+// TestMendUnits: what repairs the service does not need it, and comes at each start
+// of the machine, by the clock, and so also when it wakes.
+func TestMendUnits(t *testing.T) {
+	c := config(t)
+	c.Mend = []string{"/opt/example/bin/example agent", "mend", "--dir", "/srv/$a"}
+	service, timer := service.MendUnits(c)
+	for _, want := range []string{`ExecStart="/opt/example/bin/example agent" mend --dir /srv/$$a` + "\n", "Type=oneshot\n"} {
+		if !strings.Contains(service, want) {
+			t.Errorf("the service lacks %q:\n%s", want, service)
+		}
+	}
+	for _, never := range []string{"Requires=", "BindsTo=", "PartOf=", "After=example"} {
+		if strings.Contains(service+timer, never) {
+			t.Errorf("it depends on something: %s", never)
+		}
+	}
+	for _, want := range []string{"OnCalendar=*:00/30\n", "OnBootSec=5min\n", "WantedBy=timers.target\n"} {
+		if !strings.Contains(timer, want) {
+			t.Errorf("the timer lacks %q:\n%s", want, timer)
+		}
+	}
+	analyze, err := exec.LookPath("systemd-analyze")
+	if err != nil {
+		return
+	}
+	dir := t.TempDir()
+	for name, text := range map[string]string{"example-agent-mend.service": strings.ReplaceAll(service, "/opt/example/bin/example agent", "/bin/true"), "example-agent-mend.timer": timer} {
+		if err := os.WriteFile(filepath.Join(dir, name), []byte(text), 0o644); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if out, err := exec.Command(analyze, "verify", filepath.Join(dir, "example-agent-mend.timer")).CombinedOutput(); err != nil {
+		t.Errorf("systemd-analyze verify: %v\n%s", err, out)
+	}
+}
