@@ -123,8 +123,11 @@ type Config struct {
 	// not be soon; Beat whenever the launcher itself gets on. nil = nobody listens.
 	Ready func()
 	Beat  func()
-	Now   func() time.Time
-	Log   *slog.Logger
+	// Proved is called once, when an agent has been alive for BoundFor under this
+	// launcher: it does its work. nil = nobody asks.
+	Proved func()
+	Now    func() time.Time
+	Log    *slog.Logger
 }
 
 // Launcher is one service.
@@ -135,6 +138,7 @@ type Launcher struct {
 	owed  []journal.Event
 	fails int // starts in a row that came to nothing
 	ready bool
+	works bool // Proved was called
 }
 
 // New makes a Launcher that Run then runs.
@@ -145,6 +149,9 @@ func New(c Config) *Launcher {
 	}
 	if c.Beat == nil {
 		c.Beat = func() {}
+	}
+	if c.Proved == nil {
+		c.Proved = func() {}
 	}
 	if c.Now == nil {
 		c.Now = time.Now

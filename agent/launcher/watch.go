@@ -289,6 +289,10 @@ func (w *watch) beat(ctx context.Context, text string) {
 // wake of its own.
 func (w *watch) look(ctx context.Context) {
 	w.nextLook = time.Now().Add(w.l.c.Times.BoundFor / 10)
+	if !w.l.works && time.Since(w.began) >= w.l.c.Times.BoundFor {
+		w.l.works = true
+		w.l.c.Proved()
+	}
 	cpu, rss, err := w.child.Usage()
 	if err != nil {
 		w.l.c.Log.Debug("not measured", "error", err)

@@ -79,6 +79,8 @@ type Config struct {
 	Files    Files // of notes; a folder of this program alone
 	Fetch    Fetcher
 	Sink     Sink
+	// Launchers is the launcher's own train; nil = it stays as it is.
+	Launchers Launchers
 	// Selftest runs a program that is about to be armed; an error of its own is
 	// ErrSelftest.
 	Selftest func(ctx context.Context, path string) error
@@ -128,6 +130,7 @@ type Updater struct {
 	known    *refreshed // of the update that is under way; nil = not asked yet
 	failures int        // in a row, of what is tried again
 	again    time.Time  // when, by a clock that no one sets
+	looked   time.Time  // for launchers and policies, by that clock
 }
 
 // errWord ends work because the collector said something new.
@@ -315,6 +318,9 @@ func (u *Updater) turn(ctx context.Context) (time.Duration, error) {
 	}
 	if now, loadErr := u.c.Journal.Load(); loadErr == nil {
 		j = now
+	}
+	if u.tufs != nil && u.c.Launchers != nil && resting(j) {
+		wait = min(wait, u.beside(ctx))
 	}
 	if !u.tell(ctx, j) || j.State == journal.Swapped || j.State == journal.Trial {
 		wait = min(wait, tellEvery) // the launcher writes without a word

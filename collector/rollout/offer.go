@@ -395,7 +395,8 @@ func (r *Rollouts) offer(o *row, p program, m member) *hmpb.Offer {
 }
 
 // Target is a file of the release that a device holds the lease of: the program, the
-// packed one, or a patch.
+// packed one, or a patch. Without a lease it is what devices take by signed metadata
+// alone, at its signed pace: launchers and policies.
 func (g Gateway) Target(ctx context.Context, device access.Caller, lease string, sha256 []byte) (pace.Content, error) {
 	if err := device.Allow(access.FetchUpdates); err != nil {
 		return pace.Content{}, err
@@ -403,6 +404,9 @@ func (g Gateway) Target(ctx context.Context, device access.Caller, lease string,
 	hash := hex.EncodeToString(sha256)
 	var length int64
 	line := pace.Line{}
+	if lease == "" {
+		return g.unleased(ctx, device, hash)
+	}
 	err := g.db.Read(ctx, func(tx *db.Tx) error {
 		var release, owner, school string
 		err := tx.QueryRow(ctx, `SELECT o.release_id, m.owner_id, m.school_id FROM rollout_members m JOIN rollouts o ON o.id = m.rollout_id
@@ -420,11 +424,48 @@ func (g Gateway) Target(ctx context.Context, device access.Caller, lease string,
 		if err != nil {
 			return err
 		}
-		w, err := readWindow(ctx, tx, owner, school)
-		line = pace.Line{Key: school, Rate: w.rate, Parallel: int(w.parallel)}
-		if school == "" {
-			line.Key = owner
+		line, err = lineOf(ctx, tx, owner, school)
+		return err
+	})
+	if err != nil {
+		return pace.Content{}, fmt.Errorf("looking for a target: %w", err)
+	}
+	c, err := g.open(hash, length)
+	c.Line = line
+	return c, err
+}
+
+// lineOf is the way to a school, or to its owner where no school is known.
+func lineOf(ctx context.Context, tx *db.Tx, owner, school string) (pace.Line, error) {
+	w, err := readWindow(ctx, tx, owner, school)
+	line := pace.Line{Key: school, Rate: w.rate, Parallel: int(w.parallel)}
+	if school == "" {
+		line.Key = owner
+	}
+	return line, err
+}
+
+// unleased is a target that needs no lease, by the way of the device's school.
+func (g Gateway) unleased(ctx context.Context, device access.Caller, hash string) (pace.Content, error) {
+	var length int64
+	var line pace.Line
+	err := g.db.Read(ctx, func(tx *db.Tx) error {
+		err := tx.QueryRow(ctx, `SELECT length FROM rollout_targets WHERE sha256 = $1 AND role IN ('`+manifest.RoleLauncher+`', '`+manifest.RolePolicy+`') AND gone_ms IS NULL LIMIT 1`, hash).Scan(&length)
+		if errors.Is(err, db.ErrNoRows) {
+			return access.ErrForbidden
 		}
+		if err != nil {
+			return err
+		}
+		var owner, school string
+		err = tx.QueryRow(ctx, `SELECT owner_id, COALESCE(school_id, '') FROM fleet_facts WHERE device_id = $1`, device.ID).Scan(&owner, &school)
+		if errors.Is(err, db.ErrNoRows) {
+			return access.ErrNotFound
+		}
+		if err != nil {
+			return err
+		}
+		line, err = lineOf(ctx, tx, owner, school)
 		return err
 	})
 	if err != nil {

@@ -274,14 +274,15 @@ func (r *Rollouts) newerRoot(ctx context.Context, root int64) {
 	}
 }
 
-// Published is the file of a target that is signed now: of a program's once a rollout
-// of it has begun, so that nothing is fetched before its time.
+// Published is the file of a target that is signed now: of an agent's once a rollout
+// of it has begun, so that nothing is fetched before its time. Launchers have no
+// rollouts, devices take them at the signed pace.
 func (p Public) Published(ctx context.Context, sha256 []byte) (pace.Content, error) {
 	hash := hex.EncodeToString(sha256)
 	var length int64
 	err := p.db.Read(ctx, func(tx *db.Tx) error {
 		return tx.QueryRow(ctx, `SELECT t.length FROM rollout_targets t WHERE t.sha256 = $1 AND t.gone_ms IS NULL
-			AND (t.release_id IS NULL OR EXISTS (SELECT 1 FROM rollouts o WHERE o.release_id = t.release_id AND o.state IN ('running', 'done'))) LIMIT 1`, hash).Scan(&length)
+			AND (t.release_id IS NULL OR t.role = '`+manifest.RoleLauncher+`' OR EXISTS (SELECT 1 FROM rollouts o WHERE o.release_id = t.release_id AND o.state IN ('running', 'done'))) LIMIT 1`, hash).Scan(&length)
 	})
 	if errors.Is(err, db.ErrNoRows) {
 		return pace.Content{}, access.ErrNotFound

@@ -886,3 +886,44 @@ func TestRefusalsAreNoOutcome(t *testing.T) {
 		}
 	})
 }
+
+// TestAttack41LauncherGoesByItself: nobody can send a launcher over the fleet with an
+// agent, or as one; its files need no lease, and go by the line of the device's school.
+func TestAttack41LauncherGoesByItself(t *testing.T) {
+	both(t, func(t *testing.T, w *world) {
+		agent := w.release("1.0.0")
+		rel := w.repo.Release(manifest.RoleLauncher, manifest.Release{Product: manifest.ProductLauncher, Version: "2.0.0"}, []byte("launcher 2.0.0"))
+		w.imported()
+		device := w.device(1, "", "Lifebook")
+		if _, err := w.Start(t.Context(), person("ada"), w.releaseID("2.0.0"), "a launcher for the schools"); !errors.Is(err, rollout.ErrState) {
+			t.Errorf("Start of a launcher = %v, want ErrState", err)
+		}
+		hash, err := hex.DecodeString(rel.SHA256)
+		if err != nil {
+			t.Fatal(err)
+		}
+		g, p := rollout.Gateway{Rollouts: w.Rollouts}, rollout.Public{Rollouts: w.Rollouts}
+		c, err := g.Target(t.Context(), w.caller(device), "", hash)
+		if err != nil || c.Size != rel.Length || c.Line.Key != w.owner {
+			t.Fatalf("Target of a launcher = %+v, %v, want it over the owner's line", c, err)
+		}
+		c.Close()
+		if c, err = p.Published(t.Context(), hash); err != nil {
+			t.Fatalf("Published of a launcher = %v", err)
+		}
+		c.Close()
+		// An agent is nobody's without a lease, and not public before its rollout.
+		if hash, err = hex.DecodeString(agent.SHA256); err != nil {
+			t.Fatal(err)
+		}
+		if _, err := g.Target(t.Context(), w.caller(device), "", hash); !errors.Is(err, access.ErrForbidden) {
+			t.Errorf("Target of an agent without a lease = %v, want ErrForbidden", err)
+		}
+		if _, err := p.Published(t.Context(), hash); !errors.Is(err, access.ErrNotFound) {
+			t.Errorf("Published of an agent without a rollout = %v, want ErrNotFound", err)
+		}
+		if _, err := g.Target(t.Context(), access.Caller{Kind: access.KindUser, ID: "u", Role: access.RoleRead}, "", hash); !errors.Is(err, access.ErrForbidden) {
+			t.Errorf("Target for somebody who is no device = %v, want ErrForbidden", err)
+		}
+	})
+}

@@ -13,6 +13,7 @@ import (
 	"hausmeister/collector/db"
 	"hausmeister/collector/rollout/gate"
 	"hausmeister/proto/ident"
+	"hausmeister/proto/manifest"
 	"hausmeister/proto/reading"
 )
 
@@ -72,6 +73,8 @@ func (r *Rollouts) start(ctx context.Context, caller access.Caller, release, rea
 			return err
 		case gone+blocked > 0:
 			return fmt.Errorf("%w: the release is blocked, or signed no longer", ErrState)
+		case product != manifest.ProductAgent:
+			return fmt.Errorf("%w: devices take the %s by themselves, at its signed pace", ErrState, product)
 		}
 		if back != "" {
 			if err := r.leaveBehind(ctx, tx, caller, back, product, channel, rollbackOf, reason); err != nil {

@@ -111,9 +111,10 @@ func (c *Client) Lookup(ctx context.Context, path string) (Target, State, error)
 }
 
 // List refreshes and returns every target that Lookup would find, in the order
-// of their paths, without those that are blocked. It fetches all roles; one that
-// expired is left out and named in State.Stale.
-func (c *Client) List(ctx context.Context) ([]Target, State, error) {
+// of their paths, without those that are blocked. It fetches all roles, or of the
+// delegated ones only those that are named; one that expired is left out and named
+// in State.Stale.
+func (c *Client) List(ctx context.Context, roles ...string) ([]Target, State, error) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	ctx, cancel := context.WithTimeoutCause(ctx, c.cfg.Pace.Total, errTooSlow)
@@ -122,7 +123,7 @@ func (c *Client) List(ctx context.Context) ([]Target, State, error) {
 	if err != nil {
 		return nil, st, err
 	}
-	if err := s.loadAll(ctx); err != nil {
+	if err := s.loadAll(ctx, roles); err != nil {
 		return nil, s.state(), err
 	}
 	st = s.state()

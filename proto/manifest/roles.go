@@ -116,8 +116,8 @@ func (s *session) walk(ctx context.Context, path string, load func(ctx context.C
 	return Target{}, fmt.Errorf("%.200q: %w", path, ErrNoTarget)
 }
 
-// loadAll loads every role that anybody delegates to.
-func (s *session) loadAll(ctx context.Context) error {
+// loadAll loads every role that anybody delegates to, or only those named.
+func (s *session) loadAll(ctx context.Context, only []string) error {
 	todo := []step{{Targets, Root}}
 	seen := map[string]bool{}
 	for len(todo) > 0 {
@@ -143,7 +143,9 @@ func (s *session) loadAll(ctx context.Context) error {
 			continue
 		}
 		for _, r := range d.Roles {
-			todo = append(todo, step{r.Name, at.role})
+			if len(only) == 0 || slices.Contains(only, r.Name) {
+				todo = append(todo, step{r.Name, at.role})
+			}
 		}
 	}
 	return nil

@@ -14,6 +14,7 @@ import (
 
 	"hausmeister/agent/launcher"
 	"hausmeister/agent/update/journal"
+	"hausmeister/agent/update/train"
 	"hausmeister/platform/layout"
 	"hausmeister/testenv/need"
 	"hausmeister/testenv/programs"
@@ -344,4 +345,50 @@ func copyProgram(from, to string) error {
 		return err
 	}
 	return layout.WriteFile(to, b, 0o755)
+}
+
+// TestAttack41_RealLauncherOnTrial: the real launcher ends its own trial once an agent
+// was alive under it; a program that does not come up in its place is left by the real
+// agent's repair, which needs neither of them. (Under systemd, with the timer's unit:
+// TestService.)
+func TestAttack41_RealLauncherOnTrial(t *testing.T) {
+	r := newLaunched(t, 0)
+	line := train.New(r.Layout)
+	code, err := os.ReadFile(filepath.Join(programs.Build(t), "hausmeister-launcher"))
+	must(t, err)
+	put := func(version string, code []byte) layout.Sum {
+		sum, err := layout.SumOf(bytes.NewReader(code))
+		must(t, err)
+		must(t, line.Put(version, sum, bytes.NewReader(code)))
+		return sum
+	}
+	put("0.0.0", []byte("the one before"))
+	must(t, r.PointLauncher("0.0.0"))
+	must(t, line.Try("0.0.0", programs.Version, put(programs.Version, code)))
+	_, log := r.run(30*time.Second, nil, func() bool {
+		_, on, err := line.OnTrial()
+		return err == nil && !on
+	})
+	if _, on, err := line.OnTrial(); on || err != nil {
+		t.Fatalf("the trial goes on, %v:\n%s", err, log)
+	}
+	mend := func() (string, error) {
+		t.Helper()
+		cmd := exec.Command(filepath.Join(programs.Build(t), "hausmeister-agent"), "mend", "--json", "--dir", r.Root)
+		out, err := cmd.CombinedOutput()
+		return string(out), err
+	}
+	if out, err := mend(); err != nil || !strings.Contains(out, "mend.nothing") {
+		t.Fatalf("mend of what is well: %v\n%s", err, out)
+	}
+	must(t, os.WriteFile(filepath.Join(r.State(), launcher.SettingsFile), []byte(`{"mend_patience": "300ms", "mend_steady": "100ms", "mend_every": "20ms"}`), 0o600))
+	bad := put("9.9.9", []byte("#!/bin/sh\nexit 1\n"))
+	must(t, line.Try(programs.Version, "9.9.9", bad))
+	out, err := mend() // on a machine without a service manager it then says that there is none
+	if now, perr := line.Current(); perr != nil || now != programs.Version {
+		t.Errorf("after mend the launcher is %s, %v\n%v %s", now, perr, err, out)
+	}
+	if barred, err := line.Barred(bad); err != nil || !barred {
+		t.Errorf("Barred = %v, %v", barred, err)
+	}
 }

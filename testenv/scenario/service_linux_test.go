@@ -3,7 +3,9 @@ package scenario
 import (
 	"bytes"
 	"context"
+	"crypto/sha256"
 	"encoding/json"
+	"fmt"
 	"io"
 	"os"
 	"path/filepath"
@@ -105,6 +107,9 @@ func TestService(t *testing.T) {
 		t.Errorf("the device is %s, was %s", got, identity)
 	}
 
+	d.badLauncher(next)
+	d.reports("after a launcher that did not come up", had+1)
+
 	d.exec("systemctl", "stop", bundle.Unit)
 	must(t, s.Stop(10*time.Second))
 	copied := filepath.Join(t.TempDir(), "spool")
@@ -143,6 +148,30 @@ func (d device) install(version string) {
 		_, err := d.Exec(d.t.Context(), "systemctl", "is-active", bundle.Unit)
 		return err == nil, err
 	})
+}
+
+// badLauncher leaves a launcher on trial that cannot run, as its train does, restarts
+// the service, and lets the timer's own unit find out (row 41 of the table of attacks
+// and faults).
+func (d device) badLauncher(good string) {
+	d.t.Helper()
+	d.exec("systemctl", "is-active", bundle.Unit+"-mend.timer")
+	must(d.t, d.WriteFile("/opt/hausmeister/state/launcher.json", []byte(`{"mend_patience": "3s", "mend_steady": "1s", "mend_every": "200ms"}`), 0o600))
+	const bad = "#!/bin/sh\nexit 1\n"
+	d.exec("mkdir", "/opt/hausmeister/launcher/9.9.9")
+	must(d.t, d.WriteFile("/opt/hausmeister/launcher/9.9.9/hausmeister-launcher", []byte(bad), 0o755))
+	trial := fmt.Sprintf(`{"from": %q, "to": "9.9.9", "sum": "%x"}`, good, sha256.Sum256([]byte(bad)))
+	must(d.t, d.WriteFile("/opt/hausmeister/launcher/trial", []byte(trial), 0o644))
+	d.exec("ln", "-sfn", "9.9.9", "/opt/hausmeister/launcher/current")
+	if _, err := d.Exec(d.t.Context(), "systemctl", "restart", bundle.Unit); err == nil {
+		d.t.Error("a launcher that only ends could be started")
+	}
+	d.exec("systemctl", "start", bundle.Unit+"-mend.service")
+	if got := d.exec("readlink", "/opt/hausmeister/launcher/current"); got != good {
+		d.t.Errorf("after the repair, the launcher is %s, want %s", got, good)
+	}
+	d.exec("systemctl", "is-active", bundle.Unit)
+	d.exec("rm", "/opt/hausmeister/state/launcher.json")
 }
 
 // looked has somebody at the collector look at the device.

@@ -57,6 +57,7 @@ func verbs() []verb {
 		{name: "update", run: (*program).update},
 		{name: "doctor", run: (*program).doctor},
 		{name: "selftest", run: (*program).selftest},
+		{name: "mend", run: (*program).mend},
 		{name: "install", run: (*program).install},
 		{name: "uninstall", run: (*program).uninstall},
 		{name: "start", run: (*program).start},

@@ -155,6 +155,7 @@ func TestTextsAreComplete(t *testing.T) {
 		}
 	}
 	need("doctor.", constants(t, ".", "outcome")...)
+	need("mend.", constants(t, "../../update/train", "Outcome")...)
 	need("verdict.", constants(t, ".", "verdict")...)
 	need("check.", "name", "udp", "tcp", "proxy", "inspection", "clock", "agent", "settings", "rights", "spool", "disk")
 	var have, want []string

@@ -116,7 +116,7 @@ func (p *program) serve(ctx context.Context, n *service.Notifier, logs *slog.Log
 		},
 		Alive: parent.Alive,
 		Updates: func(means agent.Means) agent.Updates {
-			return m.updater(ctx, parent, layout.Sum(hash), means, logs)
+			return m.updater(ctx, parent, layout.Sum(hash), means, p.follow, logs)
 		},
 		Log: logs,
 	})

@@ -35,7 +35,17 @@ func (p *program) service() (*service.Service, error) {
 		Executable:  program,
 		Arguments:   args,
 		WritePaths:  []string{p.layout.Root},
+		Mend:        append([]string{p.layout.Program(), "mend"}, args[1:]...),
 	})
+}
+
+// follow has the service take the launcher that is pointed to, where no link does.
+func (p *program) follow() error {
+	s, err := p.service()
+	if err != nil {
+		return err
+	}
+	return s.Follow()
 }
 
 // launcherPath is what the service manager runs; before an installation, what it

@@ -22,12 +22,13 @@ import (
 	agentupdate "hausmeister/agent/update"
 	"hausmeister/agent/update/fetch"
 	"hausmeister/agent/update/journal"
+	"hausmeister/agent/update/train"
 	"hausmeister/platform/layout"
 	"hausmeister/proto/manifest"
 )
 
 // updater is this machine's.
-func (m *machine) updater(ctx context.Context, parent *agentupdate.Parent, sum layout.Sum, means agent.Means, logs *slog.Logger) agent.Updates {
+func (m *machine) updater(ctx context.Context, parent *agentupdate.Parent, sum layout.Sum, means agent.Means, follow func() error, logs *slog.Logger) agent.Updates {
 	l, disk := m.layout, layout.Plain()
 	dir := l.Update()
 	settings, _ := config.ReadSettings(enroll.Dir(l.State())) // the agent says what is wrong with it
@@ -47,18 +48,19 @@ func (m *machine) updater(ctx context.Context, parent *agentupdate.Parent, sum l
 		Device: manifest.Device{
 			Product: manifest.ProductAgent, Version: version, OS: m.hardware(ctx).OS, Arch: runtime.GOARCH, Channel: settings.Channel,
 		},
-		Sum:      sum,
-		Root:     agentupdate.BuiltInRoot(),
-		Build:    buildTime(),
-		Trust:    trust,
-		Lock:     trust.Lock,
-		Journal:  journal.NewStore(journal.Config{Dir: dir, Disk: disk, Lock: journal.FileLock(dir)}),
-		Programs: l.VersionsOn(disk, layout.AgentName()),
-		Parts:    agentupdate.Folder(filepath.Join(dir, "parts")),
-		Files:    enroll.Dir(dir),
-		Fetch:    client,
-		Sink:     means.Sink,
-		Selftest: func(ctx context.Context, path string) error { return selftestOf(ctx, path, l.Root) },
+		Sum:       sum,
+		Root:      agentupdate.BuiltInRoot(),
+		Build:     buildTime(),
+		Trust:     trust,
+		Lock:      trust.Lock,
+		Journal:   journal.NewStore(journal.Config{Dir: dir, Disk: disk, Lock: journal.FileLock(dir)}),
+		Programs:  l.VersionsOn(disk, layout.AgentName()),
+		Parts:     agentupdate.Folder(filepath.Join(dir, "parts")),
+		Files:     enroll.Dir(dir),
+		Fetch:     client,
+		Sink:      means.Sink,
+		Launchers: launchers{train.New(l), follow},
+		Selftest:  func(ctx context.Context, path string) error { return selftestOf(ctx, path, l.Root) },
 		Hindrance: func() agentupdate.Hindrance {
 			return agentupdate.Hindrance{Battery: means.BatteryLow(), Metered: means.Metered()}
 		},
@@ -68,6 +70,36 @@ func (m *machine) updater(ctx context.Context, parent *agentupdate.Parent, sum l
 		Pulse:     means.Pulse,
 		Log:       logs,
 	})
+}
+
+// launchers is this installation's train, of which the service manager is told too.
+type launchers struct {
+	*train.Train
+	follow func() error
+}
+
+// Try also changes the service where no link leads to its program.
+func (l launchers) Try(from, to string, sum layout.Sum) error {
+	if err := l.Train.Try(from, to, sum); err != nil {
+		return err
+	}
+	return l.follow()
+}
+
+// Test asks a launcher for its version: one that cannot even say that is for another
+// system, or damaged.
+func (l launchers) Test(ctx context.Context, version string) error {
+	c := exec.CommandContext(ctx, l.Path(version), "version")
+	c.WaitDelay = time.Second
+	var out bounded
+	c.Stdout = &out
+	if err := c.Run(); err != nil {
+		return err
+	}
+	if got := strings.TrimSpace(out.String()); got != version {
+		return fmt.Errorf("it says that it is %.60q", got)
+	}
+	return nil
 }
 
 // maxAnswer bounds what a program may say of itself.

@@ -22,6 +22,7 @@ import (
 
 	"hausmeister/agent/launcher"
 	"hausmeister/agent/update/journal"
+	"hausmeister/agent/update/train"
 	"hausmeister/platform/layout"
 	"hausmeister/platform/process"
 	"hausmeister/platform/service"
@@ -75,12 +76,16 @@ func serve(l layout.Layout) error {
 	if err := l.Create(); err != nil {
 		return err
 	}
-	lock, err := layout.Lock(filepath.Join(l.Update(), "launcher.lock"))
+	line := train.New(l)
+	lock, err := takeLock(line.LockPath())
 	if err != nil {
 		return err
 	}
 	defer lock.Close()
 	logs := slog.New(slog.NewTextHandler(os.Stderr, nil))
+	if err := line.Began(version, time.Now()); err != nil {
+		logs.Warn("this start is not noted", "error", err)
+	}
 	if err := l.Check(); err != nil {
 		return err // what runs from there could be anybody's
 	}
@@ -104,8 +109,24 @@ func serve(l layout.Layout) error {
 			Programs: programs, Start: a.start, Probe: a.probe,
 			Times: settings.Times, Bounds: settings.Bounds,
 			Boot: process.Boot(), Ready: n.Ready, Beat: n.Alive, Log: logs,
+			Proved: func() {
+				if err := line.Proved(version); err != nil {
+					logs.Warn("the trial of this launcher goes on", "error", err)
+				}
+			},
 		}).Run(ctx)
 	})
+}
+
+// takeLock waits for who only looks whether the lock is held (train.Mend).
+func takeLock(path string) (lock *layout.FileLock, err error) {
+	for range 20 {
+		if lock, err = layout.Lock(path); !errors.Is(err, layout.ErrLocked) {
+			return lock, err
+		}
+		time.Sleep(100 * time.Millisecond)
+	}
+	return nil, err
 }
 
 // agents starts programs of this installation.

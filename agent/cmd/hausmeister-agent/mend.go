@@ -1,0 +1,46 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"path/filepath"
+
+	"hausmeister/agent/update/train"
+	"hausmeister/platform/layout"
+)
+
+// mend looks after the launcher: the system's own timer calls it, since nobody else
+// runs where that one does not come up. After a new one that failed it starts the
+// service with the one before.
+func (p *program) mend(ctx context.Context) error {
+	if _, err := p.launcherPath(); err != nil && !errors.Is(err, layout.ErrVersion) { // makes the folder's path absolute
+		return err
+	}
+	if err := p.layout.Create(); err != nil {
+		return err
+	}
+	// Two at once, a slow one and the next, would count twice.
+	lock, err := layout.Lock(filepath.Join(p.layout.Update(), "mend.lock"))
+	if errors.Is(err, layout.ErrLocked) {
+		return p.done("mend." + string(train.Waiting))
+	}
+	if err != nil {
+		return err
+	}
+	defer lock.Close()
+	times := train.ReadTimes(filepath.Join(p.layout.State(), "launcher.json"))
+	outcome, err := train.New(p.layout).Mend(ctx, times)
+	if err != nil {
+		return err
+	}
+	if outcome == train.Back {
+		s, err := p.service()
+		if err != nil {
+			return err
+		}
+		if err := errors.Join(s.Follow(), s.Revive(ctx)); err != nil {
+			return err
+		}
+	}
+	return p.done("mend." + string(outcome))
+}

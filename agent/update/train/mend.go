@@ -1,0 +1,226 @@
+package train
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"os"
+	"strconv"
+	"time"
+
+	"hausmeister/platform/layout"
+)
+
+// Times are Mend's patience. The zero value of each is its default.
+type Times struct {
+	Patience time.Duration // 2 min: for a sign of the launcher
+	Steady   time.Duration // 30 s: it must run without a break
+	Every    time.Duration // 1 s: between two looks at it
+}
+
+func (t Times) withDefaults() Times {
+	for _, d := range []struct {
+		p *time.Duration
+		v time.Duration
+	}{{&t.Patience, 2 * time.Minute}, {&t.Steady, 30 * time.Second}, {&t.Every, time.Second}} {
+		if *d.p <= 0 {
+			*d.p = d.v
+		}
+	}
+	return t
+}
+
+// ReadTimes takes the times from the launcher's settings file, where tests and
+// demonstrations shorten them; what is not there or makes no sense is the default.
+func ReadTimes(path string) Times {
+	data, err := os.ReadFile(path)
+	var in struct {
+		Patience string `json:"mend_patience"`
+		Steady   string `json:"mend_steady"`
+		Every    string `json:"mend_every"`
+	}
+	if err != nil || json.Unmarshal(data, &in) != nil {
+		return Times{}
+	}
+	read := func(text string) time.Duration {
+		d, err := time.ParseDuration(text)
+		if err != nil || d < 10*time.Millisecond || d > time.Hour {
+			return 0
+		}
+		return d
+	}
+	return Times{read(in.Patience), read(in.Steady), read(in.Every)}
+}
+
+const (
+	// maxStarts of a new launcher without proof. The machine may be switched off in
+	// between, so that it is not the first.
+	maxStarts = 5
+	// maxLooks at which it ran and had not proved itself: an hour at the timer's pace.
+	maxLooks = 3
+)
+
+// Outcome of Mend.
+type Outcome string
+
+const (
+	Nothing Outcome = "nothing"   // no launcher is on trial, and the one that is used is there
+	Waiting Outcome = "waiting"   // the old one still runs, or the new one has not proved itself yet
+	Back    Outcome = "went_back" // the pointer leads to another launcher: start the service anew
+)
+
+// Mend looks after a launcher that nobody else looks after. It needs no launcher, no
+// network and no journal.
+func (t *Train) Mend(ctx context.Context, times Times) (Outcome, error) {
+	trial, on, err := t.OnTrial()
+	if err != nil {
+		return Nothing, err
+	}
+	current, err := t.Current()
+	switch {
+	case !on:
+		return t.repair(current, err)
+	case err != nil:
+		return t.back(trial)
+	}
+	if barred, err := t.Barred(trial.Sum); err != nil || barred { // a crash came while it went back
+		if err != nil {
+			return Nothing, err
+		}
+		return t.back(trial)
+	}
+	if current != trial.To { // the agent ended before it pointed; or somebody else did since
+		return Nothing, t.remove("trial", "starts", "looks")
+	}
+	if n, err := t.count("starts"); err != nil || n > maxStarts {
+		return t.backUnless(err, trial)
+	}
+	if got, err := layout.SumFile(layout.Plain(), t.Path(trial.To)); err != nil || got != trial.Sum {
+		return t.back(trial) // taken away, or damaged
+	}
+	seen, err := t.watch(ctx, trial, times.withDefaults())
+	switch {
+	case err != nil:
+		return Waiting, err
+	case seen == oldRuns:
+		return Waiting, nil
+	case seen == nobodyRuns:
+		return t.back(trial)
+	}
+	if _, still, err := t.OnTrial(); err != nil || !still { // it proved itself meanwhile
+		return Nothing, err
+	}
+	n, err := t.count("looks")
+	if err != nil || n+1 >= maxLooks {
+		return t.backUnless(err, trial)
+	}
+	return Waiting, t.write("looks", strconv.Itoa(n+1)+"\n")
+}
+
+func (t *Train) backUnless(err error, trial Trial) (Outcome, error) {
+	if err != nil {
+		return Nothing, err
+	}
+	return t.back(trial)
+}
+
+// back leaves a launcher for good.
+func (t *Train) back(trial Trial) (Outcome, error) {
+	if err := t.bar(trial.Sum); err != nil {
+		return Nothing, err
+	}
+	if err := t.l.PointLauncher(trial.From); err != nil {
+		// The one before is gone as well: any other is better than none.
+		if o, err2 := t.anyOther(trial.To); err2 != nil || o != Back {
+			return Nothing, errors.Join(err, err2)
+		}
+	}
+	return Back, t.remove("trial", "starts", "looks")
+}
+
+// repair sees to it that the launcher which is used is there at all.
+func (t *Train) repair(current string, err error) (Outcome, error) {
+	if err == nil {
+		if _, err = os.Stat(t.Path(current)); err == nil {
+			return Nothing, nil
+		}
+	}
+	if !errors.Is(err, os.ErrNotExist) {
+		return Nothing, err
+	}
+	return t.anyOther(current)
+}
+
+// anyOther points to the newest launcher that is there but this one.
+func (t *Train) anyOther(but string) (Outcome, error) {
+	all, err := t.there()
+	if err != nil {
+		return Nothing, err
+	}
+	for i := len(all) - 1; i >= 0; i-- {
+		if all[i] != but && t.l.PointLauncher(all[i]) == nil {
+			return Back, nil
+		}
+	}
+	return Nothing, errors.New("there is no launcher to point to")
+}
+
+type seen int
+
+const (
+	nobodyRuns seen = iota
+	oldRuns
+	newRuns
+)
+
+// watch says who holds the launchers' lock, and for Steady without a break. It waits
+// by a clock that stands still while the machine sleeps as far as the system has one,
+// and always for a number of looks, so that a machine that wakes up is not taken for
+// one on which nothing comes up.
+func (t *Train) watch(ctx context.Context, trial Trial, times Times) (seen, error) {
+	var last run
+	steady := 0
+	need := max(int(times.Steady/times.Every), 1)
+	for range max(int(times.Patience/times.Every), need+1) {
+		held, err := t.held()
+		if err != nil {
+			return nobodyRuns, err
+		}
+		now, err := t.running()
+		switch {
+		case err != nil:
+			return nobodyRuns, err
+		case held && now.version != trial.To:
+			return oldRuns, nil
+		case held && now == last:
+			if steady++; steady >= need {
+				return newRuns, nil
+			}
+		default:
+			steady = 0
+		}
+		last = now
+		if !held {
+			last = run{}
+		}
+		select {
+		case <-time.After(times.Every):
+		case <-ctx.Done():
+			return nobodyRuns, ctx.Err()
+		}
+	}
+	return nobodyRuns, nil
+}
+
+// held says whether a launcher runs. It has the lock for a moment itself, for which
+// a launcher that starts waits.
+func (t *Train) held() (bool, error) {
+	l, err := layout.Lock(t.LockPath())
+	if errors.Is(err, layout.ErrLocked) {
+		return true, nil
+	}
+	if err != nil {
+		return false, err
+	}
+	return false, l.Close()
+}

@@ -1,0 +1,281 @@
+// Package train takes a device to a newer launcher. The launcher is the one program
+// that nobody watches: it is the service itself. So it has a train of its own, slower
+// than the agent's, with other signatures, and never comes with an agent.
+//
+// A launcher is put beside the others (launcher/<version>/), and only the pointer
+// launcher/current changes, whole or not at all; the service manager takes it at the
+// next start of the service, at the device's own time. Three who do not depend on
+// each other take part, each with files of its own in launcher/:
+//
+//	agent     trial      from, to and hash, durable before the pointer changes
+//	launcher  running    who runs, written at each start
+//	          starts     how often the new one was started on trial
+//	timer     looks      how often it was seen to run without having proved itself
+//	          barred     hashes of launchers that did not come up, for ever
+//
+// The new launcher ends its trial itself, once an agent was alive under it for as
+// long as it watches a new agent. Everything else ends in Mend, which the operating
+// system's timer calls through the agent's program (hausmeister-agent mend), so that
+// a launcher that cannot even be started is left again: barred, the pointer put back.
+//
+// What calls Mend, and what is known of it:
+//
+//	Linux    timer of systemd, every half hour by the clock (so also at wake) and
+//	         after a start; the pointer is a link. Tried on a real Debian.
+//	Windows  the service's recovery command, after three restarts; the pointer is a
+//	         file, and the service's command is set to what it says. A launcher that
+//	         hangs while it starts is no failure there, and is not left. Compiled only.
+//	macOS    a job of launchd, every half hour and after a start; a link. Compiled only.
+//
+// A crash at any moment leaves a trial that Mend or the next launcher ends: the bar
+// is durable before the pointer goes back, the pointer before the trial is forgotten.
+package train
+
+import (
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"io/fs"
+	"os"
+	"path/filepath"
+	"slices"
+	"strconv"
+	"strings"
+	"time"
+
+	"hausmeister/platform/layout"
+)
+
+var (
+	// ErrBarred: this launcher did not come up here before.
+	ErrBarred = errors.New("this launcher is barred")
+	// ErrNotNow: a trial goes on, or another launcher runs than is pointed to.
+	ErrNotNow = errors.New("no launcher can be tried now")
+)
+
+// Trial is a change of launchers that is not settled.
+type Trial struct {
+	From string     `json:"from"`
+	To   string     `json:"to"`
+	Sum  layout.Sum `json:"sum"`
+}
+
+// Train is the one of an installation.
+type Train struct{ l layout.Layout }
+
+// New makes it; nothing is touched.
+func New(l layout.Layout) *Train { return &Train{l} }
+
+func (t *Train) file(name string) string { return filepath.Join(t.l.Launchers(), name) }
+
+// LockPath is the lock that a launcher holds while it runs.
+func (t *Train) LockPath() string { return filepath.Join(t.l.Update(), "launcher.lock") }
+
+// Path is where a launcher lies, whether or not it does.
+func (t *Train) Path(version string) string {
+	return filepath.Join(t.l.Launchers(), version, layout.LauncherName())
+}
+
+const maxFile = 64 << 10
+
+// read returns "" for a file that is not there.
+func (t *Train) read(name string) (string, error) {
+	f, err := os.Open(t.file(name))
+	if errors.Is(err, fs.ErrNotExist) {
+		return "", nil
+	} else if err != nil {
+		return "", err
+	}
+	b, err := io.ReadAll(io.LimitReader(f, maxFile))
+	return string(b), errors.Join(err, f.Close())
+}
+
+func (t *Train) write(name, text string) error {
+	return layout.WriteFile(t.file(name), []byte(text), 0o644)
+}
+
+func (t *Train) remove(names ...string) error {
+	var errs []error
+	for _, name := range names {
+		if err := os.Remove(t.file(name)); !errors.Is(err, fs.ErrNotExist) {
+			errs = append(errs, err)
+		}
+	}
+	return errors.Join(append(errs, layout.SyncDir(t.l.Launchers()))...)
+}
+
+// OnTrial is the change that is not settled. A file that is none is no trial: it was
+// written whole or not at all, so that somebody else made it.
+func (t *Train) OnTrial() (trial Trial, ok bool, err error) {
+	text, err := t.read("trial")
+	if err != nil || text == "" {
+		return Trial{}, false, err
+	}
+	if json.Unmarshal([]byte(text), &trial) != nil || layout.CheckVersion(trial.From) != nil || layout.CheckVersion(trial.To) != nil {
+		return Trial{}, false, nil
+	}
+	return trial, true, nil
+}
+
+// Current is the launcher that the next start of the service takes.
+func (t *Train) Current() (string, error) { return t.l.LauncherVersion() }
+
+// Barred says whether these bytes failed here before.
+func (t *Train) Barred(sum layout.Sum) (bool, error) {
+	text, err := t.read("barred")
+	return slices.Contains(strings.Fields(text), sum.String()), err
+}
+
+// maxBarred are remembered; the oldest is forgotten.
+const maxBarred = 32
+
+func (t *Train) bar(sum layout.Sum) error {
+	text, err := t.read("barred")
+	sums := strings.Fields(text)
+	if err != nil || slices.Contains(sums, sum.String()) {
+		return err
+	}
+	sums = append(sums, sum.String())
+	return t.write("barred", strings.Join(sums[max(0, len(sums)-maxBarred):], "\n")+"\n")
+}
+
+// Put keeps a launcher beside the others. One that is pointed to or runs is never
+// written over.
+func (t *Train) Put(version string, sum layout.Sum, r io.Reader) error {
+	if got, err := layout.SumFile(layout.Plain(), t.Path(version)); err == nil && got == sum {
+		return nil
+	}
+	used, err := t.used()
+	if err != nil {
+		return err
+	}
+	if slices.Contains(used, version) {
+		return fmt.Errorf("launcher %s: %w", version, layout.ErrOtherBytes)
+	}
+	return t.l.PutLauncher(version, sum, r)
+}
+
+// used are the launchers that somebody may need.
+func (t *Train) used() ([]string, error) {
+	current, err := t.Current()
+	if errors.Is(err, fs.ErrNotExist) { // the first one has no pointer yet
+		err = nil
+	}
+	trial, _, err2 := t.OnTrial()
+	running, err3 := t.running()
+	previous, err4 := t.read("previous")
+	return []string{current, trial.From, trial.To, running.version, strings.TrimSpace(previous)}, errors.Join(err, err2, err3, err4)
+}
+
+// Try makes a launcher that was put the one of the next start, on trial. from is the
+// one that runs.
+func (t *Train) Try(from, to string, sum layout.Sum) error {
+	if barred, err := t.Barred(sum); err != nil || barred {
+		return errors.Join(err, ErrBarred)
+	}
+	current, err := t.Current()
+	if err != nil {
+		return err
+	}
+	trial, on, err := t.OnTrial()
+	switch {
+	case err != nil:
+		return err
+	case on && trial == (Trial{from, to, sum}): // a crash came before the pointer
+	case on, current != from:
+		return fmt.Errorf("%w: %s runs, %s is next", ErrNotNow, from, current)
+	}
+	if got, err := layout.SumFile(layout.Plain(), t.Path(to)); err != nil || got != sum {
+		return errors.Join(err, fmt.Errorf("launcher %s: %w", to, layout.ErrOtherBytes))
+	}
+	text, err := json.Marshal(Trial{from, to, sum})
+	if err != nil {
+		return err
+	}
+	if err := t.remove("starts", "looks"); err != nil {
+		return err
+	}
+	if err := t.write("trial", string(text)); err != nil {
+		return err
+	}
+	return t.l.PointLauncher(to)
+}
+
+// run is one start of a launcher.
+type run struct {
+	version string
+	id      string // another at each start
+}
+
+func (t *Train) running() (run, error) {
+	text, err := t.read("running")
+	version, id, _ := strings.Cut(strings.TrimSpace(text), " ")
+	if layout.CheckVersion(version) != nil {
+		return run{}, err
+	}
+	return run{version, id}, err
+}
+
+// Began is the launcher's first word, when it holds the lock. What cannot be written
+// must not keep it from its work.
+func (t *Train) Began(version string, now time.Time) error {
+	err := t.write("running", fmt.Sprintf("%s %d.%d\n", version, os.Getpid(), now.UnixNano()))
+	trial, on, err2 := t.OnTrial()
+	if !on || trial.To != version {
+		return errors.Join(err, err2)
+	}
+	n, err3 := t.count("starts")
+	return errors.Join(err, err2, err3, t.write("starts", strconv.Itoa(n+1)+"\n"))
+}
+
+func (t *Train) count(name string) (int, error) {
+	text, err := t.read(name)
+	n, _ := strconv.Atoi(strings.TrimSpace(text)) // what is no number counts from the start
+	return n, err
+}
+
+// Proved ends the trial of the launcher that says so: it does its work.
+func (t *Train) Proved(version string) error {
+	trial, on, err := t.OnTrial()
+	if err != nil || !on || trial.To != version {
+		return err
+	}
+	if err := t.write("previous", trial.From+"\n"); err != nil {
+		return err
+	}
+	return t.remove("trial", "starts", "looks")
+}
+
+// Prune removes the launchers that nobody needs: not the one of the next start, the
+// one that runs, those of a trial, and the one before.
+func (t *Train) Prune() error {
+	keep, err := t.used()
+	if err != nil {
+		return err
+	}
+	all, err := t.there()
+	if err != nil {
+		return err
+	}
+	var errs []error
+	for _, version := range all {
+		if !slices.Contains(keep, version) {
+			errs = append(errs, os.RemoveAll(filepath.Dir(t.Path(version))))
+		}
+	}
+	return errors.Join(errs...)
+}
+
+// there are the launchers that are here, oldest first.
+func (t *Train) there() ([]string, error) {
+	entries, err := os.ReadDir(t.l.Launchers())
+	var out []string
+	for _, e := range entries {
+		if e.IsDir() && layout.CheckVersion(e.Name()) == nil {
+			out = append(out, e.Name())
+		}
+	}
+	slices.SortFunc(out, layout.CompareVersions)
+	return out, err
+}

@@ -1,0 +1,254 @@
+package train_test
+
+import (
+	"errors"
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+	"time"
+
+	"hausmeister/agent/update/train"
+	"hausmeister/platform/layout"
+)
+
+// rig is an installation whose launcher 1.0.0 is used; times are short.
+type rig struct {
+	*testing.T
+	*train.Train
+	l layout.Layout
+}
+
+var short = train.Times{Patience: 200 * time.Millisecond, Steady: 30 * time.Millisecond, Every: 10 * time.Millisecond}
+
+func newRig(t *testing.T) *rig {
+	t.Helper()
+	r := &rig{T: t, l: layout.Layout{Root: filepath.Join(t.TempDir(), "hm")}}
+	r.Train = train.New(r.l)
+	r.must(r.l.Create())
+	r.put("1.0.0")
+	r.must(r.l.PointLauncher("1.0.0"))
+	return r
+}
+
+func (r *rig) must(err error) {
+	r.Helper()
+	if err != nil {
+		r.Fatal(err)
+	}
+}
+
+func (r *rig) put(version string) layout.Sum {
+	r.Helper()
+	text := "launcher " + version
+	sum, err := layout.SumOf(strings.NewReader(text))
+	r.must(err)
+	r.must(r.Put(version, sum, strings.NewReader(text)))
+	return sum
+}
+
+// onTrial has 1.1.0 put and pointed to.
+func (r *rig) onTrial() layout.Sum {
+	r.Helper()
+	sum := r.put("1.1.0")
+	r.must(r.Try("1.0.0", "1.1.0", sum))
+	return sum
+}
+
+// runs holds the lock as a launcher does that has begun.
+func (r *rig) runs(version string) (stop func()) {
+	r.Helper()
+	lock, err := layout.Lock(r.LockPath())
+	r.must(err)
+	r.must(r.Began(version, time.Now()))
+	return func() { r.must(lock.Close()) }
+}
+
+func (r *rig) mends(want train.Outcome, pointer string) {
+	r.Helper()
+	got, err := r.Mend(r.Context(), short)
+	if err != nil || got != want {
+		r.Fatalf("Mend = %s, %v, want %s", got, err, want)
+	}
+	if now, err := r.Current(); err != nil || now != pointer {
+		r.Fatalf("after Mend the pointer leads to %s, %v, want %s", now, err, pointer)
+	}
+}
+
+// wentBack: the new one is barred, no trial goes on, and it cannot be tried again.
+func (r *rig) wentBack(sum layout.Sum) {
+	r.Helper()
+	if barred, err := r.Barred(sum); err != nil || !barred {
+		r.Errorf("Barred = %v, %v", barred, err)
+	}
+	if _, on, err := r.OnTrial(); err != nil || on {
+		r.Errorf("OnTrial = %v, %v", on, err)
+	}
+	if err := r.Try("1.0.0", "1.1.0", sum); !errors.Is(err, train.ErrBarred) {
+		r.Errorf("Try of what failed = %v, want ErrBarred", err)
+	}
+	r.mends(train.Nothing, "1.0.0")
+}
+
+func TestAttack41_NewLauncherDoesNotComeUp(t *testing.T) {
+	r := newRig(t)
+	sum := r.onTrial()
+	r.mends(train.Back, "1.0.0")
+	r.wentBack(sum)
+}
+
+func TestAttack41_OldLauncherStillRuns(t *testing.T) {
+	r := newRig(t)
+	stop := r.runs("1.0.0")
+	sum := r.onTrial()
+	for range 10 { // the next start of the service may be weeks away
+		r.mends(train.Waiting, "1.1.0")
+	}
+	stop()
+	r.mends(train.Back, "1.0.0")
+	r.wentBack(sum)
+}
+
+func TestAttack41_NewLauncherProvesItself(t *testing.T) {
+	r := newRig(t)
+	r.onTrial()
+	stop := r.runs("1.1.0")
+	defer stop()
+	r.mends(train.Waiting, "1.1.0")
+	r.must(r.Proved("1.0.0")) // another's word ends no trial
+	if _, on, _ := r.OnTrial(); !on {
+		t.Fatal("the trial ended by the old launcher's word")
+	}
+	r.must(r.Proved("1.1.0"))
+	r.mends(train.Nothing, "1.1.0")
+	r.put("1.0.5")
+	r.must(r.Prune())
+	for version, want := range map[string]bool{"1.0.0": true, "1.1.0": true, "1.0.5": false} {
+		if _, err := os.Stat(r.Path(version)); (err == nil) != want {
+			t.Errorf("after Prune, launcher %s: %v", version, err)
+		}
+	}
+}
+
+func TestAttack41_NewLauncherRunsWithoutAnyUse(t *testing.T) {
+	r := newRig(t)
+	sum := r.onTrial()
+	stop := r.runs("1.1.0")
+	r.mends(train.Waiting, "1.1.0")
+	r.mends(train.Waiting, "1.1.0")
+	r.mends(train.Back, "1.0.0")
+	stop()
+	r.wentBack(sum)
+}
+
+func TestAttack41_NewLauncherCrashesAgainAndAgain(t *testing.T) {
+	r := newRig(t)
+	sum := r.onTrial()
+	for range 5 {
+		r.runs("1.1.0")() // it begins and is gone
+	}
+	stop := r.runs("1.1.0") // and is just up when somebody looks
+	defer stop()
+	r.mends(train.Back, "1.0.0")
+	if barred, _ := r.Barred(sum); !barred {
+		t.Error("it is not barred")
+	}
+}
+
+func TestAttack41_TakenAwayOrDamaged(t *testing.T) {
+	for name, spoil := range map[string]func(path string) error{
+		"taken away": os.Remove,
+		"damaged":    func(path string) error { return os.WriteFile(path, []byte("launcher 6.6.6"), 0o755) },
+	} {
+		t.Run(name, func(t *testing.T) {
+			r := newRig(t)
+			sum := r.onTrial()
+			r.must(spoil(r.Path("1.1.0")))
+			r.mends(train.Back, "1.0.0")
+			r.wentBack(sum)
+		})
+	}
+	t.Run("without a trial", func(t *testing.T) {
+		r := newRig(t)
+		r.put("0.9.0")
+		r.must(os.Remove(r.Path("1.0.0")))
+		r.mends(train.Back, "0.9.0")
+		r.mends(train.Nothing, "0.9.0")
+	})
+	t.Run("all", func(t *testing.T) {
+		r := newRig(t)
+		r.must(os.Remove(r.Path("1.0.0")))
+		if o, err := r.Mend(t.Context(), short); err == nil || o != train.Nothing {
+			t.Errorf("Mend without any launcher = %s, %v", o, err)
+		}
+	})
+}
+
+// TestAttack41_CutAnywhere: what a power cut leaves between any two files.
+func TestAttack41_CutAnywhere(t *testing.T) {
+	t.Run("trial, no pointer", func(t *testing.T) {
+		r := newRig(t)
+		sum := r.onTrial()
+		r.must(r.l.PointLauncher("1.0.0"))
+		r.must(r.Try("1.0.0", "1.1.0", sum)) // the agent goes on
+		if now, _ := r.Current(); now != "1.1.0" {
+			t.Errorf("pointer leads to %s", now)
+		}
+	})
+	t.Run("trial, no pointer, and the timer first", func(t *testing.T) {
+		r := newRig(t)
+		sum := r.onTrial()
+		r.must(r.l.PointLauncher("1.0.0"))
+		r.mends(train.Nothing, "1.0.0")
+		if barred, _ := r.Barred(sum); barred {
+			t.Error("barred, and was never tried")
+		}
+	})
+	t.Run("barred, pointer not back", func(t *testing.T) {
+		r := newRig(t)
+		sum := r.onTrial()
+		r.must(os.WriteFile(filepath.Join(r.l.Launchers(), "barred"), []byte(sum.String()+"\n"), 0o644))
+		stop := r.runs("1.1.0")
+		defer stop()
+		r.mends(train.Back, "1.0.0")
+	})
+	t.Run("a trial that is none", func(t *testing.T) {
+		r := newRig(t)
+		r.must(os.WriteFile(filepath.Join(r.l.Launchers(), "trial"), []byte("{"), 0o644))
+		r.mends(train.Nothing, "1.0.0")
+		r.onTrial()
+		r.mends(train.Back, "1.0.0")
+	})
+}
+
+func TestTryRefuses(t *testing.T) {
+	r := newRig(t)
+	sum := r.put("1.1.0")
+	if err := r.Try("0.9.0", "1.1.0", sum); !errors.Is(err, train.ErrNotNow) {
+		t.Errorf("Try while another one is pointed to = %v, want ErrNotNow", err)
+	}
+	if err := r.Try("1.0.0", "1.1.0", layout.Sum{1}); !errors.Is(err, layout.ErrOtherBytes) {
+		t.Errorf("Try of other bytes = %v, want ErrOtherBytes", err)
+	}
+	if err := r.Put("1.0.0", sum, strings.NewReader("launcher 1.1.0")); !errors.Is(err, layout.ErrOtherBytes) {
+		t.Errorf("Put over the one that is used = %v, want ErrOtherBytes", err)
+	}
+	r.must(r.Try("1.0.0", "1.1.0", sum))
+	two := r.put("1.2.0")
+	if err := r.Try("1.0.0", "1.2.0", two); !errors.Is(err, train.ErrNotNow) {
+		t.Errorf("Try during a trial = %v, want ErrNotNow", err)
+	}
+}
+
+func TestReadTimes(t *testing.T) {
+	path := filepath.Join(t.TempDir(), "launcher.json")
+	if got := train.ReadTimes(path); got != (train.Times{}) {
+		t.Errorf("ReadTimes of none = %v", got)
+	}
+	if err := os.WriteFile(path, []byte(`{"mend_patience": "5s", "mend_steady": "-1s", "mend_every": "x", "again": "1s"}`), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	if got := train.ReadTimes(path); got != (train.Times{Patience: 5 * time.Second}) {
+		t.Errorf("ReadTimes = %v", got)
+	}
+}
