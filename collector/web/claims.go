@@ -103,13 +103,15 @@ func (v *visit) newClaimForm() (form, error) {
 	for _, days := range []int{7, 30, 90, 365} {
 		expires.Options = append(expires.Options, option{strconv.Itoa(days), v.say.Say("format.days", "n", days)})
 	}
-	return form{Action: "/claims", Send: v.say.Say("claims.make"), Cancel: "/claims", Fields: []field{
+	f := form{Action: "/claims", Send: v.say.Say("claims.make"), Cancel: "/claims", Fields: []field{
 		owner,
 		{Name: "school", Label: v.say.Say("device.school"), Help: v.say.Say("claims.school.help"), Type: "school", Max: 300, Optional: true},
 		{Name: "cap", Label: v.say.Say("claims.cap"), Help: v.say.Say("claims.cap.help"), Type: "number", Value: "10", Max: 7},
 		expires,
 		{Name: "note", Label: v.say.Say("claims.note"), Help: v.say.Say("claims.note.help"), Max: 200, Optional: true},
-	}}, nil
+	}}
+	f.hideOnce()
+	return f, nil
 }
 
 func (s *Server) newClaimPage(v *visit) error {
@@ -176,7 +178,14 @@ func (s *Server) makeClaim(v *visit) error {
 	if f.refused() {
 		return v.showForm(http.StatusUnprocessableEntity, "claims", v.say.Say("claims.new"), v.say.Say("claims.new.text"), f)
 	}
-	c, text, err := s.cfg.Claims.CreateClaim(v.r.Context(), v.caller, n)
+	id, text, err := v.madeOnce(typed, func() (string, string, error) {
+		c, text, err := s.cfg.Claims.CreateClaim(v.r.Context(), v.caller, n)
+		return c.ID, text, err
+	})
+	if err != nil {
+		return err
+	}
+	c, err := s.claim(v, id)
 	if err != nil {
 		return err
 	}

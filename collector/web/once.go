@@ -2,9 +2,13 @@ package web
 
 import (
 	"bytes"
+	"crypto/rand"
+	"crypto/sha256"
+	"encoding/hex"
 	"errors"
 	"io"
 	"net/http"
+	"net/url"
 	"sync"
 	"time"
 
@@ -41,6 +45,33 @@ func (s *Server) once(v *visit, do func(*visit) error) error {
 	v.w.Header().Set("Location", answer.Location)
 	v.send(answer.Status, "application/json", answer.Body)
 	return nil
+}
+
+// onceField is the hidden field of a form that makes something whose secret is shown
+// in the answer only. That answer cannot be a redirect, so it can be asked for again.
+const onceField = "once"
+
+// hideOnce gives a form a key of its own.
+func (f *form) hideOnce() {
+	if f.Hidden == nil {
+		f.Hidden = map[string]string{}
+	}
+	f.Hidden[onceField] = rand.Text()
+}
+
+// madeOnce makes what a form asks for; the same form again, as a reload of the answer
+// sends it, gives the same thing and its secret and makes no second one. A form that
+// was changed meanwhile is another.
+func (v *visit) madeOnce(typed url.Values, do func() (id, secret string, err error)) (id, secret string, err error) {
+	if typed.Get(onceField) == "" {
+		return do()
+	}
+	asked := sha256.Sum256([]byte(v.r.URL.Path + "\n" + typed.Encode()))
+	answer, err := v.s.cfg.Access.Once(v.r.Context(), v.caller, hex.EncodeToString(asked[:]), asked[:], func() (access.Answer, error) {
+		id, secret, err := do()
+		return access.Answer{Status: http.StatusCreated, Location: id, Body: []byte(secret)}, err
+	})
+	return answer.Location, string(answer.Body), err
 }
 
 // recorder takes an answer that is to be kept before it is sent.

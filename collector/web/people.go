@@ -91,10 +91,12 @@ func (v *visit) tokenRow(t access.Token, names map[string]string, may bool) toke
 // a good one for somebody else.
 func (v *visit) newPersonForm() (form, error) {
 	owners, err := v.scopeField()
-	return form{Action: "/people", Send: v.say.Say("people.make"), Cancel: "/people", Fields: []field{
+	f := form{Action: "/people", Send: v.say.Say("people.make"), Cancel: "/people", Fields: []field{
 		{Name: "login", Label: v.say.Say("people.login"), Help: v.say.Say("people.login.help"), Max: 100, Complete: "off"},
 		v.roleField(), owners,
-	}}, err
+	}}
+	f.hideOnce()
+	return f, err
 }
 
 func (s *Server) newPersonPage(v *visit) error {
@@ -128,16 +130,23 @@ func (s *Server) makePerson(v *visit) error {
 	if wrong != "" {
 		f.refuse("owners", wrong)
 	}
-	var user access.User
-	password := access.GeneratePassword()
+	var id, password string
 	if !f.refused() {
-		user, err = s.cfg.Access.CreateUser(v.r.Context(), v.caller, access.NewUser{Login: typed.Get("login"), Password: password, Role: access.Role(typed.Get("role")), Owners: owners})
+		id, password, err = v.madeOnce(typed, func() (string, string, error) {
+			password := access.GeneratePassword()
+			user, err := s.cfg.Access.CreateUser(v.r.Context(), v.caller, access.NewUser{Login: typed.Get("login"), Password: password, Role: access.Role(typed.Get("role")), Owners: owners})
+			return user.ID, password, err
+		})
 		if err := v.refuse(&f, "login", err); err != nil {
 			return err
 		}
 	}
 	if f.refused() {
 		return v.showForm(http.StatusUnprocessableEntity, "people", v.say.Say("people.new"), v.say.Say("people.new.text"), f)
+	}
+	user, err := s.cfg.Access.User(v.r.Context(), v.caller, id)
+	if err != nil {
+		return err
 	}
 	return v.showSecret(http.StatusCreated, "people", v.say.Say("people.made", "name", user.Login), v.say.Say("people.password.once", "name", user.Login), password, "/people/"+user.ID)
 }
@@ -310,10 +319,12 @@ func (v *visit) newTokenForm() (form, error) {
 		expires.Options = append(expires.Options, option{strconv.Itoa(days), v.say.Say("format.days", "n", days)})
 	}
 	expires.Options = append(expires.Options, option{"0", v.say.Say("tokens.never_expires")})
-	return form{Action: "/tokens", Send: v.say.Say("tokens.make"), Cancel: "/people", Fields: []field{
+	f := form{Action: "/tokens", Send: v.say.Say("tokens.make"), Cancel: "/people", Fields: []field{
 		{Name: "name", Label: v.say.Say("tokens.name"), Help: v.say.Say("tokens.name.help"), Max: 100, Complete: "off"},
 		v.roleField(), owners, expires,
-	}}, err
+	}}
+	f.hideOnce()
+	return f, err
 }
 
 func (s *Server) newTokenPage(v *visit) error {
@@ -355,7 +366,10 @@ func (s *Server) makeToken(v *visit) error {
 	}
 	secret := ""
 	if !f.refused() {
-		secret, _, err = s.cfg.Access.CreateToken(v.r.Context(), v.caller, n)
+		_, secret, err = v.madeOnce(typed, func() (string, string, error) {
+			secret, t, err := s.cfg.Access.CreateToken(v.r.Context(), v.caller, n)
+			return t.ID, secret, err
+		})
 		if err := v.refuse(&f, "name", err); err != nil {
 			return err
 		}
