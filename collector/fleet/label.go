@@ -21,14 +21,17 @@ type LabelCount struct {
 	Devices int64
 }
 
+// ErrLabel: what is invalid is the text of a label.
+var ErrLabel = fmt.Errorf("%w label", ErrInvalid)
+
 // checkLabel trims a label. A comma would part it in lists and files.
 func checkLabel(s string) (label, key string, err error) {
 	if label, err = text("label", s, MaxLabel); err != nil {
-		return "", "", err
+		return "", "", fmt.Errorf("%w: %w", ErrLabel, err)
 	}
 	key = fold(label)
 	if key == "" || strings.Contains(label, ",") {
-		return "", "", fmt.Errorf("%w: a label is text without a comma", ErrInvalid)
+		return "", "", fmt.Errorf("%w: a label is text without a comma", ErrLabel)
 	}
 	return label, key, nil
 }

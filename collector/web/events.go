@@ -121,10 +121,13 @@ func (w sayer) text(e event) (text, detail string) {
 	t := e.told
 	switch t.Kind {
 	case health.SoftwareChanged:
-		return w.say.Say("events.software"), w.say.Say("events.software.text", "added", t.Added, "removed", t.Removed, "changed", t.Changed)
+		return w.say.Say("events.software"), w.programs(t)
 	case health.SystemChanged:
 		return w.say.Say("events.system"), w.change(t.From, t.To)
 	case health.AgentChanged:
+		if t.From == "" { // the first that was told, or whose forerunner is no longer kept
+			return w.say.Say("events.agent.first"), t.To
+		}
 		return w.say.Say("events.agent"), w.change(t.From, t.To)
 	case health.Looked:
 		return w.say.Say("events.looked", "who", t.Name), t.Reason
@@ -143,6 +146,20 @@ func (w sayer) text(e event) (text, detail string) {
 		detail = w.say.Say("events.until", "day", w.say.Date(t.Until), "reason", t.Reason)
 	}
 	return w.say.Say("events."+string(t.Kind), "finding", title, "who", t.Name), detail
+}
+
+// programs says what became of how many, of those only that are any.
+func (w sayer) programs(t *health.Event) string {
+	var parts []string
+	for _, one := range []struct {
+		key string
+		n   int64
+	}{{"events.software.added", t.Added}, {"events.software.removed", t.Removed}, {"events.software.changed", t.Changed}} {
+		if one.n > 0 {
+			parts = append(parts, w.say.Say(one.key, "n", one.n))
+		}
+	}
+	return strings.Join(parts, ", ")
 }
 
 func (w sayer) change(from, to string) string {

@@ -1,11 +1,14 @@
 package web_test
 
 import (
+	"fmt"
 	"net/http"
 	"strings"
 	"testing"
 
 	"hausmeister/collector/access"
+	"hausmeister/proto/hmpb"
+	"hausmeister/proto/inventory"
 )
 
 // TestEventsOfADevice: its page and the API tell what happened, each with what the
@@ -69,5 +72,39 @@ func TestEventsOfADevice(t *testing.T) {
 	foreign := w.token("f", access.RoleRead, []string{w.ownerID("Landkreis Kiefer")})
 	if res := w.api(foreign, "/api/v1/devices/"+id+"/events", nil); res.StatusCode != http.StatusNotFound {
 		t.Errorf("events of another owner's device = %d, want 404", res.StatusCode)
+	}
+}
+
+// TestEventsSayWhatHappened and no more: no "0 new", and the first version that a device
+// told is not a new one.
+func TestEventsSayWhatHappened(t *testing.T) {
+	w := newWorld(t)
+	id := w.fill(2)[0]
+	for _, programs := range [][]inventory.Program{
+		{{Name: "7-Zip", Version: "24.08"}},
+		{{Name: "7-Zip", Version: "24.08"}, {Name: "LibreOffice", Version: "25.8"}, {Name: "Mozilla Firefox", Version: "145.0"}},
+	} {
+		m, err := inventory.Pack(programs)
+		w.must(err)
+		w.tell(id, hmpb.Entry_builder{Inventory: m}.Build())
+	}
+	w.must(w.exec(`DELETE FROM health_agents`))
+	day := w.clock().UnixMilli() / 86_400_000
+	w.must(w.exec(fmt.Sprintf(`INSERT INTO health_agents (device_id, day, version, latest) VALUES ('%s', %d, '1.4.0', 0), ('%s', %d, '1.5.0', 1)`, id, day-3, id, day-1)))
+	for lang, want := range map[string][]string{
+		"de": {"Programme geändert 2 neu ", "Neue Version von Hausmeister 1.4.0 → 1.5.0", " Version von Hausmeister 1.4.0"},
+		"en": {"Programs changed 2 new ", "New version of Hausmeister 1.4.0 → 1.5.0", " Version of Hausmeister 1.4.0"},
+	} {
+		body := text(w.signedIn("support").get("/devices/"+id+"/events", "Cookie", "__Host-lang="+lang).body) + " "
+		for _, part := range want {
+			if !strings.Contains(body, part) {
+				t.Errorf("%s: the page does not say %q:\n%s", lang, part, body)
+			}
+		}
+		for _, part := range []string{" 0 ", "Neue Version von Hausmeister 1.4.0 Pro", "ew version of Hausmeister 1.4.0 P"} {
+			if strings.Contains(body, part) {
+				t.Errorf("%s: the page says %q:\n%s", lang, part, body)
+			}
+		}
 	}
 }

@@ -83,7 +83,7 @@ func faultOf(err error) fault {
 		return fault{http.StatusNotFound, "not-found"}
 	case errors.Is(err, errMethod):
 		return fault{http.StatusMethodNotAllowed, "method-not-allowed"}
-	case errors.As(err, &bad), errors.Is(err, db.ErrText), errors.Is(err, health.ErrHistory), errors.Is(err, health.ErrReason), errors.Is(err, health.ErrUntil):
+	case errors.As(err, &bad), errors.Is(err, errForm), errors.Is(err, db.ErrText), errors.Is(err, health.ErrHistory), errors.Is(err, health.ErrReason), errors.Is(err, health.ErrUntil):
 		return fault{http.StatusBadRequest, "bad-request"}
 	case errors.As(err, &tooLong):
 		return fault{http.StatusRequestEntityTooLarge, "too-large"}
@@ -127,8 +127,12 @@ func (s *Server) fail(v *visit, err error) {
 		s.askToSignIn(v)
 		return
 	}
-	title := v.say.Say("error." + f.name + ".title")
-	main := message{Text: v.say.Say("error." + f.name + ".text"), Doors: v.doors(f)}
+	words := f.name
+	if errors.Is(err, errForm) { // only pages have forms: no kind of its own
+		words = "form"
+	}
+	title := v.say.Say("error." + words + ".title")
+	main := message{Text: v.say.Say("error." + words + ".text"), Doors: v.doors(f)}
 	p := v.page(title, main)
 	if v.caller.Name != "" && f.code < 500 { // a store that does not answer is not asked again
 		p = v.framed(p)

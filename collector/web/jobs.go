@@ -37,14 +37,14 @@ type chosen struct {
 func (s *Server) chosenOf(v *visit, values url.Values) (chosen, error) {
 	from, err := url.ParseQuery(values.Get("from"))
 	if err != nil {
-		return chosen{}, &badRequest{"from", "want the query of a list"}
+		return chosen{}, errForm
 	}
 	c := chosen{all: values.Get("all") == "1"}
 	if c.q, err = ask(from); err != nil {
-		return c, err
+		return c, errForm
 	}
 	if c.school, err = s.school(v, c.q.school); errors.Is(err, errNoSchool) {
-		return c, &badRequest{"school", "want the id or the number of a school"}
+		return c, errForm
 	} else if err != nil {
 		return c, err
 	}
@@ -62,6 +62,10 @@ func (s *Server) chosenOf(v *visit, values url.Values) (chosen, error) {
 
 // errNothingChosen: a form about devices that names none.
 var errNothingChosen = errors.New("no devices are chosen")
+
+// errForm: a form comes back otherwise than the page made it, by an old page or by
+// somebody's hand. Nothing is guessed: it could be done to other devices than meant.
+var errForm = errors.New("a form is not as its page made it")
 
 // hidden carries the choice through a form.
 func (c chosen) hidden() map[string]string {
@@ -102,6 +106,9 @@ func (v *visit) chosenWords(c chosen) (string, error) {
 	var names []string
 	for _, id := range c.ids[:min(len(c.ids), listedNames)] {
 		d, err := v.s.cfg.Fleet.Device(ctx, v.caller, id)
+		if errors.Is(err, access.ErrNotFound) {
+			return "", errForm
+		}
 		if err != nil {
 			return "", err
 		}
@@ -145,6 +152,9 @@ func (v *visit) filterWords(q question, school string) string {
 
 // jobForm asks what shall be done with the chosen devices.
 func (v *visit) jobForm(what string, c chosen) (title string, f form, err error) {
+	if what != asksSchool && what != asksLabel {
+		return "", f, errForm
+	}
 	f = form{Action: "/jobs", Send: v.say.Say("jobs.start"), Cancel: c.q.href(), Hidden: c.hidden()}
 	f.Hidden["what"] = what
 	if what == asksSchool {
@@ -212,7 +222,10 @@ func (s *Server) startJob(v *visit) error {
 		return s.showJobForm(v, http.StatusUnprocessableEntity, what, c, typed, func(f *form) { f.refuse(name, v.say.Say(word)) })
 	}
 	n := c.job()
-	if what == asksSchool {
+	switch what {
+	default:
+		return errForm
+	case asksSchool:
 		school, err := s.school(v, strings.TrimSpace(typed.Get("to")))
 		if errors.Is(err, errNoSchool) || err == nil && school.ID == "" {
 			return wrong("to", "claims.school.wrong")
@@ -221,17 +234,19 @@ func (s *Server) startJob(v *visit) error {
 			return err
 		}
 		n.Act, n.School = fleet.ActSchool, school.ID
-	} else {
+	case asksLabel:
 		n.Act, n.Label = fleet.Act(typed.Get("act")), typed.Get("label")
-		if n.Act != fleet.ActUnlabel {
-			n.Act = fleet.ActLabel
+		if n.Act != fleet.ActLabel && n.Act != fleet.ActUnlabel {
+			return errForm
 		}
 	}
 	job, err := s.cfg.Fleet.StartJob(v.r.Context(), v.caller, n)
-	if errors.Is(err, fleet.ErrInvalid) {
+	switch {
+	case errors.Is(err, fleet.ErrLabel):
 		return wrong("label", "jobs.label.wrong")
-	}
-	if err != nil {
+	case errors.Is(err, fleet.ErrInvalid), errors.Is(err, access.ErrNotFound):
+		return errForm
+	case err != nil:
 		return err
 	}
 	s.await(v, job)

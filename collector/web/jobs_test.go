@@ -127,6 +127,27 @@ func TestJobPages(t *testing.T) {
 	if res := support.get("/jobs/new?what=label&from=q%3DDEMO"); res.StatusCode != http.StatusSeeOther || res.Header.Get("Location") != "/devices?q=DEMO" {
 		t.Errorf("nothing chosen leads to %d %s, want back to the list", res.StatusCode, res.Header.Get("Location"))
 	}
+	// What the page did not make is done to nobody, and said so.
+	for what, values := range map[string]url.Values{
+		"another form":   {"what": {"wipe"}, "act": {"label"}, "label": {"x"}, "device": {ids[0]}},
+		"another act":    {"what": {"label"}, "act": {"wipe"}, "label": {"x"}, "device": {ids[0]}},
+		"no act":         {"what": {"label"}, "label": {"x"}, "device": {ids[0]}},
+		"no such device": {"what": {"label"}, "act": {"label"}, "label": {"x"}, "device": {ids[0] + ",none"}},
+		"no filter":      {"what": {"label"}, "act": {"label"}, "label": {"x"}, "all": {"1"}, "from": {"state=kaputt"}},
+		"no query":       {"what": {"label"}, "act": {"label"}, "label": {"x"}, "all": {"1"}, "from": {"%zz"}},
+		"no school":      {"what": {"school"}, "to": {"S0001"}, "all": {"1"}, "from": {"school=none"}},
+	} {
+		res := support.post("/jobs", values)
+		if body := text(res.body); res.StatusCode != http.StatusBadRequest || !strings.Contains(body, "Formular passt nicht") || !strings.Contains(body, "Es wurde nichts geändert.") || !strings.Contains(res.body, `href="/devices"`) {
+			t.Errorf("%s = %d %s, want 400 and a way on", what, res.StatusCode, body)
+		}
+	}
+	if res := support.get("/jobs/new?what=label&device=none"); res.StatusCode != http.StatusBadRequest || !strings.Contains(text(res.body), "Formular passt nicht") {
+		t.Errorf("the form about no device = %d %s", res.StatusCode, text(res.body))
+	}
+	if jobs, err := w.fleet.Jobs(t.Context(), operator, "", 10); err != nil || len(jobs) > 0 {
+		t.Errorf("jobs: %v, %v; want none", jobs, err)
+	}
 	for what, values := range map[string]url.Values{
 		"Ein kurzer Text ohne Komma": {"what": {"label"}, "act": {"label"}, "label": {strings.Repeat("x", 41)}, "device": {ids[0]}},
 		"So heißt keine Schule":      {"what": {"school"}, "to": {"S9999"}, "device": {ids[0]}},

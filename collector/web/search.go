@@ -192,6 +192,9 @@ func (s *Server) searchPage(v *visit) error {
 	add("people", "people.title", f.people, "", "")
 	if len(main.Groups) == 0 {
 		main.Empty, main.EmptyText = v.say.Say("search.none"), v.say.Say("search.none.text")
+		if v.caller.Allow(access.ReadUsers) == nil {
+			main.EmptyText += " " + v.say.Say("search.none.people")
+		}
 	}
 	return v.showSearch(query, main)
 }

@@ -41,6 +41,8 @@ func TestSearchEverywhere(t *testing.T) {
 		{"read", "ahorn", "Gymnasium Ahorntal", "/people/"},
 		{"read", "support", "Nichts gefunden", "/people/"},
 		{"support", "support", "Nichts gefunden", "/people/"},
+		{"read", "nirgends", "Schule und Schulnummer.", "Anmeldenamen"},
+		{"admin", "nirgends", "Menschen finden Sie unter ihrem Anmeldenamen.", "/people/"},
 		{"admin", "upp", "/people/" + eva.ID, "Nichts gefunden"},
 		{"kiefer", d.Inventory, "Nichts gefunden", "/devices/" + ids[0]},
 		{"kiefer", "S0001", "Nichts gefunden", school},

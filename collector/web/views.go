@@ -279,7 +279,7 @@ func (s *Server) saveView(v *visit) error {
 // newView keeps a view.
 func (s *Server) newView(v *visit, sv fleet.View) (fleet.View, error) {
 	if s.builtIn(sv.Name) {
-		return fleet.View{}, fleet.ErrViewTaken
+		return fleet.View{}, errBuiltIn
 	}
 	return s.cfg.Fleet.SaveView(v.r.Context(), v.caller, sv)
 }
@@ -287,10 +287,13 @@ func (s *Server) newView(v *visit, sv fleet.View) (fleet.View, error) {
 // renamedView changes a view, and its name with it.
 func (s *Server) renamedView(v *visit, id, name string, change func(*fleet.View)) (fleet.View, error) {
 	if s.builtIn(name) {
-		return fleet.View{}, fleet.ErrViewTaken
+		return fleet.View{}, errBuiltIn
 	}
 	return s.cfg.Fleet.ChangeView(v.r.Context(), v.caller, id, change)
 }
+
+// errBuiltIn: the list has a view of this name for everybody.
+var errBuiltIn = fmt.Errorf("%w by the list itself", fleet.ErrViewTaken)
 
 // builtIn says that one of the list's own views has this name, in whatever
 // language somebody reads the list: two of one name stand side by side otherwise.
@@ -319,6 +322,8 @@ func (s *Server) builtIn(name string) bool {
 // viewWrong is the key of what is wrong with a view's name; empty = something else.
 func viewWrong(err error) string {
 	switch {
+	case errors.Is(err, errBuiltIn):
+		return "views.name.built_in"
 	case errors.Is(err, fleet.ErrViewTaken):
 		return "views.name.taken"
 	case errors.Is(err, fleet.ErrViews):

@@ -252,12 +252,27 @@ func TestViewsNameIsNotTheLists(t *testing.T) {
 	api := func(path, body string) answer {
 		return w.browser().do(http.MethodPost, path, strings.NewReader(body), "Authorization", "Bearer "+token, "Content-Type", "application/json")
 	}
-	for _, name := range []string{"Still", " kritisch ", "Silent", "ALLE", "All", "In Ordnung!", "ok"} {
-		if res := b.post("/views", url.Values{"name": {name}, "from": {"q=x"}}); res.StatusCode != http.StatusUnprocessableEntity || !strings.Contains(text(res.body), "Diesen Namen gibt es schon.") {
+	for _, name := range []string{"Still", " kritisch ", "Silent", "ALLE", "All", "In Ordnung!", "ok", "new", "Neu"} {
+		if res := b.post("/views", url.Values{"name": {name}, "from": {"q=x"}}); res.StatusCode != http.StatusUnprocessableEntity || !strings.Contains(text(res.body), "So heißt schon eine Ansicht, die alle haben.") {
 			t.Errorf("a view %q = %d, want 422", name, res.StatusCode)
 		}
 		if res := api("/api/v1/views", `{"name":"`+name+`"}`); res.StatusCode != http.StatusConflict || !strings.Contains(res.body, "problem:exists") {
 			t.Errorf("a view %q by the API = %d %s, want 409", name, res.StatusCode, res.body)
+		}
+	}
+	// A name that stands in an address as the page's own does leads to its list.
+	for _, name := range []string{"«new»é", "count", "edit", "filter"} {
+		res := b.post("/views", url.Values{"name": {name}, "from": {"q=" + name}})
+		page := b.get("/views").body
+		i := strings.Index(page, ">"+name+"</a>")
+		if res.StatusCode != http.StatusSeeOther || i < 0 {
+			t.Fatalf("a view %q = %d", name, res.StatusCode)
+		}
+		href := page[:i]
+		href = href[strings.LastIndex(href, `href="`)+6:]
+		href, _, _ = strings.Cut(href, `"`)
+		if res := b.get(href); res.StatusCode != http.StatusSeeOther || !strings.HasPrefix(res.Header.Get("Location"), "/devices?q=") {
+			t.Errorf("the view %q at %s = %d to %q, want its list", name, href, res.StatusCode, res.Header.Get("Location"))
 		}
 	}
 	made := b.post("/views", url.Values{"name": {"Still vor den Ferien"}, "from": {"q=x"}})
