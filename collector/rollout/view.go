@@ -4,6 +4,7 @@ import (
 	"context"
 	"encoding/json"
 	"fmt"
+	"strconv"
 	"time"
 
 	"hausmeister/collector/access"
@@ -54,13 +55,39 @@ type Decision struct {
 }
 
 // List are the rollouts, the latest first, at most 100.
-func (r *Rollouts) List(ctx context.Context, caller access.Caller) (out []Rollout, err error) {
+func (r *Rollouts) List(ctx context.Context, caller access.Caller) ([]Rollout, error) {
+	return r.Page(ctx, caller, "", 100)
+}
+
+// Count says how many rollouts there are.
+func (r *Rollouts) Count(ctx context.Context, caller access.Caller) (n int64, err error) {
+	if err := caller.Allow(access.ReadRollouts); err != nil {
+		return 0, err
+	}
+	err = r.db.Read(ctx, func(tx *db.Tx) error { return tx.QueryRow(ctx, `SELECT COUNT(*) FROM rollouts`).Scan(&n) })
+	if err != nil {
+		return 0, fmt.Errorf("counting rollouts: %w", err)
+	}
+	return n, nil
+}
+
+// Page are at most limit rollouts, the latest first, behind one of them; "" = from the
+// latest on.
+func (r *Rollouts) Page(ctx context.Context, caller access.Caller, after string, limit int) (out []Rollout, err error) {
 	if err := caller.Allow(access.ReadRollouts); err != nil {
 		return nil, err
 	}
 	err = r.db.Read(ctx, func(tx *db.Tx) error {
 		out = nil
-		rows, err := readRows(ctx, tx, `1 = 1 ORDER BY o.started_ms DESC, o.id DESC LIMIT 100`)
+		where, args := `1 = 1`, []any{}
+		if after != "" {
+			last, err := readRow(ctx, tx, after)
+			if err != nil {
+				return err
+			}
+			where, args = `(o.started_ms, o.id) < ($1, $2)`, []any{last.started.UnixMilli(), after}
+		}
+		rows, err := readRows(ctx, tx, where+` ORDER BY o.started_ms DESC, o.id DESC LIMIT `+strconv.Itoa(max(1, min(limit, 500))), args...)
 		if err != nil {
 			return err
 		}

@@ -11,6 +11,7 @@ import (
 	"hausmeister/collector/web/words"
 	"hausmeister/proto/finding"
 	"hausmeister/proto/hmpb"
+	"hausmeister/proto/inventory"
 	"hausmeister/proto/reading"
 )
 
@@ -52,16 +53,15 @@ type apiCatalog struct {
 // apiCatalogue gives all that a device may tell, whole: it is no secret, but
 // who asks has a token all the same, as for everything under /api.
 func (s *Server) apiCatalogue(v *visit) error {
-	list := list[apiField]{Items: []apiField{}}
+	var items []apiField
 	for _, f := range reading.Catalogue() {
-		list.Items = append(list.Items, apiField{
+		items = append(items, apiField{
 			ID: f.Name, Name: f.Name, Unit: string(f.Unit), Purpose: f.Purpose.EN, Retention: f.Retain.EN, Basis: f.Basis.Word().EN,
 			Class: f.Class.Word().EN, Audience: f.Audience.EN, Several: f.Instanced,
 			Words: apiCatalog{both(f.Word), both(f.Purpose), both(f.Retain), both(f.Basis.Word()), both(f.Class.Word()), both(f.Audience)},
 		})
 	}
-	list.Total = int64(len(list.Items))
-	return v.sendJSON(list)
+	return sendList(v, items)
 }
 
 type apiPoint struct {
@@ -289,11 +289,15 @@ func (s *Server) apiInventory(v *visit) error {
 	if err != nil {
 		return err
 	}
-	out := apiSoftware{Items: []apiProgram{}, Changes: []apiChange{}, Total: len(inv.Programs)}
+	some, cursor, err := paged(v, inv.Programs, func(p inventory.Program) string { return p.Name + " " + p.Version })
+	if err != nil {
+		return err
+	}
+	out := apiSoftware{Items: []apiProgram{}, Changes: []apiChange{}, Total: len(inv.Programs), Cursor: cursor}
 	if !inv.Day.IsZero() {
 		out.Day = present(inv.Day.Format(time.DateOnly))
 	}
-	for _, p := range inv.Programs {
+	for _, p := range some {
 		out.Items = append(out.Items, apiProgram{p.Name + " " + p.Version, p.Name, p.Version})
 	}
 	for _, c := range inv.Changes {

@@ -208,8 +208,11 @@ type apiDeviceJob struct {
 	Seen    bool    `json:"seen"` // the job itself may be read
 }
 
+// mostJobs bounds the jobs of one device, which are kept for 90 days.
+const mostJobs = 10_000
+
 func (s *Server) apiDeviceJobs(v *visit) error {
-	jobs, err := s.cfg.Fleet.DeviceJobs(v.r.Context(), v.caller, v.r.PathValue("id"), maxPage)
+	jobs, err := s.cfg.Fleet.DeviceJobs(v.r.Context(), v.caller, v.r.PathValue("id"), mostJobs)
 	if err != nil {
 		return err
 	}

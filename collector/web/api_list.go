@@ -1,7 +1,11 @@
 package web
 
 import (
+	"encoding/base64"
+	"reflect"
+	"slices"
 	"strconv"
+	"strings"
 
 	"hausmeister/proto/ident"
 )
@@ -57,9 +61,54 @@ func sendPage[F, T any](v *visit, limit int, found []F, count func() (int64, err
 	return v.sendJSON(out)
 }
 
-// sendList answers with a whole list.
+// sendList answers with a list that is read as a whole: all of it, or the page that is
+// asked for. Each item has an ID.
 func sendList[T any](v *visit, items []T) error {
-	return v.sendJSON(list[T]{Items: items, Total: int64(len(items))})
+	out, err := pageOf(v, items)
+	if err != nil {
+		return err
+	}
+	return v.sendJSON(out)
+}
+
+func pageOf[T any](v *visit, items []T) (list[T], error) {
+	some, cursor, err := paged(v, items, func(item T) string { return reflect.ValueOf(item).FieldByName("ID").String() })
+	return list[T]{Items: some, Total: int64(len(items)), Cursor: cursor}, err
+}
+
+// paged takes out of a whole list what is on the page that is asked for. A cursor is the
+// place of the last item of the page before and its id: by the id the next page begins
+// behind it though others came or went, by the place also if it went itself.
+func paged[T any](v *visit, items []T, id func(T) string) (page []T, cursor *string, err error) {
+	from := 0
+	if text := v.asked.Get("cursor"); text != "" {
+		read, err := base64.RawURLEncoding.DecodeString(text)
+		place, last, ok := strings.Cut(string(read), " ")
+		n, bad := strconv.Atoi(place)
+		if err != nil || bad != nil || !ok || n < 0 {
+			return nil, nil, &badRequest{"cursor", "this list did not give it"}
+		}
+		from = min(n+1, len(items))
+		if n >= len(items) || id(items[n]) != last {
+			if at := slices.IndexFunc(items, func(item T) bool { return id(item) == last }); at >= 0 {
+				from = at + 1
+			} else {
+				from = min(n, len(items))
+			}
+		}
+	}
+	to := len(items)
+	if v.asked.Has("limit") {
+		limit, err := v.limit()
+		if err != nil {
+			return nil, nil, err
+		}
+		to = min(from+limit, to)
+	}
+	if to < len(items) {
+		cursor = present(base64.RawURLEncoding.EncodeToString([]byte(strconv.Itoa(to-1) + " " + id(items[to-1]))))
+	}
+	return append([]T{}, items[from:to]...), cursor, nil
 }
 
 // each gives what as makes of all.

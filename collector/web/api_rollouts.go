@@ -20,7 +20,8 @@ type Rollouts interface {
 	Releases(ctx context.Context, caller access.Caller) ([]rollout.Release, error)
 	RepositoryState(ctx context.Context, caller access.Caller) (rollout.Repository, error)
 	BlockRelease(ctx context.Context, caller access.Caller, release, reason string) error
-	List(ctx context.Context, caller access.Caller) ([]rollout.Rollout, error)
+	Page(ctx context.Context, caller access.Caller, after string, limit int) ([]rollout.Rollout, error)
+	Count(ctx context.Context, caller access.Caller) (int64, error)
 	Rollout(ctx context.Context, caller access.Caller, id string) (rollout.Rollout, error)
 	Start(ctx context.Context, caller access.Caller, release, reason string) (id string, err error)
 	RollBack(ctx context.Context, caller access.Caller, id, release, reason string) (back string, err error)
@@ -285,15 +286,19 @@ func rolloutOf(r rollout.Rollout) apiRollout {
 }
 
 func (s *Server) apiRollouts(v *visit) error {
-	all, err := s.cfg.Rollouts.List(v.r.Context(), v.caller)
+	limit, cursor, err := v.idPage()
 	if err != nil {
 		return err
 	}
-	items := make([]apiRollout, len(all))
-	for i, r := range all {
-		items[i] = rolloutOf(r)
+	ctx := v.r.Context()
+	some, err := s.cfg.Rollouts.Page(ctx, v.caller, cursor, limit)
+	if errors.Is(err, access.ErrNotFound) {
+		return &badRequest{"cursor", "this list did not give it"}
 	}
-	return sendList(v, items)
+	if err != nil {
+		return err
+	}
+	return sendPage(v, limit, some, func() (int64, error) { return s.cfg.Rollouts.Count(ctx, v.caller) }, rolloutOf, func(r rollout.Rollout) string { return r.ID })
 }
 
 func (s *Server) rolloutBody(v *visit, id string) (apiRolloutBody, error) {

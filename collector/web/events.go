@@ -317,26 +317,75 @@ type apiEvent struct {
 	By       string   `json:"by,omitempty" is:"text"`
 }
 
+// eventPlace reads a cursor of a timeline: 2026-11-24 goes on with the days before that
+// one, 2026-11-24.7 behind the first seven events of it.
+func eventPlace(cursor string) (until time.Time, skip int, err error) {
+	day, number, within := strings.Cut(cursor, ".")
+	if until, err = before(day, "cursor"); err != nil || !within {
+		return until, 0, err
+	}
+	if skip, err = strconv.Atoi(number); err != nil || skip < 1 || until.IsZero() {
+		return until, 0, &badRequest{"cursor", "this list did not give it"}
+	}
+	return until.AddDate(0, 0, 1), skip, nil
+}
+
+// after leaves at most limit events behind the first ones, and says where the next page
+// begins; empty = nowhere. passed are how many of those first ones are of the same day
+// as the first one left.
+func (t *timeline) after(skip, limit int) (cursor string, passed int) {
+	skip = min(skip, len(t.events))
+	for passed < skip && skip < len(t.events) && sameDay(t.events[skip-passed-1].day, t.events[skip].day) {
+		passed++
+	}
+	t.events = t.events[skip:]
+	if len(t.events) > limit {
+		t.events = t.events[:limit]
+		last := t.events[limit-1].day
+		return last.Format(time.DateOnly) + "." + strconv.Itoa(t.number(limit-1, passed)+1), passed
+	}
+	if t.older.IsZero() {
+		return "", passed
+	}
+	return t.older.Format(time.DateOnly), passed
+}
+
+// number is which event of its day one is, on a page before whose first event so many
+// of the same day were passed.
+func (t *timeline) number(i, passed int) int {
+	n := 0
+	for n < i && sameDay(t.events[i-n-1].day, t.events[i].day) {
+		n++
+	}
+	if n == i {
+		n += passed
+	}
+	return n
+}
+
+func sameDay(a, b time.Time) bool { return a.Format(time.DateOnly) == b.Format(time.DateOnly) }
+
 func (s *Server) apiEvents(v *visit) error {
 	limit, err := v.limit()
 	if err != nil {
 		return err
 	}
-	until, err := before(v.asked.Get("cursor"), "cursor")
+	until, skip, err := eventPlace(v.asked.Get("cursor"))
 	if err != nil {
 		return err
 	}
-	t, err := v.timeline(v.r.PathValue("id"), until, limit)
+	t, err := v.timeline(v.r.PathValue("id"), until, limit+skip)
 	if err != nil {
 		return err
 	}
+	cursor, passed := t.after(skip, limit)
 	both, err := v.sayers(t, words.German, words.English)
 	if err != nil {
 		return err
 	}
 	out := list[apiEvent]{Items: []apiEvent{}}
 	for i, e := range t.events {
-		it := apiEvent{ID: e.day.Format(time.DateOnly) + "-" + strconv.Itoa(i), Day: e.day.Format(time.DateOnly), Kind: e.kind()}
+		it := apiEvent{ID: e.day.Format(time.DateOnly) + "-" + strconv.Itoa(t.number(i, passed)), Day: e.day.Format(time.DateOnly), Kind: e.kind()}
 		it.Text.DE, it.Detail.DE = both[0].text(e)
 		it.Text.EN, it.Detail.EN = both[1].text(e)
 		if e.told != nil {
@@ -346,9 +395,7 @@ func (s *Server) apiEvents(v *visit) error {
 		}
 		out.Items = append(out.Items, it)
 	}
-	if !t.older.IsZero() {
-		out.Cursor = present(t.older.Format(time.DateOnly))
-	}
+	out.Cursor = present(cursor)
 	ctx, id := v.r.Context(), v.r.PathValue("id")
 	told, err := s.cfg.Health.CountEvents(ctx, v.caller, id)
 	if err != nil {

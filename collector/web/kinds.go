@@ -76,11 +76,12 @@ var kinds = map[string]map[string]any{
 	"house_language": orNone(access.HouseLanguages),
 	"house_theme":    orNone(access.HouseThemes),
 
-	"limit": {"type": "integer", "minimum": 1, "maximum": maxPage, "default": pageSize},
-	"step":  {"type": "integer", "minimum": leastStep, "maximum": mostStep, "multipleOf": leastStep, "default": int64(health.Day.Seconds())},
-	"cap":   {"type": "integer", "minimum": 1, "maximum": enroll.MaxCap},
-	"days":  {"type": "integer", "minimum": 1},
-	"count": {"type": "integer", "minimum": 0},
+	"any_limit": {"type": "integer", "minimum": 1, "maximum": maxPage},
+	"limit":     {"type": "integer", "minimum": 1, "maximum": maxPage, "default": pageSize},
+	"step":      {"type": "integer", "minimum": leastStep, "maximum": mostStep, "multipleOf": leastStep, "default": int64(health.Day.Seconds())},
+	"cap":       {"type": "integer", "minimum": 1, "maximum": enroll.MaxCap},
+	"days":      {"type": "integer", "minimum": 1},
+	"count":     {"type": "integer", "minimum": 0},
 }
 
 // kindOf is a kind as a schema of its own.

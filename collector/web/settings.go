@@ -186,7 +186,11 @@ func (s *Server) apiStandard(v *visit) error {
 	for i, p := range programs {
 		items[i] = apiStandardProgram{p.Label, p.Label, p.Names, p.LeastVersion}
 	}
-	out := apiStandardList{list: list[apiStandardProgram]{Items: items, Total: int64(len(items))}}
+	page, err := pageOf(v, items)
+	if err != nil {
+		return err
+	}
+	out := apiStandardList{list: page}
 	last, err := v.standardChanged(v.r.PathValue("id"))
 	if err != nil {
 		return err

@@ -554,8 +554,12 @@ func (s *Server) apiViews(v *visit) error {
 	if err != nil {
 		return err
 	}
-	items := make([]apiView, len(views))
-	for i, sv := range views {
+	some, cursor, err := paged(v, views, func(sv fleet.View) string { return sv.ID })
+	if err != nil {
+		return err
+	}
+	items := make([]apiView, len(some))
+	for i, sv := range some {
 		n, err := s.countView(v, sv)
 		if err != nil {
 			return err
@@ -563,7 +567,7 @@ func (s *Server) apiViews(v *visit) error {
 		items[i] = apiViewOf(sv)
 		items[i].Devices = &n
 	}
-	return sendList(v, items)
+	return v.sendJSON(list[apiView]{Items: items, Total: int64(len(views)), Cursor: cursor})
 }
 
 func (s *Server) apiView(v *visit) error {
