@@ -628,19 +628,35 @@ func TestRateOfAToken(t *testing.T) {
 	}
 }
 
+// curl is a command of the API's page.
+var curl = regexp.MustCompile(`^curl(?: -H "Authorization: Bearer \$TOKEN")?(?: -X (POST))?(?: -H "Content-Type: application/json" -d '([^']*)')? "(https://[^"]+)"$`)
+
+// example is a call on the page of the API.
+type example struct{ method, path, line, section string }
+
+func examplesOf(page string) (out []example) {
+	head := regexp.MustCompile(`<span class="mono">(GET|POST) (/api/v1[^<]*)</span>`)
+	copied := regexp.MustCompile(`data-copy="([^"]+)"`)
+	for _, section := range strings.Split(page, "<section ")[1:] {
+		h, c := head.FindStringSubmatch(section), copied.FindStringSubmatch(section)
+		if h != nil && c != nil {
+			out = append(out, example{h[1], html.UnescapeString(h[2]), html.UnescapeString(c[1]), section})
+		}
+	}
+	return out
+}
+
 // TestAPIPage: its examples work as they stand, and a role sees what it may call.
 func TestAPIPage(t *testing.T) {
 	w := newWorld(t)
 	ids := w.fill(3)
 	admin := w.token("t", access.RoleAdmin, nil)
-	command := regexp.MustCompile(`data-copy="([^"]+)"`)
 	w.fillsUp(ids[0], hmpb.Severity_SEVERITY_WARNING)
 	page := w.signedIn("admin").get("/api")
-	examples := command.FindAllStringSubmatch(page.body, -1)
+	examples := examplesOf(page.body)
 	if len(examples) < 25 {
 		t.Fatalf("%d examples", len(examples))
 	}
-	parts := regexp.MustCompile(`^curl(?: -H "Authorization: Bearer \$TOKEN")?(?: -X (POST))?(?: -H "Content-Type: application/json" -d '([^']*)')? "(https://[^"]+)"$`)
 	made := map[string]string{"devices": ids[0], "owners": w.ownerID("Landkreis Ahorn"), "schools": w.schoolID("Landkreis Ahorn", "S0001"), "findings": "disk_low"}
 	releases, days := w.releases(), w.closedDays()
 	made["releases"] = releases["0.9.0"]
@@ -726,12 +742,20 @@ func TestAPIPage(t *testing.T) {
 	}
 	for now := range 4 {
 		for _, e := range examples {
-			line := html.UnescapeString(e[1])
-			m := parts.FindStringSubmatch(line)
+			m := curl.FindStringSubmatch(e.line)
 			if m == nil {
-				t.Errorf("no command: %s", line)
-			} else if turn(m[1], line) == now {
-				run(line, m[1], m[3], m[2])
+				t.Errorf("no command: %s", e.line)
+				continue
+			}
+			// Here the calls make what the others are about.
+			u, err := url.Parse(m[3])
+			w.must(err)
+			address := "https://" + u.Host + strings.ReplaceAll(e.path, "{id}", "$ID")
+			if u.RawQuery != "" {
+				address += "?" + u.RawQuery
+			}
+			if turn(m[1], address+"\"") == now {
+				run(e.line, m[1], address, m[2])
 			}
 		}
 		w.must(w.fleet.RunJobs(t.Context()))

@@ -108,7 +108,7 @@ func TestLiveStreamOfTheAPINeedsALook(t *testing.T) {
 	for what, c := range map[string]struct {
 		token, problem string
 		status         int
-	}{"no look": {admin, "look-needed", http.StatusForbidden}, "a role without": {reader, "look-needed", http.StatusForbidden}, "another owner": {foreign, "not-found", http.StatusNotFound}} {
+	}{"no look": {admin, "look-needed", http.StatusForbidden}, "a role without": {reader, "forbidden", http.StatusForbidden}, "another owner": {foreign, "not-found", http.StatusNotFound}} {
 		if res := w.api(c.token, path, nil); res.StatusCode != c.status || !strings.Contains(res.body, "problem:"+c.problem+`"`) {
 			t.Errorf("%s: %d %s, want %d %s", what, res.StatusCode, res.body, c.status, c.problem)
 		}

@@ -15,8 +15,8 @@ import (
 
 // apiMain is the page about the API: what the signed-in person's role may call.
 type apiMain struct {
-	Host  string
-	May   bool // the caller may make tokens
+	Login string // the command that signs the person in
+	May   bool   // the caller may make tokens
 	Calls []apiCall
 }
 
@@ -25,19 +25,25 @@ type apiCall struct {
 	Note                      string
 	Query, Events             []apiParam
 	Example                   string
+	Words                     []apiParam // that stand in the example for something else
 }
 
 type apiParam struct{ Name, Meaning string }
 
 func (s *Server) apiPage(v *visit) error {
 	host := "https://" + v.r.Host
-	main := apiMain{Host: host, May: v.caller.Allow(access.WriteUsers) == nil}
+	main := apiMain{Login: signInCommand(host, v.caller.Name), May: v.caller.Allow(access.WriteUsers) == nil}
+	seen, err := v.samples()
+	if err != nil {
+		return err
+	}
 	for _, rt := range s.routes {
 		c, ok := calls[rt.method+" "+rt.path]
 		if !ok || c.Needs != "" && v.caller.Allow(c.Needs) != nil {
 			continue
 		}
-		shown := apiCall{ID: operationID(rt), Method: rt.method, Path: rt.path, Summary: c.summary(rt, v.say), Note: c.note(v.say), Example: c.example(rt, host, s.cfg.Now())}
+		shown := apiCall{ID: operationID(rt), Method: rt.method, Path: rt.path, Summary: c.summary(rt, v.say), Note: c.note(v.say)}
+		shown.Example, shown.Words = seen.fill(rt, c.example(rt, host, s.cfg.Now()))
 		for _, p := range c.Query {
 			shown.Query = append(shown.Query, apiParam{p.Name, p.meaning(v.say) + p.values()})
 		}
@@ -63,11 +69,15 @@ func (p param) values() string {
 	return " (" + strings.Join(all, ", ") + ")"
 }
 
-// example is a command that works once TOKEN holds a token, ID an id and SESSION a
-// session's, and with
-// an owner's id and a device's number for OWNER and NUMBER.
+// signInCommand asks for the password and keeps the secret of a session in TOKEN.
+func signInCommand(host, login string) string {
+	return `read -rsp 'Password: ' PASSWORD; export TOKEN=$(printf '{"login":"` + login + `","password":"%s"}' "$PASSWORD" | curl -s -H 'Content-Type: application/json' -d @- ` + host + `/api/v1/sign-in | sed 's/.*"secret":"\([^"]*\)".*/\1/')`
+}
+
+// example is a command that works once TOKEN holds a token, and with what samples put
+// for {id}, {session} and the words in capitals.
 func (c call) example(rt route, host string, now time.Time) string {
-	address := host + strings.NewReplacer("{id}", "$ID", "{session}", "$SESSION").Replace(rt.path)
+	address := host + rt.path
 	between := "?"
 	for _, p := range c.Query {
 		if p.Required || p.Shown {
@@ -111,6 +121,7 @@ var bodies = map[reflect.Type]map[string]any{
 	reflect.TypeFor[apiNewDays]():     {"kind": "closed", "from": "2026-12-07", "to": "2026-12-11"},
 	reflect.TypeFor[apiDaysID]():      {"id": "DAYS"},
 	reflect.TypeFor[apiBlockPart]():   {"dimension": "model", "value": "LIFEBOOK A3510", "blocked": true},
+	reflect.TypeFor[apiSignIn]():      {"login": "LOGIN", "password": "PASSWORD"},
 	reflect.TypeFor[apiNewQuestion](): {"name": "Schwache Akkus", "if": []string{"battery_health.lt.700"}},
 }
 
