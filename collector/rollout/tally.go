@@ -17,8 +17,9 @@ import (
 
 // A tally is the word of every device in a rollout. Asking the database row by row costs
 // a second and more for 70,000 devices, so each table is read once as one text and put
-// together here; and of a large fleet the tally is kept for a round. While somebody
-// looks, Run makes it anew each round, so only the first look waits for it.
+// together here; and of a large fleet the tally is kept. Run makes it anew each minute
+// while a rollout is open and each round while somebody looks, so nobody waits for it but
+// who looks at an old rollout first.
 type tally struct {
 	at    time.Time
 	of    tallied
@@ -38,20 +39,22 @@ type owned struct{ device, owner string }
 const (
 	// keepAbove is from how many devices on a tally is kept; fewer are counted at once.
 	keepAbove = 5000
-	// lookedFor is for how long after a look Run keeps a tally fresh.
+	// lookedFor is for how long after a look Run makes a tally anew each round.
 	lookedFor = 2 * time.Minute
+	// idleEvery is how often it does while nobody looks.
+	idleEvery = time.Minute
 )
 
 // tallies are those that are kept.
 type tallies struct {
 	turn chan struct{} // one makes a tally, the others wait for it
 	// below is guarded by turn
-	kept   map[string]*tally
-	looked map[string]time.Time
+	kept         map[string]*tally
+	looked, made map[string]time.Time
 }
 
 func newTallies() *tallies {
-	return &tallies{turn: make(chan struct{}, 1), kept: map[string]*tally{}, looked: map[string]time.Time{}}
+	return &tallies{turn: make(chan struct{}, 1), kept: map[string]*tally{}, looked: map[string]time.Time{}, made: map[string]time.Time{}}
 }
 
 // tally gives that of a rollout, kept or made now.
@@ -63,7 +66,7 @@ func (r *Rollouts) tally(ctx context.Context, rollout string) (t *tally, err err
 	}
 	defer func() { <-r.tallies.turn }()
 	r.tallies.looked[rollout] = r.now()
-	return r.tallyNow(ctx, rollout, 2*r.cfg.Pace.Every) // Run may be a round late
+	return r.tallyNow(ctx, rollout, idleEvery+2*r.cfg.Pace.Every) // Run may be a round late
 }
 
 // tallyNow is for whoever has the turn; a tally that is kept may be so old.
@@ -83,6 +86,7 @@ func (r *Rollouts) tallyNow(ctx context.Context, rollout string, age time.Durati
 	if err != nil {
 		return nil, fmt.Errorf("counting the devices of a rollout: %w", err)
 	}
+	r.tallies.made[rollout] = t.at
 	delete(r.tallies.kept, rollout)
 	if devices := t.seenBy(access.System("rollouts")).Devices; devices > keepAbove {
 		r.tallies.kept[rollout] = t
@@ -90,7 +94,7 @@ func (r *Rollouts) tallyNow(ctx context.Context, rollout string, age time.Durati
 	return t, nil
 }
 
-// retally makes those anew that somebody looked at not long ago.
+// retally makes those anew whose time has come, and forgets those that nobody needs.
 func (r *Rollouts) retally(ctx context.Context) error {
 	select {
 	case <-ctx.Done():
@@ -98,14 +102,35 @@ func (r *Rollouts) retally(ctx context.Context) error {
 	case r.tallies.turn <- struct{}{}:
 	}
 	defer func() { <-r.tallies.turn }()
+	var open []row
+	err := r.db.Read(ctx, func(tx *db.Tx) (err error) {
+		open, err = readRows(ctx, tx, `o.state IN ('placing', 'running', 'paused', 'halted')`)
+		return err
+	})
+	if err != nil {
+		return fmt.Errorf("looking for open rollouts: %w", err)
+	}
+	every := map[string]time.Duration{}
+	for _, o := range open {
+		every[o.id] = idleEvery
+	}
+	now := r.now()
 	for rollout, at := range r.tallies.looked {
-		if r.now().Sub(at) > lookedFor {
+		if now.Sub(at) > lookedFor {
 			delete(r.tallies.looked, rollout)
-			delete(r.tallies.kept, rollout)
-			continue
+		} else if r.tallies.kept[rollout] != nil { // few devices are counted at each look
+			every[rollout] = r.cfg.Pace.Every
 		}
-		if r.tallies.kept[rollout] == nil {
-			continue // few devices
+	}
+	for rollout := range r.tallies.made {
+		if every[rollout] == 0 {
+			delete(r.tallies.made, rollout)
+			delete(r.tallies.kept, rollout)
+		}
+	}
+	for rollout, after := range every {
+		if made, ok := r.tallies.made[rollout]; ok && now.Sub(made) < after && !now.Before(made) {
+			continue
 		}
 		if _, err := r.tallyNow(ctx, rollout, 0); err != nil {
 			return err

@@ -124,22 +124,14 @@ func TestCountsAreOfTheWords(t *testing.T) {
 	})
 }
 
-// TestCountsOfManyAreKeptForARound: and no longer, and not over a decision.
-func TestCountsOfManyAreKeptForARound(t *testing.T) {
+// TestCountsOfManyAreKept: whoever looks first finds what Run counted within the last
+// minute, whoever looks on what it counted in the last round; a decision shows at once.
+func TestCountsOfManyAreKept(t *testing.T) {
 	both(t, func(t *testing.T, w *world) {
 		w.release("1.0.0")
 		w.release("1.1.0")
 		w.many(5001)
 		id := w.start(t, "1.1.0")
-		current := func() int64 {
-			t.Helper()
-			c, err := w.Compliance(t.Context(), person("ada"), id)
-			w.must(err)
-			if c.Devices != 5001 {
-				t.Fatalf("%d devices, want 5001", c.Devices)
-			}
-			return c.Counts[rollout.Current]
-		}
 		updated := 0
 		update := func() {
 			t.Helper()
@@ -150,22 +142,39 @@ func TestCountsOfManyAreKeptForARound(t *testing.T) {
 				return err
 			}))
 		}
-		if n := current(); n != 0 {
-			t.Fatalf("%d current, want none", n)
+		check := func(what string, want int64) {
+			t.Helper()
+			c, err := w.Compliance(t.Context(), person("ada"), id)
+			w.must(err)
+			if n := c.Counts[rollout.Current]; c.Devices != 5001 || n != want {
+				t.Errorf("%s: %d of %d current, want %d of 5001", what, n, c.Devices, want)
+			}
 		}
+		later := func(d time.Duration) {
+			t.Helper()
+			w.now = w.now.Add(d)
+			w.must(w.Retally(t.Context()))
+		}
+		later(0)
 		update()
-		if n := current(); n != 0 {
-			t.Errorf("%d current within a round, want what was counted", n)
-		}
-		w.now = w.now.Add(10 * time.Second)
-		if n := current(); n != 1 {
-			t.Errorf("%d current two rounds later, want 1", n)
-		}
+		check("the first look", 0)
+		later(time.Second)
+		check("within a round", 0)
+		later(5 * time.Second)
+		check("a round later", 1)
+		update()
+		later(5 * time.Second)
+		check("looking on", 2)
 		update()
 		w.must(w.Pause(t.Context(), person("ada"), id, "the helpdesk asks"))
-		if n := current(); n != 2 {
-			t.Errorf("%d current after a decision, want 2", n)
-		}
+		check("a decision", 3)
+		later(5 * time.Minute) // nobody looks any more
+		update()
+		later(30 * time.Second)
+		check("half a minute later, nobody looked", 3)
+		update()
+		w.now = w.now.Add(2 * time.Minute)
+		check("no round for two minutes", 5)
 	})
 }
 

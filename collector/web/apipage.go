@@ -71,7 +71,7 @@ func (p param) values() string {
 
 // signInCommand asks for the password and keeps the secret of a session in TOKEN.
 func signInCommand(host, login string) string {
-	return `read -rsp 'Password: ' PASSWORD; export TOKEN=$(printf '{"login":"` + login + `","password":"%s"}' "$PASSWORD" | curl -s -H 'Content-Type: application/json' -d @- ` + host + `/api/v1/sign-in | sed 's/.*"secret":"\([^"]*\)".*/\1/')`
+	return `printf 'Password: '; read -rs PASSWORD; export TOKEN=$(printf '{"login":"` + login + `","password":"%s"}' "$PASSWORD" | curl -s -H 'Content-Type: application/json' -d @- ` + host + `/api/v1/sign-in | sed 's/.*"secret":"\([^"]*\)".*/\1/')`
 }
 
 // example is a command that works once TOKEN holds a token, and with what samples put
