@@ -262,6 +262,21 @@ func newTrusted(data []byte) (t *trustedmetadata.TrustedMetadata, err error) {
 	return t, nil
 }
 
+// CheckRoot judges a root that programs are to be built with: it must be signed by as
+// many of its own keys as it asks for, and not end before a time. It returns what it
+// found also with ErrStale.
+func CheckRoot(data []byte, until time.Time) (version int64, expires time.Time, err error) {
+	t, err := newTrusted(data)
+	if err != nil {
+		return 0, time.Time{}, err
+	}
+	r := t.Root.Signed
+	if r.Expires.Before(until) {
+		err = fmt.Errorf("%s: %w: version %d ends on %s", Root, ErrStale, r.Version, r.Expires.Format(time.DateOnly))
+	}
+	return r.Version, r.Expires, err
+}
+
 // rooted follows a root that was accepted. One below the floor, from which a
 // device starts that lost its newer ones, says nothing about rotation.
 func (s *session) rooted() {

@@ -32,7 +32,6 @@ import (
 	"hausmeister/installer/release"
 	"hausmeister/platform/layout"
 	"hausmeister/proto/manifest"
-	"hausmeister/proto/manifest/draft"
 )
 
 // Config says what to build.
@@ -226,6 +225,10 @@ func (x *builder) run(ctx context.Context, b *Build) error {
 // rootFiles are what programs embed; the first of them is the agents'.
 var rootFiles = []string{"agent/update/root.json", "collector/root.json"}
 
+// rootLasts is how long after its commit a program's root must hold at least: who is
+// installed with one that has ended takes no update until there is a newer one.
+const rootLasts = 180 * 24 * time.Hour
+
 // trust puts the root of trust into the source. An agent without one would take no
 // update after this one.
 func (x *builder) trust(b *Build) error {
@@ -242,21 +245,21 @@ func (x *builder) trust(b *Build) error {
 		if err != nil {
 			return err
 		}
-		if i > 0 {
-			continue
-		}
 		if len(data) == 0 {
-			if !x.Rootless {
+			if i == 0 && !x.Rootless {
 				return fmt.Errorf("%w: %s is empty and no root of trust was given: agents of this build would take no updates", release.ErrRefused, name)
 			}
 			continue
 		}
-		f, err := draft.Parse(data)
-		if err != nil || f.Kind() != manifest.Root {
-			return fmt.Errorf("%w: %s is no root of trust: %w", release.ErrUnverified, name, errors.Join(err, errors.New("of another kind or torn")))
+		version, _, err := manifest.CheckRoot(data, b.Time.Add(rootLasts))
+		if err != nil {
+			return fmt.Errorf("%w: %s is no root of trust for %s: %w", release.ErrUnverified, name, b.Version, err)
+		}
+		if i > 0 {
+			continue
 		}
 		sum := sha256.Sum256(data)
-		b.Root, b.RootSum = f.Version(), hex.EncodeToString(sum[:])
+		b.Root, b.RootSum = version, hex.EncodeToString(sum[:])
 	}
 	return nil
 }

@@ -15,6 +15,7 @@ import (
 
 	"hausmeister/installer/release"
 	"hausmeister/installer/release/build"
+	"hausmeister/proto/manifest"
 	"hausmeister/testenv/tufrepo"
 )
 
@@ -175,11 +176,21 @@ func TestBuildNeedsARoot(t *testing.T) {
 	if _, _, err := run(func(c *build.Config) { c.Root = []byte("{}") }); !errors.Is(err, release.ErrUnverified) {
 		t.Errorf("with a root that is none: %v, want ErrUnverified", err)
 	}
+	// A root that its own keys have not signed, or that ends soon, is none to build with.
+	fleet := tufrepo.NewFleet(time.Now)
+	unsigned := bytes.Replace(fleet.Root(), []byte(`"sig":"`), []byte(`"sig":"00`), 3)
+	if _, _, err := run(func(c *build.Config) { c.Root = unsigned }); !errors.Is(err, manifest.ErrRefused) || !errors.Is(err, release.ErrUnverified) {
+		t.Errorf("with an unsigned root: %v, want ErrUnverified", err)
+	}
+	old := tufrepo.NewFleet(func() time.Time { return time.Now().Add(-3*365*24*time.Hour + 100*24*time.Hour) }).Root()
+	if _, _, err := run(func(c *build.Config) { c.Root = old }); !errors.Is(err, manifest.ErrStale) {
+		t.Errorf("with a root that ends in 100 days: %v, want ErrStale", err)
+	}
 	without, said, err := run(func(c *build.Config) { c.Rootless = true })
 	if err != nil || without.Root != 0 || said != "" {
 		t.Errorf("without on purpose: root %d, %q, %v", without.Root, said, err)
 	}
-	root := tufrepo.NewFleet(time.Now).Root()
+	root := fleet.Root()
 	with, said, err := run(func(c *build.Config) { c.Root = root })
 	if err != nil || with.Root != 1 || said != strings.TrimSpace(string(root)) {
 		t.Errorf("with one: root %d, %.40q, %v", with.Root, said, err)
