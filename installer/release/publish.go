@@ -179,8 +179,10 @@ func (p Publication) checkReleases(role string, f *draft.File) error {
 				return refuse("%s names %s, which is not signed", r.Path, d.Target)
 			}
 		}
-		if r.Packed != "" && !signed[r.Packed] {
-			return refuse("%s names %s, which is not signed", r.Path, r.Packed)
+		for _, named := range []string{r.Packed, r.SBOM} {
+			if named != "" && !signed[named] {
+				return refuse("%s names %s, which is not signed", r.Path, named)
+			}
 		}
 	}
 	for v, platforms := range have {

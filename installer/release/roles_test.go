@@ -2,9 +2,12 @@ package release_test
 
 import (
 	"bytes"
+	"crypto/sha512"
 	"encoding/json"
 	"errors"
+	"fmt"
 	"os"
+	"path/filepath"
 	"slices"
 	"strings"
 	"testing"
@@ -133,4 +136,66 @@ func FuzzExport(f *testing.F) {
 			t.Errorf("%d entries without a hash are accepted: %q", n, data)
 		}
 	})
+}
+
+// TestSBOMsArePublished: what a program consists of is signed beside it, survives a
+// way back, and cannot be another program's.
+func TestSBOMsArePublished(t *testing.T) {
+	w := newWorld(t)
+	bom := func(program []byte) string {
+		sum := sha512.Sum512(program)
+		file := filepath.Join(t.TempDir(), "x.cdx.json")
+		text := fmt.Sprintf(`{"bomFormat": "CycloneDX", "specVersion": "1.6", "metadata": {"component": {"hashes": [{"alg": "SHA-512", "content": "%x"}]}}}`, sum)
+		w.must(os.WriteFile(file, []byte(text), 0o644))
+		return file
+	}
+	with := func(version string) release.Staging {
+		s := w.staging("stable", version)
+		for i, p := range s.Programs {
+			s.Programs[i].SBOM = bom(bytesOf(version, p.OS+"/"+p.Arch))
+		}
+		return s
+	}
+	wrong := with("1.0.0")
+	wrong.Programs[0].SBOM = wrong.Programs[1].SBOM
+	if _, err := wrong.Stage(t.Context()); !errors.Is(err, release.ErrUnverified) {
+		t.Errorf("Stage with another program's SBOM = %v, want ErrUnverified", err)
+	}
+	wrong.Programs[0].SBOM = wrong.Programs[0].File
+	if _, err := wrong.Stage(t.Context()); !errors.Is(err, release.ErrUnverified) {
+		t.Errorf("Stage with an SBOM that is none = %v, want ErrUnverified", err)
+	}
+	published := func() (n int) {
+		w.sign("stable", "jana", "karl")
+		w.must(w.publish())
+		all, _, err := w.device()
+		w.must(err)
+		for _, x := range all {
+			r, err := x.Release()
+			if err != nil {
+				continue
+			}
+			i := slices.IndexFunc(all, func(o manifest.Target) bool { return o.Path == r.SBOM })
+			if r.SBOM != r.Path+".cdx.json" || i < 0 {
+				t.Errorf("%s names %q", r.Path, r.SBOM)
+				continue
+			}
+			w.must(release.CheckTarget(release.TargetFile(w.path("repo"), all[i]), all[i]))
+			n++
+		}
+		return n
+	}
+	for i, version := range []string{"1.0.0", "1.1.0"} {
+		_, err := with(version).Stage(t.Context())
+		w.must(err)
+		if n := published(); n != 2*(i+1) {
+			t.Errorf("with %s, %d programs with SBOMs", version, n)
+		}
+	}
+	s := w.staging("stable", "1.0.0")
+	_, err := s.Rollback(t.Context(), "1.0.0", "1.1.0")
+	w.must(err)
+	if n := published(); n != 4 {
+		t.Errorf("after a way back, %d programs with SBOMs", n)
+	}
 }

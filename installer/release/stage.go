@@ -4,7 +4,9 @@ import (
 	"bytes"
 	"context"
 	"crypto/sha256"
+	"crypto/sha512"
 	"encoding/hex"
+	"encoding/json"
 	"errors"
 	"fmt"
 	"io"
@@ -31,10 +33,11 @@ type Program struct {
 	OS     string
 	Arch   string
 	SHA256 string // what the build says; empty = not said
+	SBOM   string // file that says what it consists of, CycloneDX; empty = none
 }
 
 // Staging makes a role's draft out of programs: the program itself, the same
-// packed, and patches from the last versions.
+// packed, what it consists of, and patches from the last versions.
 type Staging struct {
 	Drafts   *Drafts
 	Role     string
@@ -50,7 +53,7 @@ type Staging struct {
 // Staged is a file that was made.
 type Staged struct {
 	Path   string `json:"path"`
-	Kind   string `json:"kind"` // program, packed, delta
+	Kind   string `json:"kind"` // program, packed, sbom, delta
 	From   string `json:"from,omitempty"`
 	Length int64  `json:"length"`
 	SHA256 string `json:"sha256"`
@@ -174,6 +177,14 @@ func (s Staging) program(ctx context.Context, p Program) ([]stagedTarget, error)
 	}
 	r.Packed = full.Path
 	out := []stagedTarget{{Staged: full}}
+	if p.SBOM != "" {
+		sbom, err := s.sbom(p.SBOM, r, data)
+		if err != nil {
+			return nil, err
+		}
+		r.SBOM = sbom.Path
+		out = append(out, stagedTarget{Staged: sbom})
+	}
 	bases, err := s.bases(r)
 	if err != nil {
 		return nil, err
@@ -193,6 +204,35 @@ func (s Staging) program(ctx context.Context, p Program) ([]stagedTarget, error)
 		return nil, refuse("%w", err)
 	}
 	return append([]stagedTarget{{Staged: main, release: &r}}, out...), nil
+}
+
+// maxSBOM bounds the file; ours have 60 kB.
+const maxSBOM = 8 << 20
+
+// sbom keeps what a program consists of, if that is said of these bytes.
+func (s Staging) sbom(file string, r manifest.Release, program []byte) (Staged, error) {
+	data, err := readFile(file, maxSBOM)
+	if err != nil {
+		return Staged{}, err
+	}
+	var bom struct {
+		Format   string `json:"bomFormat"`
+		Metadata struct {
+			Component struct {
+				Hashes []struct{ Alg, Content string }
+			}
+		}
+	}
+	if err := json.Unmarshal(data, &bom); err != nil || bom.Format != "CycloneDX" {
+		return Staged{}, unverified("%s is no CycloneDX: %w", file, errors.Join(err))
+	}
+	sum := sha512.Sum512(program)
+	for _, h := range bom.Metadata.Component.Hashes {
+		if h.Alg == "SHA-512" && h.Content == hex.EncodeToString(sum[:]) {
+			return s.keep(Staged{Path: r.Path + ".cdx.json", Kind: "sbom"}, data)
+		}
+	}
+	return Staged{}, unverified("%s is about another program", file)
 }
 
 // bases are the programs that devices have: the newest versions of the channel,
@@ -315,7 +355,13 @@ func (s Staging) Rollback(ctx context.Context, version, of string) ([]Staged, er
 			continue
 		}
 		file := TargetFile(s.Drafts.Repo.Dir, manifest.Target{Path: r.Path, SHA256: r.SHA256})
-		s.Programs = append(s.Programs, Program{File: file, Name: path.Base(r.Path), OS: r.OS, Arch: r.Arch, SHA256: r.SHA256})
+		p := Program{File: file, Name: path.Base(r.Path), OS: r.OS, Arch: r.Arch, SHA256: r.SHA256}
+		for _, t := range s.Drafts.Repo.Files[s.Role].Targets(s.Role) {
+			if t.Path == r.SBOM {
+				p.SBOM = TargetFile(s.Drafts.Repo.Dir, t)
+			}
+		}
+		s.Programs = append(s.Programs, p)
 		s.Release.Commit = r.Commit
 	}
 	if len(s.Programs) == 0 {

@@ -71,6 +71,7 @@ type Release struct {
 	LauncherMin string  `json:"launcher_min,omitempty"` // oldest launcher that can start it
 	Commit      string  `json:"commit"`                 // what it was built from, hex
 	Packed      string  `json:"packed,omitempty"`       // path of the target with the same bytes, zstd
+	SBOM        string  `json:"sbom,omitempty"`         // path of the target that says what it consists of, CycloneDX
 	Deltas      []Delta `json:"deltas,omitempty"`
 	Ramp        Ramp    `json:"ramp"`
 	Urgent      bool    `json:"urgent,omitempty"`      // may come in lessons; signed by emergency only
@@ -184,6 +185,9 @@ func (r Release) check() error {
 	}
 	if r.Packed != "" && !r.beside(r.Packed) {
 		return fmt.Errorf("packed %.200q is not beside the release", r.Packed)
+	}
+	if r.SBOM != "" && !r.beside(r.SBOM) {
+		return fmt.Errorf("sbom %.200q is not beside the release", r.SBOM)
 	}
 	return r.Ramp.check()
 }

@@ -156,7 +156,11 @@ func (s *stageCmd) Run(c *cli) error {
 	st.Release.Version, st.Release.Commit = made.Version, made.Commit
 	for _, p := range made.Programs {
 		if strings.TrimSuffix(p.Name, ".exe") == "hausmeister-"+st.Release.Product {
-			st.Programs = append(st.Programs, release.Program{File: filepath.Join(s.Dir, p.File), Name: p.Name, OS: p.OS, Arch: p.Arch, SHA256: p.SHA256})
+			one := release.Program{File: filepath.Join(s.Dir, p.File), Name: p.Name, OS: p.OS, Arch: p.Arch, SHA256: p.SHA256}
+			if p.SBOM != "" {
+				one.SBOM = filepath.Join(s.Dir, p.SBOM)
+			}
+			st.Programs = append(st.Programs, one)
 		}
 	}
 	files, err := st.Stage(context.Background())
