@@ -409,6 +409,17 @@ func TestAttack46OperatorErrors(t *testing.T) {
 		if p, err := w.Promote(t.Context(), person("ada"), id, "all of them now"); err != nil || !p.Waiting {
 			t.Errorf("Promote by the first person = %+v, %v, want it to wait", p, err)
 		}
+		for who, waits := range map[string]bool{"ada": true, "bea": false} {
+			if p, err := w.Preview(t.Context(), person(who), id); err != nil || p.Waiting != waits || p.Asked != "ada" {
+				t.Errorf("Preview for %s when ada has asked = %+v, %v, want waiting %v", who, p, err, waits)
+			}
+			if v, err := w.Rollout(t.Context(), person(who), id); err != nil || v.MayApprove == waits || !v.NeedsSecond {
+				t.Errorf("%s may approve: %v, %v", who, v.MayApprove, err)
+			}
+		}
+		if err := w.Note(t.Context(), person("ada"), id, "schools asked for it"); err != nil || w.view(id).Decisions[0].Verb != "noted" {
+			t.Errorf("Note = %v, want it to be the latest decision", err)
+		}
 		admin := access.Caller{Kind: access.KindUser, ID: "root", Role: access.RoleAdmin}
 		token := access.Caller{Kind: access.KindToken, ID: "ci", Role: access.RoleRelease}
 		for _, who := range []access.Caller{person("ada"), admin, token, access.System("operator")} {
@@ -426,6 +437,12 @@ func TestAttack46OperatorErrors(t *testing.T) {
 			who := access.Caller{Kind: access.KindUser, ID: "u", Role: role}
 			if err := w.Pause(t.Context(), who, id, "I do not like it"); !errors.Is(err, access.ErrForbidden) {
 				t.Errorf("Pause as %s = %v, want ErrForbidden", role, err)
+			}
+			if err := w.Note(t.Context(), who, id, "I do not like it"); !errors.Is(err, access.ErrForbidden) {
+				t.Errorf("Note as %s = %v, want ErrForbidden", role, err)
+			}
+			if v, err := w.Rollout(t.Context(), who, id); err != nil || v.MayApprove {
+				t.Errorf("%s may approve: %v, %v", role, v.MayApprove, err)
 			}
 			if _, err := w.List(t.Context(), who); err != nil {
 				t.Errorf("List as %s = %v: they look", role, err)

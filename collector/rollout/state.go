@@ -225,7 +225,7 @@ func (r *Rollouts) decide(ctx context.Context, tx *db.Tx, caller access.Caller, 
 }
 
 // Verbs are all by which decisions are called; the record has them behind "rollout.".
-var Verbs = []string{"started", "began", "ring_entered", "promotion_asked", "promoted", "approved", "paused", "resumed", "halted", "aborted", "rolled_back", "part_blocked", "part_freed", "done", "replaced"}
+var Verbs = []string{"started", "began", "ring_entered", "promotion_asked", "promoted", "approved", "paused", "resumed", "halted", "aborted", "rolled_back", "noted", "part_blocked", "part_freed", "done", "replaced"}
 
 // Evidence is what was known when something was decided.
 type Evidence struct {
@@ -233,6 +233,7 @@ type Evidence struct {
 	RingOK, RingBad int64
 	Sum, Bound      float64 // of the cumulated log-likelihood; above the bound it stops
 	Limit, Risk     float64 // the ring's limit of the rate, and the probability that it is above
+	Doubt           float64 // below which that must be
 	Blocked         []gate.Stratum
 	Cause           gate.Cause
 }
@@ -240,7 +241,7 @@ type Evidence struct {
 func shown(o *row, p Pace) Evidence {
 	params := o.params(p)
 	e := Evidence{OK: o.evidence.All.OK, Bad: o.evidence.All.Bad, RingOK: o.evidence.Ring.OK, RingBad: o.evidence.Ring.Bad, Sum: o.evidence.Sum, Bound: params.Bound,
-		Limit: params.Limit(o.ring), Risk: o.evidence.Risk(params, o.ring), Blocked: o.evidence.Blocked(), Cause: o.cause}
+		Limit: params.Limit(o.ring), Risk: o.evidence.Risk(params, o.ring), Doubt: params.Doubt, Blocked: o.evidence.Blocked(), Cause: o.cause}
 	if e.OK+e.Bad > params.LateAfter {
 		e.Bound = params.LateBound
 	}

@@ -1,6 +1,7 @@
 package rollout
 
 import (
+	"cmp"
 	"context"
 	"encoding/json"
 	"errors"
@@ -209,12 +210,18 @@ func (r *Rollouts) Approve(ctx context.Context, caller access.Caller, id, reason
 	})
 }
 
+// Note adds to the decisions what became known later: why somebody stopped at once.
+func (r *Rollouts) Note(ctx context.Context, caller access.Caller, id, reason string) error {
+	return r.verb(ctx, caller, id, "noted", reason, func(*db.Tx, *row) error { return nil })
+}
+
 // Promotion says what a promotion did or would do.
 type Promotion struct {
-	Ring     int   // from 1
-	Devices  int64 // that rings up to it hold
-	Adds     int64 // devices
-	Waiting  bool  // for a second person; nothing changed
+	Ring     int    // from 1
+	Devices  int64  // that rings up to it hold
+	Adds     int64  // devices
+	Waiting  bool   // for a second person; nothing changed
+	Asked    string // who asked for it first, where two persons are needed
 	Evidence Evidence
 }
 
@@ -228,7 +235,12 @@ func (r *Rollouts) Preview(ctx context.Context, caller access.Caller, id string)
 		if err != nil {
 			return err
 		}
-		p, err = r.promotion(&o)
+		if p, err = r.promotion(&o); err != nil || !o.rings[o.ring+1].Wide {
+			return err
+		}
+		var first string
+		first, p.Asked, err = asked(ctx, tx, &o)
+		p.Waiting = first == "" || second(caller, first) != nil
 		return err
 	})
 	if err != nil {
@@ -242,7 +254,7 @@ func (r *Rollouts) promotion(o *row) (Promotion, error) {
 		return Promotion{}, fmt.Errorf("%w: there is no next ring", ErrState)
 	}
 	next := o.rings[o.ring+1]
-	return Promotion{Ring: o.ring + 2, Devices: next.End, Adds: next.End - o.rings[o.ring].End, Waiting: next.Wide && o.approvedBy == "", Evidence: shown(o, r.cfg.Pace)}, nil
+	return Promotion{Ring: o.ring + 2, Devices: next.End, Adds: next.End - o.rings[o.ring].End, Evidence: shown(o, r.cfg.Pace)}, nil
 }
 
 // Promote goes on to the next ring before the gate finds it due. Above 10 % of the
@@ -282,12 +294,21 @@ func (r *Rollouts) Promote(ctx context.Context, caller access.Caller, id, reason
 	return p, nil
 }
 
+// asked is who asked for the ring after this one, and by which name; empty = nobody.
+func asked(ctx context.Context, tx *db.Tx, o *row) (actor, name string, err error) {
+	err = tx.QueryRow(ctx, `SELECT q.actor, COALESCE((SELECT d.actor_name FROM rollout_decisions d WHERE d.rollout_id = q.rollout_id AND d.verb = 'promotion_asked' AND d.ring = q.ring AND d.actor = q.actor
+		ORDER BY d.at_ms LIMIT 1), '') FROM rollout_requests q WHERE q.rollout_id = $1 AND q.verb = 'promote' AND q.ring = $2`, o.id, int64(o.ring)).Scan(&actor, &name)
+	if errors.Is(err, db.ErrNoRows) {
+		err = nil
+	}
+	return actor, cmp.Or(name, actor), err
+}
+
 // first notes who asks for a wide ring, unless another person did; true: it waits.
 func (r *Rollouts) first(ctx context.Context, tx *db.Tx, caller access.Caller, o *row) (bool, error) {
-	var actor string
-	err := tx.QueryRow(ctx, `SELECT actor FROM rollout_requests WHERE rollout_id = $1 AND verb = 'promote' AND ring = $2`, o.id, int64(o.ring)).Scan(&actor)
+	actor, _, err := asked(ctx, tx, o)
 	switch {
-	case errors.Is(err, db.ErrNoRows):
+	case err == nil && actor == "":
 		_, err = tx.Exec(ctx, `INSERT INTO rollout_requests (rollout_id, verb, ring, actor, at_ms) VALUES ($1, 'promote', $2, $3, $4)`,
 			o.id, int64(o.ring), caller.Actor(), r.now().UnixMilli())
 		return true, err

@@ -26,6 +26,7 @@ type Rollout struct {
 	Entered, Started, Ended   time.Time
 	StartedBy, ApprovedBy     string // names
 	NeedsSecond               bool   // it waits for a second person, or will before the next ring
+	MayApprove                bool   // the caller can be that person
 	Evidence                  Evidence
 	InFlight, Cap             int64
 	Decisions                 []Decision // of one rollout only, the latest first
@@ -41,6 +42,7 @@ type RingView struct {
 	InFlight      int64
 	Reached       int64     // devices that ever got a lease
 	Wait          gate.Wait // of the present ring: what the gate waits for
+	Need          int64     // of the present ring: outcomes that it must have
 }
 
 // Decision is what was decided, and what was known then.
@@ -119,6 +121,7 @@ func (r *Rollouts) Rollout(ctx context.Context, caller access.Caller, id string)
 		if out, err = r.view(ctx, tx, &o); err != nil {
 			return err
 		}
+		out.MayApprove = out.NeedsSecond && everywhere(caller) == nil && second(caller, o.startedBy) == nil
 		out.Decisions, err = readDecisions(ctx, tx, id)
 		return err
 	})
@@ -152,7 +155,7 @@ func (r *Rollouts) view(ctx context.Context, tx *db.Tx, o *row) (Rollout, error)
 		if err != nil {
 			return v, err
 		}
-		v.Rings[o.ring].Wait = o.evidence.Ready(params, o.ring, added)
+		v.Rings[o.ring].Wait, v.Rings[o.ring].Need = o.evidence.Ready(params, o.ring, added), params.Need(o.ring, added)
 	}
 	return v, nil
 }

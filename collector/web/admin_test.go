@@ -692,6 +692,8 @@ func TestAPIPage(t *testing.T) {
 			switch {
 			case strings.HasSuffix(u.Path, "/rollback"):
 				release = releases["1.0.1"]
+			case strings.HasSuffix(u.Path, "/approve"):
+				bearer, _ = w.signIn(t, "release") // a second person
 			case strings.HasSuffix(u.Path, "/resume"):
 				w.must(w.rollouts.Pause(t.Context(), operator, began, "für das Beispiel"))
 			}

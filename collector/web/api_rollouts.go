@@ -31,6 +31,7 @@ type Rollouts interface {
 	Pause(ctx context.Context, caller access.Caller, id, reason string) error
 	Resume(ctx context.Context, caller access.Caller, id, reason string) error
 	Abort(ctx context.Context, caller access.Caller, id, reason string) error
+	Note(ctx context.Context, caller access.Caller, id, reason string) error
 	Block(ctx context.Context, caller access.Caller, id string, s gate.Stratum, blocked bool, reason string) error
 	Compliance(ctx context.Context, caller access.Caller, id string) (rollout.Compliance, error)
 	DeviceStates(ctx context.Context, caller access.Caller, id string, why rollout.Why, after string, limit int) ([]rollout.DeviceState, error)
@@ -201,6 +202,7 @@ type apiEvidence struct {
 	Bound   float64      `json:"bound"`
 	Limit   float64      `json:"limit"` // rate of failure above which the ring is not left
 	Risk    float64      `json:"risk"`  // probability that the rate is above it
+	Doubt   float64      `json:"doubt"` // below which that must be; 0 = not noted
 	Blocked []apiStratum `json:"blocked"`
 	Cause   *string      `json:"cause" is:"cause"` // rate, crashes, part, lost, tickets, release
 }
@@ -212,7 +214,7 @@ type apiStratum struct {
 }
 
 func evidenceOf(e rollout.Evidence) apiEvidence {
-	out := apiEvidence{OK: e.OK, Bad: e.Bad, RingOK: e.RingOK, RingBad: e.RingBad, Sum: e.Sum, Bound: e.Bound, Limit: e.Limit, Risk: e.Risk, Blocked: make([]apiStratum, len(e.Blocked)), Cause: present(string(e.Cause))}
+	out := apiEvidence{OK: e.OK, Bad: e.Bad, RingOK: e.RingOK, RingBad: e.RingBad, Sum: e.Sum, Bound: e.Bound, Limit: e.Limit, Risk: e.Risk, Doubt: e.Doubt, Blocked: make([]apiStratum, len(e.Blocked)), Cause: present(string(e.Cause))}
 	for i, b := range e.Blocked {
 		out.Blocked[i] = apiStratum{b.Dimension, b.Value}
 	}
@@ -232,6 +234,7 @@ type apiRing struct {
 	OK        int64   `json:"ok"`
 	Bad       int64   `json:"bad"`
 	Wait      *string `json:"wait" is:"wait"` // what the present ring waits for: rate, fresh
+	Need      *int64  `json:"need"`           // outcomes that the present ring must have; null = another ring
 }
 
 // apiRollout is a release on its way over the fleet.
@@ -281,6 +284,9 @@ func rolloutOf(r rollout.Rollout) apiRollout {
 	for i, ring := range r.Rings {
 		out.Rings[i] = apiRing{Ring: i + 1, Devices: ring.Devices, Adds: ring.Adds, SoakHours: ring.Soak.Hours(), SchoolDay: ring.SchoolDay, Second: ring.Wide, Reached: ring.Reached,
 			InFlight: ring.InFlight, OK: ring.OK, Bad: ring.Bad, Wait: present(string(ring.Wait))}
+		if ring.Need > 0 {
+			out.Rings[i].Need = &r.Rings[i].Need
+		}
 	}
 	return out
 }
@@ -363,8 +369,7 @@ func (s *Server) apiRollBack(v *visit) error {
 // rolloutVerb is what a verb of a rollout is called with.
 type rolloutVerb func(ctx context.Context, caller access.Caller, id, reason string) error
 
-// apiRolloutVerb answers the rollout as it is then. The second of two persons is none
-// of them: a program is no person.
+// apiRolloutVerb answers the rollout as it is then.
 func (s *Server) apiRolloutVerb(verb func(Rollouts) rolloutVerb) func(*visit) error {
 	return func(v *visit) error {
 		var body apiReason
@@ -383,12 +388,13 @@ type apiPromotion struct {
 	Ring     int         `json:"ring"`
 	Devices  int64       `json:"devices"` // that the rings up to it hold
 	Adds     int64       `json:"adds"`
-	Waiting  bool        `json:"waiting"` // for a second person; nothing changed
+	Waiting  bool        `json:"waiting"`            // for a second person; nothing changed
+	Asked    *string     `json:"asked_by" is:"text"` // who asked first, where two persons are needed
 	Evidence apiEvidence `json:"evidence"`
 }
 
 func promotionOf(p rollout.Promotion) apiPromotion {
-	return apiPromotion{Ring: p.Ring, Devices: p.Devices, Adds: p.Adds, Waiting: p.Waiting, Evidence: evidenceOf(p.Evidence)}
+	return apiPromotion{Ring: p.Ring, Devices: p.Devices, Adds: p.Adds, Waiting: p.Waiting, Asked: present(p.Asked), Evidence: evidenceOf(p.Evidence)}
 }
 
 func (s *Server) apiPreview(v *visit) error {

@@ -188,6 +188,8 @@ var calls = map[string]call{
 	"POST /api/v1/rollouts/{id}/pause":     {Needs: access.RunRollouts, Body: apiReason{}, Gives: apiRolloutBody{}},
 	"POST /api/v1/rollouts/{id}/resume":    {Needs: access.RunRollouts, Body: apiReason{}, Gives: apiRolloutBody{}},
 	"POST /api/v1/rollouts/{id}/abort":     {Needs: access.RunRollouts, Body: apiReason{}, Gives: apiRolloutBody{}},
+	"POST /api/v1/rollouts/{id}/note":      {Needs: access.RunRollouts, Body: apiReason{}, Gives: apiRolloutBody{}},
+	"POST /api/v1/rollouts/{id}/approve":   {Needs: access.RunRollouts, Person: true, Body: apiReason{}, Gives: apiRolloutBody{}},
 	"POST /api/v1/rollouts/{id}/rollback":  {Needs: access.RunRollouts, Body: apiNewRollout{}, Gives: apiRolloutBody{}, Made: true},
 	"POST /api/v1/rollouts/{id}/parts":     {Needs: access.RunRollouts, Body: apiBlockPart{}, Gives: apiRolloutBody{}},
 	"GET /api/v1/openapi.json":             {Gives: map[string]any{}},

@@ -133,6 +133,8 @@ func TestDescriptionIsTheAPI(t *testing.T) {
 		"POST /api/v1/rollouts/{id}/pause":             `{"reason":"Helpdesk fragt nach"}`,
 		"POST /api/v1/rollouts/{id}/resume":            `{"reason":"es war das Netz"}`,
 		"POST /api/v1/rollouts/{id}/abort":             `{"reason":"falscher Kanal"}`,
+		"POST /api/v1/rollouts/{id}/note":              `{"reason":"die Schule hat angerufen"}`,
+		"POST /api/v1/rollouts/{id}/approve":           `{"reason":"alles gesehen"}`,
 		"POST /api/v1/rollouts/{id}/rollback":          `{"release":"` + releases["1.0.1"] + `","reason":"startet nicht"}`,
 		"POST /api/v1/rollouts/{id}/parts":             `{"dimension":"model","value":"LIFEBOOK A3510","blocked":true,"reason":"Firmware fehlt"}`,
 		"POST /api/v1/owners/{id}/updates":             `{"lessons_from":"07:45","lessons_to":"16:00","bytes_per_second":250000,"parallel":3}`,
@@ -157,6 +159,9 @@ func TestDescriptionIsTheAPI(t *testing.T) {
 			case strings.Contains(path, "/rollouts/"):
 				id = w.began(releases["1.1.0"]) // of its own for each call, since verbs end what others need
 				defer w.rollouts.Abort(t.Context(), operator, id, "Ende des Beispiels")
+				if strings.HasSuffix(path, "/approve") {
+					bearer, _ = w.signIn(t, "release") // a second person
+				}
 				if strings.HasSuffix(path, "/resume") {
 					w.must(w.rollouts.Pause(t.Context(), operator, id, "für das Beispiel"))
 				}

@@ -189,6 +189,8 @@ func (s *Server) allRoutes() []route {
 		{post, "/api/v1/rollouts/{id}/pause", program, s.apiRolloutVerb(func(r Rollouts) rolloutVerb { return r.Pause })},
 		{post, "/api/v1/rollouts/{id}/resume", program, s.apiRolloutVerb(func(r Rollouts) rolloutVerb { return r.Resume })},
 		{post, "/api/v1/rollouts/{id}/abort", program, s.apiRolloutVerb(func(r Rollouts) rolloutVerb { return r.Abort })},
+		{post, "/api/v1/rollouts/{id}/note", program, s.apiRolloutVerb(func(r Rollouts) rolloutVerb { return r.Note })},
+		{post, "/api/v1/rollouts/{id}/approve", program, s.apiRolloutVerb(func(r Rollouts) rolloutVerb { return r.Approve })},
 		{post, "/api/v1/rollouts/{id}/rollback", program, s.apiRollBack},
 		{post, "/api/v1/rollouts/{id}/parts", program, s.apiBlockPart},
 		{get, "/api/v1/catalogue", program, s.apiCatalogue},

@@ -327,14 +327,19 @@ func (e *Evidence) Risk(p Params, ring int) float64 {
 	return above(p.Limit(ring), e.All.OK, e.All.Bad)
 }
 
-// Ready says whether a ring, which added so many devices, may be left.
-func (e *Evidence) Ready(p Params, ring int, added int64) Wait {
+// Need is how many devices of a ring that added so many must have had an outcome.
+func (p Params) Need(ring int, added int64) int64 {
 	need := int64(math.Ceil(p.Fresh * float64(added)))
 	if ring < 1 { // in the first few the posterior alone asks for enough
 		need = min(need, 4)
 	}
+	return max(need, 1)
+}
+
+// Ready says whether a ring, which added so many devices, may be left.
+func (e *Evidence) Ready(p Params, ring int, added int64) Wait {
 	switch {
-	case e.Ring.OK+e.Ring.Bad < max(need, 1):
+	case e.Ring.OK+e.Ring.Bad < p.Need(ring, added):
 		return WaitFresh
 	case e.Risk(p, ring) >= p.Doubt:
 		return WaitRate
