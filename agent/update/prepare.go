@@ -308,7 +308,7 @@ func (u *Updater) troubled(ctx context.Context, j journal.Journal, err error) (t
 	if back := (*fetch.ComeBack)(nil); errors.As(err, &back) {
 		wait = back.After
 	}
-	u.again = time.Now().Add(wait)
+	u.again, u.cutOff = time.Now().Add(wait), r == journal.Unreachable
 	_, d, err := u.wait(ctx, j, r, wait)
 	if errors.Is(err, journal.ErrNotNow) {
 		err = nil

@@ -131,6 +131,7 @@ type Updater struct {
 	failures int        // in a row, of what is tried again
 	again    time.Time  // when, by a clock that no one sets
 	looked   time.Time  // for launchers and policies, by that clock
+	cutOff   bool       // it is tried again because nobody was reached
 }
 
 // errWord ends work because the collector said something new.
@@ -363,6 +364,9 @@ func (u *Updater) words(ctx context.Context, j journal.Journal) (journal.Journal
 		u.known = nil
 	}
 	if o != nil {
+		if u.cutOff { // whoever offers is reached: a boot or a new network is over
+			u.cutOff, u.again = false, time.Time{}
+		}
 		if j, err = u.offer(ctx, j, o); err != nil {
 			return j, err
 		}

@@ -730,6 +730,27 @@ func TestAttack47_RevokedBeforeArming(t *testing.T) {
 	})
 }
 
+// TestReachedAgain: who is offered again after a boot or in another network does not
+// wait for what it took when nobody was reached.
+func TestReachedAgain(t *testing.T) {
+	inBubble(t, func(w *world) {
+		r := w.release(manifest.Release{Version: newVersion})
+		w.fetchErr = fetch.ErrUnreachable
+		u := w.updater(oldVersion)
+		u.Offered(offer(r, "lease"))
+		time.AfterFunc(8*time.Hour, func() { // by then it tries each two hours
+			w.mu.Lock()
+			w.fetchErr = nil
+			w.mu.Unlock()
+			u.Offered(offer(r, "lease"))
+		})
+		began := time.Now()
+		if !w.runFor(u, 10*time.Hour) || time.Since(began) > 8*time.Hour+time.Minute {
+			t.Errorf("armed after %v, told %s", time.Since(began), w.told())
+		}
+	})
+}
+
 func TestUnreachable(t *testing.T) {
 	inBubble(t, func(w *world) {
 		w.fetchErr = fetch.ErrUnreachable
