@@ -25,6 +25,10 @@ const (
 	// fillMost is how many devices are told at once that there is room: fewer than a
 	// subscription of the bus holds.
 	fillMost = 200
+	// lostWithin is for how long a device that was updated is looked for, see gate.Lost.
+	lostWithin = 3 * 24 * time.Hour
+	// awayFor is after how long without a word nobody waits for a device's turn.
+	awayFor = 3 * 24 * time.Hour
 	// holidaysAtMost is how long a ring waits for a school day.
 	holidaysAtMost = 7 * 24 * time.Hour
 )
@@ -164,15 +168,17 @@ func (r *Rollouts) look(ctx context.Context, o *row) (s sight, err error) {
 	now := r.now()
 	err = r.db.Read(ctx, func(tx *db.Tx) error {
 		s = sight{}
-		begun := now.Add(-r.cfg.Pace.Silent).UnixMilli()
+		begun, since := now.Add(-r.cfg.Pace.Silent).UnixMilli(), now.Add(-lostWithin).UnixMilli()
 		err := tx.QueryRow(ctx, `SELECT COALESCE(SUM(h.connected), 0), COALESCE(SUM(1 - h.connected), 0) FROM rollout_members m JOIN health_devices h ON h.device_id = m.device_id
-			WHERE m.rollout_id = $1 AND m.told BETWEEN 4 AND 7 AND m.told_ms < $2 AND m.told_ms > $3`, o.id, begun, now.Add(-3*24*time.Hour).UnixMilli()).Scan(&s.updated.Here, &s.updated.Silent)
+			WHERE m.rollout_id = $1 AND m.told BETWEEN 4 AND 7 AND m.told_ms < $2 AND m.told_ms > $3`, o.id, begun, since).Scan(&s.updated.Here, &s.updated.Silent)
 		if err != nil {
 			return err
 		}
 		if s.updated.Silent >= 3 { // else nothing follows, and counting the fleet costs
+			// Of the same days: who came today only is here by that alone, and each morning
+			// those would be missed who were updated yesterday and are not switched on yet.
 			err = tx.QueryRow(ctx, `SELECT COALESCE(SUM(h.connected), 0), COALESCE(SUM(1 - h.connected), 0) FROM rollout_members m JOIN health_devices h ON h.device_id = m.device_id
-				WHERE m.rollout_id = $1 AND m.granted_ms = 0 AND h.last_contact_day >= $2`, o.id, now.Add(-r.cfg.Pace.Silent).UnixMilli()/dayMS).Scan(&s.control.Here, &s.control.Silent)
+				WHERE m.rollout_id = $1 AND m.granted_ms = 0 AND h.last_contact_day >= $2`, o.id, since/dayMS).Scan(&s.control.Here, &s.control.Silent)
 			if err != nil {
 				return err
 			}
@@ -187,15 +193,9 @@ func (r *Rollouts) look(ctx context.Context, o *row) (s sight, err error) {
 			return err
 		}
 		if o.ring == len(o.rings)-1 {
-			err = tx.QueryRow(ctx, `SELECT COUNT(*) FROM rollout_members WHERE rollout_id = $1 AND (flight = 1 OR flight = 0 AND outcome = 0 AND granted_ms = 0 AND first_ms IS NOT NULL)`, o.id).Scan(&s.open)
-			if err != nil {
+			if s.open, err = r.openIn(ctx, tx, o); err != nil {
 				return err
 			}
-			blocked, err := r.blockedOpen(ctx, tx, o)
-			if err != nil {
-				return err
-			}
-			s.open -= blocked
 		}
 		if r.cfg.Tickets != nil {
 			s.tickets, err = r.cfg.Tickets.Opened(ctx, tx, o.id, now.Add(-24*time.Hour))
@@ -210,11 +210,12 @@ func (r *Rollouts) look(ctx context.Context, o *row) (s sight, err error) {
 
 const dayMS = 24 * 60 * 60 * 1000
 
-// blockedSQL is the condition of members that are in a blocked part.
+// blockedSQL is the condition of members m that are in a blocked part; a view joined to
+// them has columns of these names too.
 func blockedSQL(o *row, next int) (string, []any) {
 	where, args := "1 = 0", []any{}
 	for _, s := range o.evidence.Blocked() {
-		where += ` OR ` + strata[s.Dimension] + ` = $` + strconv.Itoa(next+len(args))
+		where += ` OR m.` + strata[s.Dimension] + ` = $` + strconv.Itoa(next+len(args))
 		args = append(args, s.Value)
 	}
 	return `(` + where + `)`, args
@@ -226,17 +227,17 @@ func (r *Rollouts) addedBy(ctx context.Context, tx *db.Tx, o *row) (n int64, err
 	if len(args) == 0 {
 		return o.added(), nil
 	}
-	err = tx.QueryRow(ctx, `SELECT COUNT(*) FROM rollout_members WHERE rollout_id = $1 AND ring = $2 AND NOT `+where, append([]any{o.id, int64(o.ring)}, args...)...).Scan(&n)
+	err = tx.QueryRow(ctx, `SELECT COUNT(*) FROM rollout_members m WHERE m.rollout_id = $1 AND m.ring = $2 AND NOT `+where, append([]any{o.id, int64(o.ring)}, args...)...).Scan(&n)
 	return n, err
 }
 
-func (r *Rollouts) blockedOpen(ctx context.Context, tx *db.Tx, o *row) (n int64, err error) {
-	where, args := blockedSQL(o, 2)
-	if len(args) == 0 {
-		return 0, nil
-	}
-	err = tx.QueryRow(ctx, `SELECT COUNT(*) FROM rollout_members WHERE rollout_id = $1 AND flight = 0 AND outcome = 0 AND granted_ms = 0 AND first_ms IS NOT NULL AND `+where,
-		append([]any{o.id}, args...)...).Scan(&n)
+// openIn is how many devices are under way, or have had no turn and still come: whoever
+// has been silent for days gets his when he is back, and nobody waits for that.
+func (r *Rollouts) openIn(ctx context.Context, tx *db.Tx, o *row) (n int64, err error) {
+	where, args := blockedSQL(o, 3)
+	err = tx.QueryRow(ctx, `SELECT COUNT(*) FROM rollout_members m LEFT JOIN health_devices h ON h.device_id = m.device_id
+		WHERE m.rollout_id = $1 AND (m.flight = 1 OR m.outcome = 0 AND m.granted_ms = 0 AND m.first_ms IS NOT NULL AND h.last_contact_day >= $2 AND NOT `+where+`)`,
+		append([]any{o.id, r.now().Add(-awayFor).UnixMilli() / dayMS}, args...)...).Scan(&n)
 	return n, err
 }
 

@@ -317,6 +317,124 @@ func TestAttack44SilentDevices(t *testing.T) {
 	})
 }
 
+// Row 44: the morning after, who was updated and is not switched on yet is not lost,
+// since others who were here yesterday are not either.
+func TestAttack44NotSwitchedOnYet(t *testing.T) {
+	both(t, func(t *testing.T, w *world) {
+		w.release("1.0.0")
+		w.release("1.1.0")
+		ids := w.fleetOf(130, "1.0.0", "A3510")
+		id := w.start(t, "1.1.0")
+		updated := map[string]bool{}
+		for range 20 {
+			for device, o := range w.sweep(ids, "1.0.0") {
+				updated[device] = true
+				w.ends(device, o, true)
+			}
+		}
+		sessions := map[string]int64{}
+		for _, device := range ids {
+			sessions[device] = w.count(`SELECT session FROM health_state WHERE device_id = $1`, device)
+			if err := w.health.End(t.Context(), w.caller(device), sessions[device]); err != nil {
+				t.Fatal(err)
+			}
+		}
+		// At seven the next morning 30 of the 110 others are on, and none of the 20.
+		w.now = time.Date(2026, 11, 29, 7, 0, 0, 0, calendar.Berlin)
+		on := 0
+		for i, device := range ids {
+			if !updated[device] && on < 30 {
+				on++
+				w.connects(device, "1.0.0", int64(1000+i))
+			}
+		}
+		w.care()
+		if v := w.view(id); len(updated) != 20 || v.State != rollout.Running {
+			t.Errorf("%d updated, %s for %q before anybody is at school, want it running", len(updated), v.State, v.Cause)
+		}
+		// At ten all others are, and still none of these.
+		w.now = w.now.Add(3 * time.Hour)
+		for i, device := range ids {
+			if !updated[device] {
+				w.connects(device, "1.0.0", int64(2000+i))
+			}
+		}
+		w.care()
+		if v := w.view(id); v.State != rollout.Halted || v.Cause != gate.CauseLost {
+			t.Errorf("%s for %q with none of those back that were updated, want it halted", v.State, v.Cause)
+		}
+	})
+}
+
+// Row 44: a rollout is done when all had their turn that still come.
+func TestAttack44DoneWithoutTheSilent(t *testing.T) {
+	both(t, func(t *testing.T, w *world) {
+		w.release("1.0.0")
+		w.release("1.1.0")
+		ids := w.fleetOf(20, "1.0.0", "A3510")
+		id := w.start(t, "1.1.0")
+		gone := ids[0]
+		w.offered(gone, "1.0.0")
+		if _, err := w.forgetLeases(); err != nil {
+			t.Fatal(err)
+		}
+		if n := w.count(`SELECT COUNT(*) FROM rollout_members WHERE device_id = $1 AND first_ms IS NOT NULL`, gone); n != 1 {
+			t.Fatal("nobody noted that it came")
+		}
+		if err := w.db.Write(t.Context(), func(tx *db.Tx) error {
+			_, err := tx.Exec(t.Context(), `UPDATE rollout_members SET granted_ms = 0 WHERE device_id = $1`, gone)
+			return err
+		}); err != nil {
+			t.Fatal(err)
+		}
+		if err := w.health.End(t.Context(), w.caller(gone), 1); err != nil {
+			t.Fatal(err)
+		}
+		for range 20 {
+			for device, o := range w.sweep(ids[1:], "1.0.0") {
+				w.ends(device, o, true)
+			}
+		}
+		w.now = w.now.Add(2 * 24 * time.Hour)
+		w.care()
+		if v := w.view(id); v.State != rollout.Running || v.Evidence.OK != 19 {
+			t.Fatalf("%s with %d well while one of 20 was here two days ago, want it to wait for that", v.State, v.Evidence.OK)
+		}
+		w.now = w.now.Add(2 * 24 * time.Hour)
+		w.care()
+		if v := w.view(id); v.State != rollout.Done {
+			t.Errorf("%s while the last one is silent for four days, want it done", v.State)
+		}
+		w.now = w.now.Add(3 * time.Hour) // after lessons
+		w.connects(gone, "1.0.0", 900)
+		if w.offered(gone, "1.0.0") == nil {
+			t.Error("who comes back has no offer")
+		}
+	})
+}
+
+// Whichever part is blocked, the others are told that there is room.
+func TestEachPartCanBeBlocked(t *testing.T) {
+	both(t, func(t *testing.T, w *world) {
+		w.release("1.0.0")
+		w.release("1.1.0")
+		w.fleetOf(30, "1.0.0", "A3510")
+		id := w.start(t, "1.1.0")
+		for _, dimension := range gate.Dimensions {
+			if err := w.Block(t.Context(), person("ada"), id, gate.Stratum{Dimension: dimension, Value: "other"}, true, "it fails there"); err != nil {
+				t.Fatal(err)
+			}
+			w.care()
+		}
+		sub := w.bus.Subscribe(bus.Offers)
+		defer sub.Close()
+		w.care()
+		if told := len(sub.C); told == 0 {
+			t.Error("no device is told that there is room")
+		}
+	})
+}
+
 // Row 45: restart, the same report again, another collector, a clock that jumps.
 func TestAttack45RestartRepeatAndClock(t *testing.T) {
 	both(t, func(t *testing.T, w *world) {
