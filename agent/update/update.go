@@ -44,6 +44,13 @@ type Fetcher interface {
 	Program(ctx context.Context, p fetch.Plan) (fetch.Stats, error)
 }
 
+// Lookups finds what is signed under a path, or all that roles sign, after a look
+// whether anything is newer; *manifest.Client is one.
+type Lookups interface {
+	Lookup(ctx context.Context, path string) (manifest.Target, manifest.State, error)
+	List(ctx context.Context, roles ...string) ([]manifest.Target, manifest.State, error)
+}
+
 // Parts are what is here of a download.
 type Parts interface {
 	Part(sha256 []byte) (fetch.Part, error)
@@ -66,13 +73,16 @@ type Hindrance struct {
 
 // Config of an Updater. All is needed unless said otherwise.
 type Config struct {
-	Parent   *Parent // nil = there is no launcher: no updates
-	Device   manifest.Device
-	Sum      layout.Sum // of the program that runs
-	Root     []byte     // that the program was built with; nil = what Trust holds
-	Build    time.Time
-	Trust    manifest.Store
-	Lock     func() (release func() error, err error) // of Trust
+	Parent *Parent // nil = there is no launcher: no updates
+	Device manifest.Device
+	Sum    layout.Sum // of the program that runs
+	Root   []byte     // that the program was built with; nil = what Trust holds
+	Build  time.Time
+	Trust  manifest.Store
+	Lock   func() (release func() error, err error) // of Trust
+	// Lookups is for simulators, whose thousand devices need not each verify the same
+	// bytes; nil = the files that Fetch brings, held against Root and Trust.
+	Lookups  Lookups
 	Journal  Journal
 	Programs Programs
 	Parts    Parts
@@ -112,8 +122,8 @@ const (
 // Updater is the part of the agent that prepares updates.
 type Updater struct {
 	c    Config
-	tufs *manifest.Client // nil = nobody is trusted
-	kick chan struct{}    // holds one
+	tufs Lookups       // nil = nobody is trusted
+	kick chan struct{} // holds one
 
 	mu sync.Mutex
 	// below is guarded by mu
@@ -170,6 +180,10 @@ func New(c Config) *Updater {
 	}
 	// A word of the launcher comes behind a step of its own, which is to be told.
 	c.Parent.follow(u.wake)
+	if c.Lookups != nil {
+		u.tufs = c.Lookups
+		return u
+	}
 	u.status.Off = NoRoot
 	if !u.trusts() {
 		return u
