@@ -1,0 +1,158 @@
+package rollsim_test
+
+import (
+	"fmt"
+	"os"
+	"slices"
+	"testing"
+	"time"
+
+	"hausmeister/collector/rollout"
+	"hausmeister/collector/rollout/gate"
+	"hausmeister/testenv/need"
+)
+
+// size is how large the simulations are: 5,000 devices and 20 seeds in make test-long,
+// and in make test as many as show that each thing works.
+type size struct {
+	devices, seeds int
+	long           bool
+}
+
+func sized() size {
+	if os.Getenv("HAUSMEISTER_LONG") == "1" {
+		return size{5000, 20, true}
+	}
+	return size{500, 1, false}
+}
+
+// whole is a result in which nothing is wrong that must not be in any.
+func whole(t *testing.T, s scenario, r result) {
+	t.Helper()
+	for _, f := range r.faults {
+		t.Errorf("%+v: %s", s, f)
+	}
+	if r.load1 > 1000 || r.load30 > 1000 {
+		t.Errorf("%+v: a school's line was loaded with %d permille of its rate over a second, %d over 30", s, r.load1, r.load30)
+	}
+	if r.busy > 5 || r.seats > 5 {
+		t.Errorf("%+v: of a school %d devices were under way at once and %d fetched, want 5 at most", s, r.busy, r.seats)
+	}
+	if r.asked > 0 && (r.programBytes == 0 || r.metaBytes == 0) {
+		t.Errorf("%+v: %d devices were offered it and nothing was fetched", s, r.asked)
+	}
+}
+
+// TestRatesOfFailure: how rollouts end of a build that is bad on a share of the
+// devices, and how many they have reached by then (updates.md, section 6).
+func TestRatesOfFailure(t *testing.T) {
+	need.Plain(t)
+	is := sized()
+	for _, tt := range []struct {
+		rate        float64
+		least, most int   // of 20 released fully
+		median, p95 int64 // devices reached at the stop, at most
+	}{
+		{0, 17, 20, 0, 0},
+		{0.003, 15, 20, 0, 0},
+		{0.02, 0, 0, 328, 1023},
+		{0.2, 0, 0, 20, 62},
+		{1, 0, 0, 14, 15},
+	} {
+		t.Run(fmt.Sprint(tt.rate), func(t *testing.T) {
+			t.Parallel()
+			released := 0
+			var reached []int64
+			var took []time.Duration
+			var sum result
+			for seed := range is.seeds {
+				s := scenario{seed: uint64(seed) + 1, devices: is.devices, rate: tt.rate}
+				r := simulate(t, s)
+				t.Logf("seed %d: %s", s.seed, r)
+				whole(t, s, r)
+				switch r.state {
+				case rollout.Done:
+					released++
+					took = append(took, r.took)
+				case rollout.Halted:
+					reached = append(reached, r.reached)
+				}
+				sum.asked, sum.metaBytes, sum.requests, sum.programBytes = sum.asked+r.asked, sum.metaBytes+r.metaBytes, sum.requests+r.requests, sum.programBytes+r.programBytes
+				sum.busy, sum.seats, sum.load1, sum.load30 = max(sum.busy, r.busy), max(sum.seats, r.seats), max(sum.load1, r.load1), max(sum.load30, r.load30)
+			}
+			slices.Sort(took)
+			t.Logf("bad on %g %% of %d devices: released fully %d of %d, reached at the stop %d / %d (median, p95)", tt.rate*100, is.devices, released, is.seeds, at(reached, .5), at(reached, .95))
+			if len(took) > 0 {
+				t.Logf("full release takes %v (median), %v at most", took[len(took)/2].Round(time.Hour), took[len(took)-1].Round(time.Hour))
+			}
+			t.Logf("each device that was offered it: %d B of metadata in %d requests, %d kB of program; of a school %d under way at once, %d fetching; lines at most %d permille full over 1 s, %d over 30 s",
+				sum.each(sum.metaBytes), sum.each(sum.requests), sum.each(sum.programBytes)/1000, sum.busy, sum.seats, sum.load1, sum.load30)
+			if least := tt.least * is.seeds / 20; released < least || released > tt.most {
+				t.Errorf("released fully %d of %d, want %d to %d", released, is.seeds, least, tt.most)
+			}
+			if tt.median > 0 && (at(reached, .5) > tt.median && is.long || at(reached, .95) > tt.p95) {
+				t.Errorf("reached %d / %d devices at the stop, want %d / %d at most", at(reached, .5), at(reached, .95), tt.median, tt.p95)
+			}
+			if tt.median > 0 && len(reached) != is.seeds {
+				t.Errorf("%d of %d were stopped", len(reached), is.seeds)
+			}
+		})
+	}
+}
+
+// TestAttack43BadForOneModelOnly: that model is blocked, and all others get it.
+func TestAttack43BadForOneModelOnly(t *testing.T) {
+	need.Plain(t)
+	is := sized()
+	tests := []string{"U7411", "T490", "X13"}
+	if !is.long {
+		tests = tests[:1]
+	}
+	for _, model := range tests {
+		t.Run(model, func(t *testing.T) {
+			t.Parallel()
+			alone := 0
+			for seed := range is.seeds {
+				s := scenario{seed: uint64(seed) + 101, devices: is.devices, model: model}
+				r := simulate(t, s)
+				t.Logf("seed %d: blocked %v, %s", s.seed, r.blocked, r)
+				whole(t, s, r)
+				if r.state == rollout.Done && slices.Equal(r.blocked, []gate.Stratum{{Dimension: "model", Value: model}}) {
+					alone++
+				}
+			}
+			t.Logf("bad for %s: blocked for it alone and out for the others in %d of %d", model, alone, is.seeds)
+			if least := is.seeds * 17 / 20; alone < least {
+				t.Errorf("blocked for it alone in %d of %d, want %d", alone, is.seeds, least)
+			}
+		})
+	}
+}
+
+// TestAttack45CollectorRestartsInARollout: what was told in its last moment is told
+// again, and counts once; leases hold over it; it goes on to its end.
+func TestAttack45CollectorRestartsInARollout(t *testing.T) {
+	need.Plain(t)
+	t.Parallel()
+	s := scenario{seed: 201, devices: sized().devices, restarts: 3}
+	r := simulate(t, s)
+	t.Log(r)
+	whole(t, s, r)
+	if r.state != rollout.Done || r.restarted != 3 || r.lost == 0 || r.ok != int64(r.updated) {
+		t.Errorf("%s after %d restarts that cost %d answers, %d well by the count and %d by the devices, want it done", r.state, r.restarted, r.lost, r.ok, r.updated)
+	}
+}
+
+// TestTicketsStopTheRing: a build of which every fourth user complains is stopped by
+// that, since no device finds anything wrong with it.
+func TestTicketsStopTheRing(t *testing.T) {
+	need.Plain(t)
+	t.Parallel()
+	s := scenario{seed: 301, devices: sized().devices, annoying: 0.25}
+	r := simulate(t, s)
+	t.Log(r)
+	whole(t, s, r)
+	if r.state != rollout.Halted || r.cause != gate.CauseTickets || r.bad != 0 || r.reached > 350 {
+		t.Errorf("%s for %q, %d bad, %d reached, want it halted for its tickets", r.state, r.cause, r.bad, r.reached)
+	}
+}
