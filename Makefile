@@ -34,8 +34,8 @@ RACE := -race -gcflags='modernc.org/sqlite/lib=-race=false' -gcflags='modernc.or
 
 # What takes minutes under the race detector: there it is left out or runs
 # smaller (testenv/need), and it runs whole without it.
-PLAIN      := TestAttack23_KillMatrix TestAttack43BadForOneModelOnly TestAway TestDayNoticesFaults TestEveryPageLooksRight TestGiveBack TestOutcomeTable
-PLAIN_PKGS := ./agent/launcher ./collector/rollout/gate ./collector/web ./platform/memory ./testenv/netsim
+PLAIN      := TestAttack23_KillMatrix TestAttack43BadForOneModelOnly TestAttack45CollectorRestartsInARollout TestAway TestDayNoticesFaults TestEveryPageLooksRight TestGiveBack TestOutcomeTable TestRatesOfFailure TestTicketsStopTheRing
+PLAIN_PKGS := ./agent/launcher ./collector/rollout/gate ./collector/web ./platform/memory ./testenv/netsim ./testenv/rollsim
 # The longest first, so that at the end no core waits for one of them. The
 # linker need not write what only a debugger reads.
 TESTFLAGS  := -trimpath -ldflags=-w -vet=off -count=1

@@ -41,15 +41,20 @@ func (r *Rollouts) Run(ctx context.Context, ready func()) error {
 	defer look.Stop()
 	var alarmed time.Time
 	known := map[string]int64{}
+	soon := false
 	for {
 		select {
 		case <-ctx.Done():
 			return nil
 		case <-r.work:
-			look.Reset(settle)
+			if !soon { // else devices that tell all the time would put it off for ever
+				soon = true
+				look.Reset(settle)
+			}
 			continue
 		case <-look.C:
 		}
+		soon = false
 		look.Reset(r.cfg.Pace.Every)
 		if err := r.news(ctx, known); err != nil && ctx.Err() == nil {
 			r.log.Warn("looking for changed rollouts", "error", err)

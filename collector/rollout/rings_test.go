@@ -435,6 +435,59 @@ func TestEachPartCanBeBlocked(t *testing.T) {
 	})
 }
 
+// Rings are looked at also while devices tell something all the time.
+func TestTellingPutsNoLookOff(t *testing.T) {
+	both(t, func(t *testing.T, w *world) {
+		w.cfg.Pace.Every = time.Hour
+		w.restart()
+		w.release("1.0.0")
+		w.release("1.1.0")
+		ids := w.fleetOf(30, "1.0.0", "A3510")
+		w.start(t, "1.1.0")
+		sub := w.bus.Subscribe(bus.Offers)
+		defer sub.Close()
+		ctx, cancel := context.WithCancel(t.Context())
+		ended := make(chan error, 1)
+		go func() { ended <- w.Run(ctx, func() {}) }()
+		defer func() { cancel(); <-ended }()
+		for told := false; !told; { // the look that it begins with
+			told = (<-sub.C).Device != ""
+		}
+		var device string
+		var o *hmpb.Offer
+		for _, device = range ids { // one, so that there is room for others
+			if o = w.offered(device, "1.0.0"); o != nil {
+				break
+			}
+		}
+		told := func() bool {
+			for {
+				select {
+				case e := <-sub.C:
+					if e.Device != "" {
+						return true
+					}
+				default:
+					return false
+				}
+			}
+		}
+		for told() {
+		}
+		const every, most = 100 * time.Millisecond, 40
+		for n := range most {
+			w.tells(device, hmpb.Update_builder{Lease: new(o.GetLease()), ToSha256: o.GetSha256(), State: new(hmpb.UpdateState_UPDATE_STATE_WAITING)})
+			<-time.After(every)
+			switch {
+			case told():
+				return
+			case n == most-1:
+				t.Errorf("nobody is told that there is room while a device tells something each %v, %d times", every, most)
+			}
+		}
+	})
+}
+
 // Row 45: restart, the same report again, another collector, a clock that jumps.
 func TestAttack45RestartRepeatAndClock(t *testing.T) {
 	both(t, func(t *testing.T, w *world) {

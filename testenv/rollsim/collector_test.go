@@ -4,7 +4,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"math/rand/v2"
 	"path/filepath"
 	"slices"
 	"sync"
@@ -250,15 +249,12 @@ func (c *collector) ticket() {
 	c.tickets = append(c.tickets, c.w.now())
 }
 
-// tell is what the gateway does with the bus: whoever holds a lease, and whoever is
-// named, is asked for at once, the others one after the other.
+// tell is what the gateway does with the bus: it asks anew for whoever is named, or
+// for all who hold a lease, which may be gone. The gateway then asks for all others, one
+// after the other; here they are those that are named in the rounds that follow.
 func (c *collector) tell(ctx context.Context) {
 	sub := c.bus.Subscribe(bus.Offers)
 	defer sub.Close()
-	const every, some = 200 * time.Millisecond, 100 // 500 a second
-	var pending []*device
-	tick := time.NewTimer(every)
-	defer tick.Stop()
 	for {
 		select {
 		case <-ctx.Done():
@@ -271,23 +267,10 @@ func (c *collector) tell(ctx context.Context) {
 				d.ask()
 				continue
 			}
-			pending = nil
 			for _, d := range c.w.devices {
 				if d.leased() {
 					d.ask()
-				} else if d.connected() {
-					pending = append(pending, d)
 				}
-			}
-			rand.Shuffle(len(pending), func(i, j int) { pending[i], pending[j] = pending[j], pending[i] })
-			tick.Reset(every)
-		case <-tick.C:
-			n := min(some, len(pending))
-			for _, d := range pending[:n] {
-				d.ask()
-			}
-			if pending = pending[n:]; len(pending) > 0 {
-				tick.Reset(every)
 			}
 		}
 	}

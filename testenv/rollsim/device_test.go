@@ -245,13 +245,6 @@ func (d *device) hear(o *hmpb.Offer) {
 	}
 }
 
-// ended: the collector knows what became of the lease.
-func (d *device) ended() {
-	d.mu.Lock()
-	defer d.mu.Unlock()
-	d.lease = ""
-}
-
 func resting(j journal.Journal) bool {
 	return j.State == journal.Idle || j.State == journal.Committed || j.State == journal.Pruned || j.State == journal.RolledBack
 }

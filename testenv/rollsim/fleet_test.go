@@ -199,7 +199,7 @@ type span struct {
 }
 
 // Of the fleet 15 % are silent: a third was off before it began and stays so, a third
-// goes for good some time in the first week, a third is away for days.
+// goes for good some time in the first two days, a third goes then and is away for days.
 const silent = 0.15
 
 // rhythm is when a device is on in so many days.
@@ -208,14 +208,15 @@ func rhythm(seed uint64, device, days int) (out []span) {
 	hours := func(from, spread float64) time.Duration {
 		return time.Duration((from + r.Float64()*spread) * float64(time.Hour))
 	}
-	gone, back := monday.AddDate(1, 0, 0), monday.AddDate(1, 0, 0)
+	never := monday.AddDate(1, 0, 0)
+	gone, back := never, never
 	if x := share("silent", seed, device); x < silent/3 {
 		return nil
 	} else if x < silent*2/3 {
-		gone = monday.Add(hours(13, 7*24))
+		gone = monday.Add(hours(13, 2*24))
 	} else if x < silent {
-		gone = monday.Add(hours(13, 5*24))
-		back = gone.Add(hours(2*24, 4*24))
+		gone = monday.Add(hours(13, 2*24))
+		back = gone.Add(hours(3*24, 6*24))
 	}
 	for day := range days {
 		midnight := calendar.DayOf(monday.AddDate(0, 0, day)).At(0)
