@@ -1049,6 +1049,29 @@ func TestTicketsStopARing(t *testing.T) {
 	})
 }
 
+// A device that was offered again before it could tell of its failure refuses that
+// offer; why it failed is what stays.
+func TestWhyItFailedStays(t *testing.T) {
+	both(t, func(t *testing.T, w *world) {
+		w.release("1.0.0")
+		w.release("1.1.0")
+		ids := w.fleetOf(30, "1.0.0", "A3510")
+		id := w.start(t, "1.1.0")
+		for device, o := range w.sweep(ids, "1.0.0") {
+			w.ends(device, o, false)
+			w.tells(device, hmpb.Update_builder{Lease: new(o.GetLease()), ToSha256: o.GetSha256(), State: new(hmpb.UpdateState_UPDATE_STATE_REFUSED), Reason: new(hmpb.UpdateReason_UPDATE_REASON_BARRED)})
+			d, _, err := w.DeviceState(t.Context(), person("ada"), device)
+			if err != nil || d.Why != rollout.WhyUndone || d.Reason != hmpb.UpdateReason_UPDATE_REASON_CRASHED {
+				t.Errorf("DeviceState = %+v, %v, want it undone because it crashed", d, err)
+			}
+			break
+		}
+		if v := w.view(id); v.Evidence.Bad != 1 || v.InFlight > v.Rings[0].Reached-1 {
+			t.Errorf("%+v, %d under way", v.Evidence, v.InFlight)
+		}
+	})
+}
+
 // What a device refuses for its own reasons says nothing about the program.
 func TestRefusalsAreNoOutcome(t *testing.T) {
 	both(t, func(t *testing.T, w *world) {

@@ -38,6 +38,12 @@ func (r *Rollouts) Told(ctx context.Context, tx *db.Tx, device string, u *hmpb.U
 	if m.outcome == outcomeBad || outcome == 0 {
 		outcome = max(outcome, m.outcome) // bad stays, and what is no outcome changes none
 	}
+	told, reason, toldMS := state, u.GetReason(), atMS
+	if m.outcome == outcomeBad && outcomeOf(u) == 0 {
+		// That it refuses now what failed there is no news: why it failed stays. The
+		// offer went out before the failure was told.
+		told, reason, toldMS = m.told, m.reason, m.toldMS
+	}
 	flight, until := int64(0), m.until
 	switch {
 	case outcomeOf(u) != 0, state == hmpb.UpdateState_UPDATE_STATE_PRUNED:
@@ -51,7 +57,7 @@ func (r *Rollouts) Told(ctx context.Context, tx *db.Tx, device string, u *hmpb.U
 		lease = ""
 	}
 	_, err = tx.Exec(ctx, `UPDATE rollout_members SET told = $3, reason = $4, told_ms = $5, outcome = $6, flight = $7, lease = $8, until_ms = $9 WHERE rollout_id = $1 AND device_id = $2`,
-		o.id, device, int64(state), int64(u.GetReason()), atMS, outcome, flight, lease, until)
+		o.id, device, int64(told), int64(reason), toldMS, outcome, flight, lease, until)
 	if err != nil || outcome == m.outcome {
 		return err
 	}
