@@ -214,7 +214,15 @@ func (r *Rollouts) decide(ctx context.Context, tx *db.Tx, caller access.Caller, 
 	if err != nil {
 		return err
 	}
+	// Each has a millisecond of its own, so that they stay in their order.
+	var last int64
+	if err := tx.QueryRow(ctx, `SELECT COALESCE(MAX(at_ms), 0) FROM rollout_decisions WHERE rollout_id = $1`, o.id).Scan(&last); err != nil {
+		return err
+	}
 	now := r.now()
+	if now.UnixMilli() <= last {
+		now = time.UnixMilli(last + 1)
+	}
 	_, err = tx.Exec(ctx, `INSERT INTO rollout_decisions (id, rollout_id, at_ms, verb, ring, actor, actor_name, reason, evidence) VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9)`,
 		ident.NewID(now), o.id, now.UnixMilli(), verb, int64(o.ring), caller.Actor(), caller.Name, reason, string(evidence))
 	if err != nil {
