@@ -20,6 +20,7 @@ type Rollouts interface {
 	Releases(ctx context.Context, caller access.Caller) ([]rollout.Release, error)
 	RepositoryState(ctx context.Context, caller access.Caller) (rollout.Repository, error)
 	BlockRelease(ctx context.Context, caller access.Caller, release, reason string) error
+	List(ctx context.Context, caller access.Caller) ([]rollout.Rollout, error)
 	Page(ctx context.Context, caller access.Caller, after string, limit int) ([]rollout.Rollout, error)
 	Count(ctx context.Context, caller access.Caller) (int64, error)
 	Rollout(ctx context.Context, caller access.Caller, id string) (rollout.Rollout, error)
