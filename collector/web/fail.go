@@ -57,6 +57,8 @@ func faultOf(err error) fault {
 		return fault{http.StatusTooManyRequests, "rate-limited"}
 	case errors.Is(err, errStreams):
 		return fault{http.StatusTooManyRequests, "too-many-streams"}
+	case errors.Is(err, errTooMany): // of all callers together
+		return fault{http.StatusServiceUnavailable, "too-many-streams"}
 	case errors.Is(err, errPerson):
 		return fault{http.StatusForbidden, "person-needed"}
 	case errors.Is(err, access.ErrKey):
@@ -95,7 +97,7 @@ func faultOf(err error) fault {
 		return fault{http.StatusServiceUnavailable, "question-too-long"}
 	case errors.Is(err, questions.ErrTooMany):
 		return fault{http.StatusConflict, "too-many-questions"}
-	case errors.Is(err, db.ErrUnavailable), errors.Is(err, db.ErrFull), errors.Is(err, errTooMany), errors.As(err, &later):
+	case errors.Is(err, db.ErrUnavailable), errors.Is(err, db.ErrFull), errors.As(err, &later):
 		return fault{http.StatusServiceUnavailable, "unavailable"}
 	}
 	return fault{http.StatusInternalServerError, "internal"}

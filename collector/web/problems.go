@@ -31,6 +31,7 @@ var faults = []fault{
 	{http.StatusUnprocessableEntity, "idempotency-key"},
 	{http.StatusTooManyRequests, "rate-limited"},
 	{http.StatusTooManyRequests, "too-many-streams"},
+	{http.StatusServiceUnavailable, "too-many-streams"},
 	{http.StatusServiceUnavailable, "unavailable"},
 	{http.StatusServiceUnavailable, "question-busy"},
 	{http.StatusServiceUnavailable, "question-too-long"},
@@ -78,7 +79,7 @@ var ownProblems = map[string][]string{
 	"POST /api/v1/findings/{id}/quiet":         {"exists"},
 }
 
-// problems are the types that a call can answer, in the order of faults.
+// problems are the types that a call can answer, sorted.
 func (c call) problems(rt route) (out []string) {
 	has := map[string]bool{"bad-request": true, "unavailable": true, "internal": true}
 	add := func(when bool, names ...string) {
@@ -95,9 +96,9 @@ func (c call) problems(rt route) (out []string) {
 	add(rt.method != http.MethodGet && taggedBy(rt) != "", "precondition-failed")
 	add(strings.Contains(rt.path, "{"), "not-found")
 	add(true, ownProblems[rt.method+" "+rt.path]...)
-	for _, f := range faults {
-		if has[f.name] {
-			out = append(out, problemType(f.name))
+	for _, name := range allProblems() {
+		if has[strings.TrimPrefix(name, problemType(""))] {
+			out = append(out, name)
 		}
 	}
 	return out
