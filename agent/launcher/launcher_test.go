@@ -7,6 +7,7 @@ import (
 	"log/slog"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -46,6 +47,7 @@ type device struct {
 	build map[string]func(*fakeChild) // what a program does once it runs, by its bytes
 	probe func(context.Context, journal.Program) error
 	boot  string
+	now   func() time.Time // nil = the bubble's clock
 
 	mu     sync.Mutex
 	starts []string // versions
@@ -91,7 +93,7 @@ func (d *device) config() launcher.Config {
 	}
 	return launcher.Config{
 		Journal: d.store, Programs: programs, Start: d.start, Probe: d.probe, Boot: d.boot,
-		Ready: func() { d.ready++ }, Log: slog.New(slog.DiscardHandler),
+		Ready: func() { d.ready++ }, Now: d.now, Log: slog.New(slog.DiscardHandler),
 	}
 }
 
@@ -398,6 +400,54 @@ func TestAttack33_Hangs(t *testing.T) {
 		d.runFor(t.Context(), 75*time.Minute)
 		if len(d.starts) != 2 || d.load(t).State != journal.Idle {
 			t.Errorf("%d starts, %s", len(d.starts), d.load(t).State)
+		}
+	})
+}
+
+// TestAttack27_SleepAndShutdown: a machine that sleeps or is switched off in the middle
+// of an update has no failed update; it goes on.
+func TestAttack27_SleepAndShutdown(t *testing.T) {
+	for name, asleep := range map[string]time.Duration{"asleep": 8 * time.Hour, "awake": 0} {
+		synctest.Test(t, func(t *testing.T) {
+			d := armed(t)
+			var ahead atomic.Int64 // the wall clock of a machine goes on while it sleeps, its timers do not
+			d.now = func() time.Time { return time.Now().Add(time.Duration(ahead.Load())) }
+			silent := false
+			d.build[bytesOf("1.1.0")] = func(c *fakeChild) {
+				if silent {
+					c.wellUntilTheEnd()
+					return
+				}
+				silent = true
+				c.well(time.Second, "checked ok", c.heard())
+				c.sleep(4 * time.Minute)
+				ahead.Add(int64(asleep))
+				c.sleep(4 * time.Minute) // longer without progress than may be, but for the sleep
+				for i := 100; c.tell(fmt.Sprintf("alive %d", i)) && c.sleep(time.Minute); i++ {
+				}
+			}
+			d.runFor(t.Context(), 30*time.Minute)
+			hung := len(d.starts) > 1
+			if hung != (asleep == 0) {
+				t.Errorf("%s: started %v", name, d.starts)
+			}
+			if j := d.load(t); j.State != journal.Committed {
+				t.Errorf("%s: %s, told %s", name, j.State, d.told(t))
+			}
+		})
+	}
+	synctest.Test(t, func(t *testing.T) { // switched off more often than a new program may fail
+		d := armed(t)
+		for range 6 {
+			d.runFor(t.Context(), 2*time.Minute)
+			if j := d.load(t); j.State != journal.Trial {
+				t.Fatalf("switched off in a trial: %s, told %s", j.State, d.told(t))
+			}
+		}
+		d.runFor(t.Context(), 15*time.Minute)
+		d.runs(t, v2)
+		if j := d.load(t); j.State != journal.Committed {
+			t.Errorf("%s, told %s", j.State, d.told(t))
 		}
 	})
 }
