@@ -75,6 +75,7 @@ type Means struct {
 	// Power and connection, as health saw them last.
 	BatteryLow, Metered func() bool
 	Trust               func(time.Time)
+	Policies            update.Policies
 	Changed             func()
 	Pulse               *wake.Pulse
 }
@@ -140,7 +141,8 @@ func (a *Agent) Run(ctx context.Context) error {
 	if keeper == nil {
 		return err
 	}
-	settings, err := config.ReadSettings(a.c.Files)
+	policies := config.OpenPolicies(a.c.Files)
+	settings, err := config.ReadSettingsOver(a.c.Files, policies.Begin())
 	if err != nil {
 		a.c.Log.Warn("settings file not used", "error", err)
 	}
@@ -168,7 +170,7 @@ func (a *Agent) Run(ctx context.Context) error {
 		Random: a.c.Random,
 		Log:    a.c.Log,
 	})
-	up := a.updates(keeper, sp, h)
+	up := a.updates(keeper, sp, h, policies)
 	lc := link.Config{
 		Dialer:   link.DialFunc(at(keeper, a.c.Dial)),
 		Identity: keeper,
@@ -208,11 +210,14 @@ func (a *Agent) Run(ctx context.Context) error {
 	a.mu.Unlock()
 	a.c.Ready()
 	a.c.Alive()
-	parts := a.parts(keeper, h, l)
+	parts := a.parts(keeper, h, l, policies)
 	if up != nil {
 		parts = append(parts, supervise.Part{Name: "updates", Run: up.Run, Restart: supervise.Always})
 	}
 	err = supervise.Run(ctx, a.c.Log, parts...)
+	if ctx.Err() != nil {
+		err = errors.Join(err, policies.Ended())
+	}
 	return errors.Join(err, sp.Close())
 }
 
@@ -233,7 +238,7 @@ func (a *Agent) capabilities(s config.Settings, up Updates) []string {
 // updates makes the part for them, if there is to be one. What was signed at a time
 // is not earlier than that, so that a dead clock's battery does not keep the device
 // from its collector.
-func (a *Agent) updates(k *enroll.Keeper, sp *spool.Spool, h *health.Health) Updates {
+func (a *Agent) updates(k *enroll.Keeper, sp *spool.Spool, h *health.Health, policies *config.Policies) Updates {
 	if a.c.Updates == nil {
 		return nil
 	}
@@ -259,6 +264,7 @@ func (a *Agent) updates(k *enroll.Keeper, sp *spool.Spool, h *health.Health) Upd
 		BatteryLow: h.BatteryLow,
 		Metered:    h.Metered,
 		Trust:      k.Trust,
+		Policies:   policies,
 		Changed:    a.public.changed,
 		Pulse:      a.c.Pulse,
 	})
@@ -275,7 +281,7 @@ func (a *Agent) present() *link.Link {
 
 // parts in the order of their start; the link stops after health, so that it
 // can say goodbye last, and the public files show how it ended.
-func (a *Agent) parts(k *enroll.Keeper, h *health.Health, l *link.Link) []supervise.Part {
+func (a *Agent) parts(k *enroll.Keeper, h *health.Health, l *link.Link, policies *config.Policies) []supervise.Part {
 	var parts []supervise.Part
 	if a.c.Publish != nil {
 		parts = append(parts, supervise.Part{Name: "public files", Run: a.public.run, Restart: supervise.Always})
@@ -290,7 +296,7 @@ func (a *Agent) parts(k *enroll.Keeper, h *health.Health, l *link.Link) []superv
 		}},
 		supervise.Part{Name: "alive", Restart: supervise.Always, Run: func(ctx context.Context, ready func()) error {
 			ready()
-			a.showAlive(ctx)
+			a.showAlive(ctx, policies)
 			return nil
 		}},
 	)
@@ -317,9 +323,14 @@ func (a *Agent) parts(k *enroll.Keeper, h *health.Health, l *link.Link) []superv
 // aliveEvery is how often somebody is told that the agent gets on.
 const aliveEvery = time.Minute
 
+// provedAfter is how long the agent must have been alive with a new signed policy, as
+// its launcher wants it of a new program.
+const provedAfter = 10 * time.Minute
+
 // showAlive says that the agent gets on when health has looked at the machine and
 // link, spool and health answer: whichever of them hangs keeps it silent.
-func (a *Agent) showAlive(ctx context.Context) {
+func (a *Agent) showAlive(ctx context.Context, policies *config.Policies) {
+	began, proved := time.Now(), false
 	tick := a.c.Pulse.Timer(aliveEvery)
 	defer tick.Stop()
 	looks := a.c.Pulse.Beats()
@@ -335,6 +346,12 @@ func (a *Agent) showAlive(ctx context.Context) {
 			_ = a.facts()
 			_ = a.saving()
 			a.c.Alive()
+			if !proved && time.Since(began) >= provedAfter {
+				proved = true
+				if err := policies.Proved(); err != nil {
+					a.c.Log.Warn("a signed policy stays on trial", "error", err)
+				}
+			}
 		}
 	}
 }

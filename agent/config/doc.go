@@ -1,8 +1,8 @@
 // Package config owns what may be set at an agent and the little that it must
 // remember between its runs.
 //
-// Settings: built-in defaults, then the settings file of this device, then the
-// collector's policy, each value within bounds. A value out of bounds is moved
+// Settings: built-in defaults, then the signed policy of the whole fleet, then the
+// settings file of this device, then the collector's policy, each value within bounds. A value out of bounds is moved
 // to the nearest bound; a file that cannot be read as settings is named in the
 // log and passed over, because an agent that does not start cannot be mended
 // from afar.

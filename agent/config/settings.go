@@ -13,6 +13,7 @@ import (
 
 	"hausmeister/platform/netpath"
 	"hausmeister/proto/hmpb"
+	"hausmeister/proto/manifest"
 )
 
 // SettingsFile is the name of the file, in the state folder.
@@ -90,30 +91,34 @@ type file struct {
 
 // ReadSettings gives defaults and file. The error says what is wrong with the
 // file; the settings returned beside it are good to use, without that file.
-func ReadSettings(files Files) (Settings, error) {
+func ReadSettings(files Files) (Settings, error) { return ReadSettingsOver(files, manifest.Policy{}) }
+
+// ReadSettingsOver has a signed policy between the defaults and the file.
+func ReadSettingsOver(files Files, signed manifest.Policy) (Settings, error) {
+	base := under(Defaults, signed)
 	data, err := files.Read(SettingsFile)
 	if errors.Is(err, fs.ErrNotExist) {
-		return Defaults, nil
+		return base, nil
 	}
 	if err != nil {
-		return Defaults, fmt.Errorf("reading %s: %w", SettingsFile, err)
+		return base, fmt.Errorf("reading %s: %w", SettingsFile, err)
 	}
 	var f file
 	md, err := toml.Decode(string(data), &f)
 	if err != nil {
-		return Defaults, fmt.Errorf("reading %s: %w", SettingsFile, err)
+		return base, fmt.Errorf("reading %s: %w", SettingsFile, err)
 	}
 	if unknown := md.Undecoded(); len(unknown) > 0 {
 		var names []string
 		for _, key := range unknown {
 			names = append(names, key.String())
 		}
-		return Defaults, fmt.Errorf("reading %s: unknown settings %s", SettingsFile, strings.Join(names, ", "))
+		return base, fmt.Errorf("reading %s: unknown settings %s", SettingsFile, strings.Join(names, ", "))
 	}
 	if err := f.check(); err != nil {
-		return Defaults, fmt.Errorf("reading %s: %w", SettingsFile, err)
+		return base, fmt.Errorf("reading %s: %w", SettingsFile, err)
 	}
-	return f.over(Defaults), nil
+	return f.over(base), nil
 }
 
 // check judges what has no bounds to be moved into. An error does not hold the

@@ -2,6 +2,8 @@ package update
 
 import (
 	"context"
+	"crypto/sha256"
+	"encoding/hex"
 	"errors"
 	"fmt"
 	"io"
@@ -15,7 +17,8 @@ import (
 )
 
 // What a device takes without an offer, beside the agent's updates and only while
-// none goes on: launchers. No collector says when; the signed ramp does.
+// none goes on: launchers and signed policies. No collector says when; the signed ramp
+// does.
 
 // Launchers is the launcher's own train: a *train.Train, and a test of what was put.
 // It has as many methods as the train has stops.
@@ -50,7 +53,7 @@ func (u *Updater) beside(ctx context.Context) time.Duration {
 	if h := u.c.Hindrance(); h.reason() != journal.None {
 		wait = besideAgain
 	} else if err := u.lookBeside(ctx); err != nil && ctx.Err() == nil {
-		u.c.Log.Warn("no newer launcher is taken", "error", err)
+		u.c.Log.Warn("no newer launcher or policy is taken", "error", err)
 		wait = besideAgain
 	}
 	wait = wait/2 + time.Duration(u.c.Random()*float64(wait/2))
@@ -59,7 +62,112 @@ func (u *Updater) beside(ctx context.Context) time.Duration {
 }
 
 func (u *Updater) lookBeside(ctx context.Context) error {
-	return u.launcher(ctx)
+	var errs []error
+	if u.c.Policies != nil {
+		errs = append(errs, u.policy(ctx))
+	}
+	if u.c.Launchers != nil {
+		errs = append(errs, u.launcher(ctx))
+	}
+	return errors.Join(errs...)
+}
+
+// Policies keep signed policies; *config.Policies does.
+type Policies interface {
+	Version() string
+	Barred(sum string) bool
+	Take(version, sum string, data []byte) error
+}
+
+// policy takes the newest policy that is signed, if its time has come, for the agent's
+// next start.
+func (u *Updater) policy(ctx context.Context) error {
+	r, err := u.findPolicy(ctx)
+	if err != nil || r.Version == "" {
+		return err
+	}
+	data, err := u.fetchPolicy(ctx, r)
+	if err != nil {
+		return err
+	}
+	again, err := u.findPolicy(ctx) // as with programs, row 47
+	if err != nil {
+		return err
+	}
+	if again.SHA256 != r.SHA256 {
+		return fmt.Errorf("policy %s: %w", r.Version, manifest.ErrBlocked)
+	}
+	if err := u.c.Policies.Take(r.Version, r.SHA256, data); err != nil {
+		return fmt.Errorf("policy %s is not taken, the one before stays: %w", r.Version, err)
+	}
+	u.c.Log.Info("another signed policy is taken at the next start of the agent", "version", r.Version)
+	return nil
+}
+
+// findPolicy is the one that this device should have next; the zero one for none.
+func (u *Updater) findPolicy(ctx context.Context) (best manifest.PolicyRelease, err error) {
+	all, state, err := u.list(ctx, manifest.RolePolicy)
+	if err != nil {
+		return best, err
+	}
+	have := u.c.Policies.Version()
+	for _, t := range all {
+		r, err := t.Policy()
+		if errors.Is(err, manifest.ErrNoPolicy) {
+			continue
+		}
+		if err != nil {
+			return manifest.PolicyRelease{}, err
+		}
+		switch {
+		case r.Policy != manifest.PolicyAgent, have != "" && manifest.Compare(r.Version, have) <= 0, u.c.Policies.Barred(r.SHA256):
+		case r.AgentMin != "" && manifest.ValidVersion(u.c.Device.Version) && manifest.Compare(u.c.Device.Version, r.AgentMin) < 0:
+		case state.RefTime.Before(r.Ramp.Earliest(manifest.Bucket(u.note.Key, r.SHA256))):
+		case best.Version == "" || manifest.Compare(r.Version, best.Version) > 0:
+			best = r
+		}
+	}
+	return best, nil
+}
+
+// list is what a role signs, judged by what the collector says of its repository too.
+func (u *Updater) list(ctx context.Context, role string) ([]manifest.Target, manifest.State, error) {
+	release, err := u.c.Lock()
+	if err != nil {
+		return nil, manifest.State{}, err
+	}
+	all, state, err := u.tufs.List(ctx, role)
+	if err == nil {
+		err = u.compare(state)
+	}
+	return all, state, errors.Join(err, release())
+}
+
+func (u *Updater) fetchPolicy(ctx context.Context, r manifest.PolicyRelease) (data []byte, err error) {
+	t := fetch.Target{SHA256: sumOf(manifest.Target{SHA256: r.SHA256}), Length: r.Length}
+	part, err := u.c.Parts.Part(t.SHA256)
+	if err != nil {
+		return nil, err
+	}
+	defer func() {
+		if c, ok := part.(io.Closer); ok {
+			err = errors.Join(err, c.Close())
+		}
+		if err == nil {
+			u.c.Parts.Done(t.SHA256)
+		}
+	}()
+	if _, err := u.c.Fetch.Target(ctx, t, part); err != nil {
+		return nil, err
+	}
+	data = make([]byte, r.Length)
+	if _, err := io.ReadFull(io.NewSectionReader(part, 0, r.Length), data); err != nil {
+		return nil, err
+	}
+	if sum := sha256.Sum256(data); hex.EncodeToString(sum[:]) != r.SHA256 {
+		return nil, fmt.Errorf("policy %s: %w", r.Version, manifest.ErrBytes)
+	}
+	return data, nil
 }
 
 // launcher takes the newest launcher that is signed for this device, if its time has
@@ -114,15 +222,8 @@ func (u *Updater) launcher(ctx context.Context) error {
 
 // findLauncher is the release that this device should have next; the zero one for none.
 func (u *Updater) findLauncher(ctx context.Context, runs string) (best manifest.Release, packed manifest.Target, err error) {
-	release, err := u.c.Lock()
+	all, state, err := u.list(ctx, manifest.RoleLauncher)
 	if err != nil {
-		return best, packed, err
-	}
-	all, state, err := u.tufs.List(ctx, manifest.RoleLauncher)
-	if err == nil {
-		err = u.compare(state)
-	}
-	if err = errors.Join(err, release()); err != nil {
 		return best, packed, err
 	}
 	d := u.c.Device

@@ -3,11 +3,13 @@ package update_test
 import (
 	"context"
 	"errors"
+	"fmt"
 	"path/filepath"
 	"strings"
 	"testing"
 	"time"
 
+	"hausmeister/agent/config"
 	"hausmeister/agent/update"
 	"hausmeister/agent/update/train"
 	"hausmeister/platform/layout"
@@ -152,6 +154,116 @@ func TestAttack41_LauncherNotTaken(t *testing.T) {
 					t.Errorf("OnTrial = %v, %v", on, err)
 				}
 			})
+		})
+	}
+}
+
+// policy is signed, with bytes as the collector has them.
+func (w *world) policy(version, text string) manifest.PolicyRelease {
+	w.Helper()
+	r := w.fleet.Policy(version, []byte(text))
+	w.mu.Lock()
+	w.programs[r.SHA256] = []byte(text)
+	w.mu.Unlock()
+	return r
+}
+
+// follows runs a device for a time and says which policy it has then.
+func (w *world) follows(d time.Duration) string {
+	w.Helper()
+	c := w.config(oldVersion)
+	c.Policies = config.OpenPolicies(w)
+	if w.runFor(update.New(c), d) {
+		w.Fatal("an agent was armed")
+	}
+	return config.OpenPolicies(w).Version()
+}
+
+const goodPolicy = `{"hausmeister_policy": 1, "keep_alive_s": 30}`
+
+// TestAttack48_BadPolicy: what two persons have signed is still held against the
+// schema, comes by the ramp, and leaves the policy before where it is.
+func TestAttack48_BadPolicy(t *testing.T) {
+	inBubble(t, func(w *world) {
+		w.policy("1.0.0", goodPolicy)
+		w.policy("1.1.0", strings.Replace(goodPolicy, "30", "40", 1))
+		if got := w.follows(24 * time.Hour); got != "1.1.0" || w.fetched != 1 {
+			t.Fatalf("policy %q after %d files, want the newest", got, w.fetched)
+		}
+		for version, text := range map[string]string{
+			"2.0.1": `{"hausmeister_policy": 1, "keep_alive_s": 30, "one_more_field": 1}`,
+			"2.0.2": `{"hausmeister_policy": 1, "keep_alive_s": 3600}`,
+			"2.0.3": `{"hausmeister_policy": 1, "keep_alive_s": "30"}`,
+			"2.0.4": `{"hausmeister_policy": 1, "keep_alive_s": 30.5}`,
+			"2.0.5": `{"hausmeister_policy": 1, "keep_alive_s": 30, "keep_alive_s": 31}`,
+			"2.0.6": `{"hausmeister_policy": 2}`,
+			"2.0.7": `null`,
+			"2.0.8": ``,
+			"2.0.9": `{"hausmeister_policy": 1} {"hausmeister_policy": 1}`,
+		} {
+			before := w.fetched
+			w.policy(version, text)
+			if got := w.follows(72 * time.Hour); got != "1.1.0" {
+				t.Errorf("after %s the policy is %q", text, got)
+			}
+			if n := w.fetched - before; n != 1 {
+				t.Errorf("%s was fetched %d times in three days, want once", text, n)
+			}
+			w.must(w.fleet.Drafts[manifest.RolePolicy].RemoveTarget(manifest.PolicyPath("agent", version)))
+		}
+		w.policy("2.1.0", goodPolicy)
+		if got := w.follows(24 * time.Hour); got != "2.1.0" {
+			t.Errorf("policy %q, want the one that is good again", got)
+		}
+	})
+	for name, change := range map[string]func(w *world){
+		"other bytes": func(w *world) {
+			r := w.policy("1.0.0", goodPolicy)
+			w.programs[r.SHA256] = []byte(strings.Replace(goodPolicy, "30", "31", 1))
+		},
+		"one person": func(w *world) {
+			w.policy("1.0.0", goodPolicy)
+			keys := w.fleet.Keys[manifest.RolePolicy]
+			w.must(w.fleet.Drafts[manifest.RolePolicy].SetRole(manifest.RolePolicy)) // clears the signatures
+			w.must(w.fleet.Drafts[manifest.RolePolicy].Sign(keys[0]))
+			data, err := w.fleet.Drafts[manifest.RolePolicy].Bytes()
+			w.must(err)
+			files := w.fleet.Files()
+			files[fmt.Sprintf("%d.policy.json", w.fleet.Drafts[manifest.RolePolicy].Version())] = data
+			w.fleet.SetFiles(files)
+		},
+		"another role's": func(w *world) {
+			w.fleet.File(manifest.RoleStable, manifest.PolicyPath("agent", "1.0.0"), []byte(goodPolicy))
+		},
+		"blocked": func(w *world) {
+			r := w.policy("1.0.0", goodPolicy)
+			w.must(w.fleet.Drafts[manifest.Targets].SetRules(manifest.Rules{Blocked: []string{r.SHA256}}))
+			w.fleet.Publish(manifest.Targets)
+		},
+		"for newer agents": func(w *world) {
+			r := w.policy("1.0.0", goodPolicy)
+			r.AgentMin = "9.0.0"
+			w.must(w.fleet.Drafts[manifest.RolePolicy].SetTarget(r.Path, r.Length, r.SHA256, r))
+			w.fleet.Publish(manifest.RolePolicy)
+		},
+		"at once for all": func(w *world) {
+			r := w.policy("1.0.0", goodPolicy)
+			r.Ramp.PermillePerHour = 1_000_000
+			w.must(w.fleet.Drafts[manifest.RolePolicy].SetTarget(r.Path, r.Length, r.SHA256, r))
+			w.fleet.Publish(manifest.RolePolicy)
+		},
+		"its ramp has not begun": func(w *world) {
+			r := w.policy("1.0.0", goodPolicy)
+			r.Ramp.T0MS = time.Now().Add(10 * 24 * time.Hour).UnixMilli()
+			w.must(w.fleet.Drafts[manifest.RolePolicy].SetTarget(r.Path, r.Length, r.SHA256, r))
+			w.fleet.Publish(manifest.RolePolicy)
+		},
+	} {
+		inBubble(t, func(w *world) {
+			change(w)
+			if got := w.follows(36 * time.Hour); got != "" {
+				t.Errorf("%s: policy %q, want none", name, got)
+			}
 		})
 	}
 }

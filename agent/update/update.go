@@ -40,6 +40,7 @@ type Programs interface {
 
 // Fetcher brings bytes; *fetch.Client is one.
 type Fetcher interface {
+	Target(ctx context.Context, t fetch.Target, part fetch.Part) (fetched int64, err error)
 	Metadata(ctx context.Context, name string, nonce []byte, root uint64) (fetch.Metadata, error)
 	Program(ctx context.Context, p fetch.Plan) (fetch.Stats, error)
 }
@@ -91,6 +92,8 @@ type Config struct {
 	Sink     Sink
 	// Launchers is the launcher's own train; nil = it stays as it is.
 	Launchers Launchers
+	// Policies keep signed policies; nil = nobody does.
+	Policies Policies
 	// Selftest runs a program that is about to be armed; an error of its own is
 	// ErrSelftest.
 	Selftest func(ctx context.Context, path string) error
@@ -334,7 +337,7 @@ func (u *Updater) turn(ctx context.Context) (time.Duration, error) {
 	if now, loadErr := u.c.Journal.Load(); loadErr == nil {
 		j = now
 	}
-	if u.tufs != nil && u.c.Launchers != nil && resting(j) {
+	if u.tufs != nil && (u.c.Launchers != nil || u.c.Policies != nil) && resting(j) {
 		wait = min(wait, u.beside(ctx))
 	}
 	if !u.tell(ctx, j) || j.State == journal.Swapped || j.State == journal.Trial {

@@ -45,19 +45,30 @@ func TestOtherRoles(t *testing.T) {
 	w.sign("launcher", "jana", "karl", "lena")
 	w.must(w.publish())
 
-	file := w.path("lessons.json")
-	w.must(os.WriteFile(file, []byte(`{"from":"07:30"}`), 0o644))
-	_, err = release.Staging{Drafts: w.drafts(), Role: "policy"}.SetPolicy("lessons", "1.0.0", file)
+	policy := release.Staging{Drafts: w.drafts(), Role: "policy", Release: manifest.Release{Ramp: manifest.Ramp{T0MS: w.now.UnixMilli(), PermillePerHour: 50}}}
+	file := w.path("policy.json")
+	for _, bad := range []string{`{"from":"07:30"}`, `{"hausmeister_policy":1,"keep_alive_s":3600}`, `{"hausmeister_policy":2}`} {
+		w.must(os.WriteFile(file, []byte(bad), 0o644))
+		if _, err := policy.SetPolicy("agent", "1.0.0", "", file); !errors.Is(err, release.ErrRefused) {
+			t.Errorf("policy %s: %v, want ErrRefused", bad, err)
+		}
+	}
+	w.must(os.WriteFile(file, []byte(`{"hausmeister_policy":1,"keep_alive_s":30}`), 0o644))
+	if _, err := policy.SetPolicy("lessons", "1.0.0", "", file); !errors.Is(err, release.ErrRefused) {
+		t.Errorf("a policy that nobody reads: %v, want ErrRefused", err)
+	}
+	_, err = policy.SetPolicy("agent", "1.0.0", "", file)
 	w.must(err)
 	w.sign("policy", "karl", "lena")
 	w.must(w.publish())
-	if _, err := (release.Staging{Drafts: w.drafts(), Role: "policy"}).SetPolicy("lessons", "1.0.0", file); !errors.Is(err, release.ErrRefused) {
+	policy.Drafts = w.drafts()
+	if _, err := policy.SetPolicy("agent", "1.0.0", "", file); !errors.Is(err, release.ErrRefused) {
 		t.Errorf("the same policy again: %v, want ErrRefused", err)
 	}
 
 	targets, _, err := w.device()
 	w.must(err)
-	for _, want := range []string{"emergency/stable/1.0.1/linux-amd64/hausmeister-agent", "launcher/stable/0.9.0/windows-amd64/hausmeister-launcher.exe", "policy/lessons/1.0.0"} {
+	for _, want := range []string{"emergency/stable/1.0.1/linux-amd64/hausmeister-agent", "launcher/stable/0.9.0/windows-amd64/hausmeister-launcher.exe", "policy/agent/1.0.0"} {
 		if !slices.ContainsFunc(targets, func(x manifest.Target) bool { return x.Path == want }) {
 			t.Errorf("a device does not find %s", want)
 		}

@@ -371,14 +371,23 @@ func (s Staging) Rollback(ctx context.Context, version, of string) ([]Staged, er
 	return s.Stage(ctx)
 }
 
-// SetPolicy vouches for a file of settings or rules under policy/NAME/VERSION.
-func (s Staging) SetPolicy(name, version, file string) (Staged, error) {
-	if !manifest.ValidName(name) || !manifest.ValidVersion(version) {
-		return Staged{}, refuse("policy %.60q %.60q is not of a name and a version", name, version)
+// SetPolicy vouches for a file of settings under policy/NAME/VERSION, which devices
+// take by the ramp of s.Release. One that devices of this version would refuse is
+// refused here.
+func (s Staging) SetPolicy(name, version, agentMin, file string) (Staged, error) {
+	r := manifest.PolicyRelease{Policy: name, Version: version, AgentMin: agentMin, Ramp: s.Release.Ramp}
+	if err := r.Valid(); err != nil {
+		return Staged{}, refuse("policy %.60q %.60q: %w", name, version, err)
+	}
+	if name != manifest.PolicyAgent {
+		return Staged{}, refuse("nobody reads a policy %q, only %q", name, manifest.PolicyAgent)
 	}
 	data, err := readFile(file, maxJSON)
 	if err != nil {
 		return Staged{}, err
+	}
+	if _, err := manifest.ParsePolicy(data); err != nil {
+		return Staged{}, refuse("%s: %w", file, err)
 	}
 	if old := s.Drafts.Repo.Files[manifest.RolePolicy]; old != nil {
 		for _, t := range old.Targets(manifest.RolePolicy) {
@@ -387,11 +396,11 @@ func (s Staging) SetPolicy(name, version, file string) (Staged, error) {
 			}
 		}
 	}
-	out, err := s.keep(Staged{Path: "policy/" + name + "/" + version, Kind: "policy"}, data)
+	out, err := s.keep(Staged{Path: manifest.PolicyPath(name, version), Kind: "policy"}, data)
 	if err != nil {
 		return out, err
 	}
 	return out, s.Drafts.edit(manifest.RolePolicy, func(f *draft.File) error {
-		return f.SetTarget(out.Path, out.Length, out.SHA256, nil)
+		return f.SetTarget(out.Path, out.Length, out.SHA256, r)
 	})
 }

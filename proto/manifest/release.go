@@ -107,6 +107,9 @@ const (
 	maxDeltas = 16
 	maxCustom = 16 << 10
 	maxRate   = 1_000_000 // permille per hour; 1,000 in 4 s is all at once
+	// maxBeside is for what devices take without a collector that could stop it, the
+	// launcher and policies: four hours for a fleet at least.
+	maxBeside = 250
 )
 
 // ErrNoRelease: the target carries no release, as deltas and policies do not.
@@ -188,6 +191,9 @@ func (r Release) check() error {
 	}
 	if r.SBOM != "" && !r.beside(r.SBOM) {
 		return fmt.Errorf("sbom %.200q is not beside the release", r.SBOM)
+	}
+	if r.Product == ProductLauncher && r.Ramp.PermillePerHour > maxBeside {
+		return fmt.Errorf("ramp of %d permille per hour, a launcher has %d at most", r.Ramp.PermillePerHour, maxBeside)
 	}
 	return r.Ramp.check()
 }

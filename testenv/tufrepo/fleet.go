@@ -191,11 +191,25 @@ func (f *Fleet) Release(role string, r manifest.Release, data []byte) manifest.R
 	}
 	if r.Ramp.PermillePerHour == 0 {
 		r.Ramp.PermillePerHour = 1_000_000
+		if r.Product == manifest.ProductLauncher {
+			r.Ramp.PermillePerHour = 250
+		}
 	}
 	r.Role = role
 	must(f.Drafts[role].SetTarget(r.Path, r.Length, r.SHA256, r))
 	f.Artifact(r.Path, data)
 	f.Publish(role)
+	return r
+}
+
+// Policy lets the policy role vouch for settings of all agents.
+func (f *Fleet) Policy(version string, data []byte) manifest.PolicyRelease {
+	h := sha256.Sum256(data)
+	r := manifest.PolicyRelease{Policy: manifest.PolicyAgent, Version: version, Ramp: manifest.Ramp{T0MS: f.Now().UnixMilli(), PermillePerHour: 250}}
+	r.SHA256, r.Length, r.Path = hex.EncodeToString(h[:]), int64(len(data)), manifest.PolicyPath(r.Policy, version)
+	must(f.Drafts[manifest.RolePolicy].SetTarget(r.Path, r.Length, r.SHA256, r))
+	f.Artifact(r.Path, data)
+	f.Publish(manifest.RolePolicy)
 	return r
 }
 

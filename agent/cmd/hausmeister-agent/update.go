@@ -59,6 +59,7 @@ func (m *machine) updater(ctx context.Context, parent *agentupdate.Parent, sum l
 		Files:     enroll.Dir(dir),
 		Fetch:     client,
 		Sink:      means.Sink,
+		Policies:  means.Policies,
 		Launchers: launchers{train.New(l), follow},
 		Selftest:  func(ctx context.Context, path string) error { return selftestOf(ctx, path, l.Root) },
 		Hindrance: func() agentupdate.Hindrance {

@@ -217,9 +217,13 @@ func (b *backCmd) Run(c *cli) error {
 }
 
 type policyCmd struct {
-	Name   string `arg:"" help:"Name of the policy."`
-	Number string `arg:"" help:"Its version."`
-	File   string `arg:"" help:"The file." type:"path"`
+	Name     string    `arg:"" help:"Name of the policy: agent."`
+	Number   string    `arg:"" help:"Its version."`
+	File     string    `arg:"" help:"The file." type:"path"`
+	Begin    time.Time `help:"No device takes it before (default: now)." format:"2006-01-02T15:04:05Z07:00" placeholder:"TIME"`
+	Permille int64     `help:"So much of the fleet in an hour, at most." default:"50" placeholder:"N"`
+	Soak     []int     `help:"Hours that each ring is watched (0.5, 2, 10, 30, 100 %)." default:"4,24,24,24" placeholder:"H,.."`
+	AgentMin string    `help:"Oldest agent that understands it." placeholder:"VERSION"`
 }
 
 func (p *policyCmd) Run(c *cli) error {
@@ -227,7 +231,13 @@ func (p *policyCmd) Run(c *cli) error {
 	if err != nil {
 		return err
 	}
-	file, err := release.Staging{Drafts: d, Role: manifest.RolePolicy}.SetPolicy(p.Name, p.Number, p.File)
+	begin := p.Begin
+	if begin.IsZero() {
+		begin = c.now()
+	}
+	st := release.Staging{Drafts: d, Role: manifest.RolePolicy}
+	st.Release.Ramp = manifest.Ramp{T0MS: begin.UnixMilli(), PermillePerHour: p.Permille, SoakH: p.Soak}
+	file, err := st.SetPolicy(p.Name, p.Number, p.AgentMin, p.File)
 	if err != nil {
 		return err
 	}
