@@ -287,14 +287,17 @@ func ticketsExpected(devices int64) float64 { return max(0.05, float64(devices)*
 // due says whether the next ring may begin: soaked, weighed, and said twice where it is
 // wide.
 func (r *Rollouts) due(o *row, s sight) bool {
-	ring, now := o.rings[o.ring], r.now()
-	if now.Sub(o.entered) < ring.Soak || o.rings[o.ring+1].Wide && o.approvedBy == "" {
-		return false
-	}
-	if ring.SchoolDay && !calendar.DefaultLessons().Taught(o.entered, now) && now.Sub(o.entered) < holidaysAtMost {
+	if soaked, taught := r.watched(o); !soaked || !taught || o.rings[o.ring+1].Wide && o.approvedBy == "" {
 		return false
 	}
 	return o.evidence.Ready(o.params(r.cfg.Pace), o.ring, s.added) == gate.Leave
+}
+
+// watched says whether the present ring soaked for long enough, and whether a morning
+// of lessons lay in that, where one must.
+func (r *Rollouts) watched(o *row) (soaked, taught bool) {
+	ring, now := o.rings[o.ring], r.now()
+	return now.Sub(o.entered) >= ring.Soak, !ring.SchoolDay || calendar.DefaultLessons().Taught(o.entered, now) || now.Sub(o.entered) >= holidaysAtMost
 }
 
 // done ends a rollout, and with it those of older versions.

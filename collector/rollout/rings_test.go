@@ -588,6 +588,7 @@ func TestAttack46OperatorErrors(t *testing.T) {
 				t.Errorf("%s may approve: %v, %v", who, v.MayApprove, err)
 			}
 		}
+		w.now = w.now.Add(time.Second)
 		if err := w.Note(t.Context(), person("ada"), id, "schools asked for it"); err != nil || w.view(id).Decisions[0].Verb != "noted" {
 			t.Errorf("Note = %v, want it to be the latest decision", err)
 		}
@@ -620,7 +621,10 @@ func TestAttack46OperatorErrors(t *testing.T) {
 			}
 		}
 		entries := w.count(`SELECT COUNT(*) FROM audit WHERE subject = $1`, "rollout:"+id)
-		if p, err := w.Promote(t.Context(), person("bea"), id, "seen and agreed"); err != nil || p.Waiting || w.view(id).Ring != 3 {
+		if _, err := w.PromoteTo(t.Context(), person("bea"), id, 2, "seen and agreed"); !errors.Is(err, rollout.ErrState) {
+			t.Errorf("PromoteTo of the ring that it is in = %v, want ErrState", err)
+		}
+		if p, err := w.PromoteTo(t.Context(), person("bea"), id, 3, "seen and agreed"); err != nil || p.Waiting || w.view(id).Ring != 3 {
 			t.Errorf("Promote by the second person = %+v, %v, ring %d, want ring 3", p, err, w.view(id).Ring)
 		}
 		if n := w.count(`SELECT COUNT(*) FROM audit WHERE subject = $1`, "rollout:"+id); n != entries+1 {

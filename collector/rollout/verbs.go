@@ -23,6 +23,9 @@ import (
 
 const minReason, maxReason = 5, 200
 
+// Unsaid is the reason of who stops at once, and may say later why: see Note.
+const Unsaid = "not said yet"
+
 func reasonOf(reason string) (string, error) {
 	reason = strings.TrimSpace(reason)
 	if !strings.ContainsFunc(reason, unicode.IsLetter) || len(reason) < minReason || !reading.Printable(reason, maxReason) {
@@ -259,7 +262,13 @@ func (r *Rollouts) promotion(o *row) (Promotion, error) {
 
 // Promote goes on to the next ring before the gate finds it due. Above 10 % of the
 // fleet it needs two persons: the first only asks (Waiting), the second promotes.
-func (r *Rollouts) Promote(ctx context.Context, caller access.Caller, id, reason string) (p Promotion, err error) {
+func (r *Rollouts) Promote(ctx context.Context, caller access.Caller, id, reason string) (Promotion, error) {
+	return r.PromoteTo(ctx, caller, id, 0, reason)
+}
+
+// PromoteTo is Promote of whoever has looked at a ring: where another one is the next
+// meanwhile, it is ErrState. 0 = whichever comes next.
+func (r *Rollouts) PromoteTo(ctx context.Context, caller access.Caller, id string, ring int, reason string) (p Promotion, err error) {
 	if err := everywhere(caller); err != nil {
 		return p, err
 	}
@@ -273,6 +282,9 @@ func (r *Rollouts) Promote(ctx context.Context, caller access.Caller, id, reason
 		}
 		if p, err = r.promotion(&o); err != nil {
 			return err
+		}
+		if ring != 0 && ring != p.Ring {
+			return fmt.Errorf("%w: ring %d is the next", ErrState, p.Ring)
 		}
 		if o.rings[o.ring+1].Wide {
 			if p.Waiting, err = r.first(ctx, tx, caller, &o); err != nil {
@@ -328,6 +340,9 @@ func (r *Rollouts) enter(ctx context.Context, tx *db.Tx, o *row) error {
 
 // Block leaves a part of the fleet out of a rollout, or lets it in again.
 func (r *Rollouts) Block(ctx context.Context, caller access.Caller, id string, s gate.Stratum, blocked bool, reason string) error {
+	if err := everywhere(caller); err != nil {
+		return err // before anything is said of what was asked
+	}
 	verb := "part_blocked"
 	if !blocked {
 		verb = "part_freed"

@@ -43,6 +43,8 @@ type RingView struct {
 	Reached       int64     // devices that ever got a lease
 	Wait          gate.Wait // of the present ring: what the gate waits for
 	Need          int64     // of the present ring: outcomes that it must have
+	Soaked        bool      // the present ring was watched for long enough
+	Taught        bool      // and a morning of lessons lay in that, or need not
 }
 
 // Decision is what was decided, and what was known then.
@@ -52,6 +54,7 @@ type Decision struct {
 	Verb     string
 	Ring     int    // from 1
 	By       string // a person's name, or the part that decided
+	Actor    string // as the record calls him or it
 	Reason   string
 	Evidence Evidence
 }
@@ -150,6 +153,7 @@ func (r *Rollouts) view(ctx context.Context, tx *db.Tx, o *row) (Rollout, error)
 	if err := readFlights(ctx, tx, o.id, &v); err != nil {
 		return v, err
 	}
+	v.Rings[o.ring].Soaked, v.Rings[o.ring].Taught = r.watched(o)
 	if o.state == Running {
 		added, err := r.addedBy(ctx, tx, o)
 		if err != nil {
@@ -190,13 +194,13 @@ func readDecisions(ctx context.Context, tx *db.Tx, id string) (out []Decision, e
 	for rows.Next() {
 		var d Decision
 		var at, ring int64
-		var actor, evidence string
-		if err := rows.Scan(&d.ID, &at, &d.Verb, &ring, &actor, &d.By, &d.Reason, &evidence); err != nil {
+		var evidence string
+		if err := rows.Scan(&d.ID, &at, &d.Verb, &ring, &d.Actor, &d.By, &d.Reason, &evidence); err != nil {
 			return nil, err
 		}
 		d.At, d.Ring = time.UnixMilli(at).UTC(), int(ring)+1
 		if d.By == "" {
-			d.By = actor
+			d.By = d.Actor
 		}
 		if err := json.Unmarshal([]byte(evidence), &d.Evidence); err != nil {
 			return nil, fmt.Errorf("evidence of decision %s: %w", d.ID, err)

@@ -27,7 +27,7 @@ type Rollouts interface {
 	Start(ctx context.Context, caller access.Caller, release, reason string) (id string, err error)
 	RollBack(ctx context.Context, caller access.Caller, id, release, reason string) (back string, err error)
 	Preview(ctx context.Context, caller access.Caller, id string) (rollout.Promotion, error)
-	Promote(ctx context.Context, caller access.Caller, id, reason string) (rollout.Promotion, error)
+	PromoteTo(ctx context.Context, caller access.Caller, id string, ring int, reason string) (rollout.Promotion, error)
 	Approve(ctx context.Context, caller access.Caller, id, reason string) error
 	Pause(ctx context.Context, caller access.Caller, id, reason string) error
 	Resume(ctx context.Context, caller access.Caller, id, reason string) error
@@ -406,12 +406,19 @@ func (s *Server) apiPreview(v *visit) error {
 	return v.sendJSON(promotionOf(p))
 }
 
+// apiNewPromotion says to which ring: where another one is the next meanwhile, nothing is
+// changed. 0 = whichever comes next.
+type apiNewPromotion struct {
+	Ring   int    `json:"ring,omitempty"`
+	Reason string `json:"reason" is:"text"`
+}
+
 func (s *Server) apiPromote(v *visit) error {
-	var body apiReason
+	var body apiNewPromotion
 	if err := v.readJSON(&body); err != nil {
 		return err
 	}
-	p, err := s.cfg.Rollouts.Promote(v.r.Context(), v.caller, v.r.PathValue("id"), body.Reason)
+	p, err := s.cfg.Rollouts.PromoteTo(v.r.Context(), v.caller, v.r.PathValue("id"), body.Ring, body.Reason)
 	if err != nil {
 		return err
 	}

@@ -51,6 +51,7 @@ const icons = {
   shield: "shield-check",
   system: "monitor-cog",
   temperature: "thermometer",
+  update: "package-check",
 };
 const symbols = await Promise.all(
   Object.entries(icons).map(async ([id, name]) => {

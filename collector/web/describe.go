@@ -184,7 +184,7 @@ var calls = map[string]call{
 		Query: []param{{Name: "why", Is: "why"}, limitParam, cursorParam}},
 	"GET /api/v1/rollouts/{id}/compliance": {Needs: access.ReadRollouts, Gives: apiCompliance{}},
 	"GET /api/v1/rollouts/{id}/next":       {Needs: access.ReadRollouts, Gives: apiPromotion{}},
-	"POST /api/v1/rollouts/{id}/promote":   {Needs: access.RunRollouts, Body: apiReason{}, Gives: apiPromotion{}},
+	"POST /api/v1/rollouts/{id}/promote":   {Needs: access.RunRollouts, Body: apiNewPromotion{}, Gives: apiPromotion{}},
 	"POST /api/v1/rollouts/{id}/pause":     {Needs: access.RunRollouts, Body: apiReason{}, Gives: apiRolloutBody{}},
 	"POST /api/v1/rollouts/{id}/resume":    {Needs: access.RunRollouts, Body: apiReason{}, Gives: apiRolloutBody{}},
 	"POST /api/v1/rollouts/{id}/abort":     {Needs: access.RunRollouts, Body: apiReason{}, Gives: apiRolloutBody{}},

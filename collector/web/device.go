@@ -32,7 +32,8 @@ type deviceMain struct {
 	LabelError  string // what is wrong with the label that was typed
 	LabelTyped  string
 	Jobs        []deviceJobRow
-	Revoke      string // address; empty = the role may not, or it is done
+	Update      *deviceUpdateCard // nil = nothing goes over the fleet
+	Revoke      string            // address; empty = the role may not, or it is done
 }
 
 // labelsMain are the labels of a device, and where they are changed.
@@ -106,6 +107,9 @@ func (s *Server) showDevice(v *visit, code int, change func(*deviceMain)) error 
 		return err
 	}
 	if main.Jobs, err = v.deviceJobs(d.ID); err != nil {
+		return err
+	}
+	if main.Update, err = v.deviceUpdate(d); err != nil {
 		return err
 	}
 	if change != nil {

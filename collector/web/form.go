@@ -10,7 +10,7 @@ import (
 // field is one field of a form: its label above, help and what is wrong below.
 type field struct {
 	Name, Label, Help string
-	Type              string // text, password, number, date, select, checks, school
+	Type              string // text, password, number, date, time, select, checks, school
 	Value             string
 	Values            []string // of checks
 	Options           []option // of select and checks

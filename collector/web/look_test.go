@@ -1,6 +1,7 @@
 package web_test
 
 import (
+	"log/slog"
 	"math"
 	"runtime"
 	"strings"
@@ -10,6 +11,7 @@ import (
 
 	"hausmeister/collector/access"
 	"hausmeister/collector/db"
+	"hausmeister/collector/db/dbtest"
 	"hausmeister/collector/enroll"
 	"hausmeister/collector/fleet"
 	"hausmeister/collector/health"
@@ -27,8 +29,9 @@ import (
 // a real browser. One of each also narrow, and one held against the checklist.
 func TestEveryPageLooksRight(t *testing.T) {
 	need.Plain(t) // the browser does the work; the pages' other tests run under the detector
-	w := newWorld(t)
+	w := storesPaced(t, dbtest.Open(t, migrations), slog.New(slog.DiscardHandler), lookRings).serve()
 	ids := w.fill(120)
+	runs, halted, waits := w.rolled(ids)
 	bare := w.admitHardware("Landkreis Ahorn", "S0001", ident.Hardware{OS: "linux", InstallID: [16]byte{7}})
 	w.report(bare, num(reading.MemoryTotal, "", 8<<30), num(reading.MemoryUsed, "", 3<<30), num(reading.SwapTotal, "", 0), absent(reading.SwapUsed, hmpb.Absent_ABSENT_NO_HARDWARE),
 		absent(reading.Manufacturer, hmpb.Absent_ABSENT_NOT_SUPPORTED), absent(reading.Model, hmpb.Absent_ABSENT_NOT_SUPPORTED), absent(reading.Serial, hmpb.Absent_ABSENT_DENIED),
@@ -128,6 +131,23 @@ func TestEveryPageLooksRight(t *testing.T) {
 		{"school-edit", "/schools/" + w.schoolID("Landkreis Ahorn", "S0001") + "/edit", "admin"},
 		{"sheet", "/schools/" + w.schoolID("Landkreis Ahorn", "S0001") + "/sheet", "admin"},
 		{"schools-none", "/schools?s=gibtesnicht", "support"},
+		{"updates", "/updates", "release"},
+		{"updates-read", "/updates", "read"},
+		{"rollout", "/rollouts/" + runs, "release"},
+		{"rollout-halted", "/rollouts/" + halted, "admin"},
+		{"rollout-waits", "/rollouts/" + waits, "release"},
+		{"rollout-read", "/rollouts/" + runs, "support"},
+		{"rollout-devices", "/rollouts/" + runs + "/devices", "support"},
+		{"rollout-waiting", "/rollouts/" + runs + "/devices?why=waits", "read"},
+		{"rollout-promote", "/rollouts/" + runs + "/promote", "release"},
+		{"rollout-approve", "/rollouts/" + waits + "/approve", "release"},
+		{"rollout-back", "/rollouts/" + runs + "/rollback", "release"},
+		{"rollout-part", "/rollouts/" + runs + "/parts", "release"},
+		{"rollout-resume", "/rollouts/" + halted + "/resume", "release"},
+		{"release-start", "/releases/" + w.releaseID("1.0.0") + "/rollout", "release"},
+		{"release-block", "/releases/" + w.releaseID("1.0.0") + "/block", "admin"},
+		{"hours", "/owners/" + w.ownerID("Landkreis Ahorn") + "/updates", "admin"},
+		{"hours-read", "/owners/" + w.ownerID("Landkreis Ahorn") + "/updates", "read"},
 		{"settings", "/settings?owner=" + w.ownerID("Landkreis Ahorn") + "&done=saved", "admin"},
 		{"claims", "/claims", "admin"},
 		{"claim-new", "/claims/new", "admin"},

@@ -23,6 +23,7 @@ var places = []struct {
 	{"frame.stock", []place{
 		{"schools", "/schools", "school", "schools.title", "s", access.ReadSchools},
 		{"claims", "/claims", "claim", "claims.title", "c", access.ReadClaims},
+		{"updates", "/updates", "update", "updates.title", "a", access.ReadRollouts},
 	}},
 	{"frame.trust", []place{
 		{"questions", "/questions", "question", "question.title", "f", access.ReadDevices},

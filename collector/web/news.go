@@ -74,8 +74,9 @@ type feed struct {
 	calm time.Duration
 }
 
-// serveFeed opens the stream of a feed that has its beginning in its buffer.
-func (s *Server) serveFeed(f *feed) error {
+// serveFeed opens the stream of a feed that has its beginning in its buffer, and reads
+// on when there is a hint of this kind.
+func (s *Server) serveFeed(f *feed, hint bus.Kind) error {
 	gone, err := s.live.come(f.v)
 	if err != nil {
 		return err
@@ -86,7 +87,7 @@ func (s *Server) serveFeed(f *feed) error {
 		return err
 	}
 	defer closed()
-	sub := s.cfg.Bus.Subscribe(bus.Noted)
+	sub := s.cfg.Bus.Subscribe(hint)
 	defer sub.Close()
 	f.out = http.NewResponseController(f.v.w)
 	f.begin() // before anything is read: what is long is written as it is read
@@ -233,7 +234,7 @@ func (s *Server) apiChanges(v *visit) error {
 	f.read = func() error { return f.changes(&at) }
 	f.beat = f.comment
 	f.tell = func(event string) { f.putJSON(event, apiChangeEvent{ID: at.String(), Kind: event}) }
-	return s.serveFeed(f)
+	return s.serveFeed(f, bus.Noted)
 }
 
 // changes puts what happened since a place. What is put is written before more is
@@ -315,7 +316,7 @@ func (s *Server) newsStream(v *visit) error {
 		return nil
 	}
 	f.beat = func() { f.put("beat", "") }
-	return s.serveFeed(f)
+	return s.serveFeed(f, bus.Noted)
 }
 
 func (v *visit) countNews(q question, after health.Mark) (int64, error) {

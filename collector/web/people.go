@@ -186,7 +186,8 @@ type personMain struct {
 }
 
 // doneWords are what a page says after an act; ?done= names them.
-var doneWords = []string{"role", "disabled", "enabled", "sessions", "password", "saved", "removed", "quiet", "loud", "house", "kept", "claim_revoked", "token_revoked", "renamed_place", "labelled", "unlabelled", "revoked", "deleted", "renamed", "restored"}
+var doneWords = []string{"role", "disabled", "enabled", "sessions", "password", "saved", "removed", "quiet", "loud", "house", "kept", "claim_revoked", "token_revoked", "renamed_place", "labelled", "unlabelled", "revoked", "deleted", "renamed", "restored",
+	"rollout_started", "rollout_paused", "rollout_aborted", "rollout_resumed", "rollout_approved", "rollout_promoted", "rollout_asked", "rollout_noted", "rollout_moved", "part_blocked", "part_freed", "release_blocked", "hours", "hours_removed"}
 
 func (v *visit) done() string {
 	if what := v.asked.Get("done"); slices.Contains(doneWords, what) {

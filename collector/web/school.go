@@ -19,6 +19,7 @@ type schoolMain struct {
 	Notes                   []string // what is in the way
 	Findings                []findingRow
 	List, Sheet, Edit       string // addresses; no Edit for whom may not
+	Hours                   string // when devices of the owner may begin updates
 	Done                    string
 }
 
@@ -60,7 +61,7 @@ func (s *Server) schoolPage(v *visit) error {
 	if strings.HasPrefix(title, school.Kind+" "+school.Code) {
 		school.Kind, school.Code = "", "" // they are said
 	}
-	main := schoolMain{Name: title, Owner: school.OwnerName, Code: school.Code, Kind: school.Kind, List: q.href(), Sheet: "/schools/" + school.ID + "/sheet",
+	main := schoolMain{Name: title, Owner: school.OwnerName, Code: school.Code, Kind: school.Kind, List: q.href(), Sheet: "/schools/" + school.ID + "/sheet", Hours: "/owners/" + school.Owner + "/updates",
 		Count: v.say.Say("devices.count", "n", counts.Total), Ways: v.wayRows(ways, false), Notes: v.obstacles(ways, false)}
 	if v.caller.Allow(access.WriteSchools) == nil {
 		main.Edit = "/schools/" + school.ID + "/edit"

@@ -16,8 +16,10 @@ import (
 	"hausmeister/collector/fleet"
 	"hausmeister/collector/health"
 	"hausmeister/collector/rollout"
+	"hausmeister/collector/rollout/gate"
 	"hausmeister/collector/web"
 	"hausmeister/proto/hmpb"
+	"hausmeister/proto/manifest"
 )
 
 // literals are the texts in the Go files of the pages that could be keys, and
@@ -134,6 +136,32 @@ func TestEveryKeyIsUsedAndThere(t *testing.T) {
 	for _, a := range actions(t) {
 		must = append(must, "audit.action."+a)
 	}
+	for _, s := range rollout.States {
+		must = append(must, "rollout.state."+string(s), "rollout.sentence."+string(s))
+	}
+	for _, why := range rollout.Whys {
+		must = append(must, "why."+string(why), "why.text."+string(why))
+	}
+	for n, name := range hmpb.UpdateReason_name {
+		if n != 0 {
+			must = append(must, "why.reason."+strings.ToLower(strings.TrimPrefix(name, "UPDATE_REASON_")))
+		}
+	}
+	for _, cause := range gate.Causes {
+		must = append(must, "rollout.cause."+string(cause))
+	}
+	for _, dimension := range gate.Dimensions {
+		must = append(must, "rollout.dimension."+dimension)
+	}
+	for _, kind := range rollout.DaysKinds {
+		must = append(must, "hours.kind."+string(kind))
+	}
+	for _, role := range []string{manifest.Root, manifest.Targets, manifest.Snapshot, manifest.Timestamp} {
+		must = append(must, "updates.role."+role)
+	}
+	for _, d := range manifest.Delegations() {
+		must = append(must, "updates.role."+d.Role)
+	}
 	for _, v := range rollout.Verbs {
 		must = append(must, "audit.action.rollout."+v)
 	}
@@ -142,7 +170,7 @@ func TestEveryKeyIsUsedAndThere(t *testing.T) {
 			t.Errorf("the key %s is missing", key)
 		}
 	}
-	literal := regexp.MustCompile(`^(absent|accessibility|account|api|audit|chart|claims|device|devices|done|error|events|failed|findings|form|format|frame|group|jobs|keys|list|live|people|prefs|question|quiet|revoke|role|school|schools|search|settings|sheet|signin|state|tokens|views)\.[a-z_.-]+[a-z]$`)
+	literal := regexp.MustCompile(`^(absent|accessibility|account|api|audit|chart|claims|device|devices|done|error|events|failed|findings|form|format|frame|group|hours|jobs|keys|list|live|people|prefs|question|quiet|revoke|role|rollout|school|schools|search|settings|sheet|signin|state|tokens|updates|views|why)\.[a-z_.-]+[a-z]$`)
 	for s := range used {
 		if literal.MatchString(s) && keys[s] == nil {
 			t.Errorf("the code names the key %s, which is missing", s)

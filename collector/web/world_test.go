@@ -109,24 +109,31 @@ func newStores(t testing.TB) *world {
 
 var migrations = []db.Migrations{audit.Migrations, access.Migrations, enroll.Migrations, fleet.Migrations, health.Migrations, question.Migrations, rollout.Migrations}
 
+// fewRings are of two, three and all, so that a handful of devices has some.
+var fewRings = rollout.Pace{Rings: []rollout.Ring{{Devices: 1}, {Devices: 2}, {Millions: rollout.Whole}}}
+
 // storesOn is newStores on this database, with this log.
 func storesOn(t testing.TB, d *db.DB, log *slog.Logger) *world {
+	return storesPaced(t, d, log, fewRings)
+}
+
+// storesPaced is storesOn with rollouts that go at this pace.
+func storesPaced(t testing.TB, d *db.DB, log *slog.Logger, pace rollout.Pace) *world {
 	t.Helper()
 	w := &world{t: t, db: d, now: monday, seq: map[string]uint64{}, bus: bus.New()}
 	w.access = access.New(access.Config{DB: w.db, Now: w.clock, Log: log})
 	var err error
-	if w.health, err = health.New(health.Config{DB: w.db, Bus: w.bus, Now: w.clock, Log: log}); err != nil {
+	w.rollouts, err = rollout.New(rollout.Config{DB: w.db, Bus: w.bus, Now: w.clock, Log: log, Dir: t.TempDir(), Pace: pace})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if w.health, err = health.New(health.Config{DB: w.db, Bus: w.bus, Now: w.clock, Log: log, Updates: w.rollouts}); err != nil {
 		t.Fatal(err)
 	}
 	if w.fleet, err = fleet.New(fleet.Config{DB: w.db, Now: w.clock, Log: log, Quieter: w.health}); err != nil {
 		t.Fatal(err)
 	}
 	if w.asked, err = question.New(question.Config{DB: w.db, Now: w.clock, Log: log}); err != nil {
-		t.Fatal(err)
-	}
-	// Rings of two, three and all, so that a handful of devices has some.
-	w.rollouts, err = rollout.New(rollout.Config{DB: w.db, Bus: w.bus, Now: w.clock, Log: log, Dir: t.TempDir(), Pace: rollout.Pace{Rings: []rollout.Ring{{Devices: 1}, {Devices: 2}, {Millions: rollout.Whole}}}})
-	if err != nil {
 		t.Fatal(err)
 	}
 	w.enroll, err = enroll.New(t.Context(), enroll.Config{DB: w.db, Bus: w.bus, Records: w.fleet, Dir: filepath.Join(t.TempDir(), "ca"), Address: "desk.schule.example:8443", Now: w.clock, Log: log})
