@@ -287,21 +287,12 @@ func (v *visit) systems(programs []rollout.Program) string {
 	return strings.Join(words, ", ")
 }
 
-// release finds one that the caller may do something with.
-func (v *visit) release() (rollout.Release, error) {
+// pathRelease finds the one of the path for who may do something with it.
+func (v *visit) pathRelease() (rollout.Release, error) {
 	if !v.mayRollOut() {
 		return rollout.Release{}, access.ErrForbidden
 	}
-	all, err := v.s.cfg.Rollouts.Releases(v.r.Context(), v.caller)
-	if err != nil {
-		return rollout.Release{}, err
-	}
-	for _, r := range all {
-		if r.ID == v.r.PathValue("id") {
-			return r, nil
-		}
-	}
-	return rollout.Release{}, access.ErrNotFound
+	return v.release(v.r.PathValue("id"))
 }
 
 // reasonField asks why.
@@ -320,7 +311,7 @@ func (v *visit) startForm(r rollout.Release) (title, text string, f form) {
 }
 
 func (s *Server) startRolloutPage(v *visit) error {
-	r, err := v.release()
+	r, err := v.pathRelease()
 	if err != nil {
 		return err
 	}
@@ -333,7 +324,7 @@ func (s *Server) startRollout(v *visit) error {
 	if err != nil {
 		return err
 	}
-	r, err := v.release()
+	r, err := v.pathRelease()
 	if err != nil {
 		return err
 	}
@@ -353,7 +344,7 @@ func (v *visit) blockForm(r rollout.Release) (title, text string, f form) {
 }
 
 func (s *Server) blockReleasePage(v *visit) error {
-	r, err := v.release()
+	r, err := v.pathRelease()
 	if err != nil {
 		return err
 	}
@@ -366,7 +357,7 @@ func (s *Server) blockRelease(v *visit) error {
 	if err != nil {
 		return err
 	}
-	r, err := v.release()
+	r, err := v.pathRelease()
 	if err != nil {
 		return err
 	}
