@@ -97,7 +97,9 @@ func (s *session) walk(ctx context.Context, path string, load func(ctx context.C
 		}
 		signed := &s.trusted.Targets[at.role].Signed
 		if f, ok := signed.Targets[path]; ok {
-			return newTarget(path, at.role, signed.Version, f)
+			t, err := newTarget(path, at.role, signed.Version, f)
+			t.Unprefixed = !s.trusted.Root.Signed.ConsistentSnapshot
+			return t, err
 		}
 		if signed.Delegations == nil {
 			continue

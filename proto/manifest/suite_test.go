@@ -408,10 +408,17 @@ func basics() map[string]func(d *device) {
 		},
 		"without consistent snapshots": func(d *device) {
 			d.repo.Docs[root]["consistent_snapshot"] = false
-			d.repo.Delegate(targets, tufrepo.Delegation{Role: "a", Paths: []string{"*"}})
+			d.repo.Delegate(targets, tufrepo.Delegation{Role: "a", Paths: []string{"*", "folder/*"}})
 			d.repo.Publish(root, "a", targets, snapshot, timestamp)
 			d.refused(d.fetch("missing", 0))
 			d.wantRequests(0, "root 2", "root 3", "timestamp", "snapshot", "targets", "a")
+			d.repo.AddTarget("a", "folder/ä file", []byte("content"), nil)
+			d.repo.Publish("a", snapshot, timestamp)
+			d.ok(d.fetch("folder/ä file", 0))
+			d.wantFiles("content")
+			if got, want := d.repo.Downloads(), []string{"folder/ä file"}; !slices.Equal(got, want) {
+				d.t.Fatalf("downloads are %q, want %q: no hash in the name", got, want)
+			}
 		},
 	}
 	for role, want := range map[string][]string{

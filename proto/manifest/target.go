@@ -25,6 +25,9 @@ type Target struct {
 	SHA256      string // hex; empty if only the other one was signed
 	SHA512      string
 	Custom      json.RawMessage // what else was signed about it, see Release
+	// Unprefixed: the root says that this repository has no consistent snapshots, so
+	// that the file's own name is its name there. None of ours does.
+	Unprefixed bool
 }
 
 // splitPath keeps the slash with the folder.
@@ -33,9 +36,12 @@ func splitPath(p string) (dir, base string) {
 	return p[:i+1], p[i+1:]
 }
 
-// RemoteName is the name of a target's file in a repository with consistent
-// snapshots: its hash stands before the last part of its path.
+// RemoteName is the name of a target's file in a repository; in one with consistent
+// snapshots its hash stands before the last part of its path.
 func (t Target) RemoteName() string {
+	if t.Unprefixed {
+		return t.Path
+	}
 	dir, base := splitPath(t.Path)
 	h := t.SHA256
 	if h == "" {

@@ -354,8 +354,10 @@ func (r *Repo) Metadata(name string) ([]byte, bool) {
 // Artifact is what a client gets by the remote path of a target.
 func (r *Repo) Artifact(remote string) ([]byte, bool) {
 	i := strings.LastIndexByte(remote, '/') + 1
-	dir, prefixed := remote[:i], remote[i:]
-	_, base, _ := strings.Cut(prefixed, ".")
+	dir, base := remote[:i], remote[i:]
+	if consistent, _ := r.Docs[Root]["consistent_snapshot"].(bool); consistent {
+		_, base, _ = strings.Cut(base, ".")
+	}
 	r.note(&r.downloads, remote)
 	data, ok := r.Artifacts[dir+base]
 	return data, ok
