@@ -19,8 +19,8 @@ var (
 	// ErrSwap ends an agent that has armed an update: the launcher does the rest.
 	// Its program's exit code is journal.ExitSwap.
 	ErrSwap = errors.New("an update is armed")
-	// ErrGone ends an agent whose launcher is gone.
-	ErrGone = errors.New("the launcher is gone")
+	// ErrGone ends an agent whose launcher is gone, or wants it to end.
+	ErrGone = errors.New("the launcher is gone, or stops")
 )
 
 // Standing is what the launcher said of this program.
@@ -98,7 +98,7 @@ func (p *Parent) Run(ctx context.Context, ready func()) error {
 		for s.Scan() {
 			p.hear(s.Text())
 		}
-		return struct{}{}, supervise.Permanent(ErrGone)
+		return struct{}{}, supervise.Wanted(ErrGone)
 	})
 	if ctx.Err() != nil {
 		return nil

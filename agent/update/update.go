@@ -281,7 +281,7 @@ func (u *Updater) Run(ctx context.Context, ready func()) error {
 	for {
 		wait, err := u.turn(ctx)
 		if errors.Is(err, ErrSwap) {
-			return supervise.Permanent(err)
+			return supervise.Wanted(err)
 		}
 		if err != nil && ctx.Err() == nil {
 			u.c.Log.Warn("update not gone on with", "error", err)

@@ -73,6 +73,14 @@ func Permanent(err error) error {
 	return permanent{err}
 }
 
+// Wanted marks an end that a part comes to on purpose, and the others with it. It is
+// no failure, and not logged as one; Run returns it so that the program knows.
+func Wanted(why error) error { return wanted{permanent{why}} }
+
+type wanted struct{ error }
+
+func (w wanted) Unwrap() error { return w.error }
+
 type permanent struct{ error }
 
 func (p permanent) Unwrap() error { return p.error }

@@ -112,6 +112,10 @@ func (j *job) loop() error {
 		if pe := (*PanicError)(nil); errors.As(err, &pe) {
 			j.log.Error("part panicked", "panic", pe.Value, "stack", string(pe.Stack))
 		}
+		if errors.As(err, new(wanted)) {
+			j.log.Info("part ends, and the others with it", "why", err)
+			return err
+		}
 		pol := j.part.Restart
 		if j.ctx.Err() != nil || errors.Is(err, ErrLate) || errors.As(err, new(permanent)) ||
 			pol.Tries >= 0 && failures > pol.Tries {

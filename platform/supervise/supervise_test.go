@@ -94,6 +94,32 @@ func TestFailureForGoodStopsTheOthersInReverse(t *testing.T) {
 	})
 }
 
+// An end that is wanted stops the others as a failure does, through whoever runs
+// within whom, and no log calls it one.
+func TestWantedEndIsNoFailure(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		var j journal
+		log, out := logTo()
+		swap := errors.New("an update is armed")
+		inner := func(ctx context.Context, ready func()) error {
+			ready()
+			return supervise.Run(ctx, log, supervise.Part{Name: "updates", Restart: supervise.Always, Run: func(_ context.Context, ready func()) error {
+				ready()
+				time.Sleep(time.Second)
+				return supervise.Wanted(swap)
+			}})
+		}
+		err := supervise.Run(t.Context(), log, steady(&j, "a", 0), supervise.Part{Name: "agent", Restart: supervise.Always, Run: inner})
+		if !errors.Is(err, swap) {
+			t.Errorf("Run = %v, want why it ended", err)
+		}
+		j.want(t, "a begins", "a ready", "a ends")
+		if text := out.String(); strings.Contains(text, "failed") || strings.Contains(text, "ERROR") || !strings.Contains(text, "an update is armed") {
+			t.Errorf("the log says:\n%s", text)
+		}
+	})
+}
+
 func TestRestart(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		log, out := logTo()

@@ -59,6 +59,9 @@ func (p *program) run(ctx context.Context) error {
 	case errors.Is(err, update.ErrSwap):
 		logs.Info("ends for an update")
 		return silent(journal.ExitSwap)
+	case errors.Is(err, update.ErrGone):
+		logs.Info("ends with the launcher")
+		return nil
 	case err != nil:
 		logs.Error("ended", "error", err)
 	default:
