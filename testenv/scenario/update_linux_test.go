@@ -159,7 +159,7 @@ func (b *bench) undone(how, reason, before string, starts int) {
 	id := b.rollout(badVersion)
 	began := time.Now()
 	most := 0
-	seen := b.until(badVersion+" is undone", 3*time.Minute, began, func(j journal.Journal) bool {
+	seen := b.until(badVersion+" is undone", 5*time.Minute, began, func(j journal.Journal) bool {
 		most = max(most, j.Starts)
 		return j.State == journal.RolledBack
 	})
