@@ -27,7 +27,7 @@ type size struct {
 }
 
 func sized() size {
-	is := size{500, 1, false}
+	is := size{500, 1, false} // not for each rate, see there
 	if os.Getenv("HAUSMEISTER_LONG") == "1" {
 		is = size{5000, 20, true}
 	}
@@ -48,6 +48,10 @@ func whole(t *testing.T, s scenario, r result) {
 	}
 	if r.busy > 5 || r.seats > 5 {
 		t.Errorf("%+v: of a school %d devices were under way at once and %d fetched, want 5 at most", s, r.busy, r.seats)
+	}
+	// Who is silent is neither: an outcome has who ended the update, and nobody else.
+	if r.ok != int64(r.updated-r.unheard) || r.asked == int64(s.devices) {
+		t.Errorf("%+v: %d well by the count, %d by the devices, of which %d have not said so, and %d of all were offered it", s, r.ok, r.updated, r.unheard, r.asked)
 	}
 	if r.asked > 0 && (r.programBytes == 0 || r.metaBytes == 0) {
 		t.Errorf("%+v: %d devices were offered it and nothing was fetched", s, r.asked)
@@ -76,8 +80,12 @@ func TestRatesOfFailure(t *testing.T) {
 			var reached []int64
 			var took []time.Duration
 			var sum result
+			back := map[string][]time.Duration{}
 			for seed := range is.seeds {
 				s := scenario{seed: uint64(*first + seed), devices: is.devices, rate: tt.rate}
+				if tt.rate == 0.02 {
+					s.devices = max(s.devices, 2500) // of fewer it can be all before that is sure
+				}
 				r := simulate(t, s)
 				t.Logf("seed %d: %s", s.seed, r)
 				whole(t, s, r)
@@ -89,19 +97,30 @@ func TestRatesOfFailure(t *testing.T) {
 					reached = append(reached, r.reached)
 				}
 				sum.asked, sum.metaBytes, sum.requests, sum.programBytes = sum.asked+r.asked, sum.metaBytes+r.metaBytes, sum.requests+r.requests, sum.programBytes+r.programBytes
+				for does, took := range r.back {
+					back[does] = append(back[does], took...)
+				}
 				sum.busy, sum.seats, sum.load1, sum.load30 = max(sum.busy, r.busy), max(sum.seats, r.seats), max(sum.load1, r.load1), max(sum.load30, r.load30)
 			}
 			slices.Sort(took)
-			t.Logf("bad on %g %% of %d devices: released fully %d of %d, reached at the stop %d / %d (median, p95)", tt.rate*100, is.devices, released, is.seeds, at(reached, .5), at(reached, .95))
+			t.Logf("bad on %g %% of the devices: released fully %d of %d, reached at the stop %d / %d (median, p95)", tt.rate*100, released, is.seeds, at(reached, .5), at(reached, .95))
 			if len(took) > 0 {
 				t.Logf("full release takes %v (median), %v at most", took[len(took)/2].Round(time.Hour), took[len(took)-1].Round(time.Hour))
 			}
 			t.Logf("each device that was offered it: %d B of metadata in %d requests, %d kB of program; of a school %d under way at once, %d fetching; lines at most %d permille full over 1 s, %d over 30 s",
 				sum.each(sum.metaBytes), sum.each(sum.requests), sum.each(sum.programBytes)/1000, sum.busy, sum.seats, sum.load1, sum.load30)
-			if least := tt.least * is.seeds / 20; released < least || released > tt.most {
+			for does, took := range back {
+				slices.Sort(took)
+				t.Logf("%s: went back on %d devices, %v after the swap (median), %v at most", does, len(took), took[len(took)/2].Round(time.Second), took[len(took)-1].Round(time.Second))
+			}
+			least := tt.least * is.seeds / 20
+			if tt.rate == 0 {
+				least = max(least, 1)
+			}
+			if released < least || released > tt.most {
 				t.Errorf("released fully %d of %d, want %d to %d", released, is.seeds, least, tt.most)
 			}
-			if tt.median > 0 && (at(reached, .5) > tt.median && is.long || at(reached, .95) > tt.p95) {
+			if is.long && tt.median > 0 && (at(reached, .5) > tt.median || at(reached, .95) > tt.p95) {
 				t.Errorf("reached %d / %d devices at the stop, want %d / %d at most", at(reached, .5), at(reached, .95), tt.median, tt.p95)
 			}
 			if tt.median > 0 && len(reached) != is.seeds {
@@ -149,8 +168,8 @@ func TestAttack45CollectorRestartsInARollout(t *testing.T) {
 	r := simulate(t, s)
 	t.Log(r)
 	whole(t, s, r)
-	if r.state != rollout.Done || r.restarted != 3 || r.lost == 0 || r.ok != int64(r.updated-r.unheard) {
-		t.Errorf("%s after %d restarts that cost %d answers, %d well by the count and %d by the devices, of which %d have not said so, want it done", r.state, r.restarted, r.lost, r.ok, r.updated, r.unheard)
+	if r.state != rollout.Done || r.restarted != 3 || r.lost == 0 {
+		t.Errorf("%s after %d restarts that cost %d answers, want it done", r.state, r.restarted, r.lost)
 	}
 }
 

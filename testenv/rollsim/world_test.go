@@ -3,6 +3,7 @@ package rollsim_test
 import (
 	"context"
 	"fmt"
+	"math"
 	"slices"
 	"sync"
 	"testing"
@@ -81,6 +82,7 @@ type result struct {
 	seats        int   // of a school fetching at once
 	real         time.Duration
 	faults       []string
+	back         map[string][]time.Duration // from swap to barred, by what the build does and what it was barred for
 }
 
 func (w *world) now() time.Time { return monday.Add(time.Since(w.epoch)) }
@@ -345,6 +347,9 @@ func (w *world) sum(out *result) {
 		if j.Good == v2 {
 			out.updated++
 		}
+		if r, barred := j.BarredFor(v2.Sum); barred {
+			w.barred(out, d.number, r, j)
+		}
 		if !d.offered.IsZero() {
 			out.asked++
 		}
@@ -364,6 +369,24 @@ func (w *world) sum(out *result) {
 	out.told, out.lost, out.restarted = w.c.told, w.c.lost, w.restarts-w.left
 }
 
+// reasons are what a build must be barred for.
+var reasons = map[behaviour]journal.Reason{crash: journal.Crashed, hang: journal.Hung, deaf: journal.NoCollector, greedy: journal.CPU, unfit: journal.Selftest}
+
+func (w *world) barred(out *result, device int, r journal.Reason, j journal.Journal) {
+	does := w.does(newVersion, device)
+	if want := reasons[does]; r != want {
+		w.fault("a build that is %s was barred for %s", does, r)
+	}
+	took := time.Duration(0)
+	if n := len(j.Swaps); n > 0 {
+		took = time.Duration(j.Barred[len(j.Barred)-1].At-j.Swaps[n-1]) * time.Millisecond
+	}
+	if out.back == nil {
+		out.back = map[string][]time.Duration{}
+	}
+	out.back[string(does)] = append(out.back[string(does)], took)
+}
+
 // each is the quotient, for those that were offered it.
 func (r result) each(n int64) int64 { return n / max(1, r.asked) }
 
@@ -373,10 +396,11 @@ func (r result) String() string {
 		r.load1/10, r.load1%10, r.load30/10, r.load30%10, r.busy, r.seats, r.told, r.real.Round(10*time.Millisecond))
 }
 
+// at is a quantile by the nearest rank: of 20 the 10th, and the 19th.
 func at(all []int64, part float64) int64 {
 	if len(all) == 0 {
 		return 0
 	}
 	slices.Sort(all)
-	return all[min(len(all)-1, int(part*float64(len(all))))]
+	return all[max(0, int(math.Ceil(part*float64(len(all))))-1)]
 }
