@@ -165,7 +165,7 @@ type sight struct {
 	updated, control gate.Silent
 	bad, controls    int64
 	added            int64 // devices of the ring that are not blocked
-	open             int64 // that were here and had no turn yet
+	open             int64 // of the first ring and the last: who is under way, or still has his turn
 	tickets          int64
 }
 
@@ -197,7 +197,7 @@ func (r *Rollouts) look(ctx context.Context, o *row) (s sight, err error) {
 		if s.added, err = r.addedBy(ctx, tx, o); err != nil {
 			return err
 		}
-		if o.ring == len(o.rings)-1 {
+		if o.ring == 0 || o.ring == len(o.rings)-1 {
 			if s.open, err = r.openIn(ctx, tx, o); err != nil {
 				return err
 			}
@@ -236,13 +236,15 @@ func (r *Rollouts) addedBy(ctx context.Context, tx *db.Tx, o *row) (n int64, err
 	return n, err
 }
 
-// openIn is how many devices are under way, or have had no turn and still come: whoever
-// has been silent for days gets his when he is back, and nobody waits for that.
+// openIn is how many devices of the rings so far are under way, or have had no turn and
+// still come: whoever has been silent for days gets his when he is back, and nobody
+// waits for that. Nor for one that has the version from elsewhere.
 func (r *Rollouts) openIn(ctx context.Context, tx *db.Tx, o *row) (n int64, err error) {
-	where, args := blockedSQL(o, 3)
-	err = tx.QueryRow(ctx, `SELECT COUNT(*) FROM rollout_members m LEFT JOIN health_devices h ON h.device_id = m.device_id
-		WHERE m.rollout_id = $1 AND (m.flight = 1 OR m.outcome = 0 AND m.granted_ms = 0 AND m.first_ms IS NOT NULL AND h.last_contact_day >= $2 AND NOT `+where+`)`,
-		append([]any{o.id, r.now().Add(-awayFor).UnixMilli() / dayMS}, args...)...).Scan(&n)
+	where, args := blockedSQL(o, 5)
+	err = tx.QueryRow(ctx, `SELECT COUNT(*) FROM rollout_members m LEFT JOIN health_devices h ON h.device_id = m.device_id LEFT JOIN health_agent_versions v ON v.device_id = m.device_id
+		WHERE m.rollout_id = $1 AND m.ring <= $2 AND (m.flight = 1 OR m.outcome = 0 AND m.granted_ms = 0 AND m.first_ms IS NOT NULL AND h.last_contact_day >= $3
+			AND COALESCE(v.version, '') <> $4 AND NOT `+where+`)`,
+		append([]any{o.id, int64(o.ring), r.now().Add(-awayFor).UnixMilli() / dayMS, o.version}, args...)...).Scan(&n)
 	return n, err
 }
 
@@ -288,6 +290,11 @@ func ticketsExpected(devices int64) float64 { return max(0.05, float64(devices)*
 // wide.
 func (r *Rollouts) due(o *row, s sight) bool {
 	if soaked, taught := r.watched(o); !soaked || !taught || o.rings[o.ring+1].Wide && o.approvedBy == "" {
+		return false
+	}
+	// Of the first few all count who are here: eight good ones of twenty would do, and the
+	// next ring began while the failures of the others were on their way.
+	if o.ring == 0 && s.open > 0 && r.now().Sub(o.entered) < r.cfg.Pace.Lease {
 		return false
 	}
 	return o.evidence.Ready(o.params(r.cfg.Pace), o.ring, s.added) == gate.Leave

@@ -390,6 +390,9 @@ func TestAttack44DoneWithoutTheSilent(t *testing.T) {
 		if err := w.health.End(t.Context(), w.caller(gone), 1); err != nil {
 			t.Fatal(err)
 		}
+		byHand := ids[19]
+		w.connects(byHand, "1.1.0", 800)
+		w.runs[byHand] = "1.1.0"
 		for range 20 {
 			for device, o := range w.sweep(ids[1:], "1.0.0") {
 				w.ends(device, o, true)
@@ -397,7 +400,7 @@ func TestAttack44DoneWithoutTheSilent(t *testing.T) {
 		}
 		w.now = w.now.Add(2 * 24 * time.Hour)
 		w.care()
-		if v := w.view(id); v.State != rollout.Running || v.Evidence.OK != 19 {
+		if v := w.view(id); v.State != rollout.Running || v.Evidence.OK != 18 {
 			t.Fatalf("%s with %d well while one of 20 was here two days ago, want it to wait for that", v.State, v.Evidence.OK)
 		}
 		w.now = w.now.Add(2 * 24 * time.Hour)
@@ -484,6 +487,36 @@ func TestTellingPutsNoLookOff(t *testing.T) {
 			case n == most-1:
 				t.Errorf("nobody is told that there is room while a device tells something each %v, %d times", every, most)
 			}
+		}
+	})
+}
+
+// The first ring is left when all of it who are here have had their outcome.
+func TestTheFirstRingWaitsForItsDevices(t *testing.T) {
+	both(t, func(t *testing.T, w *world) {
+		w.release("1.0.0")
+		w.release("1.1.0")
+		ids := w.fleetOf(130, "1.0.0", "A3510")
+		id := w.start(t, "1.1.0")
+		for range 10 {
+			for device, o := range w.sweep(ids, "1.0.0") {
+				if w.view(id).Evidence.OK < 17 {
+					w.ends(device, o, true)
+				}
+			}
+		}
+		held := w.sweep(ids, "1.0.0")
+		w.now = w.now.Add(3 * time.Hour)
+		w.care()
+		if v := w.view(id); len(held) != 3 || v.Ring != 1 {
+			t.Fatalf("ring %d while %d of its 20 are under way, want it to wait for 3", v.Ring, len(held))
+		}
+		for device, o := range held {
+			w.ends(device, o, true)
+		}
+		w.care()
+		if v := w.view(id); v.Ring != 2 {
+			t.Errorf("ring %d when all of the first are well, want the next", v.Ring)
 		}
 	})
 }

@@ -3,6 +3,7 @@ package rollsim_test
 import (
 	"context"
 	"errors"
+	"io"
 	"strings"
 	"sync"
 	"time"
@@ -26,6 +27,8 @@ type agent struct {
 	hangup  chan struct{}
 	dead    chan struct{}
 	spool   chan struct{} // holds one
+	said    chan string   // by the launcher
+	over    chan struct{} // closed at the end of run
 	exit    process.Exit  // before lines is closed
 	kept    bool          // guarded by the device: its session outlives it
 
@@ -36,8 +39,8 @@ type agent struct {
 func (d *device) start(context.Context) (launcher.Child, error) {
 	p := d.runs()
 	a := &agent{d: d, program: p, does: d.w.does(p.Version, d.number), began: time.Now(),
-		lines: make(chan string), hangup: make(chan struct{}), dead: make(chan struct{}), spool: make(chan struct{}, 1)}
-	parent := update.Attach(func(string) string { return "1.0.0" }, strings.NewReader(""), a)
+		lines: make(chan string), hangup: make(chan struct{}), dead: make(chan struct{}), spool: make(chan struct{}, 1), said: make(chan string, 8), over: make(chan struct{})}
+	parent := update.Attach(func(string) string { return "1.0.0" }, said{a}, a)
 	a.updater = update.New(update.Config{
 		Parent: parent,
 		Device: manifest.Device{Product: manifest.ProductAgent, Version: p.Version, OS: "linux", Arch: "amd64", Channel: manifest.RoleStable},
@@ -47,6 +50,7 @@ func (d *device) start(context.Context) (launcher.Child, error) {
 	go func() {
 		defer close(a.lines)
 		a.run(parent)
+		close(a.over)
 		d.mu.Lock()
 		kept := a.kept
 		if d.agent == a {
@@ -69,7 +73,6 @@ func (d *device) selftest(_ context.Context, version string) error {
 }
 
 func (a *agent) Lines() <-chan string { return a.lines }
-func (a *agent) Say(string)           {}
 func (a *agent) Hangup()              { a.hangs.Do(func() { close(a.hangup) }) }
 func (a *agent) Kill()                { a.kills.Do(func() { close(a.dead) }) }
 
@@ -88,6 +91,29 @@ func (a *agent) Usage() (time.Duration, uint64, error) {
 		permille = 900
 	}
 	return time.Since(a.began) / 1000 * permille, 16 << 20, nil
+}
+
+// Say is the launcher's pipe to us.
+func (a *agent) Say(line string) {
+	select {
+	case a.said <- line + "\n":
+	default: // a pipe holds more, and more is never said
+		a.d.w.fault("a launcher says %q to an agent that does not listen", line)
+	}
+}
+
+// said is its other end.
+type said struct{ a *agent }
+
+func (s said) Read(b []byte) (int, error) {
+	select {
+	case line := <-s.a.said:
+		return copy(b, line), nil
+	case <-s.a.hangup:
+	case <-s.a.dead:
+	case <-s.a.over:
+	}
+	return 0, io.EOF
 }
 
 // Write is the pipe to the launcher.
@@ -122,14 +148,21 @@ func (a *agent) run(parent *update.Parent) {
 	defer cancel()
 	ended := make(chan error, 1)
 	go func() { ended <- a.updater.Run(ctx, func() {}) }()
+	listening := make(chan struct{})
+	go func() {
+		defer close(listening)
+		_ = parent.Run(ctx, func() {}) // its end is that of the launcher, which run sees too
+	}()
+	defer func() { <-listening }()
+	defer cancel()
 	parent.Alive()
 	parent.Checked(nil)
-	a.d.mu.Lock()
-	a.d.agent = a
-	a.d.mu.Unlock()
+	session := a.d.attach(a) // its own, or one that is as good
+	if session {
+		parent.Welcomed(a.program.Version, a.program.Sum[:])
+	}
 	next := time.NewTimer(time.Duration((1 + 4*a.d.random()) * float64(time.Second)))
 	defer next.Stop()
-	session := false // its own
 	for {
 		select {
 		case <-next.C:

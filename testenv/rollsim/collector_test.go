@@ -172,17 +172,17 @@ func (c *collector) release(version, from string) (manifest.Release, error) {
 }
 
 // begins a session of a device.
-func (c *collector) begins(d *device, version string) error {
+func (c *collector) begins(d *device, p journalProgram) error {
 	c.mu.Lock()
 	c.sessions++
 	session := c.sessions
 	c.mu.Unlock()
 	err := c.call(func(r *running) error {
-		_, err := r.health.Begin(context.Background(), d.caller, session, d.epoch(), version)
+		_, err := r.health.Begin(context.Background(), d.caller, session, d.epoch(), p.Version)
 		return err
 	})
 	if err == nil {
-		d.session(session)
+		d.session(session, p)
 	}
 	return err
 }

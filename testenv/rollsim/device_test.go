@@ -37,6 +37,8 @@ type device struct {
 	r            *rand.Rand
 	on           bool
 	online       int64 // the session; 0 = none
+	sessionOf    journal.Program
+	offer        *hmpb.Offer // that is to be given to the agent which starts for it
 	agent        *agent
 	lease        string    // as the gateway told it last
 	until        time.Time // of it
@@ -66,7 +68,7 @@ func (d *device) random() float64 {
 }
 
 // verifies: it does so itself each time.
-func (d *device) verifies() bool { return d.number%50 == 0 }
+func (d *device) verifies() bool { return d.number%200 == 0 }
 
 func (d *device) count(bytes, requests int64) {
 	d.mu.Lock()
@@ -74,10 +76,25 @@ func (d *device) count(bytes, requests int64) {
 	d.metaBytes, d.requests = d.metaBytes+bytes, d.requests+requests
 }
 
-func (d *device) session(n int64) {
+func (d *device) session(n int64, of journal.Program) {
 	d.mu.Lock()
 	defer d.mu.Unlock()
-	d.online = n
+	d.online, d.sessionOf = n, of
+}
+
+// attach makes an agent the one that is told of offers. One that was not stepped so far
+// has its session and its offer already: then it is true.
+func (d *device) attach(a *agent) bool {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	d.agent = a
+	if d.online == 0 || d.sessionOf != a.program || a.does == deaf {
+		return false
+	}
+	if d.offer != nil {
+		a.updater.Offered(d.offer)
+	}
+	return true
 }
 
 func (d *device) connected() bool {
@@ -170,7 +187,7 @@ func (d *device) off() {
 
 // connect begins a session and asks for an offer, as the gateway does for it.
 func (d *device) connect(p journal.Program) bool {
-	if err := d.w.c.begins(d, p.Version); err != nil {
+	if err := d.w.c.begins(d, p); err != nil {
 		if !errors.Is(err, errAway) {
 			d.w.fault("beginning a session: %v", err)
 		}
@@ -225,7 +242,7 @@ func (d *device) hear(o *hmpb.Offer) {
 		if d.agent != nil {
 			d.agent.updater.Withdrawn(d.lease)
 		}
-		d.lease = ""
+		d.lease, d.offer = "", nil
 		return
 	}
 	if d.lease != "" && d.lease != o.GetLease() && now.Before(d.until) {
@@ -234,7 +251,7 @@ func (d *device) hear(o *hmpb.Offer) {
 	if d.offered.IsZero() {
 		d.offered = d.w.now()
 	}
-	d.lease, d.until = o.GetLease(), now.Add(time.Duration(o.GetValidS())*time.Second)
+	d.lease, d.offer, d.until = o.GetLease(), o, now.Add(time.Duration(o.GetValidS())*time.Second)
 	if d.agent != nil {
 		d.agent.updater.Offered(o)
 		return

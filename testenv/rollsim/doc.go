@@ -12,7 +12,7 @@
 // sessions (the collector's functions are called as collector/gateway calls them, and
 // cut as it does), disks (testenv/scenario and agent/launcher cut those), the contents
 // of patches (agent/update/fetch; here they are as long as real ones), and verifying
-// the same metadata again: every fiftieth device does that itself, the others take the
+// the same metadata again: every two hundredth device does that itself, the others take the
 // answer that one with the same files got, and count its requests and bytes. A device
 // at rest is on and connected, but its launcher and agent are not stepped.
 //

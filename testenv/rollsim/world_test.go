@@ -191,7 +191,7 @@ func (w *world) start() (id string) {
 
 // A collector looks at rings each few seconds; here it does so while something is told,
 // and a little less often, since looks are what costs most.
-const roundEvery, lookEvery = 3 * time.Minute, 20 * time.Minute
+const roundEvery, lookEvery = 5 * time.Minute, 30 * time.Minute
 
 // follow does what the collector does of itself, until the rollout ends.
 func (w *world) follow(ctx context.Context, id string) (out result) {
@@ -281,7 +281,7 @@ func (w *world) look(ctx context.Context, r *running, id string, revision *int64
 func (w *world) restart() {
 	must(w.t, w.c.stop())
 	for _, d := range w.devices {
-		d.session(0)
+		d.session(0, journal.Program{})
 	}
 	time.Sleep(3 * time.Minute)
 	must(w.t, w.c.start())
