@@ -68,6 +68,7 @@ var ownProblems = map[string][]string{
 	"POST /api/v1/tokens":                      {"exists"},
 	"POST /api/v1/rollouts":                    {"not-found", "rollout-state", "exists"},
 	"POST /api/v1/rollouts/{id}/promote":       {"rollout-state", "second-person"},
+	"POST /api/v1/rollouts/{id}/approve":       {"rollout-state", "second-person"},
 	"POST /api/v1/rollouts/{id}/pause":         {"rollout-state"},
 	"POST /api/v1/rollouts/{id}/resume":        {"rollout-state"},
 	"POST /api/v1/rollouts/{id}/abort":         {"rollout-state"},

@@ -93,6 +93,7 @@ type decisionRow struct {
 	Shape, When, What, Who string
 	Ring                   string
 	Reason                 string
+	Said                   bool // the reason is a person's own words
 	Evidence               string
 }
 
@@ -363,7 +364,7 @@ var decisionShapes = map[string]string{"halted": "crit", "part_blocked": "warn",
 func (v *visit) decisionRows(r rollout.Rollout, owners map[string]string) (rows []decisionRow) {
 	for _, d := range r.Decisions {
 		rows = append(rows, decisionRow{Shape: cmp.Or(decisionShapes[d.Verb], "info"), When: v.say.Time(d.At), What: v.say.Say("audit.action.rollout." + d.Verb), Who: v.decider(d),
-			Ring: v.say.Say("rollout.ring", "ring", d.Ring), Reason: v.decisionReason(d, owners), Evidence: v.evidenceWords(d.Evidence)})
+			Ring: v.say.Say("rollout.ring", "ring", d.Ring), Reason: v.decisionReason(d, owners), Said: !strings.HasPrefix(d.Actor, "system:") && d.Reason != rollout.Unsaid, Evidence: v.evidenceWords(d.Evidence)})
 	}
 	return rows
 }

@@ -46,7 +46,10 @@ func TestApproveByAPI(t *testing.T) {
 			t.Fatalf("starting = %d %s", made.StatusCode, made.body)
 		}
 		at := made.Header.Get("Location")
-		for who, bearer := range map[string]string{"who began it": first, "an administrator": admin, "a token": w.token("ci", access.RoleRelease, nil)} {
+		if res := post(w.token("ci", access.RoleRelease, nil), at+"/approve", `{"reason":"alles gesehen"}`); res.StatusCode != http.StatusForbidden || !strings.Contains(res.body, "problem:person-needed") {
+			t.Errorf("approved by a token = %d %s, want 403 person-needed", res.StatusCode, res.body)
+		}
+		for who, bearer := range map[string]string{"who began it": first, "an administrator": admin} {
 			if res := post(bearer, at+"/approve", `{"reason":"alles gesehen"}`); res.StatusCode != http.StatusForbidden || !strings.Contains(res.body, "problem:second-person") {
 				t.Errorf("approved by %s = %d %s, want 403 second-person", who, res.StatusCode, res.body)
 			}
