@@ -46,7 +46,7 @@ func TestUpdates(t *testing.T) {
 		{"Attack33_Hangs", patience{aliveWithin: 6 * time.Second}, failing("hangs", "hung", 3)},
 		// Beside other tests nobody gets much of a core.
 		{"Attack32_EatsACore", patience{cpuPermille: 80}, failing("hog", "cpu", 3)},
-		{"Attack23_PowerCut", patience{}, powerCuts},
+		{"Attack23_PowerCut", cutPatience, powerCuts},
 	}
 	// Devices boot and enrol while the releases are packed.
 	published := make(chan struct{})
@@ -94,7 +94,7 @@ func TestUpdatesCutOften(t *testing.T) {
 		running.Go(func() {
 			seats <- struct{}{}
 			defer func() { <-seats }()
-			t.Run(fmt.Sprintf("Attack23_Device%d", n+1), func(t *testing.T) { powerCuts(newBench(t, f, patience{})) })
+			t.Run(fmt.Sprintf("Attack23_Device%d", n+1), func(t *testing.T) { powerCuts(newBench(t, f, cutPatience)) })
 		})
 	}
 	running.Wait()
@@ -221,6 +221,12 @@ func silenced(b *bench) {
 	b.nothingLost()
 }
 
+// cutPatience lets an update be over soon, since there are three of them.
+var cutPatience = patience{boundFor: 2 * time.Second}
+
+// cutWithin is about how long an update takes from its rollout to its commit.
+const cutWithin = 10 * time.Second
+
 // powerCuts cuts the power once in each of three updates, at a moment that nobody
 // chose, and then holds that something known runs, and that the update goes on.
 func powerCuts(b *bench) {
@@ -228,7 +234,7 @@ func powerCuts(b *bench) {
 	for _, version := range cutVersions {
 		id := b.rollout(version)
 		began := time.Now()
-		wait := time.Duration(rand.Int64N(int64(12 * time.Second)))
+		wait := time.Duration(rand.Int64N(int64(cutWithin)))
 		select {
 		case <-time.After(wait):
 		case <-ctx.Done():
