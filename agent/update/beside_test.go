@@ -85,6 +85,13 @@ func TestAttack41_OwnTrain(t *testing.T) {
 		if w.fetched != 1 {
 			t.Errorf("fetched %d programs, want one", w.fetched)
 		}
+		c := w.config(oldVersion)
+		c.Launchers = l
+		u := update.New(c)
+		w.runFor(u, time.Minute)
+		if s := u.Status(); s.Launcher != "1.2.3" || s.LauncherNext != r.Version {
+			t.Errorf("status %+v", s)
+		}
 		// While it waits for the next start nothing more comes, also no newer one.
 		w.launcherRelease(manifest.Release{Version: "1.5.0"})
 		if got := w.taken(l, 48*time.Hour); got != r.Version || w.fetched != 1 {

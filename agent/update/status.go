@@ -17,6 +17,10 @@ type Status struct {
 	Begins   time.Time `json:"begins,omitzero"`    // not before that
 	Until    time.Time `json:"until,omitzero"`     // the lease's end
 	Previous string    `json:"previous_version,omitempty"`
+	// LauncherNext is on trial from the next start of the service on, if it is another
+	// than Launcher, or since the last one.
+	LauncherNext string `json:"launcher_next,omitempty"`
+	Policy       string `json:"policy_version,omitempty"` // the newest signed one that is here
 	// Postponable is how often the person at the device may still put it off.
 	Postponable int `json:"postponable"`
 }
@@ -55,6 +59,14 @@ func (u *Updater) show() {
 	if preparing(j) {
 		s.Begins, s.Until = u.begins(j).UTC(), atMS(j.Until).UTC()
 		s.Postponable = max(maxPostpones-j.Postpones, 0)
+	}
+	if u.c.Launchers != nil {
+		if trial, on, err := u.c.Launchers.OnTrial(); err == nil && on {
+			s.LauncherNext = trial.To
+		}
+	}
+	if u.c.Policies != nil {
+		s.Policy = u.c.Policies.Version()
 	}
 	u.mu.Lock()
 	changed := s != u.status

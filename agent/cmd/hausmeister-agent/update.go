@@ -212,6 +212,8 @@ func (p *program) updateStatus(ctx context.Context) error {
 	}
 	line("previous", u.Previous)
 	line("launcher", u.Launcher)
+	line("launcher_next", u.LauncherNext)
+	line("policy", u.Policy)
 	return nil
 }
 
