@@ -87,6 +87,11 @@ func TestRealSystemd(t *testing.T) {
 		t.Errorf("is-enabled = %s", got)
 	}
 
+	// What repairs it is there, and does not need it.
+	run("systemctl", "is-active", "example-agent-mend.timer")
+	run("systemctl", "start", "example-agent-mend.service")
+	run("test", "-e", "/opt/example/mended")
+
 	var r report
 	read := func() {
 		t.Helper()
@@ -121,8 +126,15 @@ func TestRealSystemd(t *testing.T) {
 			t.Fatal("it did not come back after a kill within 30 s")
 		}
 	}
+	before := run("systemctl", "show", "-P", "MainPID", "example-agent")
+	verb("revive")
+	if after := run("systemctl", "show", "-P", "MainPID", "example-agent"); after == before || after == "0" {
+		t.Errorf("revived, its process is %s, was %s", after, before)
+	}
 	verb("stop")
 	verb("stop")
+	wantStatus("stopped")
+	verb("revive") // somebody stopped it
 	wantStatus("stopped")
 	run("mv", "/opt/example/bin/example", "/opt/example/bin/example2")
 	run("systemctl", "start", "--no-block", "example-agent")
@@ -132,7 +144,7 @@ func TestRealSystemd(t *testing.T) {
 		t.Errorf("with its program gone the service is %s, want auto-restart", got)
 	}
 	run("mv", "/opt/example/bin/example2", "/opt/example/bin/example")
-	for end := time.Now().Add(30 * time.Second); r.Start < 3; read() {
+	for end := time.Now().Add(30 * time.Second); r.Start < 4; read() {
 		if time.Now().After(end) {
 			t.Fatal("it did not come back after its program did within 30 s")
 		}
@@ -140,5 +152,8 @@ func TestRealSystemd(t *testing.T) {
 	for range 2 {
 		verb("uninstall")
 		wantStatus("not_installed")
+	}
+	if left := run("find", "/etc/systemd/system", "-name", "example-agent*"); left != "" {
+		t.Errorf("after uninstall there is %s", left)
 	}
 }

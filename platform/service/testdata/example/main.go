@@ -40,11 +40,14 @@ func run(ctx context.Context, verb string) error {
 	s, err := service.New(service.Config{
 		Name: "example-agent", DisplayName: "Example", Description: "a test",
 		Executable: root + "/bin/example", Arguments: []string{"run"}, WritePaths: []string{root},
+		Mend: []string{"/bin/touch", root + "/mended"},
 	})
 	if err != nil {
 		return err
 	}
 	switch verb {
+	case "revive":
+		return s.Revive(ctx)
 	case "install":
 		return s.Install(ctx)
 	case "uninstall":
