@@ -61,13 +61,37 @@ func (u *Updater) beside(ctx context.Context) time.Duration {
 	return wait
 }
 
+// signed is what the two roles say, of one look.
+type signed struct {
+	targets []manifest.Target
+	state   manifest.State
+}
+
+// look asks what is signed now, and holds it against what the collector says of its
+// repository.
+func (u *Updater) look(ctx context.Context) (signed, error) {
+	release, err := u.c.Lock()
+	if err != nil {
+		return signed{}, err
+	}
+	all, state, err := u.tufs.List(ctx, manifest.RolePolicy, manifest.RoleLauncher)
+	if err == nil {
+		err = u.compare(state)
+	}
+	return signed{all, state}, errors.Join(err, release())
+}
+
 func (u *Updater) lookBeside(ctx context.Context) error {
+	now, err := u.look(ctx)
+	if err != nil {
+		return err
+	}
 	var errs []error
 	if u.c.Policies != nil {
-		errs = append(errs, u.policy(ctx))
+		errs = append(errs, u.policy(ctx, now))
 	}
 	if u.c.Launchers != nil {
-		errs = append(errs, u.launcher(ctx))
+		errs = append(errs, u.launcher(ctx, now))
 	}
 	return errors.Join(errs...)
 }
@@ -81,8 +105,8 @@ type Policies interface {
 
 // policy takes the newest policy that is signed, if its time has come, for the agent's
 // next start.
-func (u *Updater) policy(ctx context.Context) error {
-	r, err := u.findPolicy(ctx)
+func (u *Updater) policy(ctx context.Context, now signed) error {
+	r, err := u.findPolicy(now)
 	if err != nil || r.Version == "" {
 		return err
 	}
@@ -90,7 +114,10 @@ func (u *Updater) policy(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	again, err := u.findPolicy(ctx) // as with programs, row 47
+	if now, err = u.look(ctx); err != nil { // as with programs, row 47
+		return err
+	}
+	again, err := u.findPolicy(now)
 	if err != nil {
 		return err
 	}
@@ -105,13 +132,9 @@ func (u *Updater) policy(ctx context.Context) error {
 }
 
 // findPolicy is the one that this device should have next; the zero one for none.
-func (u *Updater) findPolicy(ctx context.Context) (best manifest.PolicyRelease, err error) {
-	all, state, err := u.list(ctx, manifest.RolePolicy)
-	if err != nil {
-		return best, err
-	}
+func (u *Updater) findPolicy(now signed) (best manifest.PolicyRelease, err error) {
 	have := u.c.Policies.Version()
-	for _, t := range all {
+	for _, t := range now.targets {
 		r, err := t.Policy()
 		if errors.Is(err, manifest.ErrNoPolicy) {
 			continue
@@ -122,25 +145,12 @@ func (u *Updater) findPolicy(ctx context.Context) (best manifest.PolicyRelease, 
 		switch {
 		case r.Policy != manifest.PolicyAgent, have != "" && manifest.Compare(r.Version, have) <= 0, u.c.Policies.Barred(r.SHA256):
 		case r.AgentMin != "" && manifest.ValidVersion(u.c.Device.Version) && manifest.Compare(u.c.Device.Version, r.AgentMin) < 0:
-		case state.RefTime.Before(r.Ramp.Earliest(manifest.Bucket(u.note.Key, r.SHA256))):
+		case now.state.RefTime.Before(r.Ramp.Earliest(manifest.Bucket(u.note.Key, r.SHA256))):
 		case best.Version == "" || manifest.Compare(r.Version, best.Version) > 0:
 			best = r
 		}
 	}
 	return best, nil
-}
-
-// list is what a role signs, judged by what the collector says of its repository too.
-func (u *Updater) list(ctx context.Context, role string) ([]manifest.Target, manifest.State, error) {
-	release, err := u.c.Lock()
-	if err != nil {
-		return nil, manifest.State{}, err
-	}
-	all, state, err := u.tufs.List(ctx, role)
-	if err == nil {
-		err = u.compare(state)
-	}
-	return all, state, errors.Join(err, release())
 }
 
 func (u *Updater) fetchPolicy(ctx context.Context, r manifest.PolicyRelease) (data []byte, err error) {
@@ -172,7 +182,7 @@ func (u *Updater) fetchPolicy(ctx context.Context, r manifest.PolicyRelease) (da
 
 // launcher takes the newest launcher that is signed for this device, if its time has
 // come, and leaves it on trial for the next start of the service.
-func (u *Updater) launcher(ctx context.Context) error {
+func (u *Updater) launcher(ctx context.Context, now signed) error {
 	runs := u.c.Parent.Version()
 	current, err := u.c.Launchers.Current()
 	if err != nil {
@@ -189,7 +199,7 @@ func (u *Updater) launcher(ctx context.Context) error {
 	if err := u.c.Launchers.Prune(); err != nil {
 		u.c.Log.Warn("older launchers stay", "error", err)
 	}
-	r, packed, err := u.findLauncher(ctx, runs)
+	r, packed, err := u.findLauncher(now, runs)
 	if err != nil || r.Version == "" {
 		return err
 	}
@@ -206,7 +216,10 @@ func (u *Updater) launcher(ctx context.Context) error {
 		return fmt.Errorf("launcher %s: %w: %w", r.Version, ErrSelftest, err)
 	}
 	// Once more, since it may have been revoked meanwhile (updates.md, row 47).
-	again, _, err := u.findLauncher(ctx, runs)
+	if now, err = u.look(ctx); err != nil {
+		return err
+	}
+	again, _, err := u.findLauncher(now, runs)
 	if err != nil {
 		return err
 	}
@@ -221,15 +234,12 @@ func (u *Updater) launcher(ctx context.Context) error {
 }
 
 // findLauncher is the release that this device should have next; the zero one for none.
-func (u *Updater) findLauncher(ctx context.Context, runs string) (best manifest.Release, packed manifest.Target, err error) {
-	all, state, err := u.list(ctx, manifest.RoleLauncher)
-	if err != nil {
-		return best, packed, err
-	}
+func (u *Updater) findLauncher(now signed, runs string) (best manifest.Release, packed manifest.Target, err error) {
+	state := now.state
 	d := u.c.Device
 	d.Product, d.Version, d.Launcher, d.Floor = manifest.ProductLauncher, runs, "", state.Floors[manifest.ProductLauncher]
 	byPath := map[string]manifest.Target{}
-	for _, t := range all {
+	for _, t := range now.targets {
 		byPath[t.Path] = t
 		r, err := t.Release()
 		if errors.Is(err, manifest.ErrNoRelease) {
