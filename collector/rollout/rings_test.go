@@ -213,6 +213,42 @@ func TestAnArmedUpdateCountsAfterAPause(t *testing.T) {
 	})
 }
 
+// Who was told in a pause to give up its lease, and says so, is offered the release again
+// after it; what it says late takes no newer lease from it.
+func TestWithdrawnInAPauseComesAgain(t *testing.T) {
+	both(t, func(t *testing.T, w *world) {
+		w.release("1.0.0")
+		w.release("1.1.0")
+		ids := w.fleetOf(30, "1.0.0", "A3510")
+		id := w.start(t, "1.1.0")
+		for device, o := range w.sweep(ids, "1.0.0") {
+			gives := func(lease string) {
+				w.tells(device, hmpb.Update_builder{Lease: new(lease), ToSha256: o.GetSha256(), State: new(hmpb.UpdateState_UPDATE_STATE_REFUSED), Reason: new(hmpb.UpdateReason_UPDATE_REASON_WITHDRAWN)})
+			}
+			if err := w.Pause(t.Context(), person("ada"), id, "just a moment"); err != nil {
+				t.Fatal(err)
+			}
+			gives(o.GetLease())
+			if again := w.offered(device, "1.0.0"); again != nil {
+				t.Errorf("in the pause it is offered %v", again)
+			}
+			if err := w.Resume(t.Context(), person("ada"), id, "it was the network"); err != nil {
+				t.Fatal(err)
+			}
+			again := w.offered(device, "1.0.0")
+			if again == nil || again.GetLease() == o.GetLease() {
+				d, _, _ := w.DeviceState(t.Context(), person("ada"), device)
+				t.Fatalf("after the pause it is offered %v, want a new lease; it counts as %s, %v", again, d.Why, d.Reason)
+			}
+			gives(o.GetLease())
+			if kept := w.offered(device, "1.0.0"); kept.GetLease() != again.GetLease() {
+				t.Errorf("after a late word it is offered %v, want %s", kept, again.GetLease())
+			}
+			break
+		}
+	})
+}
+
 // Row 43: what fails on one model only is blocked for that model only.
 func TestAttack43OneModelIsBlockedAlone(t *testing.T) {
 	both(t, func(t *testing.T, w *world) {

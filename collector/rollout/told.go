@@ -35,6 +35,10 @@ func (r *Rollouts) Told(ctx context.Context, tx *db.Tx, device string, u *hmpb.U
 	}
 	r.wake() // places may be free; Run looks again when this has been committed
 	state, outcome := u.GetState(), outcomeOf(u)
+	obeyed := state == hmpb.UpdateState_UPDATE_STATE_REFUSED && u.GetReason() == hmpb.UpdateReason_UPDATE_REASON_WITHDRAWN
+	if obeyed && m.lease != "" && u.GetLease() != m.lease {
+		return nil // it gave up what was withdrawn, and has another lease since
+	}
 	if m.outcome == outcomeBad || outcome == 0 {
 		outcome = max(outcome, m.outcome) // bad stays, and what is no outcome changes none
 	}
@@ -47,6 +51,8 @@ func (r *Rollouts) Told(ctx context.Context, tx *db.Tx, device string, u *hmpb.U
 	flight, until := int64(0), m.until
 	switch {
 	case outcomeOf(u) != 0, state == hmpb.UpdateState_UPDATE_STATE_PRUNED:
+	case obeyed:
+		until = min(until, atMS) // it may have another as soon as there are any
 	case state == hmpb.UpdateState_UPDATE_STATE_REFUSED:
 		until = atMS + r.cfg.Pace.Lease.Milliseconds() // not at once again
 	case m.flight:
