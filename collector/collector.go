@@ -208,10 +208,8 @@ func (o *opened) subjects(ctx context.Context) (err error) {
 	c := o.cfg
 	o.bus = bus.New()
 	o.access = access.New(access.Config{DB: o.db, Now: c.Now, Log: c.Log})
-	// A spread of zero would be the default there.
 	if o.rollout, err = rollout.New(rollout.Config{DB: o.db, Bus: o.bus, Now: c.Now, Log: c.Log, Dir: c.updatesDir(),
-		Root: BuiltInRoot(), Build: buildTime(), Fresh: c.fresh(),
-		Pace: rollout.Pace{Spread: max(c.UpdatesSpread, 1)}}); err != nil {
+		Root: BuiltInRoot(), Build: buildTime(), Fresh: c.fresh(), Pace: c.pace()}); err != nil {
 		return err
 	}
 	if o.health, err = health.New(health.Config{DB: o.db, Bus: o.bus, Updates: o.rollout, Now: c.Now, Log: c.Log, Keep: time.Duration(c.KeepDays) * 24 * time.Hour}); err != nil {
@@ -233,7 +231,7 @@ func (o *opened) subjects(ctx context.Context) (err error) {
 // edges puts gateway, pages and admin socket on top of the subjects.
 func (o *opened) edges(ready func(context.Context) error) (err error) {
 	c := o.cfg
-	o.pace = pace.New(pace.Config{})
+	o.pace = pace.New(c.Updates.lines())
 	if o.gateway, err = gateway.New(gateway.Config{Enroll: o.enroll, Health: o.health, Updates: rollout.Gateway{Rollouts: o.rollout}, Bus: o.bus, Pace: o.pace, StoreID: o.db.StoreID(), Now: c.Now, Log: c.Log}); err != nil {
 		return err
 	}

@@ -18,7 +18,7 @@ import (
 )
 
 // Config is every setting of a collector. The same words are the keys of the
-// config file and, with dashes, the flags. Flags win over the environment, that
+// config file and, with dashes, the flags; those of a table are in the file only. Flags win over the environment, that
 // over the file, and the file over the defaults.
 type Config struct {
 	DataDir     string   `toml:"data_dir"`
@@ -38,6 +38,8 @@ type Config struct {
 
 	LogLevel  string `toml:"log_level"`
 	LogFormat string `toml:"log_format"`
+
+	Updates Updates `toml:"updates"`
 
 	Version string           `toml:"-"` // of the program
 	Now     func() time.Time `toml:"-"` // nil = time.Now
@@ -61,7 +63,7 @@ const maxSpread = 4 * time.Hour
 // DefaultConfig is what holds where nobody says otherwise.
 func DefaultConfig() Config {
 	return Config{DataDir: "/var/lib/hausmeister", Listen: ":8443", KeepDays: maxKeepDays, SilentDays: 14,
-		UpdatesOnline: "/run/hausmeister-online/online.sock", UpdatesSpread: 30 * time.Minute, LogLevel: "info", LogFormat: "text"}
+		UpdatesOnline: "/run/hausmeister-online/online.sock", UpdatesSpread: 30 * time.Minute, LogLevel: "info", LogFormat: "text", Updates: defaultUpdates()}
 }
 
 // ErrConfig: a setting that cannot be; the text says which and why.
@@ -71,9 +73,13 @@ var ErrConfig = errors.New("configuration")
 // known is an error: a misspelt one would silently be the default.
 func LoadConfig(path string) (Config, error) {
 	c := DefaultConfig()
+	c.Updates.Rings = nil // the decoder lays a list over the one that is there, item by item
 	meta, err := toml.DecodeFile(path, &c)
 	if err != nil {
 		return Config{}, fmt.Errorf("%w: %s: %w", ErrConfig, path, err)
+	}
+	if !meta.IsDefined("updates", "rings") {
+		c.Updates.Rings = defaultUpdates().Rings
 	}
 	if unknown := meta.Undecoded(); len(unknown) > 0 {
 		names := make([]string, len(unknown))
@@ -121,6 +127,9 @@ func (c *Config) check() error {
 	}
 	if c.UpdatesSpread < 0 || c.UpdatesSpread > maxSpread {
 		return bad("updates_spread", "%v is not within 0s to %v", c.UpdatesSpread, maxSpread)
+	}
+	if err := c.Updates.check(c.UpdatesSpread); err != nil {
+		return fmt.Errorf("%w: %w", ErrConfig, err)
 	}
 	if c.Now == nil {
 		c.Now = time.Now

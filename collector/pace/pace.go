@@ -66,19 +66,20 @@ const (
 type Line struct {
 	// Key is the school's id, or where a device has none its owner's.
 	Key string
-	// Rate is how many bytes a second may go there; 0 = DefaultRate.
+	// Rate is how many bytes a second may go there; 0 = Config.LineRate.
 	Rate int64
-	// Parallel is how many devices fetch at once; 0 = DefaultParallel.
+	// Parallel is how many devices fetch at once; 0 = Config.LineParallel.
 	Parallel int
 }
 
-func (l Line) filled() Line {
+// filled is l with what holds for lines of which nothing is known.
+func (p *Pacer) filled(l Line) Line {
 	if l.Rate <= 0 {
-		l.Rate = DefaultRate
+		l.Rate = p.normal.Rate
 	}
 	l.Rate = max(l.Rate, MinRate)
 	if l.Parallel <= 0 {
-		l.Parallel = DefaultParallel
+		l.Parallel = p.normal.Parallel
 	}
 	l.Parallel = int(min(int64(l.Parallel), l.Rate/seatRate))
 	return l
@@ -99,6 +100,10 @@ type Config struct {
 	// DefaultSeats.
 	Rate  int64
 	Seats int
+	// LineRate and LineParallel are those of a line that says none; 0 = DefaultRate
+	// and DefaultParallel.
+	LineRate     int64
+	LineParallel int
 	// Random in [0, 1); nil = math/rand.
 	Random func() float64
 }
@@ -106,6 +111,7 @@ type Config struct {
 // Pacer says who may send how much.
 type Pacer struct {
 	seats  int
+	normal Line
 	random func() float64
 
 	mu sync.Mutex
@@ -152,17 +158,23 @@ func New(cfg Config) *Pacer {
 	if cfg.Seats <= 0 {
 		cfg.Seats = DefaultSeats
 	}
+	if cfg.LineRate <= 0 {
+		cfg.LineRate = DefaultRate
+	}
+	if cfg.LineParallel <= 0 {
+		cfg.LineParallel = DefaultParallel
+	}
 	if cfg.Random == nil {
 		cfg.Random = rand.Float64
 	}
-	return &Pacer{seats: cfg.Seats, random: cfg.Random, all: bucket{rate: cfg.Rate}, lines: map[string]*line{}}
+	return &Pacer{seats: cfg.Seats, normal: Line{Rate: cfg.LineRate, Parallel: cfg.LineParallel}, random: cfg.Random, all: bucket{rate: cfg.Rate}, lines: map[string]*line{}}
 }
 
 // Enter asks for a seat on a line for who, a device, and size bytes. Without one
 // it says how long to wait.
 func (p *Pacer) Enter(l Line, who string, size int64) (*Seat, time.Duration) {
 	now := time.Now()
-	l = l.filled()
+	l = p.filled(l)
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	p.pruneLocked(now)

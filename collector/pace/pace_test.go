@@ -292,6 +292,42 @@ func TestAttack22WholeFleetAtOnce(t *testing.T) {
 
 // A rate that somebody set too low still lets a device have more than what it
 // gives a way up for.
+// A line of which nothing is known has the rate and the seats of the settings, one
+// that says its own has those.
+func TestLinesOfTheSettings(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		p := pace.New(pace.Config{LineRate: 10 * chunk, LineParallel: 2})
+		for name, tt := range map[string]struct {
+			line  pace.Line
+			seats int
+			want  time.Duration
+		}{
+			"unknown": {pace.Line{Key: "unknown"}, 2, 10 * time.Second},
+			"set":     {pace.Line{Key: "set", Rate: 100 * chunk, Parallel: 3}, 3, time.Second},
+		} {
+			var seats []*pace.Seat
+			for i := range 5 {
+				if s, _ := p.Enter(tt.line, fmt.Sprint(i), 100*chunk); s != nil {
+					seats = append(seats, s)
+				}
+			}
+			if len(seats) != tt.seats {
+				t.Fatalf("%s: %d seats, want %d", name, len(seats), tt.seats)
+			}
+			begun := time.Now()
+			for range 100 {
+				if err := seats[0].Take(t.Context(), chunk); err != nil {
+					t.Fatal(err)
+				}
+			}
+			// The first piece of a burst is free, and headers are counted.
+			if took := time.Since(begun); took < tt.want*95/100 || took > tt.want*115/100 {
+				t.Errorf("%s: 100 pieces took %v, want about %v", name, took, tt.want)
+			}
+		}
+	})
+}
+
 func TestLeastRate(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		p := pace.New(pace.Config{})

@@ -53,6 +53,14 @@ func DefaultRings() []Ring {
 	}
 }
 
+// DefaultPace is that of the design.
+func DefaultPace() (p Pace) {
+	if err := p.fill(); err != nil {
+		panic(err) // the rings above are wrong
+	}
+	return p
+}
+
 func (p *Pace) fill() error {
 	if p.Rings == nil {
 		p.Rings = DefaultRings()
