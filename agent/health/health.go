@@ -107,6 +107,7 @@ type Health struct {
 	memory Memory
 	about  func() Facts
 	rest   func()
+	rests  bool // somebody wants it
 	leave  func()
 	tidy   func()
 	pulse  *wake.Pulse
@@ -142,7 +143,8 @@ func New(c Config) *Health {
 	if c.About == nil {
 		c.About = func() Facts { return Facts{} }
 	}
-	if c.Rest == nil {
+	rests := c.Rest != nil
+	if !rests {
 		c.Rest = func() {}
 	}
 	if c.Leave == nil {
@@ -162,7 +164,7 @@ func New(c Config) *Health {
 	}
 	return &Health{
 		findings: c.Findings, keepFindings: c.KeepFindings,
-		source: c.Source, live: c.Live, sink: c.Sink, memory: c.Memory, about: c.About, rest: c.Rest, leave: c.Leave, tidy: c.Tidy, pulse: c.Pulse, now: c.Now, log: c.Log, random: c.Random,
+		source: c.Source, live: c.Live, sink: c.Sink, memory: c.Memory, about: c.About, rest: c.Rest, rests: rests, leave: c.Leave, tidy: c.Tidy, pulse: c.Pulse, now: c.Now, log: c.Log, random: c.Random,
 		settings: c.Settings.bounded(), changed: make(chan struct{}, 1),
 	}
 }

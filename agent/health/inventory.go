@@ -52,7 +52,7 @@ func (h *Health) list(ctx context.Context) {
 		h.mu.Lock()
 		h.software.reading, h.software.next = false, time.Now().Add(wait)
 		h.mu.Unlock()
-		if h.sleep(ctx, leaveAfter) { // until it was sent; a wake after seconds of work
+		if h.rests && h.sleep(ctx, leaveAfter) { // until it was sent; a wake after seconds of work
 			h.rest()
 		}
 	}()

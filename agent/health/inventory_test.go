@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"log/slog"
 	"strings"
 	"sync"
 	"testing"
@@ -219,6 +220,20 @@ func TestInventoryOnFullDisk(t *testing.T) {
 		r.stop()
 		if n := len(lists(t, r.s)); n != 1 {
 			t.Errorf("%d lists told", n)
+		}
+	})
+}
+
+// TestListOfAReplay: who gives no memory back waits for nothing, since days are
+// replayed in a moment.
+func TestListOfAReplay(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		s := newShelf(3)
+		began := time.Now()
+		r := health.NewReplay(health.Config{Source: s, Sink: &sink{begin: began}, Memory: &memory{}, Now: time.Now, Log: slog.New(slog.DiscardHandler)})
+		r.List(t.Context())
+		if took := time.Since(began); took != 0 || s.times() != 1 {
+			t.Errorf("a list took %v, asked %d times", took, s.times())
 		}
 	})
 }
