@@ -3,6 +3,8 @@ package scenario
 import (
 	"bytes"
 	"context"
+	"encoding/json"
+	"errors"
 	"fmt"
 	"io"
 	"net/http"
@@ -10,64 +12,277 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"runtime"
 	"slices"
 	"strings"
 	"testing"
 	"time"
 
+	"hausmeister/agent/launcher"
+	"hausmeister/agent/update/journal"
+	"hausmeister/platform/layout"
 	"hausmeister/proto/manifest"
+	"hausmeister/testenv/child"
+	"hausmeister/testenv/fakes"
 	"hausmeister/testenv/programs"
+	"hausmeister/testenv/site"
 	"hausmeister/testenv/tufrepo"
 )
 
 // walkPrefix stands in for what the walk-through leaves to life: fewer systems, so
-// that a test does not build for all, and the end of what runs in the background.
+// that a test does not build for all, a ramp that has begun long ago, the end of what
+// runs in the background, and devices, which come when the first release is published.
 const walkPrefix = `set -eu
-export SOURCE=%q BUILD='--platforms linux/amd64,linux/arm64 --program agent/cmd/hausmeister-agent' PLATFORMS='--platforms linux/amd64,linux/arm64' BEGIN=''
+export SOURCE=%q FIRST=%q SECOND=HEAD
+export BUILD='--platforms linux/amd64,linux/arm64 --program agent/cmd/hausmeister-agent' PLATFORMS='--platforms linux/amd64,linux/arm64' BEGIN='--begin %s'
 trap 'kill $(jobs -p) 2>/dev/null || true; wait' EXIT
+devices() { touch devices.wanted; until [ -e devices.ready ]; do sleep 0.1; done; }
+`
+
+// devicesAt is the block before which devices have to be there.
+const devicesAt = "hausmeister-release rollout releases"
+
+// walkSettings let each ring wait for a person, and devices for nothing.
+const walkSettings = `updates_spread = "1s"
+[updates]
+rings = [{ devices = 1, soak = "30d" }, { percent = 100 }]
+under_way_percent = 100
+look_every = "200ms"
 `
 
 // TestReleaseWalkThrough runs installer/release/README.md as it is written, from
-// no keys to the answer to a break-in, and looks at the repository that it leaves
-// as a device does and as the program for the public TUF suite does.
+// no keys to a fleet on the new version and the answer to a break-in: with a real
+// collector, and two devices with the real agent under the real launcher. It looks at
+// the repository that it leaves as a device does and as the program for the public TUF
+// suite does.
 func TestReleaseWalkThrough(t *testing.T) {
 	if testing.Short() {
 		t.Skip("builds two versions twice for two systems")
 	}
+	t.Parallel()
 	for _, tool := range []string{"bash", "zstd", "git", "tar"} {
 		if _, err := exec.LookPath(tool); err != nil {
 			t.Skipf("%s is not here", tool)
 		}
 	}
 	root, err := programs.Root()
-	if err != nil {
-		t.Fatal(err)
-	}
-	dir := t.TempDir()
-	bin := filepath.Join(dir, "bin")
+	must(t, err)
+	w := newWalk(t)
+	bin := filepath.Join(w.dir, "bin")
 	build := exec.CommandContext(t.Context(), "go", "build", "-o", bin+"/", "./installer/cmd/hausmeister-release", "./testenv/cmd/tuf-client")
 	build.Dir, build.Env = root, append(os.Environ(), "CGO_ENABLED=0")
 	if out, err := build.CombinedOutput(); err != nil {
 		t.Fatalf("%v\n%s", err, out)
 	}
-	blocks := shellBlocks(t, filepath.Join(root, "installer/release/README.md"))
-	script := fmt.Sprintf(walkPrefix, root) + strings.Join(blocks, "\n")
+	script := fmt.Sprintf(walkPrefix, root, earlierCommit(t, root), time.Now().AddDate(0, 0, -90).Format(time.RFC3339))
+	for _, block := range shellBlocks(t, filepath.Join(root, "installer/release/README.md")) {
+		if strings.HasPrefix(block, devicesAt) {
+			script += "devices\n"
+		}
+		script += block + "\n"
+	}
 	ctx, cancel := context.WithTimeout(t.Context(), 20*time.Minute)
 	defer cancel()
 	cmd := exec.CommandContext(ctx, "bash", "-c", script)
-	cmd.Dir, cmd.Env = dir, append(os.Environ(), "PATH="+bin+":"+os.Getenv("PATH"))
+	cmd.Dir, cmd.Env = w.dir, append(os.Environ(), "PATH="+bin+":"+programs.Build(t)+":"+os.Getenv("PATH"),
+		"HAUSMEISTER_DATA_DIR="+w.site.DataDir(), "HAUSMEISTER_COLLECTOR="+w.site.URL(), "HAUSMEISTER_COLLECTOR_CA="+w.site.CAFile(),
+		"HAUSMEISTER_TOKEN_FILE="+w.token, "DEVICE="+w.numbers[0])
 	cmd.WaitDelay = 10 * time.Second
+	watched := make(chan struct{})
+	go func() { defer close(watched); w.bring(ctx) }()
 	out, err := cmd.CombinedOutput()
+	cancel()
+	<-watched
 	if err != nil {
-		t.Fatalf("the walk-through: %v\n%s", err, out[max(0, len(out)-6000):])
+		t.Fatalf("the walk-through: %v\n%s\n%s", err, out[max(0, len(out)-6000):], w.logs())
 	}
-	if !bytes.Contains(out, []byte("unaltered")) || !bytes.Contains(out, []byte("a device believes it, from root 1 as from root 2")) {
-		t.Errorf("the walk-through does not end as it should:\n%s", out[max(0, len(out)-6000):])
+	for _, want := range []string{"unaltered", "a device believes it, from root 1 as from root 2", "state: current"} {
+		if !bytes.Contains(out, []byte(want)) {
+			t.Errorf("the walk-through does not say %q:\n%s", want, out[max(0, len(out)-6000):])
+		}
 	}
-	server := httptest.NewServer(http.FileServer(http.Dir(filepath.Join(dir, "repository"))))
+	w.took()
+	server := httptest.NewServer(http.FileServer(http.Dir(filepath.Join(w.dir, "repository"))))
 	defer server.Close()
-	walkedDevice(t, dir, server.URL)
-	walkedClient(t, dir, bin, server.URL)
+	walkedDevice(t, w.dir, server.URL)
+	walkedClient(t, w.dir, bin, server.URL)
+}
+
+// earlierCommit is one whose agent is an older one and takes updates, or HEAD where the
+// history is not here: then both versions differ in their number alone.
+func earlierCommit(t *testing.T, root string) string {
+	t.Helper()
+	out, err := exec.CommandContext(t.Context(), "git", "-C", root, "log", "--format=%H", "-n", "12", "--", "agent", "platform", "proto").Output()
+	must(t, err)
+	earlier := "HEAD"
+	for commit := range strings.Lines(string(out)) {
+		commit = strings.TrimSpace(commit)
+		if exec.CommandContext(t.Context(), "git", "-C", root, "cat-file", "-e", commit+":agent/cmd/hausmeister-agent/update.go").Run() == nil {
+			earlier = commit
+		}
+	}
+	return earlier
+}
+
+// walk is the collector and the devices of a walk-through.
+type walk struct {
+	t       *testing.T
+	dir     string
+	site    *site.Site
+	token   string // file
+	devices []layout.Layout
+	ids     []string
+	numbers []string           // of inventory
+	fetched []map[string]int64 // by device: bytes that a version took
+}
+
+func newWalk(t *testing.T) *walk {
+	t.Helper()
+	w := &walk{t: t, dir: t.TempDir()}
+	settings := filepath.Join(w.dir, "collector.toml")
+	must(t, os.WriteFile(settings, []byte(walkSettings), 0o600))
+	w.site = newSite(t, "", "--config", settings)
+	token, err := w.site.AddToken(t.Context(), "jana", "release")
+	must(t, err)
+	w.token = filepath.Join(w.dir, "token")
+	must(t, os.WriteFile(w.token, []byte(token), 0o600))
+	noLessons(t, w.site)
+	claim := newClaim(t, w.site, 2)
+	for i := range 2 {
+		l := layout.Layout{Root: filepath.Join(w.dir, fmt.Sprintf("device-%d", i+1))}
+		must(t, l.Create())
+		out, err := child.Output(t.Context(), "", filepath.Join(programs.Build(t), "hausmeister-agent"), "enroll", "--dir", l.Root, "--json", claim)
+		must(t, err)
+		var answer struct{ Device string }
+		must(t, json.Unmarshal(out, &answer))
+		if slices.Contains(w.ids, answer.Device) {
+			t.Skip("this machine has a serial number: two devices would be one")
+		}
+		number := fakes.Inventory(school.Owner, i+1)
+		must(t, w.site.SetInventory(t.Context(), answer.Device, number))
+		w.devices, w.ids, w.numbers = append(w.devices, l), append(w.ids, answer.Device), append(w.numbers, number)
+	}
+	return w
+}
+
+// noLessons lets updates begin at any time of day.
+func noLessons(t *testing.T, s *site.Site) {
+	t.Helper()
+	admin, err := s.AddToken(t.Context(), "window", "admin")
+	must(t, err)
+	must(t, s.OpenWindows(t.Context(), admin))
+}
+
+// bring installs 1.0.0 on the devices when the script wants them, and runs them until
+// the end.
+func (w *walk) bring(ctx context.Context) {
+	for {
+		if _, err := os.Stat(filepath.Join(w.dir, "devices.wanted")); err == nil {
+			break
+		}
+		select {
+		case <-time.After(100 * time.Millisecond):
+		case <-ctx.Done():
+			return
+		}
+	}
+	for i, l := range w.devices {
+		if err := install(l, "1.0.0", filepath.Join(w.dir, "build/1.0.0/hausmeister-agent_linux_"+runtime.GOARCH)); err != nil {
+			w.t.Errorf("installing on device %d: %v", i+1, err)
+			return
+		}
+		c, err := child.Start(child.Config{Program: filepath.Join(programs.Build(w.t), "hausmeister-launcher"), Args: []string{"run", "-dir", l.Root}, Log: l.Root + ".log"})
+		if err != nil {
+			w.t.Errorf("starting device %d: %v", i+1, err)
+			return
+		}
+		defer func() {
+			if err := c.Stop(15 * time.Second); err != nil {
+				w.t.Errorf("stopping device %d: %v", i+1, err)
+			}
+		}()
+	}
+	if err := os.WriteFile(filepath.Join(w.dir, "devices.ready"), nil, 0o600); err != nil {
+		w.t.Error(err)
+	}
+	for range w.devices {
+		w.fetched = append(w.fetched, map[string]int64{})
+	}
+	for ctx.Err() == nil {
+		for i, l := range w.devices {
+			fetchedBy(l, w.fetched[i])
+		}
+		select {
+		case <-time.After(50 * time.Millisecond):
+		case <-ctx.Done():
+		}
+	}
+}
+
+// fetchedBy notes what the update that is under way took, as the device's own journal
+// counts it.
+func fetchedBy(l layout.Layout, most map[string]int64) {
+	j, err := journal.NewStore(journal.Config{Dir: l.Update(), Disk: layout.Plain(), Lock: journal.FileLock(l.Update())}).Load()
+	if err == nil && j.Next.Known() {
+		most[j.Next.Version] = max(most[j.Next.Version], int64(j.Fetched))
+	}
+}
+
+// install does what a package does, with times as tests have them.
+func install(l layout.Layout, version, program string) error {
+	sum, err := layout.SumFile(layout.Plain(), program)
+	if err != nil {
+		return err
+	}
+	f, err := os.Open(program)
+	if err != nil {
+		return err
+	}
+	defer f.Close()
+	if err := l.VersionsOn(layout.Plain(), layout.AgentName()).Put(version, sum, f); err != nil {
+		return err
+	}
+	const settings = `{"again": "100ms", "bound_for": "1s"}`
+	return errors.Join(
+		os.WriteFile(filepath.Join(l.State(), launcher.SettingsFile), []byte(settings), 0o600),
+		os.WriteFile(l.Packaged(), []byte(launcher.Note(journal.Program{Version: version, Sum: sum})), 0o644))
+}
+
+func (w *walk) logs() string {
+	var b strings.Builder
+	for _, l := range w.devices {
+		data, _ := os.ReadFile(l.Root + ".log")
+		fmt.Fprintf(&b, "%s:\n%s\n", l.Root, data[max(0, len(data)-3000):])
+	}
+	return b.String()
+}
+
+// took holds what the devices did, by their own journals: both went to 1.1.0 by the
+// patch, and back. What they fetched is told as the collector has it.
+func (w *walk) took() {
+	w.t.Helper()
+	size := func(pattern string) int64 {
+		w.t.Helper()
+		names, err := filepath.Glob(filepath.Join(w.dir, "repository/targets/agent/stable", pattern))
+		if err != nil || len(names) != 1 {
+			w.t.Fatalf("%s: %v, %v", pattern, names, err)
+		}
+		info, err := os.Stat(names[0])
+		must(w.t, err)
+		return info.Size()
+	}
+	system := "linux-" + runtime.GOARCH
+	program, packed, patch := size("1.1.0/"+system+"/*.hausmeister-agent"), size("1.1.0/"+system+"/*.hausmeister-agent.zst"), size("1.1.0/"+system+"/*.hausmeister-agent.from-*.zst")
+	w.t.Logf("1.1.0 for %s: %d bytes, packed %d (%.1f %%), patch from 1.0.0 %d (%.1f %%)", system, program, packed, 100*float64(packed)/float64(program), patch, 100*float64(patch)/float64(program))
+	for i, l := range w.devices {
+		j, err := journal.NewStore(journal.Config{Dir: l.Update(), Disk: layout.Plain(), Lock: journal.FileLock(l.Update())}).Load()
+		if err != nil || j.Good.Version != "1.0.0" || j.Previous.Version != "1.1.0" {
+			w.t.Errorf("device %d: %v; good %q, previous %q; want to have come back from 1.1.0", i+1, err, j.Good.Version, j.Previous.Version)
+		}
+		if got := w.fetched[i]["1.1.0"]; got != patch {
+			w.t.Errorf("device %d fetched %d bytes for 1.1.0, want the patch's %d", i+1, got, patch)
+		}
+	}
 }
 
 // shellBlocks are the blocks of a page that are marked sh.

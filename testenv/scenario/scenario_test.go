@@ -19,9 +19,9 @@ func TestMain(m *testing.M) { programs.Main(m) }
 var school = fakes.Schools()[0]
 
 // newSite starts a collector with schools, and ends it with the test.
-func newSite(t *testing.T, host string) *site.Site {
+func newSite(t *testing.T, host string, args ...string) *site.Site {
 	t.Helper()
-	s, err := site.New(site.Config{Bin: programs.Build(t), Dir: t.TempDir(), Host: host, Port: freePort(t)})
+	s, err := site.New(site.Config{Bin: programs.Build(t), Dir: t.TempDir(), Host: host, Port: freePort(t), Args: args})
 	if err != nil {
 		t.Fatal(err)
 	}
