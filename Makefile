@@ -61,8 +61,8 @@ build: setup-build web ## the programs, in bin/
 	@$(call overlay)
 	$(GO) build $(OVERLAY) -ldflags '$(LDFLAGS)' -o bin/ $(wildcard ./*/cmd/*)
 
-demo: build ## collector, pages, this machine's agent and simulated devices; PORT=8443 DEVICES=50 DIR=...
-	@exec bin/hausmeister-demo -port '$(PORT)' -devices '$(DEVICES)' -dir '$(DIR)'
+demo: build ## collector, pages, this machine's agent and simulated devices; PORT=8443 DEVICES=50 DIR=... TOUR=1
+	@exec bin/hausmeister-demo -port '$(PORT)' -devices '$(DEVICES)' -dir '$(DIR)' $(if $(TOUR),-tour)
 
 # go test comes last: its lines are what a reader of the log looks for.
 test: setup-test build lint ## everything that must hold before a change lands

@@ -51,6 +51,7 @@ type Config struct {
 	Dir     string // folder of the demo; made if missing
 	Port    int    // UDP and TCP
 	Devices int    // simulated ones, beside this machine
+	Tour    bool   // a signed update goes over all of them
 	Out     io.Writer
 	Log     *slog.Logger
 }
@@ -67,6 +68,7 @@ type Facts struct {
 	Device       string            `json:"device"` // this machine's
 	DemoPID      int               `json:"demo_pid"`
 	CollectorPID int               `json:"collector_pid"`
+	Tour         *Tour             `json:"tour,omitempty"` // once it is over
 }
 
 // Roles are those of the tokens.
@@ -79,6 +81,7 @@ type demo struct {
 	past    *pasts
 	swarm   *swarm.Swarm
 	claimed string // this machine's claim
+	tour    *tour  // nil without
 
 	mu    sync.Mutex
 	facts Facts
@@ -101,22 +104,32 @@ func Run(ctx context.Context, c Config) error {
 	if err := portFree(ctx, c.Port); err != nil {
 		return err
 	}
-	s, err := site.New(site.Config{Bin: c.Bin, Dir: c.Dir, Port: c.Port})
-	if err != nil {
+	d := &demo{c: c, plan: planFor(c.Devices), past: newPasts(min(c.Devices, mostPasts))}
+	at := site.Config{Bin: c.Bin, Dir: c.Dir, Port: c.Port}
+	if c.Tour {
+		if d.tour, err = newTour(ctx, c.Dir); err != nil {
+			return err
+		}
+		at.Args = []string{"--config", d.tour.settings()}
+	}
+	if d.site, err = site.New(at); err != nil {
 		return err
 	}
-	d := &demo{c: c, site: s, plan: planFor(c.Devices), past: newPasts(min(c.Devices, mostPasts))}
 	defer os.Remove(d.file()) // whoever finds it may count on the demo
-	return supervise.Run(ctx, slog.New(once{c.Log.Handler()}),
-		supervise.Part{Name: "collector", Run: must(d.collector), StopWithin: collectorStop, StartWithin: time.Minute, Restart: supervise.Always},
-		supervise.Part{Name: "set-up", Run: d.setUp, StartWithin: 2 * time.Minute},
-		supervise.Part{Name: "agent", Run: must(d.agent), StopWithin: agentStop, StartWithin: time.Minute, Restart: supervise.Always},
-		supervise.Part{Name: "devices", Run: func(ctx context.Context, ready func()) error { return d.swarm.Run(ctx, ready) }, StopWithin: devicesStop, StartWithin: time.Hour},
-		supervise.Part{Name: "inventory numbers", Run: d.number, StartWithin: time.Hour},
-		supervise.Part{Name: "history", Run: d.history, StartWithin: 2 * historyWithin},
-		supervise.Part{Name: "first report", Run: d.firstReport, StartWithin: 2 * firstReportWithin},
-		supervise.Part{Name: "ready", Run: d.announce},
-	)
+	parts := []supervise.Part{
+		{Name: "collector", Run: must(d.collector), StopWithin: collectorStop, StartWithin: time.Minute, Restart: supervise.Always},
+		{Name: "set-up", Run: d.setUp, StartWithin: 2 * time.Minute},
+		{Name: "agent", Run: must(d.agent), StopWithin: agentStop, StartWithin: time.Minute, Restart: supervise.Always},
+		{Name: "devices", Run: func(ctx context.Context, ready func()) error { return d.swarm.Run(ctx, ready) }, StopWithin: devicesStop, StartWithin: time.Hour},
+		{Name: "inventory numbers", Run: d.number, StartWithin: time.Hour},
+		{Name: "history", Run: d.history, StartWithin: 2 * historyWithin},
+		{Name: "first report", Run: d.firstReport, StartWithin: 2 * firstReportWithin},
+		{Name: "ready", Run: d.announce},
+	}
+	if d.tour != nil {
+		parts = append(parts, supervise.Part{Name: "tour", Run: d.roll, StartWithin: 2 * tourWithin})
+	}
+	return supervise.Run(ctx, slog.New(once{c.Log.Handler()}), parts...)
 }
 
 // must makes the first start of a part one that has to succeed. Later it is
@@ -233,6 +246,11 @@ func (d *demo) setUp(ctx context.Context, ready func()) error {
 		}
 		tokens[role] = token
 	}
+	if d.tour != nil {
+		if err := d.openUp(ctx, tokens["admin"]); err != nil {
+			return err
+		}
+	}
 	if err := d.plan.claim(ctx, d.site); err != nil {
 		return err
 	}
@@ -254,12 +272,17 @@ func (d *demo) setUp(ctx context.Context, ready func()) error {
 		}
 	})
 	fmt.Fprintf(d.c.Out, "enrolling this machine and %d simulated devices\n", d.c.Devices)
-	d.swarm = swarm.New(swarm.Config{Devices: d.plan.devices, Past: d.past.bring, Log: d.c.Log})
+	conf := swarm.Config{Devices: d.plan.devices, Past: d.past.bring, Log: d.c.Log}
+	if d.tour != nil {
+		conf.Updates = d.tour.updates()
+	}
+	d.swarm = swarm.New(conf)
 	ready()
 	return nil
 }
 
-// agent runs this machine's real agent, with its state in the demo's folder.
+// agent runs this machine's real agent, with its state in the demo's folder; in a tour
+// below the real launcher.
 func (d *demo) agent(ctx context.Context, ready func()) error {
 	program, dir := filepath.Join(d.c.Bin, "hausmeister-agent"), filepath.Join(d.c.Dir, "agent")
 	d.mu.Lock()
@@ -278,8 +301,15 @@ func (d *demo) agent(ctx context.Context, ready func()) error {
 			return err
 		}
 		d.note(func(f *Facts) { f.Device = answer.Device })
+		if d.tour != nil {
+			if err := d.tour.install(layout.Layout{Root: dir}); err != nil {
+				return err
+			}
+		}
 	}
-	agent, err := child.Start(child.Config{Program: program, Args: []string{"run", "--dir", dir}, Log: filepath.Join(d.c.Dir, "agent.log")})
+	own := d.ownProgram(dir)
+	own.Log = filepath.Join(d.c.Dir, "agent.log")
+	agent, err := child.Start(own)
 	if err != nil {
 		return err
 	}

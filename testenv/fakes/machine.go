@@ -134,6 +134,9 @@ func (t *tale) pick(percent int) model {
 // OS is what the machine's operating system is called on the wire.
 func (m *Machine) OS() string { return m.model.os }
 
+// Arch is what its processor is called there.
+func (m *Machine) Arch() string { return m.model.arch }
+
 // Identity is what the machine is.
 func (m *Machine) Identity() sysinfo.Identity {
 	return sysinfo.Identity{

@@ -14,9 +14,11 @@ import (
 	"testing"
 	"time"
 
+	"hausmeister/platform/layout"
 	"hausmeister/testenv/child"
 	"hausmeister/testenv/demo"
 	"hausmeister/testenv/fakes"
+	"hausmeister/testenv/need"
 	"hausmeister/testenv/programs"
 	"hausmeister/testenv/site"
 )
@@ -29,12 +31,12 @@ const demoDevices = 8
 const demoBudget = time.Minute
 
 // startDemo starts the program as make demo does and waits for demo.json.
-func startDemo(t *testing.T, port int, dir string) (*child.Child, demo.Facts) {
+func startDemo(t *testing.T, port int, dir string, args ...string) (*child.Child, demo.Facts) {
 	t.Helper()
 	bin := programs.Build(t)
 	c, err := child.Start(child.Config{
 		Program: filepath.Join(bin, "hausmeister-demo"),
-		Args:    []string{"-port", strconv.Itoa(port), "-devices", strconv.Itoa(demoDevices), "-dir", dir},
+		Args:    append([]string{"-port", strconv.Itoa(port), "-devices", strconv.Itoa(demoDevices), "-dir", dir}, args...),
 		Log:     filepath.Join(t.TempDir(), "demo.log"),
 	})
 	must(t, err)
@@ -55,7 +57,8 @@ func startDemo(t *testing.T, port int, dir string) (*child.Child, demo.Facts) {
 		must(t, json.Unmarshal(text, &facts)) // whole from the first moment: it came by rename
 		return facts.DemoPID == c.PID(), nil  // else it is that of a demo that was killed
 	})
-	if took := time.Since(begin); took > demoWithin {
+	// A tour builds two agents before.
+	if took := time.Since(begin); took > demoWithin && len(args) == 0 {
 		t.Errorf("demo.json came after %v, want %v at most", took, demoWithin)
 	} else {
 		t.Logf("demo.json came after %v", took.Round(100*time.Millisecond))
@@ -189,6 +192,55 @@ func TestDemo(t *testing.T) {
 	if _, err := os.Stat(filepath.Join(dir, "demo.json")); err == nil {
 		t.Error("demo.json is still there")
 	}
+}
+
+// TestDemoTour ends with a signed update over all devices: the simulated ones with
+// update machines and launchers of their own, and this machine's agent, which is
+// below the real launcher and takes the patch. make test-long has as many devices as
+// make demo.
+func TestDemoTour(t *testing.T) {
+	t.Parallel()
+	need.Programs(t, "zstd")
+	devices := demoDevices
+	if os.Getenv("HAUSMEISTER_LONG") == "1" {
+		devices = 50
+	}
+	port, dir := freePort(t), filepath.Join(t.TempDir(), "demo")
+	c, facts := startDemo(t, port, dir, "-devices", strconv.Itoa(devices), "-tour")
+	own, fetched := layout.Layout{Root: filepath.Join(dir, "agent")}, map[string]int64{}
+	eventually(t, 6*time.Minute, "the end of the tour", func() (bool, error) {
+		fetchedBy(own, fetched)
+		text, err := os.ReadFile(filepath.Join(dir, "demo.json"))
+		if err != nil {
+			return false, err
+		}
+		return json.Unmarshal(text, &facts) == nil && facts.Tour != nil, nil
+	})
+	tour := facts.Tour
+	if tour.Version != "1.1.0" || tour.Devices != devices+1 || tour.Current+tour.Waits != tour.Devices || tour.Current < devices/2 || tour.Here == 0 {
+		t.Errorf("the tour: %+v\n%s", *tour, c.LogTail())
+	}
+	if want := map[bool]string{true: "done", false: "running"}[tour.Waits == 0]; tour.State != want {
+		t.Errorf("the rollout is %s with %d devices that wait, want %s", tour.State, tour.Waits, want)
+	}
+	if got := fetched["1.1.0"]; got != tour.Patch || got == 0 || got >= tour.Packed/10 {
+		t.Errorf("this machine fetched %d bytes, want the patch's %d (packed: %d)", got, tour.Patch, tour.Packed)
+	}
+	api := site.Client{URL: facts.URL, CAFile: facts.CAFile}
+	var list struct {
+		Items []struct{ ID, Version string }
+	}
+	must(t, api.Get(t.Context(), facts.Tokens["read"], "/api/v1/rollouts/"+tour.Rollout+"/devices?limit=500", &list))
+	versions := map[string]int{}
+	for _, x := range list.Items {
+		versions[x.Version]++
+	}
+	if versions["1.1.0"] != tour.Current || versions["1.0.0"] != tour.Waits {
+		t.Errorf("versions %v; the tour says %+v", versions, *tour)
+	}
+	t.Logf("%d of %d devices on 1.1.0 after %.1f s, this machine after %.1f s", tour.Current, tour.Devices, tour.Seconds, tour.Here)
+	must(t, c.Stop(5*time.Second))
+	nothingLeft(t, dir, port)
 }
 
 // demoHistory looks at what the simulated devices brought: on their school days

@@ -56,6 +56,8 @@ type Config struct {
 	// Acked takes how long a batch of a device waited for its answer, in
 	// whatever goroutine that is; nil means nobody asks.
 	Acked func(d Device, took time.Duration)
+	// Updates lets devices take updates; nil means they have no launcher.
+	Updates *Updates
 	// Settings is the agents' settings file; nil means none.
 	Settings []byte
 	// Random gives the numbers in [0, 1) that the agents' waits are spread by;
@@ -219,10 +221,8 @@ func (s *Swarm) live(ctx context.Context, m *member) error {
 	if s.c.Source != nil {
 		source = s.c.Source(m.device, m.machine)
 	}
-	hash := sha256.Sum256([]byte("simulated"))
-	a := agent.New(agent.Config{
+	conf := agent.Config{
 		Version: "0.0.0-simulated",
-		Hash:    hash[:],
 		Disk:    m.spool,
 		Files:   m.files,
 		Open:    func() (*enroll.Keeper, error) { return keeper, nil },
@@ -232,11 +232,26 @@ func (s *Swarm) live(ctx context.Context, m *member) error {
 		Now:     m.now,
 		Random:  s.c.Random,
 		Log:     log,
-	})
-	m.mu.Lock()
-	m.agent = a
-	m.mu.Unlock()
+	}
+	if s.c.Updates != nil {
+		return s.launch(ctx, m, func(p program) agent.Config {
+			conf := conf
+			conf.Version, conf.Hash, conf.System = p.version, p.sum[:], m.machine.OS()+"/"+m.machine.Arch()
+			return conf
+		})
+	}
+	hash := sha256.Sum256([]byte("simulated"))
+	conf.Hash = hash[:]
+	a := agent.New(conf)
+	m.set(a)
 	return a.Run(ctx)
+}
+
+// set is called at each start of an agent.
+func (m *member) set(a *agent.Agent) {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	m.agent = a
 }
 
 // remember gives the device its past.
