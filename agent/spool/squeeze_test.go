@@ -17,6 +17,7 @@ import (
 	"hausmeister/proto/block"
 	"hausmeister/proto/hmpb"
 	"hausmeister/testenv/fault"
+	"hausmeister/testenv/need"
 )
 
 // life is a device that works and tells: it makes what a spool gets in an hour.
@@ -573,6 +574,7 @@ func TestStatesOfADayThatIsOver(t *testing.T) {
 // there before the squeeze or what should be after it, each entry once, and no
 // finding is lost.
 func TestFaultsWhileSqueezing(t *testing.T) {
+	need.Plain(t)
 	for _, tt := range []struct {
 		name          string
 		before, hours int

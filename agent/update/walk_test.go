@@ -23,6 +23,7 @@ import (
 	"hausmeister/proto/hmpb"
 	"hausmeister/proto/manifest"
 	"hausmeister/testenv/fault"
+	"hausmeister/testenv/need"
 	"hausmeister/testenv/tufrepo"
 )
 
@@ -782,6 +783,7 @@ func TestUnreachable(t *testing.T) {
 // TestAttack23_KilledWhilePreparing: the agent dies at each of its operations on
 // journal and copies, loses what was not synced, and starts again.
 func TestAttack23_KilledWhilePreparing(t *testing.T) {
+	need.Plain(t)
 	ops := 0
 	for n := 0; n == 0 || n <= ops; n++ {
 		inBubble(t, func(w *world) {

@@ -137,6 +137,7 @@ func TestModelIsTheLibrary(t *testing.T) {
 // TestAttack23_RealLibraryCutAnywhere ends the real program, with the real
 // library on a real disk, at its system calls, and again in the repair.
 func TestAttack23_RealLibraryCutAnywhere(t *testing.T) {
+	need.Plain(t) // its processes are this program again, and slow under the detector
 	need.Programs(t, "strace")
 	points, missing, repairs := 0, 0, 0
 	for _, call := range calls {

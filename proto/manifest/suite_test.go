@@ -19,6 +19,7 @@ import (
 	"github.com/google/go-cmp/cmp"
 
 	"hausmeister/proto/manifest"
+	"hausmeister/testenv/need"
 	"hausmeister/testenv/programs"
 	"hausmeister/testenv/tufrepo"
 )
@@ -245,6 +246,7 @@ func (d *device) wantLastRequest(want string) {
 // the package as a device uses it, the package without a floor, and the program
 // that the public conformance suite drives.
 func TestSuite(t *testing.T) {
+	need.Plain(t)
 	t.Run("device", func(t *testing.T) { suite(t, library(false)) })
 	t.Run("without floor", func(t *testing.T) { suite(t, library(true)) })
 	t.Run("program", func(t *testing.T) {

@@ -19,6 +19,7 @@ import (
 	"hausmeister/proto/inventory"
 	"hausmeister/proto/reading"
 	"hausmeister/testenv/fakes"
+	"hausmeister/testenv/need"
 	"hausmeister/testenv/past"
 )
 
@@ -111,6 +112,7 @@ func word(f *hmpb.Finding) string {
 // TestStories: each story ends in the findings that it is about, from when on
 // it happened, and in no others.
 func TestStories(t *testing.T) {
+	need.Plain(t)
 	want := map[fakes.Story]map[string]string{
 		fakes.Filling:        {"disk_full_soon": "warning -11 open"},
 		fakes.NearlyFull:     {"disk_full_soon": "warning -20 critical -0 open", "disk_low": "warning -0 open"},
@@ -317,6 +319,7 @@ func TestDaysAreWhole(t *testing.T) {
 
 // TestHealthyDevices: nobody without a story has anything to find.
 func TestHealthyDevices(t *testing.T) {
+	need.Plain(t)
 	for n := 1; n < 110; n += 6 {
 		if fakes.StoryOf(n) != fakes.Healthy {
 			continue
