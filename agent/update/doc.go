@@ -16,6 +16,11 @@
 // without a root (root.json) and finds none in state/update/trust trusts nobody:
 // both take no updates, and the public status says so.
 //
+// Beside that, and only while no update goes on, it takes what needs no offer, at the
+// pace that was signed (beside.go): newer launchers (agent/update/train) for the next
+// start of the service, and settings of all agents (agent/config, Policies) for the
+// agent's own.
+//
 // The end of the launcher is the end of the agent, which would otherwise run twice
 // when the service comes back. Bytes are agent/update/fetch's, the machine is
 // agent/update/journal's.
