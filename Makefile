@@ -34,7 +34,7 @@ RACE := -race -gcflags='modernc.org/sqlite/lib=-race=false' -gcflags='modernc.or
 
 # What takes minutes under the race detector: there it is left out or runs
 # smaller (testenv/need), and it runs whole without it.
-PLAIN      := TestAttack23_KillMatrix TestAttack23_KilledWhilePreparing TestAttack23_RealLibraryCutAnywhere TestAttack43BadForOneModelOnly TestAttack45CollectorRestartsInARollout TestAway TestDayNoticesFaults TestEveryPageLooksRight TestFaultsWhileSqueezing TestGiveBack TestHealthyDevices TestOutcomeTable TestRatesOfFailure TestStories TestSuite TestTicketsStopTheRing
+PLAIN      := TestAttack23_KillMatrix TestAttack23_KilledWhilePreparing TestAttack23_RealLibraryCutAnywhere TestAttack43BadForOneModelOnly TestAttack45CollectorRestartsInARollout TestAway TestDayNoticesFaults TestEveryPageLooksRight TestFaultsWhileSqueezing TestGiveBack TestHealthyDevices TestOutcomeTable TestRatesOfFailure TestRolloutByKeyboard TestStories TestSuite TestTicketsStopTheRing
 PLAIN_PKGS := ./collector/web ./testenv/rollsim ./proto/manifest ./agent/launcher ./agent/spool ./agent/update ./collector/rollout/gate ./platform/memory ./platform/swap ./testenv/netsim ./testenv/past
 # The longest first, so that at the end no core waits for one of them. The
 # linker need not write what only a debugger reads.
