@@ -9,6 +9,12 @@
 // that are over. The demo is ready when it is there, or 55 s after the collector
 // is up; what is missing then comes while people look.
 //
+// With a tour the demo ends with a signed update: it makes keys, builds two agents
+// that trust them, and takes the second over this machine, which runs below the real
+// launcher, and over the simulated devices, which have launchers of their own
+// (testenv/swarm). Times are shortened by the settings that everybody has; who is on a
+// low battery waits as he would anywhere.
+//
 // Each demo begins anew: what an earlier one left in the folder is removed. It
 // ends everything that it started within 3 seconds of being told to, and the
 // kernel does it when the demo itself is killed; then demo.json stays, until the
