@@ -292,12 +292,20 @@ func (r *Rollouts) due(o *row, s sight) bool {
 	if soaked, taught := r.watched(o); !soaked || !taught || o.rings[o.ring+1].Wide && o.approvedBy == "" {
 		return false
 	}
-	// Of the first few all count who are here: eight good ones of twenty would do, and the
-	// next ring began while the failures of the others were on their way.
-	if o.ring == 0 && s.open > 0 && r.now().Sub(o.entered) < r.cfg.Pace.Lease {
-		return false
+	wait, _ := r.ready(o, s.added, s.open)
+	return wait == gate.Leave
+}
+
+// ready is what the gate waits for in the present ring, and how many of it must have had
+// an outcome. Of the first few all count who are here: eight good ones of twenty would
+// do, and the next ring began while the failures of the others were on their way.
+func (r *Rollouts) ready(o *row, added, open int64) (gate.Wait, int64) {
+	params := o.params(r.cfg.Pace)
+	wait, need := o.evidence.Ready(params, o.ring, added), params.Need(o.ring, added)
+	if o.ring == 0 && len(o.rings) > 1 && open > 0 && r.now().Sub(o.entered) < r.cfg.Pace.Lease {
+		return gate.WaitFresh, max(need, o.evidence.Ring.OK+o.evidence.Ring.Bad+open)
 	}
-	return o.evidence.Ready(o.params(r.cfg.Pace), o.ring, s.added) == gate.Leave
+	return wait, need
 }
 
 // watched says whether the present ring soaked for long enough, and whether a morning

@@ -544,7 +544,7 @@ func TestTheFirstRingWaitsForItsDevices(t *testing.T) {
 		held := w.sweep(ids, "1.0.0")
 		w.now = w.now.Add(3 * time.Hour)
 		w.care()
-		if v := w.view(id); len(held) != 3 || v.Ring != 1 {
+		if v := w.view(id); len(held) != 3 || v.Ring != 1 || v.Rings[0].Wait != gate.WaitFresh || v.Rings[0].Need != 20 {
 			t.Fatalf("ring %d while %d of its 20 are under way, want it to wait for 3", v.Ring, len(held))
 		}
 		for device, o := range held {

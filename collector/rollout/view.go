@@ -159,7 +159,13 @@ func (r *Rollouts) view(ctx context.Context, tx *db.Tx, o *row) (Rollout, error)
 		if err != nil {
 			return v, err
 		}
-		v.Rings[o.ring].Wait, v.Rings[o.ring].Need = o.evidence.Ready(params, o.ring, added), params.Need(o.ring, added)
+		open := int64(0)
+		if o.ring == 0 {
+			if open, err = r.openIn(ctx, tx, o); err != nil {
+				return v, err
+			}
+		}
+		v.Rings[o.ring].Wait, v.Rings[o.ring].Need = r.ready(o, added, open)
 	}
 	return v, nil
 }
