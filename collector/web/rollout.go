@@ -23,6 +23,7 @@ type rolloutMain struct {
 	Done          string
 	Live          string // address of the stream
 	Latest        string // id of the latest decision, which the page knows
+	News          rolloutNews
 	Warnings      []string
 
 	Pause, Resume, ResumePage, Abort string // addresses; empty = not for this role, or not possible
@@ -115,6 +116,7 @@ func (s *Server) showRollout(v *visit, code int, change func(*rolloutMain)) erro
 		main.Latest = r.Decisions[0].ID
 	}
 	main.Live = "/rollouts/" + r.ID + "/live?after=" + main.Latest
+	main.News = v.rolloutNews(r, main.Latest)
 	main.CheckWord = v.say.Say("rollout.next", "ring", r.Ring+1)
 	for _, b := range r.Evidence.Blocked {
 		main.Blocked = append(main.Blocked, blockedPart{v.stratum(b, owners), b.Dimension, b.Value})
@@ -423,15 +425,19 @@ type rolloutNews struct {
 	Back string
 }
 
+func (v *visit) rolloutNews(r rollout.Rollout, known string) rolloutNews {
+	n := slices.IndexFunc(r.Decisions, func(d rollout.Decision) bool { return d.ID == known })
+	if n < 0 {
+		n = len(r.Decisions)
+	}
+	return rolloutNews{n, v.say.Say("rollout.news", "n", n), "/rollouts/" + r.ID}
+}
+
 // rolloutCells are what changes on the page of a rollout, as it is now.
 func (v *visit) rolloutCells(r rollout.Rollout, known string) []cell {
 	text := func(key, s string) cell { return cell{key, template.HTML(template.HTMLEscapeString(s))} }
-	news := slices.IndexFunc(r.Decisions, func(d rollout.Decision) bool { return d.ID == known })
-	if news < 0 {
-		news = len(r.Decisions)
-	}
 	cells := []cell{{"state", v.render("pill", v.rolloutMark(r.State))}, text("sentence", v.rolloutSentence(r)),
-		{"news", v.render("rollout-news", rolloutNews{news, v.say.Say("rollout.news", "n", news), "/rollouts/" + r.ID})}}
+		{"news", v.render("rollout-news", v.rolloutNews(r, known))}}
 	for _, ring := range v.ringRows(r) {
 		cells = append(cells, cell{ring.Key + ".bar", v.render("ring-bar", ring.Bar)}, text(ring.Key+".ok", ring.OK), text(ring.Key+".fly", ring.Fly), text(ring.Key+".bad", ring.Bad),
 			text(ring.Key+".none", ring.None), text(ring.Key+".open", ring.Open), cell{ring.Key + ".state", v.render("ring-state", ring)})
