@@ -364,8 +364,9 @@ func (im *importer) audit(ctx context.Context, tx *db.Tx, action, id, title stri
 }
 
 type knownRelease struct {
-	id, title string
-	gone      bool
+	id, title  string
+	rollbackOf string
+	gone       bool
 }
 
 func releaseKey(product, channel, version string, urgent bool) string {
@@ -373,20 +374,20 @@ func releaseKey(product, channel, version string, urgent bool) string {
 }
 
 func releaseIDs(ctx context.Context, tx *db.Tx) (map[string]knownRelease, error) {
-	rows, err := tx.Query(ctx, `SELECT id, product, channel, version, urgent, gone_ms FROM rollout_releases`)
+	rows, err := tx.Query(ctx, `SELECT id, product, channel, version, urgent, rollback_of, gone_ms FROM rollout_releases`)
 	if err != nil {
 		return nil, err
 	}
 	defer rows.Close()
 	known := map[string]knownRelease{}
 	for rows.Next() {
-		var id, product, channel, version string
+		var id, product, channel, version, rollbackOf string
 		var urgent int64
 		var gone *int64
-		if err := rows.Scan(&id, &product, &channel, &version, &urgent, &gone); err != nil {
+		if err := rows.Scan(&id, &product, &channel, &version, &urgent, &rollbackOf, &gone); err != nil {
 			return nil, err
 		}
-		known[releaseKey(product, channel, version, urgent == 1)] = knownRelease{id, product + " " + version + " " + channel, gone != nil}
+		known[releaseKey(product, channel, version, urgent == 1)] = knownRelease{id, product + " " + version + " " + channel, rollbackOf, gone != nil}
 	}
 	return known, rows.Close()
 }
@@ -396,7 +397,8 @@ func releaseIDs(ctx context.Context, tx *db.Tx) (map[string]knownRelease, error)
 func (im *importer) release(ctx context.Context, tx *db.Tx, rel manifest.Release, known map[string]knownRelease, now int64, out *Import) (string, error) {
 	key := releaseKey(rel.Product, rel.Channel, rel.Version, rel.Urgent)
 	was, ok := known[key]
-	if ok && !was.gone {
+	// An old release that is signed anew as the way back is the same one, and news.
+	if ok && !was.gone && was.rollbackOf == rel.RollbackOf {
 		return was.id, nil
 	}
 	title := rel.Product + " " + rel.Version + " " + rel.Channel
@@ -404,7 +406,7 @@ func (im *importer) release(ctx context.Context, tx *db.Tx, rel manifest.Release
 	if !ok {
 		id = ident.NewID(im.r.now())
 	}
-	known[key] = knownRelease{id: id, title: title}
+	known[key] = knownRelease{id: id, title: title, rollbackOf: rel.RollbackOf}
 	_, err := tx.Exec(ctx, `INSERT INTO rollout_releases (id, product, channel, version, urgent, rollback_of, floor, min_from, imported_ms) VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9)
 		ON CONFLICT (id) DO UPDATE SET rollback_of = excluded.rollback_of, floor = excluded.floor, min_from = excluded.min_from, gone_ms = NULL`,
 		id, rel.Product, rel.Channel, rel.Version, rel.Urgent, rel.RollbackOf, rel.Floor, rel.MinFrom, now)

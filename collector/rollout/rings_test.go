@@ -773,6 +773,34 @@ func TestAttack39DowngradeByOperator(t *testing.T) {
 	})
 }
 
+// The way back may be the very program from before, which the collector has known since
+// then: signed anew, it is one.
+func TestRollBackToAKnownRelease(t *testing.T) {
+	both(t, func(t *testing.T, w *world) {
+		w.release("1.0.0")
+		w.release("1.1.0")
+		ids := w.fleetOf(30, "1.1.0", "A3510")
+		up := w.start(t, "1.1.0")
+		before := w.releaseID("1.0.0")
+		w.repo.Release(manifest.RoleStable, manifest.Release{Version: "1.0.0", RollbackOf: "1.1.0"}, []byte("program 1.0.0"))
+		w.imported()
+		if after := w.releaseID("1.0.0"); after != before {
+			t.Errorf("the release is %s, and was %s", after, before)
+		}
+		back, err := w.RollBack(t.Context(), person("ada"), up, before, "it is bad")
+		if err != nil {
+			t.Fatal(err)
+		}
+		w.care()
+		if v := w.view(back); v.RollbackOf != "1.1.0" {
+			t.Errorf("rollout = %+v", v)
+		}
+		if n := len(w.sweep(ids, "1.1.0")); n == 0 {
+			t.Error("nobody is offered the way back")
+		}
+	})
+}
+
 // Row 14, the collector's part: it offers only what is signed, at or above the floor,
 // and not before the signed ramp begins.
 func TestAttack14SignedPaceAndFloor(t *testing.T) {
