@@ -226,12 +226,10 @@ func (s *session) live(ctx context.Context, crew *supervise.Crew) {
 		s.end(hmpb.Code_CODE_REPLACED, "")
 		return
 	}
-	s.control.SetWriteDeadline(time.Now().Add(writeTimeout))
-	if err := s.control.WriteMsg(hmpb.ControlDown_builder{Welcome: welcome}.Build()); err != nil {
+	if err := s.control.WriteMsgWithin(hmpb.ControlDown_builder{Welcome: welcome}.Build(), writeTimeout); err != nil {
 		s.end(hmpb.Code_CODE_TIMEOUT, "")
 		return
 	}
-	s.control.SetWriteDeadline(time.Time{})
 	s.g.stats.welcomed.Add(1)
 	s.g.cfg.Bus.Publish(bus.Event{Kind: bus.Connected, Device: s.peer.Device, Owner: s.peer.Owner})
 	s.log().Debug("session begins", "transport", s.Transport(), "agent", hello.GetAgentVersion())
@@ -399,13 +397,8 @@ func (s *session) listen() {
 		case hmpb.ControlUp_Goodbye_case:
 			s.log().Debug("device says goodbye", "reason", up.GetGoodbye().GetReason())
 		case hmpb.ControlUp_Ping_case:
-			// Without a deadline, which would be the farewell's too: who does
-			// not read this has only this goroutine wait.
 			pong := hmpb.Pong_builder{Id: new(up.GetPing().GetId())}.Build()
-			done := s.urgent.begin()
-			err := s.control.WriteMsg(hmpb.ControlDown_builder{Pong: pong}.Build())
-			done()
-			if err != nil {
+			if err := s.write(hmpb.ControlDown_builder{Pong: pong}.Build()); err != nil {
 				return
 			}
 		}
@@ -415,12 +408,23 @@ func (s *session) listen() {
 	}
 }
 
+// write sends a frame on the control stream of a session that is in. Who does not read
+// there, or has a part of a frame, understands nothing any more: the session ends.
+func (s *session) write(m *hmpb.ControlDown) error {
+	defer s.urgent.begin()()
+	err := s.control.WriteMsgWithin(m, writeTimeout)
+	if err != nil {
+		s.end(hmpb.Code_CODE_TIMEOUT, "")
+	}
+	return err
+}
+
 // farewell tells the device that this collector stops and when to come back,
 // and gives it a moment to go by itself: closing at once may overtake the frame.
 func (s *session) farewell() {
 	come := hmpb.ComeBack_builder{RetryAfterS: new(seconds(s.g.spread()))}.Build()
-	s.control.SetWriteDeadline(time.Now().Add(farewell))
-	if s.control.WriteMsg(hmpb.ControlDown_builder{ComeBack: come}.Build()) == nil {
+	s.control.SetWriteDeadline(time.Now().Add(farewell)) // for who is writing now
+	if s.control.WriteMsgWithin(hmpb.ControlDown_builder{ComeBack: come}.Build(), farewell) == nil {
 		s.control.CloseWrite()
 		s.await(farewell)
 	}

@@ -554,6 +554,29 @@ func TestPing(t *testing.T) {
 	})
 }
 
+// TestPingAfterOtherFrames: what else was said on the control stream, with a deadline,
+// leaves none for the Pongs after it.
+func TestPingAfterOtherFrames(t *testing.T) {
+	inBubble(t, &subjects{}, nil, func(t *testing.T, b *bubble) {
+		s, control := b.in()
+		for id := range uint64(3) {
+			b.bus.Publish(bus.Event{Kind: bus.Settings})
+			var down hmpb.ControlDown
+			if err := control.ReadMsg(&down); err != nil || !down.HasSettings() {
+				t.Fatalf("frame after new settings = %v, %v", &down, err)
+			}
+			time.Sleep(time.Minute)
+			if err := control.WriteMsg(hmpb.ControlUp_builder{Ping: hmpb.Ping_builder{Id: &id}.Build()}.Build()); err != nil {
+				t.Fatal(err)
+			}
+			if err := control.ReadMsg(&down); err != nil || !down.HasPong() || down.GetPong().GetId() != id {
+				t.Fatalf("answer to Ping %d = %v, %v, want its Pong", id, &down, err)
+			}
+		}
+		s.Close(hmpb.Code_CODE_NORMAL, "")
+	})
+}
+
 // What the store does not take at a session's end it gets later, once, and the
 // pages are told then: the device shall not stay "connected".
 func TestEndsAreStoredLater(t *testing.T) {

@@ -118,9 +118,7 @@ func (s *session) say(m *hmpb.ControlDown) bool {
 	if !s.g.presence.in(s) {
 		return false // the Welcome comes first, and says the settings itself; looks come after it
 	}
-	defer s.urgent.begin()()
-	s.control.SetWriteDeadline(time.Now().Add(writeTimeout))
-	if err := s.control.WriteMsg(m); err != nil {
+	if err := s.write(m); err != nil {
 		s.log().Debug("device not told", "error", err)
 		return false
 	}

@@ -37,7 +37,7 @@ func Open(ctx context.Context, s Session, t hmpb.StreamType, header proto.Messag
 	}
 	f := &Framed{Stream: st, session: s}
 	stop := context.AfterFunc(ctx, func() { f.Reset(hmpb.Code_CODE_NORMAL) })
-	err = f.write(binary.AppendUvarint(nil, uint64(t)), header)
+	err = f.write(binary.AppendUvarint(nil, uint64(t)), header, 0)
 	if !stop() && err == nil {
 		err = context.Cause(ctx)
 	}
@@ -128,10 +128,18 @@ func (f *Framed) ReadMsg(m proto.Message) error {
 
 // WriteMsg writes m as the next frame. A message longer than its limit is not
 // sent: it would end the session.
-func (f *Framed) WriteMsg(m proto.Message) error { return f.write(nil, m) }
+func (f *Framed) WriteMsg(m proto.Message) error { return f.write(nil, m, 0) }
 
-// write sends prefix and frame by one Write, so that both go into one packet.
-func (f *Framed) write(prefix []byte, m proto.Message) error {
+// WriteMsgWithin is WriteMsg with a deadline for this frame alone. One that is set on
+// the stream is that of whoever writes later, too. After an error a part of the frame
+// may be on its way, and nothing can follow it.
+func (f *Framed) WriteMsgWithin(m proto.Message, within time.Duration) error {
+	return f.write(nil, m, within)
+}
+
+// write sends prefix and frame by one Write, so that both go into one packet. No time
+// within is none of its own.
+func (f *Framed) write(prefix []byte, m proto.Message, within time.Duration) error {
 	buf := buffers.Get().(*bytes.Buffer)
 	defer putBuffer(buf)
 	opts := proto.MarshalOptions{UseCachedSize: true}
@@ -148,6 +156,10 @@ func (f *Framed) write(prefix []byte, m proto.Message) error {
 	}
 	f.writing.Lock()
 	defer f.writing.Unlock()
+	if within > 0 {
+		f.SetWriteDeadline(time.Now().Add(within))
+		defer f.SetWriteDeadline(time.Time{})
+	}
 	_, err = f.Stream.Write(b)
 	return err
 }
