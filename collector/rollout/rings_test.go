@@ -5,6 +5,7 @@ import (
 	"crypto/sha256"
 	"encoding/hex"
 	"errors"
+	"slices"
 	"testing"
 	"time"
 
@@ -260,19 +261,28 @@ func TestAttack43OneModelIsBlockedAlone(t *testing.T) {
 			model[id] = []string{"A3510", "U7411", "T490"}[i%3]
 		}
 		id := w.start(t, "1.1.0")
-		good := 0
-		for range 30 {
+		// Which devices the first ring has is by chance: so few of the model, maybe, that
+		// it shows in the second only; so many, that they would hold all places before
+		// another has done well, which is what the gate compares them with.
+		others := slices.DeleteFunc(slices.Clone(ids), func(id string) bool { return model[id] == "T490" })
+		for good := 0; good < 3; {
+			held := w.sweep(others, "1.0.0")
+			if len(held) == 0 {
+				t.Fatal("no device of another model is offered the release")
+			}
+			for device, o := range held {
+				good++
+				w.ends(device, o, true)
+			}
+		}
+		for range 60 {
 			for device, o := range w.sweep(ids, "1.0.0") {
-				if model[device] != "T490" {
-					good++
-					w.ends(device, o, true)
-				} else if good >= 3 {
-					w.ends(device, o, false)
-				}
+				w.ends(device, o, model[device] != "T490")
 			}
 			if len(w.view(id).Evidence.Blocked) > 0 {
 				break
 			}
+			w.now = w.now.Add(time.Hour)
 			w.care()
 		}
 		v := w.view(id)
