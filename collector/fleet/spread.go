@@ -8,6 +8,7 @@ import (
 	"strings"
 
 	"hausmeister/collector/access"
+	"hausmeister/collector/crowd"
 	"hausmeister/collector/db"
 	"hausmeister/proto/hmpb"
 )
@@ -118,16 +119,13 @@ const (
 	BySchools Dimension = "school"
 )
 
-// FewPersons is the least number of devices, each in one person's hands, whose
-// share is given as a number; smaller groups would tell of single people (TE-9).
-const FewPersons = 5
-
 // Share is how many devices of a filter are alike, and how many there are alike
-// at all. With Few they are less than FewPersons, and the numbers are left out.
+// at all. With Hidden the numbers are left out: they are less than crowd.FewPersons,
+// or would tell how many such ones are, since how many devices the filter has is told.
 type Share struct {
 	Key, Name   string // Key is the school's id; else both are the same
 	Devices, Of int64
-	Few         bool
+	Hidden      bool
 }
 
 // maxShares bounds a distribution: what comes after is one Share without a key.
@@ -182,12 +180,7 @@ func (f *Fleet) spreads(ctx context.Context, caller access.Caller, filter Filter
 					return err
 				}
 			}
-			for i := range shares {
-				if s := &shares[i]; s.Devices < FewPersons {
-					s.Few, s.Devices, s.Of = true, 0, 0
-				}
-			}
-			out[by] = shares
+			out[by] = hideFew(shares)
 		}
 		return nil
 	})
@@ -195,6 +188,21 @@ func (f *Fleet) spreads(ctx context.Context, caller access.Caller, filter Filter
 		return nil, fmt.Errorf("telling devices apart: %w", err)
 	}
 	return out, nil
+}
+
+// hideFew leaves out what would tell of few; where nothing can be told, all of it.
+func hideFew(shares []Share) []Share {
+	devices := make([]int64, len(shares))
+	for i, s := range shares {
+		devices[i] = s.Devices
+	}
+	hidden, ok := crowd.Hide(devices)
+	for i := range shares {
+		if hidden[i] || !ok {
+			shares[i].Hidden, shares[i].Devices, shares[i].Of = true, 0, 0
+		}
+	}
+	return shares
 }
 
 // some are the ids of the devices of a filter; those of a finding alone regardless

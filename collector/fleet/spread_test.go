@@ -91,7 +91,8 @@ func TestFindingsOfTheFleet(t *testing.T) {
 			t.Errorf("Counts = %+v, %v; want 8", counts, err)
 		}
 		models, err := w.Spread(ctx, one, fleet.Filter{Finding: "disk_low"}, fleet.ByModels)
-		want := []fleet.Share{{Key: "LIFEBOOK A3510", Name: "LIFEBOOK A3510", Devices: 6, Of: 6}, {Key: "ThinkPad X13", Name: "ThinkPad X13", Few: true}}
+		// 8 are told, and would be 6 and 2.
+		want := []fleet.Share{{Key: "LIFEBOOK A3510", Name: "LIFEBOOK A3510", Hidden: true}, {Key: "ThinkPad X13", Name: "ThinkPad X13", Hidden: true}}
 		if err != nil || !cmp.Equal(models, want) {
 			t.Errorf("Spread by model = %+v, %v; want %+v", models, err, want)
 		}
@@ -114,6 +115,43 @@ func TestFindingsOfTheFleet(t *testing.T) {
 		}
 		if _, err := w.Spread(ctx, access.Caller{}, fleet.Filter{}, fleet.ByModels); !errors.Is(err, access.ErrForbidden) {
 			t.Errorf("Spread for nobody = %v, want ErrForbidden", err)
+		}
+	})
+}
+
+// TestSpreadTellsOfNobody: how many devices have a finding is told, so no group of few
+// is what the told ones leave of it.
+func TestSpreadTellsOfNobody(t *testing.T) {
+	dbtest.Run(t, migrations, func(t *testing.T, d *db.DB) {
+		w := newWorld(t, d)
+		ahorn := w.owner(t, "Landkreis Ahorn")
+		n := int64(0)
+		has := func(model string, devices int) {
+			for range devices {
+				n++
+				id, err := w.admit(ahorn, "", ident.Hardware{Manufacturer: "X", Model: model, Serial: fmt.Sprintf("A%03d", n), OS: "windows"})
+				if err != nil {
+					t.Fatal(err)
+				}
+				w.report(t, ahorn, id, n, 500, 1<<30)
+				w.finds(t, ahorn, id, warning, true)
+			}
+		}
+		for _, step := range []struct {
+			model   string
+			devices int
+			want    []fleet.Share
+		}{
+			{"A", 2, []fleet.Share{{Key: "A", Name: "A", Hidden: true}}}, // two that have it, and nobody else
+			{"B", 9, []fleet.Share{{Key: "B", Name: "B", Hidden: true}, {Key: "A", Name: "A", Hidden: true}}},
+			{"C", 6, []fleet.Share{{Key: "B", Name: "B", Devices: 9, Of: 9}, {Key: "C", Name: "C", Hidden: true}, {Key: "A", Name: "A", Hidden: true}}},
+			{"A", 3, []fleet.Share{{Key: "B", Name: "B", Devices: 9, Of: 9}, {Key: "C", Name: "C", Devices: 6, Of: 6}, {Key: "A", Name: "A", Devices: 5, Of: 5}}},
+		} {
+			has(step.model, step.devices)
+			got, err := w.Spread(t.Context(), system, fleet.Filter{Finding: "disk_low"}, fleet.ByModels)
+			if d := cmp.Diff(step.want, got); err != nil || d != "" {
+				t.Errorf("Spread with %d more %s, %v (-want +got):\n%s", step.devices, step.model, err, d)
+			}
 		}
 	})
 }

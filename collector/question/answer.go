@@ -15,6 +15,7 @@ import (
 	"time"
 
 	"hausmeister/collector/access"
+	"hausmeister/collector/crowd"
 	"hausmeister/collector/db"
 	"hausmeister/proto/reading"
 )
@@ -34,7 +35,7 @@ type Answer struct {
 
 // Bar is a part of the shown reading's distribution, over all devices that the
 // conditions about other things leave. With Few their number is left out: they
-// are less than FewPersons, or would tell how many such ones are. There are no bars
+// are less than crowd.FewPersons, or would tell how many such ones are. There are no bars
 // where all would.
 type Bar struct {
 	From, To       int64 // of a number: from, and up to but without
@@ -338,7 +339,7 @@ func (r *result) answer() Answer {
 		}
 		known, matching := r.holds(w.columns, "")
 		p := Point{Week: Monday(w.week), Known: known.count(), Matching: matching.count()}
-		if p.Matching > 0 && p.Matching < FewPersons || p.Known > 0 && p.Known < FewPersons {
+		if p.Matching > 0 && p.Matching < crowd.FewPersons || p.Known > 0 && p.Known < crowd.FewPersons {
 			p.Few, p.Known, p.Matching = true, 0, 0
 		}
 		a.Trend = append(a.Trend, p)

@@ -4,6 +4,7 @@ import (
 	"cmp"
 	"slices"
 
+	"hausmeister/collector/crowd"
 	"hausmeister/proto/reading"
 )
 
@@ -82,11 +83,9 @@ const (
 	mixed
 )
 
-// hideFew leaves out numbers of fewer than FewPersons. How many devices all bars
-// hold is told, and how many match, so that what is left out can be got by
-// subtraction: in each part whose sum is known more is left out, the smallest first,
-// until that are two bars and so many devices that neither is known. Where there are
-// no such two, there are no bars.
+// hideFew leaves out numbers that would tell of few. How many devices all bars hold is
+// told, and how many match: in each part whose sum is known more is left out. Where no
+// part of that is enough, there are no bars.
 func hideFew(bars []Bar) []Bar {
 	parts := [2][]*Bar{}
 	halved := !slices.ContainsFunc(bars, func(b Bar) bool { return b.side == mixed })
@@ -107,30 +106,17 @@ func hideFew(bars []Bar) []Bar {
 
 // hidePart does so for bars whose sum is known, and says whether it could.
 func hidePart(bars []*Bar) bool {
-	var hidden, sum int64
-	hide := func(b *Bar) {
-		hidden, sum = hidden+1, sum+b.Devices
-		b.Few, b.Devices = true, 0
+	devices := make([]int64, len(bars))
+	for i, b := range bars {
+		devices[i] = b.Devices
 	}
-	// Bars may stand in the order of their devices, so the last of them must have
-	// room for more than one.
-	enough := func() bool { return hidden == 0 || hidden > 1 && sum >= max(FewPersons, 2*hidden) }
-	var shown []*Bar
-	for _, b := range bars {
-		if b.Devices >= FewPersons {
-			shown = append(shown, b)
-		} else if b.Devices > 0 {
-			hide(b)
+	hidden, ok := crowd.Hide(devices)
+	for i, b := range bars {
+		if hidden[i] {
+			b.Few, b.Devices = true, 0
 		}
 	}
-	slices.SortStableFunc(shown, func(a, b *Bar) int { return cmp.Compare(a.Devices, b.Devices) })
-	for _, b := range shown {
-		if enough() {
-			break
-		}
-		hide(b)
-	}
-	return enough()
+	return ok
 }
 
 // numberBars are of equal width, but for what lies far out: one value in a

@@ -63,9 +63,6 @@ func (e *Invalid) Is(target error) bool { return target == ErrInvalid }
 
 const (
 	dayMS = 24 * 60 * 60 * 1000
-	// FewPersons is the least number of devices, each in one person's hands, whose
-	// number is given in a distribution or a trend (TE-9).
-	FewPersons = 5
 	// TrendWeeks is how far back a trend goes, this week included.
 	TrendWeeks = 12
 	// FreshWeeks is how old a value may be that counts as a device's present one:

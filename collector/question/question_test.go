@@ -12,6 +12,7 @@ import (
 
 	"hausmeister/collector/access"
 	"hausmeister/collector/audit"
+	"hausmeister/collector/crowd"
 	"hausmeister/collector/db"
 	"hausmeister/collector/db/dbtest"
 	"hausmeister/collector/question"
@@ -240,7 +241,7 @@ func TestFewAreNotTold(t *testing.T) {
 				if b.Few {
 					few++
 				}
-				if b.Few && b.Devices != 0 || b.Devices > 0 && b.Devices < question.FewPersons {
+				if b.Few && b.Devices != 0 || b.Devices > 0 && b.Devices < crowd.FewPersons {
 					t.Errorf("%s tells %+v", show, b)
 				}
 				told += b.Devices
@@ -275,7 +276,7 @@ func TestFewCannotBeCalculated(t *testing.T) {
 		{[]int64{9, 18, 4, 13, 6}, 0, []int64{9, 18, -1, 13, -1}},
 		{[]int64{3, 18, 4, 13, 6}, 0, []int64{-1, 18, -1, 13, 6}},
 		{[]int64{1, 1, 7, 20, 6}, 0, []int64{-1, -1, 7, 20, -1}},
-		{[]int64{6, 0, 2, 6}, 0, []int64{-1, 0, -1, 6}},
+		{[]int64{6, 0, 2, 6}, 0, []int64{6, 0, -1, -1}},
 		{[]int64{3, 40}, 0, []int64{-1, -1}},
 		{[]int64{1, 1, 1, 1, 1}, 0, nil}, // five bars of five devices
 		{[]int64{4, 0, 0}, 0, nil},
@@ -313,7 +314,7 @@ func TestNoSumTellsOfFew(t *testing.T) {
 						switch {
 						case told[i] == -1:
 							hidden, sum = append(hidden, bars[i]), sum+bars[i]
-						case told[i] > 0 && told[i] < question.FewPersons, told[i] != bars[i]:
+						case told[i] > 0 && told[i] < crowd.FewPersons, told[i] != bars[i]:
 							t.Fatalf("of %d is told %d", bars, told)
 						}
 					}

@@ -10,6 +10,7 @@ import (
 	"time"
 
 	"hausmeister/collector/access"
+	"hausmeister/collector/crowd"
 	questions "hausmeister/collector/question"
 	"hausmeister/proto/reading"
 )
@@ -115,7 +116,7 @@ func (v *visit) barsCard(a asking, shown reading.Reading, got questions.Answer) 
 	}
 	switch {
 	case got.InBars > 0 && told == 0:
-		card.Says = v.say.Say("question.spread.few", "n", questions.FewPersons)
+		card.Says = v.say.Say("question.spread.few", "n", crowd.FewPersons)
 		return card
 	case len(got.Bars) == 1:
 		card.Says = v.say.Say("question.spread.one", "n", got.Bars[0].Devices, "value", v.barName(shown, got.Bars[0]))
@@ -127,7 +128,7 @@ func (v *visit) barsCard(a asking, shown reading.Reading, got questions.Answer) 
 		r := spreadRow{Name: v.barName(shown, b), Devices: v.say.Number(b.Devices), Share: v.say.Percent(b.Devices * 1000 / max(got.InBars, 1)), Meter: b.Devices * 1000 / max(most, 1)}
 		if b.Few {
 			r.Devices, r.Share = v.say.Say("question.hidden"), ""
-			card.Hidden = v.say.Say("question.hidden.why", "n", questions.FewPersons)
+			card.Hidden = v.say.Say("question.hidden.why", "n", crowd.FewPersons)
 		}
 		card.Rows = append(card.Rows, r)
 	}
@@ -177,7 +178,7 @@ func (v *visit) hit(r reading.Reading, h questions.Hit) string {
 func (v *visit) trendRow(p questions.Point) trendRow {
 	r := trendRow{Week: v.say.Say("question.week", "day", v.say.Date(p.Week))}
 	if p.Few {
-		r.Devices = v.say.Say("findings.few", "n", questions.FewPersons)
+		r.Devices = v.say.Say("findings.few", "n", crowd.FewPersons)
 		return r
 	}
 	permille := p.Matching * 1000 / max(p.Known, 1)

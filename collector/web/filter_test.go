@@ -2,8 +2,10 @@ package web_test
 
 import (
 	"html"
+	"maps"
 	"net/http"
 	"net/url"
+	"slices"
 	"strings"
 	"testing"
 
@@ -19,8 +21,10 @@ import (
 func TestListByModelAndBuild(t *testing.T) {
 	w := newWorld(t)
 	ids := w.fill(24)
-	for _, id := range []string{ids[0], ids[1], ids[2]} {
-		w.fillsUp(id, hmpb.Severity_SEVERITY_WARNING)
+	for i, id := range ids {
+		if i != 16 { // the only one that never told its build, which would hide the others'
+			w.fillsUp(id, hmpb.Severity_SEVERITY_WARNING)
+		}
 	}
 	d, err := w.fleet.Device(t.Context(), operator, ids[1])
 	w.must(err)
@@ -73,5 +77,59 @@ func TestListByModelAndBuild(t *testing.T) {
 	}
 	if w.api(token, "/api/v1/views/"+view.ID, &saved); saved.Filter.Model != d.Model || saved.Filter.Build != d.Build {
 		t.Errorf("the API gives the view as %+v", saved)
+	}
+}
+
+// TestFindingTellsOfNobody: the page and the API say how many devices have a finding, and
+// of its groups nothing from which a small one could be calculated.
+func TestFindingTellsOfNobody(t *testing.T) {
+	w := newWorld(t)
+	ids := w.fill(24)
+	b, token := w.signedIn("read"), w.token("admin", access.RoleAdmin, nil)
+	of := map[string][]string{}
+	for _, id := range ids {
+		d, err := w.fleet.Device(t.Context(), operator, id)
+		w.must(err)
+		of[d.Model] = append(of[d.Model], id)
+	}
+	models := slices.Sorted(maps.Keys(of))
+	var list struct {
+		Items []struct {
+			ID          string
+			Devices, Of *int64
+		}
+	}
+	see := func() (page string) {
+		w.api(token, "/api/v1/findings/"+finding.DiskLow+"/spread?by=model", &list)
+		_, page, _ = strings.Cut(b.get("/findings/"+finding.DiskLow).body, `id="by-model"`)
+		page, _, _ = strings.Cut(page, "</section>")
+		return text(page)
+	}
+	for _, id := range of[models[0]][:2] {
+		w.fillsUp(id, hmpb.Severity_SEVERITY_WARNING)
+	}
+	if page := see(); len(list.Items) != 0 || !strings.Contains(page, "Darum steht hier keine Verteilung") || strings.Contains(page, models[0]) {
+		t.Errorf("two devices of one model: %+v and %q, want no distribution", list.Items, page)
+	}
+	for i, devices := range []int{6, 6, 3} {
+		for _, id := range of[models[i]][:devices] {
+			w.fillsUp(id, hmpb.Severity_SEVERITY_WARNING)
+		}
+	}
+	page := see()
+	var told []string
+	for _, item := range list.Items {
+		if (item.Devices == nil) != (item.Of == nil) {
+			t.Errorf("%s has half of its numbers", item.ID)
+		}
+		if item.Devices != nil {
+			told = append(told, item.ID)
+		}
+	}
+	if len(list.Items) != 3 || !slices.Equal(told, models[:1]) {
+		t.Errorf("of 6, 6 and 3 devices the API tells %q of %+v, want %q alone", told, list.Items, models[0])
+	}
+	if strings.Count(page, "nicht genannt")-strings.Count(page, "sind nicht genannt") != 2 || strings.Count(page, "unter 5") != 1 || !strings.Contains(page, "fehlt manchmal eine weitere") {
+		t.Errorf("of 6, 6 and 3 devices the page says %q, want two left out and why", page)
 	}
 }

@@ -4,8 +4,10 @@ import (
 	"errors"
 	"fmt"
 	"net/http"
+	"slices"
 
 	"hausmeister/collector/access"
+	"hausmeister/collector/crowd"
 	"hausmeister/collector/fleet"
 	"hausmeister/proto/finding"
 	"hausmeister/proto/hmpb"
@@ -83,6 +85,7 @@ type findingMain struct {
 type spreadCard struct {
 	ID, Title string
 	Rows      []spreadRow
+	Hidden    string // why numbers are left out, or all of it
 }
 
 type spreadRow struct {
@@ -123,7 +126,7 @@ func (s *Server) findingPage(v *visit) error {
 			return err
 		}
 		for _, d := range dimensions {
-			main.Spreads = append(main.Spreads, spreadCard{ID: string(d.by), Title: v.say.Say(d.word), Rows: v.spreadRows(row.Code, d.by, shares[d.by])})
+			main.Spreads = append(main.Spreads, v.spreadCard(row.Code, d.by, d.word, shares[d.by]))
 		}
 	}
 	return v.show(http.StatusOK, "finding", v.at("findings", pick(v.say.Lang, row.Title), main))
@@ -148,6 +151,27 @@ func (v *visit) fillQuiets(main *findingMain, code string, open fleet.CodeCount)
 	return err
 }
 
+// told are the shares of a distribution of which one number at least is told. A group
+// alone without a number would be known by how many devices there are.
+func told(shares []fleet.Share) []fleet.Share {
+	if slices.ContainsFunc(shares, func(s fleet.Share) bool { return !s.Hidden }) {
+		return shares
+	}
+	return nil
+}
+
+func (v *visit) spreadCard(code string, by fleet.Dimension, word string, all []fleet.Share) spreadCard {
+	shares := told(all)
+	card := spreadCard{ID: string(by), Title: v.say.Say(word), Rows: v.spreadRows(code, by, shares)}
+	switch {
+	case len(shares) < len(all):
+		card.Hidden = v.say.Say("question.spread.few", "n", crowd.FewPersons)
+	case slices.ContainsFunc(shares, func(s fleet.Share) bool { return s.Hidden }):
+		card.Hidden = v.say.Say("question.hidden.why", "n", crowd.FewPersons)
+	}
+	return card
+}
+
 func (v *visit) spreadRows(code string, by fleet.Dimension, shares []fleet.Share) (rows []spreadRow) {
 	for i, s := range shares {
 		r := spreadRow{Name: s.Name, Devices: v.say.Number(s.Devices)}
@@ -163,8 +187,8 @@ func (v *visit) spreadRows(code string, by fleet.Dimension, shares []fleet.Share
 		case by == fleet.ByBuilds:
 			r.Href = question{finding: code, build: s.Key}.href()
 		}
-		if s.Few {
-			r.Devices, r.Share = v.say.Say("findings.few", "n", fleet.FewPersons), ""
+		if s.Hidden {
+			r.Devices, r.Share = v.say.Say("question.hidden"), ""
 		} else {
 			permille := s.Devices * 1000 / max(s.Of, 1)
 			r.Share, r.Meter = v.say.Say("findings.share", "share", v.say.Percent(permille), "of", s.Of), permille
@@ -199,8 +223,8 @@ func openFinding(c fleet.CodeCount) apiOpenFinding {
 	return out
 }
 
-// apiShare is how many devices are alike: null where they are fewer than five,
-// which would tell of single people.
+// apiShare is how many devices are alike: null where they are fewer than five, which
+// would tell of single people, and where they would tell how many those are.
 type apiShare struct {
 	ID      string `json:"id" is:"text"` // the model, build, or the school's id; empty = unknown or the rest
 	Name    string `json:"name" is:"text"`
@@ -221,10 +245,11 @@ func (s *Server) apiSpread(v *visit) error {
 	if err != nil {
 		return err
 	}
+	shares = told(shares)
 	items := make([]apiShare, len(shares))
 	for i, sh := range shares {
 		items[i] = apiShare{ID: sh.Key, Name: sh.Name}
-		if !sh.Few {
+		if !sh.Hidden {
 			items[i].Devices, items[i].Of = &sh.Devices, &sh.Of
 		}
 	}

@@ -6,6 +6,7 @@ import (
 	"strings"
 
 	"hausmeister/collector/access"
+	"hausmeister/collector/crowd"
 	"hausmeister/collector/fleet"
 	"hausmeister/proto/finding"
 )
@@ -89,8 +90,8 @@ func (s *Server) schoolPage(v *visit) error {
 // some writes a number of devices. What leaves the house says of a few only that
 // they are few: they would tell of single people.
 func (v *visit) some(n int64, outside bool) string {
-	if outside && n > 0 && n < fleet.FewPersons {
-		return v.say.Say("findings.few", "n", fleet.FewPersons)
+	if outside && n > 0 && n < crowd.FewPersons {
+		return v.say.Say("findings.few", "n", crowd.FewPersons)
 	}
 	return v.say.Number(n)
 }
@@ -102,7 +103,7 @@ func (v *visit) wayRows(w fleet.Ways, outside bool) (rows []wayRow) {
 	}{{"school.way.quic", w.QUIC}, {"school.way.tcp", w.TCP}, {"school.way.proxy", w.Proxy}, {"school.way.unknown", w.Devices - w.QUIC - w.TCP - w.Proxy}} {
 		if one.n > 0 || one.word == "school.way.quic" {
 			row := wayRow{Word: v.say.Say(one.word), Devices: v.some(one.n, outside)}
-			if !outside || one.n >= fleet.FewPersons {
+			if !outside || one.n >= crowd.FewPersons {
 				row.Meter = one.n * 1000 / max(w.Devices, 1)
 			}
 			rows = append(rows, row)
@@ -240,7 +241,7 @@ var protocols = []string{"udp", "tcp"}
 
 // few hides a number of a few people.
 func few(n int64) *int64 {
-	if n > 0 && n < fleet.FewPersons {
+	if n > 0 && n < crowd.FewPersons {
 		return nil
 	}
 	return &n

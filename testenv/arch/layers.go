@@ -48,7 +48,7 @@ var rooms = map[string][][]string{
 		{"enroll", "fleet", "health", "rollout", "support", "desk", "privacy", "notify", "question"},
 		{"access"},
 		{"audit"},
-		{"db", "bus", "pace", "calendar"}, // gateway and web send what rollout has, at one pace
+		{"db", "bus", "pace", "calendar", "crowd"}, // gateway and web send what rollout has, at one pace; fleet and question hide what is of few alike
 	},
 	"installer": {
 		{"cmd"},
