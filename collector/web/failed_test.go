@@ -5,6 +5,8 @@ import (
 
 	"github.com/chromedp/cdproto/network"
 	"github.com/chromedp/chromedp"
+
+	"hausmeister/collector/fleet"
 )
 
 const (
@@ -99,4 +101,34 @@ func TestFilterThatTheServerRefuses(t *testing.T) {
 	w.must(w.access.DisableUser(t.Context(), operator, "support"))
 	tb.key("a")
 	tb.wait(`location.pathname === "/sign-in" && location.search.includes("next=")`)
+}
+
+// TestExtrasThatFail: a count that comes late says in its place that it did not come, a
+// field whose suggestions did not says so beside it; nothing on the page is old for that.
+// Both are asked for again.
+func TestExtrasThatFail(t *testing.T) {
+	w := newWorld(t)
+	w.fill(20)
+	_, err := w.fleet.SaveView(t.Context(), operator, fleet.View{Name: "Pflege", Sharing: fleet.ViewAll, Filter: fleet.Filter{Query: "lifebook"}})
+	w.must(err)
+	tb := w.tab(t, looks{lang: "de", theme: "light", as: "support"})
+	w.status.Store(503)
+	tb.open("/devices")
+	const count, suggested = `document.querySelector(".views .n[hx-get]")`, `document.querySelectorAll("#schools option").length`
+	tb.wait(count + `.textContent === "–Anzahl nicht geladen" && ` + count + `.title === "Anzahl nicht geladen"`)
+	if said := eval[string](tb, failure); said != "" {
+		t.Errorf("for a count that did not come the page says %q of its rows", said)
+	}
+	tb.do(chromedp.Focus(`input[name=school]`))
+	tb.wait(failure + ` === "Vorschläge nicht geladen" && document.querySelector("[data-as-of]").textContent === "Sie können ohne Vorschläge weitertippen."`)
+	if eval[bool](tb, isOld) {
+		t.Error("without suggestions the list is called old")
+	}
+	tb.accessible()
+	tb.still()
+	tb.shot("list-extras-failed-de-light")
+	tb.offline(true)
+	w.status.Store(0)
+	tb.offline(false)
+	tb.wait(failure + ` === "" && ` + suggested + ` > 0 && /^\d+$/.test(` + count + `.textContent) && !` + count + `.title`)
 }

@@ -5,9 +5,12 @@
 import htmx from "htmx.org";
 import { clock } from "./mark";
 
-// parts are what the reader takes for the state of things; suggestions of a field and
-// counts that come late are extras.
+// parts are what the reader takes for the state of things.
 const parts = "#list, #readings, #job, #note";
+
+// Suggestions of a field and counts that come late are extras: without them nothing on
+// the page is old. A count says so in its own place; suggestions have none.
+const suggestions = "datalist", counts = ".views .n[hx-get]";
 
 type Why = "offline" | "late" | "server" | "refused";
 
@@ -23,27 +26,48 @@ export function failed() {
   if (!box) return;
   let made = Date.now(); // when what is shown came
   let asker: HTMLElement | undefined;
+  let missed: HTMLElement | undefined; // the list of suggestions that the box is about
 
-  const part = (event: Event) => {
+  const of = (event: Event, which: string) => {
     const asked = (event as CustomEvent).detail as Asked;
-    return asked.target?.matches?.(parts) ? asked : undefined;
+    return asked.target?.matches?.(which) ? asked : undefined;
   };
+  const part = (event: Event) => of(event, parts);
   const show = (asked: Asked, why: Why) => {
     const id = asked.target.id;
     asker = asked.elt;
+    missed = undefined;
     document.getElementById(id)?.classList.add("old");
     box.querySelector("[data-why]")!.textContent = box.getAttribute("data-word-" + why)!;
     box.querySelector("[data-as-of]")!.textContent = box.dataset.wordAsOf!.replace("{time}", clock(made));
     box.hidden = false;
   };
+  const without = (event: Event) => {
+    const count = of(event, counts);
+    if (count) {
+      const word = document.createElement("span");
+      word.className = "hide";
+      word.textContent = box.dataset.wordCount!;
+      count.target.replaceChildren("–", word);
+      count.target.title = box.dataset.wordCount!;
+    }
+    const asked = of(event, suggestions);
+    if (!asked || (!box.hidden && !missed)) return; // what is old is worse
+    asker = asked.elt;
+    missed = asked.target;
+    box.querySelector("[data-why]")!.textContent = box.dataset.wordSuggestions!;
+    box.querySelector("[data-as-of]")!.textContent = box.dataset.wordType!;
+    box.hidden = false;
+  };
   const hide = () => {
-    asker = undefined;
+    asker = missed = undefined;
     if (box.contains(document.activeElement)) document.getElementById("main")?.focus({ preventScroll: true });
     box.hidden = true;
     for (const old of document.querySelectorAll(".old")) old.classList.remove("old");
   };
+  const ask = (who: HTMLElement) => htmx.ajax("get", who.getAttribute("hx-get")!, { source: who });
   const again = () => {
-    if (asker?.isConnected) htmx.ajax("get", asker.getAttribute("hx-get")!, { source: asker });
+    if (asker?.isConnected) ask(asker);
   };
 
   document.body.addEventListener("htmx:beforeRequest", (event) => {
@@ -52,6 +76,10 @@ export function failed() {
     if (asked && !asked.elt.getAttribute("hx-trigger")?.startsWith("every")) asked.target.setAttribute("aria-busy", "true");
   });
   document.body.addEventListener("htmx:afterRequest", (event) => {
+    const count = of(event, counts);
+    if (count?.successful) count.target.removeAttribute("title");
+    const came = of(event, suggestions);
+    if (came?.successful && came.target === missed) hide();
     const asked = part(event);
     if (!asked) return;
     asked.target.removeAttribute("aria-busy");
@@ -71,6 +99,10 @@ export function failed() {
     const asked = part(event);
     if (asked) show(asked, asked.xhr.status >= 500 || asked.xhr.status === 429 ? "server" : "refused");
   });
+  for (const name of ["sendError", "timeout", "responseError"]) document.body.addEventListener("htmx:" + name, without);
   box.querySelector("button")!.addEventListener("click", again);
-  addEventListener("online", again);
+  addEventListener("online", () => {
+    again();
+    for (const count of document.querySelectorAll<HTMLElement>(counts)) if (count.title) ask(count);
+  });
 }
