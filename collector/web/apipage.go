@@ -69,9 +69,13 @@ func (p param) values() string {
 	return " (" + strings.Join(all, ", ") + ")"
 }
 
-// signInCommand asks for the password and keeps the secret of a session in TOKEN.
+// signInCommand asks for the password and keeps the secret of a session in TOKEN. The
+// shell writes the password as JSON, and printf hands it over, so that it is no argument
+// of a program, which everybody on the machine would see. A login needs no care: access
+// takes letters, digits and a few signs.
 func signInCommand(host, login string) string {
-	return `printf 'Password: '; read -rs PASSWORD; export TOKEN=$(printf '{"login":"` + login + `","password":"%s"}' "$PASSWORD" | curl -s -H 'Content-Type: application/json' -d @- ` + host + `/api/v1/sign-in | sed 's/.*"secret":"\([^"]*\)".*/\1/')`
+	return `printf 'Password: '; IFS= read -rs PASSWORD; B='\'; Q='"'; T=$'\t'; PASSWORD=${PASSWORD//"$B"/"$B$B"}; PASSWORD=${PASSWORD//"$Q"/"$B$Q"}; PASSWORD=${PASSWORD//"$T"/"${B}t"}; ` +
+		`export TOKEN=$(printf '{"login":"` + login + `","password":"%s"}' "$PASSWORD" | curl -s -H 'Content-Type: application/json' --data-binary @- ` + host + `/api/v1/sign-in | sed 's/.*"secret":"\([^"]*\)".*/\1/'); unset PASSWORD`
 }
 
 // example is a command that works once TOKEN holds a token, and with what samples put
