@@ -412,6 +412,50 @@ func TestAttack44NotSwitchedOnYet(t *testing.T) {
 	})
 }
 
+// Row 44: those who were away for a week and are on again are not the only ones that
+// updated devices are held against.
+func TestAttack44BackAfterAWeek(t *testing.T) {
+	both(t, func(t *testing.T, w *world) {
+		w.release("1.0.0")
+		w.release("1.1.0")
+		ids := w.fleetOf(130, "1.0.0", "A3510")
+		id := w.start(t, "1.1.0")
+		for device, o := range w.sweep(ids, "1.0.0") { // all were here once
+			w.ends(device, o, true)
+		}
+		w.now = w.now.Add(7 * 24 * time.Hour)
+		updated := map[string]bool{}
+		for range 10 {
+			for device, o := range w.sweep(ids[:80], "1.0.0") {
+				updated[device] = true
+				w.ends(device, o, true)
+			}
+		}
+		at := w.now
+		for i, device := range ids {
+			w.now = at
+			if !updated[device] {
+				w.now = at.Add(-7 * 24 * time.Hour)
+			}
+			if err := w.health.End(t.Context(), w.caller(device), int64(i+1)); err != nil {
+				t.Fatal(err)
+			}
+		}
+		w.now = time.Date(2026, 12, 7, 7, 0, 0, 0, calendar.Berlin)
+		on := 0
+		for i, device := range ids[80:] {
+			if w.runs[device] == "" && on < 25 {
+				on++
+				w.connects(device, "1.0.0", int64(1000+i))
+			}
+		}
+		w.care()
+		if v := w.view(id); len(updated) < 5 || on < 20 || v.State != rollout.Running {
+			t.Errorf("%d updated, %d others on of 130: %s for %q, want it running", len(updated), on, v.State, v.Cause)
+		}
+	})
+}
+
 // Row 44: a rollout is done when all had their turn that still come.
 func TestAttack44DoneWithoutTheSilent(t *testing.T) {
 	both(t, func(t *testing.T, w *world) {
