@@ -180,11 +180,11 @@ func (r *Rollouts) look(ctx context.Context, o *row) (s sight, err error) {
 			return err
 		}
 		if s.updated.Silent >= 3 { // else nothing follows, and counting the fleet costs
-			// All who were here since it began, also those who were not for days: who came
-			// today is here by that alone, and each morning those would be missed who were
+			// All who were here on an earlier day since it began, also those who were not for
+			// days: who came today for the first time is here by that alone, and each morning those would be missed who were
 			// updated the day before and are not switched on yet.
 			err = tx.QueryRow(ctx, `SELECT COALESCE(SUM(h.connected), 0), COALESCE(SUM(1 - h.connected), 0) FROM rollout_members m JOIN health_devices h ON h.device_id = m.device_id
-				WHERE m.rollout_id = $1 AND m.granted_ms = 0 AND m.first_ms < $2`, o.id, begun).Scan(&s.control.Here, &s.control.Silent)
+				WHERE m.rollout_id = $1 AND m.granted_ms = 0 AND m.first_ms < $2`, o.id, min(begun, now.UnixMilli()/dayMS*dayMS)).Scan(&s.control.Here, &s.control.Silent)
 			if err != nil {
 				return err
 			}

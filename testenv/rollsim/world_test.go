@@ -186,6 +186,9 @@ func (w *world) start() (id string) {
 		}
 		return r.roll.Approve(ctx, bea, id, "as we agreed")
 	}))
+	for _, d := range w.devices { // the gateway asks for all who are here when one begins
+		d.ask()
+	}
 	return id
 }
 
