@@ -224,8 +224,8 @@ func silenced(b *bench) {
 // cutPatience lets an update be over soon, since there are three of them.
 var cutPatience = patience{boundFor: 2 * time.Second}
 
-// cutWithin is about how long an update takes from its rollout to its commit.
-const cutWithin = 10 * time.Second
+// cutWithin is about how long an update takes from its offer to its commit.
+const cutWithin = 6 * time.Second
 
 // powerCuts cuts the power once in each of three updates, at a moment that nobody
 // chose, and then holds that something known runs, and that the update goes on.
@@ -234,6 +234,7 @@ func powerCuts(b *bench) {
 	for _, version := range cutVersions {
 		id := b.rollout(version)
 		began := time.Now()
+		b.until(version+" is offered", 2*time.Minute, began, func(j journal.Journal) bool { return j.Next.Version == version || j.Good.Version == version })
 		wait := time.Duration(rand.Int64N(int64(cutWithin)))
 		select {
 		case <-time.After(wait):
@@ -250,7 +251,7 @@ func powerCuts(b *bench) {
 		})
 		first := time.Since(up)
 		b.until(version+" is committed", 4*time.Minute, began, committed(version))
-		b.t.Logf("cut %.1f s after the start of %s, while %s; %s runs %.1f s after the boot, %s is committed %.1f s after the boot",
+		b.t.Logf("cut %.1f s after the offer of %s, while %s; %s runs %.1f s after the boot, %s is committed %.1f s after the boot",
 			wait.Seconds(), version, j.State, runs, first.Seconds(), version, time.Since(up).Seconds())
 		b.current(id, version)
 	}
