@@ -560,6 +560,7 @@ func TestPingAfterOtherFrames(t *testing.T) {
 	inBubble(t, &subjects{}, nil, func(t *testing.T, b *bubble) {
 		s, control := b.in()
 		for id := range uint64(3) {
+			control.SetReadDeadline(time.Now().Add(2 * time.Minute))
 			b.bus.Publish(bus.Event{Kind: bus.Settings})
 			var down hmpb.ControlDown
 			if err := control.ReadMsg(&down); err != nil || !down.HasSettings() {
