@@ -48,17 +48,18 @@ func LeaveProgram() error {
 type mapping struct{ from, to uintptr }
 
 // pure lists the mappings of a file that hold nothing but what the file holds:
-// read only, and without one page of our own. A position-independent program has
+// read only, and without one page of our own, be it in memory or in the swap. A position-independent program has
 // pages that were changed at its start and read only since; given back, they
 // would come again unchanged and the program would crash.
 //
 // The format is proc_pid_smaps(5): a line as in maps, and lines "Name: n kB".
 func pure(smaps []byte, file string) (found []mapping) {
-	candidate := false
+	candidate, unchanged := false, false
 	var m mapping
 	for line := range bytes.Lines(smaps) {
 		f := bytes.Fields(line)
 		if len(f) >= 5 && !bytes.HasSuffix(f[0], []byte(":")) {
+			unchanged = false
 			from, to, ok := bytes.Cut(f[0], []byte("-"))
 			candidate = ok && len(f) == 6 && string(f[5]) == file && (string(f[1]) == "r-xp" || string(f[1]) == "r--p")
 			if candidate {
@@ -69,8 +70,14 @@ func pure(smaps []byte, file string) (found []mapping) {
 			}
 			continue
 		}
-		if candidate && len(f) == 3 && string(f[0]) == "Anonymous:" {
-			if string(f[1]) == "0" {
+		if !candidate || len(f) != 3 {
+			continue
+		}
+		switch string(f[0]) {
+		case "Anonymous:":
+			unchanged = string(f[1]) == "0"
+		case "Swap:": // comes after it: of all pages of our own, those that are not in memory
+			if unchanged && string(f[1]) == "0" {
 				found = append(found, m)
 			}
 			candidate = false

@@ -85,9 +85,10 @@ func touchProgram(t *testing.T) {
 
 func TestPure(t *testing.T) {
 	const rest = "Rss:                5372 kB\nPrivate_Dirty:         0 kB\n"
-	head := func(line string, anonymous string) string {
-		return line + "\n" + rest + "Anonymous:          " + anonymous + " kB\nVmFlags: rd ex mr mw me\n"
+	swapped := func(line, anonymous, swap string) string {
+		return line + "\n" + rest + "Anonymous:          " + anonymous + " kB\nFilePmdMapped:         0 kB\nSwap:               " + swap + " kB\nSwapPss:                0 kB\nVmFlags: rd ex mr mw me\n"
 	}
+	head := func(line, anonymous string) string { return swapped(line, anonymous, "0") }
 	const file = "/opt/hausmeister/agent"
 	smaps := head("00400000-0094f000 r-xp 00000000 fe:00 1234                               "+file, "0") +
 		head("0094f000-00f1f000 r--p 0054f000 fe:00 1234                               "+file, "0") +
@@ -97,7 +98,9 @@ func TestPure(t *testing.T) {
 		head("7f0000000000-7f0000001000 r--p 00000000 fe:00 99                       /usr/lib/locale/C.utf8", "0") +
 		head("7f0000002000-7f0000001000 r--p 00000000 fe:00 1234                     "+file, "0") + // no range
 		head("7f0000003000-7f0000004000 r--s 00000000 fe:00 1234                     "+file, "0") +
-		"7f0000005000-7f0000006000 r--p 00000000 fe:00 1234                     " + file + "\n" + rest // cut off
+		swapped("7f0000006000-7f0000007000 r--p 00b1f000 fe:00 1234                     "+file, "0", "4") + // changed at the start, then swapped out
+		swapped("7f0000007000-7f0000009000 r--p 00b1f000 fe:00 1234                     "+file, "4", "4") +
+		"7f0000005000-7f0000006000 r--p 00000000 fe:00 1234                     " + file + "\n" + rest + "Anonymous:          0 kB\n" // cut off
 	want := []mapping{{0x400000, 0x94f000}, {0x94f000, 0xf1f000}}
 	if got := pure([]byte(smaps), file); !slices.Equal(got, want) {
 		t.Errorf("pure() = %x, want %x", got, want)
