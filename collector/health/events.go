@@ -41,6 +41,9 @@ type Event struct {
 	Until   time.Time // of a snooze
 	// From and To are versions of the system or of the agent; From may be unknown.
 	From, To string
+	// Open: the finding that was raised is open still. Such come first in their day, or
+	// one that got worse would stand below the end of its milder forerunner.
+	Open bool
 	// Programs of a day.
 	Added, Removed, Changed int64
 }
@@ -57,28 +60,28 @@ const MaxEvents = 500
 
 // eventsSQL puts the events of a device that are older than $2 under one another:
 // day, kind, and what is told of it.
-const eventsSQL = `SELECT day, kind, code, instance, severity, arguments, name, role, reason, until_ms, one, two, three FROM ` + eventsOf + `
-	ORDER BY day DESC, kind, code, instance, reason LIMIT $4`
+const eventsSQL = `SELECT day, kind, code, instance, severity, arguments, name, role, reason, until_ms, one, two, three, still_open FROM ` + eventsOf + `
+	ORDER BY day DESC, still_open DESC, kind, code, instance, reason LIMIT $4`
 
 const eventsOf = `(
-	SELECT raised_ms / 86400000 AS day, 'finding_raised' AS kind, code, instance, severity, arguments, '' AS name, '' AS role, '' AS reason, CAST(NULL AS BIGINT) AS until_ms, 0 AS one, 0 AS two, 0 AS three
+	SELECT raised_ms / 86400000 AS day, 'finding_raised' AS kind, code, instance, severity, arguments, '' AS name, '' AS role, '' AS reason, CAST(NULL AS BIGINT) AS until_ms, 0 AS one, 0 AS two, 0 AS three, CASE WHEN cleared_ms IS NULL THEN 1 ELSE 0 END AS still_open
 		FROM health_findings WHERE device_id = $1 AND raised_ms < $2
-	UNION ALL SELECT cleared_ms / 86400000, 'finding_cleared', code, instance, severity, arguments, '', '', '', NULL, 0, 0, 0
+	UNION ALL SELECT cleared_ms / 86400000, 'finding_cleared', code, instance, severity, arguments, '', '', '', NULL, 0, 0, 0, 0
 		FROM health_findings WHERE device_id = $1 AND cleared_ms < $2
-	UNION ALL SELECT q.at_ms / 86400000, CASE WHEN a.until_ms IS NULL THEN 'finding_acknowledged' ELSE 'finding_snoozed' END, f.code, f.instance, f.severity, f.arguments, a.actor_name, a.role, a.reason, a.until_ms, 0, 0, 0
+	UNION ALL SELECT q.at_ms / 86400000, CASE WHEN a.until_ms IS NULL THEN 'finding_acknowledged' ELSE 'finding_snoozed' END, f.code, f.instance, f.severity, f.arguments, a.actor_name, a.role, a.reason, a.until_ms, 0, 0, 0, 0
 		FROM health_quieted q JOIN health_quiets a ON a.id = q.quiet_id JOIN health_findings f ON f.device_id = q.device_id AND f.spool = q.spool AND f.seq = q.seq
 		WHERE q.device_id = $1 AND q.at_ms < $2
-	UNION ALL SELECT q.ended_ms / 86400000, 'finding_reopened', f.code, f.instance, f.severity, f.arguments, '', '', '', NULL, 0, 0, 0
+	UNION ALL SELECT q.ended_ms / 86400000, 'finding_reopened', f.code, f.instance, f.severity, f.arguments, '', '', '', NULL, 0, 0, 0, 0
 		FROM health_quieted q JOIN health_findings f ON f.device_id = q.device_id AND f.spool = q.spool AND f.seq = q.seq
 		WHERE q.device_id = $1 AND q.ended_ms < $2
 	UNION ALL SELECT told_ms / 86400000, 'software_changed', '', '', 0, '{}', '', '', '', NULL,
-			SUM(CASE WHEN from_version IS NULL THEN 1 ELSE 0 END), SUM(CASE WHEN to_version IS NULL THEN 1 ELSE 0 END), SUM(CASE WHEN from_version IS NULL OR to_version IS NULL THEN 0 ELSE 1 END)
+			SUM(CASE WHEN from_version IS NULL THEN 1 ELSE 0 END), SUM(CASE WHEN to_version IS NULL THEN 1 ELSE 0 END), SUM(CASE WHEN from_version IS NULL OR to_version IS NULL THEN 0 ELSE 1 END), 0
 		FROM health_inventory_differences WHERE device_id = $1 AND told_ms < $2 GROUP BY told_ms / 86400000
-	UNION ALL SELECT opened_ms / 86400000, 'looked', '', '', 0, '{}', actor_name, role, reason, NULL, 0, 0, 0
+	UNION ALL SELECT opened_ms / 86400000, 'looked', '', '', 0, '{}', actor_name, role, reason, NULL, 0, 0, 0, 0
 		FROM health_looks WHERE device_id = $1 AND opened_ms < $2
-	UNION ALL SELECT day, 'agent_changed', COALESCE(before, ''), version, 0, '{}', '', '', '', NULL, 0, 0, 0
+	UNION ALL SELECT day, 'agent_changed', COALESCE(before, ''), version, 0, '{}', '', '', '', NULL, 0, 0, 0, 0
 		FROM (SELECT day, version, LAG(version) OVER (ORDER BY day) AS before FROM health_agents WHERE device_id = $1) v WHERE day < $3
-	UNION ALL SELECT day, 'system_changed', before, build, 0, '{}', '', '', '', NULL, 0, 0, 0
+	UNION ALL SELECT day, 'system_changed', before, build, 0, '{}', '', '', '', NULL, 0, 0, 0, 0
 		FROM (SELECT day, build, LAG(build) OVER (ORDER BY day) AS before FROM
 			(SELECT day, COALESCE(os_name, '') || ' ' || os_build AS build FROM health_days WHERE device_id = $1 AND os_build IS NOT NULL) b) s
 		WHERE before <> build AND day < $3
@@ -158,14 +161,14 @@ func (e *Events) cut(limit int) {
 
 func scanEvent(rows *db.Rows) (Event, error) {
 	var e Event
-	var day, severity int64
+	var day, severity, open int64
 	var kind, role, arguments string
 	var until *int64
 	f := &e.Finding
-	if err := rows.Scan(&day, &kind, &f.Code, &f.Instance, &severity, &arguments, &e.Name, &role, &e.Reason, &until, &e.Added, &e.Removed, &e.Changed); err != nil {
+	if err := rows.Scan(&day, &kind, &f.Code, &f.Instance, &severity, &arguments, &e.Name, &role, &e.Reason, &until, &e.Added, &e.Removed, &e.Changed, &open); err != nil {
 		return e, err
 	}
-	e.Day, e.Kind, e.Role, f.Severity = dayOf(day*dayMS), EventKind(kind), access.Role(role), hmpb.Severity(severity)
+	e.Day, e.Kind, e.Role, f.Severity, e.Open = dayOf(day*dayMS), EventKind(kind), access.Role(role), hmpb.Severity(severity), open == 1
 	if until != nil {
 		e.Until = time.UnixMilli(*until).UTC()
 	}

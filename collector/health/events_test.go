@@ -15,6 +15,40 @@ import (
 	"hausmeister/proto/inventory"
 )
 
+// TestWorsenedFindingComesFirst: a finding that got worse is not told as cleared on top
+// of the day, while it is open.
+func TestWorsenedFindingComesFirst(t *testing.T) {
+	dbtest.Run(t, migrations, func(t *testing.T, d *db.DB) {
+		w := newWorld(t, d)
+		s := &sender{w: w, device: w.device(t, "DEMO000001")}
+		if _, err := w.Begin(t.Context(), s.device, 1, epoch("A"), "1.8.1"); err != nil {
+			t.Fatal(err)
+		}
+		s.send(t, diskLow(true, warning), diskLow(false, warning), diskLow(true, critical))
+		told := func() (got []string) {
+			t.Helper()
+			events, err := w.Events(t.Context(), reader, s.device.ID, time.Time{}, 10)
+			if err != nil {
+				t.Fatal(err)
+			}
+			for _, e := range events.Items {
+				got = append(got, fmt.Sprint(e.Kind, " ", int(e.Finding.Severity), " ", e.Open))
+			}
+			return got
+		}
+		want := []string{"finding_raised 3 true", "agent_changed 0 false", "finding_cleared 2 false", "finding_raised 2 false"}
+		if got := told(); fmt.Sprint(got) != fmt.Sprint(want) {
+			t.Errorf("while it is open: %q\nwant %q", got, want)
+		}
+		s.send(t, diskLow(false, critical))
+		for _, line := range told() {
+			if line == "finding_raised 3 true" {
+				t.Error("it counts as open after its end")
+			}
+		}
+	})
+}
+
 // TestEvents: what happened to a device stands under its day, without a time, and
 // is read in parts of whole days.
 func TestEvents(t *testing.T) {

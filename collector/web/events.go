@@ -1,6 +1,7 @@
 package web
 
 import (
+	"cmp"
 	"net/http"
 	"slices"
 	"strconv"
@@ -27,6 +28,14 @@ func (e event) kind() string {
 		return strings.ReplaceAll(e.entry.Action, ".", "_")
 	}
 	return string(e.told.Kind)
+}
+
+// rank is 0 for what comes first in its day, see health.Event.Open.
+func (e event) rank() int {
+	if e.told != nil && e.told.Open {
+		return 0
+	}
+	return 1
 }
 
 // timeline is a part of a device's events, the latest first, in whole days.
@@ -67,10 +76,7 @@ func (v *visit) timeline(device string, before time.Time, limit int) (timeline, 
 		}
 	}
 	slices.SortStableFunc(all, func(a, b event) int {
-		if c := b.day.Compare(a.day); c != 0 {
-			return c
-		}
-		return strings.Compare(a.kind(), b.kind())
+		return cmp.Or(b.day.Compare(a.day), cmp.Compare(a.rank(), b.rank()), strings.Compare(a.kind(), b.kind()))
 	})
 	var t timeline
 	for i, e := range all {

@@ -56,6 +56,9 @@ func TestEventsOfADevice(t *testing.T) {
 	}
 	token := w.token("t", access.RoleRead, nil)
 	w.api(token, "/api/v1/devices/"+id+"/events", &got)
+	if len(got.Items) == 0 || got.Items[0].Kind != "finding_raised" {
+		t.Errorf("the day begins with %v, want the finding that is open", got.Items)
+	}
 	kinds := map[string]string{}
 	for _, e := range got.Items {
 		kinds[e.Kind] = e.Text.EN
