@@ -1182,6 +1182,47 @@ func TestWhoTakesNoUpdates(t *testing.T) {
 	})
 }
 
+// TestDeviceStateIsOfItsChannel: a device hears of the rollouts of its own channel, though
+// it has a place in those of both.
+func TestDeviceStateIsOfItsChannel(t *testing.T) {
+	both(t, func(t *testing.T, w *world) {
+		w.release("1.0.0")
+		w.release("1.1.0")
+		ids := w.fleetOf(2, "1.0.0", "A3510")
+		comes := func(device string, capabilities ...string) {
+			t.Helper()
+			hash := sha256.Sum256([]byte("program 1.0.0"))
+			if _, err := (rollout.Gateway{Rollouts: w.Rollouts}).Offer(t.Context(), w.caller(device), "1.0.0", hash[:], append(capabilities, "system:linux/amd64")); err != nil {
+				t.Fatal(err)
+			}
+		}
+		hears := func(device, want string) {
+			t.Helper()
+			if _, got, err := w.DeviceState(t.Context(), person("ada"), device); err != nil || got != want {
+				t.Errorf("DeviceState is of %s, %v, want %s", got, err, want)
+			}
+		}
+		stable := w.start(t, "1.1.0")
+		comes(ids[0])
+		comes(ids[1], "channel:canary")
+		w.now = w.now.Add(time.Hour)
+		w.repo.Release(manifest.RoleCanary, manifest.Release{Version: "1.2.0", Channel: manifest.RoleCanary}, []byte("program 1.2.0"))
+		w.imported()
+		canary := w.start(t, "1.2.0")
+		hears(ids[0], stable)
+		hears(ids[1], stable) // nobody knows yet
+		comes(ids[0])
+		comes(ids[1], "channel:canary")
+		hears(ids[0], stable)
+		hears(ids[1], canary)
+		w.now = w.now.Add(time.Hour)
+		w.release("1.3.0")
+		newer := w.start(t, "1.3.0")
+		hears(ids[0], newer)
+		hears(ids[1], canary)
+	})
+}
+
 // tickets is a desk.
 type tickets int64
 

@@ -3,6 +3,7 @@ package rollout
 import (
 	"cmp"
 	"context"
+	"errors"
 	"fmt"
 	"slices"
 	"strconv"
@@ -175,7 +176,11 @@ func (r *Rollouts) DeviceState(ctx context.Context, caller access.Caller, device
 		return out, "", err
 	}
 	err = r.db.Read(ctx, func(tx *db.Tx) error {
-		found, err := readRows(ctx, tx, `r.product = 'agent' AND o.state NOT IN ('aborted', 'waiting') ORDER BY o.started_ms DESC, o.id DESC LIMIT 1`)
+		channel, err := channelOf(ctx, tx, device)
+		if err != nil {
+			return err
+		}
+		found, err := readRows(ctx, tx, `r.product = 'agent' AND r.channel = $1 AND o.state NOT IN ('aborted', 'waiting') ORDER BY o.started_ms DESC, o.id DESC LIMIT 1`, channel)
 		if err != nil {
 			return err
 		}
@@ -194,6 +199,17 @@ func (r *Rollouts) DeviceState(ctx context.Context, caller access.Caller, device
 		err = access.ErrNotFound
 	}
 	return out, rollout, err
+}
+
+// channelOf is the channel that a device came with last, as far as it is known: every
+// device has a place in the rollouts of all channels, but comes to those of its own only.
+func channelOf(ctx context.Context, tx *db.Tx, device string) (channel string, err error) {
+	err = tx.QueryRow(ctx, `SELECT r.channel FROM rollout_members m JOIN rollouts o ON o.id = m.rollout_id JOIN rollout_releases r ON r.id = o.release_id
+		WHERE m.device_id = $1 AND m.first_ms IS NOT NULL AND r.product = 'agent' ORDER BY m.first_ms DESC, o.started_ms DESC, o.id DESC LIMIT 1`, device).Scan(&channel)
+	if errors.Is(err, db.ErrNoRows) {
+		return manifest.RoleStable, nil
+	}
+	return channel, err
 }
 
 // Compliance is how many devices are current, in the words of the requirement: of those
