@@ -454,6 +454,11 @@ func TestTokens(t *testing.T) {
 		if _, _, err := s.CreateToken(ctx, operator, access.NewToken{Name: "ci", Role: access.RoleRead}); !errors.Is(err, access.ErrExists) {
 			t.Errorf("second token of one name = %v, want ErrExists", err)
 		}
+		for _, past := range []time.Time{clock.t.Add(-time.Hour), clock.t} {
+			if _, _, err := s.CreateToken(ctx, operator, access.NewToken{Name: "late", Role: access.RoleRead, Expires: past}); !errors.Is(err, access.ErrPast) {
+				t.Errorf("a token until %v = %v, want ErrPast", past, err)
+			}
+		}
 		c, err := s.Token(ctx, secret)
 		want := access.Caller{Kind: access.KindToken, ID: tok.ID, Name: "ci", Role: access.RoleRead, Owners: []string{"o1"}}
 		if diff := cmp.Diff(want, c); err != nil || diff != "" {

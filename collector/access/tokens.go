@@ -53,6 +53,9 @@ func (s *Service) CreateToken(ctx context.Context, caller Caller, t NewToken) (s
 		return "", Token{}, err
 	}
 	now := s.now()
+	if !t.Expires.IsZero() && !t.Expires.After(now) {
+		return "", Token{}, ErrPast
+	}
 	secret, hash := newSecret(tokenPrefix)
 	token = Token{ID: ident.NewID(now), Name: t.Name, Role: t.Role, Owners: t.Owners, Created: now, Expires: t.Expires}
 	err = s.db.Write(ctx, func(tx *db.Tx) error {

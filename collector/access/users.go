@@ -21,6 +21,8 @@ var (
 	ErrExists = errors.New("exists already")
 	// ErrInvalid: a login, name or role that cannot be; the text says why.
 	ErrInvalid = errors.New("not valid")
+	// ErrPast: what is made would be over before it begins.
+	ErrPast = fmt.Errorf("%w: expires in the past", ErrInvalid)
 	// ErrSelf: nobody disables his own account or changes what it may do, lest
 	// the last administrator locks everybody out.
 	ErrSelf = errors.New("not to one's own account")

@@ -55,6 +55,14 @@ var (
 	ErrSecond = errors.New("a second person of the role release must approve")
 )
 
+// InvalidError is ErrInvalid for one of the things that were asked for, by its name in
+// the API.
+type InvalidError struct{ Field, Detail string }
+
+func (e *InvalidError) Error() string { return e.Field + ": " + e.Detail }
+
+func (e *InvalidError) Unwrap() error { return ErrInvalid }
+
 // Tickets is what the desk says of tickets; it plugs in.
 type Tickets interface {
 	// Opened is how many tickets were opened since then about devices among these,

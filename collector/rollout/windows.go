@@ -132,6 +132,22 @@ func (r *Rollouts) Window(ctx context.Context, caller access.Caller, owner strin
 	return out, nil
 }
 
+func (w Window) check() error {
+	switch {
+	case w.From < 0 || w.From > 24*60:
+		return &InvalidError{"lessons_from", "want a time within a day"}
+	case w.To > 24*60:
+		return &InvalidError{"lessons_to", "want a time within a day"}
+	case w.To < w.From:
+		return &InvalidError{"lessons_to", "want a time that is not before lessons_from"}
+	case w.Rate < 0:
+		return &InvalidError{"bytes_per_second", "want 0 or more"}
+	case w.Parallel < 0 || w.Parallel > 1000:
+		return &InvalidError{"parallel", "want 0 to 1000"}
+	}
+	return nil
+}
+
 // SetWindow changes the hours and the lines of an owner; its Days are not looked at.
 func (r *Rollouts) SetWindow(ctx context.Context, caller access.Caller, w Window) error {
 	if err := caller.Allow(access.WriteSettings); err != nil {
@@ -140,8 +156,8 @@ func (r *Rollouts) SetWindow(ctx context.Context, caller access.Caller, w Window
 	if !caller.Sees(w.Owner) {
 		return access.ErrNotFound
 	}
-	if w.From < 0 || w.To > 24*60 || w.From > w.To || w.Rate < 0 || w.Parallel < 0 || w.Parallel > 1000 {
-		return fmt.Errorf("%w: lessons are within a day, and lines bear no less than nothing", ErrInvalid)
+	if err := w.check(); err != nil {
+		return err
 	}
 	return r.setting(ctx, caller, w.Owner, "window.set", func(tx *db.Tx) error {
 		_, err := tx.Exec(ctx, `INSERT INTO rollout_owners (owner_id, lessons_from, lessons_to, rate, parallel) VALUES ($1, $2, $3, $4, $5)
@@ -154,6 +170,24 @@ func (r *Rollouts) SetWindow(ctx context.Context, caller access.Caller, w Window
 // maxDays bounds a run of days: an owner who closes a year has no updates.
 const maxDays = 92
 
+func (d Days) check() error {
+	switch {
+	case d.Kind != Closed && d.Kind != Free:
+		return &InvalidError{"kind", fmt.Sprintf("want %s or %s", Closed, Free)}
+	case !d.From.Valid():
+		return &InvalidError{"from", "want a day such as 2026-12-24"}
+	case !d.To.Valid():
+		return &InvalidError{"to", "want a day such as 2026-12-24"}
+	case d.To < d.From:
+		return &InvalidError{"to", "want a day that is not before from"}
+	case d.To.At(0).Sub(d.From.At(0)) > maxDays*24*time.Hour:
+		return &InvalidError{"to", fmt.Sprintf("want a day that is at most %d days after from", maxDays)}
+	case !reading.Printable(d.Name, maxReason):
+		return &InvalidError{"name", fmt.Sprintf("want printable text of at most %d bytes", maxReason)}
+	}
+	return nil
+}
+
 // AddDays closes days, or says that a school has them off.
 func (r *Rollouts) AddDays(ctx context.Context, caller access.Caller, owner string, d Days) (id string, err error) {
 	if err := caller.Allow(access.WriteSettings); err != nil {
@@ -162,9 +196,8 @@ func (r *Rollouts) AddDays(ctx context.Context, caller access.Caller, owner stri
 	if !caller.Sees(owner) {
 		return "", access.ErrNotFound
 	}
-	if d.Kind != Closed && d.Kind != Free || !d.From.Valid() || !d.To.Valid() || d.From > d.To ||
-		d.To.At(0).Sub(d.From.At(0)) > maxDays*24*time.Hour || !reading.Printable(d.Name, maxReason) {
-		return "", fmt.Errorf("%w: days are of a kind, in order, and at most %d", ErrInvalid, maxDays)
+	if err := d.check(); err != nil {
+		return "", err
 	}
 	err = r.setting(ctx, caller, owner, "window.days_added", func(tx *db.Tx) error {
 		if d.School != "" {

@@ -130,6 +130,35 @@ func TestWrongKindsInPlainWords(t *testing.T) {
 	}
 }
 
+// TestImpossibleAsks: what cannot be is said of its field, in words that help whoever
+// wrote the call.
+func TestImpossibleAsks(t *testing.T) {
+	w := newWorld(t)
+	w.importSchools()
+	admin := w.token("admin", access.RoleAdmin, nil)
+	updates := "/api/v1/owners/" + w.ownerID("Landkreis Ahorn") + "/updates"
+	for _, tt := range []struct{ path, body, field, detail string }{
+		{"/api/v1/tokens", `{"name":"neu","role":"read","all_owners":true,"expires":"2020-01-01T00:00:00Z"}`, "expires", "in the past"},
+		{updates + "/days", `{"kind":"closed","from":"2026-12-11","to":"2026-12-07"}`, "to", "not before from"},
+		{updates + "/days", `{"kind":"closed","from":"2026-12-11","to":"2027-12-07"}`, "to", "at most 92 days"},
+		{updates + "/days", `{"kind":"closed","from":"morgen","to":"2026-12-07"}`, "from", "want a day"},
+		{updates + "/days", `{"kind":"closed","from":"2026-12-07"}`, "to", "want a day"},
+		{updates + "/days", `{"kind":"open","from":"2026-12-07","to":"2026-12-07"}`, "kind", "want closed or free"},
+		{updates, `{"lessons_from":"13:00","lessons_to":"08:00"}`, "lessons_to", "not before lessons_from"},
+		{updates, `{"lessons_from":"08:00","lessons_to":"13:00","bytes_per_second":-1}`, "bytes_per_second", "want 0 or more"},
+		{updates, `{"lessons_from":"08:00","lessons_to":"13:00","parallel":1001}`, "parallel", "want 0 to 1000"},
+	} {
+		res := w.browser().do(http.MethodPost, tt.path, strings.NewReader(tt.body), "Authorization", "Bearer "+admin, "Content-Type", "application/json")
+		var p struct{ Field, Detail string }
+		if err := json.Unmarshal([]byte(res.body), &p); err != nil {
+			t.Fatal(err)
+		}
+		if res.StatusCode != http.StatusBadRequest || p.Field != tt.field || !strings.Contains(p.Detail, tt.detail) {
+			t.Errorf("POST %s %s = %d, %q: %q, want 400, %q: %q", tt.path, tt.body, res.StatusCode, p.Field, p.Detail, tt.field, tt.detail)
+		}
+	}
+}
+
 // TestNinthStream: too many at the same time is another thing than too often.
 func TestNinthStream(t *testing.T) {
 	w := newWorld(t)

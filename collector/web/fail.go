@@ -16,6 +16,7 @@ import (
 	"hausmeister/collector/fleet"
 	"hausmeister/collector/health"
 	questions "hausmeister/collector/question"
+	"hausmeister/collector/rollout"
 )
 
 var (
@@ -211,11 +212,16 @@ func (s *Server) problem(v *visit, f fault, err error) {
 	}
 	var bad *badRequest
 	var slow *access.SlowDown
+	var unfit *rollout.InvalidError
 	switch {
 	case errors.As(err, &slow):
 		p.Detail = slow.Error()
 	case errors.As(err, &bad):
 		p.Detail, p.Field = bad.detail, bad.field
+	case errors.As(err, &unfit):
+		p.Detail, p.Field = unfit.Detail, unfit.Field
+	case errors.Is(err, access.ErrPast):
+		p.Detail, p.Field = err.Error(), "expires"
 	case errors.Is(err, access.ErrExists), errors.Is(err, access.ErrInvalid), errors.Is(err, enroll.ErrInvalid):
 		p.Detail = err.Error()
 	case errors.Is(err, health.ErrReason):

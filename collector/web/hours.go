@@ -243,7 +243,7 @@ func (s *Server) addDays(v *visit) error {
 	}
 	if len(wrong) == 0 {
 		_, err := s.cfg.Rollouts.AddDays(v.r.Context(), v.caller, owner, d)
-		if !errors.Is(err, rollout.ErrInvalid) {
+		if unfit := (*rollout.InvalidError)(nil); !errors.As(err, &unfit) || unfit.Field != "to" {
 			return v.acted("/owners/"+owner+"/updates", "hours", err)
 		}
 		wrong["to"] = "hours.last.many"
