@@ -141,6 +141,7 @@ func TestEveryPageLooksRight(t *testing.T) {
 		{"rollout-waiting", "/rollouts/" + runs + "/devices?why=waits", "read"},
 		{"rollout-promote", "/rollouts/" + runs + "/promote", "release"},
 		{"rollout-approve", "/rollouts/" + waits + "/approve", "release"},
+		{"rollout-abort", "/rollouts/" + runs + "/abort", "release"},
 		{"rollout-back", "/rollouts/" + runs + "/rollback", "release"},
 		{"rollout-part", "/rollouts/" + runs + "/parts", "release"},
 		{"rollout-resume", "/rollouts/" + halted + "/resume", "release"},

@@ -119,6 +119,7 @@ var same = map[string]string{
 	"GET /rollouts/{id}/live":               "getRolloutsId",
 	"GET /rollouts/{id}/devices":            "getRolloutsIdDevices getRolloutsIdCompliance",
 	"POST /rollouts/{id}/pause":             "postRolloutsIdPause",
+	"GET /rollouts/{id}/abort":              "- a form; postRolloutsIdAbort is what it sends",
 	"POST /rollouts/{id}/abort":             "postRolloutsIdAbort",
 	"POST /rollouts/{id}/note":              "postRolloutsIdNote",
 	"GET /rollouts/{id}/resume":             "- a form; postRolloutsIdResume is what it sends",

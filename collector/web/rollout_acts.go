@@ -16,7 +16,7 @@ import (
 )
 
 // What persons do to a rollout. Who stops it does so with one press and says later
-// why; what goes on, or over more devices, asks for the reason first.
+// why; what goes on, over more devices, or not back asks for the reason first.
 
 // rolloutAct is a form about a rollout, for the page that asks and the one that does.
 type rolloutAct struct {
@@ -202,6 +202,30 @@ func (s *Server) promoteAct() rolloutAct {
 				done = "rollout_asked"
 			}
 			return "", done, err
+		},
+	}
+}
+
+// abortAct ends it for good, which its page says in numbers first.
+func (s *Server) abortAct() rolloutAct {
+	return rolloutAct{
+		done: "rollout_aborted",
+		ask: func(v *visit, r rollout.Rollout) (string, string, form, error) {
+			if !r.Ended.IsZero() {
+				return "", "", form{}, rollout.ErrState
+			}
+			var have, fly, rest int64
+			for _, ring := range r.Rings {
+				have, fly, rest = have+ring.OK, fly+ring.InFlight, rest+max(0, ring.Adds-ring.OK-ring.InFlight)
+			}
+			text := strings.Join([]string{v.say.Say("rollout.abort.text"), v.say.Say("rollout.abort.have", "n", have),
+				v.say.Say("rollout.abort.fly", "n", fly), v.say.Say("rollout.abort.rest", "n", rest)}, " ")
+			f := v.rolloutForm(r, "abort", "rollout.abort")
+			f.Danger = true
+			return v.say.Say("rollout.abort.title", "what", v.versionName(r.Product, r.Version)), text, f, nil
+		},
+		do: func(v *visit, r rollout.Rollout, typed url.Values) (next, done string, err error) {
+			return "", "", s.cfg.Rollouts.Abort(v.r.Context(), v.caller, r.ID, typed.Get("reason"))
 		},
 	}
 }

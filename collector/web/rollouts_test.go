@@ -245,6 +245,9 @@ func TestUpdatesPage(t *testing.T) {
 				t.Errorf("%s is offered %s of a rollout: %v, want %v", role, act, !may, may)
 			}
 		}
+		if code := w.signedIn(role).get("/rollouts/" + runs + "/abort").StatusCode; (code == http.StatusOK) != may || !may && code != http.StatusForbidden {
+			t.Errorf("the page that ends a rollout as %s = %d", role, code)
+		}
 		// Of the urgent one only another person of the role release can be the second.
 		if page := w.signedIn(role).get("/rollouts/" + waits); strings.Contains(page.body, "/approve") != (role == "release") {
 			t.Errorf("%s is offered to approve: %v", role, role != "release")
@@ -348,8 +351,28 @@ func TestRolloutByHand(t *testing.T) {
 		page("rolled back", "Abgebrochen", "Verteilung zurückgesetzt")
 		at = back
 		page("the way back", "Agent·1.0.1", "startet nicht überall")
-		act("aborted", "/abort", nil, "rollout_aborted")
-		page("aborted", "Abgebrochen", "noch ohne Begründung")
+		// It ends for good: the page says what that means, and the reason comes first.
+		if body := page("to be ended", "Verteilung beenden"); strings.Contains(body, `action="`+at+`/abort"`) || !strings.Contains(body, `href="`+at+`/abort"`) {
+			t.Error("what has no way back is done by one press, or is not offered")
+		}
+		end := b.get(at + "/abort")
+		for _, part := range []string{"Verteilung von Agent·1.0.1 beenden", "Endet endgültig.", "Noch kein Gerät hat die Version.", "Kein Gerät ist unterwegs.", "30 Geräte bekommen sie hiermit nicht mehr.", "Abbrechen"} {
+			if !strings.Contains(text(end.body), part) {
+				t.Errorf("the page that ends a rollout (%d) lacks %q", end.StatusCode, part)
+			}
+		}
+		for _, reason := range []string{"", "ja"} {
+			if res := b.post(at+"/abort", url.Values{"reason": {reason}}); res.StatusCode != http.StatusUnprocessableEntity || !strings.Contains(res.body, `value="`+reason+`"`) {
+				t.Errorf("ended for %q = %d, want 422 with what was typed", reason, res.StatusCode)
+			}
+		}
+		act("aborted", "/abort", url.Values{"reason": {"doch nicht nötig"}}, "rollout_aborted")
+		if body := page("aborted", "Abgebrochen", "doch nicht nötig"); strings.Contains(body, at+"/note") {
+			t.Error("who said why is asked why")
+		}
+		if res := b.get(at + "/abort"); res.StatusCode != http.StatusSeeOther || !strings.HasSuffix(res.Header.Get("Location"), "done=rollout_moved") {
+			t.Errorf("the page that ends what is over = %d to %q", res.StatusCode, res.Header.Get("Location"))
+		}
 		res = b.post("/releases/"+releases["1.0.1"]+"/block", url.Values{"reason": {"zu viele Fragen"}})
 		if res.StatusCode != http.StatusSeeOther || !strings.Contains(text(b.get("/updates").body), "Gesperrt heute") {
 			t.Errorf("blocked = %d", res.StatusCode)
