@@ -20,9 +20,12 @@ const (
 	// and work for both ends.
 	mostPasts = 200
 	// historyWithin is how long after the collector is up the demo waits for it;
-	// then it comes while people look, and is looked for until historyLate.
+	// then it comes while people look. After historyLate it is looked for gently, and
+	// without an end: or the last that is said would be that it is on its way.
 	historyWithin = 55 * time.Second
 	historyLate   = 5 * time.Minute
+	lookEvery     = 200 * time.Millisecond
+	gentlyEvery   = 5 * time.Second
 	// wasteful is the garbage in percent of what lives while pasts are made: it is
 	// garbage within milliseconds, and collecting it costs as much as making it.
 	wasteful = 400
@@ -87,24 +90,34 @@ func (d *demo) history(ctx context.Context, ready func()) error {
 		ready()
 		return nil
 	}
-	came := d.historyBy(ctx, d.past.upSince().Add(historyWithin))
-	ready()
-	if !came && ctx.Err() == nil {
-		d.historyBy(ctx, d.past.upSince().Add(historyLate))
+	came := func(ctx context.Context, every time.Duration) bool {
+		return d.each(ctx, every, d.stored) && d.each(ctx, every, d.merged)
 	}
+	follow(ctx, d.past.upSince(), came, ready, func(came bool) { fmt.Fprintln(d.c.Out, d.past.line(d.c.Devices, came)) })
 	return nil
 }
 
-func (d *demo) historyBy(ctx context.Context, end time.Time) (came bool) {
-	within, cancel := context.WithDeadline(ctx, end)
-	defer cancel()
-	before := debug.SetGCPercent(wasteful)
-	came = d.each(within, d.stored) && d.each(within, d.merged)
-	debug.SetGCPercent(before)
-	if ctx.Err() == nil {
-		fmt.Fprintln(d.c.Out, d.past.line(d.c.Devices, came))
+// follow says once that the past is late, if it is, and once that it came. came looks
+// every so often until its context ends.
+func follow(ctx context.Context, up time.Time, came func(ctx context.Context, every time.Duration) bool, ready func(), say func(came bool)) {
+	by := func(end time.Time) bool {
+		within, cancel := context.WithDeadline(ctx, end)
+		defer cancel()
+		before := debug.SetGCPercent(wasteful)
+		defer debug.SetGCPercent(before)
+		return came(within, lookEvery)
 	}
-	return came
+	there := by(up.Add(historyWithin))
+	if ctx.Err() == nil {
+		say(there)
+	}
+	ready()
+	if there || ctx.Err() != nil {
+		return
+	}
+	if by(up.Add(historyLate)) || came(ctx, gentlyEvery) {
+		say(true)
+	}
 }
 
 // HistoryMerged stands in the demo's output once its history is there to be looked at.
@@ -143,14 +156,14 @@ func (d *demo) merged(ctx context.Context, i int, told past.Told) bool {
 }
 
 // each waits until done holds for every device with a past; false when ctx ended first.
-func (d *demo) each(ctx context.Context, done func(ctx context.Context, i int, told past.Told) bool) bool {
+func (d *demo) each(ctx context.Context, every time.Duration, done func(ctx context.Context, i int, told past.Told) bool) bool {
 	for i, device := range d.plan.devices {
 		if device.Number > d.past.most {
 			continue
 		}
 		for told, made := d.past.of(device.Number); !made || !done(ctx, i, told); told, made = d.past.of(device.Number) {
 			select {
-			case <-time.After(200 * time.Millisecond):
+			case <-time.After(every):
 			case <-ctx.Done():
 				return false
 			}
