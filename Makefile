@@ -117,7 +117,14 @@ test-long: setup-test build ## as test, but each fuzz target for ten minutes
 # The pages' scripts come from npm by lock file and are embedded into the collector.
 web: collector/web/node_modules/.hausmeister-built
 
-collector/web/node_modules/.hausmeister-built: $(wildcard collector/web/package.json collector/web/package-lock.json collector/web/*.mjs collector/web/assets/*)
+# What was built may be gone while its marker is there, as in a copied tree; without it
+# a collector would be built that has no scripts.
+BUILT_PAGES = collector/web/static/app.js collector/web/static/chart.js
+
+.PHONY: unbuilt-pages
+unbuilt-pages:
+
+collector/web/node_modules/.hausmeister-built: $(if $(filter-out $(wildcard $(BUILT_PAGES)),$(BUILT_PAGES)),unbuilt-pages) $(wildcard collector/web/package.json collector/web/package-lock.json collector/web/*.mjs collector/web/assets/*)
 	@command -v npm >/dev/null || { echo "missing: npm (Debian packages nodejs and npm)"; exit 1; }
 	cd collector/web && npm ci --no-audit --no-fund && npm run build
 	@touch $@
