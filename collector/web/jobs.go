@@ -335,6 +335,7 @@ type jobMain struct {
 	Rows               []jobDeviceRow
 	First, Next        string
 	Reload             string
+	List               string // address of the list; empty = not for this role
 }
 
 type jobDeviceRow struct{ Href, Name, Outcome string }
@@ -347,6 +348,9 @@ func (s *Server) jobPage(v *visit) error {
 	}
 	main := jobMain{jobView: v.jobView(j)}
 	main.Reload = main.Href
+	if v.caller.Allow(access.WriteDevices) == nil {
+		main.List = "/jobs"
+	}
 	if j.Filter != nil {
 		q := question{query: j.Filter.Query, state: j.Filter.State, school: j.Filter.School, finding: j.Filter.Finding, label: j.Filter.Label, model: j.Filter.Model, build: j.Filter.Build}
 		school := ""
