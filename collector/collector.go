@@ -242,7 +242,7 @@ func (o *opened) edges(ready func(context.Context) error) (err error) {
 	devices = devices.Clone()
 	devices.NextProtos = []string{wire.ALPN}
 	o.split = newSplitter(o.ports.tcp, devices, o.browser.get, c.Log)
-	if o.web, err = web.New(web.Config{Access: o.access, Claims: o.enroll, Fleet: o.fleet, Health: o.health, Questions: o.asked, Rollouts: o.rollout, Updates: rollout.Public{Rollouts: o.rollout}, Bus: o.bus, Pace: o.pace, Address: c.Public,
+	if o.web, err = web.New(web.Config{Access: o.access, Claims: o.enroll, Fleet: o.fleet, Health: o.health, Questions: o.asked, Rollouts: o.rollout, Updates: rollout.Public{Rollouts: o.rollout}, NeedsRoot: BuiltInRoot() == nil, Bus: o.bus, Pace: o.pace, Address: c.Public,
 		Ready: ready, Measures: o.measures(), Now: c.Now, Log: c.Log, Version: c.Version, MetricsOpen: c.MetricsOpen}); err != nil {
 		return err
 	}

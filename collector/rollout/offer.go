@@ -36,12 +36,13 @@ const (
 	WhyUndone  Why = "rolled_back"
 	WhyBlocked Why = "part_blocked"
 	WhyHalted  Why = "halted"
+	WhyEnded   Why = "ended" // the rollout is, for good
 	WhyUnfit   Why = "unfit" // nothing is released for such a device
 	WhyDrift   Why = "drift" // it had the version and has another, or a program that nobody released
 )
 
 // Whys are all of them, in the order of lists.
-var Whys = []Why{Current, WhyBegan, WhyWaits, WhyRing, WhyTurn, WhySchool, WhyWindow, WhyHalted, WhyBlocked, WhySilent, WhyNever, WhyRefused, WhyUndone, WhyUnfit, WhyDrift}
+var Whys = []Why{Current, WhyBegan, WhyWaits, WhyRing, WhyTurn, WhySchool, WhyWindow, WhyHalted, WhyEnded, WhyBlocked, WhySilent, WhyNever, WhyRefused, WhyUndone, WhyUnfit, WhyDrift}
 
 // member is a device in a rollout.
 type member struct {

@@ -65,7 +65,7 @@ func alarmOf(role string, left time.Duration) int64 {
 	return alarm
 }
 
-// RepositoryState tells it, or access.ErrNotFound before the first import.
+// RepositoryState tells it, or ErrNoRepository before the first import.
 func (r *Rollouts) RepositoryState(ctx context.Context, caller access.Caller) (out Repository, err error) {
 	if err := caller.Allow(access.ReadRollouts); err != nil {
 		return Repository{}, err
@@ -86,7 +86,7 @@ func (r *Rollouts) readRepository(ctx context.Context, tx *db.Tx) (Repository, e
 	err := tx.QueryRow(ctx, `SELECT root, timestamp, snapshot, targets, imported_ms, told_root FROM rollout_repository WHERE id = 1`).
 		Scan(&out.Root, &out.Timestamp, &out.Snapshot, &out.Targets, &at, &told)
 	if errors.Is(err, db.ErrNoRows) {
-		return out, access.ErrNotFound
+		return out, ErrNoRepository
 	}
 	if err != nil {
 		return out, err

@@ -187,6 +187,10 @@ func TestAttack42FailuresHaltTheRing(t *testing.T) {
 		if err := w.Resume(t.Context(), person("bea"), id, "but it must be"); !errors.Is(err, rollout.ErrState) {
 			t.Errorf("Resume of what was aborted = %v, want ErrState", err)
 		}
+		states, err := w.DeviceStates(t.Context(), person("bea"), id, rollout.WhyEnded, "", 100)
+		if err != nil || len(states) != len(ids)-bad { // those that failed keep their own
+			t.Errorf("after the end %d devices have the word for it, %v, want %d", len(states), err, len(ids)-bad)
+		}
 	})
 }
 

@@ -51,6 +51,10 @@ var (
 	ErrInvalid = errors.New("not possible")
 	// ErrState: the rollout is not in the state for it.
 	ErrState = errors.New("the rollout is not in the state for that")
+	// ErrNoRollout: none of a channel was started yet.
+	ErrNoRollout = fmt.Errorf("%w: no rollout was started yet", access.ErrNotFound)
+	// ErrNoRepository: none was imported yet.
+	ErrNoRepository = fmt.Errorf("%w: no repository was imported yet", access.ErrNotFound)
 	// ErrSecond: another person of the role release must say it too.
 	ErrSecond = errors.New("a second person of the role release must approve")
 )

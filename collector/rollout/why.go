@@ -117,6 +117,8 @@ func (r *Rollouts) why(o *row, d *deviceRow, b *busy, closed bool) Why {
 		return WhyWaits
 	case m.flight:
 		return WhyBegan
+	case o.state.over():
+		return WhyEnded
 	case !o.state.grants():
 		return WhyHalted
 	case d.placed && (d.blocked || o.evidence.IsBlocked(m.strata())):
@@ -170,7 +172,7 @@ func (r *Rollouts) DeviceStates(ctx context.Context, caller access.Caller, rollo
 }
 
 // DeviceState is that of one device in the latest rollout of its channel, or
-// access.ErrNotFound when there is none.
+// ErrNoRollout when there is none.
 func (r *Rollouts) DeviceState(ctx context.Context, caller access.Caller, device string) (out DeviceState, rollout string, err error) {
 	if err := caller.Allow(access.ReadRollouts); err != nil {
 		return out, "", err
@@ -185,7 +187,7 @@ func (r *Rollouts) DeviceState(ctx context.Context, caller access.Caller, device
 			return err
 		}
 		if len(found) == 0 {
-			return access.ErrNotFound
+			return ErrNoRollout
 		}
 		rollout = found[0].id
 		return nil

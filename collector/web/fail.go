@@ -218,6 +218,10 @@ func (s *Server) problem(v *visit, f fault, err error) {
 		p.Detail = slow.Error()
 	case errors.As(err, &bad):
 		p.Detail, p.Field = bad.detail, bad.field
+	case errors.Is(err, rollout.ErrNoRollout):
+		p.Detail = s.say["en"].Say("error.not-found.rollout")
+	case errors.Is(err, rollout.ErrNoRepository):
+		p.Detail = s.say["en"].Say("error.not-found.repository")
 	case errors.As(err, &unfit):
 		p.Detail, p.Field = unfit.Detail, unfit.Field
 	case errors.Is(err, access.ErrPast):

@@ -66,6 +66,7 @@ var ownProblems = map[string][]string{
 	"POST /api/v1/owners/{id}":                 {"exists"},
 	"POST /api/v1/schools/{id}":                {"exists"},
 	"POST /api/v1/tokens":                      {"exists"},
+	"GET /api/v1/repository":                   {"not-found"},
 	"POST /api/v1/rollouts":                    {"not-found", "rollout-state", "exists"},
 	"POST /api/v1/rollouts/{id}/promote":       {"rollout-state", "second-person"},
 	"POST /api/v1/rollouts/{id}/approve":       {"rollout-state", "second-person"},

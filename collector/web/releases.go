@@ -20,6 +20,7 @@ type updatesMain struct {
 	Rollouts   []rolloutRow
 	Releases   []releaseRow
 	May        bool   // run rollouts
+	Import     string // the command of the first one
 	All        string // address of the page with all of them; empty = these are all
 }
 
@@ -77,6 +78,11 @@ func (s *Server) updatesPage(v *visit) error {
 		main.Repository = v.repository(state)
 	case !errors.Is(err, access.ErrNotFound):
 		return err
+	default:
+		main.Import = "hausmeister-collector release import DIR"
+		if s.cfg.NeedsRoot {
+			main.Import += " --root FILE"
+		}
 	}
 	rollouts, err := s.cfg.Rollouts.List(ctx, v.caller)
 	if err != nil {

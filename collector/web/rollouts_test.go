@@ -220,6 +220,14 @@ func TestUpdatesPage(t *testing.T) {
 	ids := w.fill(60)
 	if page := w.signedIn("read").get("/updates"); page.StatusCode != http.StatusOK || !strings.Contains(page.body, "Noch keine Versionen") {
 		t.Errorf("before the first import = %d", page.StatusCode)
+	} else if !strings.Contains(page.body, "<code>hausmeister-collector release import DIR --root FILE</code>") {
+		t.Error("the page does not name the command with what it needs")
+	}
+	reader := w.token("early", access.RoleRead, nil)
+	for path, detail := range map[string]string{"/devices/" + ids[0] + "/update": "No rollout has been started yet.", "/repository": "No repository has been imported yet."} {
+		if res := w.api(reader, "/api/v1"+path, nil); res.StatusCode != http.StatusNotFound || !strings.Contains(res.body, detail) {
+			t.Errorf("%s before there is one = %d %s, want 404 and %q", path, res.StatusCode, res.body, detail)
+		}
 	}
 	runs, _, waits := w.rolled(ids)
 	acts := []string{"/releases/" + w.releaseID("0.9.0") + "/rollout", "/releases/" + w.releaseID("1.1.0") + "/block"}

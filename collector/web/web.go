@@ -53,6 +53,8 @@ type Config struct {
 	// shared with the gateway, nil = one of its own.
 	Updates Updates
 	Pace    *pace.Pacer
+	// NeedsRoot: no root of trust is built in, the first import names one.
+	NeedsRoot bool
 
 	// Address is the HOST:PORT at which devices come; empty = that of each request.
 	Address string

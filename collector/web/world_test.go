@@ -140,7 +140,7 @@ func storesPaced(t testing.TB, d *db.DB, log *slog.Logger, pace rollout.Pace) *w
 	if err != nil {
 		t.Fatal(err)
 	}
-	w.web, err = web.New(web.Config{Access: w.access, Claims: w.enroll, Fleet: w.fleet, Health: w.health, Questions: w.asked, Rollouts: w.rollouts, Bus: w.bus, Address: "desk.schule.example:443", Now: w.clock, Log: log, Version: "1.2.3",
+	w.web, err = web.New(web.Config{Access: w.access, Claims: w.enroll, Fleet: w.fleet, Health: w.health, Questions: w.asked, Rollouts: w.rollouts, NeedsRoot: true, Bus: w.bus, Address: "desk.schule.example:443", Now: w.clock, Log: log, Version: "1.2.3",
 		Ready: func(context.Context) error { w.mu.Lock(); defer w.mu.Unlock(); return w.ready },
 		Measures: []web.Measure{
 			{Name: "hausmeister_connections", Help: "Devices connected now.", Read: func() float64 { return 7 }},
