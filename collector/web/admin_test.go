@@ -123,6 +123,14 @@ func TestPeoplePage(t *testing.T) {
 			t.Errorf("%v: %d %s; want 422 and %q", form, res.StatusCode, text(res.body), what)
 		}
 	}
+	for path, name := range map[string]string{"/people": "Anmeldename: Geben Sie einen Anmeldenamen ein.", "/tokens": "Name: Geben Sie einen Namen ein."} {
+		res := admin.post(path, url.Values{"login": {" "}, "days": {"30"}})
+		for _, part := range []string{name, "Rolle: Wählen Sie eine Rolle.", "Wählen Sie mindestens einen Schulträger."} {
+			if res.StatusCode != http.StatusUnprocessableEntity || !strings.Contains(text(res.body), part) {
+				t.Errorf("POST %s with nothing = %d %s; want 422 and %q", path, res.StatusCode, text(res.body), part)
+			}
+		}
+	}
 	res := admin.post("/people", url.Values{"login": {"Eva"}, "role": {"support"}, "owners": {owner}})
 	m := secretOnce.FindStringSubmatch(res.body)
 	if res.StatusCode != http.StatusCreated || m == nil {

@@ -3,6 +3,7 @@ package web
 import (
 	"errors"
 	"net/http"
+	"net/url"
 	"slices"
 	"strconv"
 	"strings"
@@ -130,6 +131,7 @@ func (s *Server) makePerson(v *visit) error {
 	if wrong != "" {
 		f.refuse("owners", wrong)
 	}
+	v.refuseEmpty(&f, typed, "login", "people.login.none")
 	var id, password string
 	if !f.refused() {
 		id, password, err = v.madeOnce(typed, func() (string, string, error) {
@@ -149,6 +151,16 @@ func (s *Server) makePerson(v *visit) error {
 		return err
 	}
 	return v.showSecret(http.StatusCreated, "people", v.say.Say("people.made", "name", user.Login), v.say.Say("people.password.once", "name", user.Login), password, "/people/"+user.ID)
+}
+
+// refuseEmpty says all that was left out, and not one after the other.
+func (v *visit) refuseEmpty(f *form, typed url.Values, name, word string) {
+	if strings.TrimSpace(typed.Get(name)) == "" {
+		f.refuse(name, v.say.Say(word))
+	}
+	if typed.Get("role") == "" {
+		f.refuse("role", v.say.Say("people.role.none"))
+	}
 }
 
 // refuse turns errors about what was typed into words at the field and passes
@@ -359,6 +371,7 @@ func (s *Server) makeToken(v *visit) error {
 	if wrong != "" {
 		f.refuse("owners", wrong)
 	}
+	v.refuseEmpty(&f, typed, "name", "tokens.name.none")
 	n := access.NewToken{Name: strings.TrimSpace(typed.Get("name")), Role: access.Role(typed.Get("role")), Owners: owners}
 	if days, err := strconv.Atoi(typed.Get("days")); err == nil && days > 0 && days <= 3650 {
 		n.Expires = s.cfg.Now().Add(time.Duration(days) * 24 * time.Hour)
