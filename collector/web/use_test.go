@@ -297,6 +297,17 @@ func TestOtherEyes(t *testing.T) {
 		tb.open("/devices")
 		tb.shot("list-forced-colours")
 		tb.accessible()
+		tb.wait(`!!document.querySelector(".live:is([data-live=on],[data-stream=on])")`)
+		// The background of the dot is that of the page; its border shows.
+		if dot := eval[string](tb, `(s => s.borderTopStyle + " " + s.borderTopWidth + " " + (s.borderTopColor !== getComputedStyle(document.body).backgroundColor))(getComputedStyle(document.querySelector(".live"), "::before"))`); dot != "solid 4px true" {
+			t.Errorf("the dot beside Live is drawn as %q, want it to be seen", dot)
+		}
+		if lines := eval[[]string](tb, `[...document.querySelectorAll(".views a:not([aria-current])")].filter(a => getComputedStyle(a).borderBottomColor !== getComputedStyle(document.body).backgroundColor).map(a => a.textContent)`); len(lines) > 0 {
+			t.Errorf("views that are not chosen have a line: %q", lines)
+		}
+		if n := eval[int](tb, `document.querySelectorAll(".views a:not([aria-current])").length`); n == 0 {
+			t.Error("there are no views")
+		}
 		tb.open("/devices/" + ids[0])
 		tb.shot("device-forced-colours")
 		if !eval[bool](tb, `getComputedStyle(document.querySelector(".meter")).borderTopStyle === "solid"`) {
@@ -320,6 +331,16 @@ func TestOtherEyes(t *testing.T) {
 			t.Errorf("print in the dark theme has the background %s", got)
 		}
 		tb.shot("list-print")
+	})
+	t.Run("another font", func(t *testing.T) {
+		tb := w.tab(t, looks{lang: "de", as: "admin", width: 320, height: 640})
+		for _, p := range []string{"/claims", "/account", "/settings", "/people"} {
+			tb.open(p)
+			// As where ours does not load and the system's is a wide one.
+			tb.do(chromedp.Evaluate[chromedp.Void](`{ const s = new CSSStyleSheet(); s.replaceSync("*{font-family:'DejaVu Sans',sans-serif!important}"); document.adoptedStyleSheets = [s]; }`))
+			tb.noSideways()
+		}
+		tb.shot("people-other-font-320")
 	})
 	t.Run("text spacing", func(t *testing.T) {
 		tb := w.tab(t, looks{lang: "de", as: "read"})
