@@ -14,7 +14,13 @@ type signInMain struct {
 	Next, Name, Error, Note string
 }
 
-func (s *Server) home(v *visit) error { return v.redirect("/devices") }
+// home is what a role has most to do with, as ui.md 3 orders it.
+func (s *Server) home(v *visit) error {
+	if v.caller.Role == access.RoleRelease {
+		return v.redirect("/updates")
+	}
+	return v.redirect("/devices")
+}
 
 func (s *Server) signInPage(v *visit) error {
 	next := localPath(v.asked.Get("next"))
