@@ -2,6 +2,7 @@
 // keys, copying. Every page can be read and every form be sent without it.
 import htmx from "htmx.org";
 import "htmx-ext-sse";
+import { remember } from "./back";
 import { failed } from "./failed";
 import { keys } from "./keys";
 import { live } from "./live";
@@ -16,6 +17,7 @@ declare global {
 }
 window.htmx = htmx;
 
+remember();
 keys();
 rows();
 pick();

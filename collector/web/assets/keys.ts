@@ -1,3 +1,4 @@
+import { goBack, leads } from "./back";
 import { toggle, unpick } from "./pick";
 
 // Single keys, as ui.md 6 names them. They rest in fields and while a modifier
@@ -51,6 +52,7 @@ export function keys() {
         }
         break;
       case "?":
+        if (location.pathname !== "/keys") leads("/keys");
         location.href = "/keys";
         break;
       case "j":
@@ -71,12 +73,6 @@ export function keys() {
         break;
     }
   });
-}
-
-// goBack returns to the list as it was left; without one, to the plain list.
-function goBack(href: string) {
-  if (history.length > 1 && document.referrer.startsWith(location.origin)) history.back();
-  else location.href = href;
 }
 
 function move(step: number) {

@@ -1,3 +1,5 @@
+import { leads } from "./back";
+
 // A row opens by a click anywhere on it, and the way back leads to the row.
 export function rows() {
   across();
@@ -10,6 +12,7 @@ export function rows() {
         : target.closest("[data-row]")?.querySelector<HTMLAnchorElement>("a[data-open]"));
     if (!link || String(getSelection()) !== "") return;
     sessionStorage.setItem(place(), link.getAttribute("href")!);
+    leads(link.href);
     if (!link.contains(target)) link.click();
   });
 
