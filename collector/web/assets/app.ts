@@ -88,3 +88,13 @@ function say(text: string) {
   const region = document.getElementById("said");
   if (region) region.textContent = text;
 }
+
+// On paper nothing can be opened: what is folded is open while it is printed.
+const folded: HTMLDetailsElement[] = [];
+addEventListener("beforeprint", () => {
+  for (const details of document.querySelectorAll<HTMLDetailsElement>("main details:not([open], .menu)")) {
+    details.open = true;
+    folded.push(details);
+  }
+});
+addEventListener("afterprint", () => folded.splice(0).forEach((details) => (details.open = false)));

@@ -1,0 +1,43 @@
+package web_test
+
+import (
+	"testing"
+
+	"github.com/chromedp/chromedp"
+)
+
+// TestDeviceOnPaper: the tables of the charts are whole, and there is nothing to press.
+func TestDeviceOnPaper(t *testing.T) {
+	w := newWorld(t)
+	w.importSchools()
+	id := w.known()
+	w.look("admin", id)
+	tb := w.tab(t, looks{lang: "de", theme: "light", as: "admin"})
+	tb.open("/devices/" + id + "?range=7d")
+	folded := `[...document.querySelectorAll("main details")].filter(d => !d.open).length`
+	tables := `[...document.querySelectorAll(".charts details table")].map(t => t.checkVisibility({contentVisibilityAuto: true}) && t.getBoundingClientRect().height > 0)`
+	before := eval[int](tb, folded)
+	if before == 0 {
+		t.Fatal("the page has nothing folded")
+	}
+	tb.media("print")
+	tb.do(chromedp.Evaluate[chromedp.Void](`dispatchEvent(new Event("beforeprint"))`))
+	seen := eval[[]bool](tb, tables)
+	if len(seen) == 0 {
+		t.Error("no chart has a table")
+	}
+	for i, shown := range seen {
+		if !shown {
+			t.Errorf("table %d of the charts is not on paper", i)
+		}
+	}
+	if pressed := eval[[]string](tb, `[...document.querySelectorAll("main :is(button, input:not([type=hidden]), select, textarea, a.button, a.grave, .more a)")].filter(e => e.checkVisibility()).map(e => e.outerHTML.slice(0, 120))`); len(pressed) > 0 {
+		t.Errorf("on paper there is something to press: %q", pressed)
+	}
+	tb.shot("device-paper-de")
+	tb.do(chromedp.Evaluate[chromedp.Void](`dispatchEvent(new Event("afterprint"))`))
+	if after := eval[int](tb, folded); after != before {
+		t.Errorf("%d parts are folded after printing, want %d as before", after, before)
+	}
+	tb.clean()
+}
