@@ -189,7 +189,7 @@ func TestEveryListIsPagedAlike(t *testing.T) {
 			}
 		})
 	}
-	if lists < 30 || several < lists-2 /* answers to questions need weeks of days, see TestAPIQuestions */ {
+	if lists < 30 || several < lists-3 /* answers to questions need weeks of days, see TestAPIQuestions; a finding's groups need many devices to be told */ {
 		t.Errorf("%d lists, %d of them with several items", lists, several)
 	}
 }

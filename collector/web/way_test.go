@@ -55,7 +55,7 @@ func TestWholeWayByKeyboard(t *testing.T) {
 	for _, keys := range []string{"desk", "\t", password, enter} {
 		tb.key(keys)
 	}
-	tb.wait(`location.pathname === "/devices"`)
+	tb.wait(`location.pathname === "/devices" && document.readyState === "complete"`) // its scripts are there
 
 	tb.press("/")
 	tb.wait(`document.activeElement.id === "q"`)
