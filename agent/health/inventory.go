@@ -45,6 +45,10 @@ func (h *Health) listDue(now time.Time) bool {
 	return true
 }
 
+// listAfter a look, what it brought about is over and the program's pages are left:
+// reading a list, which takes seconds, does not come on top of that.
+const listAfter = leaveAfter + time.Second
+
 // list reads what is installed and tells it when it is another than was told.
 func (h *Health) list(ctx context.Context) {
 	wait := listAgain
@@ -56,6 +60,9 @@ func (h *Health) list(ctx context.Context) {
 			h.rest()
 		}
 	}()
+	if h.rests {
+		h.sleep(ctx, listAfter)
+	}
 	programs, err := h.source.(Lister).Software(ctx)
 	if ctx.Err() != nil {
 		return

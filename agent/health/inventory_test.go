@@ -137,7 +137,7 @@ func TestRest(t *testing.T) {
 		var want []time.Duration
 		for at := s10; at < 30*min; at += min {
 			if want = append(want, at); at == s10+6*min {
-				want = append(want, at, at+5*time.Second)
+				want = append(want, at+6*time.Second, at+11*time.Second)
 			}
 		}
 		if d := cmp.Diff(want, rests); d != "" {
