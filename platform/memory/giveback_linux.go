@@ -7,6 +7,7 @@ import (
 	"os"
 	"runtime/debug"
 	"strconv"
+	"sync"
 
 	"golang.org/x/sys/unix"
 )
@@ -27,21 +28,34 @@ func GiveBack() error {
 // the disk; what changes is that the kernel sees which of them the program really
 // uses, and may take the rest when somebody needs memory.
 func LeaveProgram() error {
-	maps, err := os.ReadFile("/proc/self/smaps")
+	all, err := own()
 	if err != nil {
-		return fmt.Errorf("reading our own mappings: %w", err)
-	}
-	self, err := os.Readlink("/proc/self/exe")
-	if err != nil {
-		return fmt.Errorf("asking for our own file: %w", err)
+		return err
 	}
 	var errs []error
-	for _, m := range pure(maps, self) {
+	for _, m := range all {
 		if _, _, errno := unix.Syscall(unix.SYS_MADVISE, m.from, m.to-m.from, unix.MADV_DONTNEED); errno != 0 {
 			errs = append(errs, fmt.Errorf("giving back %x-%x: %w", m.from, m.to, errno))
 		}
 	}
 	return errors.Join(errs...)
+}
+
+// own lists the mappings of our own file that can be left. They are where they are
+// since the start, and what is not written by then never is: asking the kernel each
+// time would cost ten times what leaving them does.
+var own = sync.OnceValues(readOwn)
+
+func readOwn() ([]mapping, error) {
+	maps, err := os.ReadFile("/proc/self/smaps")
+	if err != nil {
+		return nil, fmt.Errorf("reading our own mappings: %w", err)
+	}
+	self, err := os.Readlink("/proc/self/exe")
+	if err != nil {
+		return nil, fmt.Errorf("asking for our own file: %w", err)
+	}
+	return pure(maps, self), nil
 }
 
 // mapping is a range of addresses, to exclusive.
