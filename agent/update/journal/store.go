@@ -10,6 +10,7 @@ import (
 	"io"
 	"io/fs"
 	"path/filepath"
+	"sync"
 	"time"
 
 	"hausmeister/platform/layout"
@@ -104,14 +105,20 @@ type Config struct {
 
 // A Store keeps a journal as two copies, of which the older is written anew each
 // time, so that one is always whole.
-type Store struct{ c Config }
+type Store struct {
+	c Config
+	// one makes steps of one program come one after the other, where Lock is nil or
+	// knows processes only: of two that begin with the same copy one would be lost,
+	// and a commit that is lost so is never told.
+	one sync.Mutex
+}
 
 // NewStore checks nothing and opens nothing.
 func NewStore(c Config) *Store {
 	if c.LockFor == 0 {
 		c.LockFor = 10 * time.Second
 	}
-	return &Store{c}
+	return &Store{c: c}
 }
 
 // FileLock is the Lock of a real folder.
@@ -202,6 +209,8 @@ func (s *Store) Load() (Journal, error) {
 // no copy is whole is begun anew by Adopt, and by nothing else; one of a newer
 // version, or on a disk that cannot be read, not even by that.
 func (s *Store) Do(ctx context.Context, e Event) (Journal, []Effect, error) {
+	s.one.Lock()
+	defer s.one.Unlock()
 	release, err := s.lock(ctx)
 	if err != nil {
 		return Journal{}, nil, fmt.Errorf("locking the journal: %w", err)

@@ -7,9 +7,11 @@ import (
 	"errors"
 	"fmt"
 	"hash/crc32"
+	"io/fs"
 	"math/rand/v2"
 	"os"
 	"path/filepath"
+	"runtime"
 	"strings"
 	"sync"
 	"testing"
@@ -239,6 +241,39 @@ func TestAttack26_TwoWriters(t *testing.T) {
 	}
 	if _, _, err := s.Do(t.Context(), journal.Event{Kind: journal.Fetch}); err != nil {
 		t.Errorf("with a lock file of nobody's: %v", err)
+	}
+}
+
+// yielding lets others go on in the middle of a step.
+type yielding struct{ *fault.Tree }
+
+func (d yielding) Create(name string, mode fs.FileMode) (layout.File, error) {
+	runtime.Gosched()
+	return d.Tree.Create(name, mode)
+}
+
+// TestAttack26_OneProgram: launcher and agent may be one program, as a simulated device
+// is, and share a store that needs no lock of files.
+func TestAttack26_OneProgram(t *testing.T) {
+	s := store(yielding{fault.NewTree(dir)})
+	must(t, walk(s))
+	_, _, err := s.Do(t.Context(), journal.Event{Kind: journal.SwapFail, Reason: journal.Held})
+	must(t, err)
+	const each = 200
+	var wg sync.WaitGroup
+	for range 2 {
+		wg.Go(func() {
+			for range each {
+				if _, _, err := s.Do(t.Context(), journal.Event{Kind: journal.Fetch, Bytes: 1}); err != nil {
+					t.Error(err)
+					return
+				}
+			}
+		})
+	}
+	wg.Wait()
+	if j, err := s.Load(); err != nil || j.Fetched != 2*each {
+		t.Errorf("fetched %d, %v; want %d", j.Fetched, err, 2*each)
 	}
 }
 
