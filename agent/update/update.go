@@ -208,8 +208,13 @@ func New(c Config) *Updater {
 	return u
 }
 
-// Heard is of the Parent's pipe, see Parent.Welcomed.
-func (u *Updater) Heard(version string, hash []byte) { u.c.Parent.Welcomed(version, hash) }
+// Heard is of the Parent's pipe, see Parent.Welcomed. With each session the collector
+// gets what was not told yet: the launcher writes without a word where the one that it
+// said got lost, and at rest nobody looks for an hour.
+func (u *Updater) Heard(version string, hash []byte) {
+	u.c.Parent.Welcomed(version, hash)
+	u.wake()
+}
 
 // Repository is what the collector says of its metadata.
 func (u *Updater) Repository(r *hmpb.Repository) {

@@ -413,6 +413,30 @@ func TestCommitIsToldAtOnce(t *testing.T) {
 	})
 }
 
+// TestUntoldIsToldInTheNextSession: a step of which the launcher said no word, with
+// nothing under way for which the updater would look.
+func TestUntoldIsToldInTheNextSession(t *testing.T) {
+	inBubble(t, func(w *world) {
+		u := w.updater(oldVersion)
+		ctx, cancel := context.WithCancel(w.Context())
+		var running sync.WaitGroup
+		running.Go(func() { u.Run(ctx, func() {}) })
+		time.Sleep(10 * time.Minute)
+		w.steps(journal.Event{Kind: journal.Repair, Reason: journal.Damaged})
+		synctest.Wait()
+		if got := w.told(); got != "" {
+			t.Errorf("told %q before anybody was there", got)
+		}
+		u.Heard(oldVersion, w.old.Sum[:])
+		synctest.Wait()
+		if got := w.told(); got != "committed:damaged" {
+			t.Errorf("told %q with the next session", got)
+		}
+		cancel()
+		running.Wait()
+	})
+}
+
 func TestOff(t *testing.T) {
 	inBubble(t, func(w *world) {
 		r := w.release(manifest.Release{Version: newVersion})
