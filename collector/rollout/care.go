@@ -166,6 +166,7 @@ type sight struct {
 	bad, controls    int64
 	added            int64 // devices of the ring that are not blocked
 	open             int64 // of the first ring and the last: who is under way, or still has his turn
+	tried            bool  // of the last ring: nobody is waited for, and not because nobody has been here
 	tickets          int64
 }
 
@@ -203,6 +204,11 @@ func (r *Rollouts) look(ctx context.Context, o *row) (s sight, err error) {
 				return err
 			}
 		}
+		if o.ring == len(o.rings)-1 && s.open == 0 {
+			if s.tried, err = tried(ctx, tx, o, s.added); err != nil {
+				return err
+			}
+		}
 		if r.cfg.Tickets != nil {
 			s.tickets, err = r.cfg.Tickets.Opened(ctx, tx, o.id, now.Add(-24*time.Hour))
 		}
@@ -230,30 +236,43 @@ func blockedSQL(o *row, next int) (string, []any) {
 // addedBy is how many devices the ring added that may have an outcome at all.
 func (r *Rollouts) addedBy(ctx context.Context, tx *db.Tx, o *row) (n int64, err error) {
 	where, args := blockedSQL(o, 3)
-	if len(args) == 0 {
-		return o.added(), nil
+	if len(args) == 0 { // few are unfit, and an index has them
+		err = tx.QueryRow(ctx, `SELECT COUNT(*) FROM rollout_members WHERE rollout_id = $1 AND ring = $2 AND unfit <> '' AND outcome = 0`, o.id, int64(o.ring)).Scan(&n)
+		return o.added() - n, err
 	}
-	err = tx.QueryRow(ctx, `SELECT COUNT(*) FROM rollout_members m WHERE m.rollout_id = $1 AND m.ring = $2 AND NOT `+where, append([]any{o.id, int64(o.ring)}, args...)...).Scan(&n)
+	err = tx.QueryRow(ctx, `SELECT COUNT(*) FROM rollout_members m WHERE m.rollout_id = $1 AND m.ring = $2 AND (m.unfit = '' OR m.outcome <> 0) AND NOT `+where, append([]any{o.id, int64(o.ring)}, args...)...).Scan(&n)
 	return n, err
 }
 
 // openIn is how many devices of the rings so far are under way, or have had no turn and
 // still come: whoever has been silent for days gets his when he is back, and nobody
-// waits for that. Nor for one that has the version from elsewhere.
+// waits for that. Nor for one that has the version from elsewhere, or is unfit, or had a
+// whole turn: of his second one only what is armed is waited for.
 func (r *Rollouts) openIn(ctx context.Context, tx *db.Tx, o *row) (n int64, err error) {
 	where, args := blockedSQL(o, 5)
 	err = tx.QueryRow(ctx, `SELECT COUNT(*) FROM rollout_members m LEFT JOIN health_devices h ON h.device_id = m.device_id LEFT JOIN health_agent_versions v ON v.device_id = m.device_id
-		WHERE m.rollout_id = $1 AND m.ring <= $2 AND (m.flight = 1 OR m.outcome = 0 AND m.granted_ms = 0 AND m.first_ms IS NOT NULL AND h.last_contact_day >= $3
-			AND COALESCE(v.version, '') <> $4 AND NOT `+where+`)`,
+		WHERE m.rollout_id = $1 AND m.ring <= $2 AND (m.flight = 1 AND (m.passed = 0 OR m.told BETWEEN `+strconv.Itoa(armed)+` AND `+strconv.Itoa(trial)+`)
+			OR m.flight = 0 AND m.outcome = 0 AND m.passed = 0 AND m.unfit = '' AND m.first_ms IS NOT NULL AND h.last_contact_day >= $3 AND COALESCE(v.version, '') <> $4 AND NOT `+where+`)`,
 		append([]any{o.id, int64(o.ring), r.now().Add(-awayFor).UnixMilli() / dayMS, o.version}, args...)...).Scan(&n)
 	return n, err
+}
+
+// tried says whether somebody of the present ring had a turn without an outcome, or
+// nobody of it can have one.
+func tried(ctx context.Context, tx *db.Tx, o *row, added int64) (bool, error) {
+	if added <= 0 {
+		return true, nil
+	}
+	var n int64
+	err := tx.QueryRow(ctx, `SELECT COUNT(*) FROM (SELECT 1 FROM rollout_members WHERE rollout_id = $1 AND ring = $2 AND outcome = 0 AND passed = 1 LIMIT 1) x`, o.id, int64(o.ring)).Scan(&n)
+	return n > 0, err
 }
 
 // move is what a round changes of one rollout: places of those whose lease is over,
 // the base rate, a halt, the next ring, the end.
 func (r *Rollouts) move(ctx context.Context, tx *db.Tx, o *row, s sight) error {
 	now := r.now()
-	if _, err := tx.Exec(ctx, `UPDATE rollout_members SET lease = '', flight = 0 WHERE rollout_id = $1 AND flight = 1 AND until_ms <= $2`, o.id, now.UnixMilli()); err != nil {
+	if _, err := tx.Exec(ctx, `UPDATE rollout_members SET lease = '', flight = 0, passed = 1 WHERE rollout_id = $1 AND flight = 1 AND until_ms <= $2`, o.id, now.UnixMilli()); err != nil {
 		return err
 	}
 	changed := o.controlBad != s.bad
@@ -268,7 +287,7 @@ func (r *Rollouts) move(ctx context.Context, tx *db.Tx, o *row, s sight) error {
 		return r.halt(ctx, tx, o, gate.CauseTickets)
 	}
 	last := o.ring == len(o.rings)-1
-	if last && o.state == Running && s.open == 0 && o.evidence.Ready(o.params(r.cfg.Pace), o.ring, 1) != gate.WaitFresh {
+	if last && o.state == Running && s.open == 0 && (s.tried || o.evidence.Ready(o.params(r.cfg.Pace), o.ring, 1) != gate.WaitFresh) {
 		return r.done(ctx, tx, o)
 	}
 	if !last && o.state == Running && r.due(o, s) {
@@ -301,6 +320,9 @@ func (r *Rollouts) due(o *row, s sight) bool {
 // an outcome. Of the first few all count who are here: eight good ones of twenty would
 // do, and the next ring began while the failures of the others were on their way.
 func (r *Rollouts) ready(o *row, added, open int64) (gate.Wait, int64) {
+	if added <= 0 { // nobody of it can have an outcome; the next ring has its own bounds
+		return gate.Leave, 0
+	}
 	params := o.params(r.cfg.Pace)
 	wait, need := o.evidence.Ready(params, o.ring, added), params.Need(o.ring, added)
 	if o.ring == 0 && len(o.rings) > 1 && open > 0 && r.now().Sub(o.entered) < r.cfg.Pace.Lease {
@@ -386,7 +408,7 @@ type spotRef struct {
 func (r *Rollouts) mayBegin(ctx context.Context, tx *db.Tx, o *row, after spotRef, most int64) (out []spotRef, err error) {
 	where, args := blockedSQL(o, 7)
 	rows, err := tx.Query(ctx, `SELECT m.ring, m.device_id FROM rollout_members m JOIN health_devices h ON h.device_id = m.device_id
-		WHERE m.rollout_id = $1 AND m.ring <= $2 AND m.flight = 0 AND m.outcome = 0 AND m.until_ms <= $3 AND h.connected = 1 AND (m.ring, m.device_id) > ($4, $5) AND NOT `+where+`
+		WHERE m.rollout_id = $1 AND m.ring <= $2 AND m.flight = 0 AND m.outcome = 0 AND m.unfit = '' AND m.until_ms <= $3 AND h.connected = 1 AND (m.ring, m.device_id) > ($4, $5) AND NOT `+where+`
 		ORDER BY m.ring, m.device_id LIMIT $6`,
 		append([]any{o.id, int64(o.ring), r.now().UnixMilli(), after.ring, after.device, most}, args...)...)
 	if err != nil {

@@ -36,13 +36,14 @@ const (
 	WhyUndone  Why = "rolled_back"
 	WhyBlocked Why = "part_blocked"
 	WhyHalted  Why = "halted"
-	WhyEnded   Why = "ended" // the rollout is, for good
-	WhyUnfit   Why = "unfit" // nothing is released for such a device
-	WhyDrift   Why = "drift" // it had the version and has another, or a program that nobody released
+	WhyEnded   Why = "ended"       // the rollout is, for good
+	WhyUnfit   Why = "unfit"       // nothing is released for such a device
+	WhyOff     Why = "updates_off" // the device takes none
+	WhyDrift   Why = "drift"       // it had the version and has another, or a program that nobody released
 )
 
 // Whys are all of them, in the order of lists.
-var Whys = []Why{Current, WhyBegan, WhyWaits, WhyRing, WhyTurn, WhySchool, WhyWindow, WhyHalted, WhyEnded, WhyBlocked, WhySilent, WhyNever, WhyRefused, WhyUndone, WhyUnfit, WhyDrift}
+var Whys = []Why{Current, WhyBegan, WhyWaits, WhyRing, WhyTurn, WhySchool, WhyWindow, WhyHalted, WhyEnded, WhyBlocked, WhySilent, WhyNever, WhyRefused, WhyUndone, WhyUnfit, WhyOff, WhyDrift}
 
 // member is a device in a rollout.
 type member struct {
@@ -57,6 +58,8 @@ type member struct {
 	toldMS                  int64
 	outcome                 int64
 	first                   int64
+	unfit                   unfit
+	passed                  bool // it had a turn, and no outcome of it
 }
 
 const (
@@ -78,11 +81,13 @@ func (m member) strata() []gate.Stratum {
 	return out
 }
 
-const memberColumns = `m.ring, m.model, m.os_build, m.antivirus, m.owner_id, m.school_id, m.lease, m.granted_ms, m.until_ms, m.flight, m.told, m.reason, m.told_ms, m.outcome, COALESCE(m.first_ms, 0)`
+const memberColumns = `m.ring, m.model, m.os_build, m.antivirus, m.owner_id, m.school_id, m.lease, m.granted_ms, m.until_ms, m.flight, m.told, m.reason, m.told_ms, m.outcome, COALESCE(m.first_ms, 0), m.unfit, m.passed`
 
 func (m *member) scan(scan func(...any) error, more ...any) error {
-	var ring, flight, told, reason int64
-	err := scan(append([]any{&ring, &m.model, &m.build, &m.antivirus, &m.owner, &m.school, &m.lease, &m.granted, &m.until, &flight, &told, &reason, &m.toldMS, &m.outcome, &m.first}, more...)...)
+	var ring, flight, told, reason, passed int64
+	var cannot string
+	err := scan(append([]any{&ring, &m.model, &m.build, &m.antivirus, &m.owner, &m.school, &m.lease, &m.granted, &m.until, &flight, &told, &reason, &m.toldMS, &m.outcome, &m.first, &cannot, &passed}, more...)...)
+	m.unfit, m.passed = unfit(cannot), passed == 1
 	m.ring, m.flight, m.told, m.reason = int(ring), flight == 1, hmpb.UpdateState(told), hmpb.UpdateReason(reason)
 	return err
 }
@@ -135,16 +140,16 @@ func (r *Rollouts) helloOf(ctx context.Context, tx *db.Tx, device, version strin
 	return h, err
 }
 
-// program is what a rollout has for a device; ok is false where it has nothing.
+// program is what a rollout has for a device.
 type program struct {
 	manifest.Release
 	path, sha256 string
 }
 
-func programFor(ctx context.Context, tx *db.Tx, o *row, h hello, floors map[string]string) (p program, ok bool, err error) {
+func programFor(ctx context.Context, tx *db.Tx, o *row, h hello, floors map[string]string) (p program, not unfit, err error) {
 	rows, err := tx.Query(ctx, `SELECT path, sha256, custom, arch FROM rollout_targets WHERE release_id = $1 AND kind = 'program' AND os = $2 AND gone_ms IS NULL`, o.release, h.os)
 	if err != nil {
-		return p, false, err
+		return p, fits, err
 	}
 	defer rows.Close()
 	var found []program
@@ -152,22 +157,21 @@ func programFor(ctx context.Context, tx *db.Tx, o *row, h hello, floors map[stri
 		var one program
 		var custom, arch string
 		if err := rows.Scan(&one.path, &one.sha256, &custom, &arch); err != nil {
-			return p, false, err
+			return p, fits, err
 		}
 		if h.arch != "" && h.arch != arch {
 			continue
 		}
 		if err := json.Unmarshal([]byte(custom), &one.Release); err != nil {
-			return p, false, fmt.Errorf("release %s: %w", one.path, err)
+			return p, fits, fmt.Errorf("release %s: %w", one.path, err)
 		}
 		found = append(found, one)
 	}
 	if err := rows.Close(); err != nil || len(found) != 1 { // of two architectures nobody knows which
-		return p, false, err
+		return p, unfitSystem, err
 	}
 	p = found[0]
-	d := manifest.Device{Product: p.Product, Version: h.version, OS: p.OS, Arch: p.Arch, Channel: h.channel, Floor: floors[p.Product]}
-	return p, p.Match(d) == nil, nil
+	return p, unfitFor(p, manifest.Device{Product: p.Product, Version: h.version, OS: p.OS, Arch: p.Arch, Channel: h.channel, Floor: floors[p.Product]}), nil
 }
 
 // verdict is what Offer finds for a device in one rollout.
@@ -176,16 +180,16 @@ type verdict struct {
 	over   bool // a closed day of the owner was passed over, see overdue
 	member member
 	p      program
+	unfit  unfit
 }
 
 // judge says why a device may not begin now, or WhyBegan with a lease it has, or ""
 // when it may have one. It changes nothing.
 func (r *Rollouts) judge(ctx context.Context, tx *db.Tx, o *row, device string, h hello, floors map[string]string) (v verdict, err error) {
-	p, fits, err := programFor(ctx, tx, o, h, floors)
-	if err != nil {
+	if v.p, v.unfit, err = programFor(ctx, tx, o, h, floors); err != nil {
 		return v, err
 	}
-	v.p = p
+	p := v.p
 	m, placed, err := readMember(ctx, tx, o.id, device)
 	if err != nil {
 		return v, err
@@ -194,8 +198,8 @@ func (r *Rollouts) judge(ctx context.Context, tx *db.Tx, o *row, device string, 
 	now := r.now()
 	switch {
 	case p.sha256 != "" && p.sha256 == h.hash:
-		v.why = Current
-	case !fits || o.gone || o.blocked:
+		v.why, v.unfit = Current, fits
+	case v.unfit != fits || o.gone || o.blocked:
 		v.why = WhyUnfit
 	case !placed:
 		v.why = WhyRing
@@ -278,16 +282,27 @@ func (g Gateway) Offer(ctx context.Context, device access.Caller, version string
 		} else if !same {
 			note = "strange"
 		}
-		if h.off { // a lease would keep a place in its ring for nothing
-			return nil
-		}
 		floors := map[string]string{}
 		if err := readFloors(ctx, tx, floors); err != nil {
 			return err
 		}
 		for i := range open {
 			o := &open[i]
-			if o.product != manifest.ProductAgent || o.channel != h.channel {
+			if o.product != manifest.ProductAgent {
+				continue
+			}
+			if h.off || o.channel != h.channel { // a lease would keep a place in its ring for nothing
+				why := unfitOff
+				if !h.off {
+					why = unfitChannel
+				}
+				noted, err := apart(ctx, tx, o, device.ID, why, write)
+				if err != nil {
+					return err
+				}
+				if !noted {
+					note = o.id
+				}
 				continue
 			}
 			v, err := g.judge(ctx, tx, o, device.ID, h, floors)
@@ -295,6 +310,9 @@ func (g Gateway) Offer(ctx context.Context, device access.Caller, version string
 				return err
 			}
 			if v.why == WhyRing && v.member.owner == "" && !write || v.member.owner != "" && v.member.first == 0 && !write {
+				note = o.id
+			}
+			if v.member.owner != "" && v.member.unfit != v.unfit && !write {
 				note = o.id
 			}
 			if write {
@@ -357,6 +375,11 @@ func (r *Rollouts) arrived(ctx context.Context, tx *db.Tx, o *row, device string
 		}
 		*v = anew
 	}
+	if v.member.unfit != v.unfit {
+		if err := noteUnfit(ctx, tx, o, device, v.unfit); err != nil {
+			return err
+		}
+	}
 	if v.member.first != 0 {
 		return nil
 	}
@@ -375,8 +398,10 @@ func (r *Rollouts) grant(ctx context.Context, tx *db.Tx, o *row, device access.C
 		}
 	}
 	m.lease, m.granted, m.until = rand.Text(), now.UnixMilli(), now.Add(r.cfg.Pace.Lease).UnixMilli()
-	_, err := tx.Exec(ctx, `UPDATE rollout_members SET lease = $3, granted_ms = $4, until_ms = $5, flight = 1, told = 0, reason = 0 WHERE rollout_id = $1 AND device_id = $2`,
-		o.id, device.ID, m.lease, m.granted, m.until)
+	// One that waited goes on waiting for the same, and does not tell that again. A lease
+	// that ended a moment ago no round has seen.
+	_, err := tx.Exec(ctx, `UPDATE rollout_members SET passed = CASE WHEN flight = 1 AND until_ms <= $4 THEN 1 ELSE passed END, lease = $3, granted_ms = $4, until_ms = $5, flight = 1, told = CASE WHEN told = $6 THEN told ELSE 0 END, reason = CASE WHEN told = $6 THEN reason ELSE 0 END
+		WHERE rollout_id = $1 AND device_id = $2`, o.id, device.ID, m.lease, m.granted, m.until, int64(hmpb.UpdateState_UPDATE_STATE_WAITING))
 	if err != nil || !v.over {
 		return err
 	}

@@ -29,6 +29,7 @@ type spot struct {
 	device, owner, school   string
 	model, build, antivirus string
 	hash                    uint64
+	unfit                   unfit
 	ring                    int
 }
 
@@ -50,11 +51,15 @@ func ringOf(rings []step, place float64) int {
 	return len(rings) - 1
 }
 
-const spotSQL = `SELECT f.device_id, f.owner_id, COALESCE(f.school_id, ''), f.model, COALESCE(h.os_build, ''),
+const spotSQL = `SELECT f.device_id, f.owner_id, COALESCE(f.school_id, ''), f.model, f.os, COALESCE(h.os_build, ''),
 	COALESCE((SELECT d.antivirus FROM health_daily d WHERE d.device_id = f.device_id AND d.antivirus IS NOT NULL ORDER BY d.day DESC LIMIT 1), '')
 	FROM fleet_facts f LEFT JOIN health_devices h ON h.device_id = f.device_id`
 
 func readSpots(ctx context.Context, tx *db.Tx, release, where string, args ...any) (out []spot, err error) {
+	systems, err := readSystems(ctx, tx, release)
+	if err != nil {
+		return nil, err
+	}
 	rows, err := tx.Query(ctx, spotSQL+where, args...)
 	if err != nil {
 		return nil, err
@@ -62,8 +67,12 @@ func readSpots(ctx context.Context, tx *db.Tx, release, where string, args ...an
 	defer rows.Close()
 	for rows.Next() {
 		var s spot
-		if err := rows.Scan(&s.device, &s.owner, &s.school, &s.model, &s.build, &s.antivirus); err != nil {
+		var os string
+		if err := rows.Scan(&s.device, &s.owner, &s.school, &s.model, &os, &s.build, &s.antivirus); err != nil {
 			return nil, err
+		}
+		if !systems[os] {
+			s.unfit = unfitSystem
 		}
 		s.hash = spotHash(release, s.device)
 		out = append(out, s)
@@ -71,7 +80,8 @@ func readSpots(ctx context.Context, tx *db.Tx, release, where string, args ...an
 	return out, rows.Close()
 }
 
-// deal gives each its ring.
+// deal gives each its ring: whom nothing was released for the last one, so that the
+// small ones have devices to learn from.
 func deal(spots []spot, release string, rings []step) {
 	slices.SortFunc(spots, func(a, b spot) int {
 		return cmp.Or(cmp.Compare(a.model, b.model), cmp.Compare(a.build, b.build), cmp.Compare(a.antivirus, b.antivirus), cmp.Compare(a.owner, b.owner), cmp.Compare(a.hash, b.hash))
@@ -86,7 +96,15 @@ func deal(spots []spot, release string, rings []step) {
 	for i := range ranked {
 		ranked[i] = i
 	}
-	slices.SortFunc(ranked, func(a, b int) int { return cmp.Compare(places[a], places[b]) })
+	slices.SortFunc(ranked, func(a, b int) int {
+		if apart := spots[a].unfit != fits; apart != (spots[b].unfit != fits) {
+			if apart {
+				return 1
+			}
+			return -1
+		}
+		return cmp.Compare(places[a], places[b])
+	})
 	ring := 0
 	for rank, i := range ranked {
 		for ring < len(rings)-1 && int64(rank) >= rings[ring].End {
@@ -141,8 +159,8 @@ func (r *Rollouts) place(ctx context.Context, o row) error {
 }
 
 func (s spot) insert(ctx context.Context, tx *db.Tx, rollout string) error {
-	_, err := tx.Exec(ctx, `INSERT INTO rollout_members (rollout_id, device_id, ring, model, os_build, antivirus, owner_id, school_id) VALUES ($1, $2, $3, $4, $5, $6, $7, $8)
-		ON CONFLICT (rollout_id, device_id) DO NOTHING`, rollout, s.device, int64(s.ring), s.model, s.build, s.antivirus, s.owner, s.school)
+	_, err := tx.Exec(ctx, `INSERT INTO rollout_members (rollout_id, device_id, ring, model, os_build, antivirus, owner_id, school_id, unfit) VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9)
+		ON CONFLICT (rollout_id, device_id) DO NOTHING`, rollout, s.device, int64(s.ring), s.model, s.build, s.antivirus, s.owner, s.school, string(s.unfit))
 	return err
 }
 
@@ -153,6 +171,8 @@ func late(ctx context.Context, tx *db.Tx, o *row, device string) error {
 		return err
 	}
 	s := found[0]
-	s.ring = ringOf(o.rings, float64(s.hash)/math.MaxUint64)
+	if s.ring = ringOf(o.rings, float64(s.hash)/math.MaxUint64); s.unfit != fits {
+		s.ring = len(o.rings) - 1
+	}
 	return s.insert(ctx, tx, o.id)
 }

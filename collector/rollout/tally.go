@@ -235,20 +235,21 @@ func readFleet(ctx context.Context, tx *db.Tx, o *row) ([]deviceRow, error) {
 	if len(args) == 0 {
 		blocked = `1 = 0`
 	}
-	err = eachIn(ctx, tx, `m.device_id || ';' || m.ring || ';' || m.told || ';' || m.outcome || ';' || m.flight || ';' || m.until_ms || ';' || m.told_ms || ';' || COALESCE(m.first_ms, 0) || ';' || CASE WHEN `+blocked+` THEN 1 ELSE 0 END`,
+	err = eachIn(ctx, tx, `m.device_id || ';' || m.ring || ';' || m.told || ';' || m.outcome || ';' || m.flight || ';' || m.until_ms || ';' || m.told_ms || ';' || COALESCE(m.first_ms, 0) || ';' || m.unfit || ';' || CASE WHEN `+blocked+` THEN 1 ELSE 0 END`,
 		`rollout_members m WHERE m.rollout_id = $1`, append([]any{o.id}, args...), func(f []string) error {
 			i, known := at[f[0]]
 			if !known {
 				return nil // its record is gone
 			}
 			var n [8]int64
-			for k := range n {
+			for k, text := range append(f[1:8:8], f[9]) {
 				var err error
-				if n[k], err = strconv.ParseInt(f[k+1], 10, 64); err != nil {
+				if n[k], err = strconv.ParseInt(text, 10, 64); err != nil {
 					return err
 				}
 			}
 			d := &devices[i]
+			d.m.unfit = unfit(f[8])
 			d.placed, d.m.ring, d.m.told, d.m.outcome, d.m.flight, d.m.until, d.m.toldMS, d.m.first, d.blocked = true, int(n[0]), hmpb.UpdateState(n[1]), n[2], n[3] == 1, n[4], n[5], n[6], n[7] == 1
 			return nil
 		})

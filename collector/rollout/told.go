@@ -48,13 +48,13 @@ func (r *Rollouts) Told(ctx context.Context, tx *db.Tx, device string, u *hmpb.U
 		// offer went out before the failure was told.
 		told, reason, toldMS = m.told, m.reason, m.toldMS
 	}
-	flight, until := int64(0), m.until
+	flight, until, passed := int64(0), m.until, m.passed
 	switch {
 	case outcomeOf(u) != 0, state == hmpb.UpdateState_UPDATE_STATE_PRUNED:
 	case obeyed:
 		until = min(until, atMS) // it may have another as soon as there are any
 	case state == hmpb.UpdateState_UPDATE_STATE_REFUSED:
-		until = atMS + r.cfg.Pace.Lease.Milliseconds() // not at once again
+		until, passed = atMS+r.cfg.Pace.Lease.Milliseconds(), true // not at once again
 	case m.flight:
 		flight = 1
 	}
@@ -62,8 +62,8 @@ func (r *Rollouts) Told(ctx context.Context, tx *db.Tx, device string, u *hmpb.U
 	if flight == 0 {
 		lease = ""
 	}
-	_, err = tx.Exec(ctx, `UPDATE rollout_members SET told = $3, reason = $4, told_ms = $5, outcome = $6, flight = $7, lease = $8, until_ms = $9 WHERE rollout_id = $1 AND device_id = $2`,
-		o.id, device, int64(told), int64(reason), toldMS, outcome, flight, lease, until)
+	_, err = tx.Exec(ctx, `UPDATE rollout_members SET told = $3, reason = $4, told_ms = $5, outcome = $6, flight = $7, lease = $8, until_ms = $9, passed = $10 WHERE rollout_id = $1 AND device_id = $2`,
+		o.id, device, int64(told), int64(reason), toldMS, outcome, flight, lease, until, passed)
 	if err != nil || outcome == m.outcome {
 		return err
 	}

@@ -20,7 +20,7 @@ type DeviceState struct {
 	Device  string
 	Version string // that it came with last; empty = unknown
 	Why     Why
-	Reason  hmpb.UpdateReason // of waits, refused and rolled_back
+	Reason  hmpb.UpdateReason // of waits, refused, rolled_back and unfit
 	Ring    int               // from 1; 0 = it has none yet
 	Day     time.Time         // of what it told last of the update; zero = nothing yet
 }
@@ -30,7 +30,7 @@ const whyDays = 14
 
 // stateSQL reads what the word for a device is made of. $1 is the rollout.
 const stateSQL = `SELECT f.device_id, COALESCE(v.version, ''), COALESCE(h.last_contact_day, -1), COALESCE(m.lease, ''), COALESCE(m.until_ms, 0), COALESCE(m.flight, 0), COALESCE(m.told, 0),
-	COALESCE(m.reason, 0), COALESCE(m.told_ms, 0), COALESCE(m.outcome, 0), COALESCE(m.ring, -1), COALESCE(m.model, ''), COALESCE(m.os_build, ''), COALESCE(m.antivirus, ''), f.owner_id, COALESCE(f.school_id, ''), COALESCE(m.first_ms, 0), COALESCE(x.strange_ms, 0)
+	COALESCE(m.reason, 0), COALESCE(m.told_ms, 0), COALESCE(m.outcome, 0), COALESCE(m.ring, -1), COALESCE(m.model, ''), COALESCE(m.os_build, ''), COALESCE(m.antivirus, ''), f.owner_id, COALESCE(f.school_id, ''), COALESCE(m.first_ms, 0), COALESCE(m.unfit, ''), COALESCE(x.strange_ms, 0)
 	FROM fleet_facts f LEFT JOIN rollout_members m ON m.device_id = f.device_id AND m.rollout_id = $1
 	LEFT JOIN health_devices h ON h.device_id = f.device_id LEFT JOIN health_agent_versions v ON v.device_id = f.device_id LEFT JOIN rollout_devices x ON x.device_id = f.device_id`
 
@@ -52,11 +52,13 @@ func readStates(ctx context.Context, tx *db.Tx, rollout, where string, args []an
 	for rows.Next() {
 		var d deviceRow
 		var flight, told, reason, ring int64
+		var cannot string
 		if err := rows.Scan(&d.Device, &d.Version, &d.contact, &d.m.lease, &d.m.until, &flight, &told, &reason, &d.m.toldMS, &d.m.outcome, &ring, &d.m.model, &d.m.build, &d.m.antivirus,
-			&d.m.owner, &d.m.school, &d.m.first, &d.strangeMS); err != nil {
+			&d.m.owner, &d.m.school, &d.m.first, &cannot, &d.strangeMS); err != nil {
 			return err
 		}
 		d.m.flight, d.m.told, d.m.reason, d.m.ring = flight == 1, hmpb.UpdateState(told), hmpb.UpdateReason(reason), int(ring)
+		d.m.unfit = unfit(cannot)
 		d.placed, d.Ring = ring >= 0, int(ring)+1
 		d.Day = timeOf(d.m.toldMS - d.m.toldMS%dayMS)
 		each(d)
@@ -107,6 +109,11 @@ func (r *Rollouts) why(o *row, d *deviceRow, b *busy, closed bool) Why {
 		return WhyNever
 	case silent:
 		return WhySilent
+	case m.unfit == unfitOff && !m.flight:
+		return WhyOff
+	case m.unfit != fits && !m.flight:
+		d.Reason = m.unfit.reason()
+		return WhyUnfit
 	case d.Version != "" && manifest.ValidVersion(d.Version) && o.rollbackOf == "" && manifest.Compare(d.Version, o.version) > 0:
 		return WhyUnfit
 	case m.told == hmpb.UpdateState_UPDATE_STATE_REFUSED && m.until > now.UnixMilli():

@@ -382,7 +382,9 @@ var advice = map[string]string{
 	"rolled_back":  "it tried and went back by itself; these bytes are barred on it. It needs another build",
 	"part_blocked": "the part of the fleet that it belongs to is blocked in this rollout: look at the rollout's decisions",
 	"halted":       "the rollout has stopped: look at its evidence",
+	"ended":        "the rollout is over for good: the next one brings it its release",
 	"unfit":        "nothing is released for such a device: look at system, channel and min_from",
+	"updates_off":  "its agent takes no updates: look whether its launcher runs, and whether it has a root of trust",
 	"drift":        "it runs something that nobody released there: look at the device itself",
 }
 

@@ -1,0 +1,92 @@
+package rollout
+
+import (
+	"context"
+
+	"hausmeister/collector/db"
+	"hausmeister/proto/hmpb"
+	"hausmeister/proto/manifest"
+)
+
+// A device that can never take a release, and yet connects every day, is neither a
+// success nor a failure, and nobody waits for it: it counts among the devices of no
+// ring and holds no rollout open. Nor is anybody waited for who had a whole turn and
+// made nothing of it; he gets others.
+
+// unfit is why a device cannot take what a rollout brings; each of its Hellos says it
+// anew.
+type unfit string
+
+const (
+	fits         unfit = ""
+	unfitOff     unfit = "off"     // it takes no updates
+	unfitChannel unfit = "channel" // it is on another one by now
+	unfitSystem  unfit = "system"  // nothing was released for its system or processor
+	unfitFrom    unfit = "from"    // its version is too old to go there directly
+	unfitFloor   unfit = "floor"   // the release is below what may run
+	unfitNewer   unfit = "newer"   // it has a newer one, and this is no way back from that
+)
+
+// reason is the word that a device has for the same; several have none.
+func (u unfit) reason() hmpb.UpdateReason {
+	switch u {
+	case unfitChannel, unfitSystem:
+		return hmpb.UpdateReason_UPDATE_REASON_WRONG_DEVICE
+	case unfitFrom:
+		return hmpb.UpdateReason_UPDATE_REASON_FROM
+	case unfitFloor:
+		return hmpb.UpdateReason_UPDATE_REASON_FLOOR
+	}
+	return hmpb.UpdateReason_UPDATE_REASON_UNSPECIFIED
+}
+
+// unfitFor says why a program is nothing for a device, both being of one system.
+func unfitFor(p program, d manifest.Device) unfit {
+	switch known := manifest.ValidVersion(d.Version); {
+	case p.Match(d) == nil:
+		return fits
+	case d.Floor != "" && manifest.Compare(p.Version, d.Floor) < 0:
+		return unfitFloor
+	case known && manifest.Compare(p.Version, d.Version) < 0:
+		return unfitNewer
+	case known && p.MinFrom != "" && manifest.Compare(d.Version, p.MinFrom) < 0:
+		return unfitFrom
+	}
+	return unfitSystem
+}
+
+// apart is what is known of a device in a rollout of which it hears nothing: it takes
+// no updates, or those of another channel. It says whether that stands there.
+func apart(ctx context.Context, tx *db.Tx, o *row, device string, why unfit, write bool) (noted bool, err error) {
+	m, placed, err := readMember(ctx, tx, o.id, device)
+	if err != nil || !placed || m.unfit == why || why == unfitChannel && m.first == 0 { // it never was of that one
+		return err == nil, err
+	}
+	if !write {
+		return false, nil
+	}
+	return true, noteUnfit(ctx, tx, o, device, why)
+}
+
+func noteUnfit(ctx context.Context, tx *db.Tx, o *row, device string, why unfit) error {
+	_, err := tx.Exec(ctx, `UPDATE rollout_members SET unfit = $3 WHERE rollout_id = $1 AND device_id = $2`, o.id, device, string(why))
+	return err
+}
+
+// readSystems are the systems that a release has programs for.
+func readSystems(ctx context.Context, tx *db.Tx, release string) (map[string]bool, error) {
+	rows, err := tx.Query(ctx, `SELECT DISTINCT os FROM rollout_targets WHERE release_id = $1 AND kind = 'program' AND gone_ms IS NULL`, release)
+	if err != nil {
+		return nil, err
+	}
+	defer rows.Close()
+	out := map[string]bool{"": true} // of what is not known nobody says that it does not fit
+	for rows.Next() {
+		var os string
+		if err := rows.Scan(&os); err != nil {
+			return nil, err
+		}
+		out[os] = true
+	}
+	return out, rows.Close()
+}
