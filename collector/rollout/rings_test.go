@@ -321,6 +321,43 @@ func TestAttack43OneModelIsBlockedAlone(t *testing.T) {
 	})
 }
 
+// TestPartsThatOverlap: what devices of a blocked model did is not held against their
+// owner, and is not taken out of the evidence again when he is blocked too.
+func TestPartsThatOverlap(t *testing.T) {
+	both(t, func(t *testing.T, w *world) {
+		w.release("1.0.0")
+		w.release("1.1.0")
+		ids := w.fleetOf(40, "1.0.0", "A3510", "U7411")
+		id := w.start(t, "1.1.0")
+		ended := map[string]bool{}
+		for n := 0; n < 6; {
+			for device, o := range w.sweep(ids, "1.0.0") {
+				if n < 6 && !ended[device] {
+					n, ended[device] = n+1, true
+					w.ends(device, o, n%3 > 0)
+				}
+			}
+		}
+		var last string
+		var offer *hmpb.Offer
+		for _, device := range ids {
+			if o := w.offered(device, "1.0.0"); o != nil && !ended[device] {
+				last, offer = device, o
+			}
+		}
+		if offer == nil {
+			t.Fatal("nobody is under way after six outcomes")
+		}
+		w.must(w.Block(t.Context(), person("ada"), id, gate.Stratum{Dimension: "model", Value: "A3510"}, true, "their firmware is old"))
+		model := w.view(id).Evidence
+		w.must(w.Block(t.Context(), person("ada"), id, gate.Stratum{Dimension: "owner", Value: w.owner}, true, "exam weeks there"))
+		if v := w.view(id); v.Evidence.OK != 0 || v.Evidence.Bad != 0 || !(v.Evidence.Risk <= 1) {
+			t.Errorf("evidence %+v with all devices left out, %+v with a model", v.Evidence, model)
+		}
+		w.ends(last, offer, true) // what it tells is taken
+	})
+}
+
 // Row 44: silence is neither success nor failure, but silence after the update where
 // others are there is.
 func TestAttack44SilentDevices(t *testing.T) {

@@ -188,7 +188,7 @@ func (r *Rollouts) weigh(ctx context.Context, tx *db.Tx, o *row, m member, u *hm
 	switch verdict.Act {
 	case gate.Block:
 		s := verdict.Stratum
-		if err := revoke(ctx, tx, `rollout_id = $1 AND `+strata[s.Dimension]+` = $2`, o.id, s.Value); err != nil {
+		if err := o.leaveOut(ctx, tx, s); err != nil {
 			return err
 		}
 		if err := o.save(ctx, tx, true); err != nil {

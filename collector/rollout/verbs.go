@@ -6,6 +6,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"strconv"
 	"strings"
 	"unicode"
 
@@ -347,22 +348,52 @@ func (r *Rollouts) Block(ctx context.Context, caller access.Caller, id string, s
 	if !blocked {
 		verb = "part_freed"
 	}
-	column, ok := strata[s.Dimension]
-	if !ok || !reading.Printable(s.Value, maxReason) {
+	if strata[s.Dimension] == "" || !reading.Printable(s.Value, maxReason) {
 		return fmt.Errorf("%w: no part of the fleet is called %q", ErrInvalid, s.Dimension)
 	}
 	return r.verb(ctx, caller, id, verb, reason, func(tx *db.Tx, o *row) error {
 		if !o.ended.IsZero() {
 			return fmt.Errorf("%w: it is over", ErrState)
 		}
+		news := blocked && !o.evidence.IsBlocked([]gate.Stratum{s})
 		o.evidence.BlockPart(o.params(r.cfg.Pace), s, blocked)
-		if blocked {
-			if err := revoke(ctx, tx, `rollout_id = $1 AND `+column+` = $2`, o.id, s.Value); err != nil {
+		if news {
+			if err := o.leaveOut(ctx, tx, s); err != nil {
 				return err
 			}
 		}
 		return o.save(ctx, tx, true)
 	})
+}
+
+// leaveOut takes the leases of a part that was just blocked, and what its devices did
+// out of the other parts that they are in.
+func (o *row) leaveOut(ctx context.Context, tx *db.Tx, s gate.Stratum) error {
+	if err := revoke(ctx, tx, `rollout_id = $1 AND `+strata[s.Dimension]+` = $2`, o.id, s.Value); err != nil {
+		return err
+	}
+	before, args := "", []any{o.id, s.Value}
+	for _, other := range o.evidence.Blocked() { // what their devices did is out already
+		if other != s {
+			args = append(args, other.Value)
+			before += ` AND ` + strata[other.Dimension] + ` <> $` + strconv.Itoa(len(args))
+		}
+	}
+	rows, err := tx.Query(ctx, `SELECT model, os_build, antivirus, owner_id, SUM(CASE WHEN outcome = 1 THEN 1 ELSE 0 END), SUM(CASE WHEN outcome = 2 THEN 1 ELSE 0 END)
+		FROM rollout_members WHERE rollout_id = $1 AND outcome <> 0 AND `+strata[s.Dimension]+` = $2`+before+` GROUP BY model, os_build, antivirus, owner_id`, args...)
+	if err != nil {
+		return err
+	}
+	defer rows.Close()
+	for rows.Next() {
+		var m member
+		var t gate.Tally
+		if err := rows.Scan(&m.model, &m.build, &m.antivirus, &m.owner, &t.OK, &t.Bad); err != nil {
+			return err
+		}
+		o.evidence.Without(m.strata(), t)
+	}
+	return rows.Close()
 }
 
 // strata are the dimensions of package gate, and the columns that hold them.

@@ -269,10 +269,22 @@ func (e *Evidence) block(p Params, s Stratum) {
 	i, _ := e.find(s)
 	e.Parts[i].Blocked = true
 	in := e.Parts[i].Tally
-	e.All.OK, e.All.Bad = e.All.OK-in.OK, e.All.Bad-in.Bad
+	e.All.OK, e.All.Bad = max(0, e.All.OK-in.OK), max(0, e.All.Bad-in.Bad)
 	e.Ring.OK, e.Ring.Bad = max(0, min(e.Ring.OK, e.All.OK)), max(0, e.Ring.Bad-in.Bad)
 	e.Sum = min(e.Sum, p.Bound/2)
 	clear(e.Signatures)
+}
+
+// Without takes out of the other parts what devices did that are in one which was
+// blocked: so many outcomes of such as are in all of these strata. Else their failures
+// would be held against their owner too, and be taken out of All a second time when he
+// is blocked.
+func (e *Evidence) Without(strata []Stratum, t Tally) {
+	for _, s := range strata {
+		if i, known := e.find(s); known && !e.Parts[i].Blocked {
+			e.Parts[i].OK, e.Parts[i].Bad = max(0, e.Parts[i].OK-t.OK), max(0, e.Parts[i].Bad-t.Bad)
+		}
+	}
 }
 
 // BlockPart blocks a stratum that a person names, or gives it free again.

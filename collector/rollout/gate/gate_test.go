@@ -388,3 +388,29 @@ func TestSpike(t *testing.T) {
 		}
 	}
 }
+
+// TestWithoutABlockedPart: the failures of a model are not its owner's.
+func TestWithoutABlockedPart(t *testing.T) {
+	p := gate.Defaults()
+	var e gate.Evidence
+	model, owner, other := gate.Stratum{Dimension: "model", Value: "T490"}, gate.Stratum{Dimension: "owner", Value: "1"}, gate.Stratum{Dimension: "owner", Value: "2"}
+	good := gate.Stratum{Dimension: "model", Value: "U7411"}
+	for _, o := range []gate.Outcome{
+		{Bad: true, Strata: []gate.Stratum{model, owner}}, {Bad: true, Strata: []gate.Stratum{model, other}},
+		{Strata: []gate.Stratum{good, owner}}, {Strata: []gate.Stratum{good, owner}}, {Strata: []gate.Stratum{good, other}},
+	} {
+		if v := e.Add(p, o); v.Act != gate.Go {
+			t.Fatalf("Add(%+v) = %+v", o, v)
+		}
+	}
+	e.BlockPart(p, model, true)
+	e.Without([]gate.Stratum{model, owner}, gate.Tally{Bad: 1})
+	e.Without([]gate.Stratum{model, other}, gate.Tally{Bad: 1})
+	e.BlockPart(p, owner, true)
+	if want := (gate.Tally{OK: 1}); e.All != want {
+		t.Errorf("of all are left %+v, want %+v", e.All, want)
+	}
+	if risk := e.Risk(p, 0); !(risk >= 0 && risk <= 1) {
+		t.Errorf("Risk = %v", risk)
+	}
+}
