@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"math/rand/v2"
 	"path/filepath"
 	"slices"
 	"sync"
@@ -53,10 +54,17 @@ type collector struct {
 	tickets  []time.Time // opened about devices with the new version
 	told     int         // entries that were acknowledged
 	lost     int         // answers
+	r        *rand.Rand
+}
+
+func (c *collector) random() float64 {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	return c.r.Float64()
 }
 
 func newCollector(w *world, path string) *collector {
-	c := &collector{w: w, dir: filepath.Dir(path), path: path, bus: bus.New()}
+	c := &collector{w: w, dir: filepath.Dir(path), path: path, bus: bus.New(), r: rand.New(rand.NewPCG(w.seed, 0))}
 	c.repo = tufrepo.NewFleet(w.now)
 	return c
 }
@@ -66,7 +74,7 @@ func (c *collector) start() error {
 	if err != nil {
 		return err
 	}
-	r := &running{db: d, pace: pace.New(pace.Config{})}
+	r := &running{db: d, pace: pace.New(pace.Config{Random: c.random})}
 	cfg := rollout.Config{DB: d, Bus: c.bus, Now: c.w.now, Log: nolog, Dir: filepath.Join(c.dir, "updates"), Root: c.repo.Root(), Fresh: c.repo.Fresh, Pace: c.w.pace()}
 	if c.w.annoying > 0 {
 		cfg.Tickets = c
@@ -168,7 +176,26 @@ func (c *collector) release(version, from string) (manifest.Release, error) {
 		r.Deltas = []manifest.Delta{d}
 	}
 	r = c.repo.Release(manifest.RoleStable, r, text(version))
-	return r, c.imports()
+	return r, errors.Join(c.imports(), c.named(version))
+}
+
+// named gives a release an id by the seed: it says in which ring each device is.
+func (c *collector) named(version string) error {
+	ctx := context.Background()
+	return c.call(func(r *running) error {
+		return r.db.Write(ctx, func(tx *db.Tx) error {
+			var id string
+			if err := tx.QueryRow(ctx, `SELECT id FROM rollout_releases WHERE version = $1`, version).Scan(&id); err != nil {
+				return err
+			}
+			name := id[:14] + fmt.Sprintf("7000-%04x-%012x", 0x8000+c.published(), c.w.seed) // the time is the bubble's
+			_, err := tx.Exec(ctx, `UPDATE rollout_releases SET id = $2 WHERE id = $1`, id, name)
+			if err == nil {
+				_, err = tx.Exec(ctx, `UPDATE rollout_targets SET release_id = $2 WHERE release_id = $1`, id, name)
+			}
+			return err
+		})
+	})
 }
 
 // begins a session of a device.

@@ -17,4 +17,8 @@
 // at rest is on and connected, but its launcher and agent are not stepped.
 //
 // Time is that of a synctest bubble: each rollout has one, and days take seconds.
+//
+// A seed's run can be had again: devices, owners and releases have the same ids each
+// time, and what is drawn is drawn from the seed. Only what happens in the same moment
+// comes in any order, which may move a count by one.
 package rollsim

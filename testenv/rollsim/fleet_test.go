@@ -2,6 +2,7 @@ package rollsim_test
 
 import (
 	"context"
+	crand "crypto/rand"
 	"fmt"
 	"hash/fnv"
 	"io"
@@ -76,20 +77,38 @@ func scratch(t testing.TB) string {
 	return dir
 }
 
-// fleetOf makes the template of so many devices, outside of all bubbles.
+// fleets makes the templates of so many devices, outside of all bubbles, and while no
+// other test runs: their ids say who comes when, and are the same in each run, since
+// they are drawn from a source that is everybody's.
+func fleets(t testing.TB, sizes ...int) {
+	t.Helper()
+	makingTemplates.Lock()
+	defer makingTemplates.Unlock()
+	for _, n := range sizes {
+		if templates[n] != nil {
+			continue
+		}
+		dir, err := os.MkdirTemp("", "hm-rollsim-")
+		must(t, err)
+		f := &template{path: filepath.Join(dir, "fleet.db")}
+		everybodys := crand.Reader
+		crand.Reader = rand.NewChaCha8([32]byte{byte(n), byte(n >> 8)})
+		err = f.fill(n)
+		crand.Reader = everybodys
+		must(t, err)
+		templates[n] = f
+	}
+}
+
+// fleetOf is a template that fleets made.
 func fleetOf(t testing.TB, n int) *template {
 	t.Helper()
 	makingTemplates.Lock()
 	defer makingTemplates.Unlock()
-	if f := templates[n]; f != nil {
-		return f
+	if templates[n] == nil {
+		t.Fatalf("no fleet of %d devices was made", n)
 	}
-	dir, err := os.MkdirTemp("", "hm-rollsim-")
-	must(t, err)
-	f := &template{path: filepath.Join(dir, "fleet.db")}
-	must(t, f.fill(n))
-	templates[n] = f
-	return f
+	return templates[n]
 }
 
 // TestMain removes the templates.

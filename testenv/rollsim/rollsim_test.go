@@ -37,6 +37,10 @@ func sized() size {
 	return is
 }
 
+// sureOf is of how many devices at least some are left when it is sure that a build is
+// bad on 2 %.
+const sureOf = 2500
+
 // whole is a result in which nothing is wrong that must not be in any.
 func whole(t *testing.T, s scenario, r result) {
 	t.Helper()
@@ -63,6 +67,7 @@ func whole(t *testing.T, s scenario, r result) {
 func TestRatesOfFailure(t *testing.T) {
 	need.Plain(t)
 	is := sized()
+	fleets(t, is.devices, max(is.devices, sureOf))
 	for _, tt := range []struct {
 		rate        float64
 		least, most int   // of 20 released fully
@@ -84,7 +89,7 @@ func TestRatesOfFailure(t *testing.T) {
 			for seed := range is.seeds {
 				s := scenario{seed: uint64(*first + seed), devices: is.devices, rate: tt.rate}
 				if tt.rate == 0.02 {
-					s.devices = max(s.devices, 2500) // of fewer it can be all before that is sure
+					s.devices = max(s.devices, sureOf)
 				}
 				r := simulate(t, s)
 				t.Logf("seed %d: %s", s.seed, r)
@@ -134,6 +139,7 @@ func TestRatesOfFailure(t *testing.T) {
 func TestAttack43BadForOneModelOnly(t *testing.T) {
 	need.Plain(t)
 	is := sized()
+	fleets(t, is.devices)
 	tests := []string{"U7411", "T490", "X13"}
 	if !is.long {
 		tests = tests[:1]
@@ -163,6 +169,7 @@ func TestAttack43BadForOneModelOnly(t *testing.T) {
 // again, and counts once; leases hold over it; it goes on to its end.
 func TestAttack45CollectorRestartsInARollout(t *testing.T) {
 	need.Plain(t)
+	fleets(t, sized().devices)
 	t.Parallel()
 	s := scenario{seed: 201, devices: sized().devices, restarts: 3}
 	r := simulate(t, s)
@@ -177,6 +184,7 @@ func TestAttack45CollectorRestartsInARollout(t *testing.T) {
 // that, since no device finds anything wrong with it.
 func TestTicketsStopTheRing(t *testing.T) {
 	need.Plain(t)
+	fleets(t, sized().devices)
 	t.Parallel()
 	s := scenario{seed: 301, devices: sized().devices, annoying: 0.25}
 	r := simulate(t, s)
