@@ -4,14 +4,19 @@ import (
 	"bytes"
 	"context"
 	"crypto/sha256"
+	"crypto/tls"
+	"encoding/binary"
 	"errors"
 	"fmt"
 	"io"
 	"math/rand/v2"
+	"net"
 	"os"
 	"slices"
 	"strings"
 	"sync"
+	"sync/atomic"
+	"syscall"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -418,6 +423,132 @@ func TestCloseTowardsDeafPeer(t *testing.T) {
 		}
 		p.collector.Close(hmpb.Code_CODE_NORMAL, "")
 	})
+}
+
+// A session that is closed while its peer opens streams waits for the peer all the same:
+// what they bring is read and not answered, for an answer to a half that is closed would
+// end the connection with a reset, which overtakes the code.
+func TestCloseTowardsPeerThatGoesOn(t *testing.T) {
+	ln := must(net.Listen("tcp", "127.0.0.1:0"))(t)
+	defer ln.Close()
+	served := make(chan wire.Session, 1)
+	go func() {
+		conn, err := ln.Accept()
+		if err == nil {
+			tc := tls.Server(conn, serverTLS(t))
+			if err = tc.Handshake(); err == nil {
+				var s wire.Session
+				if s, err = wire.ServeTCP(tc); err == nil {
+					served <- s
+				}
+			}
+		}
+		if err != nil {
+			t.Errorf("serving: %v", err)
+			close(served)
+		}
+	}()
+	conf := clientTLS(t)
+	conf.NextProtos = []string{wire.ALPN}
+	peer := must(tls.Dial("tcp", ln.Addr().String(), conf))(t)
+	defer peer.Close()
+	s, ok := <-served
+	if !ok {
+		return
+	}
+	took := make(chan time.Duration, 1)
+	go func() {
+		begin := time.Now()
+		s.Close(hmpb.Code_CODE_REVOKED, "")
+		took <- time.Since(begin)
+	}()
+	away := make([]byte, 12)
+	for away[1] != 3 { // yamux may ping before
+		if _, err := io.ReadFull(peer, away); err != nil {
+			t.Fatalf("waiting for the GoAway: %v", err)
+		}
+	}
+	if got := binary.BigEndian.Uint32(away[8:]); got != 0x100+uint32(hmpb.Code_CODE_REVOKED) {
+		t.Errorf("the GoAway says %#x", got)
+	}
+	for id := uint32(1); id < 20; id += 2 {
+		open := make([]byte, 12) // version 0, window update, SYN
+		open[1], open[3] = 1, 1
+		binary.BigEndian.PutUint32(open[4:], id)
+		if _, err := peer.Write(open); err != nil {
+			t.Errorf("opening stream %d after the GoAway: %v", id, err)
+			break
+		}
+	}
+	if d := <-took; d < 500*time.Millisecond {
+		t.Errorf("Close waited %v for a peer that has not closed, want half a second", d)
+	}
+}
+
+// The peer's code is heard though our next write fails before it is read.
+func TestCodeIsHeardAfterAReset(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		n := netsim.New(netsim.Config{Seed: 1, Latency: 10 * time.Millisecond})
+		defer n.Close()
+		host, far := n.Host("10.0.0.1"), n.Host("10.0.0.2")
+		ln := must(far.ListenTCP(port))(t)
+		defer ln.Close()
+		torn := &tornConn{failed: make(chan struct{}), closed: make(chan struct{})}
+		agent, collector := connectTCP(t, ln, func() (net.Conn, error) {
+			var err error
+			torn.Conn, err = host.DialTCP(t.Context(), far.Addr(port).AddrPort())
+			return torn, err
+		})
+		defer agent.Close(hmpb.Code_CODE_NORMAL, "")
+		synctest.Wait()
+		torn.torn.Store(true)
+		collector.Close(hmpb.Code_CODE_REVOKED, "") // by the end of its patience it resets
+		_, err := agent.OpenStream(t.Context())
+		if err != nil {
+			t.Fatalf("OpenStream before the code is read: %v", err)
+		}
+		wantError(t, "agent's session", ended(t, agent), hmpb.Code_CODE_REVOKED, true, false)
+	})
+}
+
+// tornConn is a connection that was reset while what came before is still to be read:
+// it is handed out late, and only as long as the reader has not closed.
+type tornConn struct {
+	net.Conn
+	torn           atomic.Bool
+	failing, close sync.Once
+	failed, closed chan struct{}
+}
+
+func (c *tornConn) Write(b []byte) (int, error) {
+	if !c.torn.Load() {
+		return c.Conn.Write(b)
+	}
+	c.failing.Do(func() { close(c.failed) })
+	return 0, syscall.ECONNRESET
+}
+
+func (c *tornConn) Read(b []byte) (int, error) {
+	n, err := c.Conn.Read(b)
+	if !c.torn.Load() {
+		return n, err
+	}
+	select {
+	case <-c.failed:
+	case <-c.closed:
+		return 0, net.ErrClosed
+	}
+	select {
+	case <-time.After(100 * time.Millisecond): // virtual
+		return n, err
+	case <-c.closed:
+		return 0, net.ErrClosed
+	}
+}
+
+func (c *tornConn) Close() error {
+	c.close.Do(func() { close(c.closed) })
+	return c.Conn.Close()
 }
 
 var offline = netsim.Weather{CutUp: true, CutDown: true}

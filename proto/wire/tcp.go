@@ -22,7 +22,8 @@ const (
 	// goAwayBase is added to our codes in a GoAway frame: yamux itself sends
 	// 0, 1 and 2 there.
 	goAwayBase = 0x100
-	// lingerFor is how long Close waits for the peer to read the GoAway.
+	// lingerFor is how long Close waits for the peer to read the GoAway, and who cannot
+	// write any more for one to be read.
 	lingerFor = 500 * time.Millisecond
 	// writeTimeout ends a session whose keep-alive is not answered or whose
 	// write does not get away. yamux renews a deadline only when half of it is
@@ -298,6 +299,7 @@ type idleConn struct {
 	*tls.Conn
 	idle      time.Duration
 	writing   chan struct{} // holds one token while a frame is written
+	away      bool          // the last frame is written; guarded by writing
 	closed    chan struct{}
 	closing   sync.Once
 	ending    sync.Once
@@ -325,15 +327,38 @@ func (c *idleConn) Read(b []byte) (int, error) {
 	return n, err
 }
 
-// Write is called by yamux once per frame.
+// Write is called by yamux once per frame. Nothing follows the GoAway: yamux, which
+// answers streams that come meanwhile, would take the error for the connection's and
+// close it, with bytes unread, in the middle of goAway.
 func (c *idleConn) Write(b []byte) (int, error) {
 	select {
 	case c.writing <- struct{}{}:
 	case <-c.closed:
 		return 0, net.ErrClosed
 	}
-	defer func() { <-c.writing }()
-	return c.Conn.Write(b)
+	if c.away {
+		<-c.writing
+		return len(b), nil
+	}
+	n, err := c.Conn.Write(b)
+	<-c.writing
+	if err != nil {
+		c.hearOut()
+	}
+	return n, err
+}
+
+// hearOut gives what came before a write failed the time to be read, for yamux closes
+// the connection at once: a peer that ended the session, and then reset a connection on
+// which we went on sending, has said why.
+func (c *idleConn) hearOut() {
+	t := time.NewTimer(lingerFor)
+	defer t.Stop()
+	select {
+	case <-c.readEnded:
+	case <-c.closed:
+	case <-t.C:
+	}
 }
 
 // goAway sends yamux's last frame and waits until the peer has closed, for
@@ -355,6 +380,7 @@ func (c *idleConn) goAway(code uint32) {
 	binary.BigEndian.PutUint32(frame[8:], code)
 	c.SetWriteDeadline(time.Now().Add(lingerFor))
 	_, err := c.Conn.Write(frame)
+	c.away = true
 	<-c.writing
 	if err != nil {
 		return
