@@ -55,6 +55,10 @@ func (w *world) launcherRelease(r manifest.Release) manifest.Release {
 	return r
 }
 
+// rampLasts is until every device has had its turn for a launcher or a policy, whatever
+// its key drew.
+const rampLasts = 4 * time.Hour
+
 // taken runs a device for a time and says which launcher is next.
 func (w *world) taken(l *line, d time.Duration) string {
 	w.Helper()
@@ -75,30 +79,31 @@ func TestAttack41_OwnTrain(t *testing.T) {
 		r := w.launcherRelease(manifest.Release{Version: "1.4.0"})
 		w.launcherRelease(manifest.Release{Version: "9.9.9", OS: "windows"})
 		w.launcherRelease(manifest.Release{Version: "9.9.8", Channel: "canary"})
+		time.Sleep(rampLasts) // else this device's turn may come for the older one first
 		if got := w.taken(l, 24*time.Hour); got != r.Version {
-			t.Fatalf("next launcher is %s, want the newest one, %s", got, r.Version)
+			w.Fatalf("next launcher is %s, want the newest one, %s", got, r.Version)
 		}
 		trial, on, err := l.OnTrial()
 		if err != nil || !on || trial.From != "1.2.3" || trial.To != r.Version || trial.Sum.String() != r.SHA256 {
-			t.Errorf("trial %+v, %v, %v", trial, on, err)
+			w.Errorf("trial %+v, %v, %v", trial, on, err)
 		}
 		if w.fetched != 1 {
-			t.Errorf("fetched %d programs, want one", w.fetched)
+			w.Errorf("fetched %d programs, want one", w.fetched)
 		}
 		c := w.config(oldVersion)
 		c.Launchers = l
 		u := update.New(c)
 		w.runFor(u, time.Minute)
 		if s := u.Status(); s.Launcher != "1.2.3" || s.LauncherNext != r.Version {
-			t.Errorf("status %+v", s)
+			w.Errorf("status %+v", s)
 		}
 		// While it waits for the next start nothing more comes, also no newer one.
 		w.launcherRelease(manifest.Release{Version: "1.5.0"})
 		if got := w.taken(l, 48*time.Hour); got != r.Version || w.fetched != 1 {
-			t.Errorf("next launcher is %s after %d programs", got, w.fetched)
+			w.Errorf("next launcher is %s after %d programs", got, w.fetched)
 		}
 		if j := w.journal(); j.Good != w.old || len(j.Swaps) != 0 {
-			t.Errorf("the agent's journal is %+v", j)
+			w.Errorf("the agent's journal is %+v", j)
 		}
 	})
 }
@@ -155,10 +160,10 @@ func TestAttack41_LauncherNotTaken(t *testing.T) {
 				l := w.newLine()
 				change(w, l)
 				if got := w.taken(l, 48*time.Hour); got != "1.2.3" {
-					t.Errorf("next launcher is %s, want it left alone", got)
+					w.Errorf("next launcher is %s, want it left alone", got)
 				}
 				if _, on, err := l.OnTrial(); on || err != nil {
-					t.Errorf("OnTrial = %v, %v", on, err)
+					w.Errorf("OnTrial = %v, %v", on, err)
 				}
 			})
 		})
@@ -194,8 +199,9 @@ func TestAttack48_BadPolicy(t *testing.T) {
 	inBubble(t, func(w *world) {
 		w.policy("1.0.0", goodPolicy)
 		w.policy("1.1.0", strings.Replace(goodPolicy, "30", "40", 1))
+		time.Sleep(rampLasts) // else this device's turn may come for the older one first
 		if got := w.follows(24 * time.Hour); got != "1.1.0" || w.fetched != 1 {
-			t.Fatalf("policy %q after %d files, want the newest", got, w.fetched)
+			w.Fatalf("policy %q after %d files, want the newest", got, w.fetched)
 		}
 		for version, text := range map[string]string{
 			"2.0.1": `{"hausmeister_policy": 1, "keep_alive_s": 30, "one_more_field": 1}`,
@@ -211,16 +217,16 @@ func TestAttack48_BadPolicy(t *testing.T) {
 			before := w.fetched
 			w.policy(version, text)
 			if got := w.follows(72 * time.Hour); got != "1.1.0" {
-				t.Errorf("after %s the policy is %q", text, got)
+				w.Errorf("after %s the policy is %q", text, got)
 			}
 			if n := w.fetched - before; n != 1 {
-				t.Errorf("%s was fetched %d times in three days, want once", text, n)
+				w.Errorf("%s was fetched %d times in three days, want once", text, n)
 			}
 			w.must(w.fleet.Drafts[manifest.RolePolicy].RemoveTarget(manifest.PolicyPath("agent", version)))
 		}
 		w.policy("2.1.0", goodPolicy)
 		if got := w.follows(24 * time.Hour); got != "2.1.0" {
-			t.Errorf("policy %q, want the one that is good again", got)
+			w.Errorf("policy %q, want the one that is good again", got)
 		}
 	})
 	for name, change := range map[string]func(w *world){
@@ -269,7 +275,7 @@ func TestAttack48_BadPolicy(t *testing.T) {
 		inBubble(t, func(w *world) {
 			change(w)
 			if got := w.follows(36 * time.Hour); got != "" {
-				t.Errorf("%s: policy %q, want none", name, got)
+				w.Errorf("%s: policy %q, want none", name, got)
 			}
 		})
 	}
@@ -281,7 +287,7 @@ func TestAttack39_LauncherBack(t *testing.T) {
 		l := w.newLine()
 		w.launcherRelease(manifest.Release{Version: "1.2.0", RollbackOf: "1.2.3"})
 		if got := w.taken(l, 24*time.Hour); got != "1.2.0" {
-			t.Errorf("next launcher is %s, want the signed way back", got)
+			w.Errorf("next launcher is %s, want the signed way back", got)
 		}
 	})
 }

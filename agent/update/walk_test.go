@@ -351,32 +351,32 @@ func TestWalk(t *testing.T) {
 	inBubble(t, func(w *world) {
 		r := w.release(manifest.Release{Version: newVersion})
 		if !w.offered(r, "lease-1", time.Hour) {
-			t.Fatalf("not armed in an hour: %s, told %s", w.journal().State, w.told())
+			w.Fatalf("not armed in an hour: %s, told %s", w.journal().State, w.told())
 		}
 		next := journal.Program{Version: newVersion, Sum: sumOf(w.programs[r.SHA256])}
 		j := w.journal()
 		if j.State != journal.Armed || j.Next != next || w.versions().Check(newVersion, next.Sum) != nil {
-			t.Fatalf("armed: %+v", j)
+			w.Fatalf("armed: %+v", j)
 		}
 		w.launcher(next)
 		u := w.updater(newVersion)
 		w.runFor(u, 5*time.Minute)
 		if got, want := w.told(), "offered waiting:schedule downloaded staged armed swapped trial committed"; got != want {
-			t.Errorf("told %q\nwant %q", got, want)
+			w.Errorf("told %q\nwant %q", got, want)
 		}
 		last := w.entries[len(w.entries)-1].GetUpdate()
 		if last.GetLease() != "lease-1" || last.GetFromVersion() != oldVersion || last.GetToVersion() != newVersion ||
 			last.GetLauncherVersion() != "1.2.3" || len(last.GetToSha256()) != 32 {
-			t.Errorf("the last step is %v", last)
+			w.Errorf("the last step is %v", last)
 		}
 		if s := u.Status(); s.Off != "" || s.State != "committed" || s.Previous != oldVersion {
-			t.Errorf("status %+v", s)
+			w.Errorf("status %+v", s)
 		}
 		// All was told; the same again is no update.
 		n := len(w.entries)
 		u.Offered(offer(r, "lease-1"))
 		if w.runFor(u, 24*time.Hour) || len(w.entries) != n {
-			t.Errorf("told again: %s", w.told())
+			w.Errorf("told again: %s", w.told())
 		}
 	})
 }
@@ -387,7 +387,7 @@ func TestCommitIsToldAtOnce(t *testing.T) {
 	inBubble(t, func(w *world) {
 		r := w.release(manifest.Release{Version: newVersion})
 		if !w.offered(r, "lease-1", time.Hour) {
-			t.Fatalf("not armed: %s", w.told())
+			w.Fatalf("not armed: %s", w.told())
 		}
 		next := journal.Program{Version: newVersion, Sum: sumOf(w.programs[r.SHA256])}
 		w.steps(journal.Event{Kind: journal.SwapTry}, journal.Event{Kind: journal.SwapDone}, journal.Event{Kind: journal.Start}, journal.Event{Kind: journal.Alive},
@@ -405,7 +405,7 @@ func TestCommitIsToldAtOnce(t *testing.T) {
 		io.WriteString(words, "settled\n")
 		synctest.Wait()
 		if got := w.told(); !strings.HasSuffix(got, "trial committed") {
-			t.Errorf("told %q", got)
+			w.Errorf("told %q", got)
 		}
 		cancel()
 		words.Close()
@@ -457,7 +457,7 @@ func TestOff(t *testing.T) {
 			u.Heard("1.0.0", []byte{1})
 			u.Offered(offer(r, "lease"))
 			if w.runFor(u, time.Hour) || u.Status().Off != off || w.journal().State != journal.Idle {
-				t.Errorf("%s: status %+v, journal %s", off, u.Status(), w.journal().State)
+				w.Errorf("%s: status %+v, journal %s", off, u.Status(), w.journal().State)
 			}
 		}
 		// A root that a package put there does as well as one that was built in.
@@ -467,7 +467,7 @@ func TestOff(t *testing.T) {
 		u := update.New(c)
 		u.Offered(offer(r, "lease"))
 		if !w.runFor(u, time.Hour) {
-			t.Errorf("with a root in the folder: %+v, told %s", u.Status(), w.told())
+			w.Errorf("with a root in the folder: %+v, told %s", u.Status(), w.told())
 		}
 	})
 }
@@ -479,10 +479,10 @@ func TestAttack13_ClockOf1970And2099(t *testing.T) {
 			w.now = func() time.Time { return time.Now().Add(off) }
 			r := w.release(manifest.Release{Version: newVersion})
 			if !w.offered(r, "lease", time.Hour) {
-				t.Errorf("with a clock of %s: told %s", name, w.told())
+				w.Errorf("with a clock of %s: told %s", name, w.told())
 			}
 			if w.trusted.Before(begin) || w.trusted.After(begin.Add(2*time.Hour)) {
-				t.Errorf("with a clock of %s the time of TLS is %v, it is %v", name, w.trusted, begin)
+				w.Errorf("with a clock of %s the time of TLS is %v, it is %v", name, w.trusted, begin)
 			}
 		})
 	}
@@ -496,7 +496,7 @@ func TestAttack13_ClockOf1970And2099(t *testing.T) {
 		w.runFor(u, 20*time.Minute)
 		off, w.hindrance.Battery = 0, false
 		if !w.runFor(w.updater(oldVersion), time.Hour) {
-			t.Errorf("after the clock was set back by 20 years: told %s", w.told())
+			w.Errorf("after the clock was set back by 20 years: told %s", w.told())
 		}
 	})
 }
@@ -509,14 +509,14 @@ func TestAttack14_StolenCollector(t *testing.T) {
 		u := w.updater(oldVersion)
 		u.Offered(offer(r, "lease"))
 		if w.runFor(u, 47*time.Hour) || !strings.HasSuffix(w.told(), "waiting:ramp") || w.fetched != 0 {
-			t.Errorf("before its turn: told %s, %d downloads", w.told(), w.fetched)
+			w.Errorf("before its turn: told %s, %d downloads", w.told(), w.fetched)
 		}
 		if s := u.Status(); !s.Coming() || s.Begins.Before(begin.Add(47*time.Hour)) {
-			t.Errorf("status %+v", s)
+			w.Errorf("status %+v", s)
 		}
 		w.fleet.Publish() // as it is each day
 		if !w.runFor(w.updater(oldVersion), 3*time.Hour) || time.Now().Before(begin.Add(48*time.Hour)) {
-			t.Errorf("at its turn: told %s", w.told())
+			w.Errorf("at its turn: told %s", w.told())
 		}
 	})
 	// What nobody signed, other bytes for a signed name, and a name of its own.
@@ -544,7 +544,7 @@ func TestAttack14_StolenCollector(t *testing.T) {
 		w.fleet.SetFiles(old)
 		u.Offered(offer(r, "lease"))
 		if w.runFor(u, 3*time.Hour) || !strings.HasSuffix(w.told(), "waiting:stale") {
-			t.Errorf("with yesterday's metadata: told %s", w.told())
+			w.Errorf("with yesterday's metadata: told %s", w.told())
 		}
 	})
 }
@@ -575,11 +575,11 @@ func TestAttack20_DiskFull(t *testing.T) {
 		r := w.release(manifest.Release{Version: newVersion})
 		w.free = uint64(3*r.Length - 1)
 		if w.offered(r, "lease", 5*time.Hour) || !strings.HasSuffix(w.told(), "waiting:space") || w.fetched != 0 {
-			t.Errorf("with too little room: told %s, %d downloads", w.told(), w.fetched)
+			w.Errorf("with too little room: told %s, %d downloads", w.told(), w.fetched)
 		}
 		w.free = uint64(3 * r.Length)
 		if !w.runFor(w.updater(oldVersion), 3*time.Hour) {
-			t.Errorf("with room again: told %s", w.told())
+			w.Errorf("with room again: told %s", w.told())
 		}
 	})
 	// Full where the copy is made: nothing of it stays, and it goes on later.
@@ -592,11 +592,11 @@ func TestAttack20_DiskFull(t *testing.T) {
 			return fault.None
 		})
 		if w.offered(r, "lease", 5*time.Hour) || w.journal().State != journal.Downloaded {
-			t.Errorf("on a full disk: %s, told %s", w.journal().State, w.told())
+			w.Errorf("on a full disk: %s, told %s", w.journal().State, w.told())
 		}
 		w.tree.Plan(nil)
 		if !w.runFor(w.updater(oldVersion), 3*time.Hour) {
-			t.Errorf("with room again: told %s", w.told())
+			w.Errorf("with room again: told %s", w.told())
 		}
 	})
 }
@@ -606,11 +606,11 @@ func TestAttack26_TwoAtOnce(t *testing.T) {
 		r := w.release(manifest.Release{Version: newVersion})
 		w.locked = true // by another process
 		if w.offered(r, "lease", 3*time.Hour) || w.meta != 0 {
-			t.Errorf("while another process has the metadata: %d requests", w.meta)
+			w.Errorf("while another process has the metadata: %d requests", w.meta)
 		}
 		w.locked = false
 		if !w.runFor(w.updater(oldVersion), 3*time.Hour) {
-			t.Errorf("when it is gone: told %s", w.told())
+			w.Errorf("when it is gone: told %s", w.told())
 		}
 	})
 	// Another offer in the middle of a download wins.
@@ -620,14 +620,14 @@ func TestAttack26_TwoAtOnce(t *testing.T) {
 		w.onFetch = func() { w.onFetch = nil; u.Offered(offer(second, "lease-2")) }
 		u.Offered(offer(first, "lease-1"))
 		if !w.runFor(u, 3*time.Hour) || w.journal().Next.Version != "1.2.0" || !strings.Contains(w.told(), "refused:withdrawn offered") {
-			t.Errorf("next is %v, told %s", w.journal().Next, w.told())
+			w.Errorf("next is %v, told %s", w.journal().Next, w.told())
 		}
 	})
 	// A third while one is armed changes nothing.
 	inBubble(t, func(w *world) {
 		w.offered(w.release(manifest.Release{Version: newVersion}), "lease-1", time.Hour)
 		if !w.offered(w.release(manifest.Release{Version: "1.2.0"}), "lease-2", time.Hour) || w.journal().Next.Version != newVersion {
-			t.Errorf("next is %v", w.journal().Next)
+			w.Errorf("next is %v", w.journal().Next)
 		}
 	})
 }
@@ -642,23 +642,23 @@ func TestAttack27_NotNow(t *testing.T) {
 			u := w.updater(oldVersion)
 			u.Offered(offer(r, "lease"))
 			if w.runFor(u, 5*time.Hour) || !strings.HasSuffix(w.told(), "waiting:"+reason.String()) || w.fetched != 0 {
-				t.Errorf("%s: told %s, %d downloads", reason, w.told(), w.fetched)
+				w.Errorf("%s: told %s, %d downloads", reason, w.told(), w.fetched)
 			}
 			if n := strings.Count(w.told(), "waiting:"+reason.String()); n != 1 {
-				t.Errorf("%s: told %d times", reason, n)
+				w.Errorf("%s: told %d times", reason, n)
 			}
 			if w.meta > 60 {
-				t.Errorf("%s: %d requests while it waited", reason, w.meta)
+				w.Errorf("%s: %d requests while it waited", reason, w.meta)
 			}
 			w.hindrance = update.Hindrance{}
 			if !w.runFor(u, time.Hour) {
-				t.Errorf("after %s: told %s", reason, w.told())
+				w.Errorf("after %s: told %s", reason, w.told())
 			}
 		})
 		inBubble(t, func(w *world) { // three persons signed that it cannot wait
 			w.hindrance = h
 			if !w.offered(w.release(manifest.Release{Version: newVersion, Urgent: true}), "lease", time.Hour) {
-				t.Errorf("an urgent one waits for %s: told %s", reason, w.told())
+				w.Errorf("an urgent one waits for %s: told %s", reason, w.told())
 			}
 		})
 	}
@@ -672,7 +672,7 @@ func TestPostponed(t *testing.T) {
 		for i := range 4 { // the fourth wish is one too many
 			w.postpone = true
 			if left := 2 - i; w.runFor(u, 20*time.Hour) != (i == 3) || i < 3 && u.Status().Postponable != left {
-				t.Fatalf("after wish %d: %+v, told %s", i+1, u.Status(), w.told())
+				w.Fatalf("after wish %d: %+v, told %s", i+1, u.Status(), w.told())
 			}
 			if i == 2 {
 				break
@@ -682,7 +682,7 @@ func TestPostponed(t *testing.T) {
 		w.postpone = true
 		w.fleet.Publish()
 		if !w.runFor(u, 30*time.Hour) || time.Since(begin) < 66*time.Hour {
-			t.Errorf("after three days: %v, told %s", time.Since(begin), w.told())
+			w.Errorf("after three days: %v, told %s", time.Since(begin), w.told())
 		}
 	})
 }
@@ -699,7 +699,7 @@ func TestAttack38_NoLoop(t *testing.T) {
 			w.offered(r, "lease", time.Hour)
 		}
 		if len(w.entries) != n || w.fetched != fetched {
-			t.Errorf("told %s, %d downloads", w.told(), w.fetched)
+			w.Errorf("told %s, %d downloads", w.told(), w.fetched)
 		}
 	})
 	inBubble(t, func(w *world) { // three installations a day
@@ -707,14 +707,14 @@ func TestAttack38_NoLoop(t *testing.T) {
 			r := w.release(manifest.Release{Version: version})
 			armed := w.offered(r, "lease-"+version, time.Hour)
 			if armed != (i < 3) {
-				t.Fatalf("installation %d: armed %t, told %s", i+1, armed, w.told())
+				w.Fatalf("installation %d: armed %t, told %s", i+1, armed, w.told())
 			}
 			if armed {
 				w.launcher(journal.Program{Version: version, Sum: sumOf(w.programs[r.SHA256])})
 			}
 		}
 		if !strings.HasSuffix(w.told(), "refused:too_many") {
-			t.Errorf("told %s", w.told())
+			w.Errorf("told %s", w.told())
 		}
 	})
 }
@@ -729,7 +729,7 @@ func TestAttack39_Downgrade(t *testing.T) {
 	})
 	inBubble(t, func(w *world) { // signed as a step back, it is one
 		if !w.offered(w.release(manifest.Release{Version: "0.9.0", RollbackOf: oldVersion}), "back", time.Hour) {
-			t.Errorf("a signed step back: told %s", w.told())
+			w.Errorf("a signed step back: told %s", w.told())
 		}
 	})
 }
@@ -750,10 +750,10 @@ func TestAttack47_RevokedBeforeArming(t *testing.T) {
 			w.onTest = func() error { revoke(w, r); return nil } // the last thing before arming
 			w.refused(r, "lease", journal.Withdrawn)
 			if got := w.told(); !strings.Contains(got, "staged refused:withdrawn") {
-				t.Errorf("%s: told %s", name, got)
+				w.Errorf("%s: told %s", name, got)
 			}
 			if w.versions().Check(newVersion, sumOf(w.programs[r.SHA256])) == nil {
-				t.Errorf("%s: its copy is still there", name)
+				w.Errorf("%s: its copy is still there", name)
 			}
 		})
 	}
@@ -762,7 +762,7 @@ func TestAttack47_RevokedBeforeArming(t *testing.T) {
 		w.onFetch = func() { u.Withdrawn("") }
 		u.Offered(offer(w.release(manifest.Release{Version: newVersion}), "lease"))
 		if w.runFor(u, 5*time.Hour) || !strings.HasSuffix(w.told(), "refused:withdrawn") || w.fetched != 1 {
-			t.Errorf("told %s, %d downloads", w.told(), w.fetched)
+			w.Errorf("told %s, %d downloads", w.told(), w.fetched)
 		}
 	})
 }
@@ -783,7 +783,7 @@ func TestReachedAgain(t *testing.T) {
 		})
 		began := time.Now()
 		if !w.runFor(u, 10*time.Hour) || time.Since(began) > 8*time.Hour+time.Minute {
-			t.Errorf("armed after %v, told %s", time.Since(began), w.told())
+			w.Errorf("armed after %v, told %s", time.Since(began), w.told())
 		}
 	})
 }
@@ -792,14 +792,14 @@ func TestUnreachable(t *testing.T) {
 	inBubble(t, func(w *world) {
 		w.fetchErr = fetch.ErrUnreachable
 		if w.offered(w.release(manifest.Release{Version: newVersion}), "lease", 10*time.Hour) || !strings.HasSuffix(w.told(), "waiting:unreachable") {
-			t.Errorf("told %s", w.told())
+			w.Errorf("told %s", w.told())
 		}
 		if w.meta > 40 {
-			t.Errorf("%d requests in ten hours without a network", w.meta)
+			w.Errorf("%d requests in ten hours without a network", w.meta)
 		}
 		w.fetchErr = nil
 		if !w.runFor(w.updater(oldVersion), 3*time.Hour) {
-			t.Errorf("with a network: told %s", w.told())
+			w.Errorf("with a network: told %s", w.told())
 		}
 	})
 }
@@ -817,31 +817,31 @@ func TestAttack23_KilledWhilePreparing(t *testing.T) {
 			if n == 0 {
 				ops = len(w.tree.Ops())
 				if !armed || ops < 20 {
-					t.Fatalf("armed %t after %d operations", armed, ops)
+					w.Fatalf("armed %t after %d operations", armed, ops)
 				}
 				return
 			}
 			w.tree.Plan(nil)
 			if err := w.versions().Check(oldVersion, w.old.Sum); err != nil || w.journal().Good != w.old {
-				t.Errorf("killed at %d: the program that runs: %v", n, err)
+				w.Errorf("killed at %d: the program that runs: %v", n, err)
 			}
 			// It starts again, and the collector says the same again.
 			if !w.offered(r, "lease", 3*time.Hour) {
-				t.Fatalf("killed at %d: not armed, %s, told %s", n, w.journal().State, w.told())
+				w.Fatalf("killed at %d: not armed, %s, told %s", n, w.journal().State, w.told())
 			}
 			j := w.journal()
 			if err := w.versions().Check(newVersion, j.Next.Sum); err != nil || j.State != journal.Armed || len(j.Swaps) != 1 {
-				t.Errorf("killed at %d: %s, %d swaps, the copy: %v", n, j.State, len(j.Swaps), err)
+				w.Errorf("killed at %d: %s, %d swaps, the copy: %v", n, j.State, len(j.Swaps), err)
 			}
 			// Every step was told, at most one of them twice.
 			got := strings.Fields(w.told())
 			for _, s := range []string{"offered", "downloaded", "staged", "armed"} {
 				if !strings.Contains(w.told(), s) {
-					t.Errorf("killed at %d: %s was never told: %v", n, s, got)
+					w.Errorf("killed at %d: %s was never told: %v", n, s, got)
 				}
 			}
 			if len(got) > 8 {
-				t.Errorf("killed at %d: told %v", n, got)
+				w.Errorf("killed at %d: told %v", n, got)
 			}
 		})
 	}
