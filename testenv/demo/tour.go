@@ -343,13 +343,14 @@ func (d *demo) seen(ctx context.Context, token, device string) (r aRollout, c co
 }
 
 // over: each device has told that it stays with the version, or waits for what only its
-// teacher can do.
+// teacher can do. Where nobody waits the rollout is done, which the collector sees at its
+// next look.
 func (r aRollout) over(c compliance) bool {
 	well := 0
 	for _, x := range r.Rings {
 		well += x.OK
 	}
-	return c.Devices > 0 && well == c.Counts["current"] && well+c.Teachers == c.Devices
+	return c.Devices > 0 && well == c.Counts["current"] && well+c.Teachers == c.Devices && (c.Teachers > 0 || r.State == "done")
 }
 
 // line tells of the ring in which something goes on.
