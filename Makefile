@@ -21,11 +21,10 @@ GO := CGO_ENABLED=0 GOFLAGS=-trimpath go
 
 # ROOT_JSON=FILE builds agents and a collector that trust the updates signed under this
 # root; without it agents take none, which what leaves this machine must not hide. The
-# file takes the place of the empty ones without touching the tree.
-# Its commas would end an argument of if, were it written there.
-OVERLAID := {"Replace":{"%s":"%s","%s":"%s"}}
-overlay = $(if $(ROOT_JSON),test -s '$(ROOT_JSON)' && printf '$(OVERLAID)' '$(CURDIR)/agent/update/root.json' '$(abspath $(ROOT_JSON))' '$(CURDIR)/collector/root.json' '$(abspath $(ROOT_JSON))' >bin/root-overlay.json,true)
-rootless = $(if $(ROOT_JSON),true,[ -s agent/update/root.json ] || echo "NOTE: $(1) built without ROOT_JSON=FILE: its agent takes no updates")
+# file takes the place of the empty one without touching the tree.
+OVERLAID := {"Replace":{"%s":"%s"}}
+overlay = $(if $(ROOT_JSON),test -s '$(ROOT_JSON)' && printf '$(OVERLAID)' '$(CURDIR)/proto/manifest/root.json' '$(abspath $(ROOT_JSON))' >bin/root-overlay.json,true)
+rootless = $(if $(ROOT_JSON),true,[ -s proto/manifest/root.json ] || echo "NOTE: $(1) built without ROOT_JSON=FILE: its agent takes no updates")
 OVERLAY := $(if $(ROOT_JSON),-overlay bin/root-overlay.json)
 
 # SQLite's translated C under the race detector is 38 times slower and is not our

@@ -40,6 +40,7 @@ import (
 	"hausmeister/platform/supervise"
 	"hausmeister/platform/sysinfo"
 	"hausmeister/proto/hmpb"
+	"hausmeister/proto/manifest"
 	"hausmeister/proto/wire"
 )
 
@@ -209,7 +210,7 @@ func (o *opened) subjects(ctx context.Context) (err error) {
 	o.bus = bus.New()
 	o.access = access.New(access.Config{DB: o.db, Now: c.Now, Log: c.Log})
 	if o.rollout, err = rollout.New(rollout.Config{DB: o.db, Bus: o.bus, Now: c.Now, Log: c.Log, Dir: c.updatesDir(),
-		Root: BuiltInRoot(), Build: buildTime(), Fresh: c.fresh(), Pace: c.pace()}); err != nil {
+		Root: manifest.BuiltInRoot(), Build: manifest.BuildTime(), Fresh: c.fresh(), Pace: c.pace()}); err != nil {
 		return err
 	}
 	if o.health, err = health.New(health.Config{DB: o.db, Bus: o.bus, Updates: o.rollout, Now: c.Now, Log: c.Log, Keep: time.Duration(c.KeepDays) * 24 * time.Hour}); err != nil {
@@ -242,7 +243,7 @@ func (o *opened) edges(ready func(context.Context) error) (err error) {
 	devices = devices.Clone()
 	devices.NextProtos = []string{wire.ALPN}
 	o.split = newSplitter(o.ports.tcp, devices, o.browser.get, c.Log)
-	if o.web, err = web.New(web.Config{Access: o.access, Claims: o.enroll, Fleet: o.fleet, Health: o.health, Questions: o.asked, Rollouts: o.rollout, Updates: rollout.Public{Rollouts: o.rollout}, NeedsRoot: BuiltInRoot() == nil, Bus: o.bus, Pace: o.pace, Address: c.Public,
+	if o.web, err = web.New(web.Config{Access: o.access, Claims: o.enroll, Fleet: o.fleet, Health: o.health, Questions: o.asked, Rollouts: o.rollout, Updates: rollout.Public{Rollouts: o.rollout}, NeedsRoot: manifest.BuiltInRoot() == nil, Bus: o.bus, Pace: o.pace, Address: c.Public,
 		Ready: ready, Measures: o.measures(), Now: c.Now, Log: c.Log, Version: c.Version, MetricsOpen: c.MetricsOpen}); err != nil {
 		return err
 	}

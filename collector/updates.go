@@ -3,7 +3,6 @@ package collector
 import (
 	"bytes"
 	"context"
-	_ "embed"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -12,7 +11,6 @@ import (
 	"net"
 	"net/http"
 	"os"
-	"runtime/debug"
 	"sync"
 	"syscall"
 	"time"
@@ -23,33 +21,6 @@ import (
 	"hausmeister/collector/rollout"
 	"hausmeister/proto/manifest"
 )
-
-// builtIn is the root of trust that this program was built with (make ROOT_JSON=...);
-// without one the first `release import` names it.
-//
-//go:embed root.json
-var builtIn []byte
-
-// BuiltInRoot is nil for a program that was built without one.
-func BuiltInRoot() []byte {
-	if len(builtIn) == 0 {
-		return nil
-	}
-	return builtIn
-}
-
-// buildTime is a time that has surely passed.
-func buildTime() time.Time {
-	if info, ok := debug.ReadBuildInfo(); ok {
-		for _, s := range info.Settings {
-			if t, err := time.Parse(time.RFC3339, s.Value); s.Key == "vcs.time" && err == nil {
-				return t
-			}
-		}
-	}
-	t, _ := time.Parse(time.DateOnly, firstRelease)
-	return t
-}
 
 // The online process is asked over its socket, in HTTP/1.1, see `hausmeister-release
 // online`: nothing of it is linked into this program.

@@ -13,7 +13,7 @@
 // the spool's write and the journal's, after which one step comes twice.
 //
 // An agent that was started by hand has no launcher, and a program that was built
-// without a root (root.json) and finds none in state/update/trust trusts nobody:
+// without a root (proto/manifest/root.json) and finds none in state/update/trust trusts nobody:
 // both take no updates, and the public status says so.
 //
 // Beside that, and only while no update goes on, it takes what needs no offer, at the

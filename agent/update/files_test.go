@@ -7,11 +7,9 @@ import (
 	"os"
 	"path/filepath"
 	"testing"
-	"time"
 
 	"hausmeister/agent/update"
 	"hausmeister/platform/layout"
-	"hausmeister/proto/manifest"
 )
 
 func TestFolder(t *testing.T) {
@@ -93,21 +91,5 @@ func TestAttack26_LockOfTheMetadata(t *testing.T) {
 	}
 	if err := errors.Join(s.Remove("root.json"), s.Remove("root.json")); err != nil {
 		t.Errorf("Remove = %v", err)
-	}
-}
-
-// TestBuiltInRoot: a source that brings a root of trust brings one that its own keys
-// have signed and that holds for half a year; else every agent of it would take no
-// updates, or none soon.
-func TestBuiltInRoot(t *testing.T) {
-	root := update.BuiltInRoot()
-	if root == nil {
-		if data, err := os.ReadFile("root.json"); err != nil || len(data) > 0 {
-			t.Errorf("root.json has %d bytes, %v, and the program none", len(data), err)
-		}
-		return // builds are given theirs, and refused without one: installer/release/build
-	}
-	if _, _, err := manifest.CheckRoot(root, time.Now().Add(180*24*time.Hour)); err != nil {
-		t.Error(err)
 	}
 }

@@ -1,7 +1,6 @@
 package update
 
 import (
-	_ "embed"
 	"errors"
 	"fmt"
 	"io"
@@ -13,20 +12,6 @@ import (
 	"hausmeister/platform/layout"
 	"hausmeister/proto/manifest"
 )
-
-// builtIn is the root of trust that this program was built with (make ROOT_JSON=...);
-// a build that nobody gave one has an empty file.
-//
-//go:embed root.json
-var builtIn []byte
-
-// BuiltInRoot is nil for a program that was built without one.
-func BuiltInRoot() []byte {
-	if len(builtIn) == 0 {
-		return nil
-	}
-	return builtIn
-}
 
 // Trust is the folder of trusted metadata, a manifest.Store: each file is replaced
 // durably or not at all.

@@ -85,7 +85,7 @@ func newTour(ctx context.Context, dir string) (*tour, error) {
 		return nil, err
 	}
 	root, overlay := filepath.Join(dir, "root.json"), filepath.Join(dir, "overlay.json")
-	replace, err := json.Marshal(map[string]any{"Replace": map[string]string{filepath.Join(source, "agent/update/root.json"): root}})
+	replace, err := json.Marshal(map[string]any{"Replace": map[string]string{filepath.Join(source, "proto/manifest/root.json"): root}})
 	if err != nil {
 		return nil, err
 	}

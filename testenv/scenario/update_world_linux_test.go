@@ -97,7 +97,7 @@ func newForge(t *testing.T) *forge {
 	if out, err := build.CombinedOutput(); err != nil {
 		t.Fatalf("%v\n%s", err, out)
 	}
-	overlay, err := json.Marshal(map[string]any{"Replace": map[string]string{filepath.Join(source, "agent/update/root.json"): f.root()}})
+	overlay, err := json.Marshal(map[string]any{"Replace": map[string]string{filepath.Join(source, "proto/manifest/root.json"): f.root()}})
 	must(t, err)
 	must(t, os.WriteFile(filepath.Join(dir, "overlay.json"), overlay, 0o600))
 	must(t, os.WriteFile(filepath.Join(dir, "quick-zstd"), []byte("#!/bin/sh\nshift\nexec zstd -3 \"$@\"\n"), 0o755))

@@ -21,6 +21,7 @@ import (
 	"hausmeister/platform/sysinfo"
 	"hausmeister/proto/hmpb"
 	"hausmeister/proto/ident"
+	"hausmeister/proto/manifest"
 )
 
 const (
@@ -178,7 +179,7 @@ func (v *visit) tell() error {
 // collector finds out whom to look for: "" for nobody. The TLS configuration has
 // no certificate of ours: a visit is no session of the device.
 func (v *visit) collector() (address string, conf *tls.Config, err error) {
-	now := func() time.Time { return buildTime() }
+	now := manifest.BuildTime
 	switch p := v.p; {
 	case p.forClaim != "" && len(p.rest) > 0:
 		return "", nil, p.misused(p.rest[0])
@@ -358,7 +359,7 @@ func (v *visit) clock(at time.Time, offset time.Duration, err error) {
 	case !at.IsZero():
 	case v.known && !v.status.stopped() && !v.status.LastHeard.IsZero():
 		offset = time.Duration(v.status.ClockOffset) * time.Millisecond
-	case time.Now().Before(buildTime()):
+	case time.Now().Before(manifest.BuildTime()):
 		v.note("clock", bad, clockOld, err, v.p.words.when(time.Now()))
 		return
 	default:

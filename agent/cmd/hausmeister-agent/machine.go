@@ -9,7 +9,6 @@ import (
 	"net"
 	"os"
 	"path/filepath"
-	"runtime/debug"
 	"time"
 
 	"hausmeister/agent/config"
@@ -22,6 +21,7 @@ import (
 	"hausmeister/platform/sysinfo"
 	"hausmeister/platform/wake"
 	"hausmeister/proto/ident"
+	"hausmeister/proto/manifest"
 	"hausmeister/proto/wire"
 )
 
@@ -76,7 +76,7 @@ func (m *machine) keeper(exclusive func() (release func() error, err error)) (*e
 		Files:     enroll.Dir(m.layout.State()),
 		Keys:      keystore.Open(filepath.Join(m.layout.State(), "keys")),
 		Hardware:  m.hardware,
-		BuildTime: buildTime(),
+		BuildTime: manifest.BuildTime(),
 		Exclusive: exclusive,
 		Dial:      m.dialer.Dial,
 	})
@@ -101,19 +101,6 @@ func live() health.Source { return sysinfo.NewLive(sysinfo.Config{Within: liveWi
 // publish replaces a file of the public folder.
 func (m *machine) publish(name string, data []byte) error {
 	return layout.WriteFile(filepath.Join(m.layout.Public(), name), data, 0o644)
-}
-
-// buildTime is a time that has surely passed: that of the commit which this
-// program is made of. Without one it is that of a commit of today's.
-func buildTime() time.Time {
-	if info, ok := debug.ReadBuildInfo(); ok {
-		for _, s := range info.Settings {
-			if t, err := time.Parse(time.RFC3339, s.Value); s.Key == "vcs.time" && err == nil {
-				return t
-			}
-		}
-	}
-	return time.Date(2026, 11, 1, 0, 0, 0, 0, time.UTC)
 }
 
 // programHash is the SHA-256 of the running program, for the desk to know it by.

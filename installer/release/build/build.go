@@ -222,8 +222,9 @@ func (x *builder) run(ctx context.Context, b *Build) error {
 	return nil
 }
 
-// rootFiles are what programs embed; the first of them is the agents'.
-var rootFiles = []string{"agent/update/root.json", "collector/root.json"}
+// rootFiles are what programs embed, as the sources have it: one file, and two of older
+// sources, of which the first is the agents'.
+var rootFiles = []string{"proto/manifest/root.json", "agent/update/root.json", "collector/root.json"}
 
 // rootLasts is how long after its commit a program's root must hold at least: who is
 // installed with one that has ended takes no update until there is a newer one.
@@ -232,7 +233,8 @@ const rootLasts = 180 * 24 * time.Hour
 // trust puts the root of trust into the source. An agent without one would take no
 // update after this one.
 func (x *builder) trust(b *Build) error {
-	for i, name := range rootFiles {
+	first := true
+	for _, name := range rootFiles {
 		path := filepath.Join(x.source, name)
 		data, err := os.ReadFile(path)
 		if errors.Is(err, fs.ErrNotExist) { // a source without such a program
@@ -245,8 +247,10 @@ func (x *builder) trust(b *Build) error {
 		if err != nil {
 			return err
 		}
+		agents := first
+		first = false
 		if len(data) == 0 {
-			if i == 0 && !x.Rootless {
+			if agents && !x.Rootless {
 				return fmt.Errorf("%w: %s is empty and no root of trust was given: agents of this build would take no updates", release.ErrRefused, name)
 			}
 			continue
@@ -255,7 +259,7 @@ func (x *builder) trust(b *Build) error {
 		if err != nil {
 			return fmt.Errorf("%w: %s is no root of trust for %s: %w", release.ErrUnverified, name, b.Version, err)
 		}
-		if i > 0 {
+		if !agents {
 			continue
 		}
 		sum := sha256.Sum256(data)

@@ -136,23 +136,7 @@ func TestSBOM(t *testing.T) {
 // TestBuildNeedsARoot: agents that take no updates are not built by oversight, and
 // the root that was given is in the program.
 func TestBuildNeedsARoot(t *testing.T) {
-	source := tiny(t, "package main\n\nimport \"tiny/agent/update\"\n\nfunc main() { println(update.Root) }\n")
-	for name, text := range map[string]string{"root.json": "", "update.go": "package update\n\nimport _ \"embed\"\n\n//go:embed root.json\nvar Root string\n"} {
-		file := filepath.Join(source, "agent/update", name)
-		if err := os.MkdirAll(filepath.Dir(file), 0o755); err != nil {
-			t.Fatal(err)
-		}
-		if err := os.WriteFile(file, []byte(text), 0o644); err != nil {
-			t.Fatal(err)
-		}
-	}
-	for _, args := range [][]string{{"add", "-A"}, {"-c", "user.name=t", "-c", "user.email=t@t", "commit", "-qm", "y"}} {
-		cmd := exec.CommandContext(t.Context(), "git", args...)
-		cmd.Dir = source
-		if out, err := cmd.CombinedOutput(); err != nil {
-			t.Fatalf("git %v: %v\n%s", args, err, out)
-		}
-	}
+	source := rooted(t, "proto/manifest")
 	cache, err := os.UserCacheDir()
 	if err != nil {
 		t.Fatal(err)
@@ -198,6 +182,37 @@ func TestBuildNeedsARoot(t *testing.T) {
 	if err := with.Same(without); !errors.Is(err, release.ErrRefused) {
 		t.Errorf("with and without are the same: %v", err)
 	}
+	source = rooted(t, "agent/update") // where older sources have it
+	if _, _, err := run(func(*build.Config) {}); !errors.Is(err, release.ErrRefused) {
+		t.Errorf("an older source without a root: %v, want ErrRefused", err)
+	}
+	older, said, err := run(func(c *build.Config) { c.Root = root })
+	if err != nil || older.Root != 1 || said != strings.TrimSpace(string(root)) {
+		t.Errorf("an older source: root %d, %.40q, %v", older.Root, said, err)
+	}
+}
+
+// rooted is a source with one small program that says the root in this folder.
+func rooted(t *testing.T, folder string) string {
+	t.Helper()
+	source := tiny(t, "package main\n\nimport root \"tiny/"+folder+"\"\n\nfunc main() { println(root.Root) }\n")
+	for name, text := range map[string]string{"root.json": "", "root.go": "package root\n\nimport _ \"embed\"\n\n//go:embed root.json\nvar Root string\n"} {
+		file := filepath.Join(source, folder, name)
+		if err := os.MkdirAll(filepath.Dir(file), 0o755); err != nil {
+			t.Fatal(err)
+		}
+		if err := os.WriteFile(file, []byte(text), 0o644); err != nil {
+			t.Fatal(err)
+		}
+	}
+	for _, args := range [][]string{{"add", "-A"}, {"-c", "user.name=t", "-c", "user.email=t@t", "commit", "-qm", "y"}} {
+		cmd := exec.CommandContext(t.Context(), "git", args...)
+		cmd.Dir = source
+		if out, err := cmd.CombinedOutput(); err != nil {
+			t.Fatalf("git %v: %v\n%s", args, err, out)
+		}
+	}
+	return source
 }
 
 // tiny is a source with one small program, in git.
