@@ -14,7 +14,8 @@ const followEvery = 2 * time.Second
 
 // Follow imports a folder of published metadata and files whenever its timestamp is
 // another one, until ctx ends. What does not verify changes nothing and is tried
-// again; each trouble is said once.
+// again; each trouble is said once. Until somebody has named a root of trust, which no
+// folder can do for itself, it waits.
 func (r *Rollouts) Follow(ctx context.Context, dir string) error {
 	f := follower{r: r, dir: dir}
 	look := time.NewTicker(followEvery)
@@ -37,9 +38,20 @@ type follower struct {
 }
 
 func (f *follower) look(ctx context.Context) {
-	im, changed, err := f.take(ctx)
+	trusts, err := f.r.trusts(ctx)
+	var im Import
+	changed := false
+	if trusts {
+		im, changed, err = f.take(ctx)
+	}
+	const waits = "waits for a root"
 	switch {
 	case ctx.Err() != nil:
+	case err == nil && !trusts:
+		if f.said != waits {
+			f.said = waits
+			f.r.log.Info("the published repository is followed once a first import has named the root that is trusted", "dir", f.dir)
+		}
 	case err != nil:
 		if err.Error() != f.said {
 			f.said = err.Error()

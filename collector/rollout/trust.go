@@ -60,6 +60,19 @@ func readTrust(ctx context.Context, tx *db.Tx) (*trust, error) {
 	return t, rows.Close()
 }
 
+// trusts says whether there is a root to begin with: one that this program was built
+// with, or that of an earlier import.
+func (r *Rollouts) trusts(ctx context.Context) (bool, error) {
+	if r.cfg.Root != nil {
+		return true, nil
+	}
+	var n int64
+	err := r.db.Read(ctx, func(tx *db.Tx) error {
+		return tx.QueryRow(ctx, `SELECT COUNT(*) FROM rollout_trust`).Scan(&n)
+	})
+	return n > 0, err
+}
+
 func (t *trust) save(ctx context.Context, tx *db.Tx) error {
 	if _, err := tx.Exec(ctx, `DELETE FROM rollout_trust`); err != nil {
 		return err
