@@ -1,4 +1,4 @@
-//go:build badbuild && amd64
+//go:build badbuild && (amd64 || arm64)
 
 package main
 
@@ -6,6 +6,7 @@ import (
 	"context"
 	"os"
 	"path/filepath"
+	"runtime"
 	"strings"
 	"syscall"
 	"time"
@@ -56,11 +57,12 @@ func noNetwork() error {
 	const (
 		load, equal, give = 0x20, 0x15, 0x06 // BPF: ld abs, jeq, ret
 		allow, errno      = 0x7fff0000, 0x00050000
-		sendMany          = 307 // of amd64
 		setNoNewPrivs     = 38
 		setSeccomp        = 22
 		modeFilter        = 2
 	)
+	// syscall lacks its number.
+	sendMany := map[string]uint32{"amd64": 307, "arm64": 269}[runtime.GOARCH]
 	type instruction struct {
 		code   uint16
 		jt, jf uint8
