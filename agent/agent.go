@@ -176,7 +176,7 @@ func (a *Agent) Run(ctx context.Context) error {
 		Identity: keeper,
 		Memory:   memory,
 		Spool:    sp,
-		About:    link.About{Version: a.c.Version, Hash: a.c.Hash, BootID: a.bootID(ctx, memory), Capabilities: a.capabilities(settings, up)},
+		About:    link.About{Version: a.c.Version, Hash: a.c.Hash, BootID: a.bootID(ctx, memory), Capabilities: a.capabilities(settings, up, policies)},
 		Watched:  h,
 		Looks:    a.public.looks(memory),
 		Pulse:    a.c.Pulse,
@@ -222,9 +222,9 @@ func (a *Agent) Run(ctx context.Context) error {
 }
 
 // capabilities are what the Hello tells of this program for updates: its system, the
-// channel that it is on, and whether it takes any. What it is offered it judges
-// itself once more.
-func (a *Agent) capabilities(s config.Settings, up Updates) []string {
+// channel that it is on, whether it takes any, and how it stands with what no rollout
+// brings it. What it is offered it judges itself once more.
+func (a *Agent) capabilities(s config.Settings, up Updates, policies *config.Policies) []string {
 	out := []string{"channel:" + s.Channel}
 	if a.c.System != "" {
 		out = append(out, "system:"+a.c.System)
@@ -232,6 +232,17 @@ func (a *Agent) capabilities(s config.Settings, up Updates) []string {
 	if up == nil || up.Status().Off != "" {
 		out = append(out, "updates:off")
 	}
+	tell := func(what, version string) {
+		if version != "" {
+			out = append(out, what+":"+version)
+		}
+	}
+	if up != nil {
+		tell("launcher", up.Status().Launcher)
+		tell("launcher-left", up.Status().LauncherLeft)
+	}
+	tell("policy", policies.Version())
+	tell("policy-left", policies.Left())
 	return out
 }
 

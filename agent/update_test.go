@@ -24,6 +24,7 @@ type updates struct {
 	signed time.Time
 	swap   chan struct{}
 	off    string
+	status update.Status
 
 	mu sync.Mutex
 	// below is guarded by mu
@@ -38,7 +39,7 @@ func (u *updates) Offered(o *hmpb.Offer)       { u.mu.Lock(); u.offer = o; u.mu.
 func (u *updates) Withdrawn(lease string)      { u.mu.Lock(); u.gone = append(u.gone, lease); u.mu.Unlock() }
 func (u *updates) SignedTime() time.Time       { return u.signed }
 func (u *updates) Status() update.Status {
-	return update.Status{Off: u.off, State: "offered", Version: "2.0.0", Postponable: 3}
+	return update.Status{Off: u.off, State: "offered", Version: "2.0.0", Postponable: 3, Launcher: u.status.Launcher, LauncherLeft: u.status.LauncherLeft}
 }
 
 func (u *updates) Run(ctx context.Context, ready func()) error {
@@ -58,18 +59,35 @@ func TestHelloForUpdates(t *testing.T) {
 		settings string
 		off      string
 		none     bool
+		status   update.Status
+		policies [2]string // the good one, and one that is not of the schema
 		want     string
 	}{
-		"stable":              {"", "", false, "channel:stable system:linux/amd64"},
-		"canary":              {`update_channel = "canary"`, "", false, "channel:canary system:linux/amd64"},
-		"without a launcher":  {"", update.NoLauncher, false, "channel:stable system:linux/amd64 updates:off"},
-		"without such a part": {"", "", true, "channel:stable system:linux/amd64 updates:off"},
+		"stable":              {want: "channel:stable system:linux/amd64"},
+		"canary":              {settings: `update_channel = "canary"`, want: "channel:canary system:linux/amd64"},
+		"without a launcher":  {off: update.NoLauncher, want: "channel:stable system:linux/amd64 updates:off"},
+		"without such a part": {none: true, want: "channel:stable system:linux/amd64 updates:off"},
+		"below a launcher":    {status: update.Status{Launcher: "1.2.0"}, want: "channel:stable system:linux/amd64 launcher:1.2.0"},
+		"with a launcher that failed": {status: update.Status{Launcher: "1.2.0", LauncherLeft: "1.3.0"},
+			want: "channel:stable system:linux/amd64 launcher:1.2.0 launcher-left:1.3.0"},
+		"with policies": {policies: [2]string{"1.0.0", "1.1.0"}, want: "channel:stable system:linux/amd64 policy:1.0.0 policy-left:1.1.0"},
 	} {
 		t.Run(name, func(t *testing.T) {
 			in(t, func(w *world) {
 				w.config.System = "linux/amd64"
 				if !c.none {
-					w.config.Updates = func(agent.Means) agent.Updates { return &updates{off: c.off, swap: make(chan struct{})} }
+					w.config.Updates = func(agent.Means) agent.Updates {
+						return &updates{off: c.off, status: c.status, swap: make(chan struct{})}
+					}
+				}
+				if c.policies[0] != "" {
+					p := config.OpenPolicies(w.config.Files)
+					if err := p.Take(c.policies[0], "sum-1", []byte(`{"hausmeister_policy": 1}`)); err != nil {
+						t.Fatal(err)
+					}
+					if err := p.Take(c.policies[1], "sum-2", []byte(`{"hausmeister_policy": 1, "unknown": 1}`)); err == nil {
+						t.Fatal("a policy that is not of the schema is taken")
+					}
 				}
 				if c.settings != "" {
 					if err := w.config.Files.Write(config.SettingsFile, []byte(c.settings)); err != nil {

@@ -29,6 +29,7 @@ type policyState struct {
 	Next   *policyKept `json:"next,omitempty"`
 	Starts int         `json:"starts,omitempty"` // with Next, that did not end orderly
 	Barred []string    `json:"barred,omitempty"` // sums
+	Left   string      `json:"left,omitempty"`   // version of the last of them
 }
 
 type policyKept struct {
@@ -61,7 +62,7 @@ func (p *Policies) Begin() manifest.Policy {
 		s.Starts++
 		policy, err := manifest.ParsePolicy(s.Next.Data) // it was taken by another version of us, perhaps
 		if err != nil || s.Starts > maxPolicyStarts {
-			s = s.bar(s.Next.Sum)
+			s = s.bar(s.Next.Version, s.Next.Sum)
 		}
 		if p.saveLocked(s) == nil && s.Next != nil {
 			p.used = s.Next.Sum
@@ -79,7 +80,8 @@ func (p *Policies) Begin() manifest.Policy {
 	return policy
 }
 
-func (s policyState) bar(sum string) policyState {
+func (s policyState) bar(version, sum string) policyState {
+	s.Left = version
 	s.Barred = append(slices.Clone(s.Barred), sum)
 	s.Barred = s.Barred[max(0, len(s.Barred)-maxPolicyBarred):]
 	s.Next, s.Starts = nil, 0
@@ -131,6 +133,13 @@ func (p *Policies) Version() string {
 	return ""
 }
 
+// Left is the version of the last policy that failed here; "" = none did.
+func (p *Policies) Left() string {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	return p.state.Left
+}
+
 // Barred says whether these bytes failed here.
 func (p *Policies) Barred(sum string) bool {
 	p.mu.Lock()
@@ -144,7 +153,9 @@ func (p *Policies) Take(version, sum string, data []byte) error {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	if _, err := manifest.ParsePolicy(data); err != nil {
-		if err2 := p.saveLocked(policyState{Good: p.state.Good, Next: p.state.Next, Starts: p.state.Starts, Barred: p.state.bar(sum).Barred}); err2 != nil {
+		s := p.state.bar(version, sum)
+		s.Next, s.Starts = p.state.Next, p.state.Starts
+		if err2 := p.saveLocked(s); err2 != nil {
 			return fmt.Errorf("%w (%w)", err, err2)
 		}
 		return err

@@ -55,14 +55,14 @@ func TestAttack48_LastGoodPolicy(t *testing.T) {
 			t.Fatalf("start %d that fails: %v", n, got)
 		}
 	}
-	if p, got = keepAlive(t, d); got != 30*time.Second || p.Version() != "1.0.0" || !p.Barred("sum-2") {
-		t.Fatalf("after three that failed: %v by %s, barred %t", got, p.Version(), p.Barred("sum-2"))
+	if p, got = keepAlive(t, d); got != 30*time.Second || p.Version() != "1.0.0" || !p.Barred("sum-2") || p.Left() != "1.1.0" {
+		t.Fatalf("after three that failed: %v by %s, barred %t, left %q", got, p.Version(), p.Barred("sum-2"), p.Left())
 	}
 	if s, err := config.ReadSettingsOver(d, p.Begin()); err != nil || s.StateInterval != config.Defaults.StateInterval {
 		t.Errorf("something of the bad one is left: %+v, %v", s, err)
 	}
-	if err := p.Take("1.2.0", "sum-3", []byte(`{"hausmeister_policy": 1, "unknown": 1}`)); err == nil || !p.Barred("sum-3") || p.Version() != "1.0.0" {
-		t.Errorf("one that is not of the schema: %v, %s", err, p.Version())
+	if err := p.Take("1.2.0", "sum-3", []byte(`{"hausmeister_policy": 1, "unknown": 1}`)); err == nil || !p.Barred("sum-3") || p.Version() != "1.0.0" || p.Left() != "1.2.0" {
+		t.Errorf("one that is not of the schema: %v, %s, left %q", err, p.Version(), p.Left())
 	}
 }
 

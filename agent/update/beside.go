@@ -26,6 +26,7 @@ type Launchers interface {
 	Current() (string, error)
 	OnTrial() (train.Trial, bool, error)
 	Barred(sum layout.Sum) (bool, error)
+	Left() (string, error)
 	Put(version string, sum layout.Sum, r io.Reader) error
 	Test(ctx context.Context, version string) error
 	Try(from, to string, sum layout.Sum) error

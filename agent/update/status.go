@@ -20,6 +20,8 @@ type Status struct {
 	// LauncherNext is on trial from the next start of the service on, if it is another
 	// than Launcher, or since the last one.
 	LauncherNext string `json:"launcher_next,omitempty"`
+	// LauncherLeft did not come up here, and the one before was taken again.
+	LauncherLeft string `json:"launcher_left,omitempty"`
 	Policy       string `json:"policy_version,omitempty"` // the newest signed one that is here
 	// Postponable is how often the person at the device may still put it off.
 	Postponable int `json:"postponable"`
@@ -44,7 +46,7 @@ func (u *Updater) Status() Status {
 
 // show takes over what the journal says.
 func (u *Updater) show() {
-	s := Status{}
+	s := Status{LauncherLeft: u.left}
 	j, err := u.c.Journal.Load()
 	switch {
 	case u.tufs == nil:

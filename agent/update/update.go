@@ -145,6 +145,7 @@ type Updater struct {
 	again    time.Time  // when, by a clock that no one sets
 	looked   time.Time  // for launchers and policies, by that clock
 	cutOff   bool       // it is tried again because nobody was reached
+	left     string     // launcher that did not come up here, as it was at the start
 }
 
 // errWord ends work because the collector said something new.
@@ -177,6 +178,13 @@ func New(c Config) *Updater {
 		c.Log = slog.Default()
 	}
 	u := &Updater{c: c, kick: make(chan struct{}, 1)}
+	if c.Launchers != nil {
+		var err error
+		if u.left, err = c.Launchers.Left(); err != nil {
+			c.Log.Warn("which launcher was left is not known", "error", err)
+		}
+		u.status.LauncherLeft = u.left
+	}
 	if c.Parent == nil {
 		u.status.Off = NoLauncher
 		return u

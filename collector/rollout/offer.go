@@ -267,8 +267,14 @@ func (g Gateway) Offer(ctx context.Context, device access.Caller, version string
 	}
 	var offer *hmpb.Offer
 	var grant, note string
+	said := trainsOf(capabilities)
 	look := func(tx *db.Tx, write bool) error {
 		offer, grant, note = nil, "", ""
+		if same, err := noteTrains(ctx, tx, device.ID, said, write); err != nil {
+			return err
+		} else if !same {
+			note = "trains"
+		}
 		open, err := readRows(ctx, tx, `o.ended_ms IS NULL AND o.state IN ('running', 'done', 'paused', 'halted') ORDER BY o.started_ms DESC, o.id DESC`)
 		if err != nil || len(open) == 0 {
 			return err
@@ -476,7 +482,8 @@ func (g Gateway) unleased(ctx context.Context, device access.Caller, hash string
 	var length int64
 	var line pace.Line
 	err := g.db.Read(ctx, func(tx *db.Tx) error {
-		err := tx.QueryRow(ctx, `SELECT length FROM rollout_targets WHERE sha256 = $1 AND role IN ('`+manifest.RoleLauncher+`', '`+manifest.RolePolicy+`') AND gone_ms IS NULL LIMIT 1`, hash).Scan(&length)
+		err := tx.QueryRow(ctx, `SELECT length FROM rollout_targets WHERE sha256 = $1 AND role IN ('`+manifest.RoleLauncher+`', '`+manifest.RolePolicy+`') AND gone_ms IS NULL
+			AND NOT EXISTS (SELECT 1 FROM rollout_releases l WHERE l.id = rollout_targets.release_id AND l.blocked_ms IS NOT NULL) LIMIT 1`, hash).Scan(&length)
 		if errors.Is(err, db.ErrNoRows) {
 			return access.ErrForbidden
 		}

@@ -282,6 +282,7 @@ func (p Public) Published(ctx context.Context, sha256 []byte) (pace.Content, err
 	var length int64
 	err := p.db.Read(ctx, func(tx *db.Tx) error {
 		return tx.QueryRow(ctx, `SELECT t.length FROM rollout_targets t WHERE t.sha256 = $1 AND t.gone_ms IS NULL
+			AND NOT EXISTS (SELECT 1 FROM rollout_releases l WHERE l.id = t.release_id AND l.blocked_ms IS NOT NULL)
 			AND (t.release_id IS NULL OR t.role = '`+manifest.RoleLauncher+`' OR EXISTS (SELECT 1 FROM rollouts o WHERE o.release_id = t.release_id AND o.state IN ('running', 'done'))) LIMIT 1`, hash).Scan(&length)
 	})
 	if errors.Is(err, db.ErrNoRows) {

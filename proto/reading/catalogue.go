@@ -80,10 +80,15 @@ var others = []Field{
 		Retain: twoYears, Audience: Thing.Audience(), Sources: []string{"Hello.agent_version"},
 	},
 	{
-		Name: "agent_build", Word: Words{"Prüfsumme und Fähigkeiten von Hausmeister", "Checksum and capabilities of Hausmeister"},
+		Name: "agent_build", Word: Words{"Prüfsumme von Hausmeister", "Checksum of Hausmeister"},
 		Purpose: Words{"Aktualisierungen steuern", "Steer updates"}, Basis: Operation, Class: Thing,
-		Retain: session, Audience: Thing.Audience(), Sources: []string{"Hello.agent_hash", "Hello.capabilities", "Hello.version_min", "Hello.version_max",
+		Retain: session, Audience: Thing.Audience(), Sources: []string{"Hello.agent_hash", "Hello.version_min", "Hello.version_max",
 			"EnrollHeader.version_min", "EnrollHeader.version_max", "RenewHeader.version_min", "RenewHeader.version_max"},
+	},
+	{
+		Name: "agent_abilities", Word: Words{"Fähigkeiten von Hausmeister, Versionen von Starter und Richtlinie", "Capabilities of Hausmeister, versions of launcher and policy"},
+		Purpose: Words{"Aktualisierungen steuern", "Steer updates"}, Basis: Operation, Class: Thing,
+		Retain: untilReplaced, Audience: Thing.Audience(), Sources: []string{"Hello.capabilities"},
 	},
 	{
 		Name: "boot_id", Word: Words{"Zufällige Kennung des Neustarts", "Random id of the boot"},

@@ -213,6 +213,7 @@ func (p *program) updateStatus(ctx context.Context) error {
 	line("previous", u.Previous)
 	line("launcher", u.Launcher)
 	line("launcher_next", u.LauncherNext)
+	line("launcher_left", u.LauncherLeft)
 	line("policy", u.Policy)
 	return nil
 }

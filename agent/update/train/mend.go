@@ -135,6 +135,9 @@ func (t *Train) back(trial Trial) (Outcome, error) {
 			return Nothing, errors.Join(err, err2)
 		}
 	}
+	if err := t.write("left", trial.To+"\n"); err != nil {
+		return Back, err // the trial is still known, so that the next look does it all again
+	}
 	return Back, t.remove("trial", "starts", "looks")
 }
 

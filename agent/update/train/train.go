@@ -12,6 +12,7 @@
 //	          starts     how often the new one was started on trial
 //	timer     looks      how often it was seen to run without having proved itself
 //	          barred     hashes of launchers that did not come up, for ever
+//	          left       version of the last of them, to be told
 //
 // The new launcher ends its trial itself, once an agent was alive under it for as
 // long as it watches a new agent. Everything else ends in Mend, which the operating
@@ -125,6 +126,16 @@ func (t *Train) Current() (string, error) { return t.l.LauncherVersion() }
 func (t *Train) Barred(sum layout.Sum) (bool, error) {
 	text, err := t.read("barred")
 	return slices.Contains(strings.Fields(text), sum.String()), err
+}
+
+// Left is the version of the last launcher that did not come up here; "" = all did. It
+// is for people to know, and decides nothing.
+func (t *Train) Left() (string, error) {
+	text, err := t.read("left")
+	if version := strings.TrimSpace(text); layout.CheckVersion(version) == nil {
+		return version, err
+	}
+	return "", err
 }
 
 // maxBarred are remembered; the oldest is forgotten.

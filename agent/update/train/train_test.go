@@ -87,6 +87,9 @@ func (r *rig) wentBack(sum layout.Sum) {
 	if err := r.Try("1.0.0", "1.1.0", sum); !errors.Is(err, train.ErrBarred) {
 		r.Errorf("Try of what failed = %v, want ErrBarred", err)
 	}
+	if left, err := r.Left(); err != nil || left != "1.1.0" {
+		r.Errorf("Left = %q, %v, want the one that failed", left, err)
+	}
 	r.mends(train.Nothing, "1.0.0")
 }
 
@@ -121,6 +124,9 @@ func TestAttack41_NewLauncherProvesItself(t *testing.T) {
 	}
 	r.must(r.Proved("1.1.0"))
 	r.mends(train.Nothing, "1.1.0")
+	if left, err := r.Left(); err != nil || left != "" {
+		r.Errorf("Left = %q, %v, and none failed", left, err)
+	}
 	r.put("1.0.5")
 	r.must(r.Prune())
 	for version, want := range map[string]bool{"1.0.0": true, "1.1.0": true, "1.0.5": false} {
