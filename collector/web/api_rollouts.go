@@ -18,6 +18,7 @@ import (
 // Rollouts takes releases over the fleet; collector/rollout does.
 type Rollouts interface {
 	Releases(ctx context.Context, caller access.Caller) ([]rollout.Release, error)
+	Trains(ctx context.Context, caller access.Caller) ([]rollout.Train, error)
 	RepositoryState(ctx context.Context, caller access.Caller) (rollout.Repository, error)
 	BlockRelease(ctx context.Context, caller access.Caller, release, reason string) error
 	List(ctx context.Context, caller access.Caller) ([]rollout.Rollout, error)

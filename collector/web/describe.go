@@ -174,6 +174,7 @@ var calls = map[string]call{
 	"POST /api/v1/owners/{id}/updates/days":        {Needs: access.WriteSettings, Body: apiNewDays{}, Gives: apiWindow{}},
 	"POST /api/v1/owners/{id}/updates/days/remove": {Needs: access.WriteSettings, Body: apiDaysID{}, Gives: apiWindow{}},
 	"GET /api/v1/repository":                       {Needs: access.ReadRollouts, Gives: apiRepository{}},
+	"GET /api/v1/trains":                           {Needs: access.ReadRollouts, Gives: list[apiTrain]{}, Query: shortPage},
 	"GET /api/v1/releases":                         {Needs: access.ReadRollouts, Gives: list[apiRelease]{}, Query: shortPage},
 	"GET /api/v1/releases/{id}":                    {Needs: access.ReadRollouts, Gives: apiRelease{}},
 	"POST /api/v1/releases/{id}/block":             {Needs: access.RunRollouts, Body: apiReason{}, Gives: apiRelease{}},

@@ -110,7 +110,7 @@ var same = map[string]string{
 	"POST /settings/retention":              "postOwnersIdRetention",
 	"POST /settings/software":               "postOwnersIdSoftware",
 	"POST /settings/software/remove":        "postOwnersIdSoftwareRemove",
-	"GET /updates":                          "getRepository getReleases getRollouts getRolloutsIdCompliance",
+	"GET /updates":                          "getRepository getReleases getTrains getRollouts getRolloutsIdCompliance",
 	"GET /releases/{id}/rollout":            "- a form; postRollouts is what it sends",
 	"POST /releases/{id}/rollout":           "postRollouts",
 	"GET /releases/{id}/block":              "- a form; postReleasesIdBlock is what it sends",

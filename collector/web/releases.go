@@ -19,6 +19,7 @@ type updatesMain struct {
 	Compliance *complianceCard // nil = nothing goes or went over the fleet
 	Rollouts   []rolloutRow
 	Releases   []releaseRow
+	Trains     []trainRow
 	May        bool   // run rollouts
 	Import     string // the command of the first one
 	All        string // address of the page with all of them; empty = these are all
@@ -95,6 +96,8 @@ func (s *Server) updatesPage(v *visit) error {
 	if err != nil {
 		return err
 	}
+	// Launchers have no rollout and a list of their own.
+	releases = slices.DeleteFunc(releases, func(r rollout.Release) bool { return r.Product != manifest.ProductAgent })
 	open := map[string]bool{} // releases that are on their way
 	for _, r := range rollouts {
 		open[r.Release] = open[r.Release] || r.Ended.IsZero()
@@ -108,6 +111,9 @@ func (s *Server) updatesPage(v *visit) error {
 	}
 	for _, r := range releases {
 		main.Releases = append(main.Releases, v.releaseRow(r, open[r.ID], main.May))
+	}
+	if main.Trains, err = v.trains(main.May); err != nil {
+		return err
 	}
 	return v.show(http.StatusOK, "updates", v.at("updates", v.say.Say("updates.title"), main))
 }

@@ -130,6 +130,11 @@ func (w *world) rolled(ids []string) (runs, halted, waits string) {
 			repo.Release(role, r, []byte("program "+r.Version+map[string]string{"linux": " linux", "darwin": " darwin"}[os]))
 		}
 	}
+	for version, hours := range map[string]int64{"2.3.0": 24 * 40, "2.4.0": 7} {
+		ramp := manifest.Ramp{T0MS: now.Add(-time.Duration(hours) * time.Hour).UnixMilli(), PermillePerHour: 50}
+		repo.Release(manifest.RoleLauncher, manifest.Release{Product: manifest.ProductLauncher, Version: version, OS: "windows", Ramp: ramp}, []byte("launcher "+version))
+	}
+	repo.Policy("1.0.0", []byte(`{"hausmeister_policy": 1}`))
 	w.must(repo.WriteTo(dir))
 	_, err := w.rollouts.Import(ctx, operator, dir, repo.Root())
 	w.must(err)
@@ -185,6 +190,17 @@ func (w *world) rolled(ids []string) (runs, halted, waits string) {
 	at(now)
 	for _, o := range owners {
 		w.must(w.rollouts.SetWindow(ctx, operator, rollout.Window{Owner: o.ID, From: 7*60 + 30, To: 13*60 + 15, Rate: 2_500_000, Parallel: 5}))
+	}
+	for i, device := range ids { // what comes without a rollout
+		says := []string{"launcher:2.3.0", "policy:1.0.0"}
+		switch {
+		case i%7 == 3:
+			says = append(says, "launcher-left:2.4.0")
+		case i%3 == 1:
+			says[0] = "launcher:2.4.0"
+		}
+		_, err := rollout.Gateway{Rollouts: w.rollouts}.Offer(ctx, w.caller(device), "1.0.0", make([]byte, 32), append(says, "system:windows/amd64"))
+		w.must(err)
 	}
 	ahorn := w.ownerID("Landkreis Ahorn")
 	for _, d := range []rollout.Days{

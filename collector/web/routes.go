@@ -203,6 +203,7 @@ func (s *Server) allRoutes() []route {
 		{post, "/api/v1/owners/{id}/updates/days", program, s.apiAddDays},
 		{post, "/api/v1/owners/{id}/updates/days/remove", program, s.apiRemoveDays},
 		{get, "/api/v1/repository", program, s.apiRepository},
+		{get, "/api/v1/trains", program, s.apiTrains},
 		{get, "/api/v1/releases", program, s.apiReleases},
 		{get, "/api/v1/releases/{id}", program, s.apiRelease},
 		{post, "/api/v1/releases/{id}/block", program, s.apiBlockRelease},
