@@ -25,6 +25,41 @@ func (d *Drafts) Block(sha256 string) error {
 	})
 }
 
+// BlockVersion blocks what is published of a version, for all systems, and returns what
+// that is. Programs that are blocked already stay so.
+func (d *Drafts) BlockVersion(product, version string) (sums []string, err error) {
+	if product != manifest.ProductAgent && product != manifest.ProductLauncher {
+		return nil, refuse("nobody releases %q", product)
+	}
+	for _, role := range []string{manifest.RoleCanary, manifest.RoleStable, manifest.RoleEmergency, manifest.RoleLauncher} {
+		published, err := Releases(d.Repo.Files[role], role)
+		if err != nil {
+			return nil, err
+		}
+		for _, r := range published {
+			if r.Product == product && r.Version == version && !slices.Contains(sums, r.SHA256) {
+				sums = append(sums, r.SHA256)
+			}
+		}
+	}
+	if len(sums) == 0 {
+		return nil, fmt.Errorf("%w: no %s %s is published", ErrNotFound, product, version)
+	}
+	return sums, d.rules(func(r *manifest.Rules) error {
+		before := len(r.Blocked)
+		for _, sum := range sums {
+			if !slices.Contains(r.Blocked, sum) {
+				r.Blocked = append(r.Blocked, sum)
+			}
+		}
+		if len(r.Blocked) == before {
+			return refuse("%s %s is blocked already", product, version)
+		}
+		slices.Sort(r.Blocked)
+		return nil
+	})
+}
+
 // SetFloor raises the lowest version of a product that may run. It refuses one
 // that no device could reach: the stable channel must have it for every platform.
 func (d *Drafts) SetFloor(product, version string, platforms []string) error {

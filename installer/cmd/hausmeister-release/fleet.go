@@ -107,6 +107,7 @@ func saidNo(status int, answer []byte) error {
 type rolloutCmd struct {
 	List     rolloutListCmd     `cmd:"" help:"Rollouts."`
 	Releases rolloutReleasesCmd `cmd:"" help:"Releases that the collector has imported."`
+	Trains   rolloutTrainsCmd   `cmd:"" help:"Launchers and policies, which need no rollout: how many devices have each, and left it."`
 	Status   rolloutStatusCmd   `cmd:"" help:"One rollout: rings, evidence, decisions."`
 	Start    rolloutStartCmd    `cmd:"" help:"Start with a release."`
 	Promote  rolloutPromoteCmd  `cmd:"" help:"Go on to the next ring; above 10 % of the fleet a second person approves."`
@@ -209,6 +210,40 @@ func (r *rolloutReleasesCmd) Run(c *cli) error {
 		return err
 	}
 	return show[releaseList](c, raw)
+}
+
+type rolloutTrainsCmd struct{ collectorAt }
+
+type trainList struct {
+	Items []struct {
+		Product, Version string
+		Blocked          *string
+		Ramp             *int64 `json:"ramp_permille"`
+		Devices, Left    int64
+	}
+}
+
+func (l trainList) String() string {
+	out := ""
+	for _, t := range l.Items {
+		stands := "signed no longer"
+		if t.Ramp != nil {
+			stands = fmt.Sprintf("cleared for %d.%d %%", *t.Ramp/10, *t.Ramp%10)
+		}
+		if t.Blocked != nil {
+			stands = "blocked"
+		}
+		out += fmt.Sprintf("%s %s  %s, %d devices have it, %d left it\n", t.Product, t.Version, stands, t.Devices, t.Left)
+	}
+	return out
+}
+
+func (r *rolloutTrainsCmd) Run(c *cli) error {
+	var raw json.RawMessage
+	if err := r.ask(http.MethodGet, "/trains", nil, &raw); err != nil {
+		return err
+	}
+	return show[trainList](c, raw)
 }
 
 var uuid = regexp.MustCompile(`^[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}$`)

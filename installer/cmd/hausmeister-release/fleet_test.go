@@ -25,6 +25,8 @@ func fakeCollector(t *testing.T, asked *[]string) string {
 		"GET /api/v1/rollouts": `{"items":[{"id":"` + someRollout + `","version":"1.1.0","channel":"stable","state":"running","ring":1,"rings":[{"ring":1,"devices":20,"ok":19,"bad":1}],"in_flight":3,"cap":4,"started_by":"jana"}],"total":1,"cursor":null}`,
 		"GET /api/v1/releases": `{"items":[{"id":"` + someRelease + `","product":"agent","channel":"stable","version":"1.1.0","rollback_of":null,"gone":null,"blocked":null},` +
 			`{"id":"` + wayBack + `","product":"agent","channel":"stable","version":"1.0.0","rollback_of":"1.1.0","gone":null,"blocked":null}],"total":2,"cursor":null}`,
+		"GET /api/v1/trains": `{"items":[{"product":"launcher","version":"1.3.0","release":null,"signed":true,"blocked":null,"ramp_permille":355,"devices":34,"left":2},` +
+			`{"product":"policy","version":"1.0.0","release":null,"signed":false,"blocked":null,"ramp_permille":null,"devices":1,"left":0}],"total":2,"cursor":null}`,
 		"GET /api/v1/rollouts/" + someRollout + "/next":      `{"ring":2,"devices":120,"adds":100,"waiting":false}`,
 		"POST /api/v1/rollouts/" + someRollout + "/promote":  `{"ring":2,"devices":120,"adds":100,"waiting":true}`,
 		"POST /api/v1/rollouts":                              `{"id":"` + someRollout + `","version":"1.1.0","state":"running"}`,
@@ -63,6 +65,9 @@ func TestFleet(t *testing.T) {
 	to := " --collector=" + at + " --token-file=DIR/token"
 	if got := d.must(0, "rollout list"+to); !strings.Contains(got, "1.1.0 stable  running in ring 1 of 1, 3 under way (at most 4), started by jana") {
 		t.Errorf("rollout list:\n%s", got)
+	}
+	if got := d.must(0, "rollout trains"+to); !strings.Contains(got, "launcher 1.3.0  cleared for 35.5 %, 34 devices have it, 2 left it\npolicy 1.0.0  signed no longer, 1 devices have it, 0 left it") {
+		t.Errorf("rollout trains:\n%s", got)
 	}
 	d.must(0, "rollout start 1.1.0 --reason=go"+to)
 	d.must(exitNotFound, "rollout start 1.2.0 --reason=go"+to)

@@ -86,7 +86,7 @@ type cli struct {
 // readOnly are the verbs that change nothing. Every other one needs a reason.
 var readOnly = []string{
 	"keys show", "root verify", "diff", "digest", "verify", "same", "expiry", "audit export", "audit verify", "floor show", "online serve", "online state",
-	"rollout list", "rollout releases", "rollout status", "doctor",
+	"rollout list", "rollout releases", "rollout trains", "rollout status", "doctor",
 }
 
 func main() { os.Exit(newCLI(os.Stdin, os.Stdout, os.Stderr).run(os.Args[1:])) }

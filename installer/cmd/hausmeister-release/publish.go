@@ -14,7 +14,8 @@ import (
 )
 
 type blockCmd struct {
-	SHA256 string `arg:"" name:"sha256" help:"Of the program that must not run."`
+	What   string `arg:"" help:"agent or launcher, or the sha256 of one program."`
+	Number string `arg:"" optional:"" help:"The version that must not run, of all systems."`
 }
 
 func (b *blockCmd) Run(c *cli) error {
@@ -22,10 +23,17 @@ func (b *blockCmd) Run(c *cli) error {
 	if err != nil {
 		return err
 	}
-	if err := d.Block(b.SHA256); err != nil {
+	if b.Number == "" {
+		if err := d.Block(b.What); err != nil {
+			return err
+		}
+		return c.staged("block", d, manifest.Targets, nil, map[string]string{"sha256": b.What})
+	}
+	sums, err := d.BlockVersion(b.What, b.Number)
+	if err != nil {
 		return err
 	}
-	return c.staged("block", d, manifest.Targets, nil, map[string]string{"sha256": b.SHA256})
+	return c.staged("block", d, manifest.Targets, nil, map[string]string{"product": b.What, "version": b.Number, "sha256": strings.Join(sums, ",")})
 }
 
 type floorCmd struct {

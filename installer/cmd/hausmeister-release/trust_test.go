@@ -6,11 +6,14 @@ import (
 	"encoding/json"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"testing"
 	"time"
 
 	"hausmeister/installer/release/build"
+	"hausmeister/proto/manifest"
+	"hausmeister/proto/manifest/draft"
 	"hausmeister/testenv/need"
 	"hausmeister/testenv/tufrepo"
 )
@@ -41,6 +44,62 @@ func (d *desk) builds(version string, root int64) {
 	}
 	if err := os.WriteFile(filepath.Join(dir, build.Name), text, 0o644); err != nil {
 		d.t.Fatal(err)
+	}
+}
+
+// published is a desk with a repository that has versions of the agent and the launcher.
+func published(t *testing.T, versions map[string][]string) *desk {
+	t.Helper()
+	d := newDesk(t)
+	fleet := tufrepo.NewFleet(func() time.Time { return d.now })
+	for product, list := range versions {
+		role := map[string]string{manifest.ProductAgent: manifest.RoleStable, manifest.ProductLauncher: manifest.RoleLauncher}[product]
+		for _, version := range list {
+			for _, arch := range []string{"amd64", "arm64"} {
+				fleet.Release(role, manifest.Release{Product: product, Version: version, Arch: arch}, []byte(product+" "+version+" for "+arch))
+			}
+		}
+	}
+	if err := fleet.WriteTo(filepath.Join(d.dir, "repo")); err != nil {
+		t.Fatal(err)
+	}
+	return d
+}
+
+// TestBlockVersion: one command has a version blocked for all systems, also a
+// launcher's, and no other.
+func TestBlockVersion(t *testing.T) {
+	d := published(t, map[string][]string{manifest.ProductAgent: {"1.3.0"}, manifest.ProductLauncher: {"1.2.0", "1.3.0"}})
+	d.must(exitNotFound, "block launcher 1.4.0 --reason=x")
+	d.must(exitRefused, "block cook 1.3.0 --reason=x")
+	d.must(exitRefused, "block 1.3.0 --reason=x") // no sha256
+	if got := d.must(0, "block launcher 1.3.0 --reason=does_not_come_up"); strings.Count(got, "blocked") == 0 {
+		t.Errorf("block says %s", got)
+	}
+	d.must(exitRefused, "block launcher 1.3.0 --reason=again")
+	data, err := os.ReadFile(filepath.Join(d.dir, "drafts/targets.json"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	f, err := draft.Parse(data)
+	if err != nil {
+		t.Fatal(err)
+	}
+	rules, err := f.Rules()
+	if err != nil {
+		t.Fatal(err)
+	}
+	var want []string
+	for _, arch := range []string{"amd64", "arm64"} {
+		sum := sha256.Sum256([]byte("launcher 1.3.0 for " + arch))
+		want = append(want, hex.EncodeToString(sum[:]))
+	}
+	slices.Sort(want)
+	if !slices.Equal(rules.Blocked, want) {
+		t.Errorf("blocked are %v, want %v", rules.Blocked, want)
+	}
+	if got := d.must(0, "audit verify"); !strings.Contains(got, "1 entries") {
+		t.Errorf("audit verify: %s", got)
 	}
 }
 
