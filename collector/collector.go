@@ -216,7 +216,7 @@ func (o *opened) subjects(ctx context.Context) (err error) {
 	if o.health, err = health.New(health.Config{DB: o.db, Bus: o.bus, Updates: o.rollout, Now: c.Now, Log: c.Log, Keep: time.Duration(c.KeepDays) * 24 * time.Hour}); err != nil {
 		return err
 	}
-	if o.fleet, err = fleet.New(fleet.Config{DB: o.db, Now: c.Now, SilentDays: c.SilentDays, Log: c.Log, Quieter: o.health}); err != nil {
+	if o.fleet, err = fleet.New(fleet.Config{DB: o.db, Now: c.Now, SilentDays: c.SilentDays, Log: c.Log, Quieter: o.health, Updates: o.rollout}); err != nil {
 		return err
 	}
 	if o.asked, err = question.New(question.Config{DB: o.db, Now: c.Now, Log: c.Log}); err != nil {

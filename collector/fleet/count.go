@@ -17,7 +17,7 @@ func (f *Fleet) total(ctx context.Context, tx *db.Tx, caller access.Caller, filt
 		return c.of(filter.State), c.found, err
 	}
 	q := f.query(caller, filter)
-	if filter.Query != "" {
+	if filter.Query != "" || filter.updated != nil {
 		ids, err := f.find(ctx, tx, caller, filter)
 		if n = int64(len(ids)); n <= f.looked {
 			found = ids
@@ -57,11 +57,12 @@ func (f *Fleet) Counts(ctx context.Context, caller access.Caller, filter Filter)
 	if err := caller.Allow(access.ReadDevices); err != nil {
 		return Counts{}, err
 	}
-	if err := checkQuery(filter.Query); err != nil {
+	filter, err := f.lookUp(ctx, caller, filter)
+	if err != nil {
 		return Counts{}, err
 	}
 	var c Counts
-	err := f.db.Read(ctx, func(tx *db.Tx) (err error) {
+	err = f.db.Read(ctx, func(tx *db.Tx) (err error) {
 		c, err = f.counts(ctx, tx, caller, filter)
 		return err
 	})
@@ -96,7 +97,7 @@ func (f *Fleet) counts(ctx context.Context, tx *db.Tx, caller access.Caller, fil
 	if err != nil {
 		return Counts{}, err
 	}
-	c := Counts{found: found, Total: all.total, States: map[State]int64{
+	c := Counts{found: found, updated: filter.updated, Total: all.total, States: map[State]int64{
 		StateRevoked:   revoked.total,
 		StateCritical:  all.critical - revoked.critical,
 		StateWarning:   all.warning - revoked.warning,

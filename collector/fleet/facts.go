@@ -100,7 +100,7 @@ func (f *facts) among(ids []string) []bool {
 
 // answers says whether facts know all that a filter asks but its state.
 func (f Filter) answers() bool {
-	return f.Query != "" && f.Finding == "" && f.Label == "" && f.Build == "" && f.Changed == 0
+	return (f.Query != "" || f.updated != nil) && f.Finding == "" && f.Label == "" && f.Build == "" && f.Changed == 0
 }
 
 // holds says whether the device is one of a filter that facts can answer.
@@ -122,9 +122,20 @@ func (f *Fleet) find(ctx context.Context, tx *db.Tx, caller access.Caller, filte
 	case filter.answers():
 		words := words(filter.Query)
 		err = f.facts.read(ctx, tx, func() {
-			for _, d := range f.facts.all {
+			take := func(d fact) {
 				if d.holds(caller, filter, words) {
 					ids = append(ids, d.id)
+				}
+			}
+			if filter.updated == nil {
+				for _, d := range f.facts.all {
+					take(d)
+				}
+				return
+			}
+			for _, id := range filter.updated.ids {
+				if i, known := f.facts.at[id]; known {
+					take(f.facts.all[i])
 				}
 			}
 		})
@@ -132,7 +143,8 @@ func (f *Fleet) find(ctx context.Context, tx *db.Tx, caller access.Caller, filte
 	case caller.Owners == nil && caller.Kind != "" && filter.Finding != "" && len(q.conditions) == 2:
 		return withFinding(ctx, tx, filter.Finding)
 	default:
-		return oneText(ctx, tx, `SELECT COALESCE(`+inOne(tx, "d.id")+`, '') FROM devices d`+q.whereSQL()+` AND CAST($1 AS BIGINT) IS NOT NULL`, q.args...)
+		ids, err = oneText(ctx, tx, `SELECT COALESCE(`+inOne(tx, "d.id")+`, '') FROM devices d`+q.whereSQL()+` AND CAST($1 AS BIGINT) IS NOT NULL`, q.args...)
+		return filter.updated.only(ids), err
 	}
 }
 

@@ -16,6 +16,7 @@
 package fleet
 
 import (
+	"context"
 	"embed"
 	"errors"
 	"fmt"
@@ -78,6 +79,15 @@ type Config struct {
 	SilentDays int          // 1..400, 0 = 14
 	Log        *slog.Logger // nil = slog.Default
 	Quieter    Quieter      // nil = no job makes findings quiet
+	Updates    Updates      // nil = nobody knows of them
+}
+
+// Updates says how far devices are on their way to the version that they should have, each
+// by one word; collector/rollout does.
+type Updates interface {
+	Knows(word string) bool
+	// DevicesWith are the ids of those that have it, of those that the caller may see.
+	DevicesWith(ctx context.Context, caller access.Caller, word string) ([]string, error)
 }
 
 // Fleet answers questions about devices, and changes many of them in jobs. In
@@ -91,6 +101,7 @@ type Fleet struct {
 	owned      int64 // fewOwned, less in a test
 	log        *slog.Logger
 	quieter    Quieter
+	updates    Updates
 	facts      facts
 	work       chan struct{} // wakes Run
 	jobs       *db.Lease     // of the running of jobs
@@ -114,7 +125,7 @@ func New(cfg Config) (*Fleet, error) {
 	if cfg.Log == nil {
 		cfg.Log = slog.Default()
 	}
-	return &Fleet{db: cfg.DB, now: cfg.Now, silentDays: cfg.SilentDays, log: cfg.Log, quieter: cfg.Quieter, work: make(chan struct{}, 1), jobs: cfg.DB.Lease("jobs", cfg.Now), looked: mostLooked, many: manyFound, owned: fewOwned, paces: map[Act]*pace{}}, nil
+	return &Fleet{db: cfg.DB, now: cfg.Now, silentDays: cfg.SilentDays, log: cfg.Log, quieter: cfg.Quieter, updates: cfg.Updates, work: make(chan struct{}, 1), jobs: cfg.DB.Lease("jobs", cfg.Now), looked: mostLooked, many: manyFound, owned: fewOwned, paces: map[Act]*pace{}}, nil
 }
 
 // Owner is a Schulträger.
@@ -207,7 +218,10 @@ type Filter struct {
 	Owner   string // id; empty = all that the caller may see
 	Model   string // empty = whatever
 	Build   string // of the system; empty = whatever
-	Sort    Sort   // empty = ByLabel
+	// Update is the word for how far they are on their way to the version that they
+	// should have (Updates); empty = whatever. Revoked devices are on none.
+	Update  string
+	Sort    Sort // empty = ByLabel
 	Desc    bool
 	Cursor  string // of the page before, of the same Filter; empty = first page
 	Limit   int    // 0 = 50, at most 500
@@ -215,6 +229,8 @@ type Filter struct {
 	// Counted are the Counts of the same filter where who asks has them already; nil =
 	// the first page counts.
 	Counted *Counts
+
+	updated *updated // nil = whatever
 }
 
 // Page is a part of the list. Total counts all devices of the filter as the
@@ -232,7 +248,8 @@ type Counts struct {
 	States map[State]int64 // each of States has an entry
 	// found are the ids of all, where they are few and had to be looked for: their
 	// page need not look again.
-	found []string
+	found   []string
+	updated *updated // of the filter
 }
 
 // unknownHere hides whether a thing exists from who may not see it.

@@ -233,7 +233,7 @@ func (f *Fleet) newJob(caller access.Caller, n *NewJob) (jobRow, error) {
 		}
 		return r, nil
 	}
-	if err := n.Filter.check(); err != nil {
+	if err := f.check(*n.Filter); err != nil {
 		return r, err
 	}
 	which := n.Filter.which()
@@ -244,7 +244,7 @@ func (f *Fleet) newJob(caller access.Caller, n *NewJob) (jobRow, error) {
 
 // which leaves of a filter what says which devices there are.
 func (f Filter) which() Filter {
-	return Filter{Query: f.Query, State: f.State, School: f.School, Finding: f.Finding, Label: f.Label, Owner: f.Owner, Model: f.Model, Build: f.Build}
+	return Filter{Query: f.Query, State: f.State, School: f.School, Finding: f.Finding, Label: f.Label, Owner: f.Owner, Model: f.Model, Build: f.Build, Update: f.Update}
 }
 
 // named gives the owners of these devices, if the caller sees all of them.

@@ -233,11 +233,14 @@ func (f *Fleet) filtered(ctx context.Context, r jobRow) (ids []string, owners ma
 	if err := errors.Join(json.Unmarshal([]byte(r.filter), &filter), json.Unmarshal([]byte(r.scope), &caller.Owners)); err != nil {
 		return nil, nil, fmt.Errorf("reading what it is about: %w", err)
 	}
+	if r.act == ActLoud {
+		filter = Filter{}
+	}
+	if filter, err = f.lookUp(ctx, caller, filter); err != nil {
+		return nil, nil, err
+	}
 	err = f.db.Read(ctx, func(tx *db.Tx) error {
 		ids, owners = nil, map[string]int64{}
-		if r.act == ActLoud {
-			filter = Filter{}
-		}
 		q := f.query(caller, filter)
 		if r.act == ActLoud {
 			q.where("d.id IN (SELECT device_id FROM health_quiet_devices WHERE quiet_id = ?)", r.quiet)
@@ -249,6 +252,8 @@ func (f *Fleet) filtered(ctx context.Context, r jobRow) (ids []string, owners ma
 		} else {
 			q.unstated()
 		}
+		var all []string
+		ownerOf := map[string]string{}
 		rows, err := tx.Query(ctx, `SELECT d.id, d.owner_id FROM `+from+q.whereSQL()+` ORDER BY d.label_key, d.id`, q.args...)
 		if err != nil {
 			return err
@@ -259,10 +264,17 @@ func (f *Fleet) filtered(ctx context.Context, r jobRow) (ids []string, owners ma
 			if err := rows.Scan(&id, &owner); err != nil {
 				return err
 			}
-			ids = append(ids, id)
-			owners[owner]++
+			all = append(all, id)
+			ownerOf[id] = owner
 		}
-		return rows.Close()
+		if err := rows.Close(); err != nil {
+			return err
+		}
+		ids = filter.updated.only(all)
+		for _, id := range ids {
+			owners[ownerOf[id]]++
+		}
+		return nil
 	})
 	return ids, owners, err
 }

@@ -38,7 +38,7 @@ type cursor struct {
 func (f Filter) sum(caller access.Caller) string {
 	h := fnv.New64a()
 	scope, owners := caller.Scope("", 1)
-	fmt.Fprintf(h, "%q %q %q %q %q %q %d %q %q %q %q", strings.Fields(fold(f.Query)), f.State, f.School, f.Owner, f.Finding, fold(f.Label), f.Changed, f.Model, f.Build, scope, owners)
+	fmt.Fprintf(h, "%q %q %q %q %q %q %d %q %q %q %q %q", strings.Fields(fold(f.Query)), f.State, f.School, f.Owner, f.Finding, fold(f.Label), f.Changed, f.Model, f.Build, f.Update, scope, owners)
 	return strconv.FormatUint(h.Sum64(), 36)
 }
 
@@ -79,18 +79,18 @@ func (f *Fleet) List(ctx context.Context, caller access.Caller, filter Filter) (
 	case filter.Limit < 1 || filter.Limit > MaxLimit:
 		return Page{}, fmt.Errorf("%w: limit must be 1 to %d", ErrInvalid, MaxLimit)
 	}
-	if err := filter.check(); err != nil {
+	filter, err := f.lookUp(ctx, caller, filter)
+	if err != nil {
 		return Page{}, err
 	}
 	var after cursor
 	if filter.Cursor != "" {
-		var err error
 		if after, err = decodeCursor(filter.Cursor, filter, caller); err != nil {
 			return Page{}, err
 		}
 	}
 	var page Page
-	err := f.db.Read(ctx, func(tx *db.Tx) error {
+	err = f.db.Read(ctx, func(tx *db.Tx) error {
 		page = Page{Total: after.Total}
 		var found []string
 		switch {
@@ -127,22 +127,18 @@ func (f Filter) check() error {
 func (f *Fleet) page(ctx context.Context, tx *db.Tx, caller access.Caller, filter Filter, found []string, after cursor, page *Page) error {
 	q := f.query(caller, filter)
 	q.state(filter.State)
-	if found != nil {
+	q.behind(after)
+	if few, ok := filter.updated.few(f.looked); ok && found == nil {
+		found = few
+	}
+	switch {
+	case found != nil && len(found) == 0:
+		page.Items = []Device{}
+		return nil
+	case found != nil:
 		q.among(found) // besides all else: they may have changed since they were found
-	}
-	if after.ID != "" {
-		var key any = after.Text
-		if filter.Sort.numeric() {
-			key = after.Num
-		}
-		than := ">"
-		if filter.Desc {
-			than = "<"
-		}
-		q.where(fmt.Sprintf("(%s, d.id) %s (?, ?)", sorts[filter.Sort], than), key, after.ID)
-	}
-	if caller.Owners == nil && len(f.query(caller, filter).conditions) == 1 && filter.State == "" && (filter.Sort.numeric() || filter.Sort == BySchool) {
-		ids, err := nearest(ctx, tx, filter, after)
+	case filter.updated != nil || f.ofAll(caller, filter):
+		ids, err := f.ahead(ctx, tx, caller, filter, after)
 		if err != nil {
 			return err
 		}
@@ -152,8 +148,7 @@ func (f *Fleet) page(ctx context.Context, tx *db.Tx, caller access.Caller, filte
 		}
 		q = f.query(caller, filter)
 		q.among(ids)
-	}
-	if found == nil && page.Total >= f.many && caller.Owners == nil && filter.Sort == ByLabel && tx.Dialect() == db.SQLite {
+	case page.Total >= f.many && caller.Owners == nil && filter.Sort == ByLabel && tx.Dialect() == db.SQLite:
 		q.walk()
 	}
 	// One more than asked for tells whether there is a next page.
@@ -178,20 +173,47 @@ func (f *Fleet) page(ctx context.Context, tx *db.Tx, caller access.Caller, filte
 	return nil
 }
 
+// ofAll says whether nearest finds the devices of a filter, or those among which the
+// updated are.
+func (f *Fleet) ofAll(caller access.Caller, filter Filter) bool {
+	filter.Update = ""
+	return caller.Owners == nil && filter.State == "" && (filter.Sort.numeric() || filter.Sort == BySchool) && len(f.query(caller, filter).conditions) == 1
+}
+
+// ahead finds the devices of a page, one more than asked for, where that is quicker than
+// to ask for them as they are shown.
+func (f *Fleet) ahead(ctx context.Context, tx *db.Tx, caller access.Caller, filter Filter, after cursor) ([]string, error) {
+	find := func(most int) ([]string, error) {
+		if f.ofAll(caller, filter) {
+			return nearest(ctx, tx, filter, after, most)
+		}
+		q := f.query(caller, filter)
+		q.state(filter.State)
+		q.behind(after)
+		q.unstated()
+		keys := q.keys(most)
+		return oneText(ctx, tx, `SELECT COALESCE(`+inOne(tx, "p.page_id")+`, '') FROM (`+keys+`) p`, q.args...)
+	}
+	if filter.updated == nil {
+		return find(filter.Limit + 1)
+	}
+	return f.along(ctx, tx, filter.updated, filter.Limit+1, find)
+}
+
 // numbers are what the numeric orders go by, NULL where unknown.
 var numbers = map[Sort]string{ByContact: "h.last_contact_day", ByBattery: "h.battery_permille", ByDisk: "h.disk_free_bytes"}
 
-// nearest finds the page's devices in an order of all there are that is not the
-// devices' own, one more than asked for: those whose number or school is known, and
+// nearest finds the next devices in an order of all there are that is not the
+// devices' own: those whose number or school is known, and
 // the others by going along the devices until there are enough. Joining all devices
 // with what they are sorted by costs six times as much and more.
-func nearest(ctx context.Context, tx *db.Tx, filter Filter, after cursor) (ids []string, err error) {
+func nearest(ctx context.Context, tx *db.Tx, filter Filter, after cursor, most int) (ids []string, err error) {
 	direction, than := "", ">"
 	if filter.Desc {
 		direction, than = " DESC", "<"
 	}
 	find := func(query string, args []any) error {
-		rows, err := tx.Query(ctx, query+fmt.Sprintf(" LIMIT %d", filter.Limit+1-len(ids)), args...)
+		rows, err := tx.Query(ctx, query+fmt.Sprintf(" LIMIT %d", most-len(ids)), args...)
 		if err != nil {
 			return err
 		}
@@ -241,7 +263,7 @@ func nearest(ctx context.Context, tx *db.Tx, filter Filter, after cursor) (ids [
 		parts = parts[1:] // the page before ended behind the first part
 	}
 	for _, part := range parts {
-		if len(ids) > filter.Limit {
+		if len(ids) >= most {
 			break
 		}
 		if err := part(); err != nil {
@@ -261,25 +283,12 @@ type row struct {
 // devices finds the rows of one page first, in as narrow a form as will do, and
 // reads what is shown of only those.
 func (q *query) devices(ctx context.Context, tx *db.Tx, limit int) ([]row, error) {
-	direction := ""
-	if q.desc {
-		direction = " DESC"
-	}
-	from := "devices d"
-	if q.byState || q.order.numeric() {
-		from += " LEFT JOIN health_devices h ON h.device_id = d.id"
-	} else {
-		q.unstated()
-	}
-	if q.order == BySchool {
-		from += " LEFT JOIN schools s ON s.id = d.school_id"
-	}
+	direction := q.direction()
 	sql := `SELECT d.id, d.owner_id, o.name, COALESCE(d.school_id, ''), COALESCE(s.code, ''), COALESCE(s.name, ''), COALESCE(s.kind, ''),
 		d.manufacturer, d.model, d.serial, d.os, COALESCE(d.inventory, ''), ` + stateSQL + `,
 		COALESCE(h.last_contact_day, -1), COALESCE(h.battery_permille, -1), COALESCE(h.disk_free_bytes, -1), COALESCE(h.disk_free_permille, -1),
 		COALESCE(h.os_build, ''), COALESCE(h.path, ''), p.sort_key
-		FROM (SELECT d.id AS page_id, ` + sorts[q.order] + ` AS sort_key FROM ` + from + q.whereSQL() +
-		fmt.Sprintf(" ORDER BY sort_key%s, d.id%s LIMIT %d", direction, direction, limit) + `) p
+		FROM (` + q.keys(limit) + `) p
 		JOIN devices d ON d.id = p.page_id
 		LEFT JOIN owners o ON o.id = d.owner_id
 		LEFT JOIN schools s ON s.id = d.school_id

@@ -82,6 +82,9 @@ func (f *Fleet) query(caller access.Caller, filter Filter) *query {
 	if filter.Build != "" {
 		q.where("d.id IN (SELECT device_id FROM health_devices WHERE os_build = ?)", filter.Build)
 	}
+	if filter.Update != "" {
+		q.where("d.id NOT IN " + revokedSQL)
+	}
 	if filter.Changed > 0 {
 		q.where("d.id IN (SELECT device_id FROM health_device_changes WHERE id >= ?)", filter.Changed)
 	}
@@ -113,6 +116,45 @@ func (q *query) state(s State) {
 		q.where("("+stateSQL+") = ?", string(s))
 		q.byState = true
 	}
+}
+
+// behind leaves what comes after the page before.
+func (q *query) behind(after cursor) {
+	if after.ID == "" {
+		return
+	}
+	var key any = after.Text
+	if q.order.numeric() {
+		key = after.Num
+	}
+	than := ">"
+	if q.desc {
+		than = "<"
+	}
+	q.where(fmt.Sprintf("(%s, d.id) %s (?, ?)", sorts[q.order], than), key, after.ID)
+}
+
+func (q *query) direction() string {
+	if q.desc {
+		return " DESC"
+	}
+	return ""
+}
+
+// keys is the query for the ids of the first devices, page_id, each with the key that it
+// is sorted by.
+func (q *query) keys(limit int) string {
+	from := "devices d"
+	if q.byState || q.order.numeric() {
+		from += " LEFT JOIN health_devices h ON h.device_id = d.id"
+	} else {
+		q.unstated()
+	}
+	if q.order == BySchool {
+		from += " LEFT JOIN schools s ON s.id = d.school_id"
+	}
+	return `SELECT d.id AS page_id, ` + sorts[q.order] + ` AS sort_key FROM ` + from + q.whereSQL() +
+		fmt.Sprintf(" ORDER BY sort_key%[1]s, d.id%[1]s LIMIT %[2]d", q.direction(), limit)
 }
 
 // manyFound is from how many devices on a page of a list is found sooner by going

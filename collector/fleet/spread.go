@@ -153,11 +153,12 @@ func (f *Fleet) spreads(ctx context.Context, caller access.Caller, filter Filter
 	if err := caller.Allow(access.ReadDevices); err != nil {
 		return nil, err
 	}
-	if err := checkQuery(filter.Query); err != nil {
+	filter, err := f.lookUp(ctx, caller, filter)
+	if err != nil {
 		return nil, err
 	}
 	out := map[Dimension][]Share{}
-	err := f.db.Read(ctx, func(tx *db.Tx) error {
+	err = f.db.Read(ctx, func(tx *db.Tx) error {
 		some, err := f.some(ctx, tx, caller, filter)
 		if err != nil {
 			return err
@@ -216,7 +217,8 @@ func (f *Fleet) some(ctx context.Context, tx *db.Tx, caller access.Caller, filte
 	}
 	q := f.query(caller, filter)
 	q.state(filter.State)
-	return oneText(ctx, tx, `SELECT COALESCE(`+inOne(tx, "d.id")+`, '') FROM devices d LEFT JOIN health_devices h ON h.device_id = d.id`+q.whereSQL(), q.args...)
+	ids, err := oneText(ctx, tx, `SELECT COALESCE(`+inOne(tx, "d.id")+`, '') FROM devices d LEFT JOIN health_devices h ON h.device_id = d.id`+q.whereSQL(), q.args...)
+	return filter.updated.only(ids), err
 }
 
 // grouping is the devices that are alike in a dimension, by what they are.

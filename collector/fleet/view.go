@@ -92,7 +92,7 @@ func (v View) may(caller access.Caller) error {
 }
 
 // checked brings a view into the form in which it is kept.
-func (v View) checked() (View, error) {
+func (f *Fleet) checked(v View) (View, error) {
 	var err error
 	if v.Name, err = text("name of the view", v.Name, MaxViewName); err != nil {
 		return v, err
@@ -103,7 +103,7 @@ func (v View) checked() (View, error) {
 	if v.Slug == "new" { // the pages make views at /views/new
 		v.Slug = "view-new"
 	}
-	if err := v.Filter.check(); err != nil {
+	if err := f.check(v.Filter); err != nil {
 		return v, err
 	}
 	if v.Filter.Sort != "" && sorts[v.Filter.Sort] == "" {
@@ -207,7 +207,7 @@ func (f *Fleet) SaveView(ctx context.Context, caller access.Caller, v View) (Vie
 	if err := v.may(caller); err != nil {
 		return View{}, err
 	}
-	v, err := v.checked()
+	v, err := f.checked(v)
 	if err != nil {
 		return View{}, err
 	}
@@ -257,7 +257,7 @@ func (f *Fleet) ChangeView(ctx context.Context, caller access.Caller, id string,
 		v = was
 		change(&v)
 		v.ID, v.Sharing, v.Owner = was.ID, was.Sharing, was.Owner
-		if v, err = v.checked(); err != nil {
+		if v, err = f.checked(v); err != nil {
 			return err
 		}
 		if err := room(ctx, tx, v, v.holder(caller)); err != nil {

@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"log/slog"
 	"path/filepath"
+	"slices"
 	"testing"
 	"time"
 
@@ -34,11 +35,22 @@ type world struct {
 	enroll *enroll.Enroll
 	now    time.Time
 	made   []string // by hesse
+	// updates are what the fleet is told that devices have which word.
+	updates toldUpdates
+}
+
+// toldUpdates are the devices of each word, whoever asks.
+type toldUpdates map[string][]string
+
+func (u toldUpdates) Knows(word string) bool { return u[word] != nil }
+
+func (u toldUpdates) DevicesWith(_ context.Context, _ access.Caller, word string) ([]string, error) {
+	return slices.Clone(u[word]), nil
 }
 
 func newWorld(t testing.TB, d *db.DB) *world {
 	t.Helper()
-	w := &world{db: d, now: noon}
+	w := &world{db: d, now: noon, updates: toldUpdates{}}
 	clock := func() time.Time { return w.now }
 	log := slog.New(slog.DiscardHandler)
 	var err error
@@ -46,7 +58,7 @@ func newWorld(t testing.TB, d *db.DB) *world {
 	if w.health, err = health.New(health.Config{DB: d, Bus: b, Now: clock, Log: log}); err != nil {
 		t.Fatal(err)
 	}
-	if w.Fleet, err = fleet.New(fleet.Config{DB: d, Now: clock, Quieter: w.health}); err != nil {
+	if w.Fleet, err = fleet.New(fleet.Config{DB: d, Now: clock, Quieter: w.health, Updates: w.updates}); err != nil {
 		t.Fatal(err)
 	}
 	w.enroll, err = enroll.New(context.Background(), enroll.Config{DB: d, Bus: b, Records: w, Dir: filepath.Join(t.TempDir(), "ca"),

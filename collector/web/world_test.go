@@ -130,7 +130,7 @@ func storesPaced(t testing.TB, d *db.DB, log *slog.Logger, pace rollout.Pace) *w
 	if w.health, err = health.New(health.Config{DB: w.db, Bus: w.bus, Now: w.clock, Log: log, Updates: w.rollouts}); err != nil {
 		t.Fatal(err)
 	}
-	if w.fleet, err = fleet.New(fleet.Config{DB: w.db, Now: w.clock, Log: log, Quieter: w.health}); err != nil {
+	if w.fleet, err = fleet.New(fleet.Config{DB: w.db, Now: w.clock, Log: log, Quieter: w.health, Updates: w.rollouts}); err != nil {
 		t.Fatal(err)
 	}
 	if w.asked, err = question.New(question.Config{DB: w.db, Now: w.clock, Log: log}); err != nil {

@@ -1,0 +1,181 @@
+package rollout
+
+import (
+	"context"
+	"fmt"
+	"maps"
+	"slices"
+	"strconv"
+	"strings"
+
+	"hausmeister/collector/access"
+	"hausmeister/collector/db"
+	"hausmeister/proto/manifest"
+)
+
+// Of the fleet as a whole a device stands where it does in the latest rollout of its
+// channel, whichever that is.
+
+// Behind asks for all that have another word than Current.
+const Behind = "behind"
+
+// Words are all that DevicesWith can be asked for.
+var Words = append([]string{Behind}, texts(Whys)...)
+
+func texts(whys []Why) (out []string) {
+	for _, why := range whys {
+		out = append(out, string(why))
+	}
+	return out
+}
+
+// Knows says whether it is one of Words.
+func (r *Rollouts) Knows(word string) bool { return slices.Contains(Words, word) }
+
+// DevicesWith are the devices that have a word, of those that the caller may see, in no
+// order: as the tally has them, which of a large fleet may be a minute old.
+func (r *Rollouts) DevicesWith(ctx context.Context, caller access.Caller, word string) (ids []string, err error) {
+	if err := caller.Allow(access.ReadRollouts); err != nil {
+		return nil, err
+	}
+	whys := []Why{Why(word)}
+	switch {
+	case !r.Knows(word):
+		return nil, &InvalidError{"update", "no such word"}
+	case word == Behind:
+		whys = slices.DeleteFunc(slices.Clone(Whys), func(why Why) bool { return why == Current })
+	}
+	var latest, strays map[string]string
+	err = r.db.Read(ctx, func(tx *db.Tx) (err error) {
+		if latest, err = latestOf(ctx, tx); err != nil {
+			return err
+		}
+		strays, err = strayed(ctx, tx, nil)
+		return err
+	})
+	if err != nil {
+		return nil, fmt.Errorf("looking for the latest rollouts: %w", err)
+	}
+	for channel, rollout := range latest {
+		t, err := r.tally(ctx, rollout)
+		if err != nil {
+			return nil, err
+		}
+		for _, why := range whys {
+			for _, o := range t.words[why] {
+				if caller.Sees(o.owner) && channelIn(strays, o.device) == channel {
+					ids = append(ids, o.device)
+				}
+			}
+		}
+	}
+	return ids, nil
+}
+
+// StatesOf is DeviceState of each of these devices, at most 500. Where nothing goes over
+// the fleet there is none.
+func (r *Rollouts) StatesOf(ctx context.Context, caller access.Caller, devices []string) (map[string]DeviceState, error) {
+	if err := caller.Allow(access.ReadRollouts); err != nil {
+		return nil, err
+	}
+	out := map[string]DeviceState{}
+	if len(devices) == 0 {
+		return out, nil
+	}
+	var latest, strays map[string]string
+	err := r.db.Read(ctx, func(tx *db.Tx) (err error) {
+		if latest, err = latestOf(ctx, tx); err != nil {
+			return err
+		}
+		strays, err = strayed(ctx, tx, devices)
+		return err
+	})
+	if err != nil {
+		return nil, fmt.Errorf("looking for the latest rollouts: %w", err)
+	}
+	for _, channel := range slices.Sorted(maps.Keys(latest)) {
+		var args []any
+		for _, id := range devices {
+			if channelIn(strays, id) == channel {
+				args = append(args, id)
+			}
+		}
+		if len(args) == 0 {
+			continue
+		}
+		err := r.states(ctx, caller, latest[channel], ` AND f.device_id IN (`+params(2, len(args))+`)`, args, len(args), func(d DeviceState) { out[d.Device] = d })
+		if err != nil {
+			return nil, err
+		}
+	}
+	return out, nil
+}
+
+// params are so many parameters from one of them on.
+func params(from, n int) string {
+	list := make([]string, n)
+	for i := range list {
+		list[i] = "$" + strconv.Itoa(from+i)
+	}
+	return strings.Join(list, ", ")
+}
+
+// latestOf is the latest rollout of the agent by channel.
+func latestOf(ctx context.Context, tx *db.Tx) (map[string]string, error) {
+	rows, err := tx.Query(ctx, `SELECT r.channel, o.id FROM rollouts o JOIN rollout_releases r ON r.id = o.release_id
+		WHERE r.product = 'agent' AND o.state NOT IN ('aborted', 'waiting') ORDER BY o.started_ms, o.id`)
+	if err != nil {
+		return nil, err
+	}
+	defer rows.Close()
+	latest := map[string]string{}
+	for rows.Next() {
+		var channel, id string
+		if err := rows.Scan(&channel, &id); err != nil {
+			return nil, err
+		}
+		latest[channel] = id
+	}
+	return latest, rows.Close()
+}
+
+// strayed are the channels of those devices, nil = of all, that came to a rollout of
+// another channel than the usual one: few, beside all that there are. As channelOf, the
+// last that a device came to is its own.
+func strayed(ctx context.Context, tx *db.Tx, devices []string) (map[string]string, error) {
+	const others = `SELECT o.id FROM rollouts o JOIN rollout_releases r ON r.id = o.release_id WHERE r.product = 'agent' AND r.channel <> $1`
+	var some int64
+	if err := tx.QueryRow(ctx, `SELECT COUNT(*) FROM (`+others+`) x`, manifest.RoleStable).Scan(&some); err != nil || some == 0 {
+		return nil, err
+	}
+	among, args := `SELECT s.device_id FROM rollout_members s WHERE s.first_ms IS NOT NULL AND s.rollout_id IN (`+others+`)`, []any{manifest.RoleStable}
+	if devices != nil {
+		among, args = params(1, len(devices)), nil
+		for _, id := range devices {
+			args = append(args, id)
+		}
+	}
+	rows, err := tx.Query(ctx, `SELECT m.device_id, r.channel FROM rollout_members m JOIN rollouts o ON o.id = m.rollout_id JOIN rollout_releases r ON r.id = o.release_id
+		WHERE m.device_id IN (`+among+`) AND m.first_ms IS NOT NULL AND r.product = 'agent' ORDER BY m.first_ms, o.started_ms, o.id`, args...)
+	if err != nil {
+		return nil, err
+	}
+	defer rows.Close()
+	channels := map[string]string{}
+	for rows.Next() {
+		var id, channel string
+		if err := rows.Scan(&id, &channel); err != nil {
+			return nil, err
+		}
+		channels[id] = channel
+	}
+	return channels, rows.Close()
+}
+
+// channelIn is a device's, in what strayed gave.
+func channelIn(strays map[string]string, device string) string {
+	if channel := strays[device]; channel != "" {
+		return channel
+	}
+	return manifest.RoleStable
+}
