@@ -123,10 +123,7 @@ func TestARolloutGoesThroughItsRings(t *testing.T) {
 // Row 42: a ring that shows failures halts by itself, and who has not begun does not.
 func TestAttack42FailuresHaltTheRing(t *testing.T) {
 	both(t, func(t *testing.T, w *world) {
-		w.release("1.0.0")
-		w.release("1.1.0")
-		ids := w.fleetOf(40, "1.0.0", "A3510")
-		id := w.start(t, "1.1.0")
+		ids, id := w.begun(40, "A3510")
 		sub := w.bus.Subscribe(bus.Offers)
 		defer sub.Close()
 		ctx, cancel := context.WithCancel(t.Context())
@@ -197,10 +194,7 @@ func TestAttack42FailuresHaltTheRing(t *testing.T) {
 // What is armed changes its program whatever we say: it keeps its place, and counts.
 func TestAnArmedUpdateCountsAfterAPause(t *testing.T) {
 	both(t, func(t *testing.T, w *world) {
-		w.release("1.0.0")
-		w.release("1.1.0")
-		ids := w.fleetOf(30, "1.0.0", "A3510")
-		id := w.start(t, "1.1.0")
+		ids, id := w.begun(30, "A3510")
 		for device, o := range w.sweep(ids, "1.0.0") {
 			w.tells(device, hmpb.Update_builder{Lease: new(o.GetLease()), ToSha256: o.GetSha256(), State: new(hmpb.UpdateState_UPDATE_STATE_ARMED)})
 			if err := w.Pause(t.Context(), person("ada"), id, "just a moment"); err != nil {
@@ -222,10 +216,7 @@ func TestAnArmedUpdateCountsAfterAPause(t *testing.T) {
 // after it; what it says late takes no newer lease from it.
 func TestWithdrawnInAPauseComesAgain(t *testing.T) {
 	both(t, func(t *testing.T, w *world) {
-		w.release("1.0.0")
-		w.release("1.1.0")
-		ids := w.fleetOf(30, "1.0.0", "A3510")
-		id := w.start(t, "1.1.0")
+		ids, id := w.begun(30, "A3510")
 		for device, o := range w.sweep(ids, "1.0.0") {
 			gives := func(lease string) {
 				w.tells(device, hmpb.Update_builder{Lease: new(lease), ToSha256: o.GetSha256(), State: new(hmpb.UpdateState_UPDATE_STATE_REFUSED), Reason: new(hmpb.UpdateReason_UPDATE_REASON_WITHDRAWN)})
@@ -362,10 +353,7 @@ func TestPartsThatOverlap(t *testing.T) {
 // others are there is.
 func TestAttack44SilentDevices(t *testing.T) {
 	both(t, func(t *testing.T, w *world) {
-		w.release("1.0.0")
-		w.release("1.1.0")
-		ids := w.fleetOf(60, "1.0.0", "A3510")
-		id := w.start(t, "1.1.0")
+		ids, id := w.begun(60, "A3510")
 		seen := map[string]bool{}
 		for range 6 { // each time four get a lease, and close their lids
 			for device := range w.sweep(ids, "1.0.0") {
@@ -408,10 +396,7 @@ func TestAttack44SilentDevices(t *testing.T) {
 // since others who were here yesterday are not either.
 func TestAttack44NotSwitchedOnYet(t *testing.T) {
 	both(t, func(t *testing.T, w *world) {
-		w.release("1.0.0")
-		w.release("1.1.0")
-		ids := w.fleetOf(130, "1.0.0", "A3510")
-		id := w.start(t, "1.1.0")
+		ids, id := w.begun(130, "A3510")
 		updated := map[string]bool{}
 		for range 20 {
 			for device, o := range w.sweep(ids, "1.0.0") {
@@ -457,10 +442,7 @@ func TestAttack44NotSwitchedOnYet(t *testing.T) {
 // updated devices are held against.
 func TestAttack44BackAfterAWeek(t *testing.T) {
 	both(t, func(t *testing.T, w *world) {
-		w.release("1.0.0")
-		w.release("1.1.0")
-		ids := w.fleetOf(130, "1.0.0", "A3510")
-		id := w.start(t, "1.1.0")
+		ids, id := w.begun(130, "A3510")
 		for device, o := range w.sweep(ids, "1.0.0") { // all were here once
 			w.ends(device, o, true)
 		}
@@ -500,10 +482,7 @@ func TestAttack44BackAfterAWeek(t *testing.T) {
 // Row 44: a rollout is done when all had their turn that still come.
 func TestAttack44DoneWithoutTheSilent(t *testing.T) {
 	both(t, func(t *testing.T, w *world) {
-		w.release("1.0.0")
-		w.release("1.1.0")
-		ids := w.fleetOf(20, "1.0.0", "A3510")
-		id := w.start(t, "1.1.0")
+		ids, id := w.begun(20, "A3510")
 		gone := ids[0]
 		w.offered(gone, "1.0.0")
 		if _, err := w.forgetLeases(); err != nil {
@@ -550,10 +529,7 @@ func TestAttack44DoneWithoutTheSilent(t *testing.T) {
 // Whichever part is blocked, the others are told that there is room.
 func TestEachPartCanBeBlocked(t *testing.T) {
 	both(t, func(t *testing.T, w *world) {
-		w.release("1.0.0")
-		w.release("1.1.0")
-		w.fleetOf(30, "1.0.0", "A3510")
-		id := w.start(t, "1.1.0")
+		_, id := w.begun(30, "A3510")
 		for _, dimension := range gate.Dimensions {
 			if err := w.Block(t.Context(), person("ada"), id, gate.Stratum{Dimension: dimension, Value: "other"}, true, "it fails there"); err != nil {
 				t.Fatal(err)
@@ -574,10 +550,7 @@ func TestTellingPutsNoLookOff(t *testing.T) {
 	both(t, func(t *testing.T, w *world) {
 		w.cfg.Pace.Every = time.Hour
 		w.restart()
-		w.release("1.0.0")
-		w.release("1.1.0")
-		ids := w.fleetOf(30, "1.0.0", "A3510")
-		w.start(t, "1.1.0")
+		ids, _ := w.begun(30, "A3510")
 		sub := w.bus.Subscribe(bus.Offers)
 		defer sub.Close()
 		ctx, cancel := context.WithCancel(t.Context())
@@ -625,10 +598,7 @@ func TestTellingPutsNoLookOff(t *testing.T) {
 // The first ring is left when all of it who are here have had their outcome.
 func TestTheFirstRingWaitsForItsDevices(t *testing.T) {
 	both(t, func(t *testing.T, w *world) {
-		w.release("1.0.0")
-		w.release("1.1.0")
-		ids := w.fleetOf(130, "1.0.0", "A3510")
-		id := w.start(t, "1.1.0")
+		ids, id := w.begun(130, "A3510")
 		for range 10 {
 			for device, o := range w.sweep(ids, "1.0.0") {
 				if w.view(id).Evidence.OK < 17 {
@@ -655,10 +625,7 @@ func TestTheFirstRingWaitsForItsDevices(t *testing.T) {
 // Row 45: restart, the same report again, another collector, a clock that jumps.
 func TestAttack45RestartRepeatAndClock(t *testing.T) {
 	both(t, func(t *testing.T, w *world) {
-		w.release("1.0.0")
-		w.release("1.1.0")
-		ids := w.fleetOf(60, "1.0.0", "A3510")
-		id := w.start(t, "1.1.0")
+		ids, id := w.begun(60, "A3510")
 		held := w.sweep(ids, "1.0.0")
 		for device, o := range held {
 			w.ends(device, o, true)
@@ -959,10 +926,7 @@ func TestARevokedReleaseIsHalted(t *testing.T) {
 // UP-3: nothing begins in lessons of that school.
 func TestLessonsAndSchoolsOwnDays(t *testing.T) {
 	both(t, func(t *testing.T, w *world) {
-		w.release("1.0.0")
-		w.release("1.1.0")
-		ids := w.fleetOf(10, "1.0.0", "A3510")
-		w.start(t, "1.1.0")
+		ids, _ := w.begun(10, "A3510")
 		at := func(day calendar.Day, hour int) int {
 			w.now = day.At(hour * 60)
 			n := len(w.sweep(ids, "1.0.0"))
@@ -1020,10 +984,7 @@ func (w *world) forgetLeases() (n int64, err error) {
 // stands in the record.
 func TestAttack49ExamWeeksAndTheFloor(t *testing.T) {
 	both(t, func(t *testing.T, w *world) {
-		w.release("1.0.0")
-		w.release("1.1.0")
-		ids := w.fleetOf(10, "1.0.0", "A3510")
-		w.start(t, "1.1.0")
+		ids, _ := w.begun(10, "A3510")
 		admin := access.Caller{Kind: access.KindUser, ID: "root", Role: access.RoleAdmin}
 		days, err := w.AddDays(t.Context(), admin, w.owner, rollout.Days{Kind: rollout.Closed, Span: calendar.Span{From: "2026-11-20", To: "2027-01-20", Name: "Prüfungen"}})
 		if err != nil {
@@ -1129,10 +1090,7 @@ func TestAttack50Drift(t *testing.T) {
 // another entry. It takes neither time nor a later lease from the device.
 func TestStepToldTwice(t *testing.T) {
 	both(t, func(t *testing.T, w *world) {
-		w.release("1.0.0")
-		w.release("1.1.0")
-		ids := w.fleetOf(3, "1.0.0", "A3510")
-		w.start(t, "1.1.0")
+		ids, _ := w.begun(3, "A3510")
 		device := ids[0]
 		first := w.offered(device, "1.0.0")
 		if first == nil {
@@ -1203,10 +1161,7 @@ func TestFewOfASchoolAtOnce(t *testing.T) {
 // lease, and keeps no place in the ring from those who do.
 func TestWhoTakesNoUpdates(t *testing.T) {
 	both(t, func(t *testing.T, w *world) {
-		w.release("1.0.0")
-		w.release("1.1.0")
-		ids := w.fleetOf(3, "1.0.0", "A3510")
-		id := w.start(t, "1.1.0")
+		ids, id := w.begun(3, "A3510")
 		hash := sha256.Sum256([]byte("program 1.0.0"))
 		for i, capabilities := range [][]string{{"system:linux/amd64", "updates:off"}, {"system:linux/amd64", "channel:canary"}, {"system:linux/arm64"}} {
 			o, err := rollout.Gateway{Rollouts: w.Rollouts}.Offer(t.Context(), w.caller(ids[i]), "1.0.0", hash[:], capabilities)
@@ -1261,6 +1216,9 @@ func TestDeviceStateIsOfItsChannel(t *testing.T) {
 		newer := w.start(t, "1.3.0")
 		hears(ids[0], newer)
 		hears(ids[1], canary)
+		w.standsAsSaid(ids...)
+		w.connects(ids[0], "1.3.0", 7)
+		w.standsAsSaid(ids...)
 	})
 }
 
@@ -1275,10 +1233,7 @@ func TestTicketsStopARing(t *testing.T) {
 	both(t, func(t *testing.T, w *world) {
 		w.cfg.Tickets = tickets(9)
 		w.restart()
-		w.release("1.0.0")
-		w.release("1.1.0")
-		w.fleetOf(30, "1.0.0", "A3510")
-		id := w.start(t, "1.1.0")
+		_, id := w.begun(30, "A3510")
 		w.care()
 		if v := w.view(id); v.State != rollout.Halted || v.Cause != gate.CauseTickets {
 			t.Errorf("%s for %q, want it halted for its tickets", v.State, v.Cause)
@@ -1290,10 +1245,7 @@ func TestTicketsStopARing(t *testing.T) {
 // offer; why it failed is what stays.
 func TestWhyItFailedStays(t *testing.T) {
 	both(t, func(t *testing.T, w *world) {
-		w.release("1.0.0")
-		w.release("1.1.0")
-		ids := w.fleetOf(30, "1.0.0", "A3510")
-		id := w.start(t, "1.1.0")
+		ids, id := w.begun(30, "A3510")
 		for device, o := range w.sweep(ids, "1.0.0") {
 			w.ends(device, o, false)
 			w.tells(device, hmpb.Update_builder{Lease: new(o.GetLease()), ToSha256: o.GetSha256(), State: new(hmpb.UpdateState_UPDATE_STATE_REFUSED), Reason: new(hmpb.UpdateReason_UPDATE_REASON_BARRED)})
@@ -1312,10 +1264,7 @@ func TestWhyItFailedStays(t *testing.T) {
 // What a device refuses for its own reasons says nothing about the program.
 func TestRefusalsAreNoOutcome(t *testing.T) {
 	both(t, func(t *testing.T, w *world) {
-		w.release("1.0.0")
-		w.release("1.1.0")
-		ids := w.fleetOf(30, "1.0.0", "A3510")
-		id := w.start(t, "1.1.0")
+		ids, id := w.begun(30, "A3510")
 		for device, o := range w.sweep(ids, "1.0.0") {
 			w.tells(device, hmpb.Update_builder{Lease: new(o.GetLease()), ToSha256: o.GetSha256(), State: new(hmpb.UpdateState_UPDATE_STATE_REFUSED), Reason: new(hmpb.UpdateReason_UPDATE_REASON_SPACE)})
 			d, _, err := w.DeviceState(t.Context(), person("ada"), device)

@@ -177,7 +177,7 @@ func (w *world) count(sql string, args ...any) (n int64) {
 }
 
 // start begins the rollout of an imported version, and gives every device its place.
-func (w *world) start(t *testing.T, version string) string {
+func (w *world) start(t testing.TB, version string) string {
 	t.Helper()
 	id, err := w.Start(t.Context(), person("ada"), w.releaseID(version), "new version for the schools")
 	if err != nil {
@@ -253,6 +253,15 @@ func (w *world) fleetOf(n int, version string, models ...string) (ids []string) 
 		ids = append(ids, id)
 	}
 	return ids
+}
+
+// begun is fleetOf with 1.0.0, of which 1.1.0 begins to be rolled out.
+func (w *world) begun(n int, models ...string) (ids []string, id string) {
+	w.t.Helper()
+	w.release("1.0.0")
+	w.release("1.1.0")
+	ids = w.fleetOf(n, "1.0.0", models...)
+	return ids, w.start(w.t, "1.1.0")
 }
 
 func (w *world) why(device string) rollout.Why {

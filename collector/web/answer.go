@@ -225,7 +225,11 @@ func (s *Server) answerCSV(v *visit, a asking) error {
 		if out == nil {
 			begin()
 		}
-		for _, d := range devices {
+		shownOf, err := v.listed(devices, []string{updateColumn})
+		if err != nil {
+			return err
+		}
+		for _, d := range shownOf {
 			record := deviceRecord(d)
 			if shows {
 				record = append(record, harmless(plainHit(shown, byID[d.ID])))

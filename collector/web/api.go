@@ -99,8 +99,12 @@ func (s *Server) apiDevices(v *visit) error {
 		return err
 	}
 	out := list[apiItem]{Items: make([]apiItem, 0, len(page.Items)), Total: page.Total, Cursor: present(page.Cursor)}
-	for _, d := range page.Items {
-		it := item(d)
+	devices, err := v.listed(page.Items, columns)
+	if err != nil {
+		return err
+	}
+	for _, d := range devices {
+		it := item(d.Device)
 		it.Columns = columnValues(columns, d)
 		out.Items = append(out.Items, it)
 	}
@@ -199,7 +203,7 @@ func (v *visit) askedColumns() ([]string, error) {
 
 // columnValues are what columns of the list hold of a device, in base units; null
 // where nobody knows.
-func columnValues(columns []string, d fleet.Device) map[string]any {
+func columnValues(columns []string, d listedDevice) map[string]any {
 	var out map[string]any
 	for _, c := range chosenColumns(columns) {
 		if out == nil {
@@ -211,24 +215,39 @@ func columnValues(columns []string, d fleet.Device) map[string]any {
 }
 
 // columnValue has the value of each of listColumns.
-var columnValue = map[string]func(fleet.Device) any{
-	"model":   func(d fleet.Device) any { return joined(d.Manufacturer, d.Model) },
-	"serial":  func(d fleet.Device) any { return present(d.Serial) },
-	"school":  func(d fleet.Device) any { return present(d.SchoolName) },
-	"owner":   func(d fleet.Device) any { return d.OwnerName },
-	"finding": func(d fleet.Device) any { return item(d).Finding },
-	"labels":  func(d fleet.Device) any { return append([]string{}, d.Labels...) },
-	"system":  func(d fleet.Device) any { return present(d.OS) },
-	"build":   func(d fleet.Device) any { return present(d.Build) },
-	"path":    func(d fleet.Device) any { return present(d.Path) },
-	"agent":   func(d fleet.Device) any { return present(d.Agent) },
-	"memory":  func(d fleet.Device) any { return number(d.Daily.MemoryTotal) },
-	"boot":    func(d fleet.Device) any { return number(d.Daily.BootDuration) },
-	"updates": func(d fleet.Device) any { return number(d.Daily.UpdatesPending) },
-	"health":  func(d fleet.Device) any { return number(d.Daily.BatteryHealth) },
-	"battery": func(d fleet.Device) any { return number(d.Battery) },
-	"free":    func(d fleet.Device) any { return number(d.DiskFree) },
-	"seen":    func(d fleet.Device) any { return item(d).LastContact },
+var columnValue = map[string]func(listedDevice) any{
+	"model":   func(d listedDevice) any { return joined(d.Manufacturer, d.Model) },
+	"serial":  func(d listedDevice) any { return present(d.Serial) },
+	"school":  func(d listedDevice) any { return present(d.SchoolName) },
+	"owner":   func(d listedDevice) any { return d.OwnerName },
+	"finding": func(d listedDevice) any { return item(d.Device).Finding },
+	"labels":  func(d listedDevice) any { return append([]string{}, d.Labels...) },
+	"system":  func(d listedDevice) any { return present(d.OS) },
+	"build":   func(d listedDevice) any { return present(d.Build) },
+	"path":    func(d listedDevice) any { return present(d.Path) },
+	"agent":   func(d listedDevice) any { return present(d.Agent) },
+	"update":  func(d listedDevice) any { return columnUpdateOf(d) },
+	"memory":  func(d listedDevice) any { return number(d.Daily.MemoryTotal) },
+	"boot":    func(d listedDevice) any { return number(d.Daily.BootDuration) },
+	"updates": func(d listedDevice) any { return number(d.Daily.UpdatesPending) },
+	"health":  func(d listedDevice) any { return number(d.Daily.BatteryHealth) },
+	"battery": func(d listedDevice) any { return number(d.Battery) },
+	"free":    func(d listedDevice) any { return number(d.DiskFree) },
+	"seen":    func(d listedDevice) any { return item(d.Device).LastContact },
+}
+
+// apiColumnUpdate is how far the update of a device is.
+type apiColumnUpdate struct {
+	Why    string  `json:"why" is:"why"`     // current, or why it is not
+	Reason *string `json:"reason" is:"text"` // of waits, refused and rolled_back
+}
+
+func columnUpdateOf(d listedDevice) *apiColumnUpdate {
+	if d.update.Why == "" {
+		return nil
+	}
+	u := updateOf(d.update, "")
+	return &apiColumnUpdate{u.Why, u.Reason}
 }
 
 func number(o fleet.Opt) *int64 {

@@ -50,15 +50,16 @@ type apiWhich struct {
 	Label   string `json:"label,omitempty" is:"text"`
 	Model   string `json:"model,omitempty" is:"text"`
 	Build   string `json:"os_build,omitempty" is:"text"` // of the system
+	Update  string `json:"update,omitempty" is:"update"` // how far it is, or behind
 }
 
 func whichOf(f fleet.Filter) apiWhich {
-	return apiWhich{f.Query, string(f.State), f.School, f.Finding, f.Label, f.Model, f.Build}
+	return apiWhich{f.Query, string(f.State), f.School, f.Finding, f.Label, f.Model, f.Build, f.Update}
 }
 
 // filter is of nothing but which devices there are.
 func (w apiWhich) filter() fleet.Filter {
-	return fleet.Filter{Query: w.Query, State: fleet.State(w.State), School: w.School, Finding: w.Finding, Label: w.Label, Model: w.Model, Build: w.Build}
+	return fleet.Filter{Query: w.Query, State: fleet.State(w.State), School: w.School, Finding: w.Finding, Label: w.Label, Model: w.Model, Build: w.Build, Update: w.Update}
 }
 
 // apiNewJob asks for a change of many devices: those that are named, or all that

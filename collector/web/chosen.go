@@ -129,6 +129,9 @@ func (v *visit) filterWords(q question, school string) string {
 	if q.build != "" {
 		parts = append(parts, v.say.Say("devices.chip.os_build", "os_build", q.build))
 	}
+	if q.update != "" {
+		parts = append(parts, v.say.Say("devices.chip.update", "update", v.updateWord(q.update)))
+	}
 	if len(parts) == 0 {
 		return v.say.Say("jobs.filter.none")
 	}

@@ -5,7 +5,9 @@ import (
 	"slices"
 	"strings"
 
+	"hausmeister/collector/access"
 	"hausmeister/collector/fleet"
+	"hausmeister/collector/rollout"
 	"hausmeister/proto/finding"
 	"hausmeister/proto/reading"
 )
@@ -17,7 +19,7 @@ type listColumn struct {
 	class   string
 	sort    fleet.Sort // empty = it cannot be sorted by
 	details fleet.Details
-	fill    func(v *visit, q question, d fleet.Device) listCell
+	fill    func(v *visit, q question, d listedDevice) listCell
 }
 
 // listCell is a cell of the list; without Text, Tags and Href it is blank.
@@ -34,35 +36,76 @@ func (c listCell) Blank() bool { return c.Text == "" && c.Dim == "" && len(c.Tag
 
 // listColumns are all of them, in the order in which the list shows them.
 var listColumns = []listColumn{
-	{id: "model", fill: func(v *visit, q question, d fleet.Device) listCell {
+	{id: "model", fill: func(v *visit, q question, d listedDevice) listCell {
 		return listCell{Text: joined(d.Manufacturer, d.Model)}
 	}},
-	{id: "serial", class: "mono", fill: func(v *visit, q question, d fleet.Device) listCell { return listCell{Text: d.Serial} }},
+	{id: "serial", class: "mono", fill: func(v *visit, q question, d listedDevice) listCell { return listCell{Text: d.Serial} }},
 	{id: "school", sort: fleet.BySchool, fill: schoolCell},
-	{id: "owner", fill: func(v *visit, q question, d fleet.Device) listCell { return listCell{Text: d.OwnerName} }},
+	{id: "owner", fill: func(v *visit, q question, d listedDevice) listCell { return listCell{Text: d.OwnerName} }},
 	{id: "finding", class: "wide", details: fleet.Details{Findings: true}, fill: findingCell},
-	{id: "labels", class: "wide", fill: func(v *visit, q question, d fleet.Device) listCell { return listCell{Tags: d.Labels} }},
-	{id: "system", fill: func(v *visit, q question, d fleet.Device) listCell { return listCell{Text: v.system(d.OS)} }},
-	{id: "build", fill: func(v *visit, q question, d fleet.Device) listCell { return listCell{Text: d.Build} }},
+	{id: "labels", class: "wide", fill: func(v *visit, q question, d listedDevice) listCell { return listCell{Tags: d.Labels} }},
+	{id: "system", fill: func(v *visit, q question, d listedDevice) listCell { return listCell{Text: v.system(d.OS)} }},
+	{id: "build", fill: func(v *visit, q question, d listedDevice) listCell { return listCell{Text: d.Build} }},
 	{id: "path", fill: pathCell},
-	{id: "agent", details: fleet.Details{Agent: true}, fill: func(v *visit, q question, d fleet.Device) listCell { return listCell{Text: d.Agent} }},
+	{id: "agent", details: fleet.Details{Agent: true}, fill: func(v *visit, q question, d listedDevice) listCell { return listCell{Text: d.Agent} }},
+	{id: updateColumn, class: "wide", fill: updateCell},
 	{id: "memory", class: "num", details: fleet.Details{Daily: true}, fill: dailyCell(reading.MemoryTotal, func(d fleet.Daily) fleet.Opt { return d.MemoryTotal })},
 	{id: "boot", class: "num", details: fleet.Details{Daily: true}, fill: dailyCell(reading.BootDuration, func(d fleet.Daily) fleet.Opt { return d.BootDuration })},
 	{id: "updates", class: "num", details: fleet.Details{Daily: true}, fill: dailyCell(reading.UpdatesPending, func(d fleet.Daily) fleet.Opt { return d.UpdatesPending })},
 	{id: "health", class: "num", details: fleet.Details{Daily: true}, fill: dailyCell(reading.BatteryHealth, func(d fleet.Daily) fleet.Opt { return d.BatteryHealth })},
-	{id: "battery", class: "num", sort: fleet.ByBattery, fill: func(v *visit, q question, d fleet.Device) listCell {
+	{id: "battery", class: "num", sort: fleet.ByBattery, fill: func(v *visit, q question, d listedDevice) listCell {
 		if !d.Battery.Known {
 			return listCell{}
 		}
 		return listCell{Text: v.say.Percent(d.Battery.Value)}
 	}},
 	{id: "free", class: "num", sort: fleet.ByDisk, fill: freeCell},
-	{id: "seen", class: "seen", sort: fleet.ByContact, fill: func(v *visit, q question, d fleet.Device) listCell {
+	{id: "seen", class: "seen", sort: fleet.ByContact, fill: func(v *visit, q question, d listedDevice) listCell {
 		if d.LastDay.IsZero() {
 			return listCell{Text: v.say.Say("devices.never")}
 		}
 		return listCell{Text: v.say.Day(d.LastDay, v.s.cfg.Now())}
 	}},
+}
+
+// updateColumn is how far the update of a device is.
+const updateColumn = "update"
+
+// listedDevice is a device with what the list knows of it beside the fleet.
+type listedDevice struct {
+	fleet.Device
+	update rollout.DeviceState // without Why = there is nothing to take, or nobody asked
+}
+
+// listed adds to devices what these columns show of them.
+func (v *visit) listed(devices []fleet.Device, columns []string) ([]listedDevice, error) {
+	out := make([]listedDevice, len(devices))
+	var ids []string
+	for i, d := range devices {
+		if out[i].Device = d; d.State != fleet.StateRevoked {
+			ids = append(ids, d.ID)
+		}
+	}
+	if !slices.Contains(columns, updateColumn) || v.caller.Allow(access.ReadRollouts) != nil {
+		return out, nil
+	}
+	states, err := v.s.cfg.Rollouts.StatesOf(v.r.Context(), v.caller, ids)
+	for i := range out {
+		out[i].update = states[out[i].ID]
+	}
+	return out, err
+}
+
+// updateCell is the word with its reason: where it is not what it should be the sign, too.
+func updateCell(v *visit, q question, d listedDevice) listCell {
+	if d.update.Why == "" {
+		return listCell{}
+	}
+	c := listCell{Text: v.updateWord(string(d.update.Why)), Dim: v.whyReason(d.update)}
+	if m := v.whyMark(d.update.Why); m.Shape == "crit" || m.Shape == "warn" {
+		c.Shape = m.Shape
+	}
+	return c
 }
 
 // usualColumns are those of whoever has chosen none.
@@ -76,7 +119,7 @@ const mostColumns = 8
 // mark (TE-5).
 const fullDisk = 100
 
-func schoolCell(v *visit, q question, d fleet.Device) listCell {
+func schoolCell(v *visit, q question, d listedDevice) listCell {
 	c := listCell{Class: "wide", Dim: d.OwnerName}
 	if d.School != "" {
 		c.Text, c.Href = d.SchoolName, q.withSchool(d.School)
@@ -92,7 +135,7 @@ func schoolCell(v *visit, q question, d fleet.Device) listCell {
 }
 
 // findingCell is the worst that is open, with the number of the others.
-func findingCell(v *visit, q question, d fleet.Device) listCell {
+func findingCell(v *visit, q question, d listedDevice) listCell {
 	row, ok := finding.ByCode(d.Main.Code)
 	if !ok {
 		return listCell{}
@@ -104,7 +147,7 @@ func findingCell(v *visit, q question, d fleet.Device) listCell {
 	return c
 }
 
-func pathCell(v *visit, q question, d fleet.Device) listCell {
+func pathCell(v *visit, q question, d listedDevice) listCell {
 	row, _ := reading.ByID(reading.CollectorPath)
 	if word, ok := row.CodeWord(d.Path); ok {
 		return listCell{Text: pick(v.say.Lang, word)}
@@ -112,7 +155,7 @@ func pathCell(v *visit, q question, d fleet.Device) listCell {
 	return listCell{Text: d.Path}
 }
 
-func freeCell(v *visit, q question, d fleet.Device) listCell {
+func freeCell(v *visit, q question, d listedDevice) listCell {
 	if !d.DiskFree.Known {
 		return listCell{}
 	}
@@ -124,9 +167,9 @@ func freeCell(v *visit, q question, d fleet.Device) listCell {
 }
 
 // dailyCell is a reading of the last day that is merged.
-func dailyCell(number uint32, of func(fleet.Daily) fleet.Opt) func(*visit, question, fleet.Device) listCell {
+func dailyCell(number uint32, of func(fleet.Daily) fleet.Opt) func(*visit, question, listedDevice) listCell {
 	row, _ := reading.ByID(number)
-	return func(v *visit, _ question, d fleet.Device) listCell {
+	return func(v *visit, _ question, d listedDevice) listCell {
 		n := of(d.Daily)
 		if !n.Known {
 			return listCell{}
@@ -182,7 +225,7 @@ func detailsOf(columns []listColumn) (d fleet.Details) {
 }
 
 // cells are the cells of a device, beside its state and name.
-func (v *visit) listCells(q question, columns []listColumn, d fleet.Device) (cells []listCell) {
+func (v *visit) listCells(q question, columns []listColumn, d listedDevice) (cells []listCell) {
 	for _, c := range columns {
 		cell := c.fill(v, q, d)
 		cell.Class = strings.TrimSpace(cell.Class + " " + c.class)

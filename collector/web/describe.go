@@ -61,7 +61,7 @@ var (
 	// Of a list that is read as a whole.
 	shortPage = []param{{Name: "limit", Says: "limit.all", Is: "any_limit"}, cursorParam}
 
-	whichParams = []param{{Name: "q"}, {Name: "state", Is: "state"}, {Name: "school"}, {Name: "finding", Is: "finding"}, {Name: "label"}, {Name: "model"}, {Name: "os_build"}}
+	whichParams = []param{{Name: "q"}, {Name: "state", Is: "state"}, {Name: "school"}, {Name: "finding", Is: "finding"}, {Name: "label"}, {Name: "model"}, {Name: "os_build"}, {Name: "update", Is: "update"}}
 	dayParams   = []param{{Name: "action"}, {Name: "from", Says: "from.day", Is: "day"}, {Name: "to", Says: "to.day", Is: "day"}}
 )
 

@@ -10,6 +10,7 @@ import (
 
 	"hausmeister/collector/access"
 	"hausmeister/collector/fleet"
+	"hausmeister/collector/rollout"
 	"hausmeister/proto/finding"
 )
 
@@ -29,6 +30,10 @@ type devicesMain struct {
 	Finding       string // code
 	FindingWord   string
 	NoFinding     string // address without it
+	Update        string // the word for how far it is
+	UpdateWord    string
+	NoUpdate      string   // address without it
+	Updates       []option // empty = nothing was ever rolled out
 	Picks         []pickOne
 	Sort          string // as in the address, empty for the usual order
 	Reset         string
@@ -192,8 +197,21 @@ func (v *visit) fillOffers(main *devicesMain) (err error) {
 			return err
 		}
 	}
+	if main.Update != "" || v.caller.Allow(access.ReadRollouts) != nil {
+		return nil
+	}
+	began, err := v.s.cfg.Rollouts.Count(v.r.Context(), v.caller)
+	if err != nil || began == 0 {
+		return err
+	}
+	for _, word := range rollout.Words {
+		main.Updates = append(main.Updates, option{word, v.updateWord(word)})
+	}
 	return nil
 }
+
+// updateWord is what pages call a word for how far an update is.
+func (v *visit) updateWord(word string) string { return v.say.Say("why." + word) }
 
 // fillSaved adds the saved views, and the way to save what is shown.
 func (v *visit) fillSaved(main *devicesMain, q question) error {
@@ -255,6 +273,9 @@ func (v *visit) fillFilters(main *devicesMain, q question, counts fleet.Counts) 
 	if row, ok := finding.ByCode(q.finding); ok {
 		main.Finding, main.FindingWord, main.NoFinding = q.finding, pick(v.say.Lang, row.Title), q.withFinding("")
 	}
+	if q.update != "" {
+		main.Update, main.UpdateWord, main.NoUpdate = q.update, v.updateWord(q.update), q.withUpdate("")
+	}
 	main.Picks = v.picks(q)
 	if q.filtered() || q.state != "" {
 		main.Reset = question{sort: q.sort, desc: q.desc, shown: q.shown}.href()
@@ -274,7 +295,11 @@ func (v *visit) fillRows(main *devicesMain, q question, page fleet.Page, all int
 	}
 	columns := chosenColumns(q.columns)
 	main.Columns = v.columns(q, columns)
-	for _, d := range page.Items {
+	devices, err := v.listed(page.Items, q.columns)
+	if err != nil {
+		return err
+	}
+	for _, d := range devices {
 		r := row{ID: d.ID, Href: "/devices/" + d.ID, Name: d.Label(), State: v.mark(d.State), Cells: v.listCells(q, columns, d)}
 		if !slices.Contains(q.columns, "model") {
 			r.Model = d.Model
@@ -366,6 +391,8 @@ func (v *visit) fillEmpty(main *devicesMain, q question, all int64) error {
 		main.LastFilter = q.withModel("")
 	case q.build != "":
 		main.LastFilter = q.withBuild("")
+	case q.update != "":
+		main.LastFilter = q.withUpdate("")
 	default:
 		main.LastFilter = q.withState("")
 	}

@@ -30,7 +30,7 @@ func (s *Server) devicesCSV(v *visit) error {
 	}
 	q.school = school.ID
 	filter := q.first().filter()
-	filter.Limit = exported
+	filter.Limit, filter.Details.Agent = exported, true
 	page, err := s.cfg.Fleet.List(v.r.Context(), v.caller, filter)
 	switch {
 	case errors.Is(err, fleet.ErrInvalid), errors.Is(err, fleet.ErrWords):
@@ -44,7 +44,11 @@ func (s *Server) devicesCSV(v *visit) error {
 	out := csv.NewWriter(v.w)
 	out.Write(deviceHead)
 	for {
-		for _, d := range page.Items {
+		devices, err := v.listed(page.Items, []string{updateColumn})
+		if err != nil {
+			s.breakOff(err)
+		}
+		for _, d := range devices {
 			out.Write(deviceRecord(d))
 		}
 		if out.Flush(); out.Error() != nil || page.Cursor == "" {
@@ -54,22 +58,30 @@ func (s *Server) devicesCSV(v *visit) error {
 		http.NewResponseController(v.w).SetWriteDeadline(time.Now().Add(writeWithin))
 		filter.Cursor = page.Cursor
 		if page, err = s.cfg.Fleet.List(v.r.Context(), v.caller, filter); err != nil {
-			// What was sent cannot be taken back: the connection breaks instead
-			// of an end that looks like one.
-			s.cfg.Log.Error("exporting devices", "error", err)
-			panic(http.ErrAbortHandler)
+			s.breakOff(err)
 		}
 	}
 }
 
+// breakOff ends an export that cannot go on. What was sent cannot be taken back: the
+// connection breaks instead of an end that looks like one.
+func (s *Server) breakOff(err error) {
+	s.cfg.Log.Error("exporting devices", "error", err)
+	panic(http.ErrAbortHandler)
+}
+
 // deviceHead names what deviceRecord gives.
 var deviceHead = []string{"id", "name", "inventory_number", "serial_number", "manufacturer", "model", "os", "owner", "school_code", "school", "state",
-	"last_contact", "battery_charge_permille", "system_volume_free_bytes", "labels"}
+	"last_contact", "battery_charge_permille", "system_volume_free_bytes", "labels", "agent_version", "update", "update_reason"}
 
-func deviceRecord(d fleet.Device) []string {
+func deviceRecord(d listedDevice) []string {
 	day := ""
 	if !d.LastDay.IsZero() {
 		day = d.LastDay.UTC().Format(time.DateOnly)
+	}
+	reason := ""
+	if d.update.Reason != 0 {
+		reason = updateReason(d.update.Reason)
 	}
 	number := func(o fleet.Opt) string {
 		if !o.Known {
@@ -78,5 +90,6 @@ func deviceRecord(d fleet.Device) []string {
 		return strconv.FormatInt(o.Value, 10)
 	}
 	return []string{d.ID, harmless(d.Label()), harmless(d.Inventory), harmless(d.Serial), harmless(d.Manufacturer), harmless(d.Model), d.OS, harmless(d.OwnerName),
-		harmless(d.SchoolCode), harmless(d.SchoolName), string(d.State), day, number(d.Battery), number(d.DiskFree), harmless(strings.Join(d.Labels, ", "))}
+		harmless(d.SchoolCode), harmless(d.SchoolName), string(d.State), day, number(d.Battery), number(d.DiskFree), harmless(strings.Join(d.Labels, ", ")),
+		harmless(d.Agent), string(d.update.Why), reason}
 }

@@ -62,6 +62,7 @@ var kinds = map[string]map[string]any{
 	"rollout_state": oneOf(rollout.States),
 	"rollout_verb":  oneOf(rollout.Verbs),
 	"why":           oneOf(rollout.Whys),
+	"update":        oneOf(rollout.Words),
 	"cause":         oneOf(gate.Causes),
 	"wait":          oneOf(gate.Waits),
 	"part":          oneOf(gate.Dimensions),

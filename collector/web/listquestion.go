@@ -7,6 +7,7 @@ import (
 	"strings"
 
 	"hausmeister/collector/fleet"
+	"hausmeister/collector/rollout"
 	"hausmeister/proto/finding"
 )
 
@@ -21,6 +22,7 @@ type question struct {
 	label   string
 	model   string
 	build   string // of the system
+	update  string // the word for how far their update is
 	sort    fleet.Sort
 	desc    bool
 	cursor  string
@@ -36,7 +38,7 @@ type question struct {
 func ask(values url.Values) (question, error) {
 	q := question{query: strings.TrimSpace(values.Get("q")), state: fleet.State(values.Get("state")),
 		school: strings.TrimSpace(values.Get("school")), cursor: values.Get("cursor"), from: 1,
-		finding: values.Get("finding"), label: strings.TrimSpace(values.Get("label")), model: values.Get("model"), build: values.Get("os_build"), all: values.Get("all") == "1", job: values.Get("job"),
+		finding: values.Get("finding"), label: strings.TrimSpace(values.Get("label")), model: values.Get("model"), build: values.Get("os_build"), update: values.Get("update"), all: values.Get("all") == "1", job: values.Get("job"),
 		shown: someColumns(values.Get("columns")), view: values.Get("view"), edits: editedOf(values.Get("edits"))}
 	if len(q.query) > 200 {
 		return q, &badRequest{"q", "want at most 200 bytes of text"}
@@ -57,6 +59,9 @@ func ask(values url.Values) (question, error) {
 	}
 	if _, ok := finding.ByCode(q.finding); !ok && q.finding != "" {
 		return q, &badRequest{"finding", "want the code of a finding"}
+	}
+	if q.update != "" && !slices.Contains(rollout.Words, q.update) {
+		return q, &badRequest{"update", "want one of " + strings.Join(rollout.Words, ", ")}
 	}
 	name, desc := strings.CutPrefix(values.Get("sort"), "-")
 	q.sort, q.desc = fleet.Sort(name), desc
@@ -92,6 +97,7 @@ func (q question) address() string {
 	set("label", q.label)
 	set("model", q.model)
 	set("os_build", q.build)
+	set("update", q.update)
 	if q.sort != "" || q.desc {
 		set("sort", q.sortName())
 	}
@@ -146,14 +152,16 @@ func (q question) withLabel(s string) string { q = q.anew(); q.label = s; return
 func (q question) withModel(s string) string { q = q.anew(); q.model = s; return q.href() }
 func (q question) withBuild(s string) string { q = q.anew(); q.build = s; return q.href() }
 
+func (q question) withUpdate(word string) string { q = q.anew(); q.update = word; return q.href() }
+
 // filtered says that the question leaves anything out but by state.
 func (q question) filtered() bool {
-	return q.query != "" || q.school != "" || q.finding != "" || q.label != "" || q.model != "" || q.build != ""
+	return q.query != "" || q.school != "" || q.finding != "" || q.label != "" || q.model != "" || q.build != "" || q.update != ""
 }
 
 // regardless is the filter of the question whatever the state.
 func (q question) regardless() fleet.Filter {
-	return fleet.Filter{Query: q.query, School: q.school, Finding: q.finding, Label: q.label, Model: q.model, Build: q.build}
+	return fleet.Filter{Query: q.query, School: q.school, Finding: q.finding, Label: q.label, Model: q.model, Build: q.build, Update: q.update}
 }
 
 func (q question) filter() fleet.Filter {

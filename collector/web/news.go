@@ -271,7 +271,7 @@ func (v *visit) newsHref(q question) string {
 		return "" // the page is an answer without it
 	}
 	values := url.Values{"after": {mark.String()}}
-	for name, value := range map[string]string{"q": q.query, "state": string(q.state), "school": q.school, "finding": q.finding, "label": q.label, "model": q.model, "os_build": q.build} {
+	for name, value := range map[string]string{"q": q.query, "state": string(q.state), "school": q.school, "finding": q.finding, "label": q.label, "model": q.model, "os_build": q.build, "update": q.update} {
 		if value != "" {
 			values.Set(name, value)
 		}

@@ -39,7 +39,7 @@ func (v *visit) revokeForm(d fleet.Device) (title, text string, f form) {
 	if !d.LastDay.IsZero() {
 		last = v.say.Day(d.LastDay, v.s.cfg.Now())
 	}
-	what := listed(joined(d.Manufacturer, d.Model), d.SchoolName, d.OwnerName)
+	what := inRow(joined(d.Manufacturer, d.Model), d.SchoolName, d.OwnerName)
 	return v.say.Say("revoke.title", "name", d.Label()), v.say.Say("revoke.text", "what", what, "day", last), f
 }
 

@@ -372,7 +372,7 @@ func TestRolloutByHand(t *testing.T) {
 		if res.StatusCode != http.StatusSeeOther || back == at || !strings.HasPrefix(back, "/rollouts/") {
 			t.Errorf("rolled back = %d to %q", res.StatusCode, back)
 		}
-		page("rolled back", "Abgebrochen", "Verteilung zurückgesetzt")
+		page("rolled back", "Vorzeitig beendet", "Verteilung zurückgesetzt")
 		at = back
 		page("the way back", "Agent·1.0.1", "startet nicht überall")
 		// It ends for good: the page says what that means, and the reason comes first.
@@ -391,7 +391,7 @@ func TestRolloutByHand(t *testing.T) {
 			}
 		}
 		act("aborted", "/abort", url.Values{"reason": {"doch nicht nötig"}}, "rollout_aborted")
-		if body := page("aborted", "Abgebrochen", "doch nicht nötig"); strings.Contains(body, at+"/note") {
+		if body := page("aborted", "Vorzeitig beendet", "doch nicht nötig"); strings.Contains(body, at+"/note") {
 			t.Error("who said why is asked why")
 		}
 		if res := b.get(at + "/abort"); res.StatusCode != http.StatusSeeOther || !strings.HasSuffix(res.Header.Get("Location"), "done=rollout_moved") {

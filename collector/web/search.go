@@ -118,11 +118,11 @@ func deviceHit(d fleet.Device) hit {
 	if place == "" {
 		place = d.OwnerName
 	}
-	return hit{hitDevice, d.ID, d.Label(), listed(joined(d.Manufacturer, d.Model), place), "/devices/" + d.ID}
+	return hit{hitDevice, d.ID, d.Label(), inRow(joined(d.Manufacturer, d.Model), place), "/devices/" + d.ID}
 }
 
-// listed joins the texts that there are.
-func listed(texts ...string) string {
+// inRow joins the texts that there are.
+func inRow(texts ...string) string {
 	return strings.Join(slices.DeleteFunc(texts, func(s string) bool { return s == "" }), ", ")
 }
 

@@ -16,7 +16,7 @@ import (
 // viewQuestion is a saved view as the question of the list.
 func viewQuestion(sv fleet.View) question {
 	f := sv.Filter
-	return question{query: f.Query, state: f.State, school: f.School, finding: f.Finding, label: f.Label, model: f.Model, build: f.Build, sort: f.Sort, desc: f.Desc, from: 1,
+	return question{query: f.Query, state: f.State, school: f.School, finding: f.Finding, label: f.Label, model: f.Model, build: f.Build, update: f.Update, sort: f.Sort, desc: f.Desc, from: 1,
 		shown: someColumns(sv.Columns), view: sv.ID}
 }
 

@@ -139,6 +139,7 @@ func TestEveryKeyIsUsedAndThere(t *testing.T) {
 	for _, s := range rollout.States {
 		must = append(must, "rollout.state."+string(s), "rollout.sentence."+string(s))
 	}
+	must = append(must, "why."+rollout.Behind)
 	for _, why := range rollout.Whys {
 		must = append(must, "why."+string(why), "why.text."+string(why))
 	}
