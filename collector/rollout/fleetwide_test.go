@@ -47,7 +47,7 @@ func TestWhoSeesWhoIsBehind(t *testing.T) {
 	both(t, func(t *testing.T, w *world) {
 		ids := w.fleetOf(2, "1.0.0", "A3510")
 		w.standsAsSaid(ids...) // nothing goes over the fleet
-		w.begun(2, "A3510") // the same ones
+		w.begun(2, "A3510")    // the same ones
 		stranger := access.Caller{Kind: access.KindUser, ID: "eve", Role: access.RoleRead, Owners: []string{"another"}}
 		if got, err := w.StatesOf(t.Context(), stranger, ids); err != nil || len(got) > 0 {
 			t.Errorf("StatesOf for a stranger = %v, %v", got, err)

@@ -42,6 +42,7 @@ type Rollouts interface {
 	AddDays(ctx context.Context, caller access.Caller, owner string, d rollout.Days) (id string, err error)
 	RemoveDays(ctx context.Context, caller access.Caller, owner, id string) error
 	DeviceState(ctx context.Context, caller access.Caller, device string) (rollout.DeviceState, string, error)
+	Find(ctx context.Context, caller access.Caller, version string) ([]rollout.Found, error)
 	StatesOf(ctx context.Context, caller access.Caller, devices []string) (map[string]rollout.DeviceState, error)
 }
 

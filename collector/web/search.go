@@ -9,6 +9,7 @@ import (
 
 	"hausmeister/collector/access"
 	"hausmeister/collector/fleet"
+	"hausmeister/collector/rollout"
 )
 
 // hits is how many of a kind the page of a search shows; the lists have the rest.
@@ -18,12 +19,14 @@ const hits = 8
 type hit struct{ kind, id, name, more, href string }
 
 // hitKinds are the kinds of hits.
-var hitKinds = []string{hitDevice, hitSchool, hitPerson}
+var hitKinds = []string{hitDevice, hitSchool, hitPerson, hitRollout, hitRelease}
 
 const (
-	hitDevice = "device"
-	hitSchool = "school"
-	hitPerson = "person"
+	hitDevice  = "device"
+	hitSchool  = "school"
+	hitPerson  = "person"
+	hitRollout = "rollout"
+	hitRelease = "release" // of which no rollout began
 )
 
 // found is what a search gives, of each kind some.
@@ -31,15 +34,16 @@ type found struct {
 	exact            []hit // whose handle is what was typed
 	devices, schools []hit
 	people           []hit
+	versions         []hit
 	allDevices       int64
 	allSchools       int
 }
 
-// search looks in all that the caller may see: devices, schools, and people for who
-// may see those.
+// search looks in all that the caller may see: devices, schools, versions, and people for
+// who may see those.
 func (v *visit) search(query string) (found, error) {
 	var f found
-	for _, find := range []func(string, *found) error{v.handles, v.searchDevices, v.searchSchools, v.searchPeople} {
+	for _, find := range []func(string, *found) error{v.handles, v.searchDevices, v.searchSchools, v.searchPeople, v.searchVersions} {
 		if err := find(query, &f); err != nil {
 			return found{}, err
 		}
@@ -111,6 +115,32 @@ func (v *visit) searchPeople(query string, f *found) error {
 		}
 	}
 	return err
+}
+
+// searchVersions finds versions with their rollouts: those that are called so are exact.
+func (v *visit) searchVersions(query string, f *found) error {
+	version := strings.TrimPrefix(query, "v")
+	if v.caller.Allow(access.ReadRollouts) != nil || version == "" || strings.Trim(version, "0123456789.") != "" {
+		return nil
+	}
+	all, err := v.s.cfg.Rollouts.Find(v.r.Context(), v.caller, version)
+	for _, r := range all {
+		if h := v.versionHit(r); r.Exact {
+			f.exact = append(f.exact, h)
+		} else if len(f.versions) < hits {
+			f.versions = append(f.versions, h)
+		}
+	}
+	return err
+}
+
+func (v *visit) versionHit(r rollout.Found) hit {
+	h := hit{hitRelease, r.Release, v.versionName(r.Product, r.Version), inRow(v.channel(r.Channel), v.say.Say("updates.ready")), "/updates"}
+	if r.Rollout != "" {
+		h.kind, h.id, h.href = hitRollout, r.Rollout, "/rollouts/"+r.Rollout
+		h.more = inRow(v.channel(r.Channel), v.say.Say("rollout.state."+string(r.State)), v.say.Day(r.Started, v.s.cfg.Now()))
+	}
+	return h
 }
 
 func deviceHit(d fleet.Device) hit {
@@ -189,6 +219,7 @@ func (s *Server) searchPage(v *visit) error {
 	add("exact", "search.exact", f.exact, "", "")
 	add("devices", "devices.title", f.devices, devices, v.say.Say("search.all.devices", "n", f.allDevices))
 	add("schools", "schools.title", f.schools, schools, v.say.Say("search.all.schools", "n", f.allSchools))
+	add("versions", "search.versions", f.versions, "", "")
 	add("people", "people.title", f.people, "", "")
 	if len(main.Groups) == 0 {
 		main.Empty, main.EmptyText = v.say.Say("search.none"), v.say.Say("search.none.text")
@@ -208,7 +239,7 @@ func (v *visit) showSearch(query string, main searchMain) error {
 // apiFound is something that a search found. exact: its handle is what was asked for.
 type apiFound struct {
 	ID    string `json:"id" is:"uuid"`
-	Kind  string `json:"kind" is:"hit"` // device, school, person
+	Kind  string `json:"kind" is:"hit"` // device, school, person, rollout, or release without one
 	Name  string `json:"name" is:"text"`
 	Exact bool   `json:"exact"`
 }
@@ -223,7 +254,7 @@ func (s *Server) apiSearch(v *visit) error {
 		return err
 	}
 	items, seen := []apiFound{}, map[string]bool{}
-	for i, list := range [][]hit{f.exact, f.devices, f.schools, f.people} {
+	for i, list := range [][]hit{f.exact, f.devices, f.schools, f.people, f.versions} {
 		for _, h := range list {
 			if !seen[h.id] {
 				seen[h.id] = true

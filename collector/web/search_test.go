@@ -9,6 +9,7 @@ import (
 	"github.com/chromedp/chromedp/kb"
 
 	"hausmeister/collector/access"
+	"hausmeister/collector/db/dbtest"
 )
 
 // TestSearchEverywhere: what is called exactly so is opened at once; words find some
@@ -88,5 +89,30 @@ func TestSearchByKeyboard(t *testing.T) {
 		tb.key(tt.q + kb.Enter)
 		tb.wait(`location.pathname === "` + tt.to + `"`)
 		tb.settled()
+	}
+}
+
+// TestSearchVersion: a version leads to its rollout, where there is one only; part of one
+// and what several are called is offered to choose from.
+func TestSearchVersion(t *testing.T) {
+	w := storesPaced(t, dbtest.Open(t, migrations), quietLog, lookRings).serve()
+	ids := w.fill(20)
+	runs, halted, _ := w.rolled(ids)
+	for q, to := range map[string]string{"1.1.0": "/rollouts/" + runs, " v1.2.0 ": "/rollouts/" + halted, "1.0.0": "/updates"} {
+		if res := w.signedIn("read").get("/search?q=" + url.QueryEscape(q)); res.StatusCode != http.StatusSeeOther || res.Header.Get("Location") != to {
+			t.Errorf("searching %q = %d to %q, want %s", q, res.StatusCode, res.Header.Get("Location"), to)
+		}
+	}
+	if body := text(w.signedIn("read").get("/search?q=1.1").body); !strings.Contains(body, "Versionen") || !strings.Contains(body, "Agent·1.1.0 stabil, Läuft, ") || !strings.Contains(body, "1.1.1") || strings.Contains(body, "1.2.0") {
+		t.Errorf("searching a part of versions: %s", body)
+	}
+	again, err := w.rollouts.Start(t.Context(), releaser("m.sommer"), w.releaseID("0.9.0"), "zweiter Versuch")
+	w.must(err)
+	if body := w.signedIn("read").get("/search?q=0.9.0").body; !strings.Contains(body, "/rollouts/"+again) || !strings.Contains(text(body), "Heißt genau so") || !strings.Contains(text(body), "Vorzeitig beendet") {
+		t.Errorf("searching what was rolled out twice: %s", text(body))
+	}
+	var got struct{ Items []struct{ ID, Kind string } }
+	if w.api(w.token("t", access.RoleRead, nil), "/api/v1/search?q=1.1.0", &got); len(got.Items) != 1 || got.Items[0].Kind != "rollout" || got.Items[0].ID != runs {
+		t.Errorf("the API finds %+v, want the rollout", got)
 	}
 }
