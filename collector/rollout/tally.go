@@ -150,6 +150,11 @@ func (t *tally) seenBy(caller access.Caller) Compliance {
 		for why, n := range c.Counts {
 			out.Counts[why] += n
 		}
+		for ring, counts := range c.Rings {
+			for why, n := range counts {
+				out.inRing(ring, why, n)
+			}
+		}
 	}
 	return out
 }
@@ -205,12 +210,23 @@ func (r *Rollouts) makeTally(ctx context.Context, tx *db.Tx, o *row) (*tally, er
 func (c *Compliance) add(d *deviceRow, now time.Time) {
 	c.Counts[d.Why]++
 	c.Devices++
+	if d.placed {
+		c.inRing(d.m.ring, d.Why, 1)
+	}
 	if d.m.first > 0 && now.Sub(time.UnixMilli(d.m.first)) >= dueAfter {
 		c.Due++
 		if d.Why == Current {
 			c.Current++
 		}
 	}
+}
+
+// inRing counts devices of a ring.
+func (c *Compliance) inRing(ring int, why Why, n int64) {
+	for len(c.Rings) <= ring {
+		c.Rings = append(c.Rings, map[Why]int64{})
+	}
+	c.Rings[ring][why] += n
 }
 
 // readFleet is readStates of all devices, in the order of their ids, without the reason

@@ -3,6 +3,7 @@ package rollout_test
 import (
 	"fmt"
 	"maps"
+	"slices"
 	"testing"
 	"time"
 
@@ -14,10 +15,10 @@ import (
 	"hausmeister/proto/hmpb"
 )
 
-// counted are the words of all devices, read one by one.
-func (w *world) counted(id string) map[rollout.Why]int64 {
+// counted are the words of all devices, read one by one, and those of each ring.
+func (w *world) counted(id string) (out map[rollout.Why]int64, rings []map[rollout.Why]int64) {
 	w.t.Helper()
-	out := map[rollout.Why]int64{}
+	out = map[rollout.Why]int64{}
 	after := ""
 	for {
 		page, err := w.DeviceStates(w.t.Context(), person("ada"), id, "", after, 3)
@@ -26,10 +27,16 @@ func (w *world) counted(id string) map[rollout.Why]int64 {
 		}
 		for _, d := range page {
 			out[d.Why]++
+			for len(rings) < d.Ring {
+				rings = append(rings, map[rollout.Why]int64{})
+			}
+			if d.Ring > 0 {
+				rings[d.Ring-1][d.Why]++
+			}
 			after = d.Device
 		}
 		if len(page) < 3 {
-			return out
+			return out, rings
 		}
 	}
 }
@@ -60,8 +67,11 @@ func TestCountsAreOfTheWords(t *testing.T) {
 			t.Helper()
 			c, err := w.Compliance(t.Context(), person("ada"), id)
 			w.must(err)
-			want := w.counted(id)
+			want, rings := w.counted(id)
 			w.standsAsSaid(ids...)
+			if !slices.EqualFunc(c.Rings, rings, maps.Equal) {
+				t.Errorf("%s: counted %v by ring, the list says %v", what, c.Rings, rings)
+			}
 			if !maps.Equal(c.Counts, want) || c.Devices != int64(len(ids)+1) {
 				t.Errorf("%s: counted %v of %d, the list says %v", what, c.Counts, c.Devices, want)
 			}

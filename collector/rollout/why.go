@@ -226,6 +226,7 @@ func channelOf(ctx context.Context, tx *db.Tx, device string) (channel string, e
 // these are current.
 type Compliance struct {
 	Counts       map[Why]int64
+	Rings        []map[Why]int64 // of those that have a place, by ring
 	Devices      int64
 	Due, Current int64
 }

@@ -455,6 +455,21 @@ type apiCompliance struct {
 	Due      int64            `json:"due"`    // devices that came 14 days ago or earlier
 	Current  int64            `json:"current"`
 	Permille *int64           `json:"permille"` // of those due that are current; null = none is due
+	Rings    []apiRingCounts  `json:"rings"`    // of the devices that have a place in one
+}
+
+// apiRingCounts are the words of the devices of a ring.
+type apiRingCounts struct {
+	Ring   int              `json:"ring"` // from 1
+	Counts map[string]int64 `json:"counts"`
+}
+
+func countsOf(counts map[rollout.Why]int64) map[string]int64 {
+	out := map[string]int64{}
+	for why, n := range counts {
+		out[string(why)] = n
+	}
+	return out
 }
 
 func (s *Server) apiCompliance(v *visit) error {
@@ -462,9 +477,9 @@ func (s *Server) apiCompliance(v *visit) error {
 	if err != nil {
 		return err
 	}
-	out := apiCompliance{Devices: c.Devices, Counts: map[string]int64{}, Due: c.Due, Current: c.Current}
-	for why, n := range c.Counts {
-		out.Counts[string(why)] = n
+	out := apiCompliance{Devices: c.Devices, Counts: countsOf(c.Counts), Due: c.Due, Current: c.Current, Rings: make([]apiRingCounts, len(c.Rings))}
+	for i, counts := range c.Rings {
+		out.Rings[i] = apiRingCounts{i + 1, countsOf(counts)}
 	}
 	if p := c.Permille(); p >= 0 {
 		out.Permille = &p

@@ -122,6 +122,7 @@ func TestEveryPageLooksRight(t *testing.T) {
 		{"finding-quiet", "/findings/disk_low/quiet", "support"},
 		{"quiet-device", "/devices/" + known + "/findings/quiet?code=disk_low&instance=C:", "support"},
 		{"finding-acts", "/findings/disk_low?done=quiet", "support"},
+		{"list-agent", "/devices?columns=school,agent,update&update=behind", "read"},
 		{"list-finding", "/devices?finding=disk_low", "read"},
 		{"api", "/api", "admin"},
 		{"schools", "/schools", "support"},

@@ -51,6 +51,7 @@ type ringRow struct {
 	None, Open       string
 	State            mark
 	Word             string // instead of State, of rings that have not come
+	Whys             string // why how many of its devices are not current
 	Current          bool
 }
 
@@ -111,7 +112,7 @@ func (s *Server) showRollout(v *visit, code int, change func(*rolloutMain)) erro
 		return err
 	}
 	main := rolloutMain{Name: v.versionName(r.Product, r.Version), Channel: v.channel(r.Channel), State: v.rolloutMark(r.State), Sentence: v.rolloutSentence(r), Done: v.done(),
-		Devices: "/rollouts/" + r.ID + "/devices", Rings: v.ringRows(r), Checks: v.checks(r), Evidence: v.evidenceRows(r), Decisions: v.decisionRows(r, owners)}
+		Devices: "/rollouts/" + r.ID + "/devices", Checks: v.checks(r), Evidence: v.evidenceRows(r), Decisions: v.decisionRows(r, owners)}
 	if len(r.Decisions) > 0 {
 		main.Latest = r.Decisions[0].ID
 	}
@@ -128,7 +129,7 @@ func (s *Server) showRollout(v *visit, code int, change func(*rolloutMain)) erro
 	if err != nil {
 		return err
 	}
-	main.Whys = v.whyRows(r, c, "")
+	main.Whys, main.Rings = v.whyRows(r, c, ""), v.ringRows(r, c)
 	if change != nil {
 		change(&main)
 	}
@@ -214,7 +215,7 @@ func (v *visit) rolloutSentence(r rollout.Rollout) string {
 }
 
 // ringRows are the rings as they are now.
-func (v *visit) ringRows(r rollout.Rollout) (rows []ringRow) {
+func (v *visit) ringRows(r rollout.Rollout, c rollout.Compliance) (rows []ringRow) {
 	for i, ring := range r.Rings {
 		n := i + 1
 		none := max(0, ring.Reached-ring.OK-ring.Bad-ring.InFlight)
@@ -236,9 +237,26 @@ func (v *visit) ringRows(r rollout.Rollout) (rows []ringRow) {
 		default:
 			row.Word = v.say.Say("rollout.ring.later")
 		}
+		if i < len(c.Rings) && len(c.Rings[i]) > 0 {
+			row.Whys = v.ringWhys(c.Rings[i])
+		}
 		rows = append(rows, row)
 	}
 	return rows
+}
+
+// ringWhys says why how many of a ring's devices are not current, those of most first.
+func (v *visit) ringWhys(counts map[rollout.Why]int64) string {
+	whys := slices.DeleteFunc(slices.Clone(rollout.Whys), func(why rollout.Why) bool { return why == rollout.Current || counts[why] == 0 })
+	slices.SortStableFunc(whys, func(a, b rollout.Why) int { return cmp.Compare(counts[b], counts[a]) })
+	if len(whys) == 0 {
+		return v.say.Say("rollout.ring.current")
+	}
+	parts := make([]string, len(whys))
+	for i, why := range whys {
+		parts[i] = v.updateWord(string(why)) + "\u00a0" + v.say.Number(counts[why])
+	}
+	return strings.Join(parts, " · ")
 }
 
 // bar lays the parts of a picture side by side; what is there is seen, however little.
@@ -434,13 +452,13 @@ func (v *visit) rolloutNews(r rollout.Rollout, known string) rolloutNews {
 }
 
 // rolloutCells are what changes on the page of a rollout, as it is now.
-func (v *visit) rolloutCells(r rollout.Rollout, known string) []cell {
+func (v *visit) rolloutCells(r rollout.Rollout, c rollout.Compliance, known string) []cell {
 	text := func(key, s string) cell { return cell{key, template.HTML(template.HTMLEscapeString(s))} }
 	cells := []cell{{"state", v.render("pill", v.rolloutMark(r.State))}, text("sentence", v.rolloutSentence(r)),
 		{"news", v.render("rollout-news", v.rolloutNews(r, known))}}
-	for _, ring := range v.ringRows(r) {
+	for _, ring := range v.ringRows(r, c) {
 		cells = append(cells, cell{ring.Key + ".bar", v.render("ring-bar", ring.Bar)}, text(ring.Key+".ok", ring.OK), text(ring.Key+".fly", ring.Fly), text(ring.Key+".bad", ring.Bad),
-			text(ring.Key+".none", ring.None), text(ring.Key+".open", ring.Open), cell{ring.Key + ".state", v.render("ring-state", ring)})
+			text(ring.Key+".none", ring.None), text(ring.Key+".open", ring.Open), text(ring.Key+".whys", ring.Whys), cell{ring.Key + ".state", v.render("ring-state", ring)})
 	}
 	for _, c := range v.checks(r) {
 		cells = append(cells, cell{c.Key, v.render("check", c.State)})
@@ -466,7 +484,11 @@ func (s *Server) rolloutStream(v *visit) error {
 		if err != nil {
 			return err
 		}
-		f.stream.changes(v.rolloutCells(r, known))
+		c, err := s.cfg.Rollouts.Compliance(v.r.Context(), v.caller, id)
+		if err != nil {
+			return err
+		}
+		f.stream.changes(v.rolloutCells(r, c, known))
 		return nil
 	}
 	if _, err := s.cfg.Rollouts.Rollout(v.r.Context(), v.caller, id); err != nil {
