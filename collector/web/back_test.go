@@ -1,10 +1,7 @@
 package web_test
 
 import (
-	"context"
-	"fmt"
 	"testing"
-	"time"
 
 	"github.com/chromedp/chromedp"
 )
@@ -17,12 +14,12 @@ func TestEscapeLeadsToTheList(t *testing.T) {
 	tb := w.tab(t, looks{lang: "de", theme: "light"})
 	here := func(address string) {
 		t.Helper()
-		tb.arrived(`location.pathname + location.search === "` + address + `" && document.readyState === "complete"`)
+		tb.wait(`location.pathname + location.search === "` + address + `" && document.readyState === "complete"`)
 	}
 	open := func() (device string) {
 		t.Helper()
 		tb.press("j")
-		tb.arrived(`document.activeElement.matches("[data-open]")`)
+		tb.wait(`document.activeElement.matches("[data-open]")`)
 		device = eval[string](tb, `document.activeElement.getAttribute("href")`)
 		tb.key(enter)
 		here(device)
@@ -32,12 +29,12 @@ func TestEscapeLeadsToTheList(t *testing.T) {
 		t.Helper()
 		tb.key(escape)
 		here(address)
-		tb.arrived(`document.activeElement.getAttribute("href") === "` + device + `"`)
+		tb.wait(`document.activeElement.getAttribute("href") === "` + device + `"`)
 	}
 
 	// Who signs in at a device came from no list.
 	tb.open("/devices/" + ids[0])
-	tb.arrived(`location.pathname === "/sign-in" && document.activeElement.id === "name"`)
+	tb.wait(`location.pathname === "/sign-in" && document.activeElement.id === "name"`)
 	for _, keys := range []string{"admin", "\t", password, enter} {
 		tb.key(keys)
 	}
@@ -62,11 +59,11 @@ func TestEscapeLeadsToTheList(t *testing.T) {
 	device = open()
 	tb.do(chromedp.Focus(".tag-new input"))
 	tb.key("Rückruf" + enter)
-	tb.arrived(`location.search.includes("done=") && document.readyState === "complete"`)
+	tb.wait(`location.search.includes("done=") && document.readyState === "complete"`)
 	tb.press("?")
 	here("/keys")
 	tb.key(escape)
-	tb.arrived(`location.pathname === "` + device + `" && document.readyState === "complete"`)
+	tb.wait(`location.pathname === "` + device + `" && document.readyState === "complete"`)
 	back(list, device)
 
 	// A form that is left leads to the device, and that to the list.
@@ -80,9 +77,9 @@ func TestEscapeLeadsToTheList(t *testing.T) {
 	// Another filter, typed, and a device that was opened from no list.
 	tb.open("/devices?q=a")
 	tb.press("/")
-	tb.arrived(`document.activeElement.id === "q"`)
+	tb.wait(`document.activeElement.id === "q"`)
 	tb.key("ah-")
-	tb.arrived(`location.search === "?q=ah-" && document.getElementById("said").textContent !== ""`)
+	tb.wait(`location.search === "?q=ah-" && document.getElementById("said").textContent !== ""`)
 	other := ids[0]
 	if device == "/devices/"+other {
 		other = ids[1]
@@ -98,21 +95,4 @@ func TestEscapeLeadsToTheList(t *testing.T) {
 	here(device + "?range=30d")
 	back("/search?q=a", device)
 	tb.clean()
-}
-
-// arrived waits like wait, and asks anew each time: a page that the browser keeps for
-// the way back answers nothing that it was asked before it went.
-func (tb *tab) arrived(expression string) {
-	tb.t.Helper()
-	ticks := time.NewTicker(20 * time.Millisecond)
-	defer ticks.Stop()
-	for deadline := time.Now().Add(20 * time.Second); time.Now().Before(deadline); <-ticks.C {
-		ctx, cancel := context.WithTimeout(tb.ctx, time.Second)
-		there, err := chromedp.Run(ctx, chromedp.Evaluate[bool](expression))
-		cancel()
-		if err == nil && there {
-			return
-		}
-	}
-	tb.fail(fmt.Errorf("waiting for %s", expression))
 }

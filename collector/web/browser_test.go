@@ -1,7 +1,9 @@
 package web_test
 
 import (
+	"cmp"
 	"context"
+	"errors"
 	"fmt"
 	"net/url"
 	"os"
@@ -32,6 +34,13 @@ var chromium struct {
 	stop context.CancelFunc
 	err  error
 }
+
+// Bounds of what is waited for, not of what it may take: a machine that runs many
+// tests at once may give a page a second of each minute.
+const (
+	patience = time.Minute
+	tabLives = 10 * time.Minute
+)
 
 func TestMain(m *testing.M) {
 	code := m.Run()
@@ -67,7 +76,7 @@ func needBrowser(t *testing.T) {
 	}
 	chromium.once.Do(func() {
 		opts := append(chromedp.DefaultExecAllocatorOptions[:], chromedp.ExecPath(path), chromedp.NoSandbox, chromedp.DisableGPU,
-			chromedp.IgnoreCertErrors, chromedp.Flag("disable-quic", true), chromedp.Flag("hide-scrollbars", false))
+			chromedp.WSURLReadTimeout(2*patience), chromedp.IgnoreCertErrors, chromedp.Flag("disable-quic", true), chromedp.Flag("hide-scrollbars", false))
 		alloc, stop := chromedp.NewExecAllocator(context.Background(), opts...)
 		chromium.ctx, _ = chromedp.NewContext(alloc)
 		chromium.stop = stop
@@ -117,7 +126,7 @@ type looks struct {
 func (w *world) tab(t *testing.T, l looks) *tab {
 	t.Helper()
 	needBrowser(t)
-	ctx, cancel := context.WithTimeout(chromium.ctx, 90*time.Second)
+	ctx, cancel := context.WithTimeout(chromium.ctx, tabLives)
 	tb := &tab{t: t, w: w}
 	var stop context.CancelFunc
 	tb.ctx, stop = chromedp.NewContext(ctx, chromedp.WithNewBrowserContext(), chromedp.WithListener(tb.listen))
@@ -219,12 +228,17 @@ func (tb *tab) open(path string) {
 	tb.t.Fatalf("opening %s: the network of this machine changed five times meanwhile", path)
 }
 
-func (tb *tab) key(keys string) { tb.t.Helper(); tb.do(chromedp.KeyEvent(keys)) }
+func (tb *tab) key(keys string) { tb.t.Helper(); tb.complete(); tb.do(chromedp.KeyEvent(keys)) }
+
+// complete waits for the page's scripts, and for all that Tab may lead to: a key that
+// comes before them is nobody's.
+func (tb *tab) complete() { tb.t.Helper(); tb.wait(`document.readyState === "complete"`) }
 
 // press presses one printable key as a keyboard does: a page that takes the
 // key for itself keeps its letter out of the field that gets the focus by it.
 func (tb *tab) press(key string) {
 	tb.t.Helper()
+	tb.complete()
 	tb.do(call(input.DispatchKeyEvent, input.DispatchKeyEventParams{Type: input.DispatchKeyEventTypeKeyDown, Key: key, Text: key}),
 		call(input.DispatchKeyEvent, input.DispatchKeyEventParams{Type: input.DispatchKeyEventTypeKeyUp, Key: key}))
 }
@@ -255,22 +269,27 @@ func (tb *tab) turn(theme string) {
 		Promise.allSettled(document.getAnimations().map(a => a.finished)).then(() => done(true)))))`)
 }
 
-// wait waits until an expression is true; the page's own events move it.
+// wait waits until an expression is true. It asks anew each time: the document that was
+// asked may give way to the next one, which has nothing in it yet, or be kept by the
+// browser for the way back, and then answers nothing any more.
 func (tb *tab) wait(expression string) {
 	tb.t.Helper()
-	const most = 20 * time.Second
-	for deadline := time.Now().Add(most); ; {
-		_, err := chromedp.Run(tb.ctx, chromedp.Poll[bool](expression, chromedp.WithPollingTimeout(most)))
-		// The document that was asked may give way to the next one meanwhile.
-		if err != nil && time.Now().Before(deadline) && (strings.Contains(err.Error(), "navigated") || strings.Contains(err.Error(), "context")) {
-			continue
+	ticks := time.NewTicker(20 * time.Millisecond)
+	defer ticks.Stop()
+	var last error
+	for deadline := time.Now().Add(patience); time.Now().Before(deadline) && tb.ctx.Err() == nil; <-ticks.C {
+		ctx, cancel := context.WithTimeout(tb.ctx, patience/20)
+		holds, err := chromedp.Run(ctx, chromedp.Evaluate[bool]("!!("+expression+")"))
+		cancel()
+		if err == nil && holds {
+			return
 		}
-		if err != nil {
-			tb.fail(fmt.Errorf("waiting for %s: %w", expression, err))
-		}
-		return
+		last = err
 	}
+	tb.fail(fmt.Errorf("waiting for %s: %w", expression, cmp.Or(last, errNotTrue)))
 }
+
+var errNotTrue = errors.New("it is false")
 
 // settled waits until htmx has put everything in its place.
 func (tb *tab) settled() {

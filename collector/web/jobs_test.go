@@ -63,7 +63,6 @@ func TestChooseByKeyboard(t *testing.T) {
 		t.Error("what is undone can be undone again")
 	}
 	// The second step: all of the filter, counted.
-	tb.wait(`document.readyState === "complete"`)
 	tb.press("j")
 	tb.press("x")
 	tb.do(chromedp.Focus(`.bulk a`))

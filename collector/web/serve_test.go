@@ -116,7 +116,7 @@ func TestErrorsAreOfTheHouse(t *testing.T) {
 	} {
 		c, err := tls.Dial("tcp", inner.Addr().String(), &tls.Config{InsecureSkipVerify: true, NextProtos: []string{"http/1.1"}})
 		w.must(err)
-		w.must(c.SetDeadline(time.Now().Add(10 * time.Second)))
+		w.must(c.SetDeadline(time.Now().Add(patience)))
 		_, err = io.WriteString(c, tt.raw)
 		w.must(err)
 		res, err := http.ReadResponse(bufio.NewReader(c), nil)
