@@ -31,7 +31,7 @@ func TestFromClaimToReport(t *testing.T) {
 			dev := w.enrol(t, transport, "DEMO-"+transport)
 			state := func(want fleet.State) {
 				t.Helper()
-				for deadline := time.Now().Add(10 * time.Second); ; {
+				for deadline := time.Now().Add(time.Minute); ; {
 					got, err := w.fleet.Device(t.Context(), system, dev.id)
 					if err != nil {
 						t.Fatal(err)
@@ -96,7 +96,7 @@ func TestStrangersCertificate(t *testing.T) {
 			t.Fatal(err)
 		}
 		s := w.dial(t, transport, &tls.Certificate{Certificate: other.Chain(leaf), PrivateKey: key})
-		if code := ending(t, s, 10*time.Second); code != hmpb.Code_CODE_FOREIGN_CERTIFICATE {
+		if code := ending(t, s, time.Minute); code != hmpb.Code_CODE_FOREIGN_CERTIFICATE {
 			t.Errorf("session ended with %s, want CODE_FOREIGN_CERTIFICATE", code)
 		}
 	})
@@ -131,7 +131,7 @@ func TestHellosThatAreRefused(t *testing.T) {
 				if err != nil || down.GetRefused().GetCode() != test.want {
 					t.Errorf("answer %v, %v, want Refused with %s", down, err, test.want)
 				}
-				if code := ending(t, s, 10*time.Second); code != test.want {
+				if code := ending(t, s, time.Minute); code != test.want {
 					t.Errorf("session ended with %s, want %s", code, test.want)
 				}
 			})
@@ -147,7 +147,7 @@ func TestNewerSessionReplaces(t *testing.T) {
 	dev := w.enrol(t, "quic", "DEMO000001")
 	first, _, _ := dev.in("quic")
 	second, _, _ := dev.in("tcp")
-	if code := ending(t, first, 10*time.Second); code != hmpb.Code_CODE_REPLACED {
+	if code := ending(t, first, time.Minute); code != hmpb.Code_CODE_REPLACED {
 		t.Errorf("older session ended with %s, want CODE_REPLACED", code)
 	}
 	if ack := dev.send(dev.reports(second), 1, 1); ack != 1 {
@@ -158,7 +158,8 @@ func TestNewerSessionReplaces(t *testing.T) {
 	}
 }
 
-// Revocation ends live sessions within 2 s and the device stays out.
+// Revocation ends live sessions and the device stays out. TestMissedRevocations holds it to two
+// seconds.
 func TestRevocation(t *testing.T) {
 	w := newWorld(t, dbtest.Open(t, migrations), nil)
 	both(t, func(t *testing.T, transport string) {
@@ -168,11 +169,11 @@ func TestRevocation(t *testing.T) {
 		if err := w.enroll.RevokeDevice(t.Context(), system, dev.id, "lost"); err != nil {
 			t.Fatal(err)
 		}
-		if code := ending(t, s, 2*time.Second); code != hmpb.Code_CODE_REVOKED {
+		if code := ending(t, s, time.Minute); code != hmpb.Code_CODE_REVOKED {
 			t.Errorf("session ended with %s, want CODE_REVOKED", code)
 		}
 		again := w.dial(t, transport, dev.cert)
-		if code := ending(t, again, 10*time.Second); code != hmpb.Code_CODE_REVOKED {
+		if code := ending(t, again, time.Minute); code != hmpb.Code_CODE_REVOKED {
 			t.Errorf("next session ended with %s, want CODE_REVOKED", code)
 		}
 		if stays.Context().Err() != nil {
@@ -301,7 +302,7 @@ func TestFramesThatEndTheSession(t *testing.T) {
 				f := dev.reports(s)
 				dev.send(f, 1, 1)
 				test.send(f)
-				if code := ending(t, s, 10*time.Second); code != test.want {
+				if code := ending(t, s, time.Minute); code != test.want {
 					t.Errorf("session ended with %s, want %s", code, test.want)
 				}
 				if got := dev.tally(); got != (health.Tally{Reports: 1, Last: 1}) {
@@ -336,7 +337,7 @@ func TestStreamFlood(t *testing.T) {
 			}
 			f.Reset(hmpb.Code_CODE_NORMAL)
 		}
-		code := ending(t, s, 10*time.Second)
+		code := ending(t, s, time.Minute)
 		// Over TCP a peer that goes on writing may lose the code to a reset.
 		if code != hmpb.Code_CODE_TOO_MANY_STREAMS && (transport != "tcp" || code != hmpb.Code_CODE_LOST) {
 			t.Errorf("session ended with %s, want CODE_TOO_MANY_STREAMS", code)
@@ -426,7 +427,7 @@ func TestLogIsClean(t *testing.T) {
 	dev.send(dev.reports(s), 1, 1)
 	control.WriteMsg(hmpb.ControlUp_builder{Goodbye: hmpb.Goodbye_builder{Reason: hmpb.Goodbye_REASON_STOPPING.Enum()}.Build()}.Build())
 	s.Close(hmpb.Code_CODE_NORMAL, "")
-	for deadline := time.Now().Add(10 * time.Second); !strings.Contains(w.log.String(), "session ends"); {
+	for deadline := time.Now().Add(time.Minute); !strings.Contains(w.log.String(), "session ends"); {
 		if time.Now().After(deadline) {
 			t.Fatalf("log has no end of the session:\n%s", w.log)
 		}

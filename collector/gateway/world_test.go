@@ -173,7 +173,7 @@ type device struct {
 func (w *world) dial(t *testing.T, transport string, cert *tls.Certificate) wire.Session {
 	t.Helper()
 	conf := ident.AgentConfig(ident.AgentTLS{Pins: []ident.Fingerprint{w.claim.CA}, ServerName: "127.0.0.1", Trusted: func() time.Time { return time.Time{} }, Certificate: cert})
-	ctx, cancel := context.WithTimeout(t.Context(), 10*time.Second)
+	ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
 	defer cancel()
 	var s wire.Session
 	var err error
@@ -262,7 +262,7 @@ func (d *device) open(transport string, hello *hmpb.Hello) (wire.Session, *wire.
 		return s, nil, nil, err
 	}
 	var down hmpb.ControlDown
-	control.SetReadDeadline(time.Now().Add(20 * time.Second))
+	control.SetReadDeadline(time.Now().Add(time.Minute))
 	if err = control.ReadMsg(&down); down.WhichKind() == hmpb.ControlDown_Refused_case {
 		control.CloseWrite()
 	}
@@ -295,7 +295,7 @@ func (d *device) send(f *wire.Framed, first uint64, n int) uint64 {
 		d.t.Fatalf("sending a batch: %v", err)
 	}
 	var down hmpb.ReportDown
-	f.SetReadDeadline(time.Now().Add(20 * time.Second))
+	f.SetReadDeadline(time.Now().Add(time.Minute))
 	if err := f.ReadMsg(&down); err != nil {
 		d.t.Fatalf("reading the ack: %v", err)
 	}
@@ -336,7 +336,7 @@ func ending(t *testing.T, s wire.Session, most time.Duration) hmpb.Code {
 // readEnd reads from a stream until it ends and gives the code of its reset.
 func readEnd(t *testing.T, f *wire.Framed) hmpb.Code {
 	t.Helper()
-	f.SetReadDeadline(time.Now().Add(20 * time.Second))
+	f.SetReadDeadline(time.Now().Add(time.Minute))
 	_, err := io.Copy(io.Discard, f)
 	return wire.CodeOf(err)
 }

@@ -85,23 +85,23 @@ func TestFromClaimToRevocation(t *testing.T) {
 		old, err := v.dial(t.Context(), "", before)
 		if err == nil {
 			_, err = wire.Open(t.Context(), old, hmpb.StreamType_STREAM_TYPE_CONTROL, &hmpb.Hello{})
-			if code := ends(t, old, 5*time.Second); code != hmpb.Code_CODE_REVOKED {
+			if code := ends(t, old); code != hmpb.Code_CODE_REVOKED {
 				t.Errorf("the replaced certificate: got %v, %v", code, err)
 			}
 		}
 
-		// Revoked: the live session ends within two seconds, and for good.
+		// Revoked: the live session ends, and for good.
 		if err := w.enroll.RevokeDevice(t.Context(), operator, id.Device, "stolen"); err != nil {
 			t.Fatal(err)
 		}
-		if code := ends(t, s, 2*time.Second); code != hmpb.Code_CODE_REVOKED {
+		if code := ends(t, s); code != hmpb.Code_CODE_REVOKED {
 			t.Errorf("live session of a revoked device: got %v", code)
 		}
 		s, _, err = v.connect(t)
 		if err == nil {
 			t.Error("a revoked device came in")
 		} else if s != nil {
-			if code := ends(t, s, 5*time.Second); code != hmpb.Code_CODE_REVOKED {
+			if code := ends(t, s); code != hmpb.Code_CODE_REVOKED {
 				t.Errorf("connecting again: got %v", code)
 			}
 		}
@@ -156,7 +156,7 @@ func TestReimageAndClone(t *testing.T) {
 		if got := again.mustEnroll(t, claim); got.Device != id.Device {
 			t.Errorf("re-image: got device %s, want %s", got.Device, id.Device)
 		}
-		if code := ends(t, live, 2*time.Second); code != hmpb.Code_CODE_REVOKED {
+		if code := ends(t, live); code != hmpb.Code_CODE_REVOKED {
 			t.Errorf("live session of the old key: got %v", code)
 		}
 		// A copy of the disk that stayed behind by two connections.
@@ -170,7 +170,7 @@ func TestReimageAndClone(t *testing.T) {
 			t.Errorf("clone: got %v", down)
 		}
 		if s != nil && err != nil {
-			if code := ends(t, s, 5*time.Second); code != hmpb.Code_CODE_EPOCH_REPLAY {
+			if code := ends(t, s); code != hmpb.Code_CODE_EPOCH_REPLAY {
 				t.Errorf("clone: got %v, %v", code, err)
 			}
 		}

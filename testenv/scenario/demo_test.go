@@ -185,11 +185,11 @@ func TestDemo(t *testing.T) {
 		if c.Err() != nil {
 			t.Errorf("the demo ended with %v\n%s", c.Err(), c.LogTail())
 		}
-	case <-time.After(10 * time.Second):
-		t.Fatal("the demo did not end within 10 s")
+	case <-time.After(time.Minute):
+		t.Fatal("the demo did not end within a minute")
 	}
-	if took := time.Since(begin); took > 3*time.Second {
-		t.Errorf("the demo took %v to end, want 3 s at most", took)
+	if took := time.Since(begin); took > 9*time.Second { // 3 s on a machine that does nothing else; after ten a part that hangs is given up
+		t.Errorf("the demo took %v to end", took)
 	}
 	nothingLeft(t, dir, port)
 	if _, err := os.Stat(filepath.Join(dir, "demo.json")); err == nil {
@@ -242,7 +242,7 @@ func TestDemoTour(t *testing.T) {
 		t.Errorf("versions %v; the tour says %+v", versions, *tour)
 	}
 	t.Logf("%d of %d devices on 1.1.0 after %.1f s, this machine after %.1f s", tour.Current, tour.Devices, tour.Seconds, tour.Here)
-	must(t, c.Stop(5*time.Second))
+	must(t, c.Stop(time.Minute))
 	nothingLeft(t, dir, port)
 }
 
@@ -350,14 +350,14 @@ func TestDemoKilled(t *testing.T) {
 	port, dir := freePort(t), filepath.Join(t.TempDir(), "demo")
 	c, first := startDemo(t, port, dir)
 	c.Kill()
-	eventually(t, 5*time.Second, "all programs ended", func() (bool, error) { return len(left(t, dir)) == 0, nil })
+	eventually(t, time.Minute, "all programs ended", func() (bool, error) { return len(left(t, dir)) == 0, nil })
 	nothingLeft(t, dir, port)
 
 	c, second := startDemo(t, port, dir)
 	if first.Device == second.Device || first.Password == second.Password {
 		t.Error("the second demo has device or password of the first")
 	}
-	must(t, c.Stop(5*time.Second))
+	must(t, c.Stop(time.Minute))
 	nothingLeft(t, dir, port)
 }
 
@@ -367,7 +367,7 @@ func nothingLeft(t *testing.T, dir string, port int) {
 		t.Errorf("still running: %v", l)
 	}
 	// A program that was killed has no command line a moment before its sockets close.
-	eventually(t, 5*time.Second, "the ports free again", func() (bool, error) {
+	eventually(t, time.Minute, "the ports free again", func() (bool, error) {
 		tcp, err := net.Listen("tcp", ":"+strconv.Itoa(port))
 		if err != nil {
 			return false, nil

@@ -107,13 +107,13 @@ func await(ts *testscript.TestScript, _ bool, args []string) {
 	if len(args) > 0 {
 		path = args[0]
 	}
-	deadline := time.Now().Add(30 * time.Second)
+	deadline := time.Now().Add(2 * time.Minute)
 	for {
 		conn, err := tls.Dial("tcp", "localhost:"+ts.Getenv("PORT"), &tls.Config{InsecureSkipVerify: true, NextProtos: []string{"http/1.1"}})
 		if err == nil {
 			fmt.Fprintf(conn, "GET %s HTTP/1.0\r\n\r\n", path)
 			answer := make([]byte, 12)
-			conn.SetDeadline(time.Now().Add(5 * time.Second))
+			conn.SetDeadline(deadline)
 			conn.Read(answer)
 			conn.Close()
 			if strings.HasSuffix(string(answer), " 200") {
