@@ -11,7 +11,6 @@ import (
 
 	"hausmeister/collector/access"
 	"hausmeister/collector/db"
-	"hausmeister/collector/db/dbtest"
 	"hausmeister/collector/enroll"
 	"hausmeister/collector/fleet"
 	"hausmeister/collector/health"
@@ -29,7 +28,7 @@ import (
 // a real browser. One of each also narrow, and one held against the checklist.
 func TestEveryPageLooksRight(t *testing.T) {
 	need.Plain(t) // the browser does the work; the pages' other tests run under the detector
-	w := storesPaced(t, dbtest.Open(t, migrations), slog.New(slog.DiscardHandler), lookRings).serve()
+	w := storesPaced(t, peopled(t), slog.New(slog.DiscardHandler), lookRings).serve()
 	ids := w.fill(120)
 	runs, halted, waits := w.rolled(ids)
 	bare := w.admitHardware("Landkreis Ahorn", "S0001", ident.Hardware{OS: "linux", InstallID: [16]byte{7}})

@@ -232,7 +232,7 @@ func (w *world) releaseID(version string) string {
 // TestUpdatesPage: what is signed, released and on its way, and that only who may is
 // offered to do something about it.
 func TestUpdatesPage(t *testing.T) {
-	w := storesPaced(t, dbtest.Open(t, migrations), quietLog, lookRings).serve()
+	w := storesPaced(t, peopled(t), quietLog, lookRings).serve()
 	ids := w.fill(60)
 	if page := w.signedIn("read").get("/updates"); page.StatusCode != http.StatusOK || !strings.Contains(page.body, "Noch keine Versionen") {
 		t.Errorf("before the first import = %d", page.StatusCode)
@@ -406,7 +406,7 @@ func TestRolloutByHand(t *testing.T) {
 
 // TestRolloutDevices lists the devices by why they are not current.
 func TestRolloutDevices(t *testing.T) {
-	w := storesPaced(t, dbtest.Open(t, migrations), quietLog, lookRings).serve()
+	w := storesPaced(t, peopled(t), quietLog, lookRings).serve()
 	ids := w.fill(120)
 	runs, _, _ := w.rolled(ids)
 	b := w.signedIn("read")
@@ -530,7 +530,7 @@ func TestHours(t *testing.T) {
 // TestRolloutLive: the page's stream sends each cell that changed, and says how many
 // decisions the page does not know; who signs out hears no more.
 func TestRolloutLive(t *testing.T) {
-	w := storesPaced(t, dbtest.Open(t, migrations), quietLog, lookRings).serve()
+	w := storesPaced(t, peopled(t), quietLog, lookRings).serve()
 	ids := w.fill(30)
 	runs := w.began(w.releases()["1.1.0"])
 	for _, id := range ids {
@@ -610,7 +610,7 @@ func (b *browser) stream(t *testing.T, path string) (next func() (name, data str
 // meanwhile was told in place.
 func TestRolloutByKeyboard(t *testing.T) {
 	need.Plain(t)
-	w := storesPaced(t, dbtest.Open(t, migrations), quietLog, rollout.Pace{Rings: []rollout.Ring{{Devices: 20}, {Millions: rollout.Whole}}}).serve()
+	w := storesPaced(t, peopled(t), quietLog, rollout.Pace{Rings: []rollout.Ring{{Devices: 20}, {Millions: rollout.Whole}}}).serve()
 	ids := w.fill(120)
 	releases := w.releases()
 	owners, err := w.fleet.Owners(t.Context(), operator)

@@ -162,7 +162,7 @@ func (c *cluster) create(t testing.TB) string {
 	c.mu.Unlock()
 	if name == "" {
 		name = fmt.Sprintf("test%d", made)
-		c.sql(t, "postgres", "CREATE DATABASE "+name+" TEMPLATE template0 ENCODING 'UTF8' LC_COLLATE 'C' LC_CTYPE 'C'")
+		c.createFrom(t, name, "template0")
 	}
 	t.Cleanup(func() {
 		c.sql(t, name, "SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE datname = current_database() AND pid <> pg_backend_pid()")
@@ -171,6 +171,24 @@ func (c *cluster) create(t testing.TB) string {
 		defer c.mu.Unlock()
 		c.free = append(c.free, name)
 	})
+	return c.dsn(name)
+}
+
+func (c *cluster) createFrom(t testing.TB, name, template string) {
+	t.Helper()
+	c.sql(t, "postgres", "CREATE DATABASE "+name+" TEMPLATE "+template+" ENCODING 'UTF8' LC_COLLATE 'C' LC_CTYPE 'C'")
+}
+
+// copyOf gives the address of a database that holds what the template does, and
+// drops it after the test.
+func (c *cluster) copyOf(t testing.TB, template string) string {
+	t.Helper()
+	c.mu.Lock()
+	c.made++
+	name := fmt.Sprintf("test%d", c.made)
+	c.mu.Unlock()
+	c.createFrom(t, name, template)
+	t.Cleanup(func() { c.sql(t, "postgres", "DROP DATABASE "+name+" WITH (FORCE)") })
 	return c.dsn(name)
 }
 

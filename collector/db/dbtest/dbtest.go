@@ -19,7 +19,8 @@ import (
 // migrations.
 func Run(t *testing.T, migrations []db.Migrations, suite func(t *testing.T, d *db.DB)) {
 	t.Helper()
-	Each(t, migrations, func(t *testing.T, cfg db.Config) { suite(t, open(t, cfg)) })
+	t.Run("sqlite", func(t *testing.T) { suite(t, fresh(t, migrations)) })
+	t.Run("postgres", func(t *testing.T) { suite(t, freshPostgres(t, migrations)) })
 }
 
 // Each runs suite once per database with the Config of a fresh one, for tests
@@ -34,7 +35,7 @@ func Each(t *testing.T, migrations []db.Migrations, suite func(t *testing.T, cfg
 // kind of database.
 func Open(t testing.TB, migrations []db.Migrations) *db.DB {
 	t.Helper()
-	return open(t, SQLite(t, migrations))
+	return fresh(t, migrations)
 }
 
 // SQLite gives the Config of a fresh SQLite database.
