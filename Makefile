@@ -35,7 +35,7 @@ RACE := -race -gcflags='modernc.org/sqlite/lib=-race=false' -gcflags='modernc.or
 
 # What takes minutes under the race detector: there it is left out or runs
 # smaller (testenv/need), and it runs whole without it.
-PLAIN      := TestAttack23_KillMatrix TestAttack23_KilledWhilePreparing TestAttack23_RealLibraryCutAnywhere TestAttack43BadForOneModelOnly TestAttack45CollectorRestartsInARollout TestAway TestDayNoticesFaults TestEveryPageLooksRight TestFaultsWhileSqueezing TestGiveBack TestHealthyDevices TestOutcomeTable TestRatesOfFailure TestRolloutByKeyboard TestStories TestSuite TestTicketsStopTheRing
+PLAIN      := TestAttack23_KillMatrix TestAttack23_KilledWhilePreparing TestAttack23_RealLibraryCutAnywhere TestAttack43BadForOneModelOnly TestAttack45CollectorRestartsInARollout TestAway TestChooseByKeyboard TestColumnsInTheBrowser TestDayNoticesFaults TestEscapeLeadsToTheList TestEveryPageLooksRight TestFaultsWhileSqueezing TestGiveBack TestHealthyDevices TestListIsReadableWithManyColumns TestLongestWordsHold TestMutations TestNoLinkLeadsNowhere TestOutcomeTable TestPlans TestRatesOfFailure TestRolloutByKeyboard TestSignedMutations TestStatesWithoutColour TestStories TestSuite TestTicketsStopTheRing
 PLAIN_PKGS := ./collector/web ./testenv/rollsim ./proto/manifest ./agent/launcher ./agent/spool ./agent/update ./collector/rollout/gate ./platform/memory ./platform/swap ./testenv/netsim ./testenv/past
 # The longest first, so that at the end no core waits for one of them. The
 # linker need not write what only a debugger reads.
@@ -108,7 +108,7 @@ bench: setup-bench build ## the budgets of the design, measured here
 	go test -run '^$$' -bench . -benchtime 1x -timeout 90m ./testenv/scenario/...
 	go test -run '^$$' -bench . -benchmem -timeout 60m $$(go list ./... | grep -v /testenv/)
 
-test-long: setup-test build ## as test, but each fuzz target for ten minutes
+test-long: setup-test build ## as test, but with all cuts, seeds and devices, and each fuzz target for ten minutes
 	@$(MAKE) --no-print-directory fuzz FUZZTIME=10m
 	@CGO_ENABLED=0 HAUSMEISTER_LONG=1 testenv/gotest.sh $(TESTFLAGS) -timeout 120m -run '^($(subst $(space),|,$(PLAIN)))$$' $(PLAIN_PKGS)
 	@HAUSMEISTER_LONG=1 testenv/gotest.sh $(RACE) $(TESTFLAGS) -timeout 120m $(FIRST) ./...

@@ -4,10 +4,13 @@ import (
 	"testing"
 
 	"github.com/chromedp/chromedp"
+
+	"hausmeister/testenv/need"
 )
 
 // TestEscapeLeadsToTheList: as it was left, whatever was done at the device meanwhile.
 func TestEscapeLeadsToTheList(t *testing.T) {
+	need.Plain(t)
 	w := newWorld(t)
 	ids := w.fill(6)
 	const list = "/devices?state=connected"

@@ -11,6 +11,7 @@ import (
 	"hausmeister/collector/access"
 	"hausmeister/proto/finding"
 	"hausmeister/proto/hmpb"
+	"hausmeister/testenv/need"
 )
 
 // TestColumns: a person's columns hold wherever he signs in, for him only; a link
@@ -69,6 +70,7 @@ func TestColumns(t *testing.T) {
 
 // TestColumnsInTheBrowser chooses all that there is room for.
 func TestColumnsInTheBrowser(t *testing.T) {
+	need.Plain(t)
 	w := newWorld(t)
 	ids := w.fill(40)
 	w.fillsUp(ids[0], hmpb.Severity_SEVERITY_WARNING)
@@ -100,6 +102,7 @@ func TestColumnsInTheBrowser(t *testing.T) {
 // whole, and where the columns need more room than there is, the table scrolls in a
 // region of its own, by keys too, with the device staying where it is.
 func TestListIsReadableWithManyColumns(t *testing.T) {
+	need.Plain(t)
 	w := newWorld(t)
 	ids := w.fill(60)
 	w.fillsUp(ids[0], hmpb.Severity_SEVERITY_WARNING)

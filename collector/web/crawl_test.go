@@ -10,6 +10,7 @@ import (
 
 	"hausmeister/collector/access"
 	"hausmeister/collector/fleet"
+	"hausmeister/testenv/need"
 )
 
 var (
@@ -33,6 +34,7 @@ func shapeOf(at *url.URL) string {
 // TestNoLinkLeadsNowhere: whatever the role, a link on a page leads to a page that the
 // role may see. Of each kind of page a few are looked at.
 func TestNoLinkLeadsNowhere(t *testing.T) {
+	need.Plain(t)
 	w := newWorld(t)
 	ids := w.fill(20)
 	w.rolled(ids)

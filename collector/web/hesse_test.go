@@ -25,6 +25,7 @@ import (
 	"hausmeister/proto/hmpb"
 	"hausmeister/proto/ident"
 	"hausmeister/proto/reading"
+	"hausmeister/testenv/need"
 )
 
 // hesse is a fleet of the size of Hesse behind the pages.
@@ -514,6 +515,7 @@ func wholeTable(q query, plan []string) string {
 
 // TestPlans: no page reads the table of devices or of what they told whole.
 func TestPlans(t *testing.T) {
+	need.Plain(t)
 	dbtest.Each(t, migrations, func(t *testing.T, cfg db.Config) {
 		h := newHesse(t, cfg, 2000)
 		h.must(h.analyse())

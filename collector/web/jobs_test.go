@@ -11,11 +11,13 @@ import (
 
 	"hausmeister/collector/access"
 	"hausmeister/collector/fleet"
+	"hausmeister/testenv/need"
 )
 
 // TestChooseByKeyboard walks the whole way of a change of many devices without a
 // mouse: choose rows, label them, see it, undo it; then all of a filter.
 func TestChooseByKeyboard(t *testing.T) {
+	need.Plain(t)
 	w := newWorld(t)
 	w.fill(120)
 	tb := w.tab(t, looks{lang: "de", theme: "light", as: "support"})

@@ -13,12 +13,14 @@ import (
 	"hausmeister/proto/finding"
 	"hausmeister/proto/hmpb"
 	"hausmeister/proto/reading"
+	"hausmeister/testenv/need"
 )
 
 // TestStatesWithoutColour is point 10 of ui.md's checklist: every state is told by a
 // shape of its own and a word, wherever it stands, so that nothing is lost in
 // grey-scale or to somebody who sees no colours.
 func TestStatesWithoutColour(t *testing.T) {
+	need.Plain(t)
 	w := newWorld(t)
 	ids := w.fill(120)
 	w.fillsUp(ids[0], hmpb.Severity_SEVERITY_CRITICAL)
@@ -81,6 +83,7 @@ func TestStatesWithoutColour(t *testing.T) {
 // TestLongestWordsHold is point 27: names as long as they may be, and words as long
 // as German makes them, stay within their pages, and what is cut off says so.
 func TestLongestWordsHold(t *testing.T) {
+	need.Plain(t)
 	w := newWorld(t)
 	const word = "Donaudampfschifffahrtselektrizitätenhauptbetriebswerkbauunterbeamtengesellschaft"
 	const owner = "Landeswohlfahrtsverband Rheingau-Taunus-Wetterau und Zweckverbandsbeschulungsgemeinschaft"

@@ -11,6 +11,7 @@ import (
 	"time"
 
 	"hausmeister/proto/manifest"
+	"hausmeister/testenv/need"
 	"hausmeister/testenv/tufrepo"
 )
 
@@ -64,6 +65,7 @@ func small(now time.Time) *tufrepo.Repo {
 // TestMutations: whatever one node of a signed file is changed to, the file is
 // refused, and nothing panics, not even past the net that catches panics.
 func TestMutations(t *testing.T) {
+	need.Plain(t) // a library without goroutines, thousands of times
 	now := time.Now()
 	for _, role := range []string{root, timestamp, snapshot, targets, "stable"} {
 		t.Run(role, func(t *testing.T) {
@@ -125,6 +127,7 @@ func lookupOnce(t *testing.T, repo *tufrepo.Repo, first []byte, now time.Time) e
 // mistake of the publisher's tool. Some are harmless; none may panic, and none
 // that is not refused may leave a state that the next good version cannot leave.
 func TestSignedMutations(t *testing.T) {
+	need.Plain(t) // a library without goroutines, thousands of times
 	now := time.Now()
 	for _, role := range []string{root, timestamp, snapshot, targets, "stable"} {
 		t.Run(role, func(t *testing.T) {
