@@ -9,6 +9,7 @@ import (
 	"time"
 
 	"hausmeister/collector/rollout"
+	"hausmeister/proto/manifest"
 )
 
 // Repository is what is imported: a folder on the collector's machine, and for the
@@ -85,7 +86,7 @@ func (s *Server) rolloutRoutes(mux *http.ServeMux) {
 	mux.Handle("POST /release/import", verb(s, s.importRepository))
 	mux.Handle("POST /release/list", verb(s, s.releases))
 	mux.Handle("POST /release/block", verb(s, func(ctx context.Context, in Named) (None, error) {
-		id, err := s.releaseID(ctx, in.Name)
+		id, err := s.releaseID(ctx, in.Name, false)
 		if err != nil {
 			return None{}, err
 		}
@@ -156,8 +157,9 @@ func (s *Server) releases(ctx context.Context, _ None) ([]Release, error) {
 	return out, nil
 }
 
-// releaseID finds a release by its id, or by its version where only one has it.
-func (s *Server) releaseID(ctx context.Context, name string) (string, error) {
+// releaseID finds a release by its id, or by its version where only one has it; for a
+// rollout among the agent's alone, since a launcher may have the same version.
+func (s *Server) releaseID(ctx context.Context, name string, rollouts bool) (string, error) {
 	all, err := s.cfg.Rollouts.Releases(ctx, operator)
 	if err != nil {
 		return "", err
@@ -167,7 +169,7 @@ func (s *Server) releaseID(ctx context.Context, name string) (string, error) {
 		if r.ID == name {
 			return r.ID, nil
 		}
-		if r.Version == name && r.Gone.IsZero() {
+		if r.Version == name && r.Gone.IsZero() && (!rollouts || r.Product == manifest.ProductAgent) {
 			found = append(found, r.ID)
 		}
 	}
@@ -203,7 +205,7 @@ func (s *Server) rollout(ctx context.Context, id string) (Rollout, error) {
 }
 
 func (s *Server) startRollout(ctx context.Context, in RolloutVerb) (Rollout, error) {
-	release, err := s.releaseID(ctx, in.Release)
+	release, err := s.releaseID(ctx, in.Release, true)
 	if err != nil {
 		return Rollout{}, err
 	}
@@ -215,7 +217,7 @@ func (s *Server) startRollout(ctx context.Context, in RolloutVerb) (Rollout, err
 }
 
 func (s *Server) rollBack(ctx context.Context, in RolloutVerb) (Rollout, error) {
-	release, err := s.releaseID(ctx, in.Release)
+	release, err := s.releaseID(ctx, in.Release, true)
 	if err != nil {
 		return Rollout{}, err
 	}

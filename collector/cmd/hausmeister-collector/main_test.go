@@ -61,7 +61,7 @@ func TestScripts(t *testing.T) {
 	})
 }
 
-// publish VERSION [OF] signs a version, as the way back from another one, and
+// publish [launcher] VERSION [OF] signs a version, as the way back from another one, and
 // publishes the script's repository into repo; repo/root.json is its root.
 func publish(repos map[string]*tufrepo.Fleet) func(ts *testscript.TestScript, neg bool, args []string) {
 	var mu sync.Mutex // scripts run side by side
@@ -73,11 +73,15 @@ func publish(repos map[string]*tufrepo.Fleet) func(ts *testscript.TestScript, ne
 			repo = tufrepo.NewFleet(time.Now)
 			repos[ts.Getenv("DATA")] = repo
 		}
-		r := manifest.Release{Version: args[0]}
+		role, product := manifest.RoleStable, manifest.ProductAgent
+		if args[0] == manifest.ProductLauncher {
+			role, product, args = manifest.RoleLauncher, manifest.ProductLauncher, args[1:]
+		}
+		r := manifest.Release{Product: product, Version: args[0]}
 		if len(args) > 1 {
 			r.RollbackOf = args[1]
 		}
-		repo.Release(manifest.RoleStable, r, []byte("program "+r.Version))
+		repo.Release(role, r, []byte(map[string]string{manifest.ProductAgent: "program ", manifest.ProductLauncher: "launcher "}[product]+r.Version))
 		ts.Check(repo.WriteTo(ts.MkAbs("repo")))
 		ts.Check(os.WriteFile(ts.MkAbs("repo/root.json"), repo.Root(), 0o600))
 	}

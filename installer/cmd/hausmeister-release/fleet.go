@@ -16,6 +16,7 @@ import (
 	"time"
 
 	"hausmeister/installer/release"
+	"hausmeister/proto/manifest"
 )
 
 // collectorAt is the collector's API, which decides; here is only a way to it.
@@ -248,7 +249,7 @@ func (r *rolloutTrainsCmd) Run(c *cli) error {
 
 var uuid = regexp.MustCompile(`^[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}$`)
 
-// find a release by its id or by its version; a version must be one release.
+// find an agent's release by its id or by its version; a version must be one release.
 func (a collectorAt) find(name, channel string, back bool) (string, error) {
 	if uuid.MatchString(name) {
 		return name, nil
@@ -259,7 +260,7 @@ func (a collectorAt) find(name, channel string, back bool) (string, error) {
 	}
 	var ids []string
 	for _, r := range all.Items {
-		if r.Version == name && r.Channel == channel && (r.RollbackOf != nil) == back && r.Gone == nil {
+		if r.Product == manifest.ProductAgent && r.Version == name && r.Channel == channel && (r.RollbackOf != nil) == back && r.Gone == nil {
 			ids = append(ids, r.ID)
 		}
 	}

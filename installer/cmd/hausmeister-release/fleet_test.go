@@ -12,10 +12,11 @@ import (
 )
 
 const (
-	someRollout = "018f0000-0000-7000-8000-000000000001"
-	someRelease = "018f0000-0000-7000-8000-000000000002"
-	wayBack     = "018f0000-0000-7000-8000-000000000003"
-	someDevice  = "018f0000-0000-7000-8000-000000000004"
+	someRollout  = "018f0000-0000-7000-8000-000000000001"
+	someRelease  = "018f0000-0000-7000-8000-000000000002"
+	wayBack      = "018f0000-0000-7000-8000-000000000003"
+	someDevice   = "018f0000-0000-7000-8000-000000000004"
+	someLauncher = "018f0000-0000-7000-8000-000000000005" // of the same version
 )
 
 // fakeCollector answers as collector/web does and keeps what it was told.
@@ -24,7 +25,8 @@ func fakeCollector(t *testing.T, asked *[]string) string {
 	answers := map[string]string{
 		"GET /api/v1/rollouts": `{"items":[{"id":"` + someRollout + `","version":"1.1.0","channel":"stable","state":"running","ring":1,"rings":[{"ring":1,"devices":20,"ok":19,"bad":1}],"in_flight":3,"cap":4,"started_by":"jana"}],"total":1,"cursor":null}`,
 		"GET /api/v1/releases": `{"items":[{"id":"` + someRelease + `","product":"agent","channel":"stable","version":"1.1.0","rollback_of":null,"gone":null,"blocked":null},` +
-			`{"id":"` + wayBack + `","product":"agent","channel":"stable","version":"1.0.0","rollback_of":"1.1.0","gone":null,"blocked":null}],"total":2,"cursor":null}`,
+			`{"id":"` + someLauncher + `","product":"launcher","channel":"stable","version":"1.1.0","rollback_of":null,"gone":null,"blocked":null},` +
+			`{"id":"` + wayBack + `","product":"agent","channel":"stable","version":"1.0.0","rollback_of":"1.1.0","gone":null,"blocked":null}],"total":3,"cursor":null}`,
 		"GET /api/v1/trains": `{"items":[{"product":"launcher","version":"1.3.0","release":null,"signed":true,"blocked":null,"ramp_permille":355,"devices":34,"left":2},` +
 			`{"product":"policy","version":"1.0.0","release":null,"signed":false,"blocked":null,"ramp_permille":null,"devices":1,"left":0}],"total":2,"cursor":null}`,
 		"GET /api/v1/rollouts/" + someRollout + "/next":      `{"ring":2,"devices":120,"adds":100,"waiting":false}`,
