@@ -3,10 +3,11 @@ package scenario
 import (
 	"bytes"
 	"context"
-	"encoding/json"
+	"crypto/tls"
 	"errors"
 	"fmt"
 	"io"
+	"net"
 	"net/http"
 	"net/http/httptest"
 	"os"
@@ -18,10 +19,14 @@ import (
 	"testing"
 	"time"
 
+	"hausmeister/agent/enroll"
 	"hausmeister/agent/launcher"
 	"hausmeister/agent/update/journal"
+	"hausmeister/platform/keystore"
 	"hausmeister/platform/layout"
+	"hausmeister/proto/ident"
 	"hausmeister/proto/manifest"
+	"hausmeister/proto/wire"
 	"hausmeister/testenv/child"
 	"hausmeister/testenv/fakes"
 	"hausmeister/testenv/programs"
@@ -40,7 +45,7 @@ devices() { touch devices.wanted; until [ -e devices.ready ]; do sleep 0.1; done
 `
 
 // devicesAt is the block before which devices have to be there.
-const devicesAt = "hausmeister-release rollout releases"
+const devicesAt = "hausmeister-release rollout start"
 
 // walkSettings let each ring wait for a person, and devices for nothing.
 const walkSettings = `updates_spread = "1s"
@@ -151,18 +156,37 @@ func newWalk(t *testing.T) *walk {
 	for i := range 2 {
 		l := layout.Layout{Root: filepath.Join(w.dir, fmt.Sprintf("device-%d", i+1))}
 		must(t, l.Create())
-		out, err := child.Output(t.Context(), "", filepath.Join(programs.Build(t), "hausmeister-agent"), "enroll", "--dir", l.Root, "--json", claim)
-		must(t, err)
-		var answer struct{ Device string }
-		must(t, json.Unmarshal(out, &answer))
-		if slices.Contains(w.ids, answer.Device) {
-			t.Skip("this machine has a serial number: two devices would be one")
-		}
+		device := w.enrol(l, claim)
 		number := fakes.Inventory(school.Owner, i+1)
-		must(t, w.site.SetInventory(t.Context(), answer.Device, number))
-		w.devices, w.ids, w.numbers = append(w.devices, l), append(w.ids, answer.Device), append(w.numbers, number)
+		must(t, w.site.SetInventory(t.Context(), device, number))
+		w.devices, w.ids, w.numbers = append(w.devices, l), append(w.ids, device), append(w.numbers, number)
 	}
 	return w
+}
+
+// enrol makes an installation a device of its own, as the agent's command does for the
+// whole machine: that one is the same device each time where it has a serial number.
+func (w *walk) enrol(l layout.Layout, claim string) (device string) {
+	w.t.Helper()
+	conn, err := net.ListenUDP("udp", nil)
+	must(w.t, err)
+	endpoint := wire.NewEndpoint(conn, wire.EndpointConfig{})
+	defer endpoint.Close()
+	keeper, err := enroll.Open(enroll.Config{
+		Files: enroll.Dir(l.State()), Keys: keystore.Open(filepath.Join(l.State(), "keys")), BuildTime: manifest.BuildTime(),
+		Hardware: func(context.Context) ident.Hardware { return ident.Hardware{OS: runtime.GOOS} },
+		Dial: func(ctx context.Context, address string, conf *tls.Config) (wire.Session, error) {
+			addr, err := net.ResolveUDPAddr("udp", address)
+			if err != nil {
+				return nil, err
+			}
+			return endpoint.Dial(ctx, addr, conf)
+		},
+	})
+	must(w.t, err)
+	id, err := keeper.Enroll(w.t.Context(), claim)
+	must(w.t, err)
+	return id.Device
 }
 
 // noLessons lets updates begin at any time of day.
@@ -319,7 +343,7 @@ func walkedDevice(t *testing.T, dir, url string) {
 		t.Fatal(err)
 	}
 	targets, state, err := c.List(t.Context())
-	if err != nil || state.Root != 2 || state.Floors["agent"] != "1.0.0" || len(state.Rules.Blocked) != 1 {
+	if err != nil || state.Root != 2 || state.Floors["agent"] != "1.0.0" || len(state.Rules.Blocked) != 2 {
 		t.Fatalf("a device: %v; root %d, floors %v, blocked %v", err, state.Root, state.Floors, state.Rules.Blocked)
 	}
 	var way []string
