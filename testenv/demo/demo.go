@@ -12,6 +12,7 @@ import (
 	"net"
 	"os"
 	"path/filepath"
+	"slices"
 	"strconv"
 	"sync"
 	"time"
@@ -107,7 +108,7 @@ func Run(ctx context.Context, c Config) error {
 	d := &demo{c: c, plan: planFor(c.Devices), past: newPasts(min(c.Devices, mostPasts))}
 	at := site.Config{Bin: c.Bin, Dir: c.Dir, Port: c.Port}
 	if c.Tour {
-		if d.tour, err = newTour(ctx, c.Dir); err != nil {
+		if d.tour, err = newTour(ctx, c); err != nil {
 			return err
 		}
 		at.Args = []string{"--config", d.tour.settings()}
@@ -127,6 +128,7 @@ func Run(ctx context.Context, c Config) error {
 		{Name: "ready", Run: d.announce},
 	}
 	if d.tour != nil {
+		parts = slices.Insert(parts, 0, supervise.Part{Name: "signing", Run: must(d.tour.online), StopWithin: onlineStop, StartWithin: time.Minute, Restart: supervise.Always})
 		parts = append(parts, supervise.Part{Name: "tour", Run: d.roll, StartWithin: 2 * tourWithin})
 	}
 	return supervise.Run(ctx, slog.New(once{c.Log.Handler()}), parts...)
@@ -274,7 +276,9 @@ func (d *demo) setUp(ctx context.Context, ready func()) error {
 	fmt.Fprintf(d.c.Out, "enrolling this machine and %d simulated devices\n", d.c.Devices)
 	conf := swarm.Config{Devices: d.plan.devices, Past: d.past.bring, Log: d.c.Log}
 	if d.tour != nil {
-		conf.Updates = d.tour.updates()
+		if conf.Updates, err = d.tour.updates(); err != nil {
+			return err
+		}
 	}
 	d.swarm = swarm.New(conf)
 	ready()

@@ -9,8 +9,9 @@
 // that are over. The demo is ready when it is there, or 55 s after the collector
 // is up; what is missing then comes while people look.
 //
-// With a tour the demo ends with a signed update: it makes keys, builds two agents
-// that trust them, and takes the second over this machine, which runs below the real
+// With a tour the demo ends with a signed update: hausmeister-release makes the keys
+// and signs, as installer/release/README.md has it, for two agents that are built to
+// trust them; and the second goes over this machine, which runs below the real
 // launcher, and over the simulated devices, which have launchers of their own
 // (testenv/swarm). Times are shortened by the settings that everybody has; who is on a
 // low battery waits as he would anywhere.

@@ -2,8 +2,6 @@ package demo
 
 import (
 	"context"
-	"crypto/sha256"
-	"encoding/hex"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -17,10 +15,8 @@ import (
 	"hausmeister/agent/launcher"
 	"hausmeister/agent/update/journal"
 	"hausmeister/platform/layout"
-	"hausmeister/proto/manifest"
 	"hausmeister/testenv/child"
 	"hausmeister/testenv/swarm"
-	"hausmeister/testenv/tufrepo"
 )
 
 // The tour ends with a signed update that goes over the whole fleet: everything comes
@@ -33,7 +29,7 @@ const tourWithin = 5 * time.Minute
 
 // tourSettings shorten what takes days in a fleet. Nothing else is different there.
 const tourSettings = `updates_spread = "1s"
-updates_online = ""
+updates_online = %q
 
 [updates]
 rings = [{ devices = 20, soak = "2s" }, { percent = 100 }]
@@ -67,30 +63,39 @@ type Tour struct {
 
 // tour is the release's side of it.
 type tour struct {
-	dir   string
-	fleet *tufrepo.Fleet
-	zstd  string
-	out   Tour
+	dir string
+	bin string // folder with hausmeister-release
+	out Tour
 }
 
 // newTour makes the keys, and the two agents, which trust them from their first start.
-func newTour(ctx context.Context, dir string) (*tour, error) {
-	t := &tour{dir: dir, fleet: tufrepo.NewFleet(time.Now)}
-	var err error
-	if t.zstd, err = exec.LookPath("zstd"); err != nil {
-		return nil, errors.New("the tour packs with zstd: install the Debian package zstd")
+func newTour(ctx context.Context, c Config) (*tour, error) {
+	bin, err := filepath.Abs(c.Bin)
+	if err != nil {
+		return nil, err
+	}
+	t := &tour{dir: c.Dir, bin: bin}
+	if len(t.socket()) > longestSocket {
+		return nil, fmt.Errorf("%s is too long for a socket in it: choose another folder with DIR=FOLDER", t.dir)
+	}
+	for _, tool := range []string{"bash", "zstd"} {
+		if _, err := exec.LookPath(tool); err != nil {
+			return nil, fmt.Errorf("the tour signs and packs with %s: install the Debian package %s", tool, tool)
+		}
 	}
 	source, err := sourceDir()
 	if err != nil {
 		return nil, err
 	}
-	root, overlay := filepath.Join(dir, "root.json"), filepath.Join(dir, "overlay.json")
-	replace, err := json.Marshal(map[string]any{"Replace": map[string]string{filepath.Join(source, "proto/manifest/root.json"): root}})
+	if err := t.ceremony(ctx, source); err != nil {
+		return nil, err
+	}
+	replace, err := json.Marshal(map[string]any{"Replace": map[string]string{filepath.Join(source, "proto/manifest/root.json"): t.root()}})
 	if err != nil {
 		return nil, err
 	}
-	if err := errors.Join(os.WriteFile(root, t.fleet.Root(), 0o600), os.WriteFile(overlay, replace, 0o600),
-		os.WriteFile(t.settings(), []byte(tourSettings), 0o600)); err != nil {
+	overlay := filepath.Join(t.dir, "overlay.json")
+	if err := errors.Join(os.WriteFile(overlay, replace, 0o600), os.WriteFile(t.settings(), []byte(fmt.Sprintf(tourSettings, t.socket())), 0o600)); err != nil {
 		return nil, err
 	}
 	for _, version := range []string{tourFrom, tourTo} {
@@ -120,84 +125,10 @@ func sourceDir() (string, error) {
 	}
 }
 
-func (t *tour) settings() string              { return filepath.Join(t.dir, "collector.toml") }
-func (t *tour) repository() string            { return filepath.Join(t.dir, "repository") }
-func (t *tour) program(version string) string { return filepath.Join(t.dir, "agent-"+version) }
-
-// systems are those of the simulated devices.
-var systems = [][2]string{{"windows", "amd64"}, {"darwin", "arm64"}}
-
-// release signs a version for all systems, with a patch from the one before.
-func (t *tour) release(ctx context.Context, version string) error {
-	for _, s := range systems {
-		if err := t.sign(ctx, version, s[0], s[1], swarm.StandIn(version, s[0], s[1]), nil); err != nil {
-			return err
-		}
-	}
-	program, err := os.ReadFile(t.program(version))
-	if err != nil {
-		return err
-	}
-	var base []byte
-	if version != tourFrom {
-		if base, err = os.ReadFile(t.program(tourFrom)); err != nil {
-			return err
-		}
-	}
-	if err := t.sign(ctx, version, runtime.GOOS, runtime.GOARCH, program, base); err != nil {
-		return err
-	}
-	return t.fleet.WriteTo(t.repository())
-}
-
-func (t *tour) sign(ctx context.Context, version, system, arch string, program, base []byte) error {
-	r := manifest.Release{Product: manifest.ProductAgent, Version: version, OS: system, Arch: arch, Channel: manifest.RoleStable,
-		Ramp: manifest.Ramp{T0MS: time.Now().Add(-90 * 24 * time.Hour).UnixMilli()}}
-	path := r.Dir() + "hausmeister-agent"
-	packed, err := t.pack(ctx, program, nil)
-	if err != nil {
-		return err
-	}
-	r.Packed = path + ".zst"
-	t.fleet.File(manifest.RoleStable, r.Packed, packed)
-	if base != nil {
-		patch, err := t.pack(ctx, program, base)
-		if err != nil {
-			return err
-		}
-		sum := sha256.Sum256(base)
-		delta := manifest.Delta{FromSHA256: hex.EncodeToString(sum[:]), Target: path + ".from-" + hex.EncodeToString(sum[:8]) + ".zst"}
-		t.fleet.File(manifest.RoleStable, delta.Target, patch)
-		r.Deltas = append(r.Deltas, delta)
-		t.out.Patch, t.out.Packed = int64(len(patch)), int64(len(packed))
-	}
-	t.fleet.Release(manifest.RoleStable, r, program)
-	return nil
-}
-
-// pack runs the reference tool: quicker than for a release, since people wait.
-func (t *tour) pack(ctx context.Context, data, base []byte) ([]byte, error) {
-	dir, err := os.MkdirTemp(t.dir, "pack-")
-	if err != nil {
-		return nil, err
-	}
-	defer os.RemoveAll(dir)
-	in, from := filepath.Join(dir, "in"), filepath.Join(dir, "from")
-	if err := os.WriteFile(in, data, 0o600); err != nil {
-		return nil, err
-	}
-	args := []string{"-6", "-q", "-c"}
-	if base != nil {
-		if err := os.WriteFile(from, base, 0o600); err != nil {
-			return nil, err
-		}
-		args = append(args, "--long=27", "--patch-from="+from)
-	}
-	out, err := exec.CommandContext(ctx, t.zstd, append(args, in)...).Output()
-	if err != nil {
-		return nil, fmt.Errorf("packing with zstd: %w", err)
-	}
-	return out, nil
+func (t *tour) settings() string   { return filepath.Join(t.dir, "collector.toml") }
+func (t *tour) repository() string { return filepath.Join(t.dir, "repository") }
+func (t *tour) program(version string) string {
+	return filepath.Join(t.dir, "build", version, "hausmeister-agent_"+runtime.GOOS+"_"+runtime.GOARCH)
 }
 
 // install puts the first version on this machine's installation, as its package does.
@@ -224,17 +155,21 @@ func (t *tour) install(l layout.Layout) error {
 }
 
 // updates are those of the simulated devices.
-func (t *tour) updates() *swarm.Updates {
-	return &swarm.Updates{Version: tourFrom, Root: t.fleet.Root(), Dir: filepath.Join(t.dir, "parts"), Times: tourTimes}
+func (t *tour) updates() (*swarm.Updates, error) {
+	root, err := os.ReadFile(t.root())
+	return &swarm.Updates{Version: tourFrom, Root: root, Dir: filepath.Join(t.dir, "parts"), Times: tourTimes}, err
 }
 
 // openUp readies the collector: it trusts the root, knows the first version, and lets
 // updates begin at any time of day, since a demo is given in the morning, too.
 func (d *demo) openUp(ctx context.Context, admin string) error {
+	if err := d.tour.publishRoot(ctx); err != nil {
+		return err
+	}
 	if err := d.tour.release(ctx, tourFrom); err != nil {
 		return err
 	}
-	if _, err := d.site.Run(ctx, "", "release", "import", d.tour.repository(), "--root", filepath.Join(d.tour.dir, "root.json")); err != nil {
+	if _, err := d.site.Run(ctx, "", "release", "import", d.tour.repository(), "--root", d.tour.root()); err != nil {
 		return err
 	}
 	return d.site.OpenWindows(ctx, admin)

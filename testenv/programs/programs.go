@@ -26,7 +26,7 @@ var built = sync.OnceValues(func() (string, error) {
 		return "", err
 	}
 	cmd := exec.Command("go", "build", "-trimpath", "-ldflags", "-s -w -X main.version="+Version, "-o", dir+"/",
-		"./agent/cmd/hausmeister-agent", "./agent/cmd/hausmeister-launcher", "./collector/cmd/hausmeister-collector", "./testenv/cmd/hausmeister-demo", "./testenv/cmd/hausmeister-read")
+		"./agent/cmd/hausmeister-agent", "./agent/cmd/hausmeister-launcher", "./collector/cmd/hausmeister-collector", "./installer/cmd/hausmeister-release", "./testenv/cmd/hausmeister-demo", "./testenv/cmd/hausmeister-read")
 	cmd.Dir = root
 	cmd.Env = append(os.Environ(), "CGO_ENABLED=0")
 	if out, err := cmd.CombinedOutput(); err != nil {
@@ -37,7 +37,8 @@ var built = sync.OnceValues(func() (string, error) {
 })
 
 // Build returns the folder with hausmeister-agent, hausmeister-launcher,
-// hausmeister-collector, hausmeister-demo and hausmeister-read. Main removes it.
+// hausmeister-collector, hausmeister-release, hausmeister-demo and hausmeister-read.
+// Main removes it.
 func Build(t testing.TB) string {
 	t.Helper()
 	dir, err := built()
