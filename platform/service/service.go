@@ -47,8 +47,7 @@ var (
 )
 
 // within bounds each call of the service manager; systemd gives a service 20 s
-// to stop (see the unit), Windows as long by default. kardianos/service waits
-// without end for a Windows service that never stops.
+// to stop (see the unit), Windows as long by default.
 const within = 45 * time.Second
 
 // Service is one service of this machine.
@@ -139,8 +138,13 @@ func (s *Service) Status(ctx context.Context) (Status, error) {
 		status = Stopped
 		if ks == kservice.StatusRunning {
 			status = Running
+			return nil
 		}
-		return nil
+		is, err := failed(s.config)
+		if is {
+			status = Failing
+		}
+		return err
 	})
 	if err != nil {
 		return "", err // and not status: a call that was given up may still write it
@@ -199,15 +203,24 @@ func (s *Service) Start(ctx context.Context) error {
 	if status, err := s.Status(ctx); err != nil || status == Running {
 		return err
 	}
-	return s.call(ctx, "starting", kservice.Service.Start)
+	err := s.call(ctx, "starting", kservice.Service.Start)
+	if err == nil {
+		return nil
+	}
+	// The manager itself may have been quicker, as after a crash.
+	if status, serr := s.Status(ctx); serr == nil && status == Running {
+		return nil
+	}
+	return err
 }
 
 // Stop stops the service now.
 func (s *Service) Stop(ctx context.Context) error {
 	status, err := s.Status(ctx)
-	// A failing one is stopped too: systemd is about to start it again.
-	if err != nil || status == Stopped || status == NotInstalled {
+	// A failing one is stopped too: systemd is about to start it again. Where nobody
+	// is, there is nothing to stop.
+	if err != nil || status == Stopped || status == NotInstalled || status == Failing && givesUp {
 		return err
 	}
-	return s.call(ctx, "stopping", kservice.Service.Stop)
+	return s.call(ctx, "stopping", func(m kservice.Service) error { return stop(m, s.config) })
 }

@@ -1,14 +1,14 @@
 package service
 
 import (
-	"bytes"
 	"context"
-	"encoding/xml"
 	"errors"
 	"fmt"
 	"io/fs"
 	"os"
 	"os/exec"
+
+	kservice "github.com/kardianos/service"
 )
 
 func packaged(string) bool { return false }
@@ -26,7 +26,10 @@ func beforeInstall(c Config) error {
 // stoppedIsAWish: launchd keeps a service alive that it has loaded.
 const stoppedIsAWish = true
 
-const mendEvery = 30 * 60 // seconds
+// givesUp: it starts again whatever ended, however often.
+const givesUp = false
+
+func failed(Config) (bool, error) { return false, nil } // the library knows
 
 func mendPlist(c Config) string { return "/Library/LaunchDaemons/" + mendName(c) + ".plist" }
 
@@ -38,31 +41,7 @@ func afterInstall(c Config) error {
 	if err := removeMend(c); err != nil {
 		return err
 	}
-	var words bytes.Buffer
-	for _, w := range c.Mend {
-		words.WriteString("\t\t<string>")
-		if err := xml.EscapeText(&words, []byte(w)); err != nil {
-			return err
-		}
-		words.WriteString("</string>\n")
-	}
-	text := fmt.Sprintf(`<?xml version="1.0" encoding="UTF-8"?>
-<!DOCTYPE plist PUBLIC "-//Apple//DTD PLIST 1.0//EN" "http://www.apple.com/DTDs/PropertyList-1.0.dtd">
-<plist version="1.0">
-<dict>
-	<key>Label</key>
-	<string>%s</string>
-	<key>ProgramArguments</key>
-	<array>
-%s	</array>
-	<key>RunAtLoad</key>
-	<true/>
-	<key>StartInterval</key>
-	<integer>%d</integer>
-</dict>
-</plist>
-`, mendName(c), words.String(), mendEvery)
-	if err := os.WriteFile(mendPlist(c), []byte(text), 0o644); err != nil {
+	if err := os.WriteFile(mendPlist(c), []byte(MendJob(c)), 0o644); err != nil {
 		return err
 	}
 	return launchctl("load", mendPlist(c))
@@ -81,6 +60,12 @@ func launchctl(args ...string) error {
 	}
 	return nil
 }
+
+func stop(m kservice.Service, _ Config) error { return m.Stop() }
+
+// end has launchd kill the process of a service that does not end by itself, and
+// start it anew.
+func end(c Config) error { return launchctl("kickstart", "-k", "system/"+c.Name) }
 
 func follow(Config) error { return nil }
 

@@ -7,6 +7,8 @@ import (
 	"io/fs"
 	"os"
 	"os/exec"
+
+	kservice "github.com/kardianos/service"
 )
 
 // packaged says whether a unit of that name came with a package.
@@ -32,6 +34,11 @@ func beforeInstall(c Config) error {
 // stoppedIsAWish: what fails is failed or started again, so that who is stopped was
 // told to be.
 const stoppedIsAWish = true
+
+// givesUp: it starts again whatever ended, however often.
+const givesUp = false
+
+func failed(Config) (bool, error) { return false, nil } // the library knows
 
 const units = "/etc/systemd/system/"
 
@@ -67,6 +74,11 @@ func systemctl(args ...string) error {
 	}
 	return nil
 }
+
+func stop(m kservice.Service, _ Config) error { return m.Stop() }
+
+// end is for what outlived systemd's own patience (TimeoutStopSec).
+func end(c Config) error { return systemctl("kill", "--signal=KILL", c.Name) }
 
 func follow(Config) error { return nil }
 

@@ -1,9 +1,12 @@
 package service_test
 
 import (
+	"encoding/xml"
+	"io"
 	"os"
 	"os/exec"
 	"path/filepath"
+	"slices"
 	"strings"
 	"testing"
 
@@ -41,6 +44,38 @@ func TestUnit(t *testing.T) {
 	// as a condition, which is not.
 	if strings.Contains(unit, "Condition") {
 		t.Errorf("Unit has a condition:\n%s", unit)
+	}
+}
+
+// TestMendTexts: what Windows and macOS are given is XML that says what it should,
+// whatever stands in a name.
+func TestMendTexts(t *testing.T) {
+	c := config(t)
+	c.Mend = []string{`C:\a & b\x.exe`, "mend", "--dir", `C:\<b>`}
+	for what, text := range map[string]string{
+		"task": strings.Replace(service.MendTask(c, `mend --dir "C:\<b>"`), "UTF-16", "UTF-8", 1), "job": service.MendJob(c),
+	} {
+		var said []string
+		for d := xml.NewDecoder(strings.NewReader(text)); ; {
+			token, err := d.Token()
+			if err == io.EOF {
+				break
+			}
+			if err != nil {
+				t.Fatalf("%s: %v in\n%s", what, err, text)
+			}
+			if data, ok := token.(xml.CharData); ok && strings.TrimSpace(string(data)) != "" {
+				said = append(said, string(data))
+			}
+		}
+		for _, want := range map[string][]string{
+			"task": {`C:\a & b\x.exe`, `mend --dir "C:\<b>"`, "PT30M", "S-1-5-18"},
+			"job":  {"example-agent-mend", `C:\a & b\x.exe`, "mend", "--dir", `C:\<b>`, "1800"},
+		}[what] {
+			if !slices.Contains(said, want) {
+				t.Errorf("the %s does not say %q: %q", what, want, said)
+			}
+		}
 	}
 }
 

@@ -4,15 +4,20 @@ import (
 	"bytes"
 	"context"
 	"encoding/json"
+	"fmt"
 	"os"
 	"os/exec"
 	"path/filepath"
 	"slices"
+	"strconv"
+	"strings"
+	"syscall"
 	"testing"
 	"time"
 
 	"hausmeister/agent/launcher"
 	"hausmeister/agent/update/journal"
+	"hausmeister/agent/update/train"
 	"hausmeister/platform/layout"
 	"hausmeister/platform/sysinfo"
 	"hausmeister/testenv/need"
@@ -215,5 +220,152 @@ func TestUpdateInWine(t *testing.T) {
 	})
 	if sum, err := layout.SumFile(layout.Plain(), filepath.Join(root, "bin/hausmeister-agent.exe")); err != nil || sum != next.Sum {
 		t.Errorf("bin/ holds %s, %v; want %s", sum, err, next.Sum)
+	}
+}
+
+// TestAttack41_ServiceInWine has Wine's service manager and task scheduler take what the
+// agent installs, and leaves launchers that hang. Two things are not as on a Windows:
+// nothing is run by the task or by the service's recovery, so that the test does what
+// they would, and the launchers are stand-ins (testdata/launcher).
+func TestAttack41_ServiceInWine(t *testing.T) {
+	if os.Getenv("HAUSMEISTER_LONG") != "1" {
+		need.Skip(t, "HAUSMEISTER_LONG=1, as make test-long sets it, for the service in Wine")
+	}
+	t.Parallel()
+	w := newWine(t)
+	w.stays()
+	root := filepath.Join(w.dir, "root")
+	l := layout.Layout{Root: root}
+	launchers := filepath.Join(root, "launcher")
+	read := func(name string) string {
+		b, _ := os.ReadFile(filepath.Join(launchers, name))
+		return strings.TrimSpace(string(b))
+	}
+	building := func(version, hangs, to string) {
+		w.build("build", "-trimpath", "-ldflags", "-X main.version="+version+" -X 'main.hangs="+hangs+"'", "-o", filepath.Join(to, "hausmeister-launcher.exe"), "./testenv/scenario/testdata/launcher")
+	}
+	agent := filepath.Join(w.dir, "hausmeister-agent.exe")
+	w.build("build", "-trimpath", "-ldflags", "-X main.version=1.0.0", "-o", agent, "./agent/cmd/hausmeister-agent")
+	building("1.0.0", "", w.dir)
+	do := func(args ...string) string {
+		t.Helper()
+		return string(w.run(3*time.Minute, w.dir, append(append([]string{"wine", agent}, args...), "--json", "--dir", "Z:"+root)...))
+	}
+	mends := func(want train.Outcome) {
+		t.Helper()
+		if out := do("mend"); !strings.Contains(out, `"mend.`+string(want)+`"`) {
+			t.Fatalf("mend = %s, want %s", out, want)
+		}
+	}
+	// runs waits until a launcher has begun, other than the one that had before.
+	runs := func(version, before string) (now string) {
+		t.Helper()
+		eventually(t, time.Minute, "launcher "+version+" runs", func() (bool, error) {
+			now = read("running")
+			return strings.HasPrefix(now, version+" ") && now != before, fmt.Errorf("running: %q", now)
+		})
+		return now
+	}
+	do("install")
+	must(t, os.WriteFile(filepath.Join(l.State(), launcher.SettingsFile), []byte(`{"mend_patience": "5s", "mend_steady": "500ms", "mend_every": "100ms"}`), 0o600))
+	task := filepath.Join(w.dir, "prefix/drive_c/windows/system32/tasks/hausmeister-agent-mend")
+	if _, err := os.Stat(task); err != nil {
+		t.Errorf("the task scheduler has no task: %v", err)
+	}
+	do("start")
+	first := runs("1.0.0", "")
+	do("start") // again is no harm
+	mends(train.Nothing)
+
+	// From here on as from its own place, without a launcher beside it.
+	must(t, os.Mkdir(filepath.Join(w.dir, "own"), 0o755))
+	must(t, os.Rename(agent, filepath.Join(w.dir, "own/hausmeister-agent.exe")))
+	agent = filepath.Join(w.dir, "own/hausmeister-agent.exe")
+	// tries does what the agent does with a launcher of its own train.
+	tries := func(version, hangs string) layout.Sum {
+		t.Helper()
+		building(version, hangs, filepath.Join(launchers, version))
+		sum, err := layout.SumFile(layout.Plain(), filepath.Join(launchers, version, "hausmeister-launcher.exe"))
+		must(t, err)
+		text, err := json.Marshal(train.Trial{From: "1.0.0", To: version, Sum: sum})
+		must(t, err)
+		must(t, os.WriteFile(filepath.Join(launchers, "trial"), text, 0o644))
+		must(t, os.WriteFile(filepath.Join(launchers, "current"), []byte(version+"\n"), 0o644))
+		do("stop")
+		do("install") // sets the service's command
+		return sum
+	}
+	left := func(sum layout.Sum) {
+		t.Helper()
+		if !strings.Contains(read("barred"), sum.String()) || read("current") != "1.0.0" || read("trial") != "" {
+			t.Errorf("barred %q, current %q, trial %q", read("barred"), read("current"), read("trial"))
+		}
+	}
+
+	sum := tries("1.1.0", "at its start")
+	cmd := exec.CommandContext(t.Context(), "wine", agent, "start", "--json", "--dir", "Z:"+root)
+	cmd.Env = w.env
+	if out, err := cmd.Output(); err == nil {
+		t.Errorf("a launcher that hangs was started: %s", out)
+	}
+	mends(train.Back)
+	second := runs("1.0.0", first)
+	left(sum)
+
+	sum = tries("1.2.0", "later")
+	do("start")
+	runs("1.2.0", "")
+	mends(train.Waiting)
+	mends(train.Waiting)
+	mends(train.Back)
+	third := runs("1.0.0", second)
+	left(sum)
+
+	// One that fails has an exit code; nobody here starts it again but the task.
+	w.kill(`\launcher\1.0.0\hausmeister-launcher.exe`)
+	eventually(t, time.Minute, "the task starts what failed", func() (bool, error) {
+		mends(train.Nothing)
+		return read("running") != third, nil
+	})
+	do("stop")
+	stopped := read("running")
+	mends(train.Nothing)
+	if now := read("running"); now != stopped {
+		t.Errorf("what somebody stopped was started: %s", now)
+	}
+	do("uninstall")
+	if _, err := os.Stat(task); !os.IsNotExist(err) {
+		t.Errorf("after uninstall the task is there (%v)", err)
+	}
+}
+
+// stays keeps this Windows up between two programs: with the last of them its services
+// end.
+func (w *wine) stays() {
+	w.t.Helper()
+	w.run(2*time.Minute, w.dir, "wineserver", "-w") // what goes down now would take it along
+	cmd := exec.Command("wine", "cmd.exe")          // until its input ends
+	cmd.Env = w.env
+	in, err := cmd.StdinPipe()
+	must(w.t, err)
+	must(w.t, cmd.Start())
+	w.t.Cleanup(func() { in.Close(); _ = cmd.Wait() })
+}
+
+// kill ends the processes of this Windows in whose command this stands.
+func (w *wine) kill(what string) {
+	w.t.Helper()
+	all, err := filepath.Glob("/proc/[0-9]*/cmdline")
+	must(w.t, err)
+	killed := 0
+	for _, name := range all {
+		b, _ := os.ReadFile(name)
+		if pid, err := strconv.Atoi(filepath.Base(filepath.Dir(name))); err == nil && bytes.Contains(b, []byte(what)) && bytes.Contains(b, []byte(filepath.Base(filepath.Dir(w.dir)))) {
+			must(w.t, syscall.Kill(pid, syscall.SIGKILL))
+			killed++
+		}
+	}
+	if killed == 0 {
+		w.t.Fatalf("no process has %s", what)
 	}
 }

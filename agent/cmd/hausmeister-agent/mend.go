@@ -11,7 +11,7 @@ import (
 
 // mend looks after the launcher: the system's own timer calls it, since nobody else
 // runs where that one does not come up. After a new one that failed it starts the
-// service with the one before.
+// service with the one before; and a service that nobody else would start again.
 func (p *program) mend(ctx context.Context) error {
 	if _, err := p.launcherPath(); err != nil && !errors.Is(err, layout.ErrVersion) { // makes the folder's path absolute
 		return err
@@ -33,14 +33,16 @@ func (p *program) mend(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	if outcome == train.Back {
-		s, err := p.service()
-		if err != nil {
-			return err
-		}
-		if err := errors.Join(s.Follow(), s.Revive(ctx)); err != nil {
-			return err
-		}
+	s, err := p.service()
+	switch {
+	case err != nil:
+	case outcome == train.Back:
+		err = errors.Join(s.Follow(), s.Revive(ctx))
+	default: // it may have failed too often for the service manager
+		err = s.Rouse(ctx)
+	}
+	if err != nil {
+		return err
 	}
 	return p.done("mend." + string(outcome))
 }

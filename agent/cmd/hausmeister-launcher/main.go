@@ -26,6 +26,7 @@ import (
 	"hausmeister/platform/layout"
 	"hausmeister/platform/process"
 	"hausmeister/platform/service"
+	"hausmeister/platform/supervise"
 )
 
 // version is set by the build.
@@ -72,7 +73,23 @@ func run(args []string, out io.Writer) error {
 	return serve(layout.Layout{Root: root})
 }
 
+// guarded ends this program when it hangs, from its first moment on.
+func guarded(logs *slog.Logger) (g *service.Guard, leave func(), err error) {
+	g = service.NewGuard(service.NewNotifier(os.Getenv), nil, func() {
+		logs.Error("the launcher does not get on, and is ended")
+		os.Exit(1)
+	})
+	crew := supervise.NewCrew(context.Background(), 1)
+	return g, func() { crew.Stop(); crew.Wait() }, crew.Go(g.Run)
+}
+
 func serve(l layout.Layout) error {
+	logs := slog.New(slog.NewTextHandler(os.Stderr, nil))
+	guard, leave, err := guarded(logs)
+	if err != nil {
+		return err
+	}
+	defer leave()
 	if err := l.Create(); err != nil {
 		return err
 	}
@@ -82,7 +99,6 @@ func serve(l layout.Layout) error {
 		return err
 	}
 	defer lock.Close()
-	logs := slog.New(slog.NewTextHandler(os.Stderr, nil))
 	if err := line.Began(version, time.Now()); err != nil {
 		logs.Warn("this start is not noted", "error", err)
 	}
@@ -108,7 +124,7 @@ func serve(l layout.Layout) error {
 			Journal:  journal.NewStore(journal.Config{Dir: l.Update(), Disk: layout.Plain(), Lock: journal.FileLock(l.Update())}),
 			Programs: programs, Start: a.start, Probe: a.probe,
 			Times: settings.Times, Bounds: settings.Bounds,
-			Boot: process.Boot(), Ready: n.Ready, Beat: n.Alive, Log: logs,
+			Boot: process.Boot(), Ready: n.Ready, Beat: func() { n.Alive(); guard.Alive() }, Log: logs,
 			Proved: func() {
 				if err := line.Proved(version); err != nil {
 					logs.Warn("the trial of this launcher goes on", "error", err)

@@ -23,10 +23,16 @@
 //
 //	Linux    timer of systemd, every half hour by the clock (so also at wake) and
 //	         after a start; the pointer is a link. Tried on a real Debian.
-//	Windows  the service's recovery command, after three restarts; the pointer is a
-//	         file, and the service's command is set to what it says. A launcher that
-//	         hangs while it starts is no failure there, and is not left. Compiled only.
+//	Windows  a task of the task scheduler, every half hour, at wake and after a start,
+//	         and the service's recovery command, after three restarts; the pointer is
+//	         a file, and the service's command is set to what it says. A launcher that
+//	         hangs while it starts is no failure for the service manager: the task
+//	         leaves it, and ends its process. Tried in Wine, which takes the task and
+//	         does not run it.
 //	macOS    a job of launchd, every half hour and after a start; a link. Compiled only.
+//
+// Where the service manager has no watchdog, a launcher that does not get on also ends
+// itself (platform/service, Guard).
 //
 // A crash at any moment leaves a trial that Mend or the next launcher ends: the bar
 // is durable before the pointer goes back, the pointer before the trial is forgotten.
