@@ -48,7 +48,7 @@ type Child interface {
 	Hangup()
 	Kill()
 	Wait() process.Exit
-	Usage() (cpu time.Duration, rss uint64, err error)
+	Usage() (process.Usage, error)
 }
 
 // Journal is the memory; *journal.Store is one.
@@ -92,6 +92,8 @@ type Bounds struct {
 	CPUPermille int    // of one core over BoundFor; 0 = 250
 	MemoryTimes int    // of the settled program's; 0 = 2
 	MemoryMore  uint64 // bytes on top; 0 = 100 MB
+	Handles     int    // open at once; 0 = 1000, some ten times what an agent has
+	Written     uint64 // bytes to disks in BoundFor; 0 = 512 MB, some ten times an update
 }
 
 func (b Bounds) withDefaults() Bounds {
@@ -103,6 +105,12 @@ func (b Bounds) withDefaults() Bounds {
 	}
 	if b.MemoryMore == 0 {
 		b.MemoryMore = 100 << 20
+	}
+	if b.Handles == 0 {
+		b.Handles = 1000
+	}
+	if b.Written == 0 {
+		b.Written = 512 << 20
 	}
 	return b
 }

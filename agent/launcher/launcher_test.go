@@ -201,6 +201,9 @@ type fakeChild struct {
 	mu   sync.Mutex
 	core int // permille that it takes
 	rss  uint64
+	// handles are open, and so many bytes are written in a second
+	handles int
+	writes  uint64
 }
 
 func (c *fakeChild) Lines() <-chan string { return c.lines }
@@ -216,16 +219,25 @@ func (c *fakeChild) Say(line string) {
 	c.d.said = append(c.d.said, line)
 }
 
-func (c *fakeChild) Usage() (time.Duration, uint64, error) {
+func (c *fakeChild) Usage() (process.Usage, error) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	return time.Since(c.began) / 1000 * time.Duration(c.core), c.rss, nil
+	return process.Usage{
+		CPU: time.Since(c.began) / 1000 * time.Duration(c.core), Memory: c.rss,
+		Handles: c.handles, Written: uint64(time.Since(c.began).Seconds()) * c.writes,
+	}, nil
 }
 
 func (c *fakeChild) takes(core int, rss uint64) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	c.core, c.rss = core, rss
+}
+
+func (c *fakeChild) opens(handles int, writes uint64) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.handles, c.writes = handles, writes
 }
 
 // tell is false when nobody listens any more.
@@ -454,12 +466,16 @@ func TestAttack27_SleepAndShutdown(t *testing.T) {
 
 func TestAttack32_EatsTheMachine(t *testing.T) {
 	for name, c := range map[string]struct {
-		core int
-		rss  uint64
-		why  journal.Reason
+		core    int
+		rss     uint64
+		handles int
+		writes  uint64
+		why     journal.Reason
 	}{
-		"a quarter of a core and more": {260, 16 << 20, journal.CPU},
-		"memory":                       {10, 140 << 20, journal.Memory},
+		"a quarter of a core and more": {260, 16 << 20, 40, 0, journal.CPU},
+		"memory":                       {10, 140 << 20, 40, 0, journal.Memory},
+		"open files":                   {10, 16 << 20, 1001, 0, journal.Handles},
+		"the disk":                     {10, 16 << 20, 40, 1 << 20, journal.Writes},
 	} {
 		t.Run(name, func(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
@@ -471,6 +487,7 @@ func TestAttack32_EatsTheMachine(t *testing.T) {
 				rollsBack(t, d, func(child *fakeChild) {
 					kills++
 					child.takes(c.core, c.rss)
+					child.opens(c.handles, c.writes)
 					child.wellUntilTheEnd()
 				}, c.why, 25*time.Minute)
 				if kills != 2 {
@@ -481,7 +498,7 @@ func TestAttack32_EatsTheMachine(t *testing.T) {
 	}
 	synctest.Test(t, func(t *testing.T) { // just below is fine
 		d := armed(t)
-		d.build[bytesOf("1.1.0")] = func(c *fakeChild) { c.takes(240, 2*16<<20+99<<20); c.wellUntilTheEnd() }
+		d.build[bytesOf("1.1.0")] = func(c *fakeChild) { c.takes(240, 2*16<<20+99<<20); c.opens(1000, 700_000); c.wellUntilTheEnd() }
 		d.runFor(t.Context(), 20*time.Minute)
 		if j := d.load(t); j.State != journal.Committed {
 			t.Errorf("%s, told %s", j.State, d.told(t))

@@ -35,6 +35,8 @@ type file struct {
 	CPUPermille int    `json:"cpu_permille"`
 	MemoryTimes int    `json:"memory_times"`
 	MemoryMore  uint64 `json:"memory_more"`
+	Handles     int    `json:"handles"`
+	Written     uint64 `json:"written"`
 }
 
 // ReadSettings reads the file; none is none. What is out of bounds is as if it were
@@ -89,6 +91,12 @@ func readSettings(d layout.Disk, path string) (s Settings, err error) {
 	}
 	if in.MemoryMore >= 1<<20 {
 		s.Bounds.MemoryMore = in.MemoryMore
+	}
+	if in.Handles >= 50 {
+		s.Bounds.Handles = in.Handles
+	}
+	if in.Written >= 1<<20 {
+		s.Bounds.Written = in.Written
 	}
 	return s, nil
 }

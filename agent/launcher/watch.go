@@ -15,8 +15,9 @@ import (
 
 // sample is what the child had taken at some time.
 type sample struct {
-	at  time.Time
-	cpu time.Duration
+	at      time.Time
+	cpu     time.Duration
+	written uint64
 }
 
 // watch is one start of the agent.
@@ -28,7 +29,7 @@ type watch struct {
 	alive    bool
 	last     time.Time // of progress
 	samples  []sample  // of the last BoundFor
-	over     int       // samples in a row with too much memory
+	over     int       // samples in a row with too much memory, or too many handles
 	most     uint64    // memory seen
 	bounded  bool
 	proved   time.Time // since when the old program reaches the collector
@@ -293,30 +294,32 @@ func (w *watch) look(ctx context.Context) {
 		w.l.works = true
 		w.l.c.Proved()
 	}
-	cpu, rss, err := w.child.Usage()
+	u, err := w.child.Usage()
 	if err != nil {
 		w.l.c.Log.Debug("not measured", "error", err)
 		return
 	}
 	t, b, now := w.l.c.Times, w.l.c.Bounds, time.Now()
-	w.samples = append(w.samples, sample{now, cpu})
+	w.samples = append(w.samples, sample{now, u.CPU, u.Written})
 	for len(w.samples) > 2 && now.Sub(w.samples[1].at) >= t.BoundFor {
 		w.samples = w.samples[1:]
 	}
 	first := w.samples[0]
-	if span := now.Sub(first.at); span >= t.BoundFor*9/10 && int64(cpu-first.cpu)*1000 > int64(span)*int64(b.CPUPermille) {
+	if span := now.Sub(first.at); span >= t.BoundFor*9/10 && int64(u.CPU-first.cpu)*1000 > int64(span)*int64(b.CPUPermille) {
 		w.kill(journal.CPU)
 		return
 	}
-	if limit := w.l.j.Baseline*uint64(b.MemoryTimes) + b.MemoryMore; w.l.j.Baseline > 0 && rss > limit {
-		if w.over++; w.over >= 2 { // one may be a moment's
-			w.kill(journal.Memory)
-			return
-		}
-	} else {
-		w.over = 0
+	if u.Written > first.written+b.Written {
+		w.kill(journal.Writes)
+		return
 	}
-	w.most = max(w.most, rss)
+	if why := w.tooMuch(u); why == journal.None {
+		w.over = 0
+	} else if w.over++; w.over >= 2 { // one may be a moment's
+		w.kill(why)
+		return
+	}
+	w.most = max(w.most, u.Memory)
 	if w.bounded || now.Sub(w.began) < t.BoundFor {
 		w.nextLook = later(w.nextLook, w.began.Add(t.BoundFor))
 	}
@@ -328,6 +331,18 @@ func (w *watch) look(ctx context.Context) {
 			w.l.step(ctx, journal.Event{Kind: journal.Measure, Bytes: w.most})
 		}
 	}
+}
+
+// tooMuch says what a program has too much of now.
+func (w *watch) tooMuch(u process.Usage) journal.Reason {
+	b := w.l.c.Bounds
+	if limit := w.l.j.Baseline*uint64(b.MemoryTimes) + b.MemoryMore; w.l.j.Baseline > 0 && u.Memory > limit {
+		return journal.Memory
+	}
+	if u.Handles > b.Handles {
+		return journal.Handles
+	}
+	return journal.None
 }
 
 func later(a, b time.Time) time.Time {

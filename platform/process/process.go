@@ -163,11 +163,20 @@ func (c *Child) Wait() Exit {
 	return c.exit
 }
 
-// Usage is what it took so far: CPU time in all, and the memory that it has now.
-func (c *Child) Usage() (cpu time.Duration, rss uint64, err error) {
-	cpu, rss, err = usage(c.cmd.Process.Pid)
+// Usage is what a process takes. What a system does not tell of another process is 0:
+// macOS without cgo tells neither handles nor what was written.
+type Usage struct {
+	CPU     time.Duration // since it began
+	Memory  uint64        // resident now
+	Handles int           // open now: files, sockets, and on Windows much else
+	Written uint64        // bytes to disks since it began
+}
+
+// Usage is what it took so far and has now.
+func (c *Child) Usage() (Usage, error) {
+	u, err := usage(c.cmd.Process.Pid)
 	if err != nil {
-		return 0, 0, fmt.Errorf("reading what process %d uses: %w", c.cmd.Process.Pid, err)
+		return Usage{}, fmt.Errorf("reading what process %d uses: %w", c.cmd.Process.Pid, err)
 	}
-	return cpu, rss, nil
+	return u, nil
 }

@@ -58,17 +58,22 @@ type memoryCounters struct {
 	pagefile, peakPagefile                                       uintptr
 }
 
-var getMemoryInfo = windows.NewLazySystemDLL("kernel32.dll").NewProc("K32GetProcessMemoryInfo")
+var (
+	kernel32       = windows.NewLazySystemDLL("kernel32.dll")
+	getMemoryInfo  = kernel32.NewProc("K32GetProcessMemoryInfo")
+	getHandleCount = kernel32.NewProc("GetProcessHandleCount")
+	getIOCounters  = kernel32.NewProc("GetProcessIoCounters")
+)
 
-func usage(pid int) (cpu time.Duration, rss uint64, err error) {
+func usage(pid int) (u Usage, err error) {
 	h, err := windows.OpenProcess(windows.PROCESS_QUERY_LIMITED_INFORMATION|windows.PROCESS_VM_READ, false, uint32(pid))
 	if err != nil {
-		return 0, 0, err
+		return u, err
 	}
 	defer windows.CloseHandle(h)
 	var created, exited, kernel, user windows.Filetime
 	if err := windows.GetProcessTimes(h, &created, &exited, &kernel, &user); err != nil {
-		return 0, 0, err
+		return u, err
 	}
 	span := func(f windows.Filetime) time.Duration { // hundreds of nanoseconds
 		return time.Duration(uint64(f.HighDateTime)<<32|uint64(f.LowDateTime)) * 100
@@ -76,7 +81,16 @@ func usage(pid int) (cpu time.Duration, rss uint64, err error) {
 	m := memoryCounters{}
 	m.size = uint32(unsafe.Sizeof(m))
 	if ok, _, err := getMemoryInfo.Call(uintptr(h), uintptr(unsafe.Pointer(&m)), uintptr(m.size)); ok == 0 {
-		return 0, 0, err
+		return u, err
 	}
-	return span(kernel) + span(user), uint64(m.workingSet), nil
+	u.CPU, u.Memory = span(kernel)+span(user), uint64(m.workingSet)
+	var handles uint32
+	if ok, _, _ := getHandleCount.Call(uintptr(h), uintptr(unsafe.Pointer(&handles))); ok != 0 {
+		u.Handles = int(handles)
+	}
+	var io windows.IO_COUNTERS
+	if ok, _, _ := getIOCounters.Call(uintptr(h), uintptr(unsafe.Pointer(&io))); ok != 0 {
+		u.Written = io.WriteTransferCount // what sockets send counts as other
+	}
+	return u, nil
 }

@@ -13,15 +13,15 @@ import (
 const userHz = 100
 
 // usage reads /proc (proc_pid_stat(5)).
-func usage(pid int) (cpu time.Duration, rss uint64, err error) {
+func usage(pid int) (u Usage, err error) {
 	b, err := os.ReadFile(fmt.Sprintf("/proc/%d/stat", pid))
 	if err != nil {
-		return 0, 0, err
+		return u, err
 	}
 	// The name in parentheses may hold anything.
 	f := bytes.Fields(b[bytes.LastIndexByte(b, ')')+1:])
 	if len(f) < 22 {
-		return 0, 0, fmt.Errorf("%d fields in stat", len(f))
+		return u, fmt.Errorf("%d fields in stat", len(f))
 	}
 	number := func(i int) (n uint64) {
 		if err == nil {
@@ -31,5 +31,25 @@ func usage(pid int) (cpu time.Duration, rss uint64, err error) {
 	}
 	ticks := number(11) + number(12)
 	pages := number(21)
-	return time.Duration(ticks) * time.Second / userHz, pages * uint64(os.Getpagesize()), err
+	u.CPU, u.Memory = time.Duration(ticks)*time.Second/userHz, pages*uint64(os.Getpagesize())
+	if names, err := os.ReadDir(fmt.Sprintf("/proc/%d/fd", pid)); err == nil {
+		u.Handles = len(names)
+	}
+	u.Written = written(pid)
+	return u, err
+}
+
+// written reads proc_pid_io(5), which a kernel may be without.
+func written(pid int) uint64 {
+	b, err := os.ReadFile(fmt.Sprintf("/proc/%d/io", pid))
+	if err != nil {
+		return 0
+	}
+	_, after, _ := bytes.Cut(b, []byte("\nwrite_bytes: "))
+	line, _, _ := bytes.Cut(after, []byte("\n"))
+	n, err := strconv.ParseUint(string(line), 10, 64)
+	if err != nil {
+		return 0
+	}
+	return n
 }

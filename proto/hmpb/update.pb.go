@@ -134,6 +134,8 @@ const (
 	UpdateReason_UPDATE_REASON_QUARANTINED  UpdateReason = 28 // the program's file was taken away
 	UpdateReason_UPDATE_REASON_DAMAGED      UpdateReason = 29 // the program's file has other bytes than it had
 	UpdateReason_UPDATE_REASON_OPERATOR     UpdateReason = 30 // a signed step back
+	UpdateReason_UPDATE_REASON_HANDLES      UpdateReason = 31 // too many open files
+	UpdateReason_UPDATE_REASON_WRITES       UpdateReason = 32 // too much written to the disk
 )
 
 // Enum value maps for UpdateReason.
@@ -170,6 +172,8 @@ var (
 		28: "UPDATE_REASON_QUARANTINED",
 		29: "UPDATE_REASON_DAMAGED",
 		30: "UPDATE_REASON_OPERATOR",
+		31: "UPDATE_REASON_HANDLES",
+		32: "UPDATE_REASON_WRITES",
 	}
 	UpdateReason_value = map[string]int32{
 		"UPDATE_REASON_UNSPECIFIED":  0,
@@ -203,6 +207,8 @@ var (
 		"UPDATE_REASON_QUARANTINED":  28,
 		"UPDATE_REASON_DAMAGED":      29,
 		"UPDATE_REASON_OPERATOR":     30,
+		"UPDATE_REASON_HANDLES":      31,
+		"UPDATE_REASON_WRITES":       32,
 	}
 )
 
@@ -1962,7 +1968,7 @@ const file_update_proto_rawDesc = "" +
 	"\x18UPDATE_STATE_ROLLED_BACK\x10\n" +
 	"\x12\x18\n" +
 	"\x14UPDATE_STATE_WAITING\x10\v\x12\x18\n" +
-	"\x14UPDATE_STATE_REFUSED\x10\f*\xd9\x06\n" +
+	"\x14UPDATE_STATE_REFUSED\x10\f*\x8e\a\n" +
 	"\fUpdateReason\x12\x1d\n" +
 	"\x19UPDATE_REASON_UNSPECIFIED\x10\x00\x12\x1b\n" +
 	"\x17UPDATE_REASON_SIGNATURE\x10\x01\x12\x17\n" +
@@ -1995,7 +2001,9 @@ const file_update_proto_rawDesc = "" +
 	"\x14UPDATE_REASON_MEMORY\x10\x1b\x12\x1d\n" +
 	"\x19UPDATE_REASON_QUARANTINED\x10\x1c\x12\x19\n" +
 	"\x15UPDATE_REASON_DAMAGED\x10\x1d\x12\x1a\n" +
-	"\x16UPDATE_REASON_OPERATOR\x10\x1eB Z\x16hausmeister/proto/hmpb\x92\x03\x05\xd2>\x02\x10\x03b\beditionsp\xe8\a"
+	"\x16UPDATE_REASON_OPERATOR\x10\x1e\x12\x19\n" +
+	"\x15UPDATE_REASON_HANDLES\x10\x1f\x12\x18\n" +
+	"\x14UPDATE_REASON_WRITES\x10 B Z\x16hausmeister/proto/hmpb\x92\x03\x05\xd2>\x02\x10\x03b\beditionsp\xe8\a"
 
 var file_update_proto_enumTypes = make([]protoimpl.EnumInfo, 2)
 var file_update_proto_msgTypes = make([]protoimpl.MessageInfo, 9)

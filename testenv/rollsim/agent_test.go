@@ -85,12 +85,12 @@ func (a *agent) Wait() process.Exit {
 	}
 }
 
-func (a *agent) Usage() (time.Duration, uint64, error) {
+func (a *agent) Usage() (process.Usage, error) {
 	permille := time.Duration(2)
 	if a.does == greedy {
 		permille = 900
 	}
-	return time.Since(a.began) / 1000 * permille, 16 << 20, nil
+	return process.Usage{CPU: time.Since(a.began) / 1000 * permille, Memory: 16 << 20}, nil
 }
 
 // Say is the launcher's pipe to us.

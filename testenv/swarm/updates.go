@@ -243,6 +243,6 @@ func (r *running) Wait() process.Exit {
 }
 
 // Usage is that of a well-behaved agent; many share this process.
-func (r *running) Usage() (time.Duration, uint64, error) {
-	return time.Since(r.began) / 500, 16 << 20, nil
+func (r *running) Usage() (process.Usage, error) {
+	return process.Usage{CPU: time.Since(r.began) / 500, Memory: 16 << 20}, nil
 }

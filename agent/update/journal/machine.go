@@ -507,7 +507,8 @@ func (j *Journal) fail(e Event, r Reason) []Effect {
 	}
 	kills := 0
 	for _, f := range j.Failures {
-		if f.Reason == CPU || f.Reason == Memory || f.Reason == Quarantined {
+		switch f.Reason {
+		case CPU, Memory, Handles, Writes, Quarantined:
 			kills++
 		}
 	}

@@ -399,6 +399,7 @@ func TestFailedStarts(t *testing.T) {
 		"is never alive":            {[]journal.Event{end(journal.Hung), start, end(journal.Hung), start, end(journal.Hung)}, 3},
 		"eats a core twice":         {[]journal.Event{alive, end(journal.CPU), start, alive, end(journal.CPU)}, 2},
 		"eats memory, then a core":  {[]journal.Event{alive, end(journal.Memory), start, alive, end(journal.CPU)}, 2},
+		"open files, then writes":   {[]journal.Event{alive, end(journal.Handles), start, alive, end(journal.Writes)}, 2},
 		"is taken away twice":       {[]journal.Event{{Kind: journal.Repair, Reason: journal.Quarantined}, {Kind: journal.Repair, Reason: journal.Quarantined}}, 1},
 	} {
 		j, effects := run(t, at(t, journal.Trial), c.events...)

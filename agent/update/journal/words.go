@@ -80,12 +80,15 @@ const (
 	Quarantined Reason = 28
 	Damaged     Reason = 29
 	Operator    Reason = 30
+	Handles     Reason = 31
+	Writes      Reason = 32
 )
 
 func (r Reason) String() string {
 	names := []string{"", "signature", "stale", "wrong_device", "floor", "from", "barred", "ramp", "too_many", "withdrawn", "launcher",
 		"space", "download", "selftest", "held", "disk", "lesson", "battery", "metered", "support", "postponed", "schedule",
-		"unreachable", "crashed", "hung", "no_collector", "cpu", "memory", "quarantined", "damaged", "operator"}
+		"unreachable", "crashed", "hung", "no_collector", "cpu", "memory", "quarantined", "damaged", "operator",
+		"handles", "writes"}
 	if int(r) < len(names) {
 		return names[r]
 	}
