@@ -17,6 +17,14 @@ import (
 // ErrInvalid is a claim that cannot be made as asked for; its text says why.
 var ErrInvalid = errors.New("claim not possible")
 
+// InvalidError is ErrInvalid for one of the things that were asked for, by its name in
+// the API.
+type InvalidError struct{ Field, Detail string }
+
+func (e *InvalidError) Error() string { return ErrInvalid.Error() + ": " + e.Detail }
+
+func (e *InvalidError) Unwrap() error { return ErrInvalid }
+
 // Bounds of a claim.
 const (
 	MaxCap       = 1_000_000
@@ -102,22 +110,22 @@ func (e *Enroll) CreateClaim(ctx context.Context, caller access.Caller, n NewCla
 func (n NewClaim) check(now time.Time) (map[string]bool, error) {
 	switch {
 	case n.Owner == "":
-		return nil, fmt.Errorf("%w: no owner", ErrInvalid)
+		return nil, &InvalidError{"owner", "no owner"}
 	case !n.Expires.After(now):
-		return nil, fmt.Errorf("%w: it would have expired already", ErrInvalid)
+		return nil, &InvalidError{"expires", "it would have expired already"}
 	case n.Expires.Sub(now) > MaxClaimLife:
-		return nil, fmt.Errorf("%w: expires in more than %d days", ErrInvalid, int(MaxClaimLife.Hours()/24))
+		return nil, &InvalidError{"expires", fmt.Sprintf("expires in more than %d days", int(MaxClaimLife.Hours()/24))}
 	case len(n.Serials) > MaxSerials:
-		return nil, fmt.Errorf("%w: %d serials, at most %d", ErrInvalid, len(n.Serials), MaxSerials)
+		return nil, &InvalidError{"serials", fmt.Sprintf("%d serials, at most %d", len(n.Serials), MaxSerials)}
 	case len(n.Serials) == 0 && (n.Cap < 1 || n.Cap > MaxCap):
-		return nil, fmt.Errorf("%w: cap %d, want 1 to %d", ErrInvalid, n.Cap, MaxCap)
+		return nil, &InvalidError{"cap", fmt.Sprintf("cap %d, want 1 to %d", n.Cap, MaxCap)}
 	case len(n.Note) > maxNote || !utf8.ValidString(n.Note):
-		return nil, fmt.Errorf("%w: note of %d bytes, at most %d", ErrInvalid, len(n.Note), maxNote)
+		return nil, &InvalidError{"note", fmt.Sprintf("note of %d bytes, at most %d", len(n.Note), maxNote)}
 	}
 	serials := make(map[string]bool, len(n.Serials))
-	for _, s := range n.Serials {
+	for i, s := range n.Serials {
 		if len(s) > maxSerial || !(ident.Hardware{Serial: s}).UsableSerial() {
-			return nil, fmt.Errorf("%w: serial %.64q names no single machine", ErrInvalid, s)
+			return nil, &InvalidError{fmt.Sprintf("serials[%d]", i), fmt.Sprintf("serial %.64q names no single machine", s)}
 		}
 		serials[ident.SerialKey(s)] = true
 	}

@@ -213,6 +213,7 @@ func (s *Server) problem(v *visit, f fault, err error) {
 	var bad *badRequest
 	var slow *access.SlowDown
 	var unfit *rollout.InvalidError
+	var noClaim *enroll.InvalidError
 	switch {
 	case errors.As(err, &slow):
 		p.Detail = slow.Error()
@@ -224,6 +225,8 @@ func (s *Server) problem(v *visit, f fault, err error) {
 		p.Detail = s.say["en"].Say("error.not-found.repository")
 	case errors.As(err, &unfit):
 		p.Detail, p.Field = unfit.Detail, unfit.Field
+	case errors.As(err, &noClaim):
+		p.Detail, p.Field = noClaim.Error(), noClaim.Field
 	case errors.Is(err, access.ErrPast):
 		p.Detail, p.Field = err.Error(), "expires"
 	case errors.Is(err, access.ErrExists), errors.Is(err, access.ErrInvalid), errors.Is(err, enroll.ErrInvalid):

@@ -312,26 +312,24 @@ func (v *visit) reasonField() field {
 	return field{Name: "reason", Label: v.say.Say("look.reason"), Help: v.say.Say("rollout.reason.help"), Max: 200}
 }
 
-// startForm asks why a release is to go over the fleet.
-func (v *visit) startForm(r rollout.Release) (title, text string, f form) {
-	text = v.say.Say("rollout.start.text")
-	if r.Urgent {
-		text = v.say.Say("rollout.start.urgent")
-	}
-	return v.say.Say("rollout.start.title", "what", v.versionName(r.Product, r.Version)), text + " " + v.say.Say("rollout.recorded"),
-		form{Action: "/releases/" + r.ID + "/rollout", Send: v.say.Say("rollout.start"), Cancel: "/updates", Fields: []field{v.reasonField()}}
+// releaseAct is a form about a release, for the page that asks why and the one that does it.
+type releaseAct struct {
+	done string // word of the page after it
+	ask  func(v *visit, r rollout.Release) (title, text string, f form)
+	// do does it and says which page comes then.
+	do func(v *visit, r rollout.Release, reason string) (next string, err error)
 }
 
-func (s *Server) startRolloutPage(v *visit) error {
+func (a releaseAct) page(v *visit) error {
 	r, err := v.pathRelease()
 	if err != nil {
 		return err
 	}
-	title, text, f := v.startForm(r)
+	title, text, f := a.ask(v, r)
 	return v.showForm(http.StatusOK, "updates", title, text, f)
 }
 
-func (s *Server) startRollout(v *visit) error {
+func (a releaseAct) post(v *visit) error {
 	typed, err := v.typed()
 	if err != nil {
 		return err
@@ -340,45 +338,45 @@ func (s *Server) startRollout(v *visit) error {
 	if err != nil {
 		return err
 	}
-	id, err := s.cfg.Rollouts.Start(v.r.Context(), v.caller, r.ID, typed.Get("reason"))
+	next, err := a.do(v, r, typed.Get("reason"))
 	if errors.Is(err, rollout.ErrReason) {
-		title, text, f := v.startForm(r)
+		title, text, f := a.ask(v, r)
 		f.fill(typed)
 		f.refuse("reason", v.say.Say("rollout.reason.wrong"))
 		return v.showForm(http.StatusUnprocessableEntity, "updates", title, text, f)
 	}
-	return v.acted("/rollouts/"+id, "rollout_started", err)
+	return v.acted(next, a.done, err)
 }
 
-func (v *visit) blockForm(r rollout.Release) (title, text string, f form) {
-	return v.say.Say("updates.block.title", "what", v.versionName(r.Product, r.Version)), v.say.Say("updates.block.text") + " " + v.say.Say("rollout.recorded"),
-		form{Action: "/releases/" + r.ID + "/block", Send: v.say.Say("updates.block"), Cancel: "/updates", Danger: true, Fields: []field{v.reasonField()}}
+// startAct lets a release go over the fleet.
+func (s *Server) startAct() releaseAct {
+	return releaseAct{
+		done: "rollout_started",
+		ask: func(v *visit, r rollout.Release) (title, text string, f form) {
+			text = v.say.Say("rollout.start.text")
+			if r.Urgent {
+				text = v.say.Say("rollout.start.urgent")
+			}
+			return v.say.Say("rollout.start.title", "what", v.versionName(r.Product, r.Version)), text + " " + v.say.Say("rollout.recorded"),
+				form{Action: "/releases/" + r.ID + "/rollout", Send: v.say.Say("rollout.start"), Cancel: "/updates", Fields: []field{v.reasonField()}}
+		},
+		do: func(v *visit, r rollout.Release, reason string) (string, error) {
+			id, err := s.cfg.Rollouts.Start(v.r.Context(), v.caller, r.ID, reason)
+			return "/rollouts/" + id, err
+		},
+	}
 }
 
-func (s *Server) blockReleasePage(v *visit) error {
-	r, err := v.pathRelease()
-	if err != nil {
-		return err
+// blockAct takes a release off.
+func (s *Server) blockAct() releaseAct {
+	return releaseAct{
+		done: "release_blocked",
+		ask: func(v *visit, r rollout.Release) (title, text string, f form) {
+			return v.say.Say("updates.block.title", "what", v.versionName(r.Product, r.Version)), v.say.Say("updates.block.text") + " " + v.say.Say("rollout.recorded"),
+				form{Action: "/releases/" + r.ID + "/block", Send: v.say.Say("updates.block"), Cancel: "/updates", Danger: true, Fields: []field{v.reasonField()}}
+		},
+		do: func(v *visit, r rollout.Release, reason string) (string, error) {
+			return "/updates", s.cfg.Rollouts.BlockRelease(v.r.Context(), v.caller, r.ID, reason)
+		},
 	}
-	title, text, f := v.blockForm(r)
-	return v.showForm(http.StatusOK, "updates", title, text, f)
-}
-
-func (s *Server) blockRelease(v *visit) error {
-	typed, err := v.typed()
-	if err != nil {
-		return err
-	}
-	r, err := v.pathRelease()
-	if err != nil {
-		return err
-	}
-	err = s.cfg.Rollouts.BlockRelease(v.r.Context(), v.caller, r.ID, typed.Get("reason"))
-	if errors.Is(err, rollout.ErrReason) {
-		title, text, f := v.blockForm(r)
-		f.fill(typed)
-		f.refuse("reason", v.say.Say("rollout.reason.wrong"))
-		return v.showForm(http.StatusUnprocessableEntity, "updates", title, text, f)
-	}
-	return v.acted("/updates", "release_blocked", err)
 }
