@@ -4,3 +4,9 @@ import "context"
 
 // Retally is the part of a round of Run that counts devices.
 func (r *Rollouts) Retally(ctx context.Context) error { return r.retally(ctx) }
+
+// HoldTally is what others see while devices are being counted.
+func (r *Rollouts) HoldTally() (release func()) {
+	r.tallies.turn <- struct{}{}
+	return func() { <-r.tallies.turn }
+}

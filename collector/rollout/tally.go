@@ -7,6 +7,7 @@ import (
 	"slices"
 	"strconv"
 	"strings"
+	"sync"
 	"time"
 
 	"hausmeister/collector/access"
@@ -17,9 +18,11 @@ import (
 
 // A tally is the word of every device in a rollout. Asking the database row by row costs
 // a second and more for 70,000 devices, so each table is read once as one text and put
-// together here; and of a large fleet the tally is kept. Run makes it anew each minute
-// while a rollout is open and each round while somebody looks, so nobody waits for it but
-// who looks at an old rollout first.
+// together here, which still takes half a second; and of a large fleet the tally is kept.
+// Run makes it anew each minute while a rollout is open, each round while somebody looks
+// or has decided, and each ten minutes of the one that is done. Whoever looks gets the
+// one that is there, be it a decision old, and has Run make the next: nobody waits for
+// it but who looks before Run has made the first, or at a rollout that is over.
 type tally struct {
 	at    time.Time
 	of    tallied
@@ -41,14 +44,18 @@ const (
 	keepAbove = 5000
 	// lookedFor is for how long after a look Run makes a tally anew each round.
 	lookedFor = 2 * time.Minute
-	// idleEvery is how often it does while nobody looks.
+	// idleEvery is how often it does while nobody looks, doneEvery of a rollout that is
+	// done.
 	idleEvery = time.Minute
+	doneEvery = 10 * time.Minute
 )
 
 // tallies are those that are kept.
 type tallies struct {
-	turn chan struct{} // one makes a tally, the others wait for it
-	// below is guarded by turn
+	turn chan struct{} // one makes a tally at a time
+
+	mu sync.Mutex // never held while one is made
+	// below is guarded by mu
 	kept         map[string]*tally
 	looked, made map[string]time.Time
 }
@@ -57,28 +64,58 @@ func newTallies() *tallies {
 	return &tallies{turn: make(chan struct{}, 1), kept: map[string]*tally{}, looked: map[string]time.Time{}, made: map[string]time.Time{}}
 }
 
+// look gives the tally that is kept, nil = none, and notes that somebody wants it.
+func (t *tallies) look(rollout string, now time.Time) *tally {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	t.looked[rollout] = now
+	return t.kept[rollout]
+}
+
 // tally gives that of a rollout, kept or made now.
-func (r *Rollouts) tally(ctx context.Context, rollout string) (t *tally, err error) {
+func (r *Rollouts) tally(ctx context.Context, rollout string) (*tally, error) {
+	t := r.tallies.look(rollout, r.now())
+	if t == nil || r.now().Sub(t.at) > doneEvery+idleEvery || r.now().Before(t.at) { // Run is at a loss, or the clock was set
+		return r.tallyNow(ctx, rollout)
+	}
+	of, err := r.tallied(ctx, rollout)
+	if err != nil {
+		return nil, fmt.Errorf("counting the devices of a rollout: %w", err)
+	}
+	if of != t.of || r.now().Sub(t.at) > r.cfg.Pace.Every {
+		r.wake()
+	}
+	return t, nil
+}
+
+func (r *Rollouts) tallied(ctx context.Context, rollout string) (of tallied, err error) {
+	err = r.db.Read(ctx, func(tx *db.Tx) error {
+		o, err := readRow(ctx, tx, rollout)
+		of = tallied{o.state, o.ring, o.revision}
+		return err
+	})
+	return of, err
+}
+
+// tallyNow makes one.
+func (r *Rollouts) tallyNow(ctx context.Context, rollout string) (t *tally, err error) {
+	began := r.now()
 	select {
 	case <-ctx.Done():
 		return nil, ctx.Err()
 	case r.tallies.turn <- struct{}{}:
 	}
 	defer func() { <-r.tallies.turn }()
-	r.tallies.looked[rollout] = r.now()
-	return r.tallyNow(ctx, rollout, idleEvery+2*r.cfg.Pace.Every) // Run may be a round late
-}
-
-// tallyNow is for whoever has the turn; a tally that is kept may be so old.
-func (r *Rollouts) tallyNow(ctx context.Context, rollout string, age time.Duration) (t *tally, err error) {
+	r.tallies.mu.Lock()
+	t = r.tallies.kept[rollout]
+	r.tallies.mu.Unlock()
+	if t != nil && t.at.After(began) && !r.now().Before(t.at) { // another made it meanwhile
+		return t, nil
+	}
 	err = r.db.Read(ctx, func(tx *db.Tx) error {
 		o, err := readRow(ctx, tx, rollout)
 		if err != nil {
 			return err
-		}
-		of := tallied{o.state, o.ring, o.revision}
-		if t = r.tallies.kept[rollout]; t != nil && t.of == of && r.now().Sub(t.at) < age && !r.now().Before(t.at) {
-			return nil
 		}
 		t, err = r.makeTally(ctx, tx, &o)
 		return err
@@ -86,6 +123,8 @@ func (r *Rollouts) tallyNow(ctx context.Context, rollout string, age time.Durati
 	if err != nil {
 		return nil, fmt.Errorf("counting the devices of a rollout: %w", err)
 	}
+	r.tallies.mu.Lock()
+	defer r.tallies.mu.Unlock()
 	r.tallies.made[rollout] = t.at
 	delete(r.tallies.kept, rollout)
 	if devices := t.seenBy(access.System("rollouts")).Devices; devices > keepAbove {
@@ -96,47 +135,54 @@ func (r *Rollouts) tallyNow(ctx context.Context, rollout string, age time.Durati
 
 // retally makes those anew whose time has come, and forgets those that nobody needs.
 func (r *Rollouts) retally(ctx context.Context) error {
-	select {
-	case <-ctx.Done():
-		return nil
-	case r.tallies.turn <- struct{}{}:
-	}
-	defer func() { <-r.tallies.turn }()
 	var open []row
 	err := r.db.Read(ctx, func(tx *db.Tx) (err error) {
-		open, err = readRows(ctx, tx, `o.state IN ('placing', 'running', 'paused', 'halted')`)
+		open, err = readRows(ctx, tx, `o.state IN ('placing', 'running', 'paused', 'halted', 'done')`)
 		return err
 	})
 	if err != nil {
 		return fmt.Errorf("looking for open rollouts: %w", err)
 	}
-	every := map[string]time.Duration{}
-	for _, o := range open {
-		every[o.id] = idleEvery
-	}
-	now := r.now()
-	for rollout, at := range r.tallies.looked {
-		if now.Sub(at) > lookedFor {
-			delete(r.tallies.looked, rollout)
-		} else if r.tallies.kept[rollout] != nil { // few devices are counted at each look
-			every[rollout] = r.cfg.Pace.Every
-		}
-	}
-	for rollout := range r.tallies.made {
-		if every[rollout] == 0 {
-			delete(r.tallies.made, rollout)
-			delete(r.tallies.kept, rollout)
-		}
-	}
-	for rollout, after := range every {
-		if made, ok := r.tallies.made[rollout]; ok && now.Sub(made) < after && !now.Before(made) {
-			continue
-		}
-		if _, err := r.tallyNow(ctx, rollout, 0); err != nil {
+	for _, rollout := range r.tallies.due(open, r.now(), r.cfg.Pace.Every) {
+		if _, err := r.tallyNow(ctx, rollout); err != nil {
 			return err
 		}
 	}
 	return nil
+}
+
+// due are the rollouts of which a tally is to be made, of those that are open.
+func (t *tallies) due(open []row, now time.Time, round time.Duration) (out []string) {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	every, decided := map[string]time.Duration{}, map[string]bool{}
+	for _, o := range open {
+		every[o.id] = idleEvery
+		if o.state == Done {
+			every[o.id] = doneEvery
+		}
+		kept := t.kept[o.id]
+		decided[o.id] = kept != nil && kept.of != tallied{o.state, o.ring, o.revision}
+	}
+	for rollout, at := range t.looked {
+		if now.Sub(at) > lookedFor {
+			delete(t.looked, rollout)
+		} else if t.kept[rollout] != nil { // few devices are counted at each look
+			every[rollout] = round
+		}
+	}
+	for rollout := range t.made {
+		if every[rollout] == 0 {
+			delete(t.made, rollout)
+			delete(t.kept, rollout)
+		}
+	}
+	for rollout, after := range every {
+		if made, ok := t.made[rollout]; decided[rollout] || !ok || now.Sub(made) >= after || now.Before(made) {
+			out = append(out, rollout)
+		}
+	}
+	return out
 }
 
 // seenBy sums up what a caller may see.

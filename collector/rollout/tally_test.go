@@ -136,7 +136,8 @@ func TestCountsAreOfTheWords(t *testing.T) {
 }
 
 // TestCountsOfManyAreKept: whoever looks first finds what Run counted within the last
-// minute, whoever looks on what it counted in the last round; a decision shows at once.
+// minute, whoever looks on what it counted in the last round, also after a decision, and
+// while the next is being counted.
 func TestCountsOfManyAreKept(t *testing.T) {
 	both(t, func(t *testing.T, w *world) {
 		w.release("1.0.0")
@@ -178,14 +179,24 @@ func TestCountsOfManyAreKept(t *testing.T) {
 		check("looking on", 2)
 		update()
 		w.must(w.Pause(t.Context(), person("ada"), id, "the helpdesk asks"))
-		check("a decision", 3)
+		check("a decision", 2)
+		w.must(w.Retally(t.Context()))
+		check("a round after it", 3)
+		release := w.HoldTally()
+		check("while the next is counted", 3)
+		release()
 		later(5 * time.Minute) // nobody looks any more
 		update()
 		later(30 * time.Second)
 		check("half a minute later, nobody looked", 3)
 		update()
 		w.now = w.now.Add(2 * time.Minute)
-		check("no round for two minutes", 5)
+		check("no round for two minutes", 3)
+		w.must(w.Retally(t.Context()))
+		check("and then one", 5)
+		update()
+		w.now = w.now.Add(20 * time.Minute)
+		check("no round for twenty minutes", 6)
 	})
 }
 
