@@ -34,6 +34,7 @@ type hesse struct {
 	cfg     db.Config
 	ids     []string
 	schools []fleet.School
+	rollout string
 
 	mu      sync.Mutex
 	queries []query // of the page that is being fetched
@@ -64,6 +65,7 @@ func newHesse(t testing.TB, cfg db.Config, devices int) *hesse {
 	begin := time.Now()
 	h.world = storesOn(t, d, slog.New(slog.DiscardHandler)).serve()
 	if h.isKept() {
+		h.roll()
 		return h
 	}
 	h.admitAll(devices)
@@ -79,8 +81,36 @@ func newHesse(t testing.TB, cfg db.Config, devices int) *hesse {
 	t.Logf("weeks copied after %v", time.Since(begin).Round(time.Second))
 	_, err = h.asked.Refresh(t.Context())
 	h.must(err)
+	h.roll()
 	t.Logf("all made after %v", time.Since(begin).Round(time.Second))
 	return h
+}
+
+// roll lets a release be half way over the fleet: six of ten devices have it, one in a
+// hundred came back from it, some are under way, and the rest wait for many a reason.
+// How each came there is what package rollout's own benchmarks show.
+func (h *hesse) roll() {
+	h.t.Helper()
+	ctx := h.t.Context()
+	all, err := h.rollouts.List(ctx, operator)
+	h.must(err)
+	if len(all) > 0 {
+		h.rollout = all[0].ID
+		return
+	}
+	h.rollout = h.began(h.releases()["1.1.0"])
+	h.must(h.exec(`UPDATE rollouts SET ring = 2`))
+	for _, part := range []string{
+		`outcome = 1, told = 7, first_ms = $1, told_ms = $1 WHERE device_id IN (SELECT id FROM devices WHERE number % 10 < 6)`,
+		`outcome = 2, told = 10, reason = 2, first_ms = $1, told_ms = $1 WHERE device_id IN (SELECT id FROM devices WHERE number % 100 = 70)`,
+		`flight = 1, told = 2, lease = 'l' || device_id, granted_ms = $1, until_ms = $1 + 86400000, first_ms = $1, told_ms = $1 WHERE device_id IN (SELECT id FROM devices WHERE number % 100 = 80)`,
+	} {
+		h.must(h.db.Write(ctx, func(tx *db.Tx) error {
+			_, err := tx.Exec(ctx, `UPDATE rollout_members SET `+part, h.now.Add(-time.Hour).UnixMilli())
+			return err
+		}))
+	}
+	h.must(h.rollouts.Care(ctx))
 }
 
 // isKept finds the fleet that a benchmark before has left, and what newHesse knows
@@ -290,6 +320,14 @@ func (h *hesse) visited() []struct {
 		{"question of facts", fixed("/questions?if=model.contains.book&if=finding.is.disk_low")},
 		{"question of agents", fixed("/questions?if=agent.is.1.8.2&if=battery_health.lt.700")},
 		{"question step", fixed("/questions?if=battery_health.lt.700&what=model")},
+		{"updates", fixed("/updates")},
+		{"rollout", fixed("/rollouts/" + h.rollout)},
+		{"rollout devices", fixed("/rollouts/" + h.rollout + "/devices")},
+		{"rollout devices why", func(i int) string {
+			return "/rollouts/" + h.rollout + "/devices?why=" + []string{"current", "waits", "never_here", "rolled_back"}[i%4]
+		}},
+		{"filter behind", fixed("/devices?update=behind")},
+		{"filter rolled back", fixed("/devices?update=rolled_back")},
 	}
 }
 
