@@ -9,7 +9,6 @@ import (
 	"github.com/chromedp/chromedp/kb"
 
 	"hausmeister/collector/access"
-	"hausmeister/collector/db/dbtest"
 )
 
 // TestSearchEverywhere: what is called exactly so is opened at once; words find some
@@ -95,7 +94,7 @@ func TestSearchByKeyboard(t *testing.T) {
 // TestSearchVersion: a version leads to its rollout, where there is one only; part of one
 // and what several are called is offered to choose from.
 func TestSearchVersion(t *testing.T) {
-	w := storesPaced(t, dbtest.Open(t, migrations), quietLog, lookRings).serve()
+	w := storesPaced(t, peopled(t), quietLog, lookRings).serve()
 	ids := w.fill(20)
 	runs, halted, _ := w.rolled(ids)
 	for q, to := range map[string]string{"1.1.0": "/rollouts/" + runs, " v1.2.0 ": "/rollouts/" + halted, "1.0.0": "/updates"} {
