@@ -61,11 +61,12 @@ func (t *tour) ceremony(ctx context.Context, source string) error {
 	if err := os.WriteFile(filepath.Join(t.dir, "quick-zstd"), []byte(quickZstd), 0o700); err != nil {
 		return err
 	}
-	return t.sh(ctx, script+"hausmeister-release online trust drafts/root.json --reason 'first root'\n")
+	return t.sh(ctx, script+"hausmeister-release online trust drafts/root.json --reason 'first root'\ncp drafts/root.json root.json\n")
 }
 
-// root is what programs are built with.
-func (t *tour) root() string { return filepath.Join(t.dir, "drafts/root.json") }
+// root is what programs are built with: of its own, since a draft ends when it is
+// published.
+func (t *tour) root() string { return filepath.Join(t.dir, "root.json") }
 
 // sh runs commands of the walk-through in the tour's folder.
 func (t *tour) sh(ctx context.Context, script string, env ...string) error {
