@@ -30,9 +30,9 @@ func (w *world) newLine() *line {
 	w.Helper()
 	l := layout.Layout{Root: filepath.Join(w.TempDir(), "hm")}
 	w.must(l.Create())
-	t := train.New(l)
+	t := train.New(l, layout.Plain())
 	w.must(t.Put("1.2.3", sumOf([]byte("launcher")), strings.NewReader("launcher")))
-	w.must(l.PointLauncher("1.2.3"))
+	w.must(l.PointLauncher(layout.Plain(), "1.2.3"))
 	return &line{Train: t, l: l}
 }
 

@@ -31,6 +31,10 @@ type Disk interface {
 	Remove(name string) error
 	// Mkdir makes a folder that all may read; one that is there is no error.
 	Mkdir(name string) error
+	// Symlink makes a link, where pointers are links.
+	Symlink(to, name string) error
+	// Readlink is where a link leads.
+	Readlink(name string) (string, error)
 	// Names lists a folder; one that is missing has none.
 	Names(dir string) ([]string, error)
 	// SyncDir makes what came to a folder and went from it durable.
@@ -97,6 +101,10 @@ func (plain) Remove(name string) error {
 }
 
 func (plain) Mkdir(name string) error { return createDir(name, forReaders) }
+
+func (plain) Symlink(to, name string) error { return os.Symlink(to, name) }
+
+func (plain) Readlink(name string) (string, error) { return os.Readlink(name) }
 
 func (plain) Names(dir string) ([]string, error) {
 	entries, err := os.ReadDir(dir)

@@ -23,7 +23,7 @@ func (l Layout) launcherPointer() string { return filepath.Join(l.Launchers(), "
 // link it leads through that, and a change of the pointer is all that a change of
 // launchers needs; elsewhere it names the version.
 func (l Layout) Launcher() (string, error) {
-	version, err := l.LauncherVersion()
+	version, err := l.LauncherVersion(Plain())
 	if err != nil {
 		return "", err
 	}
@@ -34,26 +34,31 @@ func (l Layout) Launcher() (string, error) {
 }
 
 // LauncherVersion is where the pointer leads.
-func (l Layout) LauncherVersion() (string, error) {
-	version, err := pointsTo(l.launcherPointer())
+func (l Layout) LauncherVersion(d Disk) (string, error) {
+	version, err := pointsTo(d, l.launcherPointer())
 	if err != nil {
 		return "", fmt.Errorf("reading which launcher is used: %w", err)
 	}
 	return version, CheckVersion(version)
 }
 
-// PutLauncher keeps a launcher beside the others; the pointer stays.
-func (l Layout) PutLauncher(version string, want Sum, r io.Reader) error {
-	path := filepath.Join(l.Launchers(), version, LauncherName())
+// LauncherPath is where a launcher lies, whether or not it does.
+func (l Layout) LauncherPath(version string) string {
+	return filepath.Join(l.Launchers(), version, LauncherName())
+}
+
+// PutLauncher keeps a launcher beside the others, durably; the pointer stays.
+func (l Layout) PutLauncher(d Disk, version string, want Sum, r io.Reader) error {
+	path := l.LauncherPath(version)
 	err := CheckVersion(version)
 	if err == nil {
-		err = createDir(filepath.Dir(path), forReaders)
+		err = d.Mkdir(filepath.Dir(path))
 	}
 	if err == nil {
-		err = writeFrom(Plain(), path, r, ProgramMode, &want)
+		err = writeFrom(d, path, r, ProgramMode, &want)
 	}
 	if err == nil {
-		err = syncDir(l.Launchers())
+		err = d.SyncDir(l.Launchers())
 	}
 	if err != nil {
 		return fmt.Errorf("keeping launcher %s: %w", version, err)
@@ -63,13 +68,13 @@ func (l Layout) PutLauncher(version string, want Sum, r io.Reader) error {
 
 // PointLauncher makes a launcher the one that is used from the next start of the
 // service on. Files are never changed in place: the one before stays.
-func (l Layout) PointLauncher(version string) error {
+func (l Layout) PointLauncher(d Disk, version string) error {
 	err := CheckVersion(version)
 	if err == nil {
 		// One that is not there must not be what the service manager runs.
 		var f File
-		if f, err = Plain().Open(filepath.Join(l.Launchers(), version, LauncherName())); err == nil {
-			err = errors.Join(f.Close(), setPointer(l.launcherPointer(), version))
+		if f, err = d.Open(l.LauncherPath(version)); err == nil {
+			err = errors.Join(f.Close(), setPointer(d, l.launcherPointer(), version))
 		}
 	}
 	if err != nil {

@@ -83,18 +83,18 @@ func checkFolder(path string) error {
 
 // setPointer makes `pointer` lead to the folder `to` beside it. A symbolic link
 // is replaced by a rename, so that there is never none.
-func setPointer(pointer, to string) error {
+func setPointer(d Disk, pointer, to string) error {
 	tmp := pointer + tmpMark
-	if err := (plain{}).Remove(tmp); err != nil {
+	if err := d.Remove(tmp); err != nil {
 		return err
 	}
-	if err := os.Symlink(to, tmp); err != nil {
+	if err := d.Symlink(to, tmp); err != nil {
 		return err
 	}
-	if err := os.Rename(tmp, pointer); err != nil {
+	if err := d.Rename(tmp, pointer); err != nil {
 		return err
 	}
-	return syncDir(filepath.Dir(pointer))
+	return d.SyncDir(filepath.Dir(pointer))
 }
 
-func pointsTo(pointer string) (string, error) { return os.Readlink(pointer) }
+func pointsTo(d Disk, pointer string) (string, error) { return d.Readlink(pointer) }

@@ -3,6 +3,7 @@ package layout
 import (
 	"errors"
 	"fmt"
+	"io"
 	"os"
 	"path/filepath"
 	"strings"
@@ -144,13 +145,17 @@ func checkFolder(path string) error {
 
 // setPointer notes the folder in a file: links need a right here that even
 // services may lack. The service manager's own entry names the folder itself.
-func setPointer(pointer, to string) error {
-	return WriteFile(pointer, []byte(to+"\n"), 0o644)
+func setPointer(d Disk, pointer, to string) error {
+	return WriteOn(d, pointer, []byte(to+"\n"), 0o644)
 }
 
-func pointsTo(pointer string) (string, error) {
-	b, err := os.ReadFile(pointer)
+func pointsTo(d Disk, pointer string) (string, error) {
+	f, err := d.Open(pointer)
 	if err != nil {
+		return "", err
+	}
+	b, err := io.ReadAll(io.LimitReader(f, 1000))
+	if err := errors.Join(err, f.Close()); err != nil {
 		return "", err
 	}
 	to := strings.TrimSpace(string(b))

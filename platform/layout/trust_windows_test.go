@@ -78,7 +78,7 @@ func TestWindowsTrust(t *testing.T) {
 		t.Errorf("mended: %v", err)
 	}
 	// The pointer is a file here.
-	if err := errors.Join(l.PutLauncher("1.0.0", sum, strings.NewReader(text)), l.PointLauncher("1.0.0")); err != nil {
+	if err := errors.Join(l.PutLauncher(layout.Plain(), "1.0.0", sum, strings.NewReader(text)), l.PointLauncher(layout.Plain(), "1.0.0")); err != nil {
 		t.Fatal(err)
 	}
 	if got, err := l.Launcher(); err != nil || got != filepath.Join(l.Launchers(), "1.0.0", "hausmeister-launcher.exe") {

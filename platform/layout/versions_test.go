@@ -191,29 +191,29 @@ func TestAttack41_LauncherPointer(t *testing.T) {
 	if _, err := l.Launcher(); err == nil {
 		t.Error("Launcher without one = nil")
 	}
-	if err := l.PointLauncher("1.0.0"); !errors.Is(err, os.ErrNotExist) {
+	if err := l.PointLauncher(layout.Plain(), "1.0.0"); !errors.Is(err, os.ErrNotExist) {
 		t.Errorf("PointLauncher to none = %v", err)
 	}
-	must(t, l.PutLauncher("1.0.0", sum("first"), strings.NewReader("first")))
-	must(t, l.PointLauncher("1.0.0"))
+	must(t, l.PutLauncher(layout.Plain(), "1.0.0", sum("first"), strings.NewReader("first")))
+	must(t, l.PointLauncher(layout.Plain(), "1.0.0"))
 	path, err := l.Launcher()
 	must(t, err)
-	if err := l.PutLauncher("1.1.0", sum("second"), strings.NewReader("torn")); !errors.Is(err, layout.ErrOtherBytes) {
+	if err := l.PutLauncher(layout.Plain(), "1.1.0", sum("second"), strings.NewReader("torn")); !errors.Is(err, layout.ErrOtherBytes) {
 		t.Errorf("PutLauncher of other bytes = %v", err)
 	}
-	if err := l.PointLauncher("1.1.0"); err == nil {
+	if err := l.PointLauncher(layout.Plain(), "1.1.0"); err == nil {
 		t.Error("PointLauncher to one that was refused = nil")
 	}
 	if b, _ := os.ReadFile(path); string(b) != "first" {
 		t.Errorf("the launcher is %q", b)
 	}
-	must(t, l.PutLauncher("1.1.0", sum("second"), strings.NewReader("second")))
-	must(t, l.PointLauncher("1.1.0"))
+	must(t, l.PutLauncher(layout.Plain(), "1.1.0", sum("second"), strings.NewReader("second")))
+	must(t, l.PointLauncher(layout.Plain(), "1.1.0"))
 	if b, _ := os.ReadFile(path); string(b) != "second" {
 		t.Errorf("through the pointer lies %q", b)
 	}
-	must(t, l.PointLauncher("1.0.0")) // and back
-	if got, err := l.LauncherVersion(); got != "1.0.0" || err != nil {
+	must(t, l.PointLauncher(layout.Plain(), "1.0.0")) // and back
+	if got, err := l.LauncherVersion(layout.Plain()); got != "1.0.0" || err != nil {
 		t.Errorf("LauncherVersion = %s, %v", got, err)
 	}
 	if b, _ := os.ReadFile(path); string(b) != "first" {

@@ -33,6 +33,7 @@ type Tree struct {
 
 type node struct {
 	folder bool
+	link   bool // to what data says
 	data   []byte
 	synced []byte
 	mode   fs.FileMode
@@ -206,7 +207,7 @@ func (t *Tree) stepLocked(kind, name string) (Fault, error) {
 		return f, ErrDead
 	}
 	t.log = append(t.log, op)
-	if t.full && f == None && (kind == "write" || kind == "create" || kind == "mkdir") {
+	if t.full && f == None && (kind == "write" || kind == "create" || kind == "mkdir" || kind == "symlink") {
 		f = Full
 	}
 	switch f {
@@ -234,7 +235,7 @@ func (t *Tree) do(kind, name string, op func() error) error {
 
 func (t *Tree) findLocked(op, name string, folder bool) (*node, error) {
 	n := t.now[name]
-	if n == nil || n.folder != folder {
+	if n == nil || n.folder != folder || n.link && op != "rename" {
 		return nil, &fs.PathError{Op: op, Path: name, Err: fs.ErrNotExist}
 	}
 	return n, nil
@@ -365,6 +366,33 @@ func (t *Tree) Mkdir(name string) error {
 		t.now[name] = &node{folder: true}
 		return nil
 	})
+}
+
+// Symlink makes a link, of which nothing can be torn.
+func (t *Tree) Symlink(to, name string) error {
+	return t.do("symlink", name, func() error {
+		if t.now[name] != nil {
+			return &fs.PathError{Op: "symlink", Path: name, Err: fs.ErrExist}
+		}
+		if _, err := t.findLocked("symlink", filepath.Dir(name), true); err != nil {
+			return err
+		}
+		t.now[name] = &node{link: true, data: []byte(to), synced: []byte(to)}
+		return nil
+	})
+}
+
+// Readlink is where a link leads.
+func (t *Tree) Readlink(name string) (to string, err error) {
+	err = t.do("readlink", name, func() error {
+		n := t.now[name]
+		if n == nil || !n.link {
+			return &fs.PathError{Op: "readlink", Path: name, Err: fs.ErrNotExist}
+		}
+		to = string(n.data)
+		return nil
+	})
+	return to, err
 }
 
 // Names lists a folder.

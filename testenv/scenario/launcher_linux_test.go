@@ -353,7 +353,7 @@ func copyProgram(from, to string) error {
 // TestService.)
 func TestAttack41_RealLauncherOnTrial(t *testing.T) {
 	r := newLaunched(t, 0)
-	line := train.New(r.Layout)
+	line := train.New(r.Layout, layout.Plain())
 	code, err := os.ReadFile(filepath.Join(programs.Build(t), "hausmeister-launcher"))
 	must(t, err)
 	put := func(version string, code []byte) layout.Sum {
@@ -363,7 +363,7 @@ func TestAttack41_RealLauncherOnTrial(t *testing.T) {
 		return sum
 	}
 	put("0.0.0", []byte("the one before"))
-	must(t, r.PointLauncher("0.0.0"))
+	must(t, r.PointLauncher(layout.Plain(), "0.0.0"))
 	must(t, line.Try("0.0.0", programs.Version, put(programs.Version, code)))
 	_, log := r.run(30*time.Second, nil, func() bool {
 		_, on, err := line.OnTrial()

@@ -29,7 +29,7 @@ func (p *program) mend(ctx context.Context) error {
 	}
 	defer lock.Close()
 	times := train.ReadTimes(filepath.Join(p.layout.State(), "launcher.json"))
-	outcome, err := train.New(p.layout).Mend(ctx, times)
+	outcome, err := train.New(p.layout, layout.Plain()).Mend(ctx, times)
 	if err != nil {
 		return err
 	}

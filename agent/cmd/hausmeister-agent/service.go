@@ -143,10 +143,10 @@ func (p *program) copyLauncher(ctx context.Context) error {
 	}
 	defer f.Close()
 	its := strings.TrimSpace(string(out))
-	if err := p.layout.PutLauncher(its, sum, f); err != nil {
+	if err := p.layout.PutLauncher(layout.Plain(), its, sum, f); err != nil {
 		return err
 	}
-	return p.layout.PointLauncher(its)
+	return p.layout.PointLauncher(layout.Plain(), its)
 }
 
 // sumOf hashes a file wherever it lies: it is ours because we were started from there.

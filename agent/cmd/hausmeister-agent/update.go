@@ -60,7 +60,7 @@ func (m *machine) updater(ctx context.Context, parent *agentupdate.Parent, sum l
 		Fetch:     client,
 		Sink:      means.Sink,
 		Policies:  means.Policies,
-		Launchers: launchers{train.New(l), follow},
+		Launchers: launchers{train.New(l, layout.Plain()), follow},
 		Selftest:  func(ctx context.Context, path string) error { return selftestOf(ctx, path, l.Root) },
 		Hindrance: func() agentupdate.Hindrance {
 			return agentupdate.Hindrance{Battery: means.BatteryLow(), Metered: means.Metered()}

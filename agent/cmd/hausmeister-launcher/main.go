@@ -93,7 +93,7 @@ func serve(l layout.Layout) error {
 	if err := l.Create(); err != nil {
 		return err
 	}
-	line := train.New(l)
+	line := train.New(l, layout.Plain())
 	lock, err := takeLock(line.LockPath())
 	if err != nil {
 		return err

@@ -95,7 +95,7 @@ func (t *Train) Mend(ctx context.Context, times Times) (Outcome, error) {
 	if n, err := t.count("starts"); err != nil || n > maxStarts {
 		return t.backUnless(err, trial)
 	}
-	if got, err := layout.SumFile(layout.Plain(), t.Path(trial.To)); err != nil || got != trial.Sum {
+	if got, err := layout.SumFile(t.disk, t.Path(trial.To)); err != nil || got != trial.Sum {
 		return t.back(trial) // taken away, or damaged
 	}
 	seen, err := t.watch(ctx, trial, times.withDefaults())
@@ -129,7 +129,7 @@ func (t *Train) back(trial Trial) (Outcome, error) {
 	if err := t.bar(trial.Sum); err != nil {
 		return Nothing, err
 	}
-	if err := t.l.PointLauncher(trial.From); err != nil {
+	if err := t.l.PointLauncher(t.disk, trial.From); err != nil {
 		// The one before is gone as well: any other is better than none.
 		if o, err2 := t.anyOther(trial.To); err2 != nil || o != Back {
 			return Nothing, errors.Join(err, err2)
@@ -144,8 +144,9 @@ func (t *Train) back(trial Trial) (Outcome, error) {
 // repair sees to it that the launcher which is used is there at all.
 func (t *Train) repair(current string, err error) (Outcome, error) {
 	if err == nil {
-		if _, err = os.Stat(t.Path(current)); err == nil {
-			return Nothing, nil
+		var f layout.File
+		if f, err = t.disk.Open(t.Path(current)); err == nil {
+			return Nothing, f.Close()
 		}
 	}
 	if !errors.Is(err, os.ErrNotExist) {
@@ -161,7 +162,7 @@ func (t *Train) anyOther(but string) (Outcome, error) {
 		return Nothing, err
 	}
 	for i := len(all) - 1; i >= 0; i-- {
-		if all[i] != but && t.l.PointLauncher(all[i]) == nil {
+		if all[i] != but && t.l.PointLauncher(t.disk, all[i]) == nil {
 			return Back, nil
 		}
 	}

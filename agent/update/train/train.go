@@ -69,10 +69,13 @@ type Trial struct {
 }
 
 // Train is the one of an installation.
-type Train struct{ l layout.Layout }
+type Train struct {
+	l    layout.Layout
+	disk layout.Disk
+}
 
 // New makes it; nothing is touched.
-func New(l layout.Layout) *Train { return &Train{l} }
+func New(l layout.Layout, d layout.Disk) *Train { return &Train{l, d} }
 
 func (t *Train) file(name string) string { return filepath.Join(t.l.Launchers(), name) }
 
@@ -80,15 +83,13 @@ func (t *Train) file(name string) string { return filepath.Join(t.l.Launchers(),
 func (t *Train) LockPath() string { return filepath.Join(t.l.Update(), "launcher.lock") }
 
 // Path is where a launcher lies, whether or not it does.
-func (t *Train) Path(version string) string {
-	return filepath.Join(t.l.Launchers(), version, layout.LauncherName())
-}
+func (t *Train) Path(version string) string { return t.l.LauncherPath(version) }
 
 const maxFile = 64 << 10
 
 // read returns "" for a file that is not there.
 func (t *Train) read(name string) (string, error) {
-	f, err := os.Open(t.file(name))
+	f, err := t.disk.Open(t.file(name))
 	if errors.Is(err, fs.ErrNotExist) {
 		return "", nil
 	} else if err != nil {
@@ -99,17 +100,15 @@ func (t *Train) read(name string) (string, error) {
 }
 
 func (t *Train) write(name, text string) error {
-	return layout.WriteFile(t.file(name), []byte(text), 0o644)
+	return layout.WriteOn(t.disk, t.file(name), []byte(text), 0o644)
 }
 
 func (t *Train) remove(names ...string) error {
 	var errs []error
 	for _, name := range names {
-		if err := os.Remove(t.file(name)); !errors.Is(err, fs.ErrNotExist) {
-			errs = append(errs, err)
-		}
+		errs = append(errs, t.disk.Remove(t.file(name)))
 	}
-	return errors.Join(append(errs, layout.SyncDir(t.l.Launchers()))...)
+	return errors.Join(append(errs, t.disk.SyncDir(t.l.Launchers()))...)
 }
 
 // OnTrial is the change that is not settled. A file that is none is no trial: it was
@@ -126,7 +125,7 @@ func (t *Train) OnTrial() (trial Trial, ok bool, err error) {
 }
 
 // Current is the launcher that the next start of the service takes.
-func (t *Train) Current() (string, error) { return t.l.LauncherVersion() }
+func (t *Train) Current() (string, error) { return t.l.LauncherVersion(t.disk) }
 
 // Barred says whether these bytes failed here before.
 func (t *Train) Barred(sum layout.Sum) (bool, error) {
@@ -160,8 +159,9 @@ func (t *Train) bar(sum layout.Sum) error {
 // Put keeps a launcher beside the others. One that is pointed to or runs is never
 // written over.
 func (t *Train) Put(version string, sum layout.Sum, r io.Reader) error {
-	if got, err := layout.SumFile(layout.Plain(), t.Path(version)); err == nil && got == sum {
-		return nil
+	if got, err := layout.SumFile(t.disk, t.Path(version)); err == nil && got == sum {
+		// Whole, but who put it may have been ended before it was durable.
+		return errors.Join(t.disk.SyncDir(filepath.Dir(t.Path(version))), t.disk.SyncDir(t.l.Launchers()))
 	}
 	used, err := t.used()
 	if err != nil {
@@ -170,7 +170,7 @@ func (t *Train) Put(version string, sum layout.Sum, r io.Reader) error {
 	if slices.Contains(used, version) {
 		return fmt.Errorf("launcher %s: %w", version, layout.ErrOtherBytes)
 	}
-	return t.l.PutLauncher(version, sum, r)
+	return t.l.PutLauncher(t.disk, version, sum, r)
 }
 
 // used are the launchers that somebody may need.
@@ -203,7 +203,7 @@ func (t *Train) Try(from, to string, sum layout.Sum) error {
 	case on, current != from:
 		return fmt.Errorf("%w: %s runs, %s is next", ErrNotNow, from, current)
 	}
-	if got, err := layout.SumFile(layout.Plain(), t.Path(to)); err != nil || got != sum {
+	if got, err := layout.SumFile(t.disk, t.Path(to)); err != nil || got != sum {
 		return errors.Join(err, fmt.Errorf("launcher %s: %w", to, layout.ErrOtherBytes))
 	}
 	text, err := json.Marshal(Trial{from, to, sum})
@@ -216,7 +216,7 @@ func (t *Train) Try(from, to string, sum layout.Sum) error {
 	if err := t.write("trial", string(text)); err != nil {
 		return err
 	}
-	return t.l.PointLauncher(to)
+	return t.l.PointLauncher(t.disk, to)
 }
 
 // run is one start of a launcher.
@@ -278,19 +278,29 @@ func (t *Train) Prune() error {
 	var errs []error
 	for _, version := range all {
 		if !slices.Contains(keep, version) {
-			errs = append(errs, os.RemoveAll(filepath.Dir(t.Path(version))))
+			errs = append(errs, t.removeAll(filepath.Dir(t.Path(version))))
 		}
 	}
 	return errors.Join(errs...)
 }
 
+// removeAll removes a folder of files.
+func (t *Train) removeAll(dir string) error {
+	names, err := t.disk.Names(dir)
+	errs := []error{err}
+	for _, name := range names {
+		errs = append(errs, t.disk.Remove(filepath.Join(dir, name)))
+	}
+	return errors.Join(append(errs, t.disk.Remove(dir))...)
+}
+
 // there are the launchers that are here, oldest first.
 func (t *Train) there() ([]string, error) {
-	entries, err := os.ReadDir(t.l.Launchers())
+	names, err := t.disk.Names(t.l.Launchers())
 	var out []string
-	for _, e := range entries {
-		if e.IsDir() && layout.CheckVersion(e.Name()) == nil {
-			out = append(out, e.Name())
+	for _, name := range names {
+		if layout.CheckVersion(name) == nil {
+			out = append(out, name)
 		}
 	}
 	slices.SortFunc(out, layout.CompareVersions)

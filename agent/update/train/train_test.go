@@ -24,10 +24,10 @@ var short = train.Times{Patience: 200 * time.Millisecond, Steady: 30 * time.Mill
 func newRig(t *testing.T) *rig {
 	t.Helper()
 	r := &rig{T: t, l: layout.Layout{Root: filepath.Join(t.TempDir(), "hm")}}
-	r.Train = train.New(r.l)
+	r.Train = train.New(r.l, layout.Plain())
 	r.must(r.l.Create())
 	r.put("1.0.0")
-	r.must(r.l.PointLauncher("1.0.0"))
+	r.must(r.l.PointLauncher(layout.Plain(), "1.0.0"))
 	return r
 }
 
@@ -195,7 +195,7 @@ func TestAttack41_CutAnywhere(t *testing.T) {
 	t.Run("trial, no pointer", func(t *testing.T) {
 		r := newRig(t)
 		sum := r.onTrial()
-		r.must(r.l.PointLauncher("1.0.0"))
+		r.must(r.l.PointLauncher(layout.Plain(), "1.0.0"))
 		r.must(r.Try("1.0.0", "1.1.0", sum)) // the agent goes on
 		if now, _ := r.Current(); now != "1.1.0" {
 			t.Errorf("pointer leads to %s", now)
@@ -204,7 +204,7 @@ func TestAttack41_CutAnywhere(t *testing.T) {
 	t.Run("trial, no pointer, and the timer first", func(t *testing.T) {
 		r := newRig(t)
 		sum := r.onTrial()
-		r.must(r.l.PointLauncher("1.0.0"))
+		r.must(r.l.PointLauncher(layout.Plain(), "1.0.0"))
 		r.mends(train.Nothing, "1.0.0")
 		if barred, _ := r.Barred(sum); barred {
 			t.Error("barred, and was never tried")

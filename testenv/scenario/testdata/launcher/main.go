@@ -28,7 +28,7 @@ func main() {
 	}
 	self, err := os.Executable()
 	must(err)
-	line := train.New(layout.Layout{Root: filepath.Dir(filepath.Dir(filepath.Dir(self)))})
+	line := train.New(layout.Layout{Root: filepath.Dir(filepath.Dir(filepath.Dir(self)))}, layout.Plain())
 	lock, err := layout.Lock(line.LockPath())
 	must(err)
 	defer lock.Close()
