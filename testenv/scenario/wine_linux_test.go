@@ -62,6 +62,16 @@ func newWine(t *testing.T) *wine {
 // file: Wine's server outlives the program and would keep a pipe open.
 func (w *wine) run(within time.Duration, dir string, args ...string) []byte {
 	w.t.Helper()
+	b, err := w.try(within, dir, args...)
+	if err != nil {
+		w.t.Fatalf("%v: %v\n%s", args, err, b)
+	}
+	return b
+}
+
+// try is run, for what may fail.
+func (w *wine) try(within time.Duration, dir string, args ...string) ([]byte, error) {
+	w.t.Helper()
 	out, err := os.CreateTemp(w.dir, "out")
 	must(w.t, err)
 	defer out.Close()
@@ -71,10 +81,10 @@ func (w *wine) run(within time.Duration, dir string, args ...string) []byte {
 	cmd.Dir, cmd.Env, cmd.Stdout, cmd.Stderr = dir, w.env, out, out
 	err = cmd.Run()
 	b, _ := os.ReadFile(out.Name())
-	if err != nil {
-		w.t.Fatalf("%v: %v %v\n%s", args, err, ctx.Err(), b)
+	if err != nil && ctx.Err() != nil {
+		err = ctx.Err()
 	}
-	return b
+	return b, err
 }
 
 // build cross-compiles with go; args are those of the go command.
@@ -249,7 +259,18 @@ func TestAttack41_ServiceInWine(t *testing.T) {
 	building("1.0.0", "", w.dir)
 	do := func(args ...string) string {
 		t.Helper()
-		return string(w.run(3*time.Minute, w.dir, append(append([]string{"wine", agent}, args...), "--json", "--dir", "Z:"+root)...))
+		command := append(append([]string{"wine", agent}, args...), "--json", "--dir", "Z:"+root)
+		// A busy machine's service manager is slow; then the agent asks to try again.
+		for tries := 1; ; tries++ {
+			out, err := w.try(3*time.Minute, w.dir, command...)
+			if err == nil {
+				return string(out)
+			}
+			if tries == 5 || !bytes.Contains(out, []byte(`"code": "slow"`)) {
+				t.Fatalf("%v: %v\n%s", command, err, out)
+			}
+			t.Logf("%v was slow", args)
+		}
 	}
 	mends := func(want train.Outcome) {
 		t.Helper()
@@ -260,7 +281,7 @@ func TestAttack41_ServiceInWine(t *testing.T) {
 	// runs waits until a launcher has begun, other than the one that had before.
 	runs := func(version, before string) (now string) {
 		t.Helper()
-		eventually(t, time.Minute, "launcher "+version+" runs", func() (bool, error) {
+		eventually(t, 3*time.Minute, "launcher "+version+" runs", func() (bool, error) {
 			now = read("running")
 			return strings.HasPrefix(now, version+" ") && now != before, fmt.Errorf("running: %q", now)
 		})
@@ -323,7 +344,7 @@ func TestAttack41_ServiceInWine(t *testing.T) {
 
 	// One that fails has an exit code; nobody here starts it again but the task.
 	w.kill(`\launcher\1.0.0\hausmeister-launcher.exe`)
-	eventually(t, time.Minute, "the task starts what failed", func() (bool, error) {
+	eventually(t, 3*time.Minute, "the task starts what failed", func() (bool, error) {
 		mends(train.Nothing)
 		return read("running") != third, nil
 	})

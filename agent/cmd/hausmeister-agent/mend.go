@@ -29,7 +29,8 @@ func (p *program) mend(ctx context.Context) error {
 	}
 	defer lock.Close()
 	times := train.ReadTimes(filepath.Join(p.layout.State(), "launcher.json"))
-	outcome, err := train.New(p.layout, layout.Plain()).Mend(ctx, times)
+	line := train.New(p.layout, layout.Plain())
+	outcome, err := line.Mend(ctx, times)
 	if err != nil {
 		return err
 	}
@@ -37,7 +38,9 @@ func (p *program) mend(ctx context.Context) error {
 	switch {
 	case err != nil:
 	case outcome == train.Back:
-		err = errors.Join(s.Follow(), s.Revive(ctx))
+		if err = errors.Join(s.Follow(), s.Revive(ctx)); err == nil {
+			err = line.Over()
+		}
 	default: // it may have failed too often for the service manager
 		err = s.Rouse(ctx)
 	}

@@ -123,8 +123,9 @@ func (d *device) agent() {
 
 func (d *device) timer() {
 	times := train.Times{Patience: 4 * time.Second, Steady: 2 * time.Second, Every: time.Second}
-	if o, _ := d.line.Mend(d.Context(), times); o == train.Back {
+	if o, err := d.line.Mend(d.Context(), times); err == nil && o == train.Back {
 		d.start()
+		_ = d.line.Over()
 	}
 }
 

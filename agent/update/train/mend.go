@@ -66,7 +66,7 @@ type Outcome string
 const (
 	Nothing Outcome = "nothing"   // no launcher is on trial, and the one that is used is there
 	Waiting Outcome = "waiting"   // the old one still runs, or the new one has not proved itself yet
-	Back    Outcome = "went_back" // the pointer leads to another launcher: start the service anew
+	Back    Outcome = "went_back" // the pointer leads to another launcher: start the service anew, then Over
 )
 
 // Mend looks after a launcher that nobody else looks after. It needs no launcher, no
@@ -135,10 +135,21 @@ func (t *Train) back(trial Trial) (Outcome, error) {
 			return Nothing, errors.Join(err, err2)
 		}
 	}
-	if err := t.write("left", trial.To+"\n"); err != nil {
-		return Back, err // the trial is still known, so that the next look does it all again
+	return Back, t.write("left", trial.To+"\n")
+}
+
+// Over forgets the trial of a launcher that was left, once the service was started
+// anew. Until then each look goes back again: the service manager may still have the
+// one that hangs.
+func (t *Train) Over() error {
+	trial, on, err := t.OnTrial()
+	if err != nil || !on {
+		return err
 	}
-	return Back, t.remove("trial", "starts", "looks")
+	if barred, err := t.Barred(trial.Sum); err != nil || !barred {
+		return err
+	}
+	return t.remove("trial", "starts", "looks")
 }
 
 // repair sees to it that the launcher which is used is there at all.

@@ -70,6 +70,9 @@ func (r *rig) mends(want train.Outcome, pointer string) {
 	if err != nil || got != want {
 		r.Fatalf("Mend = %s, %v, want %s", got, err, want)
 	}
+	if got == train.Back { // as who started the service anew
+		r.must(r.Over())
+	}
 	if now, err := r.Current(); err != nil || now != pointer {
 		r.Fatalf("after Mend the pointer leads to %s, %v, want %s", now, err, pointer)
 	}
@@ -225,6 +228,21 @@ func TestAttack41_CutAnywhere(t *testing.T) {
 		r.onTrial()
 		r.mends(train.Back, "1.0.0")
 	})
+}
+
+// TestAttack41_ServiceNotStartedAnew: the pointer went back, and who had to start the
+// service anew could not: the next look has it done again.
+func TestAttack41_ServiceNotStartedAnew(t *testing.T) {
+	r := newRig(t)
+	sum := r.onTrial()
+	r.must(r.Over()) // which forgets nothing that was not left
+	for range 3 {
+		if got, err := r.Mend(t.Context(), short); err != nil || got != train.Back {
+			t.Fatalf("Mend = %s, %v, want %s", got, err, train.Back)
+		}
+	}
+	r.must(r.Over())
+	r.wentBack(sum)
 }
 
 func TestTryRefuses(t *testing.T) {
