@@ -110,7 +110,7 @@ func TestWrongKindsInPlainWords(t *testing.T) {
 		{"/api/v1/claims", `{"owner":7}`, "owner", "want a text, got a number"},
 		{"/api/v1/claims", `{"serials":"x"}`, "serials", "want a list, got a text"},
 		{"/api/v1/claims", `{"serials":[{}]}`, "serials", "want a text, got an object"},
-		{"/api/v1/claims", `{"owner":"x","expires":"2026-11-30T00:00:00Z","serials":["PF2ABCD","Default string"]}`, "serials[1]", `claim not possible: serial "Default string" names no single machine`},
+		{"/api/v1/claims", `{"owner":"x","expires":"2026-11-30T00:00:00Z","serials":["PF2ABCD","To be filled by O.E.M."]}`, "serials[1]", `claim not possible: serial "To be filled by O.E.M." names no single machine`},
 		{"/api/v1/claims", `{"owner":"x","expires":"2026-11-30T00:00:00Z"}`, "cap", "claim not possible: cap 0, want 1 to 1000000"},
 		{"/api/v1/claims", `{"expires":"2026-11-30T00:00:00Z","cap":1}`, "owner", "claim not possible: no owner"},
 		{"/api/v1/claims", `{"owner":"x","expires":"2020-11-30T00:00:00Z","cap":1}`, "expires", "claim not possible: it would have expired already"},

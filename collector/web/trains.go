@@ -52,6 +52,7 @@ func (v *visit) trains(may bool) (out []trainRow, err error) {
 // apiTrain is a version of a launcher or a policy, which devices take by themselves at
 // the signed pace.
 type apiTrain struct {
+	ID      string  `json:"id" is:"text"`      // as devices name it: launcher:2.4.0
 	Product string  `json:"product" is:"text"` // launcher, policy
 	Version string  `json:"version" is:"text"`
 	Release *string `json:"release" is:"uuid"` // null = it has none, as policies
@@ -69,7 +70,7 @@ func (s *Server) apiTrains(v *visit) error {
 	}
 	items := make([]apiTrain, len(all))
 	for i, t := range all {
-		items[i] = apiTrain{Product: t.Product, Version: t.Version, Release: present(t.Release), Signed: t.Signed, Blocked: when(t.Blocked), Devices: t.Devices, Left: t.Left}
+		items[i] = apiTrain{ID: t.Product + ":" + t.Version, Product: t.Product, Version: t.Version, Release: present(t.Release), Signed: t.Signed, Blocked: when(t.Blocked), Devices: t.Devices, Left: t.Left}
 		if t.Signed {
 			items[i].Ramp = &all[i].Ramp
 		}
