@@ -29,6 +29,8 @@ type note struct {
 	Target string     `json:"target,omitempty"` // path in the metadata
 	Sum    layout.Sum `json:"sum,omitzero"`
 	Begin  int64      `json:"begin_ms,omitempty"` // the random moment, device clock
+	// Quiet are the times in which nothing begins, as the offer told them.
+	Quiet []calm `json:"quiet,omitempty"`
 	// Refused is the lease that was refused last. It is here before the journal says
 	// so, with the reason, so that it is refused again after a crash between the two.
 	Refused string `json:"refused,omitempty"`

@@ -73,7 +73,11 @@ func (u *Updater) stepOn(work, ctx context.Context, j journal.Journal) (journal.
 	}
 	switch j.State {
 	case journal.Offered:
-		if err := u.download(work, ctx, j); err != nil {
+		err := u.downloadNow(work, ctx, j)
+		if errors.Is(err, errLesson) {
+			return u.wait(ctx, j, journal.Lesson, time.Second)
+		}
+		if err != nil {
 			return j, 0, err
 		}
 		next, err := u.do(ctx, journal.Event{Kind: journal.Download})
@@ -97,7 +101,7 @@ func (u *Updater) held(ctx context.Context, j journal.Journal) (journal.Journal,
 	if h := u.c.Hindrance(); h.reason() != journal.None && !u.known.release.Urgent {
 		return u.wait(ctx, j, h.reason(), hinderedFor)
 	}
-	return j, 0, nil
+	return u.heldByLesson(ctx, j)
 }
 
 // moment says how long to wait for the update's own time; refused when its lease
@@ -148,6 +152,17 @@ func (u *Updater) wait(ctx context.Context, j journal.Journal, r journal.Reason,
 		j = next
 	}
 	return j, min(d, lookEvery), nil
+}
+
+// downloadNow is download until a lesson begins.
+func (u *Updater) downloadNow(work, ctx context.Context, j journal.Journal) error {
+	now, cancel := u.untilQuiet(work)
+	defer cancel()
+	err := u.download(now, ctx, j)
+	if err != nil && work.Err() == nil && errors.Is(context.Cause(now), errLesson) {
+		return errLesson
+	}
+	return err
 }
 
 // download brings the program into the parts.
@@ -231,7 +246,7 @@ func (u *Updater) keep(work, ctx context.Context, j journal.Journal) error {
 		return err
 	}
 	u.c.Log.Info("a program that came is not whole any more, it comes again", "version", j.Next.Version)
-	if err := u.download(work, ctx, j); err != nil {
+	if err := u.downloadNow(work, ctx, j); err != nil {
 		return err
 	}
 	return u.put(j)
@@ -325,6 +340,8 @@ func judge(err error) (r journal.Reason, final bool) {
 		return refused.reason, true
 	case errors.As(err, &misfit):
 		return misfit.reason, true
+	case errors.Is(err, errLesson):
+		return journal.Lesson, false
 	case errors.Is(err, manifest.ErrStale): // also where something else is said of it
 		return journal.Stale, false
 	case errors.Is(err, manifest.ErrNoTarget), errors.Is(err, manifest.ErrBlocked), errors.Is(err, fetch.ErrLease), errors.Is(err, fetch.ErrNotFound):

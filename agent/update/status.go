@@ -87,6 +87,9 @@ func (u *Updater) begins(j journal.Journal) time.Time {
 	}
 	if u.known != nil { // by the time that was signed, told by the device's clock
 		t = later(t, u.c.Now().Add(u.known.earliest.Sub(u.known.now())))
+		if wait := u.quietFor(0); wait > 0 {
+			t = later(t, u.c.Now().Add(wait))
+		}
 	}
 	return t.Truncate(time.Minute)
 }

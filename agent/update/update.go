@@ -467,7 +467,7 @@ func (u *Updater) offer(ctx context.Context, j journal.Journal, o *hmpb.Offer) (
 	if n.Target != o.GetTarget() {
 		u.known = nil
 	}
-	n.Lease, n.Target, n.Sum = o.GetLease(), o.GetTarget(), p.Sum
+	n.Lease, n.Target, n.Sum, n.Quiet = o.GetLease(), o.GetTarget(), p.Sum, quietOf(o)
 	// The note first: a journal that knows of an offer without a target would wait
 	// for the next session.
 	if err := u.writeNote(n); err != nil {

@@ -664,6 +664,89 @@ func TestAttack27_NotNow(t *testing.T) {
 	}
 }
 
+// quietly is an offer that says in which times nothing may begin, from now on.
+func quietly(o *hmpb.Offer, spans ...time.Duration) *hmpb.Offer {
+	var all []*hmpb.Quiet
+	for i := 0; i < len(spans); i += 2 {
+		all = append(all, hmpb.Quiet_builder{FromMs: new(time.Now().Add(spans[i]).UnixMilli()), ToMs: new(time.Now().Add(spans[i+1]).UnixMilli())}.Build())
+	}
+	o.SetQuiet(all)
+	return o
+}
+
+// A device begins nothing in a lesson, whatever it has already, and whichever time its
+// clock shows; after it, it does.
+func TestLessons(t *testing.T) {
+	for name, clock := range map[string]time.Duration{"clock right": 0, "clock a day late": -24 * time.Hour, "clock half a day early": 12 * time.Hour} {
+		t.Run(name, func(t *testing.T) {
+			inBubble(t, func(w *world) { // offered before, and come into a lesson while it waits for power
+				w.now = func() time.Time { return time.Now().Add(clock) }
+				begin := time.Now()
+				r := w.release(manifest.Release{Version: newVersion})
+				u := w.updater(oldVersion)
+				w.hindrance = update.Hindrance{Battery: true}
+				u.Offered(quietly(offer(r, "lease"), time.Hour, 7*time.Hour))
+				if w.runFor(u, 2*time.Hour) {
+					w.Fatal("armed while on battery")
+				}
+				w.hindrance = update.Hindrance{}
+				u = w.updater(oldVersion) // the agent starts anew; no session brings the offer
+				if w.runFor(u, 4*time.Hour) || w.fetched != 0 || !strings.HasSuffix(w.told(), "waiting:lesson") {
+					w.Fatalf("in a lesson: told %s, %d downloads, want none and a wait for the lesson", w.told(), w.fetched)
+				}
+				if s := u.Status(); s.Waits != journal.Lesson.String() || s.Begins.Sub(begin.Add(7*time.Hour+clock)).Abs() > 2*time.Minute {
+					w.Errorf("status = %+v, want it to begin with the end of the lesson", s)
+				}
+				if !w.runFor(u, 2*time.Hour) || time.Since(begin) < 7*time.Hour {
+					w.Errorf("%v after the offer: told %s", time.Since(begin), w.told())
+				}
+			})
+			inBubble(t, func(w *world) { // everything is here already when the lesson comes near
+				w.now = func() time.Time { return time.Now().Add(clock) }
+				begin := time.Now()
+				r := w.release(manifest.Release{Version: newVersion})
+				u := w.updater(oldVersion)
+				tested := false
+				w.onTest = func() error {
+					tested = true
+					time.Sleep(time.Until(begin.Add(25 * time.Minute)))
+					return nil
+				}
+				u.Offered(quietly(offer(r, "lease"), 30*time.Minute, 7*time.Hour))
+				if w.runFor(u, 6*time.Hour) || !tested || w.journal().State != journal.Staged || !strings.HasSuffix(w.told(), "waiting:lesson") {
+					w.Fatalf("in a lesson: %v, told %s, want it staged and waiting for the lesson", w.journal().State, w.told())
+				}
+				if !w.runFor(u, 2*time.Hour) || time.Since(begin) < 7*time.Hour {
+					w.Errorf("%v after the offer: told %s", time.Since(begin), w.told())
+				}
+			})
+		})
+	}
+	inBubble(t, func(w *world) { // a lesson begins in the middle of the download
+		begin := time.Now()
+		u := w.updater(oldVersion)
+		w.onFetch = func() {
+			if w.journal().Fetched == 0 && time.Since(begin) < 30*time.Minute {
+				time.Sleep(time.Until(begin.Add(40 * time.Minute)))
+			}
+		}
+		u.Offered(quietly(offer(w.release(manifest.Release{Version: newVersion}), "lease"), 30*time.Minute, 7*time.Hour))
+		if w.runFor(u, 6*time.Hour) || w.fetched != 1 || w.journal().State != journal.Offered || !strings.HasSuffix(w.told(), "waiting:lesson") {
+			w.Fatalf("in a lesson: %v, told %s, %d downloads", w.journal().State, w.told(), w.fetched)
+		}
+		if !w.runFor(u, 2*time.Hour) || time.Since(begin) < 7*time.Hour {
+			w.Errorf("%v after the offer: told %s", time.Since(begin), w.told())
+		}
+	})
+	inBubble(t, func(w *world) { // three persons signed that it cannot wait
+		u := w.updater(oldVersion)
+		u.Offered(quietly(offer(w.release(manifest.Release{Version: newVersion, Urgent: true}), "lease"), 0, 7*time.Hour))
+		if !w.runFor(u, time.Hour) {
+			w.Errorf("an urgent one waits for a lesson: told %s", w.told())
+		}
+	})
+}
+
 func TestPostponed(t *testing.T) {
 	inBubble(t, func(w *world) {
 		begin := time.Now()

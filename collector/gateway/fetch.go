@@ -225,7 +225,10 @@ func (s *session) endsFetch(f *wire.Framed, ok bool) {
 // notFetched refuses what Updates has no bytes for.
 func (s *session) notFetched(f *wire.Framed, err error) {
 	code, wait := hmpb.Code_CODE_INTERNAL, time.Duration(0)
+	var later *pace.LaterError
 	switch {
+	case errors.As(err, &later):
+		code, wait = hmpb.Code_CODE_COME_BACK, later.After
 	case errors.Is(err, access.ErrNotFound):
 		code = hmpb.Code_CODE_NOT_FOUND
 	case errors.Is(err, access.ErrForbidden):
@@ -344,7 +347,9 @@ func (s *session) tellOffer(ctx context.Context, first bool) {
 	s.offering.Lock()
 	defer s.offering.Unlock()
 	offer, err := s.g.cfg.Updates.Offer(ctx, s.device, s.program.version, s.program.hash, s.program.capabilities)
+	var later *pace.LaterError
 	switch {
+	case errors.As(err, &later): // what was said holds
 	case err != nil:
 		if ctx.Err() == nil {
 			s.g.storeLog.Do(func() { s.log().Warn("device not told its offer, will be with its next session", "error", err) })

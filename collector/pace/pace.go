@@ -17,6 +17,7 @@ package pace
 
 import (
 	"context"
+	"fmt"
 	"io"
 	"math/rand/v2"
 	"sync"
@@ -93,6 +94,11 @@ type Content struct {
 	Line  Line
 	Close func()
 }
+
+// LaterError says that there are no bytes now, and when there may be.
+type LaterError struct{ After time.Duration }
+
+func (e *LaterError) Error() string { return fmt.Sprintf("not before %v have gone by", e.After) }
 
 // Config of a Pacer.
 type Config struct {

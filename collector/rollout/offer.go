@@ -178,6 +178,8 @@ func programFor(ctx context.Context, tx *db.Tx, o *row, h hello, floors map[stri
 type verdict struct {
 	why    Why
 	over   bool // a closed day of the owner was passed over, see overdue
+	quiet  []span
+	kept   bool // a lesson holds up the lease that it has
 	member member
 	p      program
 	unfit  unfit
@@ -218,31 +220,42 @@ func (r *Rollouts) judge(ctx context.Context, tx *db.Tx, o *row, device string, 
 	case m.told == hmpb.UpdateState_UPDATE_STATE_REFUSED && m.until > now.UnixMilli():
 		v.why = WhyRefused
 	}
+	if v.why != "" && v.why != WhyBegan {
+		return v, nil
+	}
+	if !o.urgent {
+		w, err := readWindow(ctx, tx, m.owner, m.school)
+		if err != nil {
+			return v, err
+		}
+		overdue := r.overdue(p.Release, h.version, floors)
+		v.over = overdue && w.closedOn(now)
+		v.quiet = w.quiet(now, now.Add(r.cfg.Pace.Lease), overdue)
+		if quietAt(v.quiet, now) { // a lease that was given before holds no better
+			v.kept = v.why == WhyBegan && !w.closedOn(now)
+			v.why = WhyWindow
+		}
+	}
 	if v.why != "" {
 		return v, nil
 	}
-	return v, r.room(ctx, tx, o, &v, h, floors)
+	return v, r.room(ctx, tx, o, &v, device)
 }
 
-// room says whether there is room for one more: in the day, in the school, in all.
-func (r *Rollouts) room(ctx context.Context, tx *db.Tx, o *row, v *verdict, h hello, floors map[string]string) error {
-	now := r.now()
-	if !o.urgent {
-		w, err := readWindow(ctx, tx, v.member.owner, v.member.school)
-		if err != nil {
-			return err
-		}
-		below := floors[v.p.Product] != "" && manifest.ValidVersion(h.version) && manifest.Compare(h.version, floors[v.p.Product]) < 0
-		closed := w.closedOn(now)
-		v.over = closed && below && now.After(v.p.Ramp.Earliest(manifest.Buckets-1).Add(r.cfg.Pace.Overdue))
-		if closed && !v.over || w.lessons.During(now) {
-			v.why = WhyWindow
-			return nil
-		}
-	}
+// overdue says that a device is below the floor, and has been for so long that closed
+// days of its owner are passed over.
+func (r *Rollouts) overdue(p manifest.Release, version string, floors map[string]string) bool {
+	below := floors[p.Product] != "" && manifest.ValidVersion(version) && manifest.Compare(version, floors[p.Product]) < 0
+	return below && r.now().After(p.Ramp.Earliest(manifest.Buckets-1).Add(r.cfg.Pace.Overdue))
+}
+
+// room says whether there is room for one more: in the school, whichever rollouts it
+// takes part in, and in all.
+func (r *Rollouts) room(ctx context.Context, tx *db.Tx, o *row, v *verdict, device string) error {
 	var school, all int64
 	if v.member.school != "" {
-		err := tx.QueryRow(ctx, `SELECT COUNT(*) FROM rollout_members WHERE rollout_id = $1 AND flight = 1 AND school_id = $2`, o.id, v.member.school).Scan(&school)
+		err := tx.QueryRow(ctx, `SELECT COUNT(DISTINCT m.device_id) FROM rollout_members m JOIN rollouts o ON o.id = m.rollout_id
+			WHERE m.school_id = $1 AND m.device_id <> $2 AND `+underWaySQL("$3"), v.member.school, device, r.now().UnixMilli()).Scan(&school)
 		if err != nil {
 			return err
 		}
@@ -259,17 +272,26 @@ func (r *Rollouts) room(ctx context.Context, tx *db.Tx, o *row, v *verdict, h he
 	return nil
 }
 
+// underWaySQL are the devices of all rollouts that are under way. What was armed when a
+// rollout ended goes on, for as long as its lease would have held.
+func underWaySQL(now string) string {
+	return `m.flight = 1 AND (o.ended_ms IS NULL OR m.until_ms > ` + now + `)`
+}
+
 // Offer is the lease that a device holds or gets now; nil = none. It reads first: of
-// tens of thousands who come at eight, few may begin.
+// tens of thousands who come at eight, few may begin. In a lesson a lease is not given
+// again but stays: a pace.LaterError, so that what was fetched is not thrown away. A
+// closed day takes it.
 func (g Gateway) Offer(ctx context.Context, device access.Caller, version string, hash []byte, capabilities []string) (*hmpb.Offer, error) {
 	if err := device.Allow(access.FetchUpdates); err != nil {
 		return nil, err
 	}
 	var offer *hmpb.Offer
 	var grant, note string
+	var later *pace.LaterError
 	said := trainsOf(capabilities)
 	look := func(tx *db.Tx, write bool) error {
-		offer, grant, note = nil, "", ""
+		offer, grant, note, later = nil, "", "", nil
 		if same, err := noteTrains(ctx, tx, device.ID, said, write); err != nil {
 			return err
 		} else if !same {
@@ -328,14 +350,17 @@ func (g Gateway) Offer(ctx context.Context, device access.Caller, version string
 			}
 			switch {
 			case v.why == WhyBegan:
-				offer = g.offer(o, v.p, v.member)
+				offer = g.offer(o, &v)
 			case v.why == "" && write:
 				if err := g.grant(ctx, tx, o, device, &v); err != nil {
 					return err
 				}
-				offer = g.offer(o, v.p, v.member)
+				offer = g.offer(o, &v)
 			case v.why == "":
 				grant = o.id
+			case v.kept:
+				later = &pace.LaterError{After: v.quiet[0].to.Sub(g.now())}
+				return nil
 			default:
 				continue
 			}
@@ -357,6 +382,9 @@ func (g Gateway) Offer(ctx context.Context, device access.Caller, version string
 	}
 	if err != nil {
 		return nil, fmt.Errorf("looking for an offer: %w", err)
+	}
+	if later != nil {
+		return nil, later
 	}
 	return offer, nil
 }
@@ -415,7 +443,8 @@ func (r *Rollouts) grant(ctx context.Context, tx *db.Tx, o *row, device access.C
 		Details: map[string]string{"rollout": o.id, "release": o.product + " " + o.version}})
 }
 
-func (r *Rollouts) offer(o *row, p program, m member) *hmpb.Offer {
+func (r *Rollouts) offer(o *row, v *verdict) *hmpb.Offer {
+	p, m := v.p, v.member
 	hash, _ := hex.DecodeString(p.sha256) // hex of 32 bytes, or it would not be imported
 	left := time.UnixMilli(m.until).Sub(r.now())
 	valid := uint32(max(left, 0).Seconds())
@@ -423,7 +452,9 @@ func (r *Rollouts) offer(o *row, p program, m member) *hmpb.Offer {
 	if o.urgent {
 		within = min(within, 60)
 	}
-	return hmpb.Offer_builder{Lease: &m.lease, Target: &p.path, Sha256: hash, Version: &o.version, ValidS: &valid, WithinS: &within}.Build()
+	offer := hmpb.Offer_builder{Lease: &m.lease, Target: &p.path, Sha256: hash, Version: &o.version, ValidS: &valid, WithinS: &within}.Build()
+	offer.SetQuiet(quietOf(v.quiet))
+	return offer
 }
 
 // Target is a file of the release that a device holds the lease of: the program, the
@@ -440,9 +471,11 @@ func (g Gateway) Target(ctx context.Context, device access.Caller, lease string,
 		return g.unleased(ctx, device, hash)
 	}
 	err := g.db.Read(ctx, func(tx *db.Tx) error {
-		var release, owner, school string
-		err := tx.QueryRow(ctx, `SELECT o.release_id, m.owner_id, m.school_id FROM rollout_members m JOIN rollouts o ON o.id = m.rollout_id
-			WHERE m.device_id = $1 AND m.lease = $2 AND m.lease <> '' AND m.until_ms > $3 AND o.state IN ('running', 'done')`, device.ID, lease, g.now().UnixMilli()).Scan(&release, &owner, &school)
+		var release, owner, school, version string
+		var urgent int64
+		err := tx.QueryRow(ctx, `SELECT o.release_id, m.owner_id, m.school_id, r.urgent, COALESCE(v.version, '') FROM rollout_members m JOIN rollouts o ON o.id = m.rollout_id
+			JOIN rollout_releases r ON r.id = o.release_id LEFT JOIN health_agent_versions v ON v.device_id = m.device_id
+			WHERE m.device_id = $1 AND m.lease = $2 AND m.lease <> '' AND m.until_ms > $3 AND o.state IN ('running', 'done')`, device.ID, lease, g.now().UnixMilli()).Scan(&release, &owner, &school, &urgent, &version)
 		if errors.Is(err, db.ErrNoRows) {
 			return access.ErrForbidden
 		}
@@ -456,8 +489,19 @@ func (g Gateway) Target(ctx context.Context, device access.Caller, lease string,
 		if err != nil {
 			return err
 		}
-		line, err = lineOf(ctx, tx, owner, school)
-		return err
+		w, err := readWindow(ctx, tx, owner, school)
+		if err != nil {
+			return err
+		}
+		line = w.line(owner, school)
+		if urgent == 1 {
+			return nil
+		}
+		overdue, err := g.overdueFor(ctx, tx, w, release, version)
+		if err != nil {
+			return err
+		}
+		return w.open(g.now(), overdue)
 	})
 	if err != nil {
 		return pace.Content{}, fmt.Errorf("looking for a target: %w", err)
@@ -467,14 +511,26 @@ func (g Gateway) Target(ctx context.Context, device access.Caller, lease string,
 	return c, err
 }
 
-// lineOf is the way to a school, or to its owner where no school is known.
-func lineOf(ctx context.Context, tx *db.Tx, owner, school string) (pace.Line, error) {
-	w, err := readWindow(ctx, tx, owner, school)
-	line := pace.Line{Key: school, Rate: w.rate, Parallel: int(w.parallel)}
-	if school == "" {
-		line.Key = owner
+// overdueFor is overdue for a program of a release; that is looked up on closed days only.
+func (g Gateway) overdueFor(ctx context.Context, tx *db.Tx, w window, release, version string) (bool, error) {
+	if !w.closedOn(g.now()) {
+		return false, nil
 	}
-	return line, err
+	var custom string
+	err := tx.QueryRow(ctx, `SELECT custom FROM rollout_targets WHERE release_id = $1 AND kind = 'program' AND gone_ms IS NULL LIMIT 1`, release).Scan(&custom)
+	if errors.Is(err, db.ErrNoRows) {
+		return false, nil
+	}
+	if err != nil {
+		return false, err
+	}
+	var p manifest.Release // the ramp and the floor are those of the release
+	if err := json.Unmarshal([]byte(custom), &p); err != nil {
+		return false, fmt.Errorf("release %s: %w", release, err)
+	}
+	floors := map[string]string{}
+	err = readFloors(ctx, tx, floors)
+	return g.overdue(p, version, floors), err
 }
 
 // unleased is a target that needs no lease, by the way of the device's school.
@@ -498,8 +554,12 @@ func (g Gateway) unleased(ctx context.Context, device access.Caller, hash string
 		if err != nil {
 			return err
 		}
-		line, err = lineOf(ctx, tx, owner, school)
-		return err
+		w, err := readWindow(ctx, tx, owner, school)
+		if err != nil {
+			return err
+		}
+		line = w.line(owner, school)
+		return w.open(g.now(), false)
 	})
 	if err != nil {
 		return pace.Content{}, fmt.Errorf("looking for a target: %w", err)

@@ -144,9 +144,14 @@ func (r *Rollouts) concerns(ctx context.Context, tx *db.Tx, device string, u *hm
 // its own, or of ours, says nothing about the program; that the program itself says it
 // cannot run there does.
 func outcomeOf(u *hmpb.Update) int64 {
+	if mended(u) {
+		return outcomeBad
+	}
 	switch u.GetState() {
 	case hmpb.UpdateState_UPDATE_STATE_COMMITTED:
-		return outcomeOK
+		if u.GetReason() == hmpb.UpdateReason_UPDATE_REASON_UNSPECIFIED {
+			return outcomeOK
+		}
 	case hmpb.UpdateState_UPDATE_STATE_ROLLED_BACK:
 		if u.GetReason() != hmpb.UpdateReason_UPDATE_REASON_OPERATOR {
 			return outcomeBad
@@ -157,6 +162,22 @@ func outcomeOf(u *hmpb.Update) int64 {
 		}
 	}
 	return 0
+}
+
+// mended says that the launcher had to restore the program: a scanner took it away, or
+// what lay there was not what was released. It tells so in the state that the update is
+// in; before the swap that is of the program before.
+func mended(u *hmpb.Update) bool {
+	switch u.GetReason() {
+	case hmpb.UpdateReason_UPDATE_REASON_QUARANTINED, hmpb.UpdateReason_UPDATE_REASON_DAMAGED:
+	default:
+		return false
+	}
+	switch u.GetState() {
+	case hmpb.UpdateState_UPDATE_STATE_SWAPPED, hmpb.UpdateState_UPDATE_STATE_TRIAL, hmpb.UpdateState_UPDATE_STATE_COMMITTED, hmpb.UpdateState_UPDATE_STATE_PRUNED:
+		return true
+	}
+	return false
 }
 
 // weigh gives an outcome to the gate and does what it says.
@@ -178,6 +199,9 @@ func (r *Rollouts) weigh(ctx context.Context, tx *db.Tx, o *row, m member, u *hm
 		what.Signature = cut(u.GetSignature())
 		if what.Signature == "" && u.GetReason() == hmpb.UpdateReason_UPDATE_REASON_SELFTEST {
 			what.Signature = "selftest"
+		}
+		if what.Signature == "" && u.GetReason() == hmpb.UpdateReason_UPDATE_REASON_QUARANTINED {
+			what.Signature = "quarantined"
 		}
 	}
 	if m.outcome == outcomeOK {

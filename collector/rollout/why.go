@@ -66,7 +66,8 @@ func readStates(ctx context.Context, tx *db.Tx, rollout, where string, args []an
 	return rows.Close()
 }
 
-// busy counts what is under way, once for all devices of a list.
+// busy counts what is under way, once for all devices of a list: in the rollout, and in
+// each school over all rollouts.
 type busy struct {
 	all     int64
 	cap     int64
@@ -76,7 +77,10 @@ type busy struct {
 
 func (r *Rollouts) readBusy(ctx context.Context, tx *db.Tx, o *row) (b busy, err error) {
 	b = busy{school: map[string]int64{}, windows: map[[2]string]window{}, cap: o.params(r.cfg.Pace).Cap(o.rings[o.ring].End)}
-	rows, err := tx.Query(ctx, `SELECT school_id, COUNT(*) FROM rollout_members WHERE rollout_id = $1 AND flight = 1 GROUP BY school_id`, o.id)
+	if err := tx.QueryRow(ctx, `SELECT COUNT(*) FROM rollout_members WHERE rollout_id = $1 AND flight = 1`, o.id).Scan(&b.all); err != nil {
+		return b, err
+	}
+	rows, err := tx.Query(ctx, `SELECT m.school_id, COUNT(DISTINCT m.device_id) FROM rollout_members m JOIN rollouts o ON o.id = m.rollout_id WHERE m.school_id <> '' AND `+underWaySQL("$1")+` GROUP BY m.school_id`, r.now().UnixMilli())
 	if err != nil {
 		return b, err
 	}
@@ -88,7 +92,6 @@ func (r *Rollouts) readBusy(ctx context.Context, tx *db.Tx, o *row) (b busy, err
 			return b, err
 		}
 		b.school[school] = n
-		b.all += n
 	}
 	return b, rows.Close()
 }

@@ -1,6 +1,7 @@
 package rollout
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -11,6 +12,8 @@ import (
 	"hausmeister/collector/audit"
 	"hausmeister/collector/calendar"
 	"hausmeister/collector/db"
+	"hausmeister/collector/pace"
+	"hausmeister/proto/hmpb"
 	"hausmeister/proto/ident"
 	"hausmeister/proto/reading"
 )
@@ -97,6 +100,59 @@ func eachDays(ctx context.Context, tx *db.Tx, query string, args []any, each fun
 
 // closedAt says that no update may begin then.
 func (w window) closedAt(t time.Time) bool { return w.closedOn(t) || w.lessons.During(t) }
+
+// span is a time in which nothing begins.
+type span struct{ from, to time.Time }
+
+// quietMost is how many an offer tells of, as the protocol has it.
+const quietMost = 32
+
+// quiet are the lessons and closed days that a time touches, in order; closed days do
+// not count where they are passed over.
+func (w window) quiet(from, to time.Time, passed bool) (out []span) {
+	for d := calendar.DayOf(from); d.At(0).Before(to) && len(out) < quietMost; d = d.Next() {
+		var s span
+		switch at := d.At(12 * 60); {
+		case w.closedOn(at) && !passed:
+			s = span{d.At(0), d.Next().At(0)}
+		case w.lessons.SchoolDay(d):
+			s = span{d.At(w.lessons.From), d.At(w.lessons.To)}
+		}
+		switch n := len(out); {
+		case !s.from.Before(s.to), !s.to.After(from), !s.from.Before(to):
+		case n > 0 && !s.from.After(out[n-1].to):
+			out[n-1].to = s.to
+		default:
+			out = append(out, s)
+		}
+	}
+	return out
+}
+
+func quietAt(all []span, t time.Time) bool {
+	return slices.ContainsFunc(all, func(s span) bool { return !t.Before(s.from) && t.Before(s.to) })
+}
+
+func quietOf(all []span) (out []*hmpb.Quiet) {
+	for _, s := range all {
+		out = append(out, hmpb.Quiet_builder{FromMs: new(s.from.UnixMilli()), ToMs: new(s.to.UnixMilli())}.Build())
+	}
+	return out
+}
+
+// open is nil when bytes may come, or says when they may.
+func (w window) open(now time.Time, passed bool) error {
+	all := w.quiet(now, now.Add(pace.MaxWait), passed)
+	if !quietAt(all, now) {
+		return nil
+	}
+	return &pace.LaterError{After: min(all[0].to.Sub(now), pace.MaxWait)}
+}
+
+// line is the way to a school, or to its owner where no school is known.
+func (w window) line(owner, school string) pace.Line {
+	return pace.Line{Key: cmp.Or(school, owner), Rate: w.rate, Parallel: int(w.parallel)}
+}
 
 // Window tells it of one owner.
 func (r *Rollouts) Window(ctx context.Context, caller access.Caller, owner string) (out Window, err error) {

@@ -353,6 +353,7 @@ type Offer struct {
 	xxx_hidden_ValidS      uint32                 `protobuf:"varint,5,opt,name=valid_s,json=validS"`
 	xxx_hidden_WithinS     uint32                 `protobuf:"varint,6,opt,name=within_s,json=withinS"`
 	xxx_hidden_Repository  *Repository            `protobuf:"bytes,7,opt,name=repository"`
+	xxx_hidden_Quiet       *[]*Quiet              `protobuf:"bytes,8,rep,name=quiet"`
 	XXX_raceDetectHookData protoimpl.RaceDetectHookData
 	XXX_presence           [1]uint32
 	unknownFields          protoimpl.UnknownFields
@@ -442,14 +443,23 @@ func (x *Offer) GetRepository() *Repository {
 	return nil
 }
 
+func (x *Offer) GetQuiet() []*Quiet {
+	if x != nil {
+		if x.xxx_hidden_Quiet != nil {
+			return *x.xxx_hidden_Quiet
+		}
+	}
+	return nil
+}
+
 func (x *Offer) SetLease(v string) {
 	x.xxx_hidden_Lease = &v
-	protoimpl.X.SetPresent(&(x.XXX_presence[0]), 0, 7)
+	protoimpl.X.SetPresent(&(x.XXX_presence[0]), 0, 8)
 }
 
 func (x *Offer) SetTarget(v string) {
 	x.xxx_hidden_Target = &v
-	protoimpl.X.SetPresent(&(x.XXX_presence[0]), 1, 7)
+	protoimpl.X.SetPresent(&(x.XXX_presence[0]), 1, 8)
 }
 
 func (x *Offer) SetSha256(v []byte) {
@@ -457,26 +467,30 @@ func (x *Offer) SetSha256(v []byte) {
 		v = []byte{}
 	}
 	x.xxx_hidden_Sha256 = v
-	protoimpl.X.SetPresent(&(x.XXX_presence[0]), 2, 7)
+	protoimpl.X.SetPresent(&(x.XXX_presence[0]), 2, 8)
 }
 
 func (x *Offer) SetVersion(v string) {
 	x.xxx_hidden_Version = &v
-	protoimpl.X.SetPresent(&(x.XXX_presence[0]), 3, 7)
+	protoimpl.X.SetPresent(&(x.XXX_presence[0]), 3, 8)
 }
 
 func (x *Offer) SetValidS(v uint32) {
 	x.xxx_hidden_ValidS = v
-	protoimpl.X.SetPresent(&(x.XXX_presence[0]), 4, 7)
+	protoimpl.X.SetPresent(&(x.XXX_presence[0]), 4, 8)
 }
 
 func (x *Offer) SetWithinS(v uint32) {
 	x.xxx_hidden_WithinS = v
-	protoimpl.X.SetPresent(&(x.XXX_presence[0]), 5, 7)
+	protoimpl.X.SetPresent(&(x.XXX_presence[0]), 5, 8)
 }
 
 func (x *Offer) SetRepository(v *Repository) {
 	x.xxx_hidden_Repository = v
+}
+
+func (x *Offer) SetQuiet(v []*Quiet) {
+	x.xxx_hidden_Quiet = &v
 }
 
 func (x *Offer) HasLease() bool {
@@ -572,6 +586,7 @@ type Offer_builder struct {
 	ValidS     *uint32
 	WithinS    *uint32
 	Repository *Repository
+	Quiet      []*Quiet
 }
 
 func (b0 Offer_builder) Build() *Offer {
@@ -579,30 +594,138 @@ func (b0 Offer_builder) Build() *Offer {
 	b, x := &b0, m0
 	_, _ = b, x
 	if b.Lease != nil {
-		protoimpl.X.SetPresentNonAtomic(&(x.XXX_presence[0]), 0, 7)
+		protoimpl.X.SetPresentNonAtomic(&(x.XXX_presence[0]), 0, 8)
 		x.xxx_hidden_Lease = b.Lease
 	}
 	if b.Target != nil {
-		protoimpl.X.SetPresentNonAtomic(&(x.XXX_presence[0]), 1, 7)
+		protoimpl.X.SetPresentNonAtomic(&(x.XXX_presence[0]), 1, 8)
 		x.xxx_hidden_Target = b.Target
 	}
 	if b.Sha256 != nil {
-		protoimpl.X.SetPresentNonAtomic(&(x.XXX_presence[0]), 2, 7)
+		protoimpl.X.SetPresentNonAtomic(&(x.XXX_presence[0]), 2, 8)
 		x.xxx_hidden_Sha256 = b.Sha256
 	}
 	if b.Version != nil {
-		protoimpl.X.SetPresentNonAtomic(&(x.XXX_presence[0]), 3, 7)
+		protoimpl.X.SetPresentNonAtomic(&(x.XXX_presence[0]), 3, 8)
 		x.xxx_hidden_Version = b.Version
 	}
 	if b.ValidS != nil {
-		protoimpl.X.SetPresentNonAtomic(&(x.XXX_presence[0]), 4, 7)
+		protoimpl.X.SetPresentNonAtomic(&(x.XXX_presence[0]), 4, 8)
 		x.xxx_hidden_ValidS = *b.ValidS
 	}
 	if b.WithinS != nil {
-		protoimpl.X.SetPresentNonAtomic(&(x.XXX_presence[0]), 5, 7)
+		protoimpl.X.SetPresentNonAtomic(&(x.XXX_presence[0]), 5, 8)
 		x.xxx_hidden_WithinS = *b.WithinS
 	}
 	x.xxx_hidden_Repository = b.Repository
+	x.xxx_hidden_Quiet = &b.Quiet
+	return m0
+}
+
+// Quiet is a time in which nothing of an update begins: a lesson, or days that the
+// owner closed. Unix milliseconds, of the time that is signed, not of the device's clock.
+type Quiet struct {
+	state                  protoimpl.MessageState `protogen:"opaque.v1"`
+	xxx_hidden_FromMs      int64                  `protobuf:"varint,1,opt,name=from_ms,json=fromMs"`
+	xxx_hidden_ToMs        int64                  `protobuf:"varint,2,opt,name=to_ms,json=toMs"`
+	XXX_raceDetectHookData protoimpl.RaceDetectHookData
+	XXX_presence           [1]uint32
+	unknownFields          protoimpl.UnknownFields
+	sizeCache              protoimpl.SizeCache
+}
+
+func (x *Quiet) Reset() {
+	*x = Quiet{}
+	mi := &file_update_proto_msgTypes[2]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *Quiet) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*Quiet) ProtoMessage() {}
+
+func (x *Quiet) ProtoReflect() protoreflect.Message {
+	mi := &file_update_proto_msgTypes[2]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+func (x *Quiet) GetFromMs() int64 {
+	if x != nil {
+		return x.xxx_hidden_FromMs
+	}
+	return 0
+}
+
+func (x *Quiet) GetToMs() int64 {
+	if x != nil {
+		return x.xxx_hidden_ToMs
+	}
+	return 0
+}
+
+func (x *Quiet) SetFromMs(v int64) {
+	x.xxx_hidden_FromMs = v
+	protoimpl.X.SetPresent(&(x.XXX_presence[0]), 0, 2)
+}
+
+func (x *Quiet) SetToMs(v int64) {
+	x.xxx_hidden_ToMs = v
+	protoimpl.X.SetPresent(&(x.XXX_presence[0]), 1, 2)
+}
+
+func (x *Quiet) HasFromMs() bool {
+	if x == nil {
+		return false
+	}
+	return protoimpl.X.Present(&(x.XXX_presence[0]), 0)
+}
+
+func (x *Quiet) HasToMs() bool {
+	if x == nil {
+		return false
+	}
+	return protoimpl.X.Present(&(x.XXX_presence[0]), 1)
+}
+
+func (x *Quiet) ClearFromMs() {
+	protoimpl.X.ClearPresent(&(x.XXX_presence[0]), 0)
+	x.xxx_hidden_FromMs = 0
+}
+
+func (x *Quiet) ClearToMs() {
+	protoimpl.X.ClearPresent(&(x.XXX_presence[0]), 1)
+	x.xxx_hidden_ToMs = 0
+}
+
+type Quiet_builder struct {
+	_ [0]func() // Prevents comparability and use of unkeyed literals for the builder.
+
+	FromMs *int64
+	ToMs   *int64
+}
+
+func (b0 Quiet_builder) Build() *Quiet {
+	m0 := &Quiet{}
+	b, x := &b0, m0
+	_, _ = b, x
+	if b.FromMs != nil {
+		protoimpl.X.SetPresentNonAtomic(&(x.XXX_presence[0]), 0, 2)
+		x.xxx_hidden_FromMs = *b.FromMs
+	}
+	if b.ToMs != nil {
+		protoimpl.X.SetPresentNonAtomic(&(x.XXX_presence[0]), 1, 2)
+		x.xxx_hidden_ToMs = *b.ToMs
+	}
 	return m0
 }
 
@@ -618,7 +741,7 @@ type Withdrawn struct {
 
 func (x *Withdrawn) Reset() {
 	*x = Withdrawn{}
-	mi := &file_update_proto_msgTypes[2]
+	mi := &file_update_proto_msgTypes[3]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -630,7 +753,7 @@ func (x *Withdrawn) String() string {
 func (*Withdrawn) ProtoMessage() {}
 
 func (x *Withdrawn) ProtoReflect() protoreflect.Message {
-	mi := &file_update_proto_msgTypes[2]
+	mi := &file_update_proto_msgTypes[3]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -699,7 +822,7 @@ type FetchHeader struct {
 
 func (x *FetchHeader) Reset() {
 	*x = FetchHeader{}
-	mi := &file_update_proto_msgTypes[3]
+	mi := &file_update_proto_msgTypes[4]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -711,7 +834,7 @@ func (x *FetchHeader) String() string {
 func (*FetchHeader) ProtoMessage() {}
 
 func (x *FetchHeader) ProtoReflect() protoreflect.Message {
-	mi := &file_update_proto_msgTypes[3]
+	mi := &file_update_proto_msgTypes[4]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -898,7 +1021,7 @@ func (b0 FetchHeader_builder) Build() *FetchHeader {
 type case_FetchHeader_What protoreflect.FieldNumber
 
 func (x case_FetchHeader_What) String() string {
-	md := file_update_proto_msgTypes[3].Descriptor()
+	md := file_update_proto_msgTypes[4].Descriptor()
 	if x == 0 {
 		return "not set"
 	}
@@ -935,7 +1058,7 @@ type MetadataFile struct {
 
 func (x *MetadataFile) Reset() {
 	*x = MetadataFile{}
-	mi := &file_update_proto_msgTypes[4]
+	mi := &file_update_proto_msgTypes[5]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -947,7 +1070,7 @@ func (x *MetadataFile) String() string {
 func (*MetadataFile) ProtoMessage() {}
 
 func (x *MetadataFile) ProtoReflect() protoreflect.Message {
-	mi := &file_update_proto_msgTypes[4]
+	mi := &file_update_proto_msgTypes[5]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1074,7 +1197,7 @@ type FetchDown struct {
 
 func (x *FetchDown) Reset() {
 	*x = FetchDown{}
-	mi := &file_update_proto_msgTypes[5]
+	mi := &file_update_proto_msgTypes[6]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1086,7 +1209,7 @@ func (x *FetchDown) String() string {
 func (*FetchDown) ProtoMessage() {}
 
 func (x *FetchDown) ProtoReflect() protoreflect.Message {
-	mi := &file_update_proto_msgTypes[5]
+	mi := &file_update_proto_msgTypes[6]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1250,7 +1373,7 @@ func (b0 FetchDown_builder) Build() *FetchDown {
 type case_FetchDown_Kind protoreflect.FieldNumber
 
 func (x case_FetchDown_Kind) String() string {
-	md := file_update_proto_msgTypes[5].Descriptor()
+	md := file_update_proto_msgTypes[6].Descriptor()
 	if x == 0 {
 		return "not set"
 	}
@@ -1291,7 +1414,7 @@ type FetchBegin struct {
 
 func (x *FetchBegin) Reset() {
 	*x = FetchBegin{}
-	mi := &file_update_proto_msgTypes[6]
+	mi := &file_update_proto_msgTypes[7]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1303,7 +1426,7 @@ func (x *FetchBegin) String() string {
 func (*FetchBegin) ProtoMessage() {}
 
 func (x *FetchBegin) ProtoReflect() protoreflect.Message {
-	mi := &file_update_proto_msgTypes[6]
+	mi := &file_update_proto_msgTypes[7]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1402,7 +1525,7 @@ type FetchRefused struct {
 
 func (x *FetchRefused) Reset() {
 	*x = FetchRefused{}
-	mi := &file_update_proto_msgTypes[7]
+	mi := &file_update_proto_msgTypes[8]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1414,7 +1537,7 @@ func (x *FetchRefused) String() string {
 func (*FetchRefused) ProtoMessage() {}
 
 func (x *FetchRefused) ProtoReflect() protoreflect.Message {
-	mi := &file_update_proto_msgTypes[7]
+	mi := &file_update_proto_msgTypes[8]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1517,7 +1640,7 @@ type Update struct {
 
 func (x *Update) Reset() {
 	*x = Update{}
-	mi := &file_update_proto_msgTypes[8]
+	mi := &file_update_proto_msgTypes[9]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1529,7 +1652,7 @@ func (x *Update) String() string {
 func (*Update) ProtoMessage() {}
 
 func (x *Update) ProtoReflect() protoreflect.Message {
-	mi := &file_update_proto_msgTypes[8]
+	mi := &file_update_proto_msgTypes[9]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1904,7 +2027,7 @@ const file_update_proto_rawDesc = "" +
 	"\n" +
 	"Repository\x12!\n" +
 	"\froot_version\x18\x01 \x01(\x04R\vrootVersion\x12+\n" +
-	"\x11timestamp_version\x18\x02 \x01(\x04R\x10timestampVersion\"\xd7\x01\n" +
+	"\x11timestamp_version\x18\x02 \x01(\x04R\x10timestampVersion\"\x84\x02\n" +
 	"\x05Offer\x12\x14\n" +
 	"\x05lease\x18\x01 \x01(\tR\x05lease\x12\x16\n" +
 	"\x06target\x18\x02 \x01(\tR\x06target\x12\x16\n" +
@@ -1914,7 +2037,11 @@ const file_update_proto_rawDesc = "" +
 	"\bwithin_s\x18\x06 \x01(\rR\awithinS\x12:\n" +
 	"\n" +
 	"repository\x18\a \x01(\v2\x1a.hausmeister.v1.RepositoryR\n" +
-	"repository\"!\n" +
+	"repository\x12+\n" +
+	"\x05quiet\x18\b \x03(\v2\x15.hausmeister.v1.QuietR\x05quiet\"5\n" +
+	"\x05Quiet\x12\x17\n" +
+	"\afrom_ms\x18\x01 \x01(\x03R\x06fromMs\x12\x13\n" +
+	"\x05to_ms\x18\x02 \x01(\x03R\x04toMs\"!\n" +
 	"\tWithdrawn\x12\x14\n" +
 	"\x05lease\x18\x01 \x01(\tR\x05lease\"\x99\x01\n" +
 	"\vFetchHeader\x12:\n" +
@@ -2006,32 +2133,34 @@ const file_update_proto_rawDesc = "" +
 	"\x14UPDATE_REASON_WRITES\x10 B Z\x16hausmeister/proto/hmpb\x92\x03\x05\xd2>\x02\x10\x03b\beditionsp\xe8\a"
 
 var file_update_proto_enumTypes = make([]protoimpl.EnumInfo, 2)
-var file_update_proto_msgTypes = make([]protoimpl.MessageInfo, 9)
+var file_update_proto_msgTypes = make([]protoimpl.MessageInfo, 10)
 var file_update_proto_goTypes = []any{
 	(UpdateState)(0),     // 0: hausmeister.v1.UpdateState
 	(UpdateReason)(0),    // 1: hausmeister.v1.UpdateReason
 	(*Repository)(nil),   // 2: hausmeister.v1.Repository
 	(*Offer)(nil),        // 3: hausmeister.v1.Offer
-	(*Withdrawn)(nil),    // 4: hausmeister.v1.Withdrawn
-	(*FetchHeader)(nil),  // 5: hausmeister.v1.FetchHeader
-	(*MetadataFile)(nil), // 6: hausmeister.v1.MetadataFile
-	(*FetchDown)(nil),    // 7: hausmeister.v1.FetchDown
-	(*FetchBegin)(nil),   // 8: hausmeister.v1.FetchBegin
-	(*FetchRefused)(nil), // 9: hausmeister.v1.FetchRefused
-	(*Update)(nil),       // 10: hausmeister.v1.Update
+	(*Quiet)(nil),        // 4: hausmeister.v1.Quiet
+	(*Withdrawn)(nil),    // 5: hausmeister.v1.Withdrawn
+	(*FetchHeader)(nil),  // 6: hausmeister.v1.FetchHeader
+	(*MetadataFile)(nil), // 7: hausmeister.v1.MetadataFile
+	(*FetchDown)(nil),    // 8: hausmeister.v1.FetchDown
+	(*FetchBegin)(nil),   // 9: hausmeister.v1.FetchBegin
+	(*FetchRefused)(nil), // 10: hausmeister.v1.FetchRefused
+	(*Update)(nil),       // 11: hausmeister.v1.Update
 }
 var file_update_proto_depIdxs = []int32{
-	2, // 0: hausmeister.v1.Offer.repository:type_name -> hausmeister.v1.Repository
-	6, // 1: hausmeister.v1.FetchHeader.metadata:type_name -> hausmeister.v1.MetadataFile
-	8, // 2: hausmeister.v1.FetchDown.begin:type_name -> hausmeister.v1.FetchBegin
-	9, // 3: hausmeister.v1.FetchDown.refused:type_name -> hausmeister.v1.FetchRefused
-	0, // 4: hausmeister.v1.Update.state:type_name -> hausmeister.v1.UpdateState
-	1, // 5: hausmeister.v1.Update.reason:type_name -> hausmeister.v1.UpdateReason
-	6, // [6:6] is the sub-list for method output_type
-	6, // [6:6] is the sub-list for method input_type
-	6, // [6:6] is the sub-list for extension type_name
-	6, // [6:6] is the sub-list for extension extendee
-	0, // [0:6] is the sub-list for field type_name
+	2,  // 0: hausmeister.v1.Offer.repository:type_name -> hausmeister.v1.Repository
+	4,  // 1: hausmeister.v1.Offer.quiet:type_name -> hausmeister.v1.Quiet
+	7,  // 2: hausmeister.v1.FetchHeader.metadata:type_name -> hausmeister.v1.MetadataFile
+	9,  // 3: hausmeister.v1.FetchDown.begin:type_name -> hausmeister.v1.FetchBegin
+	10, // 4: hausmeister.v1.FetchDown.refused:type_name -> hausmeister.v1.FetchRefused
+	0,  // 5: hausmeister.v1.Update.state:type_name -> hausmeister.v1.UpdateState
+	1,  // 6: hausmeister.v1.Update.reason:type_name -> hausmeister.v1.UpdateReason
+	7,  // [7:7] is the sub-list for method output_type
+	7,  // [7:7] is the sub-list for method input_type
+	7,  // [7:7] is the sub-list for extension type_name
+	7,  // [7:7] is the sub-list for extension extendee
+	0,  // [0:7] is the sub-list for field type_name
 }
 
 func init() { file_update_proto_init() }
@@ -2039,11 +2168,11 @@ func file_update_proto_init() {
 	if File_update_proto != nil {
 		return
 	}
-	file_update_proto_msgTypes[3].OneofWrappers = []any{
+	file_update_proto_msgTypes[4].OneofWrappers = []any{
 		(*fetchHeader_Metadata)(nil),
 		(*fetchHeader_Sha256)(nil),
 	}
-	file_update_proto_msgTypes[5].OneofWrappers = []any{
+	file_update_proto_msgTypes[6].OneofWrappers = []any{
 		(*fetchDown_Begin)(nil),
 		(*fetchDown_Chunk)(nil),
 		(*fetchDown_Refused)(nil),
@@ -2054,7 +2183,7 @@ func file_update_proto_init() {
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_update_proto_rawDesc), len(file_update_proto_rawDesc)),
 			NumEnums:      2,
-			NumMessages:   9,
+			NumMessages:   10,
 			NumExtensions: 0,
 			NumServices:   0,
 		},

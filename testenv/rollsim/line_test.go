@@ -151,7 +151,10 @@ func (d *device) once(ctx context.Context, t fetch.Target, at int64) (n int64, w
 		content, err = r.gate.Target(context.Background(), d.caller, t.Lease, t.SHA256)
 		return err
 	})
+	var later *pace.LaterError
 	switch {
+	case errors.As(err, &later):
+		return 0, min(later.After, pace.MaxWait), nil
 	case errors.Is(err, access.ErrForbidden):
 		return 0, 0, fetch.ErrLease
 	case errors.Is(err, access.ErrNotFound):
