@@ -256,3 +256,31 @@ func TestPerSchoolOverAllRollouts(t *testing.T) {
 		}
 	})
 }
+
+// A device whose lease was taken back by a pause or a halt, as one that waited for power,
+// has not had its turn; one whose whole turn went by without a word has.
+func TestTakenBackIsNotSilent(t *testing.T) {
+	both(t, func(t *testing.T, w *world) {
+		ids, id := w.begun(10, "A3510")
+		held := w.sweep(ids, "1.0.0")
+		n := int64(len(held))
+		for device, o := range held {
+			w.tells(device, hmpb.Update_builder{Lease: new(o.GetLease()), ToSha256: o.GetSha256(), State: new(hmpb.UpdateState_UPDATE_STATE_WAITING), Reason: new(hmpb.UpdateReason_UPDATE_REASON_BATTERY)})
+		}
+		if err := w.Pause(t.Context(), person("ada"), id, "somebody called"); err != nil {
+			t.Fatal(err)
+		}
+		if r := w.view(id).Rings[0]; r.Silent != 0 || r.InFlight != 0 || r.Reached != n {
+			t.Errorf("after a pause %+v, want %d reached, none of them silent", r, n)
+		}
+		if err := w.Resume(t.Context(), person("ada"), id, "it was nothing"); err != nil {
+			t.Fatal(err)
+		}
+		again := int64(len(w.sweep(ids, "1.0.0")))
+		w.now = w.now.Add(rollout.DefaultPace().Lease + time.Minute)
+		w.care()
+		if r := w.view(id).Rings[0]; again == 0 || r.Silent != again {
+			t.Errorf("after a lease that went by: %+v, want %d silent", r, again)
+		}
+	})
+}

@@ -41,6 +41,7 @@ type RingView struct {
 	OK, Bad       int64
 	InFlight      int64
 	Reached       int64     // devices that ever got a lease
+	Silent        int64     // of these, had a whole turn, and told of no end of it
 	Wait          gate.Wait // of the present ring: what the gate waits for
 	Need          int64     // of the present ring: outcomes that it must have
 	Soaked        bool      // the present ring was watched for long enough
@@ -153,6 +154,9 @@ func (r *Rollouts) view(ctx context.Context, tx *db.Tx, o *row) (Rollout, error)
 	if err := readFlights(ctx, tx, o.id, &v); err != nil {
 		return v, err
 	}
+	if err := readSilent(ctx, tx, o.id, &v); err != nil {
+		return v, err
+	}
 	v.Rings[o.ring].Soaked, v.Rings[o.ring].Taught = r.watched(o)
 	if o.state == Running {
 		added, err := r.addedBy(ctx, tx, o)
@@ -186,6 +190,26 @@ func readFlights(ctx context.Context, tx *db.Tx, id string, v *Rollout) error {
 		if ring < int64(len(v.Rings)) {
 			v.Rings[ring].InFlight++
 			v.InFlight++
+		}
+	}
+	return rows.Close()
+}
+
+// readSilent counts who had a turn without an outcome, by ring. Whose lease was taken
+// back, as by a halt, had none: he comes again.
+func readSilent(ctx context.Context, tx *db.Tx, id string, v *Rollout) error {
+	rows, err := tx.Query(ctx, `SELECT ring, COUNT(*) FROM rollout_members WHERE rollout_id = $1 AND passed = 1 AND flight = 0 AND outcome = 0 GROUP BY ring`, id)
+	if err != nil {
+		return err
+	}
+	defer rows.Close()
+	for rows.Next() {
+		var ring, n int64
+		if err := rows.Scan(&ring, &n); err != nil {
+			return err
+		}
+		if ring < int64(len(v.Rings)) {
+			v.Rings[ring].Silent = n
 		}
 	}
 	return rows.Close()

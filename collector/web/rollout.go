@@ -218,7 +218,7 @@ func (v *visit) rolloutSentence(r rollout.Rollout) string {
 func (v *visit) ringRows(r rollout.Rollout, c rollout.Compliance) (rows []ringRow) {
 	for i, ring := range r.Rings {
 		n := i + 1
-		none := max(0, ring.Reached-ring.OK-ring.Bad-ring.InFlight)
+		none := ring.Silent
 		open := max(0, ring.Adds-ring.OK-ring.Bad-ring.InFlight-none)
 		row := ringRow{Name: v.say.Say("rollout.ring", "ring", n), Rule: v.ringRule(ring), Key: "r" + strconv.Itoa(n), Adds: v.say.Number(ring.Adds),
 			OK: v.say.Number(ring.OK), Fly: v.say.Number(ring.InFlight), Bad: v.say.Number(ring.Bad), None: v.say.Number(none), Open: v.say.Number(open), Current: n == r.Ring}
