@@ -244,9 +244,9 @@ func (d *demo) roll(ctx context.Context, ready func()) error {
 		d.c.Log.Warn("the tour is not over", "after", tourWithin, "counts", fmt.Sprint(c.Counts), "error", err)
 		break
 	}
-	d.note(func(f *Facts) { f.Tour = &t.out })
 	fmt.Fprintf(d.c.Out, "\n  The rollout is %s: %d of %d devices run %s after %.1f s, this machine after %.1f s; %d wait for a charged battery or another network: %s/updates\n\n",
 		t.out.State, t.out.Current, t.out.Devices, tourTo, t.out.Seconds, t.out.Here, t.out.Waits, d.site.URL())
+	d.note(func(f *Facts) { f.Tour = &t.out })
 	ready()
 	return nil
 }
