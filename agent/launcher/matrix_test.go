@@ -17,7 +17,8 @@ import (
 // The kill matrix: an update, from the agent's first byte to the last thing that
 // the launcher does for it, is ended by SIGKILL, by EIO and by ENOSPC at each of
 // its operations on the disk; what is left after a power cut is started again, and
-// that start too is cut at each of its own. In the end a known program runs.
+// that start too is cut at each of its own, by each of the three. In the end a known
+// program runs.
 
 // story is an update of a device.
 type story struct {
@@ -90,7 +91,8 @@ func TestAttack23_KillMatrix(t *testing.T) {
 					}
 				}
 				points, missing, repairs := 0, 0, 0
-				for _, f := range []fault.Fault{fault.Kill, fault.Fail, fault.Full} {
+				faults := []fault.Fault{fault.Kill, fault.Fail, fault.Full}
+				for i, f := range faults {
 					for _, power := range []bool{false, true} {
 						for n := range len(whole.disk.Ops()) + 20 { // a fault may make the way longer
 							if !cuts(f, power, n) {
@@ -110,10 +112,11 @@ func TestAttack23_KillMatrix(t *testing.T) {
 							}
 							left := d.disk.Clone()
 							d.comesBack(t, what)
-							// The repair, cut in its turn.
+							// The repair, cut in its turn, by each kind of fault.
 							for m := (every - n%every) % every; ; m += every {
+								again := faults[(i+(n+m)/every)%len(faults)]
 								d := from(left, s)
-								d.disk.Plan(fault.At(m, f))
+								d.disk.Plan(fault.At(m, again))
 								d.runFor(t.Context(), 3*time.Second)
 								ops := d.disk.Ops()
 								if m >= len(ops) {
@@ -121,7 +124,7 @@ func TestAttack23_KillMatrix(t *testing.T) {
 								}
 								d.end(power, m, n)
 								repairs++
-								d.comesBack(t, fmt.Sprint(what, ", then ", f, " at ", ops[m]))
+								d.comesBack(t, fmt.Sprint(what, ", then ", again, " at ", ops[m]))
 							}
 							if t.Failed() {
 								return
