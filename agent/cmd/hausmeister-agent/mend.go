@@ -7,6 +7,7 @@ import (
 
 	"hausmeister/agent/update/train"
 	"hausmeister/platform/layout"
+	"hausmeister/platform/service"
 )
 
 // mend looks after the launcher: the system's own timer calls it, since nobody else
@@ -39,7 +40,7 @@ func (p *program) mend(ctx context.Context) error {
 	case err != nil:
 	case outcome == train.Back:
 		if err = errors.Join(s.Follow(), s.Revive(ctx)); err == nil {
-			err = line.Over()
+			err = notYet(line.Over(ctx, times))
 		}
 	default: // it may have failed too often for the service manager
 		err = s.Rouse(ctx)
@@ -48,4 +49,12 @@ func (p *program) mend(ctx context.Context) error {
 		return err
 	}
 	return p.done("mend." + string(outcome))
+}
+
+// notYet says in the words for a slow service manager that no launcher came up.
+func notYet(err error) error {
+	if errors.Is(err, train.ErrNotSeen) {
+		return errors.Join(service.ErrSlow, err)
+	}
+	return err
 }

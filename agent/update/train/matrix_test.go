@@ -125,7 +125,7 @@ func (d *device) timer() {
 	times := train.Times{Patience: 4 * time.Second, Steady: 2 * time.Second, Every: time.Second}
 	if o, err := d.line.Mend(d.Context(), times); err == nil && o == train.Back {
 		d.start()
-		_ = d.line.Over()
+		_ = d.line.Over(d.Context(), times)
 	}
 }
 

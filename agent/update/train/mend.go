@@ -138,16 +138,26 @@ func (t *Train) back(trial Trial) (Outcome, error) {
 	return Back, t.write("left", trial.To+"\n")
 }
 
-// Over forgets the trial of a launcher that was left, once the service was started
-// anew. Until then each look goes back again: the service manager may still have the
-// one that hangs.
-func (t *Train) Over() error {
+// ErrNotSeen: the service was started anew, and no launcher came up.
+var ErrNotSeen = errors.New("the launcher that was gone back to does not run yet")
+
+// Over forgets the trial of a launcher that was left, once another was seen to run.
+// Until then each look goes back again: the service manager may still have the one that
+// hangs, or take it for one that runs when its process is gone.
+func (t *Train) Over(ctx context.Context, times Times) error {
 	trial, on, err := t.OnTrial()
 	if err != nil || !on {
 		return err
 	}
 	if barred, err := t.Barred(trial.Sum); err != nil || !barred {
 		return err
+	}
+	seen, err := t.watch(ctx, trial, times.withDefaults())
+	switch {
+	case err != nil:
+		return err
+	case seen != oldRuns:
+		return ErrNotSeen
 	}
 	return t.remove("trial", "starts", "looks")
 }

@@ -35,8 +35,8 @@
 // itself (platform/service, Guard).
 //
 // A crash at any moment leaves a trial that Mend or the next launcher ends: the bar
-// is durable before the pointer goes back, and the trial is forgotten when the service
-// was started anew.
+// is durable before the pointer goes back, and the trial is forgotten when another
+// launcher was seen to run.
 package train
 
 import (

@@ -70,12 +70,25 @@ func (r *rig) mends(want train.Outcome, pointer string) {
 	if err != nil || got != want {
 		r.Fatalf("Mend = %s, %v, want %s", got, err, want)
 	}
-	if got == train.Back { // as who started the service anew
-		r.must(r.Over())
+	if got == train.Back {
+		r.startedAnew(pointer)
 	}
 	if now, err := r.Current(); err != nil || now != pointer {
 		r.Fatalf("after Mend the pointer leads to %s, %v, want %s", now, err, pointer)
 	}
+}
+
+// startedAnew is what follows on a Back: the service runs the other launcher.
+func (r *rig) startedAnew(version string) {
+	r.Helper()
+	lock, err := layout.Lock(r.LockPath())
+	if err == nil {
+		defer lock.Close()
+	} else if !errors.Is(err, layout.ErrLocked) { // a test has it
+		r.Fatal(err)
+	}
+	r.must(r.Began(version, time.Now()))
+	r.must(r.Over(r.Context(), short))
 }
 
 // wentBack: the new one is barred, no trial goes on, and it cannot be tried again.
@@ -235,13 +248,16 @@ func TestAttack41_CutAnywhere(t *testing.T) {
 func TestAttack41_ServiceNotStartedAnew(t *testing.T) {
 	r := newRig(t)
 	sum := r.onTrial()
-	r.must(r.Over()) // which forgets nothing that was not left
+	r.must(r.Over(t.Context(), short)) // which forgets nothing that was not left
 	for range 3 {
 		if got, err := r.Mend(t.Context(), short); err != nil || got != train.Back {
 			t.Fatalf("Mend = %s, %v, want %s", got, err, train.Back)
 		}
+		if err := r.Over(t.Context(), short); !errors.Is(err, train.ErrNotSeen) {
+			t.Fatalf("Over = %v while no launcher runs, want ErrNotSeen", err)
+		}
 	}
-	r.must(r.Over())
+	r.startedAnew("1.0.0")
 	r.wentBack(sum)
 }
 
