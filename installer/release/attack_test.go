@@ -2,6 +2,7 @@ package release_test
 
 import (
 	"crypto/ed25519"
+	"crypto/rand"
 	"encoding/hex"
 	"errors"
 	"fmt"
@@ -301,4 +302,68 @@ func TestAttack46OperatorErrors(t *testing.T) {
 	if _, err := p.Check(); !errors.Is(err, release.ErrRefused) || !strings.Contains(err.Error(), "windows/amd64") {
 		t.Errorf("without windows: %v, want ErrRefused", err)
 	}
+}
+
+// TestAttackOnePersonWithTwoKeys: a threshold counts persons, on whatever sticks their
+// keys are.
+func TestAttackOnePersonWithTwoKeys(t *testing.T) {
+	w := newWorld(t)
+	w.release("1.0.0")
+	w.must(os.MkdirAll(w.path("j2"), 0o755))
+	second, err := release.NewKey(w.path("j2"), "jana", []string{"stable"}, passphrase, release.Cost{Passes: 1, MemoryKiB: 8, Threads: 1}, rand.Reader, w.now)
+	w.must(err)
+	if _, err := w.drafts().Add(second.Public); !errors.Is(err, release.ErrRefused) || !strings.Contains(err.Error(), "jana has a key of stable already") {
+		t.Fatalf("a second key of jana for stable: %v, want ErrRefused", err)
+	}
+	if _, err := w.drafts().Add(w.keys["jana"].Public); !errors.Is(err, release.ErrRefused) {
+		t.Errorf("jana's key again: %v, want ErrRefused", err)
+	}
+	// Another person's is taken, and who signs for it sees a name.
+	nina := w.person("nina", []string{"stable"})
+	_, err = w.drafts().Add(nina.Public)
+	w.must(err)
+	d := w.drafts()
+	f, err := d.Read("targets")
+	w.must(err)
+	diff, err := d.Repo.Compare("targets", f)
+	w.must(err)
+	if !strings.Contains(diff.String(), "stable: + key "+release.Short(nina.ID)+" of nina\n") || len(diff.Warnings) != 0 {
+		t.Errorf("the diff does not name who comes:\n%s", diff)
+	}
+	// A draft that was edited by hand: the name changed, or taken out.
+	for name, lie := range map[string]struct{ person, want string }{"two keys": {"jana", "jana has two keys"}, "nobody's": {"", "nobody says whose"}} {
+		people := f.People()
+		people[nina.ID] = lie.person
+		w.must(f.SetPeople(people))
+		w.must(release.WriteDraft(d.Path("targets"), f))
+		if diff, err := d.Repo.Compare("targets", f); err != nil || !strings.Contains(diff.String(), "WARNING: ") || !strings.Contains(diff.String(), lie.want) {
+			t.Errorf("%s: the diff does not warn: %v\n%s", name, err, diff)
+		}
+		if _, _, err := w.signing("targets", "hanna").Sign(); !errors.Is(err, release.ErrRefused) || !strings.Contains(err.Error(), lie.want) {
+			t.Errorf("%s: Sign = %v, want ErrRefused", name, err)
+		}
+		for _, person := range []string{"hanna", "ivo"} { // with another tool
+			w.must(f.Sign(w.keys[person].Private))
+		}
+		w.must(release.WriteDraft(d.Path("targets"), f))
+		if err := w.publish(); !errors.Is(err, release.ErrRefused) || !strings.Contains(err.Error(), lie.want) {
+			t.Errorf("%s: publish = %v, want ErrRefused", name, err)
+		}
+	}
+	// Whatever targets says: two signatures of one person are one.
+	people := f.People()
+	people[nina.ID] = "jana"
+	w.must(f.SetPeople(people))
+	w.must(d.Drop("targets"))
+	w.must(w.drafts().Renew("stable"))
+	stable, err := w.drafts().Read("stable")
+	w.must(err)
+	for _, k := range []release.Key{w.keys["jana"], nina} {
+		w.must(stable.Sign(k.Private))
+	}
+	if err := release.Approve(w.repo().Root(), f, "stable", stable); !errors.Is(err, release.ErrUnverified) || !strings.Contains(err.Error(), "1 persons, 2 are needed") {
+		t.Errorf("stable signed by two keys of jana: %v, want ErrUnverified", err)
+	}
+	w.must(stable.Sign(w.keys["karl"].Private))
+	w.must(release.Approve(w.repo().Root(), f, "stable", stable))
 }

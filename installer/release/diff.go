@@ -93,12 +93,12 @@ func (d *Diff) keys(old, f *draft.File) {
 		}
 		for _, id := range ids {
 			if !slices.Contains(had, id) {
-				d.say("%s: + key %s", role, Short(id))
+				d.say("%s: + key %s", role, whose(f.People(), id))
 			}
 		}
 		for _, id := range had {
 			if !slices.Contains(ids, id) {
-				d.say("%s: - key %s", role, Short(id))
+				d.say("%s: - key %s", role, whose(old.People(), id))
 			}
 		}
 		want := manifest.Thresholds[role].Need
@@ -111,6 +111,7 @@ func (d *Diff) keys(old, f *draft.File) {
 			d.warn("%s is signed by %d, it takes %d", role, need, want)
 		}
 	}
+	d.people(old, f)
 	if f.Kind() == manifest.Targets {
 		d.paths(f)
 	}

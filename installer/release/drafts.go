@@ -126,6 +126,9 @@ func (d *Drafts) Init(people []Public) error {
 			keys[role] = append(keys[role], p.Ed25519())
 		}
 	}
+	if err := distinct(people); err != nil {
+		return err
+	}
 	root, targets := draft.NewRoot(d.Now().Add(lifeOf(manifest.Root))), draft.NewTargets(d.Now().Add(lifeOf(manifest.Targets)))
 	if err := targets.SetRole(manifest.Targets); err != nil {
 		return err
@@ -146,6 +149,11 @@ func (d *Drafts) Init(people []Public) error {
 			return err
 		}
 	}
+	for _, f := range []*draft.File{root, targets} {
+		if err := name(f, people...); err != nil {
+			return err
+		}
+	}
 	for _, role := range releaseRoles() {
 		f := draft.NewTargets(d.Now().Add(lifeOf(role)))
 		if err := f.SetRole(role); err != nil {
@@ -159,6 +167,20 @@ func (d *Drafts) Init(people []Public) error {
 		return err
 	}
 	return d.write(manifest.Root, root)
+}
+
+// distinct refuses a second key of a person for one role.
+func distinct(people []Public) error {
+	first := map[string]string{}
+	for _, p := range people {
+		for _, role := range p.Roles {
+			if other := first[role+" "+p.Person]; other != "" {
+				return refuse("%s: %s has two keys, %s and %s, and is one person", role, p.Person, Short(other), Short(p.ID))
+			}
+			first[role+" "+p.Person] = p.ID
+		}
+	}
+	return nil
 }
 
 // Renew gives a role a new life and changes nothing else.
@@ -236,11 +258,27 @@ func replaceKey(f *draft.File, role string, old Public, by *Public) error {
 		if slices.ContainsFunc(keys, func(k ed25519.PublicKey) bool { return k.Equal(by.Ed25519()) }) {
 			return refuse("%s has %s's new key already", role, by.Person)
 		}
+		people := f.People()
+		for _, k := range keys {
+			if id, err := manifest.KeyID(k); err == nil && people[id] == by.Person {
+				return refuse("%s has a key of %s already, %s, and is one person: keys rotate puts the new one in its place", by.Person, role, Short(id))
+			}
+		}
 		keys = append(keys, by.Ed25519())
 	}
 	if len(keys) < need {
 		return refuse("%s needs %d signatures and would have %d keys: bring in another person first (keys rotate)", role, need, len(keys))
 	}
+	if err := setKeys(f, role, need, keys); err != nil {
+		return err
+	}
+	if by == nil {
+		return name(f)
+	}
+	return name(f, *by)
+}
+
+func setKeys(f *draft.File, role string, need int, keys []ed25519.PublicKey) error {
 	if f.Kind() == manifest.Root {
 		return f.SetKeys(role, need, keys...)
 	}

@@ -132,6 +132,9 @@ func approve(by *draft.File, role string, f *draft.File) error {
 	if !a.Enough() {
 		return unverified("%s %d has %d of %d signatures that %s %d asks for", role, f.Version(), len(a.Signed), a.Need, by.Kind(), by.Version())
 	}
+	if n := persons(by, a.Signed); n < a.Need {
+		return unverified("%s %d has the signatures of %d persons, %d are needed: one of them signed with two keys", role, f.Version(), n, a.Need)
+	}
 	return nil
 }
 

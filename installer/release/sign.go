@@ -251,6 +251,9 @@ func checkNamed(f *draft.File) error {
 		if need, ids := keySet(f, role); want == 0 || need < want || len(ids) < need {
 			return refuse("%s is signed by %d of %d, it takes %d", role, need, len(ids), want)
 		}
+		if err := checkPersons(f, role); err != nil {
+			return err
+		}
 	}
 	if f.Kind() != manifest.Targets {
 		return nil

@@ -93,9 +93,12 @@ func (a collectorAt) ask(method, path string, body, into any) error {
 
 // saidNo makes an error of the API's problem (RFC 9457).
 func saidNo(status int, answer []byte) error {
-	var problem struct{ Title, Detail string }
+	var problem struct{ Title, Detail, Field string }
 	_ = json.Unmarshal(answer, &problem) // then the status has to do
 	err := fmt.Errorf("the collector says %d: %s", status, strings.TrimSpace(problem.Title+" "+problem.Detail))
+	if problem.Field != "" {
+		err = fmt.Errorf("the collector says %d: %s is wrong: %s", status, problem.Field, problem.Detail)
+	}
 	switch {
 	case status == http.StatusNotFound:
 		return fmt.Errorf("%w: %w", release.ErrNotFound, err)
@@ -249,8 +252,10 @@ func (r *rolloutTrainsCmd) Run(c *cli) error {
 
 var uuid = regexp.MustCompile(`^[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}$`)
 
-// find an agent's release by its id or by its version; a version must be one release.
-func (a collectorAt) find(name, channel string, back bool) (string, error) {
+// find an agent's release by its id or by its version; a version must be one release. From is
+// the version that it is to be the way back from, "" for one that is none.
+func (a collectorAt) find(name, channel, from string) (string, error) {
+	back := from != ""
 	if uuid.MatchString(name) {
 		return name, nil
 	}
@@ -259,15 +264,25 @@ func (a collectorAt) find(name, channel string, back bool) (string, error) {
 		return "", err
 	}
 	var ids []string
+	other := false // there is one of that name, of the other kind
 	for _, r := range all.Items {
-		if r.Product == manifest.ProductAgent && r.Version == name && r.Channel == channel && (r.RollbackOf != nil) == back && r.Gone == nil {
+		if r.Product != manifest.ProductAgent || r.Version != name || r.Channel != channel || r.Gone != nil {
+			continue
+		}
+		if !back && r.RollbackOf == nil || back && r.RollbackOf != nil && *r.RollbackOf == from {
 			ids = append(ids, r.ID)
+		} else {
+			other = true
 		}
 	}
-	switch len(ids) {
-	case 0:
+	switch {
+	case len(ids) == 0 && other && back:
+		return "", fmt.Errorf("%w: %s is not signed as the way back from %s: draft that with the verb rollback, sign and publish it", release.ErrRefused, name, from)
+	case len(ids) == 0 && other:
+		return "", fmt.Errorf("%w: %s is signed as a way back only: rollout rollback begins it", release.ErrNotFound, name)
+	case len(ids) == 0:
 		return "", fmt.Errorf("%w: a release %s on %s", release.ErrNotFound, name, channel)
-	case 1:
+	case len(ids) == 1:
 		return ids[0], nil
 	}
 	return "", fmt.Errorf("%w: %d releases are %s on %s: say the id", errUsage, len(ids), name, channel)
@@ -293,7 +308,7 @@ type rolloutStartCmd struct {
 }
 
 func (r *rolloutStartCmd) Run(c *cli) error {
-	id, err := r.find(r.Release, r.Channel, false)
+	id, err := r.find(r.Release, r.Channel, "")
 	if err != nil {
 		return err
 	}
@@ -370,7 +385,7 @@ func (r *rolloutPromoteCmd) Run(c *cli) error {
 		return err
 	}
 	var raw json.RawMessage
-	if err := r.ask(http.MethodPost, base+"/promote", map[string]string{"reason": c.Reason}, &raw); err != nil {
+	if err := r.ask(http.MethodPost, base+"/promote", map[string]any{"ring": next.Ring, "reason": c.Reason}, &raw); err != nil {
 		return errors.Join(err, c.noted("rollout promote failed", map[string]string{"error": err.Error()}))
 	}
 	return show[aPromotion](c, raw)
@@ -383,7 +398,11 @@ type rolloutBackCmd struct {
 }
 
 func (r *rolloutBackCmd) Run(c *cli) error {
-	id, err := r.find(r.Release, r.Channel, true)
+	var of aRollout
+	if err := r.ask(http.MethodGet, "/rollouts/"+url.PathEscape(r.ID), nil, &of); err != nil {
+		return err
+	}
+	id, err := r.find(r.Release, r.Channel, of.Version)
 	if err != nil {
 		return err
 	}

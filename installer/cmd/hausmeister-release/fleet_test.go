@@ -31,6 +31,7 @@ func fakeCollector(t *testing.T, asked *[]string) string {
 			`{"product":"policy","version":"1.0.0","release":null,"signed":false,"blocked":null,"ramp_permille":null,"devices":1,"left":0}],"total":2,"cursor":null}`,
 		"GET /api/v1/rollouts/" + someRollout + "/next":      `{"ring":2,"devices":120,"adds":100,"waiting":false}`,
 		"POST /api/v1/rollouts/" + someRollout + "/promote":  `{"ring":2,"devices":120,"adds":100,"waiting":true}`,
+		"GET /api/v1/rollouts/" + someRollout:                `{"id":"` + someRollout + `","version":"1.1.0","state":"running"}`,
 		"POST /api/v1/rollouts":                              `{"id":"` + someRollout + `","version":"1.1.0","state":"running"}`,
 		"POST /api/v1/rollouts/" + someRollout + "/pause":    `{"id":"` + someRollout + `","version":"1.1.0","state":"paused"}`,
 		"POST /api/v1/rollouts/" + someRollout + "/rollback": `{"id":"` + someRollout + `","version":"1.0.0","state":"running"}`,
@@ -42,9 +43,17 @@ func fakeCollector(t *testing.T, asked *[]string) string {
 			w.WriteHeader(http.StatusUnauthorized)
 			return
 		}
-		var body map[string]string
+		var body struct {
+			Release, Reason string
+			Ring            int
+		}
 		_ = json.NewDecoder(r.Body).Decode(&body) // GET has none
-		*asked = append(*asked, r.Method+" "+r.URL.Path+" "+body["release"]+" "+body["reason"])
+		if strings.HasSuffix(r.URL.Path, "/promote") && body.Ring != 2 {
+			w.WriteHeader(http.StatusBadRequest)
+			_, _ = w.Write([]byte(`{"title":"That does not fit","status":400,"detail":"want the next ring","field":"ring"}`))
+			return
+		}
+		*asked = append(*asked, r.Method+" "+r.URL.Path+" "+body.Release+" "+body.Reason)
 		answer, ok := answers[r.Method+" "+r.URL.Path]
 		if !ok {
 			w.Header().Set("Content-Type", "application/problem+json")
@@ -71,27 +80,35 @@ func TestFleet(t *testing.T) {
 	if got := d.must(0, "rollout trains"+to); !strings.Contains(got, "launcher 1.3.0  cleared for 35.5 %, 34 devices have it, 2 left it\npolicy 1.0.0  signed no longer, 1 devices have it, 0 left it") {
 		t.Errorf("rollout trains:\n%s", got)
 	}
-	d.must(0, "rollout start 1.1.0 --reason=go"+to)
-	d.must(exitNotFound, "rollout start 1.2.0 --reason=go"+to)
+	d.must(0, "rollout start 1.1.0 --reason=going_on"+to)
+	d.must(exitNotFound, "rollout start 1.2.0 --reason=going_on"+to)
 	d.must(exitNotFound, "rollout start 1.0.0 --reason=a_way_back_is_no_start"+to)
-	d.must(exitRefused, "rollout promote "+someRollout+" --devices=20 --reason=go"+to)
+	d.must(exitRefused, "rollout promote "+someRollout+" --devices=20 --reason=going_on"+to)
 	if slices.ContainsFunc(asked, func(s string) bool { return strings.Contains(s, "promote") }) {
 		t.Error("promoted with another number of devices than said")
 	}
-	if got := d.must(0, "rollout promote "+someRollout+" --devices=100 --reason=go"+to); !strings.Contains(got, "a second person must approve") {
+	if got := d.must(0, "rollout promote "+someRollout+" --devices=100 --reason=going_on"+to); !strings.Contains(got, "a second person must approve") {
 		t.Errorf("promote:\n%s", got)
 	}
-	if got := d.must(0, "rollout pause "+someRollout+" --reason=wait"+to); !strings.Contains(got, "paused") {
+	if got := d.must(0, "rollout pause "+someRollout+" --reason=waiting"+to); !strings.Contains(got, "paused") {
 		t.Errorf("pause:\n%s", got)
 	}
-	d.must(0, "rollout rollback "+someRollout+" 1.0.0 --reason=bad"+to)
-	d.must(exitNotFound, "rollout abort "+someRollout+" --reason=gone"+to)
+	d.must(0, "rollout rollback "+someRollout+" 1.0.0 --reason=it_is_bad"+to)
+	if got := d.must(exitRefused, "rollout rollback "+someRollout+" 1.1.0 --reason=it_is_bad"+to); !strings.Contains(got, "1.1.0 is not signed as the way back from 1.1.0") {
+		t.Errorf("rollback to what nobody signed for it:\n%s", got)
+	}
+	for _, reason := range []string{"x", "1234567", strings.Repeat("a", 201)} { // the collector's own rule
+		if got := d.must(exitUsage, "rollout pause "+someRollout+" --reason="+reason+to); !strings.Contains(got, "5 to 200 characters") {
+			t.Errorf("--reason=%s:\n%s", reason, got)
+		}
+	}
+	d.must(exitNotFound, "rollout abort "+someRollout+" --reason=it_is_gone"+to)
 	if got := d.must(0, "doctor HE-4711"+to); !strings.Contains(got, "rolled_back, hangs") || !strings.Contains(got, "It needs another build") {
 		t.Errorf("doctor:\n%s", got)
 	}
 	for _, want := range []string{
-		"POST /api/v1/rollouts " + someRelease + " go", "POST /api/v1/rollouts/" + someRollout + "/promote  go",
-		"POST /api/v1/rollouts/" + someRollout + "/rollback " + wayBack + " bad",
+		"POST /api/v1/rollouts " + someRelease + " going on", "POST /api/v1/rollouts/" + someRollout + "/promote  going on",
+		"POST /api/v1/rollouts/" + someRollout + "/rollback " + wayBack + " it is bad",
 	} {
 		if !slices.Contains(asked, want) {
 			t.Errorf("the collector was never asked %q: %q", want, asked)

@@ -4,6 +4,7 @@ import (
 	"bufio"
 	"errors"
 	"fmt"
+	"io/fs"
 	"os"
 	"path/filepath"
 	"slices"
@@ -203,8 +204,7 @@ func (c *cli) ceremony(verb string, d *release.Drafts, roles, witnesses, lines [
 		what["digest_"+role] = diff.Digest
 	}
 	text := release.Transcript(verb, c.who(), c.Reason, witnesses, lines, c.now())
-	name := fmt.Sprintf("ceremony-%s.txt", c.now().UTC().Format("20060102-150405"))
-	if err := layout.WriteFile(filepath.Join(c.Drafts, name), []byte(text), 0o644); err != nil {
+	if err := writeTranscript(c.Drafts, "ceremony-"+c.now().UTC().Format("20060102-150405"), text); err != nil {
 		return err
 	}
 	what["drafts"] = strings.Join(roles, ",")
@@ -212,6 +212,27 @@ func (c *cli) ceremony(verb string, d *release.Drafts, roles, witnesses, lines [
 		return err
 	}
 	return c.say(diffs, text)
+}
+
+// writeTranscript writes to a name of its own: two ceremonies may be within a second.
+func writeTranscript(dir, base, text string) error {
+	for n := 1; ; n++ {
+		path := filepath.Join(dir, base+".txt")
+		if n > 1 {
+			path = filepath.Join(dir, fmt.Sprintf("%s-%d.txt", base, n))
+		}
+		f, err := os.OpenFile(path, os.O_WRONLY|os.O_CREATE|os.O_EXCL, 0o644)
+		if errors.Is(err, fs.ErrExist) {
+			continue
+		}
+		if err == nil {
+			err = f.Close()
+		}
+		if err != nil {
+			return err
+		}
+		return layout.WriteFile(path, []byte(text), 0o644) // whole, in the place that is ours now
+	}
 }
 
 type rootCmd struct {

@@ -14,11 +14,13 @@ import (
 	"os/user"
 	"strings"
 	"time"
+	"unicode"
 
 	"github.com/alecthomas/kong"
 
 	"hausmeister/installer/release"
 	"hausmeister/installer/release/online"
+	"hausmeister/proto/reading"
 )
 
 // version is set by the build.
@@ -109,8 +111,8 @@ func (c *cli) run(args []string) int {
 		return c.exit(fmt.Errorf("%w: %w; see hausmeister-release --help", errUsage, err))
 	}
 	c.Reason = strings.Join(strings.Fields(c.Reason), " ")
-	if verb := verbOf(ctx.Command()); c.Reason == "" && !isReadOnly(verb) {
-		return c.exit(fmt.Errorf("%w: %s needs --reason", errUsage, verb))
+	if verb := verbOf(ctx.Command()); !isReadOnly(verb) && !isReason(c.Reason) {
+		return c.exit(fmt.Errorf("%w: %s needs --reason: 5 to 200 characters, letters among them", errUsage, verb))
 	}
 	return c.exit(ctx.Run(c))
 }
@@ -119,6 +121,11 @@ func (c *cli) parser(exit func(int)) (*kong.Kong, error) {
 	return kong.New(c, kong.Name("hausmeister-release"), kong.Vars{"version": version, "platforms": strings.Join(release.Platforms, ",")}, kong.Writers(c.stdout, c.stderr),
 		kong.Description("Signed updates of Hausmeister, from keys to a published repository."+exitHelp),
 		kong.ConfigureHelp(kong.HelpOptions{Compact: true}), kong.Exit(exit), kong.Bind(c))
+}
+
+// isReason has the collector's rule, so that a reason is one everywhere.
+func isReason(s string) bool {
+	return len(s) >= 5 && strings.ContainsFunc(s, unicode.IsLetter) && reading.Printable(s, 200)
 }
 
 // verbOf is the command without its arguments: "floor set <product>" is floor set.

@@ -106,14 +106,14 @@ func argumentsOf(leaf *kong.Node) string {
 func TestExitCodes(t *testing.T) {
 	d := newDesk(t)
 	d.must(exitUsage, "nonsense")
-	d.must(exitUsage, "keys init anna --role root --reason=x") // no terminal to ask
+	d.must(exitUsage, "keys init anna --role root --reason=as_asked") // no terminal to ask
 	d.must(0, "keys init anna --role root --out DIR/sticks --passphrase-file DIR/pass --reason=ceremony")
 	d.must(exitRefused, "keys init anna --role root --out DIR/sticks --passphrase-file DIR/pass --reason=again")
 	d.must(exitRefused, "keys init bert --role root,stable --out DIR/sticks --passphrase-file DIR/pass --reason=two_groups")
 	d.must(exitRefused, "root init --people DIR/sticks --reason=too_few")
 	d.must(exitNotFound, "expiry")
 	d.must(exitNotFound, "publish --reason=nothing_there")
-	d.must(exitNotFound, "online trust DIR/missing.json --state DIR/online --reason=x")
+	d.must(exitNotFound, "online trust DIR/missing.json --state DIR/online --reason=as_asked")
 	if err := os.WriteFile(filepath.Join(d.dir, "blocker"), nil, 0o600); err != nil {
 		t.Fatal(err)
 	}
@@ -145,15 +145,15 @@ func TestExitCodes(t *testing.T) {
 // TestExpiring is the sixth code: everything published, and time goes by.
 func TestExpiring(t *testing.T) {
 	d := newDesk(t)
-	pass := " --passphrase-file DIR/pass --reason=test"
+	pass := " --passphrase-file DIR/pass --reason=testing"
 	for person, roles := range map[string]string{
 		"anna": "root", "bert": "root", "carla": "root", "dirk": "root", "emma": "root", "frieda": "targets", "georg": "targets", "hanna": "targets",
 		"ivo": "targets", "jana": "canary,stable,launcher,emergency,policy", "karl": "canary,stable,launcher,emergency,policy", "lena": "canary,stable,launcher,emergency,policy",
 	} {
 		d.must(0, "keys init "+person+" --role "+roles+" --out DIR/people"+pass)
 	}
-	d.must(0, "online init --state DIR/online --out DIR/people --reason=test")
-	d.must(0, "root init --people DIR/people --reason=test")
+	d.must(0, "online init --state DIR/online --out DIR/people --reason=testing")
+	d.must(0, "root init --people DIR/people --reason=testing")
 	for role, people := range map[string][]string{
 		"root": {"anna", "bert", "carla"}, "targets": {"frieda", "georg"}, "canary": {"jana", "karl"}, "stable": {"jana", "karl"},
 		"policy": {"jana", "karl"}, "launcher": {"jana", "karl", "lena"}, "emergency": {"jana", "karl", "lena"},
@@ -161,21 +161,63 @@ func TestExpiring(t *testing.T) {
 		digest := strings.TrimSpace(d.must(0, "digest DIR/drafts/"+role+".json"))
 		for _, p := range people { // each a copy of his own
 			d.must(0, "--record DIR/"+p+".record sign DIR/drafts/"+role+".json --out DIR/"+role+"."+p+".json --digest "+digest+" --key DIR/people/"+p+".key"+pass)
-			d.must(0, "collect DIR/"+role+"."+p+".json --reason=test")
+			d.must(0, "collect DIR/"+role+"."+p+".json --reason=testing")
 		}
 	}
-	d.must(0, "online trust DIR/drafts/root.json --state DIR/online --reason=test")
+	d.must(0, "online trust DIR/drafts/root.json --state DIR/online --reason=testing")
 	d.must(0, "root verify")
 	d.must(exitRefused, "sign DIR/drafts/stable.json --digest 00000000 --key DIR/people/jana.key"+pass)
 	d.must(exitUnverified, "sign DIR/drafts/stable.json --digest 00000000 --key DIR/people/jana.key --passphrase-file DIR/people/jana.pub --reason=wrong_passphrase")
 	// The socket is not there: failed, and nothing is published.
-	d.must(exitFailed, "publish --socket DIR/none --reason=test")
-	d.must(0, "publish --dry-run --socket DIR/none --reason=test")
+	d.must(exitFailed, "publish --socket DIR/none --reason=testing")
+	d.must(0, "publish --dry-run --socket DIR/none --reason=testing")
 	if got := d.must(0, "expiry"); !strings.Contains(got, "root") {
 		t.Errorf("expiry: %s", got)
 	}
 	d.now = d.now.Add(3*365*24*time.Hour - 20*24*time.Hour)
 	if got := d.must(exitExpiring, "expiry"); !strings.Contains(got, "19 days") && !strings.Contains(got, "20 days") {
 		t.Errorf("expiry 20 days before the end: %s", got)
+	}
+}
+
+// TestCeremoniesWithinASecond: each has its transcript, whatever the clock says.
+func TestCeremoniesWithinASecond(t *testing.T) {
+	d := newDesk(t)
+	pass := " --passphrase-file DIR/pass --reason=testing"
+	for person, roles := range map[string]string{
+		"anna": "root", "bert": "root", "carla": "root", "dirk": "root", "emma": "root", "frieda": "targets", "georg": "targets", "hanna": "targets",
+		"ivo": "targets", "jana": "canary,stable,launcher,emergency,policy", "karl": "canary,stable,launcher,emergency,policy", "lena": "canary,stable,launcher,emergency,policy",
+	} {
+		d.must(0, "keys init "+person+" --role "+roles+" --out DIR/people"+pass)
+	}
+	d.must(0, "online init --state DIR/online --out DIR/people --reason=testing")
+	d.must(0, "root init --people DIR/people --reason=testing")
+	for _, person := range []string{"mona", "nina"} {
+		d.must(0, "keys init "+person+" --role stable --out DIR/more"+pass)
+		if got := d.must(0, "keys add DIR/more/"+person+".pub --reason=testing"); !strings.Contains(got, " of "+person) {
+			t.Errorf("keys add does not name %s:\n%s", person, got)
+		}
+	}
+	d.must(exitRefused, "keys init jana --role stable --out DIR/people"+pass)
+	d.must(0, "keys init jana --role stable --out DIR/more"+pass)
+	if got := d.must(exitRefused, "keys add DIR/more/jana.pub --reason=testing"); !strings.Contains(got, "is one person") {
+		t.Errorf("a second key of jana:\n%s", got)
+	}
+	files, err := filepath.Glob(d.dir + "/drafts/ceremony-*.txt")
+	if err != nil {
+		t.Fatal(err)
+	}
+	all := ""
+	for _, f := range files {
+		data, err := os.ReadFile(f)
+		if err != nil {
+			t.Fatal(err)
+		}
+		all += string(data)
+	}
+	for _, want := range []string{"ceremony of keys: root init", "person: mona", "person: nina"} {
+		if len(files) != 3 || strings.Count(all, want) != 1 {
+			t.Errorf("%q stands %d times in %d transcripts, want once in 3", want, strings.Count(all, want), len(files))
+		}
 	}
 }

@@ -70,9 +70,9 @@ func published(t *testing.T, versions map[string][]string) *desk {
 // launcher's, and no other.
 func TestBlockVersion(t *testing.T) {
 	d := published(t, map[string][]string{manifest.ProductAgent: {"1.3.0"}, manifest.ProductLauncher: {"1.2.0", "1.3.0"}})
-	d.must(exitNotFound, "block launcher 1.4.0 --reason=x")
-	d.must(exitRefused, "block cook 1.3.0 --reason=x")
-	d.must(exitRefused, "block 1.3.0 --reason=x") // no sha256
+	d.must(exitNotFound, "block launcher 1.4.0 --reason=as_asked")
+	d.must(exitRefused, "block cook 1.3.0 --reason=as_asked")
+	d.must(exitRefused, "block 1.3.0 --reason=as_asked") // no sha256
 	if got := d.must(0, "block launcher 1.3.0 --reason=does_not_come_up"); strings.Count(got, "blocked") == 0 {
 		t.Errorf("block says %s", got)
 	}
@@ -113,7 +113,7 @@ func TestAttack07StageRefusesAnOlderRoot(t *testing.T) {
 	if err := fleet.WriteTo(filepath.Join(d.dir, "repo")); err != nil {
 		t.Fatal(err)
 	}
-	const stage = "stage DIR/build/1.0.0 --role stable --reason=x"
+	const stage = "stage DIR/build/1.0.0 --role stable --reason=as_asked"
 	d.builds("1.0.0", 1)
 	if got := d.must(exitRefused, stage); !strings.Contains(got, "trusts root 1, published is 2") {
 		t.Errorf("stage says %s", got)
