@@ -291,10 +291,7 @@ func (r *Rollouts) move(ctx context.Context, tx *db.Tx, o *row, s sight) error {
 		return r.done(ctx, tx, o)
 	}
 	if !last && o.state == Running && r.due(o, s) {
-		if err := r.enter(ctx, tx, o); err != nil {
-			return err
-		}
-		return r.decide(ctx, tx, access.System("gate"), o, "ring_entered", "")
+		return r.enter(ctx, tx, access.System("gate"), o, "ring_entered", "")
 	}
 	if changed {
 		return o.save(ctx, tx, false)
@@ -338,7 +335,8 @@ func (r *Rollouts) watched(o *row) (soaked, taught bool) {
 	return now.Sub(o.entered) >= ring.Soak, !ring.SchoolDay || calendar.DefaultLessons().Taught(o.entered, now) || now.Sub(o.entered) >= holidaysAtMost
 }
 
-// done ends a rollout, and with it those of older versions.
+// done ends a rollout. Of those that are, the newest version alone stays offered to who
+// comes late.
 func (r *Rollouts) done(ctx context.Context, tx *db.Tx, o *row) error {
 	if err := o.turn(ctx, tx, Done, r.now()); err != nil {
 		return err
@@ -347,15 +345,20 @@ func (r *Rollouts) done(ctx context.Context, tx *db.Tx, o *row) error {
 	if err := r.decide(ctx, tx, system, o, "done", ""); err != nil {
 		return err
 	}
-	older, err := readRows(ctx, tx, `o.state = 'done' AND o.id <> $1 AND r.product = $2 AND r.channel = $3 AND o.started_ms <= $4`, o.id, o.product, o.channel, o.started.UnixMilli())
+	all, err := readRows(ctx, tx, `o.state = 'done' AND r.product = $1 AND r.channel = $2`, o.product, o.channel)
 	if err != nil {
 		return err
 	}
-	for _, old := range older {
+	newestFirst(all)
+	for i := range all {
+		if i == 0 {
+			continue
+		}
+		old := &all[i]
 		if err := old.turn(ctx, tx, Replaced, r.now()); err != nil {
 			return err
 		}
-		if err := r.decide(ctx, tx, system, &old, "replaced", ""); err != nil {
+		if err := r.decide(ctx, tx, system, old, "replaced", ""); err != nil {
 			return err
 		}
 	}

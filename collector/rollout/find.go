@@ -37,7 +37,7 @@ func (r *Rollouts) Find(ctx context.Context, caller access.Caller, version strin
 		rows, err := tx.Query(ctx, `SELECT r.id, r.product, r.channel, r.version, COALESCE(o.id, ''), COALESCE(o.state, ''), COALESCE(o.started_ms, 0)
 			FROM rollout_releases r LEFT JOIN rollouts o ON o.release_id = r.id
 			WHERE r.version = $1 OR substr(r.version, 1, $2) = $3
-			ORDER BY CASE WHEN r.version = $1 THEN 0 ELSE 1 END, COALESCE(o.started_ms, r.imported_ms) DESC, r.id LIMIT `+fmt.Sprint(mostFound), version, int64(len([]rune(version))+1), version+".")
+			ORDER BY CASE WHEN r.version = $1 THEN 0 ELSE 1 END, COALESCE(o.started_ms, r.imported_ms) DESC, CASE WHEN o.id IS NULL THEN 1 ELSE 0 END, r.id LIMIT `+fmt.Sprint(mostFound), version, int64(len([]rune(version))+1), version+".")
 		if err != nil {
 			return err
 		}

@@ -122,19 +122,27 @@ func params(from, n int) string {
 
 // latestOf is the latest rollout of the agent by channel.
 func latestOf(ctx context.Context, tx *db.Tx) (map[string]string, error) {
-	rows, err := tx.Query(ctx, `SELECT r.channel, o.id FROM rollouts o JOIN rollout_releases r ON r.id = o.release_id
-		WHERE r.product = 'agent' AND o.state NOT IN ('aborted', 'waiting') ORDER BY o.started_ms, o.id`)
+	rows, err := tx.Query(ctx, `SELECT r.channel, r.version, r.rollback_of, o.id, o.state, o.started_ms FROM rollouts o JOIN rollout_releases r ON r.id = o.release_id
+		WHERE r.product = 'agent' AND o.state NOT IN ('aborted', 'waiting')`)
 	if err != nil {
 		return nil, err
 	}
 	defer rows.Close()
-	latest := map[string]string{}
+	all := map[string][]row{}
 	for rows.Next() {
-		var channel, id string
-		if err := rows.Scan(&channel, &id); err != nil {
+		var o row
+		var state string
+		var started int64
+		if err := rows.Scan(&o.channel, &o.version, &o.rollbackOf, &o.id, &state, &started); err != nil {
 			return nil, err
 		}
-		latest[channel] = id
+		o.state, o.started = State(state), timeOf(started)
+		all[o.channel] = append(all[o.channel], o)
+	}
+	latest := map[string]string{}
+	for channel, some := range all {
+		newestFirst(some)
+		latest[channel] = some[0].id
 	}
 	return latest, rows.Close()
 }

@@ -301,6 +301,7 @@ func (g Gateway) Offer(ctx context.Context, device access.Caller, version string
 		if err != nil || len(open) == 0 {
 			return err
 		}
+		newestFirst(open)
 		h, err := g.helloOf(ctx, tx, device.ID, version, hash, capabilities)
 		if err != nil {
 			return err

@@ -51,8 +51,8 @@ func ringOf(rings []step, place float64) int {
 	return len(rings) - 1
 }
 
-const spotSQL = `SELECT f.device_id, f.owner_id, COALESCE(f.school_id, ''), f.model, f.os, COALESCE(h.os_build, ''),
-	COALESCE((SELECT d.antivirus FROM health_daily d WHERE d.device_id = f.device_id AND d.antivirus IS NOT NULL ORDER BY d.day DESC LIMIT 1), '')
+const spotSQL = `SELECT f.device_id, f.owner_id, COALESCE(f.school_id, ''), f.model, f.os, COALESCE(h.os_build, '') AS os_build,
+	COALESCE((SELECT d.antivirus FROM health_daily d WHERE d.device_id = f.device_id AND d.antivirus IS NOT NULL ORDER BY d.day DESC LIMIT 1), '') AS antivirus
 	FROM fleet_facts f LEFT JOIN health_devices h ON h.device_id = f.device_id`
 
 func readSpots(ctx context.Context, tx *db.Tx, release, where string, args ...any) (out []spot, err error) {

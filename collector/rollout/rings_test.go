@@ -6,6 +6,7 @@ import (
 	"encoding/hex"
 	"errors"
 	"slices"
+	"strings"
 	"testing"
 	"time"
 
@@ -529,7 +530,10 @@ func TestAttack44DoneWithoutTheSilent(t *testing.T) {
 // Whichever part is blocked, the others are told that there is room.
 func TestEachPartCanBeBlocked(t *testing.T) {
 	both(t, func(t *testing.T, w *world) {
-		_, id := w.begun(30, "A3510")
+		ids, id := w.begun(30, "A3510")
+		if err := w.exec(`UPDATE rollout_members SET model = 'other', os_build = 'other', antivirus = 'other', owner_id = 'other' WHERE device_id = $1`, ids[29]); err != nil {
+			t.Fatal(err)
+		}
 		for _, dimension := range gate.Dimensions {
 			if err := w.Block(t.Context(), person("ada"), id, gate.Stratum{Dimension: dimension, Value: "other"}, true, "it fails there"); err != nil {
 				t.Fatal(err)
@@ -802,13 +806,33 @@ func TestAttack39DowngradeByOperator(t *testing.T) {
 		w.release("1.0.0")
 		w.release("1.1.0")
 		ids := w.fleetOf(30, "1.1.0", "A3510")
-		up := w.start(t, "1.1.0")
 		down := w.start(t, "1.0.0")
 		if n := len(w.sweep(ids, "1.1.0")); n != 0 {
 			t.Errorf("%d devices on 1.1.0 are offered 1.0.0 that nobody signed as a way back", n)
 		}
 		if err := w.Abort(t.Context(), person("ada"), down, "that was wrong"); err != nil {
 			t.Fatal(err)
+		}
+		up := w.start(t, "1.1.0")
+		refused := func() {
+			t.Helper()
+			_, err := w.Start(t.Context(), person("ada"), w.releaseID("1.0.0"), "the wrong line")
+			if !errors.Is(err, rollout.ErrState) || !errors.Is(err, rollout.ErrOlder) || !strings.Contains(err.Error(), "1.1.0") {
+				t.Errorf("Start of 1.0.0 while 1.1.0 is %s = %v, want ErrOlder", w.view(up).State, err)
+			}
+		}
+		refused()
+		if err := w.Pause(t.Context(), person("ada"), up, "for a moment"); err != nil {
+			t.Fatal(err)
+		}
+		refused()
+		if err := w.Resume(t.Context(), person("ada"), up, "it goes on"); err != nil {
+			t.Fatal(err)
+		}
+		if list, err := w.List(t.Context(), person("ada")); err != nil {
+			t.Error(err)
+		} else if by, yes := rollout.Passed(rollout.Release{Product: "agent", Channel: "stable", Version: "1.0.0"}, list); !yes || by != "1.1.0" {
+			t.Errorf("Passed = %q, %v, want 1.1.0 in the way", by, yes)
 		}
 		if _, err := w.RollBack(t.Context(), person("ada"), up, w.releaseID("1.0.0"), "it is bad"); !errors.Is(err, rollout.ErrInvalid) {
 			t.Errorf("RollBack to what is not signed for it = %v, want ErrInvalid", err)

@@ -46,11 +46,14 @@ var (
 	// ErrIncomplete: a file that the metadata names is missing or has other bytes.
 	ErrIncomplete = errors.New("the repository is not complete")
 	// ErrReason: a verb without a reason of use.
-	ErrReason = errors.New("a reason of 5 to 200 characters is needed")
+	ErrReason = errors.New("a reason of 5 to 200 characters, letters among them, is needed")
 	// ErrInvalid: what was asked for cannot be.
 	ErrInvalid = errors.New("not possible")
 	// ErrState: the rollout is not in the state for it.
 	ErrState = errors.New("the rollout is not in the state for that")
+	// ErrOlder: a newer release is on its way, or was taken over the fleet; only what is
+	// signed as a way back may follow.
+	ErrOlder = errors.New("is newer and on its way, or installed: only a release signed as the way back from it may begin")
 	// ErrNoRollout: none of a channel was started yet.
 	ErrNoRollout = fmt.Errorf("%w: no rollout was started yet", access.ErrNotFound)
 	// ErrNoRepository: none was imported yet.

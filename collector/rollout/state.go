@@ -207,10 +207,15 @@ func revoke(ctx context.Context, tx *db.Tx, where string, args ...any) error {
 	return err
 }
 
-// decide writes a decision down, with what was known, in record and in the rollout's
+// decide writes a decision down, with what is known, in record and in the rollout's
 // own list.
 func (r *Rollouts) decide(ctx context.Context, tx *db.Tx, caller access.Caller, o *row, verb, reason string) error {
-	evidence, err := json.Marshal(shown(o, r.cfg.Pace))
+	return r.decided(ctx, tx, caller, o, verb, reason, shown(o, r.cfg.Pace))
+}
+
+// decided is decide of what changed the evidence by itself: known is from before.
+func (r *Rollouts) decided(ctx context.Context, tx *db.Tx, caller access.Caller, o *row, verb, reason string, known Evidence) error {
+	evidence, err := json.Marshal(known)
 	if err != nil {
 		return err
 	}
@@ -233,11 +238,12 @@ func (r *Rollouts) decide(ctx context.Context, tx *db.Tx, caller access.Caller, 
 }
 
 // Verbs are all by which decisions are called; the record has them behind "rollout.".
-var Verbs = []string{"started", "began", "ring_entered", "promotion_asked", "promoted", "approved", "paused", "resumed", "halted", "aborted", "rolled_back", "noted", "part_blocked", "part_freed", "done", "replaced"}
+var Verbs = []string{"started", "began", "ring_entered", "promotion_asked", "promoted", "approval_first", "approved", "paused", "resumed", "halted", "aborted", "rolled_back", "noted", "part_blocked", "part_freed", "done", "replaced"}
 
 // Evidence is what was known when something was decided.
 type Evidence struct {
 	OK, Bad         int64 // outcomes of what is not blocked
+	Ring            int   // from 1, that the numbers below are of; 0 = an earlier version did not note it
 	RingOK, RingBad int64
 	Sum, Bound      float64 // of the cumulated log-likelihood; above the bound it stops
 	Limit, Risk     float64 // the ring's limit of the rate, and the probability that it is above
@@ -248,7 +254,7 @@ type Evidence struct {
 
 func shown(o *row, p Pace) Evidence {
 	params := o.params(p)
-	e := Evidence{OK: o.evidence.All.OK, Bad: o.evidence.All.Bad, RingOK: o.evidence.Ring.OK, RingBad: o.evidence.Ring.Bad, Sum: o.evidence.Sum, Bound: params.Bound,
+	e := Evidence{Ring: o.ring + 1, OK: o.evidence.All.OK, Bad: o.evidence.All.Bad, RingOK: o.evidence.Ring.OK, RingBad: o.evidence.Ring.Bad, Sum: o.evidence.Sum, Bound: params.Bound,
 		Limit: params.Limit(o.ring), Risk: o.evidence.Risk(params, o.ring), Doubt: params.Doubt, Blocked: o.evidence.Blocked(), Cause: o.cause}
 	if e.OK+e.Bad > params.LateAfter {
 		e.Bound = params.LateBound

@@ -8,6 +8,7 @@ import (
 	"fmt"
 	"strconv"
 	"strings"
+	"time"
 	"unicode"
 
 	"hausmeister/collector/access"
@@ -35,14 +36,25 @@ func reasonOf(reason string) (string, error) {
 	return reason, nil
 }
 
-// second says whether the caller may be the second of two persons: one with the role
-// for it, and not the first. A program, or the operator at the socket, is no person.
+// releaser says whether the caller can be one of two persons: signed in, with the role
+// for it. A program is none, since nobody knows whose it is; nor is the operator at the
+// socket, where several may be the same.
+func releaser(caller access.Caller) bool {
+	return caller.Kind == access.KindUser && caller.Role == access.RoleRelease
+}
+
+// second says whether the caller may be the second of two persons, which is not the
+// first.
 func second(caller access.Caller, first string) error {
-	if caller.Kind != access.KindUser || caller.Role != access.RoleRelease || caller.Actor() == first {
+	if !releaser(caller) || caller.Actor() == first {
 		return ErrSecond
 	}
 	return nil
 }
+
+// personal says whether an actor is a person: a rollout remembers who began it, and not
+// with which role, which may be another one today.
+func personal(actor string) bool { return strings.HasPrefix(actor, string(access.KindUser)+":") }
 
 // Start begins to take a release over the fleet. An urgent one waits for a second
 // person; one that is on its way already, gone or blocked is ErrState.
@@ -68,9 +80,9 @@ func (r *Rollouts) start(ctx context.Context, caller access.Caller, release, rea
 		id = ident.NewID(now)
 		var gone, blocked int64
 		var urgent int64
-		var product, channel, rollbackOf string
-		err := tx.QueryRow(ctx, `SELECT product, channel, urgent, rollback_of, COALESCE(gone_ms, 0), COALESCE(blocked_ms, 0) FROM rollout_releases WHERE id = $1`, release).
-			Scan(&product, &channel, &urgent, &rollbackOf, &gone, &blocked)
+		var product, channel, version, rollbackOf string
+		err := tx.QueryRow(ctx, `SELECT product, channel, version, urgent, rollback_of, COALESCE(gone_ms, 0), COALESCE(blocked_ms, 0) FROM rollout_releases WHERE id = $1`, release).
+			Scan(&product, &channel, &version, &urgent, &rollbackOf, &gone, &blocked)
 		switch {
 		case errors.Is(err, db.ErrNoRows):
 			return access.ErrNotFound
@@ -92,6 +104,9 @@ func (r *Rollouts) start(ctx context.Context, caller access.Caller, release, rea
 		}
 		if open > 0 {
 			return fmt.Errorf("%w: this release is on its way already", ErrState)
+		}
+		if err := passed(ctx, tx, product, channel, version, rollbackOf); err != nil {
+			return err
 		}
 		var fleet int64
 		if err := tx.QueryRow(ctx, `SELECT COUNT(*) FROM fleet_facts`).Scan(&fleet); err != nil {
@@ -130,7 +145,7 @@ func (r *Rollouts) leaveBehind(ctx context.Context, tx *db.Tx, caller access.Cal
 		return err
 	}
 	if rollbackOf == "" || rollbackOf != o.version || product != o.product || channel != o.channel {
-		return fmt.Errorf("%w: no release that is signed as the way back from %s", ErrInvalid, o.version)
+		return &InvalidError{"release", "it is not signed as the way back from " + o.version}
 	}
 	if o.ended.IsZero() {
 		if err := o.turn(ctx, tx, Aborted, r.now()); err != nil {
@@ -153,10 +168,11 @@ func (r *Rollouts) verb(ctx context.Context, caller access.Caller, id, verb, rea
 		if err != nil {
 			return err
 		}
+		known := shown(&o, r.cfg.Pace)
 		if err := act(tx, &o); err != nil {
 			return err
 		}
-		return r.decide(ctx, tx, caller, &o, verb, reason)
+		return r.decided(ctx, tx, caller, &o, verb, reason, known)
 	})
 	if err != nil {
 		return fmt.Errorf("rollout %s: %w", verb, err)
@@ -196,14 +212,47 @@ func (r *Rollouts) Abort(ctx context.Context, caller access.Caller, id, reason s
 }
 
 // Approve is the second person's word: an urgent rollout begins, and rings of more
-// than 10 % of the fleet come by themselves when the gate finds them due.
+// than 10 % of the fleet come by themselves when the gate finds them due. Where no
+// person began it, two must approve: the first word only stands.
 func (r *Rollouts) Approve(ctx context.Context, caller access.Caller, id, reason string) error {
-	return r.verb(ctx, caller, id, "approved", reason, func(tx *db.Tx, o *row) error {
-		if err := second(caller, o.startedBy); err != nil {
+	if err := everywhere(caller); err != nil {
+		return err
+	}
+	first := false
+	err := r.db.Read(ctx, func(tx *db.Tx) error {
+		o, err := readRow(ctx, tx, id)
+		if err != nil {
 			return err
 		}
-		if !o.ended.IsZero() || o.approvedBy != "" {
+		who, _, err := firstPerson(ctx, tx, &o)
+		first = who == ""
+		return err
+	})
+	if err != nil {
+		return fmt.Errorf("rollout approved: %w", err)
+	}
+	verb := "approved"
+	if first {
+		verb = "approval_first"
+	}
+	return r.verb(ctx, caller, id, verb, reason, func(tx *db.Tx, o *row) error {
+		who, _, err := firstPerson(ctx, tx, o)
+		if err != nil {
+			return err
+		}
+		if err := second(caller, who); err != nil {
+			return err
+		}
+		if !o.ended.IsZero() || o.approvedBy != "" || first != (who == "") {
 			return fmt.Errorf("%w: it is approved, or over", ErrState)
+		}
+		if first {
+			return request(ctx, tx, o, "approve", 0, caller, r.now())
+		}
+		if o.state == Waiting {
+			if err := passed(ctx, tx, o.product, o.channel, o.version, o.rollbackOf); err != nil {
+				return err
+			}
 		}
 		o.approvedBy, o.approvedName = caller.Actor(), caller.Name
 		if o.state == Waiting {
@@ -225,6 +274,8 @@ type Promotion struct {
 	Devices  int64  // that rings up to it hold
 	Adds     int64  // devices
 	Waiting  bool   // for a second person; nothing changed
+	Wide     bool   // it takes two persons
+	May      bool   // the caller can be one of them, or none is needed
 	Asked    string // who asked for it first, where two persons are needed
 	Evidence Evidence
 }
@@ -239,11 +290,13 @@ func (r *Rollouts) Preview(ctx context.Context, caller access.Caller, id string)
 		if err != nil {
 			return err
 		}
-		if p, err = r.promotion(&o); err != nil || !o.rings[o.ring+1].Wide {
+		if p, err = r.promotion(&o); err != nil || !p.Wide {
+			p.May = true
 			return err
 		}
+		p.May = releaser(caller)
 		var first string
-		first, p.Asked, err = asked(ctx, tx, &o)
+		first, p.Asked, err = asked(ctx, tx, &o, "promote", o.ring)
 		p.Waiting = first == "" || second(caller, first) != nil
 		return err
 	})
@@ -258,7 +311,7 @@ func (r *Rollouts) promotion(o *row) (Promotion, error) {
 		return Promotion{}, fmt.Errorf("%w: there is no next ring", ErrState)
 	}
 	next := o.rings[o.ring+1]
-	return Promotion{Ring: o.ring + 2, Devices: next.End, Adds: next.End - o.rings[o.ring].End, Evidence: shown(o, r.cfg.Pace)}, nil
+	return Promotion{Ring: o.ring + 2, Devices: next.End, Adds: next.End - o.rings[o.ring].End, Wide: next.Wide, Evidence: shown(o, r.cfg.Pace)}, nil
 }
 
 // Promote goes on to the next ring before the gate finds it due. Above 10 % of the
@@ -295,10 +348,7 @@ func (r *Rollouts) PromoteTo(ctx context.Context, caller access.Caller, id strin
 				return r.decide(ctx, tx, caller, &o, "promotion_asked", reason)
 			}
 		}
-		if err := r.enter(ctx, tx, &o); err != nil {
-			return err
-		}
-		return r.decide(ctx, tx, caller, &o, "promoted", reason)
+		return r.enter(ctx, tx, caller, &o, "promoted", reason)
 	})
 	if err != nil {
 		return Promotion{}, fmt.Errorf("promoting a rollout: %w", err)
@@ -307,36 +357,61 @@ func (r *Rollouts) PromoteTo(ctx context.Context, caller access.Caller, id strin
 	return p, nil
 }
 
-// asked is who asked for the ring after this one, and by which name; empty = nobody.
-func asked(ctx context.Context, tx *db.Tx, o *row) (actor, name string, err error) {
-	err = tx.QueryRow(ctx, `SELECT q.actor, COALESCE((SELECT d.actor_name FROM rollout_decisions d WHERE d.rollout_id = q.rollout_id AND d.verb = 'promotion_asked' AND d.ring = q.ring AND d.actor = q.actor
-		ORDER BY d.at_ms LIMIT 1), '') FROM rollout_requests q WHERE q.rollout_id = $1 AND q.verb = 'promote' AND q.ring = $2`, o.id, int64(o.ring)).Scan(&actor, &name)
+// asked is which person asked for something first that takes two, such as the ring after
+// this one, and by which name; empty = nobody.
+func asked(ctx context.Context, tx *db.Tx, o *row, verb string, ring int) (actor, name string, err error) {
+	err = tx.QueryRow(ctx, `SELECT q.actor, COALESCE((SELECT d.actor_name FROM rollout_decisions d WHERE d.rollout_id = q.rollout_id AND d.actor = q.actor AND d.actor_name <> ''
+		ORDER BY d.at_ms DESC LIMIT 1), '') FROM rollout_requests q WHERE q.rollout_id = $1 AND q.verb = $2 AND q.ring = $3`, o.id, verb, int64(ring)).Scan(&actor, &name)
 	if errors.Is(err, db.ErrNoRows) {
 		err = nil
+	}
+	if !personal(actor) { // as an earlier version took it
+		return "", "", err
 	}
 	return actor, cmp.Or(name, actor), err
 }
 
-// first notes who asks for a wide ring, unless another person did; true: it waits.
-func (r *Rollouts) first(ctx context.Context, tx *db.Tx, caller access.Caller, o *row) (bool, error) {
-	actor, _, err := asked(ctx, tx, o)
-	switch {
-	case err == nil && actor == "":
-		_, err = tx.Exec(ctx, `INSERT INTO rollout_requests (rollout_id, verb, ring, actor, at_ms) VALUES ($1, 'promote', $2, $3, $4)`,
-			o.id, int64(o.ring), caller.Actor(), r.now().UnixMilli())
-		return true, err
-	case err != nil:
-		return false, err
-	}
-	return false, second(caller, actor)
+// request notes that the caller is the first of two persons.
+func request(ctx context.Context, tx *db.Tx, o *row, verb string, ring int, caller access.Caller, now time.Time) error {
+	_, err := tx.Exec(ctx, `INSERT INTO rollout_requests (rollout_id, verb, ring, actor, at_ms) VALUES ($1, $2, $3, $4, $5)
+		ON CONFLICT (rollout_id, verb, ring) DO UPDATE SET actor = excluded.actor, at_ms = excluded.at_ms`, o.id, verb, int64(ring), caller.Actor(), now.UnixMilli())
+	return err
 }
 
-// enter goes to the next ring: its evidence is counted from nothing.
-func (r *Rollouts) enter(ctx context.Context, tx *db.Tx, o *row) error {
+// firstPerson is who began a rollout, or approved what no person began.
+func firstPerson(ctx context.Context, tx *db.Tx, o *row) (actor, name string, err error) {
+	if personal(o.startedBy) {
+		return o.startedBy, cmp.Or(o.startedName, o.startedBy), nil
+	}
+	return asked(ctx, tx, o, "approve", 0)
+}
+
+// first notes who asks for a wide ring, unless another person did; true: it waits.
+func (r *Rollouts) first(ctx context.Context, tx *db.Tx, caller access.Caller, o *row) (bool, error) {
+	actor, _, err := asked(ctx, tx, o, "promote", o.ring)
+	if err != nil {
+		return false, err
+	}
+	if err := second(caller, actor); err != nil {
+		return false, err
+	}
+	if actor != "" {
+		return false, nil
+	}
+	return true, request(ctx, tx, o, "promote", o.ring, caller, r.now())
+}
+
+// enter goes to the next ring, whose evidence is counted from nothing; what is written
+// down with it is that of the ring which was left for it.
+func (r *Rollouts) enter(ctx context.Context, tx *db.Tx, caller access.Caller, o *row, verb, reason string) error {
+	known := shown(o, r.cfg.Pace)
 	o.ring++
 	o.entered = r.now()
 	o.evidence.NextRing()
-	return o.save(ctx, tx, true)
+	if err := o.save(ctx, tx, true); err != nil {
+		return err
+	}
+	return r.decided(ctx, tx, caller, o, verb, reason, known)
 }
 
 // Block leaves a part of the fleet out of a rollout, or lets it in again.
@@ -348,14 +423,24 @@ func (r *Rollouts) Block(ctx context.Context, caller access.Caller, id string, s
 	if !blocked {
 		verb = "part_freed"
 	}
-	if strata[s.Dimension] == "" || !reading.Printable(s.Value, maxReason) {
-		return fmt.Errorf("%w: no part of the fleet is called %q", ErrInvalid, s.Dimension)
+	if strata[s.Dimension] == "" {
+		return &InvalidError{"dimension", "want one of " + strings.Join(gate.Dimensions, ", ")}
+	}
+	if !reading.Printable(s.Value, maxReason) {
+		return &InvalidError{"value", fmt.Sprintf("want printable text of at most %d bytes", maxReason)}
 	}
 	return r.verb(ctx, caller, id, verb, reason, func(tx *db.Tx, o *row) error {
 		if !o.ended.IsZero() {
 			return fmt.Errorf("%w: it is over", ErrState)
 		}
 		news := blocked && !o.evidence.IsBlocked([]gate.Stratum{s})
+		if news {
+			if n, err := o.holds(ctx, tx, s); err != nil {
+				return err
+			} else if n == 0 {
+				return &InvalidError{"value", "no device of this rollout has it"}
+			}
+		}
 		o.evidence.BlockPart(o.params(r.cfg.Pace), s, blocked)
 		if news {
 			if err := o.leaveOut(ctx, tx, s); err != nil {
@@ -364,6 +449,17 @@ func (r *Rollouts) Block(ctx context.Context, caller access.Caller, id string, s
 		}
 		return o.save(ctx, tx, true)
 	})
+}
+
+// holds is how many devices of a rollout a part has; before they have their places,
+// how many of the fleet.
+func (o *row) holds(ctx context.Context, tx *db.Tx, s gate.Stratum) (n int64, err error) {
+	if o.placed {
+		err = tx.QueryRow(ctx, `SELECT COUNT(*) FROM rollout_members WHERE rollout_id = $1 AND `+strata[s.Dimension]+` = $2`, o.id, s.Value).Scan(&n)
+		return n, err
+	}
+	err = tx.QueryRow(ctx, `SELECT COUNT(*) FROM (`+spotSQL+`) f WHERE f.`+strata[s.Dimension]+` = $1`, s.Value).Scan(&n)
+	return n, err
 }
 
 // leaveOut takes the leases of a part that was just blocked, and what its devices did

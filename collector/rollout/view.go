@@ -26,6 +26,7 @@ type Rollout struct {
 	Entered, Started, Ended   time.Time
 	StartedBy, ApprovedBy     string // names
 	NeedsSecond               bool   // it waits for a second person, or will before the next ring
+	First                     string // of one rollout only: the first of two persons by name; empty = a program began it, and two must approve
 	MayApprove                bool   // the caller can be that person
 	Evidence                  Evidence
 	InFlight, Cap             int64
@@ -125,7 +126,12 @@ func (r *Rollouts) Rollout(ctx context.Context, caller access.Caller, id string)
 		if out, err = r.view(ctx, tx, &o); err != nil {
 			return err
 		}
-		out.MayApprove = out.NeedsSecond && everywhere(caller) == nil && second(caller, o.startedBy) == nil
+		first, name, err := firstPerson(ctx, tx, &o)
+		if err != nil {
+			return err
+		}
+		out.First = name
+		out.MayApprove = out.NeedsSecond && everywhere(caller) == nil && second(caller, first) == nil
 		out.Decisions, err = readDecisions(ctx, tx, id)
 		return err
 	})

@@ -192,13 +192,14 @@ func (r *Rollouts) DeviceState(ctx context.Context, caller access.Caller, device
 		if err != nil {
 			return err
 		}
-		found, err := readRows(ctx, tx, `r.product = 'agent' AND r.channel = $1 AND o.state NOT IN ('aborted', 'waiting') ORDER BY o.started_ms DESC, o.id DESC LIMIT 1`, channel)
+		found, err := readRows(ctx, tx, `r.product = 'agent' AND r.channel = $1 AND o.state NOT IN ('aborted', 'waiting')`, channel)
 		if err != nil {
 			return err
 		}
 		if len(found) == 0 {
 			return ErrNoRollout
 		}
+		newestFirst(found)
 		rollout = found[0].id
 		return nil
 	})

@@ -236,12 +236,20 @@ func (d Days) check() error {
 		return &InvalidError{"to", "want a day such as 2026-12-24"}
 	case d.To < d.From:
 		return &InvalidError{"to", "want a day that is not before from"}
-	case d.To.At(0).Sub(d.From.At(0)) > maxDays*24*time.Hour:
+	case !withinDays(d.Span, maxDays):
 		return &InvalidError{"to", fmt.Sprintf("want a day that is at most %d days after from", maxDays)}
 	case !reading.Printable(d.Name, maxReason):
 		return &InvalidError{"name", fmt.Sprintf("want printable text of at most %d bytes", maxReason)}
 	}
 	return nil
+}
+
+// withinDays says whether a span ends at most so many days after its first: by the
+// calendar, since the night in which the clocks go back has an hour more.
+func withinDays(s calendar.Span, most int) bool {
+	from, err1 := time.Parse(time.DateOnly, string(s.From))
+	to, err2 := time.Parse(time.DateOnly, string(s.To))
+	return err1 == nil && err2 == nil && !to.After(from.AddDate(0, 0, most))
 }
 
 // AddDays closes days, or says that a school has them off.

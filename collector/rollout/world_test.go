@@ -178,6 +178,13 @@ func (w *world) count(sql string, args ...any) (n int64) {
 	return n
 }
 
+func (w *world) exec(sql string, args ...any) error {
+	return w.db.Write(w.t.Context(), func(tx *db.Tx) error {
+		_, err := tx.Exec(w.t.Context(), sql, args...)
+		return err
+	})
+}
+
 // start begins the rollout of an imported version, and gives every device its place.
 func (w *world) start(t testing.TB, version string) string {
 	t.Helper()

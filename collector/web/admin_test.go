@@ -657,6 +657,15 @@ func TestAPIPage(t *testing.T) {
 			id = ids[1]
 		}
 		release := releases["1.0.0"]
+		if kind == "rollouts" { // what an example before left on its way is newer than the next one's
+			list, err := w.rollouts.List(t.Context(), operator)
+			w.must(err)
+			for _, r := range list {
+				if r.Ended.IsZero() {
+					w.must(w.rollouts.Abort(t.Context(), operator, r.ID, "Ende des Beispiels"))
+				}
+			}
+		}
 		if kind == "rollouts" && strings.Contains(u.Path, "$ID") || strings.HasSuffix(u.Path, "/update") {
 			began := w.began(releases["1.1.0"])
 			defer w.rollouts.Abort(t.Context(), operator, began, "Ende des Beispiels")

@@ -198,6 +198,7 @@ func (s *Server) apiRepository(v *visit) error {
 
 // apiEvidence is what was known when something was decided.
 type apiEvidence struct {
+	Ring    *int         `json:"ring"` // that its numbers are of: of a decision to enter one, the ring that was left; null = not noted
 	OK      int64        `json:"ok"`
 	Bad     int64        `json:"bad"`
 	RingOK  int64        `json:"ring_ok"`
@@ -219,6 +220,9 @@ type apiStratum struct {
 
 func evidenceOf(e rollout.Evidence) apiEvidence {
 	out := apiEvidence{OK: e.OK, Bad: e.Bad, RingOK: e.RingOK, RingBad: e.RingBad, Sum: e.Sum, Bound: e.Bound, Limit: e.Limit, Risk: e.Risk, Doubt: e.Doubt, Blocked: make([]apiStratum, len(e.Blocked)), Cause: present(string(e.Cause))}
+	if e.Ring > 0 {
+		out.Ring = &e.Ring
+	}
 	for i, b := range e.Blocked {
 		out.Blocked[i] = apiStratum{b.Dimension, b.Value}
 	}
@@ -410,9 +414,9 @@ func (s *Server) apiPreview(v *visit) error {
 }
 
 // apiNewPromotion says to which ring: where another one is the next meanwhile, nothing is
-// changed. 0 = whichever comes next.
+// changed.
 type apiNewPromotion struct {
-	Ring   int    `json:"ring,omitempty"`
+	Ring   int    `json:"ring"`
 	Reason string `json:"reason" is:"text"`
 }
 
@@ -420,6 +424,9 @@ func (s *Server) apiPromote(v *visit) error {
 	var body apiNewPromotion
 	if err := v.readJSON(&body); err != nil {
 		return err
+	}
+	if body.Ring < 1 { // who names none has not looked how many devices it adds
+		return &badRequest{"ring", "want the ring that GET /rollouts/{id}/next names"}
 	}
 	p, err := s.cfg.Rollouts.PromoteTo(v.r.Context(), v.caller, v.r.PathValue("id"), body.Ring, body.Reason)
 	if err != nil {
@@ -554,6 +561,8 @@ func rolloutFault(err error) (fault, bool) {
 	switch {
 	case errors.Is(err, rollout.ErrSecond):
 		return fault{http.StatusForbidden, "second-person"}, true
+	case errors.Is(err, rollout.ErrOlder):
+		return fault{http.StatusConflict, "older-release"}, true
 	case errors.Is(err, rollout.ErrState):
 		return fault{http.StatusConflict, "rollout-state"}, true
 	case errors.Is(err, rollout.ErrReason), errors.Is(err, rollout.ErrInvalid):

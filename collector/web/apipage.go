@@ -114,19 +114,20 @@ var shownFields = map[string]bool{"cap": true, "owners": true, "language": true,
 // bodies are the fields that an example needs beside or instead of those that
 // examples gives, by the type of the body.
 var bodies = map[reflect.Type]map[string]any{
-	reflect.TypeFor[apiNewJob]():      {"act": "label", "label": "Rückruf", "filter": map[string]any{"q": "lifebook"}},
-	reflect.TypeFor[apiRevocation]():  {"name": "NUMBER", "reason": "Verlust gemeldet"},
-	reflect.TypeFor[apiViewChange]():  {"name": "Stille Geräte", "filter": map[string]any{"state": "silent"}},
-	reflect.TypeFor[apiNewView]():     {"name": "Stille Geräte", "filter": map[string]any{"state": "silent"}},
-	reflect.TypeFor[apiNewClaim]():    {"cap": 10},
-	reflect.TypeFor[apiQuietOne]():    {"instance": "C:"},
-	reflect.TypeFor[apiOneFinding]():  {"instance": "C:"},
-	reflect.TypeFor[apiNewWindow]():   {"lessons_from": "07:45", "lessons_to": "16:00"},
-	reflect.TypeFor[apiNewDays]():     {"kind": "closed", "from": "2026-12-07", "to": "2026-12-11"},
-	reflect.TypeFor[apiDaysID]():      {"id": "DAYS"},
-	reflect.TypeFor[apiBlockPart]():   {"dimension": "model", "value": "LIFEBOOK A3510", "blocked": true},
-	reflect.TypeFor[apiSignIn]():      {"login": "LOGIN", "password": "PASSWORD"},
-	reflect.TypeFor[apiNewQuestion](): {"name": "Schwache Akkus", "if": []string{"battery_health.lt.700"}},
+	reflect.TypeFor[apiNewJob]():       {"act": "label", "label": "Rückruf", "filter": map[string]any{"q": "lifebook"}},
+	reflect.TypeFor[apiRevocation]():   {"name": "NUMBER", "reason": "Verlust gemeldet"},
+	reflect.TypeFor[apiViewChange]():   {"name": "Stille Geräte", "filter": map[string]any{"state": "silent"}},
+	reflect.TypeFor[apiNewView]():      {"name": "Stille Geräte", "filter": map[string]any{"state": "silent"}},
+	reflect.TypeFor[apiNewClaim]():     {"cap": 10},
+	reflect.TypeFor[apiQuietOne]():     {"instance": "C:"},
+	reflect.TypeFor[apiOneFinding]():   {"instance": "C:"},
+	reflect.TypeFor[apiNewWindow]():    {"lessons_from": "07:45", "lessons_to": "16:00"},
+	reflect.TypeFor[apiNewDays]():      {"kind": "closed", "from": "2026-12-07", "to": "2026-12-11"},
+	reflect.TypeFor[apiDaysID]():       {"id": "DAYS"},
+	reflect.TypeFor[apiBlockPart]():    {"dimension": "model", "value": "LIFEBOOK A3510", "blocked": true},
+	reflect.TypeFor[apiNewPromotion](): {"ring": 2},
+	reflect.TypeFor[apiSignIn]():       {"login": "LOGIN", "password": "PASSWORD"},
+	reflect.TypeFor[apiNewQuestion]():  {"name": "Schwache Akkus", "if": []string{"battery_health.lt.700"}},
 }
 
 // claimLife is how long the claim of an example is valid.

@@ -129,7 +129,7 @@ func TestDescriptionIsTheAPI(t *testing.T) {
 		"POST /api/v1/account/password":                `{"old":"` + password + `","new":"Rote Laternen am Fluss"}`,
 		"POST /api/v1/account/choices":                 `{"language":"en","theme":"","columns":["model","seen"]}`,
 		"POST /api/v1/rollouts":                        `{"release":"` + releases["1.0.0"] + `","reason":"neue Version"}`,
-		"POST /api/v1/rollouts/{id}/promote":           `{"reason":"in zwei Schulen gesehen"}`,
+		"POST /api/v1/rollouts/{id}/promote":           `{"ring":2,"reason":"in zwei Schulen gesehen"}`,
 		"POST /api/v1/rollouts/{id}/pause":             `{"reason":"Helpdesk fragt nach"}`,
 		"POST /api/v1/rollouts/{id}/resume":            `{"reason":"es war das Netz"}`,
 		"POST /api/v1/rollouts/{id}/abort":             `{"reason":"falscher Kanal"}`,

@@ -227,6 +227,12 @@ func (s *Server) problem(v *visit, f fault, err error) {
 		p.Detail, p.Field = unfit.Detail, unfit.Field
 	case errors.As(err, &noClaim):
 		p.Detail, p.Field = noClaim.Error(), noClaim.Field
+	case errors.Is(err, rollout.ErrReason):
+		p.Detail, p.Field = rollout.ErrReason.Error(), "reason"
+	case errors.Is(err, rollout.ErrState):
+		if _, why, ok := strings.Cut(err.Error(), rollout.ErrState.Error()+": "); ok {
+			p.Detail = why
+		}
 	case errors.Is(err, access.ErrPast):
 		p.Detail, p.Field = err.Error(), "expires"
 	case errors.Is(err, access.ErrExists), errors.Is(err, access.ErrInvalid), errors.Is(err, enroll.ErrInvalid):

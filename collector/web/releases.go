@@ -102,6 +102,12 @@ func (s *Server) updatesPage(v *visit) error {
 	for _, r := range rollouts {
 		open[r.Release] = open[r.Release] || r.Ended.IsZero()
 	}
+	passed := map[string]string{} // versions that stand in the way of releases
+	for _, r := range releases {
+		if by, yes := rollout.Passed(r, rollouts); yes {
+			passed[r.ID] = by
+		}
+	}
 	if (len(rollouts) > fewRows || len(releases) > fewRows) && v.asked.Get("all") == "" {
 		main.All = "/updates?all=1"
 		rollouts, releases = rollouts[:min(len(rollouts), fewRows)], releases[:min(len(releases), fewRows)]
@@ -110,7 +116,7 @@ func (s *Server) updatesPage(v *visit) error {
 		main.Rollouts = append(main.Rollouts, v.rolloutRow(r))
 	}
 	for _, r := range releases {
-		main.Releases = append(main.Releases, v.releaseRow(r, open[r.ID], main.May))
+		main.Releases = append(main.Releases, v.releaseRow(r, open[r.ID], passed[r.ID], main.May))
 	}
 	if main.Trains, err = v.trains(main.May); err != nil {
 		return err
@@ -195,13 +201,11 @@ func (v *visit) versionName(product, version string) string {
 
 // compliance is that of the rollout which the devices should have taken.
 func (v *visit) compliance(rollouts []rollout.Rollout) (*complianceCard, error) {
-	i := slices.IndexFunc(rollouts, func(r rollout.Rollout) bool {
-		return r.Product == manifest.ProductAgent && r.State != rollout.Aborted && r.State != rollout.Waiting
-	})
-	if i < 0 {
+	agents := slices.DeleteFunc(slices.Clone(rollouts), func(r rollout.Rollout) bool { return r.Product != manifest.ProductAgent })
+	r, ok := rollout.Wanted(agents)
+	if !ok {
 		return nil, nil
 	}
-	r := rollouts[i]
 	c, err := v.s.cfg.Rollouts.Compliance(v.r.Context(), v.caller, r.ID)
 	if err != nil {
 		return nil, err
@@ -248,7 +252,8 @@ func (v *visit) who(actor string) string {
 	return actor
 }
 
-func (v *visit) releaseRow(r rollout.Release, open, may bool) releaseRow {
+// releaseRow is a release's; passed is the newer version that it may not begin after.
+func (v *visit) releaseRow(r rollout.Release, open bool, passed string, may bool) releaseRow {
 	row := releaseRow{ID: r.ID, Name: v.versionName(r.Product, r.Version), Channel: v.channel(r.Channel), Imported: v.say.Day(r.Imported, v.s.cfg.Now())}
 	row.Systems = v.systems(r.Programs)
 	if r.Urgent {
@@ -267,12 +272,14 @@ func (v *visit) releaseRow(r rollout.Release, open, may bool) releaseRow {
 		row.State = mark{"off", v.say.Say("updates.gone", "day", v.say.Day(r.Gone, v.s.cfg.Now()))}
 	case open:
 		row.State = mark{"run", v.say.Say("updates.on_its_way")}
+	case passed != "":
+		row.State = mark{"off", v.say.Say("updates.passed", "version", passed)}
 	default:
 		row.State = mark{"ok", v.say.Say("updates.ready")}
 	}
 	if may && r.Blocked.IsZero() {
 		row.Block = "/releases/" + r.ID + "/block"
-		if r.Gone.IsZero() && !open {
+		if r.Gone.IsZero() && !open && passed == "" {
 			row.Start = "/releases/" + r.ID + "/rollout"
 		}
 	}
@@ -315,7 +322,9 @@ func (v *visit) reasonField() field {
 // releaseAct is a form about a release, for the page that asks why and the one that does it.
 type releaseAct struct {
 	done string // word of the page after it
-	ask  func(v *visit, r rollout.Release) (title, text string, f form)
+	// may says why it cannot be done before anything is asked; nil = it can.
+	may func(v *visit, r rollout.Release) error
+	ask func(v *visit, r rollout.Release) (title, text string, f form)
 	// do does it and says which page comes then.
 	do func(v *visit, r rollout.Release, reason string) (next string, err error)
 }
@@ -324,6 +333,11 @@ func (a releaseAct) page(v *visit) error {
 	r, err := v.pathRelease()
 	if err != nil {
 		return err
+	}
+	if a.may != nil {
+		if err := a.may(v, r); err != nil {
+			return err
+		}
 	}
 	title, text, f := a.ask(v, r)
 	return v.showForm(http.StatusOK, "updates", title, text, f)
@@ -352,6 +366,16 @@ func (a releaseAct) post(v *visit) error {
 func (s *Server) startAct() releaseAct {
 	return releaseAct{
 		done: "rollout_started",
+		may: func(v *visit, r rollout.Release) error {
+			rollouts, err := s.cfg.Rollouts.List(v.r.Context(), v.caller)
+			if err != nil {
+				return err
+			}
+			if _, yes := rollout.Passed(r, rollouts); yes {
+				return rollout.ErrOlder
+			}
+			return nil
+		},
 		ask: func(v *visit, r rollout.Release) (title, text string, f form) {
 			text = v.say.Say("rollout.start.text")
 			if r.Urgent {

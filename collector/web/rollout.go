@@ -145,7 +145,11 @@ func (v *visit) rolloutActs(main *rolloutMain, r rollout.Rollout) error {
 		if r.State == rollout.Waiting {
 			word = "rollout.second.now"
 		}
-		main.Warnings = append(main.Warnings, v.say.Say(word))
+		text := v.say.Say(word)
+		if r.First == "" {
+			text += " " + v.say.Say("rollout.second.both")
+		}
+		main.Warnings = append(main.Warnings, text)
 	}
 	if !v.mayRollOut() {
 		return nil
@@ -176,7 +180,7 @@ func (v *visit) rolloutActs(main *rolloutMain, r rollout.Rollout) error {
 		case p.Asked != "":
 			main.Asked = v.say.Say("rollout.asked", "who", v.who(p.Asked), "ring", p.Ring)
 			fallthrough
-		default:
+		case p.May:
 			main.Promote = at + "/promote"
 		}
 	}
@@ -369,6 +373,17 @@ func (v *visit) evidenceWords(e rollout.Evidence) string {
 		"sum", v.say.Fixed2(int64(e.Sum*1000)), "bound", v.say.Fixed2(int64(e.Bound*1000)))
 }
 
+// decidedOn is what was known at a decision, with the numbers of the ring that it was
+// about: who enters one does so on those of the ring before.
+func (v *visit) decidedOn(d rollout.Decision) string {
+	e := d.Evidence
+	text := v.evidenceWords(e)
+	if e.Ring == 0 || e.OK+e.Bad == 0 {
+		return text
+	}
+	return text + " · " + v.say.Say("rollout.seen.ring", "ring", e.Ring, "ok", e.RingOK, "bad", e.RingBad, "doubt", v.share(e.Doubt))
+}
+
 // stratum names a part of the devices.
 func (v *visit) stratum(s gate.Stratum, owners map[string]string) string {
 	value := s.Value
@@ -384,7 +399,7 @@ var decisionShapes = map[string]string{"halted": "crit", "part_blocked": "warn",
 func (v *visit) decisionRows(r rollout.Rollout, owners map[string]string) (rows []decisionRow) {
 	for _, d := range r.Decisions {
 		rows = append(rows, decisionRow{Shape: cmp.Or(decisionShapes[d.Verb], "info"), When: v.say.Time(d.At), What: v.say.Say("audit.action.rollout." + d.Verb), Who: v.decider(d),
-			Ring: v.say.Say("rollout.ring", "ring", d.Ring), Reason: v.decisionReason(d, owners), Said: !strings.HasPrefix(d.Actor, "system:") && d.Reason != rollout.Unsaid, Evidence: v.evidenceWords(d.Evidence)})
+			Ring: v.say.Say("rollout.ring", "ring", d.Ring), Reason: v.decisionReason(d, owners), Said: !strings.HasPrefix(d.Actor, "system:") && d.Reason != rollout.Unsaid, Evidence: v.decidedOn(d)})
 	}
 	return rows
 }

@@ -161,10 +161,20 @@ func (s *Server) approveAct() rolloutAct {
 				word, more = "rollout.approve.urgent", r.Rings[len(r.Rings)-1].Devices
 			}
 			text := v.say.Say(word, "who", v.who(r.StartedBy), "when", v.say.Time(r.Started), "n", more) + " " + v.evidenceWords(r.Evidence)
-			return v.say.Say("rollout.approve.title", "what", v.versionName(r.Product, r.Version)), text, v.rolloutForm(r, "approve", "rollout.approve"), nil
+			title := "rollout.approve.title"
+			switch {
+			case r.First == "":
+				title, text = "rollout.approve.title.first", text+" "+v.say.Say("rollout.approve.first")
+			case r.First != r.StartedBy:
+				text += " " + v.say.Say("rollout.approve.second", "who", r.First)
+			}
+			return v.say.Say(title, "what", v.versionName(r.Product, r.Version)), text, v.rolloutForm(r, "approve", "rollout.approve"), nil
 		},
 		do: func(v *visit, r rollout.Rollout, typed url.Values) (next, done string, err error) {
-			return "", "", s.cfg.Rollouts.Approve(v.r.Context(), v.caller, r.ID, typed.Get("reason"))
+			if r.First == "" {
+				done = "rollout_approved_first"
+			}
+			return "", done, s.cfg.Rollouts.Approve(v.r.Context(), v.caller, r.ID, typed.Get("reason"))
 		},
 	}
 }
@@ -182,7 +192,7 @@ func (s *Server) promoteAct() rolloutAct {
 			f.Hidden = map[string]string{"ring": strconv.Itoa(p.Ring)}
 			text := v.say.Say("rollout.promote.text", "n", p.Adds, "ring", p.Ring, "all", p.Devices) + " " + v.evidenceWords(p.Evidence)
 			switch {
-			case p.Asked != "" && p.Waiting:
+			case p.Wide && !p.May, p.Asked != "" && p.Waiting:
 				return "", "", form{}, rollout.ErrSecond
 			case p.Waiting:
 				text += " " + v.say.Say("rollout.promote.first")

@@ -70,6 +70,86 @@ func TestApproveByAPI(t *testing.T) {
 	})
 }
 
+// TestRolloutsByAPISayWhatIsWrong: a program is told which field is wrong, and how, in
+// the words that the pages have.
+func TestRolloutsByAPISayWhatIsWrong(t *testing.T) {
+	dbtest.Run(t, migrations, func(t *testing.T, d *db.DB) {
+		w := storesPaced(t, d, quietLog, lookRings).serve()
+		ids := w.fill(60)
+		runs, _, _ := w.rolled(ids)
+		token, at := w.token("ci", access.RoleRelease, nil), "/api/v1/rollouts/"+runs
+		post := func(path, body string) answer {
+			t.Helper()
+			return w.browser().do(http.MethodPost, path, strings.NewReader(body), "Authorization", "Bearer "+token, "Content-Type", "application/json")
+		}
+		for _, tt := range []struct {
+			path, body string
+			code       int
+			parts      []string
+		}{
+			{at + "/pause", `{"reason":"x"}`, 400, []string{`"field":"reason"`, "5 to 200 characters"}},
+			{at + "/pause", `{"reason":"123456"}`, 400, []string{`"field":"reason"`, "letters"}},
+			{at + "/promote", `{"reason":"zwei Schulen warten"}`, 400, []string{`"field":"ring"`, "/next"}},
+			{at + "/promote", `{"ring":1,"reason":"zwei Schulen warten"}`, 409, []string{"ring 3 is the next"}},
+			{at + "/parts", `{"dimension":"shoe","value":"42","blocked":true,"reason":"zwei Schulen warten"}`, 400, []string{`"field":"dimension"`, "model, os_build, antivirus, owner"}},
+			{at + "/parts", `{"dimension":"model","value":"No such model","blocked":true,"reason":"zwei Schulen warten"}`, 400, []string{`"field":"value"`, "no device"}},
+			{at + "/rollback", `{"release":"` + w.releaseID("0.9.0") + `","reason":"zwei Schulen warten"}`, 400, []string{`"field":"release"`, "not signed as the way back from 1.1.0"}},
+			{"/api/v1/rollouts", `{"release":"` + w.releaseID("0.9.0") + `","reason":"falsche Zeile"}`, 409, []string{"problem:older-release", "1.1.0 is newer"}},
+		} {
+			res := post(tt.path, tt.body)
+			if res.StatusCode != tt.code {
+				t.Errorf("POST %s %s = %d %s, want %d", tt.path, tt.body, res.StatusCode, res.body, tt.code)
+			}
+			for _, part := range tt.parts {
+				if !strings.Contains(res.body, part) {
+					t.Errorf("POST %s %s = %s, lacks %q", tt.path, tt.body, res.body, part)
+				}
+			}
+		}
+		res := w.api(token, at, nil)
+		i := strings.Index(res.body, `"verb":"ring_entered"`)
+		if i < 0 || !strings.Contains(res.body[i:], `"evidence":{"ring":1,"ok":12,"bad":0,"ring_ok":12,`) {
+			t.Errorf("ring 2 was entered on %s, want the numbers of ring 1", res.body[max(i, 0):])
+		}
+		if page := text(w.signedIn("read").get("/rollouts/" + runs).body); !strings.Contains(page, "Stufe 1: 12 gut, 0 Fehler, Risiko muss unter 5") {
+			t.Error("the page does not say on which numbers ring 2 was entered")
+		}
+	})
+}
+
+// TestTwoPersonsAfterAProgram: what a token began takes two persons' approval.
+func TestTwoPersonsAfterAProgram(t *testing.T) {
+	w := storesPaced(t, dbtest.Open(t, migrations), quietLog, lookRings).serve()
+	ids := w.fill(20)
+	_, _, waits := w.rolled(ids)
+	w.must(w.exec(`UPDATE rollouts SET started_by = 'token:ci', started_name = 'ci' WHERE id = '` + waits + `'`))
+	w.user("release2", access.RoleRelease, nil)
+	at := "/rollouts/" + waits
+	if page := text(w.signedIn("release").get(at).body); !strings.Contains(page, "Zwei Personen müssen freigeben") {
+		t.Error("the page does not say that two persons must approve")
+	}
+	if page := text(w.signedIn("release").get(at + "/approve").body); !strings.Contains(page, "als erste Person freigeben") || !strings.Contains(page, "noch eine zweite Person") {
+		t.Errorf("the form does not say that another person must approve after this one: %s", page)
+	}
+	res := w.signedIn("release").post(at+"/approve", url.Values{"reason": {"alles gesehen"}})
+	if to := res.Header.Get("Location"); res.StatusCode != http.StatusSeeOther || to != at+"?done=rollout_approved_first" {
+		t.Errorf("the first person's approval = %d to %s", res.StatusCode, to)
+	}
+	if r, err := w.rollouts.Rollout(t.Context(), releaser("x"), waits); err != nil || r.State != rollout.Waiting || r.ApprovedBy != "" {
+		t.Errorf("after one person %s, %v, want it to wait", r.State, err)
+	}
+	if res := w.signedIn("release").get(at + "/approve"); res.StatusCode != http.StatusForbidden {
+		t.Errorf("the same person's form again = %d, want 403", res.StatusCode)
+	}
+	if page := text(w.signedIn("release2").get(at + "/approve").body); !strings.Contains(page, "als zweite Person freigeben") || !strings.Contains(page, "release hat schon freigegeben") {
+		t.Errorf("the second person's form: %s", page)
+	}
+	res = w.signedIn("release2").post(at+"/approve", url.Values{"reason": {"auch gesehen"}})
+	if r, err := w.rollouts.Rollout(t.Context(), releaser("x"), waits); err != nil || r.State != rollout.Placing || r.ApprovedBy != "release2" {
+		t.Errorf("after two persons (%d) %s, %v, want it to begin", res.StatusCode, r.State, err)
+	}
+}
+
 // lookRings are so small that 120 devices have some.
 var lookRings = rollout.Pace{Rings: []rollout.Ring{{Devices: 12, Soak: time.Hour}, {Devices: 40, Soak: 4 * time.Hour, SchoolDay: true}, {Devices: 80, Soak: 24 * time.Hour, SchoolDay: true}, {Millions: rollout.Whole}}}
 
@@ -247,13 +327,25 @@ func TestUpdatesPage(t *testing.T) {
 		}
 	}
 	runs, _, waits := w.rolled(ids)
-	acts := []string{"/releases/" + w.releaseID("0.9.0") + "/rollout", "/releases/" + w.releaseID("1.1.0") + "/block"}
+	older := "/releases/" + w.releaseID("0.9.0") + "/rollout"
+	acts := []string{"/releases/" + w.releaseID("1.0.1") + "/rollout", "/releases/" + w.releaseID("1.1.0") + "/block"}
 	for role, may := range map[string]bool{"read": false, "support": false, "admin": true, "release": true} {
 		page := w.signedIn(role).get("/updates")
 		said := text(page.body)
 		for _, part := range []string{"Wartet auf Freigabe", "Von selbst angehalten", "Rückweg von 1.1.0", "dringend", "Zeitstempel", "noch 1.094 Tage", "Läuft"} {
 			if !strings.Contains(said, part) {
 				t.Errorf("%s does not read %q", role, part)
+			}
+		}
+		if may { // what is older than what runs is not begun, and why is said
+			if strings.Contains(page.body, older) || !strings.Contains(said, "Älter als 1.1.0") {
+				t.Errorf("%s is offered to begin 0.9.0 while 1.1.0 runs", role)
+			}
+			if res := w.signedIn(role).get(older); res.StatusCode != http.StatusConflict || !strings.Contains(text(res.body), "Nur ein signierter Rückweg") {
+				t.Errorf("the page that begins 0.9.0 as %s = %d", role, res.StatusCode)
+			}
+			if res := w.signedIn(role).post(older, url.Values{"reason": {"falsche Zeile"}}); res.StatusCode != http.StatusConflict {
+				t.Errorf("beginning 0.9.0 as %s = %d, want 409", role, res.StatusCode)
 			}
 		}
 		for _, act := range acts {
