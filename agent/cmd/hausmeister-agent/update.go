@@ -191,13 +191,23 @@ func (p *program) updates(ctx context.Context) (agentupdate.Status, error) {
 	return *s.Update, nil
 }
 
+// updateShown is what update status prints as JSON.
+type updateShown struct {
+	agentupdate.Status
+	Running string `json:"running_version,omitempty"` // of the agent that said this
+}
+
 func (p *program) updateStatus(ctx context.Context) error {
 	u, err := p.updates(ctx)
 	if err != nil {
 		return err
 	}
+	s, _, err := p.now(ctx)
+	if err != nil {
+		return err
+	}
 	if p.json {
-		return p.print(u)
+		return p.print(updateShown{u, s.Version})
 	}
 	w := p.words
 	line := func(label string, value string) {
@@ -205,6 +215,7 @@ func (p *program) updateStatus(ctx context.Context) error {
 			fmt.Fprintf(p.out, "%-*s %s\n", 22, w.text("label."+label), value)
 		}
 	}
+	line("version", s.Version)
 	line("update", w.update(u))
 	if u.Coming() {
 		line("update_until", w.when(u.Until))
