@@ -24,7 +24,8 @@ type Found struct {
 const mostFound = 20
 
 // Find looks for versions that are called so, and for those that begin so: 1.4 is 1.4.2,
-// too, and not 1.40.0. What is called so comes first, then the latest.
+// too, and not 1.40.0. What is called so comes first, then the
+// latest; of the same moment what began before what waits.
 func (r *Rollouts) Find(ctx context.Context, caller access.Caller, version string) (out []Found, err error) {
 	if err := caller.Allow(access.ReadRollouts); err != nil {
 		return nil, err
@@ -37,7 +38,7 @@ func (r *Rollouts) Find(ctx context.Context, caller access.Caller, version strin
 		rows, err := tx.Query(ctx, `SELECT r.id, r.product, r.channel, r.version, COALESCE(o.id, ''), COALESCE(o.state, ''), COALESCE(o.started_ms, 0)
 			FROM rollout_releases r LEFT JOIN rollouts o ON o.release_id = r.id
 			WHERE r.version = $1 OR substr(r.version, 1, $2) = $3
-			ORDER BY CASE WHEN r.version = $1 THEN 0 ELSE 1 END, COALESCE(o.started_ms, r.imported_ms) DESC, CASE WHEN o.id IS NULL THEN 1 ELSE 0 END, r.id LIMIT `+fmt.Sprint(mostFound), version, int64(len([]rune(version))+1), version+".")
+			ORDER BY CASE WHEN r.version = $1 THEN 0 ELSE 1 END, COALESCE(o.started_ms, r.imported_ms) DESC, CASE WHEN o.id IS NULL THEN 1 ELSE 0 END, r.id, o.id DESC LIMIT `+fmt.Sprint(mostFound), version, int64(len([]rune(version))+1), version+".")
 		if err != nil {
 			return err
 		}
