@@ -638,25 +638,46 @@ func TestRolloutLive(t *testing.T) {
 		t.Errorf("the stream of no rollout = %d, want 404", res.StatusCode)
 	}
 	next := b.stream(t, "/rollouts/"+runs+"/live?after="+r.Decisions[0].ID)
+	shown := map[string]string{}
 	await := func(event, part string) {
 		t.Helper()
-		for {
+		for data, ok := shown[event]; !ok || !strings.Contains(data, part); data, ok = shown[event] {
 			name, data, ok := next()
 			if !ok {
-				t.Fatalf("the stream ended before %s with %q", event, part)
+				t.Fatalf("the stream ended before %s with %q, it has %q", event, part, shown[event])
 			}
-			if name == event && strings.Contains(data, part) {
-				return
-			}
+			shown[name] = data
 		}
 	}
 	await("news", `data-n="0"`)
 	await("r1.ok", "0")
+	await("r1.whys", "\u00a0") // a word and its number
 	w.sweep(ids, func(_ int, o *hmpb.Offer) *hmpb.Update { return committed(o) })
 	if r, err = w.rollouts.Rollout(t.Context(), operator, runs); err != nil || r.Rings[0].OK < 5 {
 		t.Fatalf("%d devices took it, %v", r.Rings[0].OK, err)
 	}
 	await("r1.ok", strconv.FormatInt(r.Rings[0].OK, 10))
+	await("r1.whys", "Alle aktuell")
+	var counted struct {
+		Devices int64
+		Rings   []struct {
+			Ring   int64
+			Counts map[string]int64
+		}
+	}
+	w.api(w.token("counts", access.RoleRead, nil), "/api/v1/rollouts/"+runs+"/compliance", &counted)
+	placed := int64(0)
+	for i, ring := range counted.Rings {
+		for _, n := range ring.Counts {
+			placed += n
+		}
+		if ring.Ring != int64(i+1) || i >= len(r.Rings) {
+			t.Errorf("ring %d of %d is called %d", i+1, len(r.Rings), ring.Ring)
+		}
+	}
+	if len(counted.Rings) < 2 || placed != counted.Devices || counted.Rings[0].Counts["current"] != r.Rings[0].OK || counted.Rings[1].Counts["ring"] == 0 {
+		t.Errorf("words by ring: %+v, want those of all devices, %d current in the first and some to come in the second", counted, r.Rings[0].OK)
+	}
 	w.advance(time.Minute)
 	w.must(w.rollouts.Pause(t.Context(), operator, runs, "für das Beispiel"))
 	await("state", "Angehalten")
