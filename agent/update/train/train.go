@@ -28,7 +28,7 @@
 //	         a file, and the service's command is set to what it says. A launcher that
 //	         hangs while it starts is no failure for the service manager: the task
 //	         leaves it, and ends its process. Tried in Wine, which takes the task and
-//	         does not run it.
+//	         does not run it, and there not to the end for one that hangs later.
 //	macOS    a job of launchd, every half hour and after a start; a link. Compiled only.
 //
 // Where the service manager has no watchdog, a launcher that does not get on also ends
