@@ -98,9 +98,11 @@ func (s *Server) updatesPage(v *visit) error {
 	}
 	// Launchers have no rollout and a list of their own.
 	releases = slices.DeleteFunc(releases, func(r rollout.Release) bool { return r.Product != manifest.ProductAgent })
-	open := map[string]bool{} // releases that are on their way
+	open := map[string]rollout.State{} // of releases that are on their way
 	for _, r := range rollouts {
-		open[r.Release] = open[r.Release] || r.Ended.IsZero()
+		if r.Ended.IsZero() {
+			open[r.Release] = r.State
+		}
 	}
 	passed := map[string]string{} // versions that stand in the way of releases
 	for _, r := range releases {
@@ -252,8 +254,9 @@ func (v *visit) who(actor string) string {
 	return actor
 }
 
-// releaseRow is a release's; passed is the newer version that it may not begin after.
-func (v *visit) releaseRow(r rollout.Release, open bool, passed string, may bool) releaseRow {
+// releaseRow is a release's; open is the state of its rollout that has not ended, "" =
+// none, and passed the newer version that it may not begin after.
+func (v *visit) releaseRow(r rollout.Release, open rollout.State, passed string, may bool) releaseRow {
 	row := releaseRow{ID: r.ID, Name: v.versionName(r.Product, r.Version), Channel: v.channel(r.Channel), Imported: v.say.Day(r.Imported, v.s.cfg.Now())}
 	row.Systems = v.systems(r.Programs)
 	if r.Urgent {
@@ -270,8 +273,10 @@ func (v *visit) releaseRow(r rollout.Release, open bool, passed string, may bool
 		row.State = mark{"off", v.say.Say("updates.blocked", "day", v.say.Day(r.Blocked, v.s.cfg.Now()))}
 	case !r.Gone.IsZero():
 		row.State = mark{"off", v.say.Say("updates.gone", "day", v.say.Day(r.Gone, v.s.cfg.Now()))}
-	case open:
+	case open == rollout.Running:
 		row.State = mark{"run", v.say.Say("updates.on_its_way")}
+	case open != "":
+		row.State = v.rolloutMark(open)
 	case passed != "":
 		row.State = mark{"off", v.say.Say("updates.passed", "version", passed)}
 	default:
@@ -279,7 +284,7 @@ func (v *visit) releaseRow(r rollout.Release, open bool, passed string, may bool
 	}
 	if may && r.Blocked.IsZero() {
 		row.Block = "/releases/" + r.ID + "/block"
-		if r.Gone.IsZero() && !open && passed == "" {
+		if r.Gone.IsZero() && open == "" && passed == "" {
 			row.Start = "/releases/" + r.ID + "/rollout"
 		}
 	}

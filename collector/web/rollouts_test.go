@@ -337,6 +337,11 @@ func TestUpdatesPage(t *testing.T) {
 				t.Errorf("%s does not read %q", role, part)
 			}
 		}
+		for _, state := range []string{"Von selbst angehalten", "Wartet auf Freigabe"} {
+			if n := strings.Count(said, state); n != 2 {
+				t.Errorf("%s reads %q %d times, want it of the rollout and of its release", role, state, n)
+			}
+		}
 		if may { // what is older than what runs is not begun, and why is said
 			if strings.Contains(page.body, older) || !strings.Contains(said, "Älter als 1.1.0") {
 				t.Errorf("%s is offered to begin 0.9.0 while 1.1.0 runs", role)
