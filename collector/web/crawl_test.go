@@ -35,8 +35,8 @@ func shapeOf(at *url.URL) string {
 // role may see. Of each kind of page a few are looked at.
 func TestNoLinkLeadsNowhere(t *testing.T) {
 	need.Plain(t)
-	w := newWorld(t)
-	ids := w.fill(20)
+	w := storesPaced(t, peopled(t), quietLog, lookRings).serve()
+	ids := w.fill(60)
 	w.rolled(ids)
 	admin, err := w.access.User(t.Context(), operator, "admin")
 	w.must(err)

@@ -101,9 +101,9 @@ func (h *hesse) roll() {
 	h.rollout = h.began(h.releases()["1.1.0"])
 	h.must(h.exec(`UPDATE rollouts SET ring = 2`))
 	for _, part := range []string{
-		`outcome = 1, told = 7, first_ms = $1, told_ms = $1 WHERE device_id IN (SELECT id FROM devices WHERE number % 10 < 6)`,
-		`outcome = 2, told = 10, reason = 2, first_ms = $1, told_ms = $1 WHERE device_id IN (SELECT id FROM devices WHERE number % 100 = 70)`,
-		`flight = 1, told = 2, lease = 'l' || device_id, granted_ms = $1, until_ms = $1 + 86400000, first_ms = $1, told_ms = $1 WHERE device_id IN (SELECT id FROM devices WHERE number % 100 = 80)`,
+		`outcome = 1, told = 7, first_ms = CAST($1 AS BIGINT), told_ms = CAST($1 AS BIGINT) WHERE device_id IN (SELECT id FROM devices WHERE number % 10 < 6)`,
+		`outcome = 2, told = 10, reason = 2, first_ms = CAST($1 AS BIGINT), told_ms = CAST($1 AS BIGINT) WHERE device_id IN (SELECT id FROM devices WHERE number % 100 = 70)`,
+		`flight = 1, told = 2, lease = 'l' || device_id, granted_ms = CAST($1 AS BIGINT), until_ms = CAST($1 AS BIGINT) + 86400000, first_ms = CAST($1 AS BIGINT), told_ms = CAST($1 AS BIGINT) WHERE device_id IN (SELECT id FROM devices WHERE number % 100 = 80)`,
 	} {
 		h.must(h.db.Write(ctx, func(tx *db.Tx) error {
 			_, err := tx.Exec(ctx, `UPDATE rollout_members SET `+part, h.now.Add(-time.Hour).UnixMilli())

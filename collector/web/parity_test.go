@@ -2,6 +2,7 @@ package web_test
 
 import (
 	"maps"
+	"regexp"
 	"slices"
 	"strings"
 	"testing"
@@ -225,8 +226,12 @@ func unpaired(same map[string]string, pages map[string]bool, operations map[stri
 	return problems
 }
 
+// untold is how a text that there is none of shows.
+var untold = regexp.MustCompile("⟨[^⟩]*⟩")
+
 // TestTextsOfTheAPIAreOfAKind: of each text in bodies, answers and parameters the
-// description says what it can be, and each item of a list has an id.
+// description says what it can be, and each item of a list has an id. Each call has
+// its words.
 func TestTextsOfTheAPIAreOfAKind(t *testing.T) {
 	for _, text := range web.UntoldTexts() {
 		t.Error(text)
@@ -255,7 +260,10 @@ func TestTextsOfTheAPIAreOfAKind(t *testing.T) {
 			}
 		}
 	}
-	w.serve().api(w.token("t", access.RoleRead, nil), "/api/v1/openapi.json", &doc)
+	res := w.serve().api(w.token("t", access.RoleRead, nil), "/api/v1/openapi.json", &doc)
+	for _, name := range untold.FindAllString(res.body, -1) {
+		t.Errorf("the description lacks the words of %s", name)
+	}
 	schemas := doc.Components.Schemas
 	for what, lists := range map[string][2][]string{
 		"states":   {schemas["Item"].Properties["state"].Enum, words(fleet.States)},
