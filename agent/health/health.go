@@ -81,12 +81,12 @@ type Config struct {
 	// About says how the agent is; nil = nobody knows.
 	About func() Facts
 	// Rest gives back what memory is needed now and then only. It is called in the
-	// wake of a look, on mains of one in ten minutes, and around the telling of a list,
-	// perhaps of both at the same time; nil = nothing to do.
+	// wake of a look, and around the telling of a list, perhaps of both at the same
+	// time; nil = nothing to do.
 	Rest func()
 	// Leave gives back what the program's own file takes in memory. It is called on
-	// mains after the looks that are not followed by Rest, and a few seconds after each,
-	// once what was seen has been sent; nil = nobody wants it.
+	// mains a few seconds after Rest, once what was seen has been sent; nil = nobody
+	// wants it.
 	Leave func()
 	// Tidy is called after each look on battery: what the process would do by timers
 	// of its own is done while the machine is awake; nil = nothing to do.

@@ -136,10 +136,7 @@ func TestRest(t *testing.T) {
 		// before it is told and once it was sent.
 		var want []time.Duration
 		for at := s10; at < 30*min; at += min {
-			switch at - s10 {
-			case 0, 10 * min, 20 * min:
-				want = append(want, at)
-			case 6 * min:
+			if want = append(want, at); at == s10+6*min {
 				want = append(want, at+6*time.Second, at+11*time.Second)
 			}
 		}
@@ -152,32 +149,8 @@ func TestRest(t *testing.T) {
 	})
 }
 
-// TestRestOnBattery: each look is followed by a rest, whose garbage collection Go
-// would else do in a wake of its own.
-func TestRestOnBattery(t *testing.T) {
-	synctest.Test(t, func(t *testing.T) {
-		m := &machine{snap: desktop()}
-		m.set(func(s *sysinfo.Snapshot) { s.Power.Source = sysinfo.Some(sysinfo.Battery) })
-		begin := time.Now()
-		var rests []time.Duration
-		r := startWith(t, m, func(c *health.Config) {
-			c.Rest = func() { rests = append(rests, time.Since(begin).Truncate(time.Second)) }
-			c.Leave = func() { t.Error("the program was left on battery") }
-		})
-		time.Sleep(20 * min)
-		r.stop()
-		var want []time.Duration
-		for at := s10; at < 20*min; at += min {
-			want = append(want, at)
-		}
-		if d := cmp.Diff(want, rests); d != "" {
-			t.Errorf("rests (-want +got):\n%s", d)
-		}
-	})
-}
-
-// TestLeave: the program's pages are given back after a look and a few seconds later,
-// on mains only, and the looks stay where they are.
+// TestLeave: the program's pages are given back a few seconds after a rest, on mains
+// only, and the looks stay where they are.
 func TestLeave(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		m := &machine{snap: desktop()}
@@ -193,9 +166,6 @@ func TestLeave(t *testing.T) {
 		r.stop()
 		var want []time.Duration
 		for at := s10; at < 10*min; at += min {
-			if at != s10 { // which is followed by a rest
-				want = append(want, at)
-			}
 			want = append(want, at+5*time.Second)
 		}
 		if d := cmp.Diff(want, left); d != "" {

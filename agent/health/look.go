@@ -34,10 +34,9 @@ type watch struct {
 	phase     time.Duration // of looks within the minute
 	lastTold  time.Time     // zero: nothing told yet
 	told      map[key]*hmpb.Reading
-	trouble   []string  // groups without an answer, as last logged
-	rested    time.Time // last made smaller in one way or another
-	collected time.Time // last by a whole rest
-	leave     time.Time // when the program's pages are left; zero: not before the next look
+	trouble   []string // groups without an answer, as last logged
+	rested    time.Time
+	leave     time.Time // when the program's pages are left; zero: not before the next rest
 }
 
 const (
@@ -45,11 +44,7 @@ const (
 	// but not of each that somebody watches live. Within a minute of a look nearly all
 	// of the program's file is resident, and nothing of it is needed until the next.
 	restEvery = 45 * time.Second
-	// collectEvery is how often garbage is collected for it on mains. That costs half of
-	// what a look costs, leaving the program's file a twentieth; and Go collects every
-	// two minutes by itself.
-	collectEvery = 10 * time.Minute
-	// leaveAfter a look, sending what was seen is over, too, with the acknowledgement;
+	// leaveAfter a rest, sending what was seen is over, too, with the acknowledgement;
 	// the next look then begins with as little as can be, and does not come on top of
 	// what sending needed. Only on mains: on battery it would be a wake of its own.
 	leaveAfter = 5 * time.Second
@@ -64,12 +59,7 @@ func (h *Health) restWhenDue(w *watch) {
 		return
 	}
 	w.rested = w.lastRead
-	if w.onBattery || w.collected.IsZero() || w.lastRead.Sub(w.collected) > collectEvery-restEvery {
-		w.collected = w.lastRead
-		h.rest()
-	} else {
-		h.leave()
-	}
+	h.rest()
 	if !w.onBattery {
 		w.leave = time.Now().Add(leaveAfter)
 	}
