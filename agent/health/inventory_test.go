@@ -149,6 +149,30 @@ func TestRest(t *testing.T) {
 	})
 }
 
+// TestRestOnBattery: each look is followed by a rest, whose garbage collection Go
+// would else do in a wake of its own, and by nothing later.
+func TestRestOnBattery(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		m := &machine{snap: desktop()}
+		m.set(func(s *sysinfo.Snapshot) { s.Power.Source = sysinfo.Some(sysinfo.Battery) })
+		begin := time.Now()
+		var rests []time.Duration
+		r := startWith(t, m, func(c *health.Config) {
+			c.Rest = func() { rests = append(rests, time.Since(begin).Truncate(time.Second)) }
+			c.Leave = func() { t.Error("the program was left on battery") }
+		})
+		time.Sleep(20 * min)
+		r.stop()
+		var want []time.Duration
+		for at := s10; at < 20*min; at += min {
+			want = append(want, at)
+		}
+		if d := cmp.Diff(want, rests); d != "" {
+			t.Errorf("rests (-want +got):\n%s", d)
+		}
+	})
+}
+
 // TestLeave: the program's pages are given back a few seconds after a rest, on mains
 // only, and the looks stay where they are.
 func TestLeave(t *testing.T) {
