@@ -35,11 +35,13 @@ RACE := -race -gcflags='modernc.org/sqlite/lib=-race=false' -gcflags='modernc.or
 
 # What takes minutes under the race detector: there it is left out or runs
 # smaller (testenv/need), and it runs whole without it.
-PLAIN      := TestAttack23_KillMatrix TestAttack23_KilledWhilePreparing TestAttack23_RealLibraryCutAnywhere TestAttack43BadForOneModelOnly TestAttack45CollectorRestartsInARollout TestAway TestChooseByKeyboard TestColumnsInTheBrowser TestDayNoticesFaults TestEscapeLeadsToTheList TestEveryPageLooksRight TestFaultsWhileSqueezing TestGiveBack TestHealthyDevices TestListIsReadableWithManyColumns TestLongestWordsHold TestMutations TestNoLinkLeadsNowhere TestOutcomeTable TestPlans TestRatesOfFailure TestRolloutByKeyboard TestSignedMutations TestStatesWithoutColour TestStories TestSuite TestTicketsStopTheRing
-PLAIN_PKGS := ./collector/web ./testenv/rollsim ./proto/manifest ./agent/launcher ./agent/spool ./agent/update ./collector/rollout/gate ./platform/memory ./platform/swap ./testenv/netsim ./testenv/past
+PLAIN      := TestAttack23_KillMatrix TestAttack23_KilledWhilePreparing TestAttack23_RealLibraryCutAnywhere TestAttack41_KillMatrix TestAttack43BadForOneModelOnly TestAttack45CollectorRestartsInARollout TestAway TestChooseByKeyboard TestColumnsInTheBrowser TestDayNoticesFaults TestEscapeLeadsToTheList TestEveryPageLooksRight TestFaultsWhileSqueezing TestGiveBack TestHealthyDevices TestListIsReadableWithManyColumns TestLongestWordsHold TestMutations TestNoLinkLeadsNowhere TestOutcomeTable TestPlans TestRatesOfFailure TestRolloutByKeyboard TestSignedMutations TestStatesWithoutColour TestStories TestSuite TestTicketsStopTheRing
+PLAIN_PKGS := ./collector/web ./testenv/rollsim ./proto/manifest ./agent/launcher ./agent/spool ./agent/update ./agent/update/train ./collector/rollout/gate ./platform/memory ./platform/swap ./testenv/netsim ./testenv/past
 # The longest first, so that at the end no core waits for one of them. The
 # linker need not write what only a debugger reads.
 TESTFLAGS  := -trimpath -ldflags=-w -vet=off -count=1
+# Scenarios wait more than they work: a third package runs beside two.
+WAITING    := -p 3
 FIRST      := ./testenv/scenario ./testenv/netsim ./collector/web ./collector/gateway
 
 PORT    ?= 8443
@@ -70,7 +72,7 @@ test: setup-test build lint ## everything that must hold before a change lands
 	@$(MAKE) --no-print-directory cross CROSS='windows/amd64 darwin/arm64'
 	@$(MAKE) --no-print-directory fuzz
 	@CGO_ENABLED=0 testenv/gotest.sh $(TESTFLAGS) -timeout 25m -run '^($(subst $(space),|,$(PLAIN)))$$' $(PLAIN_PKGS)
-	@testenv/gotest.sh $(RACE) $(TESTFLAGS) -timeout 25m $(FIRST) ./...
+	@testenv/gotest.sh $(RACE) $(TESTFLAGS) $(WAITING) -timeout 25m $(FIRST) ./...
 
 lint: setup-build ## gofmt, vet, staticcheck
 	@bad=$$(gofmt -l $(GOPKGS)); [ -z "$$bad" ] || { echo "run gofmt -w on:"; echo "$$bad"; exit 1; }
