@@ -240,6 +240,9 @@ func (d *DB) Read(ctx context.Context, fn func(*Tx) error) error {
 	defer func() { d.pool <- c }()
 	var err error
 	if c, err = d.begin(ctx, d.readers, c, d.engine.beginRead()); err != nil {
+		if ctx.Err() != nil { // whatever that did to the connection
+			return context.Cause(ctx)
+		}
 		return err
 	}
 	tx := &Tx{conn: c, engine: d.engine, asked: d.cfg.Asked}

@@ -232,7 +232,7 @@ func (r *Rollouts) judge(ctx context.Context, tx *db.Tx, o *row, device string, 
 		v.over = overdue && w.closedOn(now)
 		v.quiet = w.quiet(now, now.Add(r.cfg.Pace.Lease), overdue)
 		if quietAt(v.quiet, now) { // a lease that was given before holds no better
-			v.kept = v.why == WhyBegan && !w.closedOn(now)
+			v.kept = v.why == WhyBegan && (overdue || !w.closedOn(now))
 			v.why = WhyWindow
 		}
 	}
@@ -273,10 +273,9 @@ func (r *Rollouts) room(ctx context.Context, tx *db.Tx, o *row, v *verdict, devi
 }
 
 // underWaySQL are the devices of all rollouts that are under way. What was armed when a
-// rollout ended goes on, for as long as its lease would have held.
-func underWaySQL(now string) string {
-	return `m.flight = 1 AND (o.ended_ms IS NULL OR m.until_ms > ` + now + `)`
-}
+// rollout ended or was stopped goes on, for as long as its lease would have held: one
+// that fell silent keeps nobody from the next version.
+func underWaySQL(now string) string { return `m.flight = 1 AND m.until_ms > ` + now }
 
 // Offer is the lease that a device holds or gets now; nil = none. It reads first: of
 // tens of thousands who come at eight, few may begin. In a lesson a lease is not given

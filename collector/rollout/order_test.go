@@ -139,6 +139,9 @@ func TestAnOlderReleaseReplacesNone(t *testing.T) {
 		if err := w.Pause(t.Context(), person("ada"), old, "the newer one first"); err != nil {
 			t.Fatal(err)
 		}
+		if err := w.Resume(t.Context(), person("ada"), old, "and the older one too"); !errors.Is(err, rollout.ErrOlder) {
+			t.Errorf("resuming the older one = %v, want ErrOlder", err)
+		}
 		// As an earlier version left it: the older one began later.
 		if err := w.exec(`UPDATE rollouts SET started_ms = started_ms + 3600000 WHERE id = $1`, old); err != nil {
 			t.Fatal(err)

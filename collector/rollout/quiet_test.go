@@ -239,20 +239,38 @@ func TestPerSchoolOverAllRollouts(t *testing.T) {
 			w.connects(id, "1.0.0", int64(i+1))
 			ids = append(ids, id)
 		}
-		w.start(t, "1.1.0")
+		stable := w.start(t, "1.1.0")
 		w.start(t, "1.2.0")
-		n := len(w.sweep(ids[:10], "1.0.0"))
-		for _, id := range ids[10:] {
-			o, err := rollout.Gateway{Rollouts: w.Rollouts}.Offer(t.Context(), w.caller(id), "1.0.0", make([]byte, 32), []string{"system:linux/amd64", "channel:canary"})
-			if err != nil {
-				t.Fatal(err)
+		canaries := func() (n int) {
+			for _, id := range ids[10:] {
+				o, err := rollout.Gateway{Rollouts: w.Rollouts}.Offer(t.Context(), w.caller(id), "1.0.0", make([]byte, 32), []string{"system:linux/amd64", "channel:canary"})
+				if err != nil {
+					t.Fatal(err)
+				}
+				if o != nil {
+					n++
+				}
 			}
-			if o != nil {
-				n++
-			}
+			return n
 		}
-		if want := int(rollout.DefaultPace().PerSchool); n != want {
+		held := w.sweep(ids[:10], "1.0.0")
+		if n, want := len(held)+canaries(), int(rollout.DefaultPace().PerSchool); n != want {
 			t.Errorf("%d devices of one school under way, want %d", n, want)
+		}
+		// Those that fall silent in a rollout that stands still keep nobody from another one.
+		for device, o := range held {
+			w.tells(device, hmpb.Update_builder{Lease: new(o.GetLease()), ToSha256: o.GetSha256(), State: new(hmpb.UpdateState_UPDATE_STATE_ARMED)})
+		}
+		if err := w.Pause(t.Context(), person("ada"), stable, "something is wrong with it"); err != nil {
+			t.Fatal(err)
+		}
+		if n := canaries(); n > 0 && len(held) >= int(rollout.DefaultPace().PerSchool) {
+			t.Errorf("%d more of the school while what was armed may go on", n)
+		}
+		w.now = w.now.Add(14 * 24 * time.Hour)
+		w.care()
+		if canaries() == 0 {
+			t.Error("no device of the school may begin two weeks later")
 		}
 	})
 }

@@ -188,6 +188,7 @@ func (r *Rollouts) Pause(ctx context.Context, caller access.Caller, id, reason s
 
 // Resume goes on after a pause, or after a halt of the gate. The evidence stays, but a
 // halt's alarm is taken back half: the person knows something that the gate does not.
+// Of a release that has a newer one by now it is ErrOlder.
 func (r *Rollouts) Resume(ctx context.Context, caller access.Caller, id, reason string) error {
 	return r.verb(ctx, caller, id, "resumed", reason, func(tx *db.Tx, o *row) error {
 		if o.state != Paused && o.state != Halted {
@@ -195,6 +196,9 @@ func (r *Rollouts) Resume(ctx context.Context, caller access.Caller, id, reason 
 		}
 		if o.gone || o.blocked {
 			return fmt.Errorf("%w: the release is blocked, or signed no longer", ErrState)
+		}
+		if err := passed(ctx, tx, o.product, o.channel, o.version, o.rollbackOf); err != nil {
+			return err
 		}
 		to := Running
 		if !o.placed {
