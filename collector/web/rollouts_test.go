@@ -750,6 +750,7 @@ func TestRolloutByKeyboard(t *testing.T) {
 		tb.key(reason)
 		tb.key(enter)
 		tb.wait(then)
+		tb.complete() // the address is the new page's before its document is
 	}
 	first := w.tab(t, looks{lang: "de", theme: "light", as: "release"})
 	first.open("/devices")
@@ -808,6 +809,7 @@ func TestRolloutByKeyboard(t *testing.T) {
 	first.do(chromedp.Focus(`form[action="` + at + `/pause"] button`))
 	first.key(enter)
 	first.wait(`location.search === "?done=rollout_paused"`)
+	first.complete()
 	if r, err := w.rollouts.Rollout(t.Context(), operator, strings.TrimPrefix(at, "/rollouts/")); err != nil || r.State != rollout.Paused || r.Ring != 2 {
 		t.Errorf("after one press it is %s in ring %d, %v", r.State, r.Ring, err)
 	}
@@ -818,6 +820,7 @@ func TestRolloutByKeyboard(t *testing.T) {
 	first.key("Helpdesk fragt nach")
 	first.key(enter)
 	first.wait(`location.search === "?done=rollout_noted"`)
+	first.complete()
 	first.noSideways()
 	first.clean()
 }
