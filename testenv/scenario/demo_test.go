@@ -120,9 +120,10 @@ func TestDemo(t *testing.T) {
 	if facts.Password == "" || facts.User == "" || !strings.HasPrefix(facts.Claim, "hausmeister://localhost:") {
 		t.Errorf("user %q, password of %d characters, claim %.30q...", facts.User, len(facts.Password), facts.Claim)
 	}
-	if log := c.LogTail(); !strings.Contains(log, facts.URL) || !strings.Contains(log, facts.Password) {
-		t.Errorf("the demo does not tell address and password:\n%s", log)
-	}
+	eventually(t, time.Minute, "address and password, which the demo tells once demo.json is there", func() (bool, error) {
+		log := c.LogTail()
+		return strings.Contains(log, facts.URL) && strings.Contains(log, facts.Password), nil
+	})
 	api := site.Client{URL: facts.URL, CAFile: facts.CAFile}
 	for _, role := range demo.Roles {
 		var list struct {
