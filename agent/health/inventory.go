@@ -46,8 +46,14 @@ func (h *Health) listDue(now time.Time) bool {
 }
 
 // listAfter a look, what it brought about is over and the program's pages are left:
-// reading a list, which takes seconds, does not come on top of that.
+// reading a list, which takes seconds, does not come on top of that. Only on mains: on
+// battery it belongs to the wake of the look.
 const listAfter = leaveAfter + time.Second
+
+// apart waits on mains, so that one work does not come on top of another.
+func (h *Health) apart(ctx context.Context, d time.Duration) bool {
+	return h.onBattery.Load() || h.sleep(ctx, d)
+}
 
 // list reads what is installed and tells it when it is another than was told.
 func (h *Health) list(ctx context.Context) {
@@ -56,12 +62,12 @@ func (h *Health) list(ctx context.Context) {
 		h.mu.Lock()
 		h.software.reading, h.software.next = false, time.Now().Add(wait)
 		h.mu.Unlock()
-		if h.rests && h.sleep(ctx, leaveAfter) { // until it was sent; a wake after seconds of work
+		if h.rests && h.apart(ctx, leaveAfter) { // until it was sent; a wake after seconds of work
 			h.rest()
 		}
 	}()
 	if h.rests {
-		h.sleep(ctx, listAfter)
+		h.apart(ctx, listAfter)
 	}
 	programs, err := h.source.(Lister).Software(ctx)
 	if ctx.Err() != nil {

@@ -173,6 +173,29 @@ func TestRestOnBattery(t *testing.T) {
 	})
 }
 
+// TestListOnBattery: reading the list of programs belongs to the wake of a look.
+func TestListOnBattery(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		s, begin := newShelf(40), time.Now()
+		s.machine.set(func(s *sysinfo.Snapshot) { s.Power.Source = sysinfo.Some(sysinfo.Battery) })
+		var mu sync.Mutex
+		at := map[time.Duration]int{}
+		r := startWith(t, s.machine, func(c *health.Config) {
+			c.Source = s
+			c.Rest = func() {
+				mu.Lock()
+				defer mu.Unlock()
+				at[time.Since(begin).Truncate(time.Second)%min]++
+			}
+		})
+		time.Sleep(30 * min)
+		r.stop()
+		if s.times() != 1 || len(at) != 1 || at[s10] <= 30 {
+			t.Errorf("the list was read %d times; rests by second of the minute: %v, want all with the looks", s.times(), at)
+		}
+	})
+}
+
 // TestLeave: the program's pages are given back a few seconds after a rest, on mains
 // only, and the looks stay where they are.
 func TestLeave(t *testing.T) {
