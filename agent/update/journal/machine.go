@@ -469,15 +469,22 @@ func (j *Journal) runStep(e Event) ([]Effect, error) {
 	case Repair:
 		told := slices.ContainsFunc(j.Failures, func(f Failure) bool { return f.Reason == e.Reason && f.At > e.At-repairsApart })
 		if !told {
-			s := j.State
-			if s == Idle {
-				s = Committed
-			}
-			j.tell(e, s, e.Reason)
+			j.repaired(e)
 		}
 		return j.fail(e, e.Reason), nil
 	}
 	return nil, nil
+}
+
+// repaired tells that bin/ was mended. While the next program is only prepared that was
+// Good, which the next is not to be blamed for.
+func (j *Journal) repaired(e Event) {
+	next, lease, s := j.Next, j.Lease, j.State
+	if s == Idle || j.preparing() {
+		j.Next, j.Lease, s = Program{}, "", Committed
+	}
+	j.tell(e, s, e.Reason)
+	j.Next, j.Lease = next, lease
 }
 
 func (j *Journal) start(e Event) []Effect {

@@ -257,6 +257,21 @@ func TestNoCommitWithout(t *testing.T) {
 	}
 }
 
+func TestAttack25_TakenAwayWhileTheNextIsPrepared(t *testing.T) {
+	for _, s := range []journal.State{journal.Offered, journal.Downloaded, journal.Staged} {
+		j := at(t, s)
+		was := j
+		j, _ = run(t, j, journal.Event{Kind: journal.Repair, Reason: journal.Quarantined})
+		last := j.Untold[len(j.Untold)-1]
+		if last.State != journal.Committed || last.Reason != journal.Quarantined || last.To != v1 || last.Lease != "" {
+			t.Errorf("%s: told as %+v, want it of the program that runs", s, last)
+		}
+		if j.State != s || j.Next != was.Next || j.Lease != was.Lease {
+			t.Errorf("%s: afterwards %s to %v under %q, want the update to go on", s, j.State, j.Next, j.Lease)
+		}
+	}
+}
+
 func TestAttack34_DiesAfterTheCommit(t *testing.T) {
 	j := at(t, journal.Committed)
 	crash := journal.Event{Kind: journal.End, Reason: journal.Crashed, Signature: "exit 2"}
