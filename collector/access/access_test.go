@@ -836,6 +836,46 @@ func TestRoleOfAnAccount(t *testing.T) {
 	})
 }
 
+// TestATokenMakesNoPerson: two persons of the role release decide together, and
+// administrators make those. A program that could make such accounts, or take one over,
+// would be all of them.
+func TestATokenMakesNoPerson(t *testing.T) {
+	dbtest.Run(t, migrations, func(t *testing.T, d *db.DB) {
+		s, _ := service(t, d)
+		ctx := t.Context()
+		addUser(t, s, "chef", access.RoleAdmin, nil)
+		addUser(t, s, "ada", access.RoleRelease, nil)
+		addUser(t, s, "eva", access.RoleSupport, nil)
+		token := access.Caller{Kind: access.KindToken, ID: "ci", Name: "ci", Role: access.RoleAdmin}
+		refused := map[string]error{
+			"a new password of an administrator": s.SetPassword(ctx, token, "chef", "another-good-password-1"),
+			"a new password of the role release": s.SetPassword(ctx, token, "ada", "another-good-password-1"),
+			"support made release":               s.SetRole(ctx, token, "eva", access.NewRole{Role: access.RoleRelease}),
+			"support made administrator":         s.SetRole(ctx, token, "eva", access.NewRole{Role: access.RoleAdmin}),
+		}
+		for _, role := range []access.Role{access.RoleAdmin, access.RoleRelease} {
+			_, refused["a new account of "+string(role)] = s.CreateUser(ctx, token, access.NewUser{Login: "new-" + string(role), Password: password, Role: role})
+		}
+		for what, err := range refused {
+			if !errors.Is(err, access.ErrForbidden) {
+				t.Errorf("%s by a token = %v, want ErrForbidden", what, err)
+			}
+		}
+		// The others it may, and anybody it may shut out.
+		_, err := s.CreateUser(ctx, token, access.NewUser{Login: "jan", Password: password, Role: access.RoleSupport})
+		if err := errors.Join(err, s.SetRole(ctx, token, "jan", access.NewRole{Role: access.RoleRead}), s.SetPassword(ctx, token, "jan", "another-good-password-1"), s.DisableUser(ctx, token, "ada")); err != nil {
+			t.Error(err)
+		}
+		if err := s.EnableUser(ctx, token, "ada"); !errors.Is(err, access.ErrForbidden) {
+			t.Errorf("ada let in again by a token = %v, want ErrForbidden", err)
+		}
+		chef := access.Caller{Kind: access.KindUser, ID: "x", Role: access.RoleAdmin}
+		if err := errors.Join(s.EnableUser(ctx, chef, "ada"), s.SetPassword(ctx, chef, "ada", "another-good-password-1")); err != nil {
+			t.Errorf("by a person: %v", err)
+		}
+	})
+}
+
 // TestAuditState: what is new is checked at each look, the whole once an hour,
 // and a break stays told.
 func TestAuditState(t *testing.T) {

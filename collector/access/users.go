@@ -30,6 +30,20 @@ var (
 
 const maxLogin = 100 // bytes
 
+// powerful are the roles whose persons count as such: two of the role release decide
+// together, and an administrator makes those. A program that could make or take over
+// such accounts would be both of them.
+func powerful(r Role) bool { return r == RoleAdmin || r == RoleRelease }
+
+// person refuses a program what only a person or the operator may do with an account of
+// one of these roles.
+func person(caller Caller, roles ...Role) error {
+	if caller.Kind == KindToken && slices.ContainsFunc(roles, powerful) {
+		return fmt.Errorf("%w: a token for an account of the role admin or release", ErrForbidden)
+	}
+	return nil
+}
+
 // User is a person who may sign in.
 type User struct {
 	ID       string
@@ -74,6 +88,9 @@ func (s *Service) CreateUser(ctx context.Context, caller Caller, u NewUser) (Use
 	}
 	if !covers(caller, u.Owners) {
 		return User{}, fmt.Errorf("%w: a user for more owners than one's own", ErrForbidden)
+	}
+	if err := person(caller, u.Role); err != nil {
+		return User{}, err
 	}
 	u.Login = foldLogin(u.Login)
 	if err := checkNew(u.Login, u.Role); err != nil {
@@ -173,6 +190,9 @@ func (s *Service) SetRole(ctx context.Context, caller Caller, idOrLogin string, 
 		if caller.is(u.ID) {
 			return ErrSelf
 		}
+		if err := person(caller, u.Role, n.Role); err != nil {
+			return err
+		}
 		owners := n.Owners
 		if owners == nil && !n.All {
 			owners = u.Owners
@@ -247,6 +267,9 @@ func (s *Service) SetPassword(ctx context.Context, caller Caller, idOrLogin, pas
 	login := ""
 	err = s.changeUser(ctx, caller, idOrLogin, "user.password_set", func(tx *db.Tx, u User, _ *audit.Entry) error {
 		login = u.Login
+		if err := person(caller, u.Role); err != nil {
+			return err
+		}
 		if err := checkPassword(u.Login, password); err != nil {
 			return err
 		}
@@ -274,6 +297,9 @@ func (s *Service) DisableUser(ctx context.Context, caller Caller, idOrLogin stri
 // EnableUser takes DisableUser back.
 func (s *Service) EnableUser(ctx context.Context, caller Caller, idOrLogin string) error {
 	return s.changeUser(ctx, caller, idOrLogin, "user.enabled", func(tx *db.Tx, u User, _ *audit.Entry) error {
+		if err := person(caller, u.Role); err != nil {
+			return err
+		}
 		_, err := tx.Exec(ctx, `UPDATE users SET disabled_ms = 0 WHERE id = $1`, u.ID)
 		return err
 	})
