@@ -44,7 +44,7 @@ school_parallel = 20
 `
 
 // launcherSettings are those of this machine's launcher.
-const launcherSettings = `{"again": "100ms", "bound_for": "2s", "stop_within": "500ms"}`
+const launcherSettings = `{"again": "100ms", "bound_for": "2s", "cpu_permille": 10000, "stop_within": "500ms"}`
 
 // tourTimes are the simulated devices' launchers'.
 var tourTimes = launcher.Times{Again: 100 * time.Millisecond, BoundFor: 2 * time.Second, StopWithin: 5 * time.Second}

@@ -49,7 +49,7 @@ func newLaunched(t *testing.T, size int) *launched {
 	r := &launched{Layout: layout.Layout{Root: filepath.Join(t.TempDir(), "hausmeister")}, t: t}
 	must(t, r.Create())
 	r.store = journal.NewStore(journal.Config{Dir: r.Update(), Disk: layout.Plain(), Lock: journal.FileLock(r.Update())})
-	const settings = `{"again": "100ms", "bound_for": "500ms", "stop_within": "2s", "alive_within": "2s"}`
+	const settings = `{"again": "100ms", "bound_for": "500ms", "cpu_permille": 10000, "stop_within": "2s", "alive_within": "2s"}`
 	must(t, os.WriteFile(filepath.Join(r.State(), launcher.SettingsFile), []byte(settings), 0o600))
 	p := r.keep("1.0.0", wellScript, size)
 	must(t, os.WriteFile(r.Packaged(), []byte(launcher.Note(p)), 0o644))

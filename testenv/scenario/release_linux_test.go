@@ -275,7 +275,8 @@ func install(l layout.Layout, version, program string) error {
 	if err := l.VersionsOn(layout.Plain(), layout.AgentName()).Put(version, sum, f); err != nil {
 		return err
 	}
-	const settings = `{"again": "100ms", "bound_for": "1s"}`
+	// Of so short a time the start of a program is a large part: any share of it goes.
+	const settings = `{"again": "100ms", "bound_for": "1s", "cpu_permille": 10000}`
 	return errors.Join(
 		os.WriteFile(filepath.Join(l.State(), launcher.SettingsFile), []byte(settings), 0o600),
 		os.WriteFile(l.Packaged(), []byte(launcher.Note(journal.Program{Version: version, Sum: sum})), 0o644))

@@ -195,7 +195,7 @@ func TestUpdateInWine(t *testing.T) {
 	}
 	first := keep("1.0.0")
 	must(t, os.MkdirAll(l.State(), 0o755))
-	must(t, os.WriteFile(filepath.Join(l.State(), launcher.SettingsFile), []byte(`{"bound_for": "500ms", "again": "100ms"}`), 0o600))
+	must(t, os.WriteFile(filepath.Join(l.State(), launcher.SettingsFile), []byte(`{"bound_for": "500ms", "cpu_permille": 10000, "again": "100ms"}`), 0o600))
 	cmd := exec.CommandContext(t.Context(), "wine", filepath.Join(w.dir, "hausmeister-launcher.exe"), "run", "-dir", `Z:`+root)
 	cmd.Env = w.env
 	out, err := os.Create(filepath.Join(w.dir, "launcher.log"))
