@@ -219,6 +219,7 @@ func (tb *tab) open(path string) {
 		unsteady := tb.unsteady
 		tb.mu.Unlock()
 		if err == nil && !unsteady {
+			tb.complete() // what comes before the page's scripts is nobody's
 			return
 		}
 		if err != nil && !unsteady && !strings.Contains(err.Error(), "NETWORK_CHANGED") {
