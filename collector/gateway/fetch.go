@@ -179,8 +179,8 @@ func (s *session) send(ctx context.Context, f *wire.Framed, c pace.Content, offs
 		return hmpb.Code_CODE_TIMEOUT
 	}
 	buf := make([]byte, chunkSize)
-	for offset < c.Size {
-		if seat.Over() {
+	for began := time.Now(); offset < c.Size; {
+		if seat.Over() || c.Lasts > 0 && time.Since(began) >= c.Lasts {
 			return hmpb.Code_CODE_COME_BACK
 		}
 		n, err := c.ReadAt(buf[:min(chunkSize, c.Size-offset)], offset)
@@ -347,10 +347,8 @@ func (s *session) tellOffer(ctx context.Context, first bool) {
 	s.offering.Lock()
 	defer s.offering.Unlock()
 	offer, err := s.g.cfg.Updates.Offer(ctx, s.device, s.program.version, s.program.hash, s.program.capabilities)
-	var later *pace.LaterError
 	switch {
-	case errors.As(err, &later): // what was said holds
-	case err != nil:
+	case err != nil: // what was said holds
 		if ctx.Err() == nil {
 			s.g.storeLog.Do(func() { s.log().Warn("device not told its offer, will be with its next session", "error", err) })
 		}

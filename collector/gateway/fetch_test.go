@@ -32,6 +32,7 @@ type repository struct {
 	files   map[string][]byte
 	target  []byte
 	line    pace.Line
+	lasts   time.Duration
 	lease   string // the only one that holds; empty = none
 	offered int
 	asked   []string // what offers were asked with
@@ -107,7 +108,7 @@ func (r *repository) Target(_ context.Context, _ access.Caller, lease string, ha
 		return pace.Content{}, fmt.Errorf("target: %w", access.ErrNotFound)
 	}
 	r.opened++
-	return pace.Content{ReaderAt: bytes.NewReader(r.target), Size: int64(len(r.target)), Line: r.line, Close: func() { r.set(func() { r.opened-- }) }}, nil
+	return pace.Content{ReaderAt: bytes.NewReader(r.target), Size: int64(len(r.target)), Line: r.line, Lasts: r.lasts, Close: func() { r.set(func() { r.opened-- }) }}, nil
 }
 
 // fetched is what came over a fetch stream.
@@ -205,6 +206,25 @@ func TestFetch(t *testing.T) {
 	if got := w.gateway.Stats().Fetched; got < 600_000 {
 		t.Errorf("%d bytes counted", got)
 	}
+}
+
+// TestFetchEndsWithTheBreak: a file that was begun before the lessons does not come on in
+// them.
+func TestFetchEndsWithTheBreak(t *testing.T) {
+	r := newRepository(3_000_000)
+	r.line.Rate, r.lasts = 1_000_000, 500*time.Millisecond
+	w := newWorld(t, dbtest.Open(t, migrations), func(c *gateway.Config) { c.Updates = r })
+	both(t, func(t *testing.T, transport string) {
+		dev := w.enrol(t, transport, "DEMO-"+transport)
+		s, _, _, err := dev.open(transport, dev.hello())
+		if err != nil {
+			t.Fatal(err)
+		}
+		got := fetch(t, s, r.header(0))
+		if !got.reset || got.code != hmpb.Code_CODE_COME_BACK || len(got.data) == 0 || len(got.data) > 2_000_000 {
+			t.Errorf("%d bytes of %d, %v, want the stream reset with CODE_COME_BACK on the way", len(got.data), len(r.target), got.code)
+		}
+	})
 }
 
 func TestFetchRefused(t *testing.T) {

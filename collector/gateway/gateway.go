@@ -84,7 +84,7 @@ type Updates interface {
 	// out of memory.
 	Repository(ctx context.Context) (*hmpb.Repository, error)
 	// Offer is the lease that this device holds or gets now, being what its Hello
-	// said; nil = none, and a pace.LaterError that what it was told holds.
+	// said; nil = none.
 	Offer(ctx context.Context, device access.Caller, version string, hash []byte, capabilities []string) (*hmpb.Offer, error)
 	// Metadata is a file of signed metadata. With a nonce there is a statement of
 	// freshness with it.

@@ -90,8 +90,10 @@ func (p *Pacer) filled(l Line) Line {
 // called once nobody reads it any more; nil = nothing is to be closed.
 type Content struct {
 	io.ReaderAt
-	Size  int64
-	Line  Line
+	Size int64
+	Line Line
+	// Lasts is for how long bytes may come, until the lessons begin; 0 = for any time.
+	Lasts time.Duration
 	Close func()
 }
 

@@ -199,6 +199,11 @@ func (r *Rollouts) look(ctx context.Context, o *row) (s sight, err error) {
 		if s.added, err = r.addedBy(ctx, tx, o); err != nil {
 			return err
 		}
+		had, err := r.had(ctx, tx, o, s.added)
+		if err != nil {
+			return err
+		}
+		s.added -= had
 		if o.ring == 0 || o.ring == len(o.rings)-1 {
 			if s.open, err = r.openIn(ctx, tx, o); err != nil {
 				return err
@@ -238,9 +243,23 @@ func (r *Rollouts) addedBy(ctx context.Context, tx *db.Tx, o *row) (n int64, err
 	where, args := blockedSQL(o, 3)
 	if len(args) == 0 { // few are unfit, and an index has them
 		err = tx.QueryRow(ctx, `SELECT COUNT(*) FROM rollout_members WHERE rollout_id = $1 AND ring = $2 AND unfit <> '' AND outcome = 0`, o.id, int64(o.ring)).Scan(&n)
-		return o.added() - n, err
+		n = o.added() - n
+	} else {
+		err = tx.QueryRow(ctx, `SELECT COUNT(*) FROM rollout_members m WHERE m.rollout_id = $1 AND m.ring = $2 AND (m.unfit = '' OR m.outcome <> 0) AND NOT `+where, append([]any{o.id, int64(o.ring)}, args...)...).Scan(&n)
 	}
-	err = tx.QueryRow(ctx, `SELECT COUNT(*) FROM rollout_members m WHERE m.rollout_id = $1 AND m.ring = $2 AND (m.unfit = '' OR m.outcome <> 0) AND NOT `+where, append([]any{o.id, int64(o.ring)}, args...)...).Scan(&n)
+	return n, err
+}
+
+// had is how many devices of the present ring have the version from elsewhere, such as
+// a rollout that was aborted: they tell nothing more, and a ring of none but these would
+// wait for ever. It is counted, which costs, once nothing else is waited for.
+func (r *Rollouts) had(ctx context.Context, tx *db.Tx, o *row, added int64) (n int64, err error) {
+	if soaked, _ := r.watched(o); !soaked || o.ring == len(o.rings)-1 || o.evidence.Ready(o.params(r.cfg.Pace), o.ring, added) != gate.WaitFresh {
+		return 0, nil
+	}
+	where, args := blockedSQL(o, 4)
+	err = tx.QueryRow(ctx, `SELECT COUNT(*) FROM rollout_members m JOIN health_agent_versions v ON v.device_id = m.device_id
+		WHERE m.rollout_id = $1 AND m.ring = $2 AND m.flight = 0 AND m.outcome = 0 AND m.unfit = '' AND v.version = $3 AND NOT `+where, append([]any{o.id, int64(o.ring), o.version}, args...)...).Scan(&n)
 	return n, err
 }
 
@@ -306,7 +325,7 @@ func ticketsExpected(devices int64) float64 { return max(0.05, float64(devices)*
 // due says whether the next ring may begin: soaked, weighed, and said twice where it is
 // wide.
 func (r *Rollouts) due(o *row, s sight) bool {
-	if soaked, taught := r.watched(o); !soaked || !taught || o.rings[o.ring+1].Wide && o.approvedBy == "" {
+	if soaked, taught := r.watched(o); !soaked || !taught || o.rings[o.ring+1].Wide && !o.approved() {
 		return false
 	}
 	wait, _ := r.ready(o, s.added, s.open)

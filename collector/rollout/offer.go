@@ -49,7 +49,8 @@ var Whys = []Why{Current, WhyBegan, WhyWaits, WhyRing, WhyTurn, WhySchool, WhyWi
 type member struct {
 	ring                    int
 	model, build, antivirus string
-	owner, school           string
+	owner                   string
+	school                  string // that it is in today
 	lease                   string
 	granted, until          int64
 	flight                  bool
@@ -81,7 +82,10 @@ func (m member) strata() []gate.Stratum {
 	return out
 }
 
-const memberColumns = `m.ring, m.model, m.os_build, m.antivirus, m.owner_id, m.school_id, m.lease, m.granted_ms, m.until_ms, m.flight, m.told, m.reason, m.told_ms, m.outcome, COALESCE(m.first_ms, 0), m.unfit, m.passed`
+// A device that was given to a school since it has its place keeps the lessons of that.
+const schoolToday = `COALESCE((SELECT COALESCE(f.school_id, '') FROM fleet_facts f WHERE f.device_id = m.device_id), m.school_id)`
+
+const memberColumns = `m.ring, m.model, m.os_build, m.antivirus, m.owner_id, ` + schoolToday + `, m.lease, m.granted_ms, m.until_ms, m.flight, m.told, m.reason, m.told_ms, m.outcome, COALESCE(m.first_ms, 0), m.unfit, m.passed`
 
 func (m *member) scan(scan func(...any) error, more ...any) error {
 	var ring, flight, told, reason, passed int64
@@ -179,7 +183,7 @@ type verdict struct {
 	why    Why
 	over   bool // a closed day of the owner was passed over, see overdue
 	quiet  []span
-	kept   bool // a lesson holds up the lease that it has
+	kept   bool // a lesson holds it up, and it has a lease
 	member member
 	p      program
 	unfit  unfit
@@ -278,19 +282,18 @@ func (r *Rollouts) room(ctx context.Context, tx *db.Tx, o *row, v *verdict, devi
 func underWaySQL(now string) string { return `m.flight = 1 AND m.until_ms > ` + now }
 
 // Offer is the lease that a device holds or gets now; nil = none. It reads first: of
-// tens of thousands who come at eight, few may begin. In a lesson a lease is not given
-// again but stays: a pace.LaterError, so that what was fetched is not thrown away. A
-// closed day takes it.
+// tens of thousands who come at eight, few may begin. In a lesson nobody gets a lease, but
+// who holds one is told it again, with the lessons as they are now, so that what was
+// fetched is not thrown away. A closed day takes it.
 func (g Gateway) Offer(ctx context.Context, device access.Caller, version string, hash []byte, capabilities []string) (*hmpb.Offer, error) {
 	if err := device.Allow(access.FetchUpdates); err != nil {
 		return nil, err
 	}
 	var offer *hmpb.Offer
 	var grant, note string
-	var later *pace.LaterError
 	said := trainsOf(capabilities)
 	look := func(tx *db.Tx, write bool) error {
-		offer, grant, note, later = nil, "", "", nil
+		offer, grant, note = nil, "", ""
 		if same, err := noteTrains(ctx, tx, device.ID, said, write); err != nil {
 			return err
 		} else if !same {
@@ -349,7 +352,7 @@ func (g Gateway) Offer(ctx context.Context, device access.Caller, version string
 				}
 			}
 			switch {
-			case v.why == WhyBegan:
+			case v.why == WhyBegan, v.kept:
 				offer = g.offer(o, &v)
 			case v.why == "" && write:
 				if err := g.grant(ctx, tx, o, device, &v); err != nil {
@@ -358,9 +361,6 @@ func (g Gateway) Offer(ctx context.Context, device access.Caller, version string
 				offer = g.offer(o, &v)
 			case v.why == "":
 				grant = o.id
-			case v.kept:
-				later = &pace.LaterError{After: v.quiet[0].to.Sub(g.now())}
-				return nil
 			default:
 				continue
 			}
@@ -382,9 +382,6 @@ func (g Gateway) Offer(ctx context.Context, device access.Caller, version string
 	}
 	if err != nil {
 		return nil, fmt.Errorf("looking for an offer: %w", err)
-	}
-	if later != nil {
-		return nil, later
 	}
 	return offer, nil
 }
@@ -434,8 +431,8 @@ func (r *Rollouts) grant(ctx context.Context, tx *db.Tx, o *row, device access.C
 	m.lease, m.granted, m.until = rand.Text(), now.UnixMilli(), now.Add(r.cfg.Pace.Lease).UnixMilli()
 	// One that waited goes on waiting for the same, and does not tell that again. A lease
 	// that ended a moment ago no round has seen.
-	_, err := tx.Exec(ctx, `UPDATE rollout_members SET passed = CASE WHEN flight = 1 AND until_ms <= $4 THEN 1 ELSE passed END, lease = $3, granted_ms = $4, until_ms = $5, flight = 1, told = CASE WHEN told = $6 THEN told ELSE 0 END, reason = CASE WHEN told = $6 THEN reason ELSE 0 END
-		WHERE rollout_id = $1 AND device_id = $2`, o.id, device.ID, m.lease, m.granted, m.until, int64(hmpb.UpdateState_UPDATE_STATE_WAITING))
+	_, err := tx.Exec(ctx, `UPDATE rollout_members SET passed = CASE WHEN flight = 1 AND until_ms <= $4 THEN 1 ELSE passed END, lease = $3, granted_ms = $4, until_ms = $5, school_id = $7, flight = 1, told = CASE WHEN told = $6 THEN told ELSE 0 END, reason = CASE WHEN told = $6 THEN reason ELSE 0 END
+		WHERE rollout_id = $1 AND device_id = $2`, o.id, device.ID, m.lease, m.granted, m.until, int64(hmpb.UpdateState_UPDATE_STATE_WAITING), m.school)
 	if err != nil || !v.over {
 		return err
 	}
@@ -466,6 +463,7 @@ func (g Gateway) Target(ctx context.Context, device access.Caller, lease string,
 	}
 	hash := hex.EncodeToString(sha256)
 	var length int64
+	var lasts time.Duration
 	line := pace.Line{}
 	if lease == "" {
 		return g.unleased(ctx, device, hash)
@@ -473,7 +471,7 @@ func (g Gateway) Target(ctx context.Context, device access.Caller, lease string,
 	err := g.db.Read(ctx, func(tx *db.Tx) error {
 		var release, owner, school, version string
 		var urgent int64
-		err := tx.QueryRow(ctx, `SELECT o.release_id, m.owner_id, m.school_id, r.urgent, COALESCE(v.version, '') FROM rollout_members m JOIN rollouts o ON o.id = m.rollout_id
+		err := tx.QueryRow(ctx, `SELECT o.release_id, m.owner_id, `+schoolToday+`, r.urgent, COALESCE(v.version, '') FROM rollout_members m JOIN rollouts o ON o.id = m.rollout_id
 			JOIN rollout_releases r ON r.id = o.release_id LEFT JOIN health_agent_versions v ON v.device_id = m.device_id
 			WHERE m.device_id = $1 AND m.lease = $2 AND m.lease <> '' AND m.until_ms > $3 AND o.state IN ('running', 'done')`, device.ID, lease, g.now().UnixMilli()).Scan(&release, &owner, &school, &urgent, &version)
 		if errors.Is(err, db.ErrNoRows) {
@@ -501,13 +499,14 @@ func (g Gateway) Target(ctx context.Context, device access.Caller, lease string,
 		if err != nil {
 			return err
 		}
-		return w.open(g.now(), overdue)
+		lasts, err = w.open(g.now(), overdue)
+		return err
 	})
 	if err != nil {
 		return pace.Content{}, fmt.Errorf("looking for a target: %w", err)
 	}
 	c, err := g.open(hash, length)
-	c.Line = line
+	c.Line, c.Lasts = line, lasts
 	return c, err
 }
 
@@ -536,6 +535,7 @@ func (g Gateway) overdueFor(ctx context.Context, tx *db.Tx, w window, release, v
 // unleased is a target that needs no lease, by the way of the device's school.
 func (g Gateway) unleased(ctx context.Context, device access.Caller, hash string) (pace.Content, error) {
 	var length int64
+	var lasts time.Duration
 	var line pace.Line
 	err := g.db.Read(ctx, func(tx *db.Tx) error {
 		err := tx.QueryRow(ctx, `SELECT length FROM rollout_targets WHERE sha256 = $1 AND role IN ('`+manifest.RoleLauncher+`', '`+manifest.RolePolicy+`') AND gone_ms IS NULL
@@ -559,12 +559,13 @@ func (g Gateway) unleased(ctx context.Context, device access.Caller, hash string
 			return err
 		}
 		line = w.line(owner, school)
-		return w.open(g.now(), false)
+		lasts, err = w.open(g.now(), false)
+		return err
 	})
 	if err != nil {
 		return pace.Content{}, fmt.Errorf("looking for a target: %w", err)
 	}
 	c, err := g.open(hash, length)
-	c.Line = line
+	c.Line, c.Lasts = line, lasts
 	return c, err
 }

@@ -74,7 +74,7 @@ func Wanted(rollouts []Rollout) (Rollout, bool) {
 
 // passed says that a release may not begin: a newer one goes over its channel, or went.
 func passed(ctx context.Context, tx *db.Tx, product, channel, version, rollbackOf string) error {
-	rows, err := readRows(ctx, tx, `o.state IN ('placing', 'running', 'paused', 'done') AND r.product = $1 AND r.channel = $2`, product, channel)
+	rows, err := readRows(ctx, tx, `o.state IN ('placing', 'running', 'paused', 'done', 'replaced') AND r.product = $1 AND r.channel = $2`, product, channel)
 	if err != nil {
 		return err
 	}
@@ -90,7 +90,7 @@ func passed(ctx context.Context, tx *db.Tx, product, channel, version, rollbackO
 // in its way. The rollouts are those of List.
 func Passed(rel Release, rollouts []Rollout) (by string, yes bool) {
 	for _, o := range rollouts {
-		if o.Product != rel.Product || o.Channel != rel.Channel || !slices.Contains([]State{Placing, Running, Paused, Done}, o.State) {
+		if o.Product != rel.Product || o.Channel != rel.Channel || !slices.Contains([]State{Placing, Running, Paused, Done, Replaced}, o.State) {
 			continue
 		}
 		if compareReleases(rel.Version, rel.RollbackOf, o.Version, o.RollbackOf) < 0 && (by == "" || manifest.Compare(o.Version, by) > 0) {

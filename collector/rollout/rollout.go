@@ -60,6 +60,8 @@ var (
 	ErrNoRepository = fmt.Errorf("%w: no repository was imported yet", access.ErrNotFound)
 	// ErrSecond: another person of the role release must say it too.
 	ErrSecond = errors.New("a second person of the role release must approve")
+	// ErrPerson: whoever says this must be signed in.
+	ErrPerson = errors.New("a person who is signed in must say this")
 )
 
 // InvalidError is ErrInvalid for one of the things that were asked for, by its name in

@@ -138,6 +138,9 @@ func readRow(ctx context.Context, tx *db.Tx, id string) (row, error) {
 	return found[0], nil
 }
 
+// approved says whether a second person did; an earlier version took a program's word.
+func (o *row) approved() bool { return personal(o.approvedBy) }
+
 func (o *row) params(p Pace) gate.Params { return p.Gate.Baseline(o.controlBad, o.controls) }
 
 // added is how many devices the present ring added.

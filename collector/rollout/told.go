@@ -207,18 +207,20 @@ func (r *Rollouts) weigh(ctx context.Context, tx *db.Tx, o *row, m member, u *hm
 	if m.outcome == outcomeOK {
 		o.evidence.Turn(what)
 	}
-	verdict := o.evidence.Add(o.params(r.cfg.Pace), what)
+	params := o.params(r.cfg.Pace)
+	verdict := o.evidence.Weigh(params, what)
 	system := access.System("gate")
 	switch verdict.Act {
 	case gate.Block:
-		s := verdict.Stratum
+		s, known := verdict.Stratum, shown(o, r.cfg.Pace)
+		o.evidence.BlockPart(params, s, true)
 		if err := o.leaveOut(ctx, tx, s); err != nil {
 			return err
 		}
 		if err := o.save(ctx, tx, true); err != nil {
 			return err
 		}
-		return r.decide(ctx, tx, system, o, "part_blocked", s.Dimension+": "+s.Value)
+		return r.decided(ctx, tx, system, o, "part_blocked", s.Dimension+": "+s.Value, known)
 	case gate.Stop:
 		return r.halt(ctx, tx, o, verdict.Cause)
 	}

@@ -52,8 +52,7 @@ func second(caller access.Caller, first string) error {
 	return nil
 }
 
-// personal says whether an actor is a person: a rollout remembers who began it, and not
-// with which role, which may be another one today.
+// personal says whether an actor is a person, and not a program.
 func personal(actor string) bool { return strings.HasPrefix(actor, string(access.KindUser)+":") }
 
 // Start begins to take a release over the fleet. An urgent one waits for a second
@@ -129,6 +128,11 @@ func (r *Rollouts) start(ctx context.Context, caller access.Caller, release, rea
 		if err != nil {
 			return err
 		}
+		if releaser(caller) {
+			if err := request(ctx, tx, &o, "approve", 0, caller, now); err != nil {
+				return err
+			}
+		}
 		return r.decide(ctx, tx, caller, &o, "started", reason)
 	})
 	if err != nil {
@@ -187,12 +191,16 @@ func (r *Rollouts) Pause(ctx context.Context, caller access.Caller, id, reason s
 }
 
 // Resume goes on after a pause, or after a halt of the gate. The evidence stays, but a
-// halt's alarm is taken back half: the person knows something that the gate does not.
+// halt's alarm is taken back half: the person knows something that the gate does not. A
+// program knows nothing, and would say it each time: of it a halt's end is ErrPerson.
 // Of a release that has a newer one by now it is ErrOlder.
 func (r *Rollouts) Resume(ctx context.Context, caller access.Caller, id, reason string) error {
 	return r.verb(ctx, caller, id, "resumed", reason, func(tx *db.Tx, o *row) error {
 		if o.state != Paused && o.state != Halted {
 			return fmt.Errorf("%w: it is %s", ErrState, o.state)
+		}
+		if o.state == Halted && caller.Kind != access.KindUser {
+			return ErrPerson
 		}
 		if o.gone || o.blocked {
 			return fmt.Errorf("%w: the release is blocked, or signed no longer", ErrState)
@@ -217,7 +225,7 @@ func (r *Rollouts) Abort(ctx context.Context, caller access.Caller, id, reason s
 
 // Approve is the second person's word: an urgent rollout begins, and rings of more
 // than 10 % of the fleet come by themselves when the gate finds them due. Where no
-// person began it, two must approve: the first word only stands.
+// person of the role began it, two must approve: the first word only stands.
 func (r *Rollouts) Approve(ctx context.Context, caller access.Caller, id, reason string) error {
 	if err := everywhere(caller); err != nil {
 		return err
@@ -247,7 +255,7 @@ func (r *Rollouts) Approve(ctx context.Context, caller access.Caller, id, reason
 		if err := second(caller, who); err != nil {
 			return err
 		}
-		if !o.ended.IsZero() || o.approvedBy != "" || first != (who == "") {
+		if !o.ended.IsZero() || o.approved() || first != (who == "") {
 			return fmt.Errorf("%w: it is approved, or over", ErrState)
 		}
 		if first {
@@ -382,11 +390,9 @@ func request(ctx context.Context, tx *db.Tx, o *row, verb string, ring int, call
 	return err
 }
 
-// firstPerson is who began a rollout, or approved what no person began.
+// firstPerson is who began a rollout with the role for it, or approved what somebody
+// else began.
 func firstPerson(ctx context.Context, tx *db.Tx, o *row) (actor, name string, err error) {
-	if personal(o.startedBy) {
-		return o.startedBy, cmp.Or(o.startedName, o.startedBy), nil
-	}
 	return asked(ctx, tx, o, "approve", 0)
 }
 

@@ -148,7 +148,7 @@ func (r *Rollouts) view(ctx context.Context, tx *db.Tx, o *row) (Rollout, error)
 	if v.StartedBy == "" {
 		v.StartedBy = o.startedBy
 	}
-	v.NeedsSecond = o.ended.IsZero() && o.approvedBy == "" && (o.state == Waiting || o.ring+1 < len(o.rings) && o.rings[o.ring+1].Wide)
+	v.NeedsSecond = o.ended.IsZero() && !o.approved() && (o.state == Waiting || o.ring+1 < len(o.rings) && o.rings[o.ring+1].Wide)
 	before := int64(0)
 	for _, s := range o.rings {
 		v.Rings = append(v.Rings, RingView{Devices: s.End, Adds: s.End - before, Soak: s.Soak, SchoolDay: s.SchoolDay, Wide: s.Wide})

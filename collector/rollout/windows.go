@@ -140,13 +140,16 @@ func quietOf(all []span) (out []*hmpb.Quiet) {
 	return out
 }
 
-// open is nil when bytes may come, or says when they may.
-func (w window) open(now time.Time, passed bool) error {
+// open is for how long bytes may come, 0 = for any time, or says when they may.
+func (w window) open(now time.Time, passed bool) (time.Duration, error) {
 	all := w.quiet(now, now.Add(pace.MaxWait), passed)
-	if !quietAt(all, now) {
-		return nil
+	switch {
+	case len(all) == 0:
+		return 0, nil
+	case all[0].from.After(now):
+		return all[0].from.Sub(now), nil
 	}
-	return &pace.LaterError{After: min(all[0].to.Sub(now), pace.MaxWait)}
+	return 0, &pace.LaterError{After: min(all[0].to.Sub(now), pace.MaxWait)}
 }
 
 // line is the way to a school, or to its owner where no school is known.

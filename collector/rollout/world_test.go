@@ -3,7 +3,6 @@ package rollout_test
 import (
 	"context"
 	"crypto/sha256"
-	"errors"
 	"io"
 	"log/slog"
 	"strconv"
@@ -19,7 +18,6 @@ import (
 	"hausmeister/collector/enroll"
 	"hausmeister/collector/fleet"
 	"hausmeister/collector/health"
-	"hausmeister/collector/pace"
 	"hausmeister/collector/rollout"
 	"hausmeister/proto/hmpb"
 	"hausmeister/proto/ident"
@@ -223,9 +221,6 @@ func (w *world) offered(device, version string) *hmpb.Offer {
 	w.t.Helper()
 	hash := sha256.Sum256([]byte("program " + version))
 	o, err := rollout.Gateway{Rollouts: w.Rollouts}.Offer(w.t.Context(), w.caller(device), version, hash[:], []string{"system:linux/amd64"})
-	if later := (*pace.LaterError)(nil); errors.As(err, &later) {
-		return nil
-	}
 	if err != nil {
 		w.t.Fatalf("Offer = %v", err)
 	}

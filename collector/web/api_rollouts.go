@@ -561,6 +561,8 @@ func rolloutFault(err error) (fault, bool) {
 	switch {
 	case errors.Is(err, rollout.ErrSecond):
 		return fault{http.StatusForbidden, "second-person"}, true
+	case errors.Is(err, rollout.ErrPerson):
+		return fault{http.StatusForbidden, "person-needed"}, true
 	case errors.Is(err, rollout.ErrOlder):
 		return fault{http.StatusConflict, "older-release"}, true
 	case errors.Is(err, rollout.ErrState):

@@ -72,7 +72,7 @@ var ownProblems = map[string][]string{
 	"POST /api/v1/rollouts/{id}/promote":       {"rollout-state", "second-person"},
 	"POST /api/v1/rollouts/{id}/approve":       {"rollout-state", "older-release", "second-person"},
 	"POST /api/v1/rollouts/{id}/pause":         {"rollout-state"},
-	"POST /api/v1/rollouts/{id}/resume":        {"rollout-state", "older-release"},
+	"POST /api/v1/rollouts/{id}/resume":        {"rollout-state", "older-release", "person-needed"},
 	"POST /api/v1/rollouts/{id}/abort":         {"rollout-state"},
 	"POST /api/v1/rollouts/{id}/rollback":      {"rollout-state", "older-release", "exists"},
 	"POST /api/v1/rollouts/{id}/parts":         {"rollout-state"},

@@ -10,7 +10,6 @@ import (
 	"hausmeister/agent/launcher"
 	"hausmeister/agent/update/journal"
 	"hausmeister/collector/access"
-	"hausmeister/collector/pace"
 	"hausmeister/proto/hmpb"
 )
 
@@ -225,9 +224,6 @@ func (d *device) ask() {
 		p = d.runs()
 	}
 	o, err := d.w.c.offers(d, p)
-	if later := (*pace.LaterError)(nil); errors.As(err, &later) {
-		return // a lesson: it is told nothing, and what it was told holds
-	}
 	if err != nil {
 		if !errors.Is(err, errAway) {
 			d.w.fault("asking for an offer: %v", err)

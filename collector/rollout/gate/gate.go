@@ -148,8 +148,18 @@ type Verdict struct {
 	Stratum Stratum // of Block
 }
 
-// Add weighs one outcome.
+// Add weighs one outcome, and takes the part out that it is to be blocked for.
 func (e *Evidence) Add(p Params, o Outcome) Verdict {
+	v := e.Weigh(p, o)
+	if v.Act == Block {
+		e.BlockPart(p, v.Stratum, true)
+	}
+	return v
+}
+
+// Weigh weighs one outcome. The part that is to be blocked for it is still in the
+// evidence, so that its caller can keep what that was taken on, and then BlockPart.
+func (e *Evidence) Weigh(p Params, o Outcome) Verdict {
 	if e.count(o) {
 		return Verdict{} // of a part that is blocked already: it says nothing about the others
 	}
@@ -181,7 +191,6 @@ func (e *Evidence) Add(p Params, o Outcome) Verdict {
 	}
 	alarm := e.Sum > e.bound(p)
 	if part, ok := e.toBlame(p, o.Strata, alarm || identical); ok {
-		e.block(p, part)
 		return Verdict{Act: Block, Cause: CausePart, Stratum: part}
 	}
 	switch {

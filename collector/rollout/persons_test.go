@@ -1,0 +1,244 @@
+package rollout_test
+
+import (
+	"errors"
+	"testing"
+	"time"
+
+	"hausmeister/collector/access"
+	"hausmeister/collector/calendar"
+	"hausmeister/collector/rollout"
+	"hausmeister/collector/rollout/gate"
+	"hausmeister/proto/manifest"
+)
+
+var root = access.Caller{Kind: access.KindUser, ID: "root", Name: "root", Role: access.RoleAdmin}
+
+// Both of two persons have the role: an administrator who begins what is urgent is not
+// the first of them.
+func TestAnAdminIsNotTheFirst(t *testing.T) {
+	both(t, func(t *testing.T, w *world) {
+		w.release("1.0.0")
+		w.repo.Release(manifest.RoleEmergency, manifest.Release{Version: "1.1.0", Urgent: true}, []byte("program 1.1.0"))
+		w.imported()
+		ids := w.fleetOf(10, "1.0.0", "A3510")
+		id, err := w.Start(t.Context(), root, w.releaseID("1.1.0"), "it is being exploited")
+		w.must(err)
+		if v := w.view(id); v.First != "" || v.StartedBy != "root" || !v.MayApprove {
+			t.Errorf("begun by %q, the first person is %q, want nobody yet", v.StartedBy, v.First)
+		}
+		w.must(w.Approve(t.Context(), person("ada"), id, "I have looked"))
+		w.care()
+		if v := w.view(id); v.State != rollout.Waiting || v.First != "ada" || len(w.sweep(ids, "1.0.0")) != 0 {
+			t.Fatalf("%s after one person of the role, want it to wait", v.State)
+		}
+		w.must(w.Approve(t.Context(), person("bea"), id, "I have looked, too"))
+		w.care()
+		if v := w.view(id); v.State != rollout.Running || len(w.sweep(ids, "1.0.0")) == 0 {
+			t.Errorf("%s after two persons, want it to run", v.State)
+		}
+	})
+}
+
+// A program that takes back what the gate found would do so each time.
+func TestAProgramEndsNoHalt(t *testing.T) {
+	both(t, func(t *testing.T, w *world) {
+		ids, id := w.begun(40, "A3510")
+		for w.view(id).State != rollout.Halted {
+			held := w.sweep(ids, "1.0.0")
+			if len(held) == 0 {
+				t.Fatalf("%s, and nobody begins", w.view(id).State)
+			}
+			for device, o := range held {
+				w.ends(device, o, false)
+			}
+		}
+		for _, program := range []access.Caller{{Kind: access.KindToken, ID: "ci", Role: access.RoleRelease}, access.System("operator")} {
+			if err := w.Resume(t.Context(), program, id, "try it again"); !errors.Is(err, rollout.ErrPerson) {
+				t.Errorf("Resume by %s = %v, want ErrPerson", program.Actor(), err)
+			}
+		}
+		if v := w.view(id); v.State != rollout.Halted {
+			t.Errorf("%s, want it halted", v.State)
+		}
+		w.must(w.Resume(t.Context(), person("ada"), id, "it was the network"))
+	})
+}
+
+// What an earlier version took for the second person's word opens no wide ring.
+func TestAnApprovalByAProgramOpensNothing(t *testing.T) {
+	both(t, func(t *testing.T, w *world) {
+		ids, id := w.begun(130, "A3510")
+		w.must(w.exec(`UPDATE rollouts SET approved_by = 'token:ci', approved_name = 'ci' WHERE id = $1`, id))
+		for range 60 {
+			for device, o := range w.sweep(ids, "1.0.0") {
+				w.ends(device, o, true)
+			}
+			w.now = w.now.Add(time.Hour)
+			w.care()
+		}
+		v := w.view(id)
+		if v.Ring != 2 || !v.NeedsSecond {
+			t.Fatalf("ring %d, a second person is needed: %v, want it to wait at ring 2", v.Ring, v.NeedsSecond)
+		}
+		w.must(w.Approve(t.Context(), person("bea"), id, "I have looked"))
+		w.care()
+		if v := w.view(id); v.Ring != 3 {
+			t.Errorf("ring %d after a person approved, want 3", v.Ring)
+		}
+	})
+}
+
+// What went over the whole fleet stands in the way of what is older, also after the one
+// that followed it was aborted.
+func TestReplacedStandsInTheWay(t *testing.T) {
+	both(t, func(t *testing.T, w *world) {
+		for _, version := range []string{"1.0.0", "1.1.0", "1.2.0", "1.3.0"} {
+			w.release(version)
+		}
+		w.fleetOf(3, "1.0.0", "A3510")
+		gone, last := w.start(t, "1.2.0"), w.start(t, "1.3.0")
+		w.must(w.exec(`UPDATE rollouts SET state = 'replaced', ended_ms = $2 WHERE id = $1`, gone, w.now.UnixMilli()))
+		w.must(w.Abort(t.Context(), person("ada"), last, "not for schools"))
+		if _, err := w.Start(t.Context(), person("ada"), w.releaseID("1.1.0"), "the good old one"); !errors.Is(err, rollout.ErrOlder) {
+			t.Errorf("Start of 1.1.0 after 1.2.0 = %v, want ErrOlder", err)
+		}
+		releases, err := w.Releases(t.Context(), person("ada"))
+		w.must(err)
+		list, err := w.List(t.Context(), person("ada"))
+		w.must(err)
+		for _, r := range releases {
+			if by, yes := rollout.Passed(r, list); yes != (r.Version < "1.2.0") {
+				t.Errorf("%s is passed by %q: %v", r.Version, by, yes)
+			}
+		}
+		w.start(t, "1.2.0") // the same again may
+	})
+}
+
+// What a rollout that was aborted brought to the first devices tells nothing a second
+// time, and they are the first again: the ring must not wait for them.
+func TestARingThatHasItAlready(t *testing.T) {
+	both(t, func(t *testing.T, w *world) {
+		ids, id := w.begun(130, "A3510")
+		got := map[string]bool{}
+		for range 10 {
+			for device, o := range w.sweep(ids, "1.0.0") {
+				w.ends(device, o, true)
+				w.connects(device, "1.1.0", 1000)
+				got[device] = true
+			}
+		}
+		if len(got) != 20 {
+			t.Fatalf("%d devices updated, want the 20 of the first ring", len(got))
+		}
+		w.must(w.Abort(t.Context(), person("ada"), id, "a day early"))
+		id = w.start(t, "1.1.0")
+		for device, o := range w.sweep(ids, "1.0.0") {
+			t.Fatalf("%s is offered %s in a ring that has it", device, o.GetVersion())
+		}
+		w.now = w.now.Add(2 * time.Hour)
+		w.care()
+		if v := w.view(id); v.Ring != 2 {
+			t.Fatalf("ring %d two hours later, want 2", v.Ring)
+		}
+		// The next one has devices to learn from, and waits for these.
+		w.now = w.now.Add(5 * time.Hour)
+		w.care()
+		if v := w.view(id); v.Ring != 2 || len(w.sweep(ids, "1.0.0")) == 0 {
+			t.Errorf("ring %d without an outcome in it, want 2", v.Ring)
+		}
+	})
+}
+
+// The lessons are those of the school that a device is in today, and so is the number of
+// those that go on at once.
+func TestSchoolOfToday(t *testing.T) {
+	both(t, func(t *testing.T, w *world) {
+		if _, err := w.fleet.ImportSchools(t.Context(), system, schools()); err != nil {
+			t.Fatal(err)
+		}
+		list, err := w.fleet.Schools(t.Context(), system)
+		w.must(err)
+		ids, _ := w.begun(20, "A3510") // of no school
+		if _, err := w.AddDays(t.Context(), root, w.owner, rollout.Days{Kind: rollout.Closed, School: list[0].ID, Span: calendar.Span{From: calendar.DayOf(w.now), To: calendar.DayOf(w.now), Name: "Prüfungen"}}); err != nil {
+			t.Fatal(err)
+		}
+		var first string
+		for first = range w.sweep(ids, "1.0.0") {
+		}
+		for _, id := range ids {
+			w.must(w.fleet.SetSchool(t.Context(), root, id, list[0].ID))
+		}
+		if _, err := w.forgetLeases(); err != nil {
+			t.Fatal(err)
+		}
+		if held := w.sweep(ids, "1.0.0"); len(held) != 0 {
+			t.Errorf("%d devices begin on a day that their new school closed", len(held))
+		}
+		if why := w.why(first); why != rollout.WhyWindow {
+			t.Errorf("why = %s, want %s", why, rollout.WhyWindow)
+		}
+		for _, id := range ids {
+			w.must(w.fleet.SetSchool(t.Context(), root, id, list[1].ID))
+		}
+		held := w.sweep(ids, "1.0.0")
+		if most := int(rollout.DefaultPace().PerSchool); len(held) == 0 || len(held) > most {
+			t.Fatalf("%d of the other school under way, want 1 to %d", len(held), most)
+		}
+		for device, o := range held {
+			w.must(w.fetches(device, o.GetLease(), o.GetSha256()))
+			w.must(w.fleet.SetSchool(t.Context(), root, device, list[0].ID))
+			if err := w.fetches(device, o.GetLease(), o.GetSha256()); err == nil {
+				t.Error("bytes come on a day that the school of now closed")
+			}
+		}
+	})
+}
+
+// What a part is left out for stands with that decision.
+func TestAPartIsBlockedOnWhatWasSeen(t *testing.T) {
+	both(t, func(t *testing.T, w *world) {
+		w.release("1.0.0")
+		w.release("1.1.0")
+		ids := w.fleetOf(90, "1.0.0", "A3510", "T490")
+		bad, well := map[string]bool{}, []string{}
+		for i, id := range ids {
+			if bad[id] = i%2 == 1; !bad[id] {
+				well = append(well, id)
+			}
+		}
+		id := w.start(t, "1.1.0")
+		for good := 0; good < 3; { // else all that is known is bad
+			for device, o := range w.sweep(well, "1.0.0") {
+				good++
+				w.ends(device, o, true)
+			}
+		}
+		var blocked *rollout.Decision
+		for range 90 {
+			for device, o := range w.sweep(ids, "1.0.0") {
+				w.ends(device, o, !bad[device])
+			}
+			for _, d := range w.view(id).Decisions {
+				if d.Verb == "part_blocked" {
+					blocked = &d
+				}
+			}
+			if blocked != nil {
+				break
+			}
+			w.now = w.now.Add(time.Hour)
+			w.care()
+		}
+		if blocked == nil {
+			t.Fatalf("no part is blocked: %+v", w.view(id))
+		}
+		if e := blocked.Evidence; e.Bad < gate.Defaults().Identical || e.OK == 0 || len(e.Blocked) != 0 {
+			t.Errorf("a part was blocked on %+v, want the failures that spoke against it", e)
+		}
+		if e := w.view(id).Evidence; e.Bad != 0 || len(e.Blocked) != 1 {
+			t.Errorf("evidence after it = %+v, want it without the part", e)
+		}
+	})
+}
