@@ -160,7 +160,7 @@ func releaser(name string) access.Caller {
 
 // sweep offers updates to all of these devices, which run 1.0.0, until nobody is
 // offered one; says is what each tells of it, by how many did before.
-func (w *world) sweep(ids []string, says func(n int, o *hmpb.Offer) *hmpb.Update) {
+func (w *world) sweep(ids []string, says func(i int, o *hmpb.Offer) *hmpb.Update) {
 	w.t.Helper()
 	hash, told := sha256.Sum256([]byte("program 1.0.0")), map[string]bool{}
 	for again := true; again; {
@@ -174,9 +174,8 @@ func (w *world) sweep(ids []string, says func(n int, o *hmpb.Offer) *hmpb.Update
 			if o == nil {
 				continue
 			}
-			n := len(told)
 			told[id], again = true, true
-			if u := says(n, o); u != nil {
+			if u := says(i, o); u != nil {
 				w.tell(id, hmpb.Entry_builder{Update: u}.Build())
 			}
 		}
@@ -254,7 +253,7 @@ func (w *world) rolled(ids []string) (runs, halted, waits string) {
 	w.advance(time.Hour)
 	halted = begin("1.2.0", "neue Fernwartung für die Pilotschulen")
 	w.advance(7 * time.Minute)
-	w.sweep(ids, func(n int, o *hmpb.Offer) *hmpb.Update {
+	w.sweep(ids, func(_ int, o *hmpb.Offer) *hmpb.Update {
 		return step(o, hmpb.UpdateState_UPDATE_STATE_ROLLED_BACK, hmpb.UpdateReason_UPDATE_REASON_CRASHED, "nil in link")
 	})
 	w.advance(time.Hour)
@@ -262,11 +261,17 @@ func (w *world) rolled(ids []string) (runs, halted, waits string) {
 	w.sweep(ids, func(_ int, o *hmpb.Offer) *hmpb.Update { return committed(o) })
 	w.advance(2 * time.Hour)
 	w.must(w.rollouts.Care(ctx))
-	w.sweep(ids, func(n int, o *hmpb.Offer) *hmpb.Update {
+	const left = "ThinkPad X13 Gen 2" // the model that is blocked below
+	n := -1
+	w.sweep(ids, func(i int, o *hmpb.Offer) *hmpb.Update {
+		if kinds[i%len(kinds)][1] == left { // which of them come now is by chance
+			return committed(o)
+		}
+		n++
 		switch {
 		case n == 4:
 			return step(o, hmpb.UpdateState_UPDATE_STATE_ROLLED_BACK, hmpb.UpdateReason_UPDATE_REASON_NO_COLLECTOR, "")
-		case n%9 == 5, n%9 == 6: // so many that not all are of the model that is blocked below
+		case n%9 == 5, n%9 == 6:
 			return step(o, hmpb.UpdateState_UPDATE_STATE_WAITING, hmpb.UpdateReason_UPDATE_REASON_POSTPONED, "")
 		case n%9 == 7:
 			return nil
@@ -274,7 +279,7 @@ func (w *world) rolled(ids []string) (runs, halted, waits string) {
 		return committed(o)
 	})
 	w.advance(40 * time.Minute)
-	w.must(w.rollouts.Block(ctx, releaser("m.sommer"), runs, gate.Stratum{Dimension: "model", Value: "ThinkPad X13 Gen 2"}, true, "neue Firmware fehlt noch"))
+	w.must(w.rollouts.Block(ctx, releaser("m.sommer"), runs, gate.Stratum{Dimension: "model", Value: left}, true, "neue Firmware fehlt noch"))
 	w.must(w.rollouts.Care(ctx))
 	at(now.Add(-10 * time.Minute))
 	waits, err = w.rollouts.Start(ctx, releaser("m.sommer"), id["1.1.1"], "Lücke wird ausgenutzt")

@@ -334,15 +334,17 @@ func notebook(i int64) []*hmpb.Reading {
 	}
 }
 
+// kinds are the makes that fill takes in turn.
+var kinds = [...][3]string{{"FUJITSU", "LIFEBOOK A3510", "windows"}, {"Apple", "MacBook Air 13″", "darwin"}, {"FUJITSU", "LIFEBOOK U7311", "windows"}, {"LENOVO", "ThinkPad X13 Gen 2", "linux"}}
+
 // fill makes n devices in every state and of every kind; the first is AH-02317.
 func (w *world) fill(n int) (ids []string) {
 	w.t.Helper()
 	w.importSchools()
 	today := w.clock()
 	places := [][2]string{{"Landkreis Ahorn", "S0001"}, {"Landkreis Kiefer", "S0101"}, {"Landkreis Ahorn", "S0002"}, {"Landkreis Kiefer", "S0102"}, {"Stadt Topas", "S0201"}, {"Stadt Topas", ""}}
-	kinds := [][3]string{{"FUJITSU", "LIFEBOOK A3510", "windows"}, {"Apple", "MacBook Air 13″", "darwin"}, {"FUJITSU", "LIFEBOOK U7311", "windows"}, {"LENOVO", "ThinkPad X13 Gen 2", "linux"}}
 	for i := range n {
-		place, kind := places[i*7%len(places)], kinds[i*5%len(kinds)]
+		place, kind := places[i*7%len(places)], kinds[i%len(kinds)]
 		short := strings.ToUpper(place[0][strings.LastIndex(place[0], " ")+1:][:2])
 		inventory := fmt.Sprintf("%s-%05d", short, 2317+i)
 		if i%13 == 12 {
