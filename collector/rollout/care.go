@@ -12,6 +12,7 @@ import (
 	"hausmeister/collector/calendar"
 	"hausmeister/collector/db"
 	"hausmeister/collector/rollout/gate"
+	"hausmeister/proto/hmpb"
 )
 
 const (
@@ -25,6 +26,8 @@ const (
 	// fillMost is how many devices are told at once that there is room: fewer than a
 	// subscription of the bus holds.
 	fillMost = 200
+	// tellAgainEvery is how often a device that says nothing of its offer is told it.
+	tellAgainEvery = time.Minute
 	// lostWithin is for how long a device that was updated is looked for, see gate.Lost.
 	lostWithin = 3 * 24 * time.Hour
 	// awayFor is after how long without a word nobody waits for a device's turn.
@@ -157,7 +160,7 @@ func (r *Rollouts) round(ctx context.Context, o row) error {
 	if err != nil {
 		return err
 	}
-	return r.fill(ctx, o.id)
+	return errors.Join(r.fill(ctx, o.id), r.tellAgain(ctx, o.id))
 }
 
 // sight is what a round sees of a fleet, outside of the transaction that acts on it.
@@ -417,6 +420,28 @@ func (r *Rollouts) fill(ctx context.Context, id string) error {
 	for _, s := range next {
 		r.bus.Publish(bus.Event{Kind: bus.Offers, Device: s.device})
 		r.filled[id] = s
+	}
+	return nil
+}
+
+// tellAgain tells connected devices their offer once more, each minute until they say
+// something of it: a session may end, or a store be away, between the lease and the word
+// of it, and who never heard of his would keep a place for as long as it holds.
+func (r *Rollouts) tellAgain(ctx context.Context, id string) error {
+	now := r.now().UnixMilli()
+	var silent []string
+	err := r.db.Read(ctx, func(tx *db.Tx) (err error) {
+		silent, err = db.Texts(ctx, tx, `SELECT m.device_id FROM rollout_members m JOIN health_devices h ON h.device_id = m.device_id
+			WHERE m.rollout_id = $1 AND m.flight = 1 AND m.lease <> '' AND m.told IN (0, $2) AND m.told_ms < m.granted_ms AND h.connected = 1
+				AND $3 - m.granted_ms >= $4 AND ($3 - m.granted_ms) % $4 < $5 LIMIT $6`,
+			id, int64(hmpb.UpdateState_UPDATE_STATE_WAITING), now, tellAgainEvery.Milliseconds(), r.cfg.Pace.Every.Milliseconds(), int64(fillMost))
+		return err
+	})
+	if err != nil {
+		return fmt.Errorf("looking for who has not heard of his offer: %w", err)
+	}
+	for _, device := range silent {
+		r.bus.Publish(bus.Event{Kind: bus.Offers, Device: device})
 	}
 	return nil
 }

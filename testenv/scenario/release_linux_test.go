@@ -108,7 +108,8 @@ func TestReleaseWalkThrough(t *testing.T) {
 	cancel()
 	<-watched
 	if err != nil {
-		t.Fatalf("the walk-through: %v\n%s\n%s", err, out[max(0, len(out)-6000):], w.logs())
+		// A log of all tests may be cut: the latest, and of each, in few lines.
+		t.Fatalf("the walk-through: %v\n%s\n%s", err, w.logs(), out[max(0, len(out)-1500):])
 	}
 	for _, want := range []string{"unaltered", "a device believes it, from root 1 as from root 2", "state: current"} {
 		if !bytes.Contains(out, []byte(want)) {
@@ -286,7 +287,7 @@ func (w *walk) logs() string {
 	var b strings.Builder
 	for _, l := range w.devices {
 		data, _ := os.ReadFile(l.Root + ".log")
-		fmt.Fprintf(&b, "%s:\n%s\n", l.Root, data[max(0, len(data)-3000):])
+		fmt.Fprintf(&b, "%s:\n%s\n", l.Root, data[max(0, len(data)-1200):])
 	}
 	return b.String()
 }

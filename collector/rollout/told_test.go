@@ -1,0 +1,53 @@
+package rollout_test
+
+import (
+	"testing"
+	"time"
+
+	"hausmeister/collector/bus"
+	"hausmeister/proto/hmpb"
+)
+
+// An offer may get lost between the lease and the word of it, with its session or its
+// store: a device that says nothing of it is told again.
+func TestALostOfferIsToldAgain(t *testing.T) {
+	both(t, func(t *testing.T, w *world) {
+		ids, _ := w.begun(10, "A3510")
+		held := w.sweep(ids, "1.0.0") // whose answers nobody hears
+		if len(held) == 0 {
+			t.Fatal("nobody is offered anything")
+		}
+		sub := w.bus.Subscribe(bus.Offers)
+		defer sub.Close()
+		asked := func(after time.Duration) map[string]bool {
+			t.Helper()
+			w.now = w.now.Add(after)
+			w.care()
+			got := map[string]bool{}
+			for len(sub.C) > 0 {
+				if e := <-sub.C; held[e.Device] != nil {
+					got[e.Device] = true
+				}
+			}
+			return got
+		}
+		if got := asked(30 * time.Second); len(got) != 0 {
+			t.Errorf("%d devices are told again after half a minute", len(got))
+		}
+		if got := asked(31 * time.Second); len(got) != len(held) {
+			t.Errorf("%d of %d devices that said nothing are told again", len(got), len(held))
+		}
+		if got := asked(10 * time.Second); len(got) != 0 {
+			t.Errorf("%d devices are told again some seconds later", len(got))
+		}
+		for device, o := range held {
+			if again := w.offered(device, "1.0.0"); again.GetLease() != o.GetLease() {
+				t.Errorf("told again of lease %q, want %q", again.GetLease(), o.GetLease())
+			}
+			w.tells(device, hmpb.Update_builder{Lease: new(o.GetLease()), ToSha256: o.GetSha256(), State: new(hmpb.UpdateState_UPDATE_STATE_OFFERED)})
+		}
+		if got := asked(50 * time.Second); len(got) != 0 {
+			t.Errorf("%d devices that know of their offer are told again", len(got))
+		}
+	})
+}
