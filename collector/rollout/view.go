@@ -26,7 +26,7 @@ type Rollout struct {
 	Entered, Started, Ended   time.Time
 	StartedBy, ApprovedBy     string // names
 	NeedsSecond               bool   // it waits for a second person, or will before the next ring
-	First                     string // of one rollout only: the first of two persons by name; empty = a program began it, and two must approve
+	First                     string // of one rollout only: the first of two persons by name; empty = nobody of the role began it, and two must approve
 	MayApprove                bool   // the caller can be that person
 	Evidence                  Evidence
 	InFlight, Cap             int64

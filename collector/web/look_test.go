@@ -147,6 +147,7 @@ func TestEveryPageLooksRight(t *testing.T) {
 		{"rollout-part", "/rollouts/" + runs + "/parts", "release"},
 		{"rollout-resume", "/rollouts/" + halted + "/resume", "release"},
 		{"release-start", "/releases/" + w.releaseID("1.0.0") + "/rollout", "release"},
+		{"release-start-urgent", "/releases/" + w.releaseID("1.1.1") + "/rollout", "admin"},
 		{"release-block", "/releases/" + w.releaseID("1.0.0") + "/block", "admin"},
 		{"hours", "/owners/" + w.ownerID("Landkreis Ahorn") + "/updates", "admin"},
 		{"hours-read", "/owners/" + w.ownerID("Landkreis Ahorn") + "/updates", "read"},

@@ -385,6 +385,9 @@ func (s *Server) startAct() releaseAct {
 			text = v.say.Say("rollout.start.text")
 			if r.Urgent {
 				text = v.say.Say("rollout.start.urgent")
+				if v.caller.Role != access.RoleRelease { // whoever starts it is the first of two only with that role
+					text = v.say.Say("rollout.start.urgent.both")
+				}
 			}
 			return v.say.Say("rollout.start.title", "what", v.versionName(r.Product, r.Version)), text + " " + v.say.Say("rollout.recorded"),
 				form{Action: "/releases/" + r.ID + "/rollout", Send: v.say.Say("rollout.start"), Cancel: "/updates", Fields: []field{v.reasonField()}}

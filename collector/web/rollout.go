@@ -141,15 +141,14 @@ func (s *Server) showRollout(v *visit, code int, change func(*rolloutMain)) erro
 // rolloutActs says what the caller may do now.
 func (v *visit) rolloutActs(main *rolloutMain, r rollout.Rollout) error {
 	if r.NeedsSecond {
-		word := "rollout.second.later"
+		one, two := "rollout.second.later", "rollout.second.later.both"
 		if r.State == rollout.Waiting {
-			word = "rollout.second.now"
+			one, two = "rollout.second.now", "rollout.second.now.both"
 		}
-		text := v.say.Say(word)
 		if r.First == "" {
-			text += " " + v.say.Say("rollout.second.both")
+			one = two
 		}
-		main.Warnings = append(main.Warnings, text)
+		main.Warnings = append(main.Warnings, v.say.Say(one))
 	}
 	if !v.mayRollOut() {
 		return nil
@@ -212,6 +211,9 @@ func (v *visit) waysBack(r rollout.Rollout) (back []rollout.Release, err error) 
 func (v *visit) rolloutSentence(r rollout.Rollout) string {
 	pairs := []any{"ring", r.Ring, "n", len(r.Rings), "when", v.say.Time(r.Entered), "ended", v.say.Time(r.Ended), "by", v.who(r.StartedBy), "started", v.say.Time(r.Started)}
 	key := "rollout.sentence." + string(r.State)
+	if r.State == rollout.Waiting && r.First == "" {
+		key = "rollout.sentence.waiting.both"
+	}
 	if r.State == rollout.Halted && r.Cause != "" {
 		return v.say.Say(key, pairs...) + " " + v.say.Say("rollout.cause."+string(r.Cause))
 	}
@@ -320,8 +322,11 @@ func (v *visit) checks(r rollout.Rollout) (rows []checkRow) {
 	add("rate", e.OK+e.Bad > 0 && e.Doubt > 0 && e.Risk < e.Doubt, v.say.Say("rollout.check.rate", "limit", v.share(e.Limit)))
 	if next.Wide {
 		word := "rollout.check.second"
-		if r.ApprovedBy != "" {
+		switch {
+		case r.ApprovedBy != "":
 			word = "rollout.check.approved"
+		case r.First == "":
+			word = "rollout.check.second.both"
 		}
 		add("second", r.ApprovedBy != "", v.say.Say(word, "who", r.ApprovedBy))
 	}

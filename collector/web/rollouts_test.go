@@ -126,7 +126,7 @@ func TestTwoPersonsAfterAProgram(t *testing.T) {
 	w.must(w.exec(`DELETE FROM rollout_requests WHERE rollout_id = '` + waits + `'`)) // which a person of the role makes by starting
 	w.user("release2", access.RoleRelease, nil)
 	at := "/rollouts/" + waits
-	if page := text(w.signedIn("release").get(at).body); !strings.Contains(page, "Zwei Personen müssen freigeben") {
+	if page := text(w.signedIn("release").get(at).body); !strings.Contains(page, "Zwei Personen mit der Rolle „Freigabe“ müssen freigeben") {
 		t.Error("the page does not say that two persons must approve")
 	}
 	if page := text(w.signedIn("release").get(at + "/approve").body); !strings.Contains(page, "als erste Person freigeben") || !strings.Contains(page, "noch eine zweite Person") {
@@ -148,6 +148,54 @@ func TestTwoPersonsAfterAProgram(t *testing.T) {
 	res = w.signedIn("release2").post(at+"/approve", url.Values{"reason": {"auch gesehen"}})
 	if r, err := w.rollouts.Rollout(t.Context(), releaser("x"), waits); err != nil || r.State != rollout.Placing || r.ApprovedBy != "release2" {
 		t.Errorf("after two persons (%d) %s, %v, want it to begin", res.StatusCode, r.State, err)
+	}
+}
+
+// TestTwoPersonsAfterAnAdmin: what somebody without the role begins takes two persons
+// with it. Form and page say so to each, and of one more as soon as one has approved.
+func TestTwoPersonsAfterAnAdmin(t *testing.T) {
+	w := storesPaced(t, dbtest.Open(t, migrations), quietLog, lookRings).serve()
+	ids := w.fill(20)
+	_, _, waits := w.rolled(ids)
+	says := func(who, path string, want, not []string) {
+		t.Helper()
+		res := w.signedIn(who).get(path)
+		page := text(res.body)
+		for _, part := range want {
+			if !strings.Contains(page, part) {
+				t.Errorf("GET %s as %s (%d) lacks %q: %s", path, who, res.StatusCode, part, page)
+			}
+		}
+		for _, part := range not {
+			if strings.Contains(page, part) {
+				t.Errorf("GET %s as %s says %q: %s", path, who, part, page)
+			}
+		}
+	}
+	one := []string{"Sie beginnt, sobald eine zweite Person freigibt", "Diese dringende Version braucht die Freigabe einer zweiten Person"}
+	two := []string{"Sie beginnt, sobald zwei Personen freigeben", "Diese Version ist dringend: Zwei Personen mit der Rolle „Freigabe“ müssen freigeben"}
+	never := []string{"Ein Programm"}
+	says("release", "/rollouts/"+waits, one, append(never, two...)) // m.sommer of the role began it
+
+	w.must(w.rollouts.Abort(t.Context(), releaser("m.sommer"), waits, "noch einmal anders"))
+	w.advance(time.Minute)
+	begin := "/releases/" + w.releaseID("1.1.1") + "/rollout"
+	says("release", begin, []string{"Nach der Freigabe einer zweiten Person beginnen Geräte auch im Unterricht"}, []string{"zwei Personen"})
+	says("admin", begin, []string{"Vorher müssen zwei Personen mit der Rolle „Freigabe“ freigeben"}, []string{"einer zweiten Person"})
+	res := w.signedIn("admin").post(begin, url.Values{"reason": {"Lücke wird ausgenutzt"}})
+	at, _, _ := strings.Cut(res.Header.Get("Location"), "?")
+	if res.StatusCode != http.StatusSeeOther {
+		t.Fatalf("the admin's start = %d %s", res.StatusCode, res.body)
+	}
+	for _, who := range []string{"admin", "release", "read"} {
+		says(who, at, two, append(never, one...))
+	}
+	res = w.signedIn("release").post(at+"/approve", url.Values{"reason": {"alles gesehen"}})
+	if res.StatusCode != http.StatusSeeOther {
+		t.Fatalf("the first person's approval = %d %s", res.StatusCode, res.body)
+	}
+	for _, who := range []string{"admin", "release", "read"} {
+		says(who, at, one, append(never, two...))
 	}
 }
 
