@@ -8,7 +8,6 @@ import (
 	"net/http/httptest"
 	"strings"
 	"testing"
-	"time"
 
 	"hausmeister/installer/release"
 	"hausmeister/proto/manifest/draft"
@@ -26,8 +25,6 @@ func newKey(t *testing.T) ed25519.PrivateKey {
 }
 
 func signAlso(f *draft.File, k release.Key) error { return f.Sign(k.Private) }
-
-func newWorldClock() time.Time { return time.Date(2026, 12, 1, 9, 0, 0, 0, time.UTC) }
 
 func sum(data []byte) [32]byte { return sha256.Sum256(data) }
 

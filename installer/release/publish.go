@@ -39,7 +39,8 @@ type Publication struct {
 type Ready struct {
 	Files map[string][]byte // by role
 	Diffs []Diff
-	Bytes int64 // of new files
+	Stand []Diff // of drafts that are published as they are: the first root, which the operator carried
+	Bytes int64  // of new files
 
 	copies []manifest.Target
 	done   []string // drafts that are published as they are
@@ -67,7 +68,11 @@ func (p Publication) Check() (Ready, error) {
 		}
 		next[role] = f
 		if data, err := f.Bytes(); err == nil && bytes.Equal(data, repo.Raw[role]) {
-			out.done = append(out.done, role) // as the first root, that the operator carried
+			diff, err := repo.Compare(role, f)
+			if err != nil {
+				return out, err
+			}
+			out.done, out.Stand = append(out.done, role), append(out.Stand, diff)
 		}
 	}
 	for _, role := range roles {

@@ -146,66 +146,21 @@ func (r Record) write(e Entry, torn int64) (err error) {
 	return nil
 }
 
-// Export is the record together with what was published and who signed it: what
-// the State gets each day.
-type Export struct {
-	Head      string            `json:"head"` // hash of the last entry
-	Entries   []Entry           `json:"entries"`
-	Published []ExportedRelease `json:"published"`
-}
-
-// ExportedRelease is one file of published metadata.
-type ExportedRelease struct {
-	Name     string   `json:"name"`
-	SHA256   string   `json:"sha256"`
-	SignedBy []string `json:"signed_by"`
-	Body     []byte   `json:"body"` // base64
-}
-
-// Export reads record and repository.
-func (r Record) Export(repo *Repository) (Export, error) {
-	entries, torn, err := r.Read()
-	if err == nil && torn >= 0 {
-		err = unverified("the record's last line is torn")
+// Kept is Read for who wants to know whether the record is whole: one without an
+// entry is missing, and beside published metadata somebody has taken it away.
+func (r Record) Kept(repo string) (entries []Entry, torn int64, err error) {
+	entries, torn, err = r.Read()
+	if err != nil || len(entries) > 0 {
+		return entries, torn, err
 	}
-	if err != nil {
-		return Export{}, err
+	published, err := os.ReadDir(filepath.Join(repo, "metadata"))
+	if err != nil && !errors.Is(err, fs.ErrNotExist) {
+		return nil, torn, err
 	}
-	out := Export{Entries: entries}
-	if len(entries) > 0 {
-		out.Head = entries[len(entries)-1].Hash
+	if len(published) > 0 {
+		return nil, torn, unverified("the record %s is missing or has no entry, and beside it %s is published: it was taken away, or --record must name another", r.Path, repo)
 	}
-	out.Published, err = repo.everything()
-	return out, err
-}
-
-// VerifyExport walks an export as Read walks the file, and counts its entries.
-func VerifyExport(data []byte) (int, error) {
-	var e Export
-	if err := json.Unmarshal(data, &e); err != nil {
-		return 0, unverified("export: %w", err)
-	}
-	var lines []byte
-	for _, x := range e.Entries {
-		line, err := json.Marshal(x)
-		if err != nil {
-			return 0, err
-		}
-		lines = append(append(lines, line...), '\n')
-	}
-	entries, _, err := readRecord(lines)
-	if err != nil {
-		return len(entries), err
-	}
-	if len(entries) > 0 && entries[len(entries)-1].Hash != e.Head {
-		return len(entries), unverified("the export's head is not its last entry")
-	}
-	for _, p := range e.Published {
-		if h := sha256.Sum256(p.Body); hex.EncodeToString(h[:]) != p.SHA256 {
-			return len(entries), unverified("%s in the export was altered", p.Name)
-		}
-	}
-	return len(entries), nil
+	return nil, torn, fmt.Errorf("%w: the record %s", ErrNotFound, r.Path)
 }
 
 // CheckHead says whether the record has an entry of this hash: one that was

@@ -26,6 +26,8 @@ type Repository struct {
 	Files map[string]*draft.File // newest of each role; empty before the first root
 	Raw   map[string][]byte      // their bytes, by role
 	Roots []*draft.File          // all of them, 1.root.json first
+
+	held map[string][]byte // of an export: its files by name, in place of the folder
 }
 
 const maxMetadata = 8 << 20
@@ -41,7 +43,10 @@ func MetadataName(role string, version int64) string {
 // OpenRepository follows the signatures from 1.root.json to every role. An empty
 // folder is a repository without anything. Expiry is not judged.
 func OpenRepository(dir string) (*Repository, error) {
-	r := &Repository{Dir: dir, Files: map[string]*draft.File{}, Raw: map[string][]byte{}}
+	return (&Repository{Dir: dir, Files: map[string]*draft.File{}, Raw: map[string][]byte{}}).open()
+}
+
+func (r *Repository) open() (*Repository, error) {
 	if err := r.readRoots(); err != nil {
 		return nil, err
 	}
@@ -72,17 +77,41 @@ func OpenRepository(dir string) (*Repository, error) {
 
 func (r *Repository) metadata(name string) string { return filepath.Join(r.Dir, "metadata", name) }
 
+func (r *Repository) read(name string) ([]byte, error) {
+	if r.held == nil {
+		return readFile(r.metadata(name), maxMetadata)
+	}
+	data, ok := r.held[name]
+	if !ok {
+		return nil, fmt.Errorf("%w: %s", ErrNotFound, name)
+	}
+	return data, nil
+}
+
+func (r *Repository) countRoots() (n int64, err error) {
+	if r.held == nil {
+		names, err := filepath.Glob(r.metadata("*.root.json"))
+		return int64(len(names)), err
+	}
+	for name := range r.held {
+		if strings.HasSuffix(name, ".root.json") {
+			n++
+		}
+	}
+	return n, nil
+}
+
 // readRoots walks 1, 2, 3 ...: each approved by the one before and by itself.
 // None may be missing, since a device may come with any of them.
 func (r *Repository) readRoots() error {
-	names, err := filepath.Glob(r.metadata("*.root.json"))
+	n, err := r.countRoots()
 	if err != nil {
 		return err
 	}
-	for v := int64(1); v <= int64(len(names)); v++ {
-		data, err := readFile(r.metadata(MetadataName(manifest.Root, v)), maxMetadata)
+	for v := int64(1); v <= n; v++ {
+		data, err := r.read(MetadataName(manifest.Root, v))
 		if err != nil {
-			return unverified("of %d roots number %d cannot be read: %w", len(names), v, err)
+			return unverified("of %d roots number %d cannot be read: %w", n, v, err)
 		}
 		f, err := parse(manifest.Root, data)
 		if err != nil {
@@ -176,7 +205,7 @@ func (r *Repository) follow(role string, version int64) error {
 	if role != manifest.Timestamp && version < 1 {
 		return unverified("the snapshot does not name %s", role)
 	}
-	data, err := readFile(r.metadata(name), maxMetadata)
+	data, err := r.read(name)
 	if err != nil {
 		return err
 	}

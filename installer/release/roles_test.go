@@ -1,9 +1,7 @@
 package release_test
 
 import (
-	"bytes"
 	"crypto/sha512"
-	"encoding/json"
 	"errors"
 	"fmt"
 	"os"
@@ -95,58 +93,6 @@ func TestAttack07EmbeddedRoot(t *testing.T) {
 		t.Errorf("root 1 when 2 is published: %v, want ErrRefused", err)
 	}
 	w.must(w.repo().CheckEmbedded(w.repo().Raw["root"]))
-}
-
-// TestExport: what is published is in it with its signers, and a change is seen.
-func TestExport(t *testing.T) {
-	w := newWorld(t)
-	r := release.Record{Path: w.path("record"), Now: w.clock}
-	_, err := r.Add("desk", "publish", "first", nil)
-	w.must(err)
-	e, err := r.Export(w.repo())
-	w.must(err)
-	i := slices.IndexFunc(e.Published, func(p release.ExportedRelease) bool { return p.Name == "1.root.json" })
-	if len(e.Published) != 9 || i < 0 || len(e.Published[i].SignedBy) != 3 {
-		t.Fatalf("%d files are exported, root is number %d", len(e.Published), i)
-	}
-	data, err := json.Marshal(e)
-	w.must(err)
-	if n, err := release.VerifyExport(data); n != 1 || err != nil {
-		t.Errorf("VerifyExport: %d, %v", n, err)
-	}
-	for _, c := range [][2]string{{`"first"`, `"other"`}, {e.Head, strings.Repeat("0", 64)}, {e.Published[0].SHA256, strings.Repeat("0", 64)}} {
-		if _, err := release.VerifyExport(bytes.Replace(data, []byte(c[0]), []byte(c[1]), 1)); !errors.Is(err, release.ErrUnverified) {
-			t.Errorf("with %.20s in place of %.20s: %v, want ErrUnverified", c[1], c[0], err)
-		}
-	}
-}
-
-// FuzzExport: whatever comes is judged without a panic, and what is accepted has
-// entries that each say why.
-func FuzzExport(f *testing.F) {
-	r := release.Record{Path: f.TempDir() + "/record", Now: newWorldClock}
-	for range 3 {
-		if _, err := r.Add("desk", "publish", "because", map[string]string{"a": "b"}); err != nil {
-			f.Fatal(err)
-		}
-	}
-	entries, _, err := r.Read()
-	if err != nil {
-		f.Fatal(err)
-	}
-	seed, err := json.Marshal(release.Export{Head: entries[2].Hash, Entries: entries})
-	if err != nil {
-		f.Fatal(err)
-	}
-	f.Add(seed)
-	f.Add([]byte(`{"entries":[{}]}`))
-	f.Add([]byte(`null`))
-	f.Fuzz(func(t *testing.T, data []byte) {
-		n, err := release.VerifyExport(data)
-		if err == nil && n > 0 && !bytes.Contains(bytes.ToLower(data), []byte(`hash`)) && !bytes.Contains(data, []byte(`\u`)) {
-			t.Errorf("%d entries without a hash are accepted: %q", n, data)
-		}
-	})
 }
 
 // TestSBOMsArePublished: what a program consists of is signed beside it, survives a

@@ -241,19 +241,8 @@ func checkRules(old, f *draft.File) error {
 
 // checkNamed holds thresholds and the shape of the tree.
 func checkNamed(f *draft.File) error {
-	for _, role := range named(f) {
-		want := manifest.Thresholds[role].Need
-		for _, d := range manifest.Delegations() {
-			if d.Role == role {
-				want = d.Threshold
-			}
-		}
-		if need, ids := keySet(f, role); want == 0 || need < want || len(ids) < need {
-			return refuse("%s is signed by %d of %d, it takes %d", role, need, len(ids), want)
-		}
-		if err := checkPersons(f, role); err != nil {
-			return err
-		}
+	if err := checkThresholds(f); err != nil {
+		return err
 	}
 	if f.Kind() != manifest.Targets {
 		return nil
@@ -268,6 +257,25 @@ func checkNamed(f *draft.File) error {
 	for i, d := range want {
 		if have[i].Role != d.Role || !have[i].Terminating || !slices.Equal(have[i].Paths, d.Paths) {
 			return refuse("%s is not as agreed", have[i].Role)
+		}
+	}
+	return nil
+}
+
+// checkThresholds: as many persons as agreed for each role, each with one key.
+func checkThresholds(f *draft.File) error {
+	for _, role := range named(f) {
+		want := manifest.Thresholds[role].Need
+		for _, d := range manifest.Delegations() {
+			if d.Role == role {
+				want = d.Threshold
+			}
+		}
+		if need, ids := keySet(f, role); want == 0 || need < want || len(ids) < need {
+			return refuse("%s is signed by %d of %d, it takes %d", role, need, len(ids), want)
+		}
+		if err := checkPersons(f, role); err != nil {
+			return err
 		}
 	}
 	return nil

@@ -26,7 +26,7 @@ const passphrase = "only for tests, and long"
 
 // world is everything on one machine: persons, desk, online process, devices.
 type world struct {
-	t      *testing.T
+	t      testing.TB
 	dir    string
 	now    time.Time
 	keys   map[string]release.Key
@@ -44,7 +44,7 @@ var persons = map[string][]string{
 var engineer = []string{"canary", "stable", "launcher", "emergency", "policy"}
 
 // newWorld has everything but releases published.
-func newWorld(t *testing.T) *world {
+func newWorld(t testing.TB) *world {
 	t.Helper()
 	w := &world{t: t, dir: t.TempDir(), now: time.Date(2026, 12, 1, 9, 0, 0, 0, time.UTC), keys: map[string]release.Key{}, store: tufrepo.NewMem()}
 	for _, d := range []string{"people", "online"} {

@@ -142,9 +142,10 @@ func TestExitCodes(t *testing.T) {
 	}
 }
 
-// TestExpiring is the sixth code: everything published, and time goes by.
-func TestExpiring(t *testing.T) {
-	d := newDesk(t)
+// founded is the ceremony: keys of all persons, and a first root that the online
+// process trusts. Everything is signed and nothing published.
+func (d *desk) founded() {
+	d.t.Helper()
 	pass := " --passphrase-file DIR/pass --reason=testing"
 	for person, roles := range map[string]string{
 		"anna": "root", "bert": "root", "carla": "root", "dirk": "root", "emma": "root", "frieda": "targets", "georg": "targets", "hanna": "targets",
@@ -165,6 +166,13 @@ func TestExpiring(t *testing.T) {
 		}
 	}
 	d.must(0, "online trust DIR/drafts/root.json --state DIR/online --reason=testing")
+}
+
+// TestExpiring is the sixth code: everything published, and time goes by.
+func TestExpiring(t *testing.T) {
+	d := newDesk(t)
+	d.founded()
+	pass := " --passphrase-file DIR/pass --reason=testing"
 	d.must(0, "root verify")
 	d.must(exitRefused, "sign DIR/drafts/stable.json --digest 00000000 --key DIR/people/jana.key"+pass)
 	d.must(exitUnverified, "sign DIR/drafts/stable.json --digest 00000000 --key DIR/people/jana.key --passphrase-file DIR/people/jana.pub --reason=wrong_passphrase")

@@ -4,6 +4,7 @@ import (
 	"context"
 	"encoding/json"
 	"fmt"
+	"slices"
 	"strings"
 	"time"
 
@@ -120,6 +121,8 @@ func (p publishing) publish(c *cli, roles, platforms []string, dry bool) error {
 	text, what := "", map[string]string{}
 	for _, diff := range ready.Diffs {
 		text += diff.String() + "\n"
+	}
+	for _, diff := range slices.Concat(ready.Stand, ready.Diffs) {
 		what["version_"+diff.Role], what["digest_"+diff.Role] = fmt.Sprint(diff.To), diff.Digest
 	}
 	for _, e := range d.Repo.Expiries(c.now()) {
@@ -131,11 +134,11 @@ func (p publishing) publish(c *cli, roles, platforms []string, dry bool) error {
 		return c.say(ready.Diffs, text+"nothing was changed")
 	}
 	// Before it goes out: what devices may see is in the record.
-	if err := c.noted("publish", what); err != nil {
+	if err := c.noted(release.VerbPublish, what); err != nil {
 		return err
 	}
 	if err := pub.Publish(context.Background(), ready); err != nil {
-		return fmt.Errorf("%w (%v)", err, c.noted("publish failed", map[string]string{"error": err.Error()}))
+		return fmt.Errorf("%w (%v)", err, c.noted(release.VerbPublishFailed, map[string]string{"error": err.Error()}))
 	}
 	return c.say(map[string]any{"published": ready.Diffs, "bytes": ready.Bytes}, text+fmt.Sprintf("published; %d bytes of new files; a device believes it", ready.Bytes))
 }
@@ -173,7 +176,7 @@ func (e *expiryCmd) Run(c *cli) error {
 
 type auditCmd struct {
 	Export auditExportCmd `cmd:"" help:"The record and all published metadata as one file."`
-	Verify auditVerifyCmd `cmd:"" help:"Walk the chain of the record, or of an export."`
+	Verify auditVerifyCmd `cmd:"" help:"Walk the chain of the record; of an export, check also its metadata and signatures."`
 }
 
 type auditExportCmd struct {
@@ -202,7 +205,7 @@ func (a *auditExportCmd) Run(c *cli) error {
 
 type auditVerifyCmd struct {
 	File string `arg:"" optional:"" help:"An export (default: the record)." type:"path"`
-	Head string `help:"A hash that was written down: it must still be there." placeholder:"HEX"`
+	Head string `help:"A hash that was written down: it must still be there. Without one nobody can tell whether the end was cut off." placeholder:"HEX"`
 }
 
 func (a *auditVerifyCmd) Run(c *cli) error {
@@ -211,13 +214,13 @@ func (a *auditVerifyCmd) Run(c *cli) error {
 		if err != nil {
 			return err
 		}
-		n, err := release.VerifyExport(data)
+		seen, err := release.VerifyExport(data, a.Head)
 		if err != nil {
 			return err
 		}
-		return c.say(map[string]int{"entries": n}, fmt.Sprintf("%d entries, unaltered", n))
+		return c.say(seen, fmt.Sprintf("%d entries and %d files of metadata, unaltered; head %s", seen.Entries, seen.Published, seen.Head)+a.unsure())
 	}
-	entries, torn, err := c.record().Read()
+	entries, torn, err := c.record().Kept(c.Repo)
 	if err != nil {
 		return err
 	}
@@ -226,13 +229,18 @@ func (a *auditVerifyCmd) Run(c *cli) error {
 			return err
 		}
 	}
-	head, text := "", fmt.Sprintf("%d entries, unaltered", len(entries))
-	if len(entries) > 0 {
-		head = entries[len(entries)-1].Hash
-		text += "; head " + head
-	}
+	head := entries[len(entries)-1].Hash
+	text := fmt.Sprintf("%d entries, unaltered; head %s", len(entries), head) + a.unsure()
 	if torn >= 0 {
 		text += "\nafter them half a line, of a verb that did not end"
 	}
 	return c.say(map[string]any{"entries": len(entries), "head": head, "torn": torn >= 0}, text)
+}
+
+// unsure says what a chain alone cannot show.
+func (a *auditVerifyCmd) unsure() string {
+	if a.Head != "" {
+		return ""
+	}
+	return "\nwhether later entries were cut off is seen only with --head, a hash that was written down elsewhere"
 }

@@ -1,0 +1,326 @@
+package release
+
+import (
+	"crypto/sha256"
+	"encoding/hex"
+	"encoding/json"
+	"maps"
+	"slices"
+	"strconv"
+	"strings"
+
+	"hausmeister/proto/manifest"
+	"hausmeister/proto/manifest/draft"
+)
+
+// The record's verbs of a publication. The first stands before anything goes out and
+// names each file by version_ROLE and digest_ROLE; the second follows where not all did.
+const (
+	VerbPublish       = "publish"
+	VerbPublishFailed = "publish failed"
+)
+
+// Export is the record together with what was published and who signed it: what
+// the State gets each day.
+type Export struct {
+	Head      string            `json:"head"` // hash of the last entry
+	Entries   []Entry           `json:"entries"`
+	Published []ExportedRelease `json:"published"`
+}
+
+// ExportedRelease is one file of published metadata.
+type ExportedRelease struct {
+	Name     string   `json:"name"`
+	SHA256   string   `json:"sha256"`
+	SignedBy []string `json:"signed_by"`
+	Body     []byte   `json:"body"` // base64
+}
+
+// Export reads record and repository.
+func (r Record) Export(repo *Repository) (Export, error) {
+	entries, torn, err := r.Kept(repo.Dir)
+	if err == nil && torn >= 0 {
+		err = unverified("the record's last line is torn")
+	}
+	if err != nil {
+		return Export{}, err
+	}
+	out := Export{Head: entries[len(entries)-1].Hash, Entries: entries}
+	out.Published, err = repo.everything()
+	return out, err
+}
+
+// Seen is what was in an export that holds together.
+type Seen struct {
+	Entries   int    `json:"entries"`
+	Published int    `json:"published"`
+	Head      string `json:"head"`
+}
+
+// VerifyExport says whether an export is what it was: its entries are a chain, which
+// has the entry of the hash head, if one is given; its metadata is signed, from
+// 1.root.json on, by as many persons as agreed; and the files that persons sign are
+// those that the entries name, no other and none less. It cannot show what no entry
+// and no signature names: that later entries were cut off together with their files,
+// unless head is given, that old snapshots are gone, and that all of it, 1.root.json
+// too, was made up by others.
+func VerifyExport(data []byte, head string) (Seen, error) {
+	var e Export
+	if err := json.Unmarshal(data, &e); err != nil {
+		return Seen{}, unverified("export: %w", err)
+	}
+	if err := e.checkChain(head); err != nil {
+		return Seen{}, err
+	}
+	files, err := e.files()
+	if err != nil {
+		return Seen{}, err
+	}
+	newest, err := files.follow()
+	if err != nil {
+		return Seen{}, err
+	}
+	if err := files.checkSigned(newest); err != nil {
+		return Seen{}, err
+	}
+	if err := files.checkNamed(e.Entries, newest); err != nil {
+		return Seen{}, err
+	}
+	return Seen{Entries: len(e.Entries), Published: len(e.Published), Head: e.Head}, nil
+}
+
+// checkChain walks the entries as Read walks the file.
+func (e Export) checkChain(head string) error {
+	var lines []byte
+	for _, x := range e.Entries {
+		line, err := json.Marshal(x)
+		if err != nil {
+			return err
+		}
+		lines = append(append(lines, line...), '\n')
+	}
+	entries, _, err := readRecord(lines)
+	switch {
+	case err != nil:
+		return err
+	case len(entries) == 0:
+		return unverified("the export has no entry of the record")
+	case entries[len(entries)-1].Hash != e.Head:
+		return unverified("the export's head is not its last entry, which is number %d", len(entries))
+	case head != "":
+		return CheckHead(entries, head)
+	}
+	return nil
+}
+
+// exported is a file of an export that is what its name says.
+type exported struct {
+	name, role string
+	file       *draft.File
+	body       []byte
+}
+
+type exportedFiles []exported
+
+func (e Export) files() (out exportedFiles, err error) {
+	if len(e.Published) == 0 {
+		return nil, unverified("the export has no published metadata")
+	}
+	seen := map[string]bool{}
+	for _, p := range e.Published {
+		x, err := p.file()
+		if err != nil {
+			return nil, err
+		}
+		if seen[p.Name] {
+			return nil, unverified("%s is twice in the export", p.Name)
+		}
+		seen[p.Name] = true
+		out = append(out, x)
+	}
+	return out, nil
+}
+
+func (p ExportedRelease) file() (exported, error) {
+	if h := sha256.Sum256(p.Body); hex.EncodeToString(h[:]) != p.SHA256 {
+		return exported{}, unverified("%q in the export was altered: its sha256 is another", p.Name)
+	}
+	role := strings.TrimSuffix(p.Name, ".json")
+	if role != manifest.Timestamp {
+		_, role, _ = strings.Cut(role, ".")
+	}
+	f, err := parse(role, p.Body)
+	if err != nil {
+		return exported{}, unverified("%q in the export: %v", p.Name, err)
+	}
+	if name := MetadataName(role, f.Version()); name != p.Name {
+		return exported{}, unverified("%q in the export is %s", p.Name, name)
+	}
+	if !slices.Equal(p.SignedBy, f.SignedBy()) {
+		return exported{}, unverified("%s: the export says that %s signed it, the file has signatures of %s", p.Name, shortAll(p.SignedBy), shortAll(f.SignedBy()))
+	}
+	return exported{p.Name, role, f, p.Body}, nil
+}
+
+func shortAll(ids []string) string {
+	var out []string
+	for _, id := range ids {
+		out = append(out, Short(id))
+	}
+	return strings.Join(out, ", ")
+}
+
+// follow the signatures from 1.root.json to the newest of each role, as in a
+// repository. Errors lose their kind: in an export, what is not there was taken out.
+func (files exportedFiles) follow() (*Repository, error) {
+	repo := &Repository{Files: map[string]*draft.File{}, Raw: map[string][]byte{}, held: map[string][]byte{}}
+	beyond := false
+	for _, x := range files {
+		repo.held[x.name] = x.body
+		beyond = beyond || x.role != manifest.Root
+	}
+	repo, err := repo.open()
+	if err != nil {
+		return nil, unverified("the export's metadata: %v", err)
+	}
+	if len(repo.Roots) == 0 {
+		return nil, unverified("the export has no root")
+	}
+	if beyond && repo.Version(manifest.Timestamp) == 0 {
+		return nil, unverified("timestamp.json is missing in the export")
+	}
+	return repo, nil
+}
+
+// checkSigned: each file, old ones too, is signed by enough persons of a root or
+// targets of the export, and by nobody else. Which of them was the newest on that day
+// nobody knows any more; of the newest files follow has said it.
+func (files exportedFiles) checkSigned(newest *Repository) error {
+	var targets []*draft.File
+	for _, role := range []string{manifest.Root, manifest.Targets} {
+		for _, x := range files {
+			if x.role != role {
+				continue
+			}
+			if err := checkThresholds(x.file); err != nil {
+				return unverified("%s: %v", x.name, err)
+			}
+			if role == manifest.Targets {
+				targets = append(targets, x.file)
+			}
+		}
+	}
+	for _, x := range files {
+		by := targets
+		if _, top := manifest.Thresholds[x.role]; top {
+			by = newest.Roots
+		}
+		if err := x.signedBy(by); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+func (x exported) signedBy(by []*draft.File) error {
+	approved, why := x.role == manifest.Root, error(nil) // roots: one by one, by follow
+	good := map[string]bool{}
+	for _, b := range by {
+		if err := approve(b, x.role, x.file); err == nil {
+			approved = true
+		} else {
+			why = err
+		}
+		if a, err := draft.Approve(b, x.role, x.file); err == nil {
+			for _, id := range a.Signed {
+				good[id] = true
+			}
+		}
+	}
+	if !approved {
+		return unverified("%s in the export is not signed by enough: %v", x.name, why)
+	}
+	for _, id := range x.file.SignedBy() {
+		if !good[id] {
+			return unverified("%s has a signature of %s that is not good, or of nobody who may sign it", x.name, Short(id))
+		}
+	}
+	return nil
+}
+
+// naming is what the record says of a file that persons sign.
+type naming struct {
+	role    string
+	version int64
+	digests []string // the last one counts
+	entry   int64
+	failed  bool // it may have gone out, or not
+}
+
+// publications of a record, by the names of files.
+func publications(entries []Entry) map[string]*naming {
+	out, last := map[string]*naming{}, []*naming(nil)
+	for _, e := range entries {
+		switch e.Verb {
+		case VerbPublish:
+			last = nil
+			for key, value := range e.What {
+				role, ok := strings.CutPrefix(key, "version_")
+				version, err := strconv.ParseInt(value, 10, 64)
+				if !ok || err != nil {
+					continue
+				}
+				name := MetadataName(role, version)
+				n := out[name]
+				if n == nil {
+					n = &naming{role: role, version: version}
+					out[name] = n
+				}
+				n.digests, n.entry, n.failed = append(n.digests, e.What["digest_"+role]), e.Seq, false
+				last = append(last, n)
+			}
+		case VerbPublishFailed:
+			for _, n := range last {
+				n.failed = true
+			}
+		}
+	}
+	return out
+}
+
+// checkNamed compares what the record says was published with what is there. The
+// first root is carried by hand, and may stand in another's record.
+func (files exportedFiles) checkNamed(entries []Entry, newest *Repository) error {
+	names, there := publications(entries), map[string]bool{}
+	for _, x := range files {
+		n := names[x.name]
+		there[x.name] = true
+		if x.role == manifest.Snapshot || x.role == manifest.Timestamp {
+			continue
+		}
+		if n == nil {
+			if x.role == manifest.Root && x.file.Version() == 1 {
+				continue
+			}
+			return unverified("%s is in the export, and no entry of the record says that it was published", x.name)
+		}
+		digest, err := x.file.Digest()
+		if err != nil {
+			return err
+		}
+		if n.digests[len(n.digests)-1] != digest && !(n.failed && slices.Contains(n.digests, digest)) {
+			return unverified("%s in the export is not the one that entry %d of the record names: its digest is %s", x.name, n.entry, digest)
+		}
+	}
+	for _, name := range slices.Sorted(maps.Keys(names)) {
+		n := names[name]
+		switch {
+		case n.failed:
+		case !there[name]:
+			return unverified("entry %d of the record says that %s was published, and it is not in the export", n.entry, name)
+		case newest.Version(n.role) < n.version:
+			return unverified("entry %d of the record says that %s was published, and timestamp and snapshot of the export lead to %s %d", n.entry, name, n.role, newest.Version(n.role))
+		}
+	}
+	return nil
+}

@@ -1,0 +1,319 @@
+package release_test
+
+import (
+	"crypto/sha256"
+	"encoding/hex"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"os"
+	"slices"
+	"strings"
+	"testing"
+
+	"hausmeister/installer/release"
+	"hausmeister/proto/manifest"
+	"hausmeister/proto/manifest/draft"
+)
+
+// record of the desk.
+func (w *world) record() release.Record {
+	return release.Record{Path: w.path("record.jsonl"), Now: w.clock}
+}
+
+func (w *world) noted(verb string, what map[string]string) {
+	w.t.Helper()
+	_, err := w.record().Add("desk", verb, "test", what)
+	w.must(err)
+}
+
+// named is what a publication writes down.
+func (w *world) named(diffs ...release.Diff) map[string]string {
+	what := map[string]string{}
+	for _, d := range diffs {
+		what["version_"+d.Role], what["digest_"+d.Role] = fmt.Sprint(d.To), d.Digest
+	}
+	return what
+}
+
+// publishNoted is publish with its entry before it.
+func (w *world) publishNoted() {
+	w.t.Helper()
+	p := w.publication()
+	ready, err := p.Check()
+	w.must(err)
+	w.noted(release.VerbPublish, w.named(slices.Concat(ready.Stand, ready.Diffs)...))
+	w.must(p.Publish(w.t.Context(), ready))
+}
+
+// recorded is a world whose record names everything that was published: a release,
+// new keys of the online process by a second root, and another release.
+func recorded(t testing.TB) *world {
+	t.Helper()
+	w := newWorld(t)
+	var first []release.Diff
+	for role, f := range w.repo().Files {
+		if role != manifest.Snapshot && role != manifest.Timestamp {
+			d, err := w.repo().Compare(role, f)
+			w.must(err)
+			first = append(first, d)
+		}
+	}
+	w.noted(release.VerbPublish, w.named(first...))
+	for _, v := range []string{"1.0.0", "1.1.0"} {
+		if v == "1.1.0" {
+			w.rotateOnline()
+			d, err := w.repo().Compare(manifest.Root, w.repo().Root())
+			w.must(err)
+			w.noted(release.VerbPublish, w.named(d))
+		}
+		_, err := w.staging("stable", v).Stage(t.Context())
+		w.must(err)
+		w.sign("stable", "jana", "karl")
+		w.publishNoted()
+	}
+	return w
+}
+
+func (w *world) export() release.Export {
+	w.t.Helper()
+	e, err := w.record().Export(w.repo())
+	w.must(err)
+	return e
+}
+
+// copied by way of its own form.
+func copied(t *testing.T, e release.Export) (out release.Export) {
+	t.Helper()
+	data, err := json.Marshal(e)
+	if err == nil {
+		err = json.Unmarshal(data, &out)
+	}
+	if err != nil {
+		t.Fatal(err)
+	}
+	return out
+}
+
+func at(t *testing.T, e *release.Export, name string) *release.ExportedRelease {
+	t.Helper()
+	i := slices.IndexFunc(e.Published, func(p release.ExportedRelease) bool { return p.Name == name })
+	if i < 0 {
+		t.Fatalf("%s is not exported", name)
+	}
+	return &e.Published[i]
+}
+
+// body gives a file of an export another one, with everything that must fit.
+func body(t *testing.T, p *release.ExportedRelease, data []byte) {
+	t.Helper()
+	f, err := draft.Parse(data)
+	if err != nil {
+		t.Fatal(err)
+	}
+	h := sha256.Sum256(data)
+	p.Body, p.SHA256, p.SignedBy = data, hex.EncodeToString(h[:]), f.SignedBy()
+}
+
+// edited is a file as somebody without its keys changes it.
+func edited(t *testing.T, p *release.ExportedRelease, change func(f *draft.File) error) {
+	t.Helper()
+	f, err := draft.Parse(p.Body)
+	if err == nil {
+		err = change(f)
+	}
+	data, err2 := f.Bytes()
+	if err := errors.Join(err, err2); err != nil {
+		t.Fatal(err)
+	}
+	body(t, p, data)
+}
+
+func dropped(e *release.Export, name string) {
+	e.Published = slices.DeleteFunc(e.Published, func(p release.ExportedRelease) bool { return p.Name == name })
+}
+
+// TestExport: what is published is in it with its signers, and whoever alters
+// anything of it is told where, as far as the record or a signature names it.
+func TestExport(t *testing.T) {
+	w := recorded(t)
+	whole := w.export()
+	if p := at(t, &whole, "1.root.json"); len(p.SignedBy) != 3 {
+		t.Errorf("root 1 is signed by %v, want three", p.SignedBy)
+	}
+	data, err := json.Marshal(whole)
+	w.must(err)
+	for _, head := range []string{"", whole.Head, whole.Entries[0].Hash} {
+		seen, err := release.VerifyExport(data, head)
+		if err != nil || seen.Entries != 4 || seen.Published != len(whole.Published) || seen.Head != whole.Head {
+			t.Fatalf("VerifyExport with head %.8q: %+v, %v, want 4 entries and %d files", head, seen, err, len(whole.Published))
+		}
+	}
+	for _, tt := range []struct {
+		what, says string
+		alter      func(e *release.Export)
+	}{
+		{"empty", "no entry", func(e *release.Export) { *e = release.Export{} }},
+		{"without entries", "no entry", func(e *release.Export) { e.Entries, e.Head = nil, "" }},
+		{"without metadata", "no published metadata", func(e *release.Export) { e.Published = nil }},
+		{"an entry changed", "line 1 of the record", func(e *release.Export) { e.Entries[0].Reason = "other" }},
+		{"an entry taken out", "line 2 of the record", func(e *release.Export) { e.Entries = slices.Delete(e.Entries, 1, 2) }},
+		{"another head", "head is not its last entry", func(e *release.Export) { e.Head = strings.Repeat("0", 64) }},
+		{"the last entry cut off, its files left", "3.stable.json is in the export, and no entry", func(e *release.Export) {
+			e.Entries = e.Entries[:len(e.Entries)-1]
+			e.Head = e.Entries[len(e.Entries)-1].Hash
+		}},
+		{"an old file dropped", "entry 2 of the record says that 2.stable.json was published", func(e *release.Export) { dropped(e, "2.stable.json") }},
+		{"the newest file dropped", "3.stable.json", func(e *release.Export) { dropped(e, "3.stable.json") }},
+		{"the timestamp dropped", "timestamp.json is missing", func(e *release.Export) { dropped(e, "timestamp.json") }},
+		{"the first root dropped", "of 1 roots number 1", func(e *release.Export) { dropped(e, "1.root.json") }},
+		{"the second root dropped", "timestamp", func(e *release.Export) { dropped(e, "2.root.json") }},
+		{"a file twice", "is twice", func(e *release.Export) { e.Published = append(e.Published, *at(t, e, "1.canary.json")) }},
+		{"another's name", "is 1.canary.json", func(e *release.Export) { at(t, e, "1.canary.json").Name = "2.canary.json" }},
+		{"one role as another's", "not for policy", func(e *release.Export) { at(t, e, "1.canary.json").Name = "1.policy.json" }},
+		{"a sha256", "its sha256 is another", func(e *release.Export) { at(t, e, "1.canary.json").SHA256 = strings.Repeat("0", 64) }},
+		{"a signer's name", "the export says that", func(e *release.Export) { at(t, e, "1.canary.json").SignedBy[0] = strings.Repeat("0", 64) }},
+		{"no signers", "the export says that", func(e *release.Export) { at(t, e, "1.canary.json").SignedBy = nil }},
+		{"body, sha256 and signers of an old file", "2.stable.json in the export is not signed by enough", func(e *release.Export) {
+			edited(t, at(t, e, "2.stable.json"), func(f *draft.File) error { f.SetExpires(w.now); return nil })
+		}},
+		{"an old snapshot changed", "1.snapshot.json in the export is not signed by enough", func(e *release.Export) {
+			edited(t, at(t, e, "1.snapshot.json"), func(f *draft.File) error { f.SetExpires(w.now); return nil })
+		}},
+		{"signed by one person", "2.stable.json in the export is not signed by enough", func(e *release.Export) {
+			edited(t, at(t, e, "2.stable.json"), func(f *draft.File) error { f.SetExpires(w.now); return f.Sign(w.keys["jana"].Private) })
+		}},
+		{"signed by enough, but not what the record names", "2.stable.json in the export is not the one that entry 2", func(e *release.Export) {
+			edited(t, at(t, e, "2.stable.json"), func(f *draft.File) error {
+				f.SetExpires(w.now)
+				return errors.Join(f.Sign(w.keys["jana"].Private), f.Sign(w.keys["karl"].Private))
+			})
+		}},
+		{"a signature of somebody who may not", "2.stable.json has a signature of", func(e *release.Export) {
+			edited(t, at(t, e, "2.stable.json"), func(f *draft.File) error { return f.Sign(w.keys["anna"].Private) })
+		}},
+		{"a root that asks for less", "root is signed by 1 of 5, it takes 3", func(e *release.Export) {
+			edited(t, at(t, e, "1.root.json"), func(f *draft.File) error {
+				_, keys, err := f.Keys(manifest.Root)
+				w.must(err)
+				return errors.Join(f.SetKeys(manifest.Root, 1, keys...), f.Sign(w.keys["anna"].Private))
+			})
+		}},
+	} {
+		e := copied(t, whole)
+		tt.alter(&e)
+		data, err := json.Marshal(e)
+		w.must(err)
+		if _, err := release.VerifyExport(data, ""); !errors.Is(err, release.ErrUnverified) || errors.Is(err, release.ErrRefused) || errors.Is(err, release.ErrNotFound) || !strings.Contains(err.Error(), tt.says) {
+			t.Errorf("%s: %v, want ErrUnverified that says %q", tt.what, err, tt.says)
+		}
+	}
+	for _, raw := range []string{`{}`, `null`, `[]`, ``} {
+		if _, err := release.VerifyExport([]byte(raw), ""); !errors.Is(err, release.ErrUnverified) {
+			t.Errorf("VerifyExport of %q: %v, want ErrUnverified", raw, err)
+		}
+	}
+}
+
+// TestExportCutOff: an export of yesterday is whole in itself; only a hash that was
+// written down since says what it lacks.
+func TestExportCutOff(t *testing.T) {
+	w := recorded(t)
+	yesterday, err := json.Marshal(w.export())
+	w.must(err)
+	w.noted("block", map[string]string{"sha256": "x"})
+	head := w.export().Head
+	if _, err := release.VerifyExport(yesterday, ""); err != nil {
+		t.Errorf("yesterday's, alone: %v", err)
+	}
+	if _, err := release.VerifyExport(yesterday, head); !errors.Is(err, release.ErrUnverified) || !strings.Contains(err.Error(), head) {
+		t.Errorf("yesterday's with today's head: %v, want ErrUnverified that names it", err)
+	}
+}
+
+// TestExportOfWhatFailed: a publication that failed promises nothing, and what went
+// out of it must still be what it named.
+func TestExportOfWhatFailed(t *testing.T) {
+	w := recorded(t)
+	verify := func(want string) {
+		t.Helper()
+		data, err := json.Marshal(w.export())
+		w.must(err)
+		_, err = release.VerifyExport(data, "")
+		if want == "" && err != nil || want != "" && (!errors.Is(err, release.ErrUnverified) || !strings.Contains(err.Error(), want)) {
+			t.Errorf("VerifyExport: %v, want %q", err, want)
+		}
+	}
+	what := map[string]string{"version_stable": "4", "digest_stable": strings.Repeat("0", 64)}
+	w.noted(release.VerbPublish, what)
+	verify("entry 5 of the record says that 4.stable.json was published, and it is not in the export")
+	w.noted(release.VerbPublishFailed, nil)
+	verify("")
+	_, err := w.staging("stable", "1.2.0").Stage(t.Context())
+	w.must(err)
+	w.sign("stable", "jana", "karl")
+	w.must(w.publish()) // past the record
+	verify("4.stable.json in the export is not the one that entry 5")
+	d, err := w.repo().Compare("stable", w.repo().Files["stable"])
+	w.must(err)
+	w.noted(release.VerbPublish, w.named(d))
+	verify("")
+}
+
+// TestRecordTakenAway: no record beside published metadata is no record without entries.
+func TestRecordTakenAway(t *testing.T) {
+	w := recorded(t)
+	gone := func(what string) {
+		t.Helper()
+		if _, err := w.record().Export(w.repo()); !errors.Is(err, release.ErrUnverified) {
+			t.Errorf("Export of a record that is %s: %v, want ErrUnverified", what, err)
+		}
+		if _, _, err := w.record().Kept(w.path("repo")); !errors.Is(err, release.ErrUnverified) {
+			t.Errorf("a record that is %s: %v, want ErrUnverified", what, err)
+		}
+	}
+	w.must(os.Truncate(w.path("record.jsonl"), 0))
+	gone("empty")
+	w.must(os.Remove(w.path("record.jsonl")))
+	gone("missing")
+	if _, _, err := w.record().Kept(w.path("nowhere")); !errors.Is(err, release.ErrNotFound) {
+		t.Errorf("no record, and nothing is published: %v, want ErrNotFound", err)
+	}
+	w.noted("publish", nil) // one that is begun anew knows nothing of what was published
+	data, err := json.Marshal(w.export())
+	w.must(err)
+	if _, err := release.VerifyExport(data, ""); !errors.Is(err, release.ErrUnverified) || !strings.Contains(err.Error(), "no entry of the record says") {
+		t.Errorf("the export of a new record: %v, want ErrUnverified", err)
+	}
+}
+
+// FuzzExport: whatever comes is judged without a panic, and what is accepted has entries
+// and a first root, without which it would not be.
+func FuzzExport(f *testing.F) {
+	seed, err := json.Marshal(recorded(f).export())
+	if err != nil {
+		f.Fatal(err)
+	}
+	f.Add(seed)
+	f.Add([]byte(`{"entries":[{}]}`))
+	f.Add([]byte(`{"published":[{"name":"1.root.json"}]}`))
+	f.Add([]byte(`null`))
+	f.Fuzz(func(t *testing.T, data []byte) {
+		seen, err := release.VerifyExport(data, "")
+		if err != nil {
+			return
+		}
+		var e release.Export
+		if err := json.Unmarshal(data, &e); err != nil || seen.Entries == 0 || seen.Entries != len(e.Entries) || seen.Published != len(e.Published) {
+			t.Fatalf("accepted: %+v, %v", seen, err)
+		}
+		dropped(&e, "1.root.json")
+		less, err := json.Marshal(e)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if _, err := release.VerifyExport(less, ""); !errors.Is(err, release.ErrUnverified) {
+			t.Errorf("accepted without its first root: %v", err)
+		}
+	})
+}
