@@ -25,7 +25,9 @@ type Findings interface {
 
 const (
 	// keepEvery is the least time between two writes of the findings' memory,
-	// which changes with each look.
+	// which changes with each look, unless something was told: what the desk knows
+	// and the memory does not would after a power cut never be cleared, or never
+	// be raised.
 	keepEvery = 10 * time.Minute
 	// maxUntold findings wait for a sink that does not take them.
 	maxUntold = 128
@@ -65,8 +67,9 @@ func (h *Health) judge(ctx context.Context, w *watch, s sysinfo.Snapshot, rs []*
 		h.judged.untold = slices.Delete(h.judged.untold, 0, over)
 		h.log.Warn("findings lost: they could not be stored", "findings", over)
 	}
-	h.tellFindings(ctx)
-	if w.lastRead.Sub(h.judged.keptAt) >= keepEvery {
+	// The memory follows the telling: a crash in between tells once more, which the
+	// collector takes.
+	if told := h.tellFindings(ctx); told || w.lastRead.Sub(h.judged.keptAt) >= keepEvery {
 		h.judged.keptAt = w.lastRead
 		h.keepJudgement()
 	}
@@ -81,7 +84,8 @@ func (h *Health) news() (required []*hmpb.StandardSoftware, programs []inventory
 	return required, programs
 }
 
-func (h *Health) tellFindings(ctx context.Context) {
+// tellFindings says whether it told one.
+func (h *Health) tellFindings(ctx context.Context) (told bool) {
 	for len(h.judged.untold) > 0 {
 		m := h.judged.untold[0]
 		if err := table.Check(m); err != nil {
@@ -91,11 +95,13 @@ func (h *Health) tellFindings(ctx context.Context) {
 			e.SetFinding(m)
 			if _, err := h.sink.Append(ctx, e); err != nil {
 				h.log.Warn("findings were not stored, will be told again", "findings", len(h.judged.untold), "error", err)
-				return
+				return told
 			}
+			told = true
 		}
 		h.judged.untold = slices.Delete(h.judged.untold, 0, 1)
 	}
+	return told
 }
 
 // keepJudgement remembers the findings' state, unless something in it was not

@@ -118,16 +118,79 @@ func TestFindingsAreToldAtOnce(t *testing.T) {
 		if n := len(r.s.entries((*hmpb.Entry).HasFinding)); n != 2 {
 			t.Errorf("%d findings told in the end", n)
 		}
-		kept := j.kept
+		// Each 10 minutes, at the end, and once for what was told an hour later: the
+		// disk took it at the first look of the second hour.
+		kept, soon := j.kept, 0
 		for i := 1; i < len(kept)-1; i++ {
-			if gap := kept[i].Sub(kept[i-1]); gap < 10*min {
-				t.Errorf("remembered after %v", gap)
+			if kept[i].Sub(kept[i-1]) < 10*min {
+				soon++
 			}
 		}
-		if n := len(kept); n < 6 || n > 8 || time.Since(kept[n-1]) > time.Second {
-			t.Errorf("remembered %d times", n)
+		if n := len(kept); soon > 0 || n < 7 || n > 9 || time.Since(kept[n-1]) > time.Second {
+			t.Errorf("remembered %d times, %d of them within 10 minutes", n, soon)
 		}
 	})
+}
+
+// TestPowerCut: what was told is remembered at once, so that after the power was
+// cut a finding is cleared or raised as if it had not been.
+func TestPowerCut(t *testing.T) {
+	full := func(s *sysinfo.Snapshot) { s.Memory.Used = sysinfo.Some[int64](8<<30 - 1<<20) }
+	free := func(s *sysinfo.Snapshot) { s.Memory.Used = sysinfo.Some[int64](2 << 30) }
+	for _, c := range []struct {
+		name   string
+		days   []func(*sysinfo.Snapshot) // a day of each, the power is cut once it was told
+		after  func(*sysinfo.Snapshot)
+		raised bool
+	}{
+		{"raised, well after it", []func(*sysinfo.Snapshot){full}, free, false},
+		{"cleared, bad again after it", []func(*sysinfo.Snapshot){full, free}, full, true},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				var kept []byte // what is on the disk
+				findings := func(w *finding.Watcher) func(*health.Config) {
+					return func(c *health.Config) {
+						c.Findings, c.KeepFindings = w, func(b []byte) error { kept = bytes.Clone(b); return nil }
+					}
+				}
+				s := desktop()
+				s.BootTime = sysinfo.Some(time.Now().Add(-time.Hour))
+				m := &machine{snap: s}
+				r := startWith(t, m, findings(finding.New(finding.Config{})))
+				time.Sleep(13 * min) // away from what is kept each 10 minutes
+				for i, day := range c.days {
+					m.set(day)
+					for range 24 * 60 {
+						time.Sleep(min)
+						synctest.Wait()
+						if len(r.s.entries((*hmpb.Entry).HasFinding)) > i {
+							break
+						}
+					}
+				}
+				atCut := kept
+				r.stop()
+				if n := len(r.s.entries((*hmpb.Entry).HasFinding)); n != len(c.days) {
+					t.Fatalf("%d findings told before the cut, want %d", n, len(c.days))
+				}
+				w := finding.New(finding.Config{})
+				if err := w.Restore(atCut); err != nil {
+					t.Fatal(err)
+				}
+				m = &machine{snap: s}
+				m.set(c.after)
+				m.set(func(s *sysinfo.Snapshot) { s.BootTime = sysinfo.Some(time.Now()) })
+				r = startWith(t, m, findings(w))
+				time.Sleep(2 * 24 * time.Hour)
+				r.stop()
+				told := r.s.entries((*hmpb.Entry).HasFinding)
+				if len(told) != 1 || told[0].GetFinding().GetRaised() != c.raised {
+					t.Errorf("told after the cut: %v, want one, raised: %v", told, c.raised)
+				}
+			})
+		})
+	}
 }
 
 // TestWhatTheTablesDoNotHoldStays: whatever source, list and rules try, in
