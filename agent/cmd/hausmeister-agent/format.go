@@ -65,6 +65,14 @@ func (w words) when(t time.Time) string {
 	return t.Local().Format("2 Jan 2006, 15:04:05")
 }
 
+// day writes a day alone, which is the same in each time zone.
+func (w words) day(t time.Time) string {
+	if w.lang == "de" {
+		return t.Format("02.01.2006")
+	}
+	return t.Format("2 Jan 2006")
+}
+
 // lasting writes a duration in the largest unit of which there are two or more.
 func (w words) lasting(d time.Duration) string {
 	const day = 24 * time.Hour
@@ -179,6 +187,9 @@ func (w words) value(v agent.ReportReading) string {
 	case reading.BitPerSecond:
 		return w.decimal(float64(n)/1e6, 0) + nbsp + "Mbit/s"
 	case reading.UnixMilli:
+		if t := time.UnixMilli(n).UTC(); t.Equal(t.Truncate(24 * time.Hour)) {
+			return w.day(t) // not a moment but a day, such as the end of support
+		}
 		return w.when(time.UnixMilli(n))
 	case reading.Milliseconds:
 		return w.decimal(float64(n)/1000, 1) + nbsp + "s"
