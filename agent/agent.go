@@ -161,7 +161,7 @@ func (a *Agent) Run(ctx context.Context) error {
 		Findings:     a.watcher(memory),
 		KeepFindings: memory.SetFindings,
 
-		About:  a.facts,
+		About:  func() health.Facts { return a.factsOf(memory) },
 		Rest:   a.c.Rest,
 		Leave:  a.c.Leave,
 		Tidy:   a.c.Tidy,
@@ -504,7 +504,15 @@ func (a *Agent) facts() health.Facts {
 		SpoolWaiting: ss.Waiting,
 		SpoolDropped: ss.Dropped + ss.Failures,
 		SpoolFailing: ss.Failing,
+		SpoolLost:    ss.Lost + ss.Damaged,
 	}
+}
+
+// factsOf is facts with the collector's store.
+func (a *Agent) factsOf(m *config.Memory) health.Facts {
+	f := a.facts()
+	f.Store = m.StoreID()
+	return f
 }
 
 // trouble is the code of network_trouble for what is in the way; empty when

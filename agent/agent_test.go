@@ -60,6 +60,7 @@ type world struct {
 	samples      []*hmpb.LiveUp
 	control      *wire.Framed // of the newest session
 	settings     *hmpb.Settings
+	restored     string // names another store of the collector's
 	cursor       uint64
 	lost         uint64 // named as dropped
 	public       map[string][]byte
@@ -212,7 +213,7 @@ func (w *world) stream(s wire.Session, t hmpb.StreamType, f *wire.Framed) {
 		w.lastLooks = append(w.lastLooks, hello.GetLastLook())
 		w.capabilities = hello.GetCapabilities()
 		w.control = f
-		welcome := hmpb.Welcome_builder{Settings: w.settings, Version: proto.Uint32(1), TimeMs: now(), StoreId: []byte("store"), Cursor: proto.Uint64(w.cursor)}.Build()
+		welcome := hmpb.Welcome_builder{Settings: w.settings, Version: proto.Uint32(1), TimeMs: now(), StoreId: []byte("store" + w.restored), Cursor: proto.Uint64(w.cursor)}.Build()
 		w.mu.Unlock()
 		f.WriteMsg(hmpb.ControlDown_builder{Welcome: welcome}.Build())
 		for f.ReadMsg(&hmpb.ControlUp{}) == nil {

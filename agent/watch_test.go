@@ -176,6 +176,38 @@ func TestLastReportShowsEachKind(t *testing.T) {
 	})
 }
 
+// TestAnotherStore: a collector whose store is another one is told what is open and
+// what is installed, once, though all of it was told long ago.
+func TestAnotherStore(t *testing.T) {
+	in(t, func(w *world) {
+		w.config.Source = fakes.NewMachine(1, time.Now)
+		w.settings = hmpb.Settings_builder{StandardSoftware: []*hmpb.StandardSoftware{
+			hmpb.StandardSoftware_builder{Names: []string{"Nobody Has This"}}.Build(),
+		}}.Build()
+		w.enrol()
+		missing := func() (n int) {
+			for _, e := range w.storedOf((*hmpb.Entry).HasFinding) {
+				if f := e.GetFinding(); f.GetInstance() == "Nobody Has This" && f.GetRaised() {
+					n++
+				}
+			}
+			return n
+		}
+		for i, restored := range []string{"", "", " restored", " restored"} {
+			w.mu.Lock()
+			w.restored = restored
+			w.mu.Unlock()
+			w.run()
+			time.Sleep(26 * time.Hour)
+			w.stop()
+			want := 1 + i/2
+			if n, lists := missing(), len(w.storedOf((*hmpb.Entry).HasInventory)); n != want || lists != want {
+				t.Errorf("run %d, store %q: told of the missing program %d times and %d lists, want %d of each", i, restored, n, lists, want)
+			}
+		}
+	})
+}
+
 // TestLastMinutesArrive: an agent that is stopped tells the minutes so far
 // before it says goodbye.
 func TestLastMinutesArrive(t *testing.T) {

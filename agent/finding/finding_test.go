@@ -8,6 +8,7 @@ import (
 	"time"
 
 	"github.com/google/go-cmp/cmp"
+	"google.golang.org/protobuf/proto"
 
 	"hausmeister/agent/finding"
 	words "hausmeister/proto/finding"
@@ -328,6 +329,89 @@ func TestRestart(t *testing.T) {
 			r.good(d)
 			only(t, "good", d.run(r.calm+6*step, step))
 		})
+	}
+}
+
+// TestToldAgain: what is open is told once more where the collector may not have
+// it, at once and only once, and what is well is not.
+func TestToldAgain(t *testing.T) {
+	for _, c := range []struct {
+		name  string
+		doubt func(d *device)
+		again bool
+	}{
+		{"another store", func(d *device) { d.agent.Store = []byte("two") }, true},
+		{"findings given up", func(d *device) { d.agent.Lost++ }, true},
+		{"the same store after a restart", func(d *device) {
+			if err := d.restart(nil); err != nil {
+				t.Fatal(err)
+			}
+		}, false},
+		{"another store after a restart", func(d *device) {
+			if err := d.restart(nil); err != nil {
+				t.Fatal(err)
+			}
+			d.agent.Store = []byte("two")
+		}, true},
+		{"no store is known", func(d *device) { d.agent.Store = nil }, false},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			d := newDevice(t)
+			d.agent.Store = []byte("one")
+			both(txt(reading.Firewall, "", "off"), txt(reading.Antivirus, "", "on"))(d)
+			first := only(t, "firewall off", d.run(time.Hour, time.Minute))
+			c.doubt(d)
+			d.repeats = c.again
+			none(t, "in doubt", d.run(time.Hour, time.Minute))
+			want := 0
+			if c.again {
+				want = 1
+			}
+			if len(d.again) != want || want == 1 && !proto.Equal(d.again[0].m, first) {
+				t.Fatalf("told again: %v, want %d of %v", d.again, want, first)
+			}
+			d.repeats = false
+			none(t, "a day later", d.run(25*time.Hour, time.Minute))
+			d.text(reading.Firewall, "", "on")
+			if m := only(t, "firewall on", d.run(time.Hour, time.Minute)); m.GetRaised() || len(d.again) != want {
+				t.Errorf("told %v and again %v, want a clear", m, d.again)
+			}
+		})
+	}
+}
+
+// TestToldAgainLater: what is in doubt while its value is missing is told with the
+// next value, also of a later process.
+func TestToldAgainLater(t *testing.T) {
+	d := newDevice(t)
+	d.agent.Store = []byte("one")
+	d.text(reading.Firewall, "", "off")
+	only(t, "firewall off", d.run(time.Hour, time.Minute))
+	d.repeats = true
+	d.remove(reading.Firewall, "")
+	d.agent.Store = []byte("two")
+	none(t, "without a value", d.run(time.Hour, time.Minute))
+	d.reboot(time.Hour)
+	d.text(reading.Firewall, "", "off")
+	none(t, "after the boot", d.run(9*time.Minute, time.Minute))
+	if len(d.again) != 0 {
+		t.Fatalf("told again within ten minutes of a boot: %v", d.again)
+	}
+	none(t, "later", d.run(time.Hour, time.Minute))
+	if len(d.again) != 1 {
+		t.Errorf("told again: %v, want once", d.again)
+	}
+}
+
+// TestFirstStore: what was told before the first collector waits in the spool.
+func TestFirstStore(t *testing.T) {
+	d := newDevice(t)
+	d.text(reading.Firewall, "", "off")
+	only(t, "firewall off", d.run(time.Hour, time.Minute))
+	d.agent.Store = []byte("one")
+	none(t, "enrolled", d.run(time.Hour, time.Minute))
+	if len(d.again) != 0 {
+		t.Errorf("told again: %v", d.again)
 	}
 }
 

@@ -38,6 +38,7 @@ type snapshot struct {
 	Boots    []int64      `json:"boots_ms,omitempty"`
 	Writable []string     `json:"writable,omitempty"`
 	Updated  int64        `json:"updated_ms,omitempty"` // true time
+	Store    []byte       `json:"store,omitempty"`
 }
 
 type savedState struct {
@@ -55,12 +56,13 @@ type savedState struct {
 	Held     int64  `json:"held_ms,omitempty"`
 	Seen     int64  `json:"seen_ms,omitempty"`
 	Gone     int64  `json:"gone_ms,omitempty"`
+	Again    bool   `json:"again,omitempty"`
 }
 
 // Snapshot gives what must outlive a restart. What is installed is not in it:
 // the agent knows it anew.
 func (w *Watcher) Snapshot() ([]byte, error) {
-	s := snapshot{Version: snapshotVersion, Age: w.age.Milliseconds(), Days: w.trend.days, Boots: w.boots, Updated: w.updated}
+	s := snapshot{Version: snapshotVersion, Age: w.age.Milliseconds(), Days: w.trend.days, Boots: w.boots, Updated: w.updated, Store: w.store}
 	if !w.sync.True.IsZero() {
 		s.SyncTrue, s.SyncAge = w.sync.True.UnixMilli(), w.sync.Age.Milliseconds()
 	}
@@ -80,7 +82,7 @@ func (w *Watcher) Snapshot() ([]byte, error) {
 func save(k key, s *state) savedState {
 	out := savedState{
 		Code: k.code, Instance: k.instance, Level: s.level, Told: s.told, Said: s.said, Severity: int32(s.severity),
-		Dir: s.pending.dir, To: s.pending.to, Held: s.pending.held.Milliseconds(), Seen: s.seen.Milliseconds(), Gone: s.gone.Milliseconds(),
+		Dir: s.pending.dir, To: s.pending.to, Held: s.pending.held.Milliseconds(), Seen: s.seen.Milliseconds(), Gone: s.gone.Milliseconds(), Again: s.again,
 	}
 	if s.raised != never {
 		out.Raised = new(s.raised.Milliseconds())
@@ -127,7 +129,7 @@ func (w *Watcher) restore(b []byte) error {
 	case len(s.States) > maxStates || len(s.Days) > keepDays || len(s.Boots) > bootsJudged || len(s.Writable) > reading.MaxInstances:
 		return fmt.Errorf("%w: too much of something", ErrDamaged)
 	}
-	w.age = fromMS(s.Age)
+	w.age, w.store = fromMS(s.Age), s.Store
 	if s.SyncTrue != 0 {
 		w.sync = anchor{time.UnixMilli(s.SyncTrue), fromMS(s.SyncAge)}
 	}
@@ -180,6 +182,7 @@ func (w *Watcher) restoreState(m savedState) error {
 		s.worst = fromMS(*m.Worst)
 	}
 	if s.told > 0 {
+		s.again = m.Again
 		s.severity = min(max(severity, row.Least), row.Most)
 		if finding.Check(cleared(r, m.Instance, s.severity, "")) != nil {
 			return fmt.Errorf("%w: instance of %s", ErrDamaged, m.Code)

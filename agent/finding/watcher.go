@@ -1,6 +1,7 @@
 package finding
 
 import (
+	"bytes"
 	"cmp"
 	"fmt"
 	"hash/fnv"
@@ -46,6 +47,8 @@ type Config struct {
 type Facts struct {
 	StoreFailing bool     // the spool did not take the last report
 	Dropped      uint64   // reports given up untold since the start
+	Lost         uint64   // of these and of damaged ones, what may have been findings
+	Store        []byte   // names the collector's store as last heard; nil = not yet
 	Hanging      []string // groups of readings that do not answer
 }
 
@@ -83,6 +86,9 @@ type Watcher struct {
 	boots    []int64 // durations of the last boots
 	dropped  uint64
 	dropAge  time.Duration // when reports were last given up, 0 = never
+
+	store []byte // of the collector that was told; nil = none was heard yet
+	lost  uint64 // as last said
 }
 
 // anchor ties the collector's time to the Watcher's age.
@@ -107,6 +113,7 @@ type state struct {
 	seen     time.Duration // age at the last value
 	gone     time.Duration // without a value
 	why      string        // reason of a clear that no value brought
+	again    bool          // the collector may not have the raise that was told
 }
 
 // pending is a change that has not held long enough.
@@ -141,6 +148,7 @@ func (w *Watcher) Look(now time.Time, in Input) []*hmpb.Finding {
 	v := newView(w, in)
 	step := w.advance(now, v)
 	w.remember(v)
+	w.doubt(in.Agent)
 	var out []*hmpb.Finding
 	for i := range rules {
 		out = append(out, w.judge(&rules[i], v, step)...)
@@ -252,6 +260,24 @@ func (w *Watcher) remember(v *view) {
 	w.dropped = v.agent.Dropped
 	if v.programs != nil {
 		w.software.have(v.programs)
+	}
+}
+
+// doubt has what is open told again where the collector may not have it: its
+// store is another one, or findings were given up untold. Of a store that is the
+// first one everything waits in the spool.
+func (w *Watcher) doubt(a Facts) {
+	again := a.Lost > w.lost
+	w.lost = a.Lost
+	if len(a.Store) > 0 && !bytes.Equal(a.Store, w.store) {
+		again = again || len(w.store) > 0
+		w.store = slices.Clone(a.Store)
+	}
+	if !again {
+		return
+	}
+	for _, s := range w.states {
+		s.again = s.told > 0
 	}
 }
 
@@ -373,10 +399,18 @@ func (s *state) miss(r *rule, v *view, instance string, step time.Duration) {
 // tell gives what changed. A raise needs a value to give its arguments from, and
 // waits while that is on its way to the better; with arguments that no table
 // allows nothing leaves, since the other end would refuse it. What is told already
-// is told once more when only its arguments moved.
+// is told once more when only its arguments moved, or at once, whatever the day, when
+// the collector may not have it.
 func (s *state) tell(r *rule, instance string, x verdict, seen bool, age time.Duration) []*hmpb.Finding {
 	if s.level >= s.told {
 		s.worst = age
+	}
+	var out []*hmpb.Finding
+	if s.again && s.level > 0 && seen && s.pending.dir >= 0 {
+		if m := raised(r, instance, s.severity, x.args); finding.Check(m) == nil {
+			s.again, s.said = false, saying(m)
+			out = append(out, m)
+		}
 	}
 	var m *hmpb.Finding
 	if s.level > 0 && seen && s.pending.dir >= 0 && s.may(age) {
@@ -385,12 +419,11 @@ func (s *state) tell(r *rule, instance string, x verdict, seen bool, age time.Du
 			m = nil
 		}
 	}
-	var out []*hmpb.Finding
 	if s.told > 0 && (s.level == 0 || m != nil && s.level != s.told) {
 		out = append(out, cleared(r, instance, s.severity, s.why))
 		s.why = ""
 		if s.level == 0 {
-			s.told = 0
+			s.told, s.again = 0, false
 		}
 	}
 	if m != nil {

@@ -60,7 +60,7 @@ func (h *Health) judge(ctx context.Context, w *watch, s sysinfo.Snapshot, rs []*
 		Clock:    w.device,
 		Readings: rs,
 		Programs: programs,
-		Agent:    finding.Facts{StoreFailing: f.SpoolFailing, Dropped: f.SpoolDropped, Hanging: s.CutOff},
+		Agent:    finding.Facts{StoreFailing: f.SpoolFailing, Dropped: f.SpoolDropped, Lost: f.SpoolLost, Store: f.Store, Hanging: s.CutOff},
 	})
 	h.judged.untold = append(h.judged.untold, now...)
 	if over := len(h.judged.untold) - maxUntold; over > 0 {

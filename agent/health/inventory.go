@@ -103,6 +103,30 @@ func (h *Health) list(ctx context.Context) {
 	wait = listEvery
 }
 
+// doubtList has the list told again, soon, where the collector may not have it.
+// Of another store the memory knows that itself.
+func (h *Health) doubtList(w *watch, f Facts) {
+	lost := f.SpoolLost > w.lost
+	moved := len(w.store) > 0 && len(f.Store) > 0 && !bytes.Equal(f.Store, w.store)
+	w.lost = f.SpoolLost
+	if len(f.Store) > 0 {
+		w.store = bytes.Clone(f.Store)
+	}
+	if !lost && !moved {
+		return
+	}
+	if lost && h.memory.InventoryHash() != nil {
+		if err := h.memory.SetInventoryHash(nil); err != nil {
+			h.log.Warn("not remembered that the list of programs is to be told again", "error", err)
+		}
+	}
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	if soon := w.lastRead.Add(listMin + spread(h.random, listMax-listMin)); soon.Before(h.software.next) {
+		h.software.next = soon
+	}
+}
+
 // packed is a clean list's message, nil where it is the one that was told: the
 // megabyte that packing takes for a moment would be for nothing.
 func (h *Health) packed(clean []inventory.Program) (*hmpb.Inventory, error) {

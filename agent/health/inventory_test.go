@@ -1,6 +1,7 @@
 package health_test
 
 import (
+	"bytes"
 	"context"
 	"errors"
 	"fmt"
@@ -269,6 +270,52 @@ func TestInventoryOnFullDisk(t *testing.T) {
 			t.Errorf("%d lists told", n)
 		}
 	})
+}
+
+// TestListToldAgain: within minutes where the collector may not have it, and the
+// rules of the findings hear of the same.
+func TestListToldAgain(t *testing.T) {
+	for _, c := range []struct {
+		name   string
+		change func(f *health.Facts, m *memory)
+		want   int
+	}{
+		{"nothing", func(*health.Facts, *memory) {}, 1},
+		{"another store", func(f *health.Facts, m *memory) {
+			f.Store = []byte("two")
+			m.SetInventoryHash(nil) // as config.Memory has it
+		}, 2},
+		{"given up", func(f *health.Facts, _ *memory) { f.SpoolLost = 3 }, 2},
+		{"no store is known", func(f *health.Facts, _ *memory) { f.Store = nil }, 1},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				s, m, j := newShelf(3), &memory{}, &judge{}
+				var mu sync.Mutex
+				facts := health.Facts{Store: []byte("one")}
+				r := startWith(t, s.machine, func(c *health.Config) {
+					c.Source, c.Memory, c.Findings = s, m, j
+					c.About = func() health.Facts {
+						mu.Lock()
+						defer mu.Unlock()
+						return facts
+					}
+				})
+				time.Sleep(30 * min)
+				mu.Lock()
+				c.change(&facts, m)
+				mu.Unlock()
+				time.Sleep(10 * min)
+				r.stop()
+				if n := len(lists(t, r.s)); n != c.want {
+					t.Errorf("%d lists told, want %d", n, c.want)
+				}
+				if last := j.looks[len(j.looks)-1].Agent; last.Lost != facts.SpoolLost || !bytes.Equal(last.Store, facts.Store) {
+					t.Errorf("the rules heard of %d lost and store %q, want %d and %q", last.Lost, last.Store, facts.SpoolLost, facts.Store)
+				}
+			})
+		})
+	}
 }
 
 // TestListOfAReplay: who gives no memory back waits for nothing, since days are

@@ -35,6 +35,8 @@ type watch struct {
 	lastTold  time.Time     // zero: nothing told yet
 	told      map[key]*hmpb.Reading
 	trouble   []string // groups without an answer, as last logged
+	lost      uint64   // Facts.SpoolLost as last said
+	store     []byte   // the same of Facts.Store
 	rested    time.Time
 	leave     time.Time // when the program's pages are left; zero: not before the next rest
 }
@@ -175,6 +177,7 @@ func (h *Health) lookAt(ctx context.Context, w *watch, monotonic time.Time) {
 	h.power(w, s)
 	h.logTrouble(w, s)
 	facts := h.facts()
+	h.doubtList(w, facts)
 	if jump := h.clock.look(w.device, w.lastRead, s.BootTime, facts); jump.Abs() > shaky {
 		h.closeBlock()
 	}

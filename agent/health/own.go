@@ -24,6 +24,12 @@ type Facts struct {
 	// untold since the start; SpoolFailing says that the last was not stored.
 	SpoolWaiting, SpoolDropped uint64
 	SpoolFailing               bool
+	// SpoolLost counts what was given up or damaged since the start and may have been
+	// a finding or a list of programs: the collector cannot be brought to the present
+	// state by what is told from now on.
+	SpoolLost uint64
+	// Store names the collector's store as last heard; nil before the first time.
+	Store []byte
 }
 
 // own is the agent's part of a look.

@@ -133,10 +133,14 @@ type position struct {
 
 // Stats counts what a person may want to know.
 type Stats struct {
-	Bytes    int64  // on disk
-	Entries  uint64 // in the spool
-	Waiting  uint64 // of these, not acknowledged
-	Dropped  uint64 // given up unacknowledged since Open, and not in Thinned
+	Bytes   int64  // on disk
+	Entries uint64 // in the spool
+	Waiting uint64 // of these, not acknowledged
+	Dropped uint64 // given up unacknowledged since Open, and not in Thinned
+	// Lost grows when of what was given up something may have been a finding or the
+	// newest inventory, and when a collector that was set back lacks what is gone
+	// here: what is told from now on does not make up for it.
+	Lost     uint64
 	Thinned  uint64 // blocks that went into a coarser one and States that a later one of their day stands for, unacknowledged, since Open
 	Damaged  uint64 // files or records found unreadable since Open
 	Failures uint64 // Appends that failed since Open
@@ -212,6 +216,10 @@ func (s *Spool) Epoch() []byte {
 func (s *Spool) First() uint64 {
 	s.mu.Lock()
 	defer s.mu.Unlock()
+	return s.firstLocked()
+}
+
+func (s *Spool) firstLocked() uint64 {
 	for _, g := range s.segments {
 		if !g.empty() {
 			return g.first
@@ -270,6 +278,9 @@ func (s *Spool) Resume(cursor uint64) (renewed bool, err error) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	if cursor <= s.last {
+		if first := s.firstLocked(); cursor < s.acked && (first == 0 || first > cursor+1) {
+			s.stats.Lost++
+		}
 		s.acked = cursor
 		return false, nil
 	}
@@ -467,6 +478,7 @@ func (s *Spool) removeOldestLocked() error {
 	}
 	if !g.empty() {
 		s.stats.Dropped += g.above(s.acked)
+		s.stats.Lost += g.above(s.acked)
 	}
 	s.total -= g.size + g.waste
 	s.segments = slices.Delete(s.segments, 0, 1)

@@ -519,6 +519,34 @@ func TestDiskSetBack(t *testing.T) {
 	}
 }
 
+// TestCollectorSetBack: a collector that was restored from a backup lacks what it had
+// acknowledged since, as far as that is gone here.
+func TestCollectorSetBack(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		time.Sleep(time.Until(today))
+		s := open(t, spool.Config{Disk: fault.NewDisk()})
+		lost := func(cursor, want uint64, what string) {
+			t.Helper()
+			if _, err := s.Resume(cursor); err != nil {
+				t.Fatal(err)
+			}
+			if got := s.Stats().Lost; got != want {
+				t.Errorf("%s: Stats.Lost = %d, want %d", what, got, want)
+			}
+		}
+		add(t, s, numbered(1, 5)...)
+		s.Ack(5)
+		lost(5, 0, "nothing happened")
+		lost(2, 0, "set back, all is here")
+		s.Ack(5)
+		time.Sleep(45 * 24 * time.Hour)
+		s.Expire(time.Now())
+		lost(5, 0, "expired, acknowledged before")
+		lost(2, 1, "set back, 3 to 5 are gone")
+		lost(2, 1, "the same collector again")
+	})
+}
+
 // TestFaultsWhileEpochChanges: after any fault the old epoch is whole, or the new one is.
 func TestFaultsWhileEpochChanges(t *testing.T) {
 	base := fault.NewDisk()
@@ -577,6 +605,9 @@ func TestExpire(t *testing.T) {
 		got := readAll(t, s, 0)
 		if got.Texts[len(got.Texts)-1] != "report 45" || len(got.Texts) < 25 || len(got.Texts) > 45-10 {
 			t.Errorf("after 50 and 30 days %q are left, want those of the last 44 days", got.Texts)
+		}
+		if st := s.Stats(); st.Lost == 0 || st.Lost != st.Dropped {
+			t.Errorf("Stats.Lost = %d of %d dropped, want all: nobody knows what was in them", st.Lost, st.Dropped)
 		}
 		// All gone: the epoch and its sequences go on.
 		epoch, last := s.Epoch(), s.Last()

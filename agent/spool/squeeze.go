@@ -250,6 +250,7 @@ func (s *Spool) replaceLocked(from, to int, w *window, h header) error {
 	}
 	s.segments = slices.Replace(s.segments, from, to, with...)
 	s.stats.Dropped += w.dropped
+	s.stats.Lost += w.lost
 	s.stats.Thinned += w.joined + w.outdated
 	for _, g := range old {
 		if s.removeLocked(g.fileID) == nil {

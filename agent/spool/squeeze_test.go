@@ -428,6 +428,9 @@ func TestFindingsGoLast(t *testing.T) {
 	if findings == 0 || inventories != 9 {
 		t.Errorf("lost %d findings and %d inventories of 10, want the newest to stay", findings, inventories)
 	}
+	if n := s.Stats().Lost; n != uint64(findings) {
+		t.Errorf("Stats.Lost = %d, want the %d findings that were given up", n, findings)
+	}
 }
 
 // TestAcknowledgedGoBeforeAll: what the collector has is given up before

@@ -69,6 +69,7 @@ type window struct {
 	pieces     []piece
 	pending    []uint64 // thinned sequences behind the last block
 	dropped    uint64   // how many pieces were given up
+	lost       uint64   // how many of these may have been findings
 	joined     uint64   // how many went into others
 	outdated   uint64   // how many States were given up that a later one of their day stands for
 	changed    bool
@@ -141,7 +142,13 @@ func (w *window) giveUp(l level, newest uint64, target int64) (all bool) {
 // drop drops what holds says; of a block its parts go too.
 func (w *window) drop(holds func(piece) bool) {
 	n := len(w.pieces)
-	w.pieces = slices.DeleteFunc(w.pieces, holds)
+	w.pieces = slices.DeleteFunc(w.pieces, func(p piece) bool {
+		gone := holds(p)
+		if gone && p.kind == precious {
+			w.lost++
+		}
+		return gone
+	})
 	if n -= len(w.pieces); n > 0 {
 		w.dropped += uint64(n)
 		w.changed = true
