@@ -19,6 +19,9 @@ func filled(days int64, f func(d int64) float64) *trend {
 // wobble is a fixed noise of up to 1.
 func wobble(d int64) float64 { return math.Sin(float64(d) * 12.9898) }
 
+// bow is a noise of five days that no line has a share in.
+func bow(d int64) float64 { return float64((d-2)*(d-2) - 2) }
+
 func TestProject(t *testing.T) {
 	for _, c := range []struct {
 		name      string
@@ -42,6 +45,9 @@ func TestProject(t *testing.T) {
 		{"a rise", 20, func(d int64) float64 { return (30 + float64(d)) * giB }, 0, 0, false},
 		{"too few days", 5, func(d int64) float64 { return (30 - float64(d)) * giB }, 0, 0, false}, // today does not count
 		{"noise larger than the fall", 10, func(d int64) float64 { return (30 - 0.05*float64(d) + 3*wobble(d)) * giB }, 0, 0, false},
+		// Five days, of which Student's t is 3.07 and 3.29.
+		{"a fall that could be chance", 6, func(d int64) float64 { return (60 - 2.10*float64(d) + bow(d)) * giB }, 0, 0, false},
+		{"a fall that hardly could", 6, func(d int64) float64 { return (60 - 2.25*float64(d) + bow(d)) * giB }, 21.7, 8, true},
 		{"cleaned up since", 12, func(d int64) float64 {
 			if d < 9 {
 				return (20 - 2*float64(d)) * giB
@@ -75,6 +81,24 @@ func TestProjectError(t *testing.T) {
 	// One standard error holds 68 % of normal noise; this one is not quite normal.
 	if share := float64(within) / float64(total); total < 190 || share < 0.5 || share > 0.9 {
 		t.Errorf("%d of %d projections are within their error", within, total)
+	}
+}
+
+// TestTrendCleanUp: a rise of more than a twentieth of the volume begins anew.
+func TestTrendCleanUp(t *testing.T) {
+	for _, c := range []struct {
+		rise float64 // of 256 GiB, of which a twentieth is 12.8
+		want int64   // the first day that is kept
+	}{{12.7, 0}, {12.9, 5}} {
+		tr := filled(7, func(d int64) float64 {
+			if d < 5 {
+				return 30 * giB
+			}
+			return (30 + c.rise) * giB
+		})
+		if got := tr.days[0].Day; got != c.want {
+			t.Errorf("after a rise of %.1f GiB on day 5 the trend begins with day %d, want %d", c.rise, got, c.want)
+		}
 	}
 }
 
