@@ -7,7 +7,9 @@
 // each code and instance:
 //
 //   - raises and clears alternate, and each change is given once. What is raised
-//     is raised again only because its arguments moved;
+//     is raised again only because its arguments moved, or because the collector may
+//     not have it: its store is another one, or the spool gave up findings. What was
+//     cleared and lost so is not cleared again;
 //   - at most one raise in 24 hours, whatever the values do, and beside it one to a
 //     higher level for the first time in that time, which does not wait. A lower level is
 //     told when the values have been better for 24 hours, so that at the edge between two
