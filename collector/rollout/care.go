@@ -28,6 +28,8 @@ const (
 	fillMost = 200
 	// tellAgainEvery is how often a device that says nothing of its offer is told it.
 	tellAgainEvery = time.Minute
+	// lostAfter is for how long updated devices must be silent while others are here.
+	lostAfter = time.Hour
 	// lostWithin is for how long a device that was updated is looked for, see gate.Lost.
 	lostWithin = 3 * 24 * time.Hour
 	// awayFor is after how long without a word nobody waits for a device's turn.
@@ -149,6 +151,7 @@ func (r *Rollouts) round(ctx context.Context, o row) error {
 	if err != nil {
 		return err
 	}
+	r.suspect(o.id, &seen)
 	err = r.db.Write(ctx, func(tx *db.Tx) error {
 		// Read anew: outcomes may have come since.
 		now, err := readRow(ctx, tx, o.id)
@@ -163,9 +166,28 @@ func (r *Rollouts) round(ctx context.Context, o row) error {
 	return errors.Join(r.fill(ctx, o.id), r.tellAgain(ctx, o.id))
 }
 
+// suspect says whether updated devices are silent now, and whether they have been for
+// long. In a morning some come earlier than others for a while: who was updated in the
+// evening before is of those that work late, and all are here an hour later.
+func (r *Rollouts) suspect(id string, s *sight) {
+	s.silent = gate.Lost(s.updated, s.control)
+	if !s.silent {
+		delete(r.silent, id)
+		return
+	}
+	now := r.now()
+	since, known := r.silent[id]
+	if !known || now.Before(since) {
+		since = now
+		r.silent[id] = since
+	}
+	s.lost = now.Sub(since) >= lostAfter
+}
+
 // sight is what a round sees of a fleet, outside of the transaction that acts on it.
 type sight struct {
 	updated, control gate.Silent
+	silent, lost     bool // see suspect
 	bad, controls    int64
 	added            int64 // devices of the ring that are not blocked
 	open             int64 // of the first ring and the last: who is under way, or still has his turn
@@ -303,7 +325,7 @@ func (r *Rollouts) move(ctx context.Context, tx *db.Tx, o *row, s sight) error {
 	}
 	outcomes := o.evidence.All.OK + o.evidence.All.Bad
 	switch {
-	case gate.Lost(s.updated, s.control):
+	case s.lost:
 		return r.halt(ctx, tx, o, gate.CauseLost)
 	case r.cfg.Tickets != nil && gate.Spike(s.tickets, ticketsExpected(outcomes)):
 		return r.halt(ctx, tx, o, gate.CauseTickets)
@@ -328,7 +350,7 @@ func ticketsExpected(devices int64) float64 { return max(0.05, float64(devices)*
 // due says whether the next ring may begin: soaked, weighed, and said twice where it is
 // wide.
 func (r *Rollouts) due(o *row, s sight) bool {
-	if soaked, taught := r.watched(o); !soaked || !taught || o.rings[o.ring+1].Wide && !o.approved() {
+	if soaked, taught := r.watched(o); !soaked || !taught || s.silent || o.rings[o.ring+1].Wide && !o.approved() {
 		return false
 	}
 	wait, _ := r.ready(o, s.added, s.open)

@@ -386,9 +386,56 @@ func TestAttack44SilentDevices(t *testing.T) {
 			t.Fatalf("%s at once, want it to wait whether they come back", v.State)
 		}
 		w.now = w.now.Add(3 * time.Hour)
-		w.care()
+		w.lost()
 		if v := w.view(id); gone < 3 || v.State != rollout.Halted || v.Cause != gate.CauseLost {
 			t.Errorf("%d lost: %s for %q, want it halted since they are lost", gone, v.State, v.Cause)
+		}
+	})
+}
+
+// lost are two rounds an hour apart: nobody is lost who is late by less.
+func (w *world) lost() {
+	w.t.Helper()
+	w.care()
+	w.now = w.now.Add(time.Hour)
+	w.care()
+}
+
+// Row 44: who was updated in the evening works late, and comes an hour after the others.
+func TestAttack44LateInTheMorning(t *testing.T) {
+	both(t, func(t *testing.T, w *world) {
+		ids, id := w.begun(130, "A3510")
+		updated := map[string]bool{}
+		for range 20 {
+			for device, o := range w.sweep(ids, "1.0.0") {
+				updated[device] = true
+				w.ends(device, o, true)
+			}
+		}
+		for _, device := range ids {
+			if updated[device] {
+				w.must(w.health.End(t.Context(), w.caller(device), w.count(`SELECT session FROM health_state WHERE device_id = $1`, device)))
+			}
+		}
+		w.now = time.Date(2026, 11, 29, 8, 30, 0, 0, calendar.Berlin)
+		for range 11 {
+			w.care()
+			w.now = w.now.Add(5 * time.Minute)
+		}
+		if v := w.view(id); v.State != rollout.Running || v.Ring != 1 {
+			t.Fatalf("%s for %q in ring %d while they are late, want it to wait in ring 1", v.State, v.Cause, v.Ring)
+		}
+		for i, device := range ids {
+			if updated[device] {
+				w.connects(device, "1.1.0", int64(1000+i))
+			}
+		}
+		for range 24 {
+			w.care()
+			w.now = w.now.Add(5 * time.Minute)
+		}
+		if v := w.view(id); v.State != rollout.Running || v.Ring < 2 {
+			t.Errorf("%s for %q in ring %d with all of them here, want it to go on", v.State, v.Cause, v.Ring)
 		}
 	})
 }
@@ -432,7 +479,7 @@ func TestAttack44NotSwitchedOnYet(t *testing.T) {
 				w.connects(device, "1.0.0", int64(2000+i))
 			}
 		}
-		w.care()
+		w.lost()
 		if v := w.view(id); v.State != rollout.Halted || v.Cause != gate.CauseLost {
 			t.Errorf("%s for %q with none of those back that were updated, want it halted", v.State, v.Cause)
 		}
@@ -473,7 +520,7 @@ func TestAttack44BackAfterAWeek(t *testing.T) {
 				w.connects(device, "1.0.0", int64(1000+i))
 			}
 		}
-		w.care()
+		w.lost()
 		if v := w.view(id); len(updated) < 5 || on < 20 || v.State != rollout.Running {
 			t.Errorf("%d updated, %d others on of 130: %s for %q, want it running", len(updated), on, v.State, v.Cause)
 		}
