@@ -210,7 +210,7 @@ func (h *Health) store(ctx context.Context, tx *db.Tx, device string, p *parsed,
 		spool, err = newSpool(ctx, tx, device, p.epoch, did, c)
 	} else {
 		_, err = tx.Exec(ctx, `UPDATE health_spools SET last_seq = $2, dropped = dropped + $3, used_ms = $4, at_ms = $5, offset_ms = $6 WHERE id = $1`,
-			spool, int64(did.last), int64(did.dropped), nowMS, c.leastMS, c.offset)
+			spool, int64(did.last), int64(did.dropped), toDay(nowMS), c.leastMS, c.offset)
 	}
 	if err != nil {
 		return did, err
@@ -257,7 +257,7 @@ func newSpool(ctx context.Context, tx *db.Tx, device string, epoch []byte, did o
 		return 0, err
 	}
 	_, err = tx.Exec(ctx, `INSERT INTO health_spools (id, device_id, epoch, last_seq, dropped, used_ms, at_ms, offset_ms) VALUES ($1, $2, $3, $4, $5, $6, $7, $8)`,
-		id, device, epoch, int64(did.last), int64(did.dropped), c.nowMS, c.leastMS, c.offset)
+		id, device, epoch, int64(did.last), int64(did.dropped), toDay(c.nowMS), c.leastMS, c.offset)
 	return id, err
 }
 

@@ -45,9 +45,10 @@ func storeInventory(ctx context.Context, tx *db.Tx, device string, m *hmpb.Inven
 	if err != nil {
 		return fmt.Errorf("encoding an inventory: %w", err)
 	}
+	day := toDay(atMS)
 	_, err = tx.Exec(ctx, `INSERT INTO health_inventory (device_id, hash, programs, told_ms, body) VALUES ($1, $2, $3, $4, $5)
 		ON CONFLICT (device_id) DO UPDATE SET hash = excluded.hash, programs = excluded.programs, told_ms = excluded.told_ms, body = excluded.body`,
-		device, m.GetHash(), int64(m.GetPrograms()), atMS, packed)
+		device, m.GetHash(), int64(m.GetPrograms()), day, packed)
 	if err != nil || first {
 		return err
 	}
@@ -59,7 +60,6 @@ func storeInventory(ctx context.Context, tx *db.Tx, device string, m *hmpb.Inven
 	if err != nil {
 		return err
 	}
-	day := atMS / dayMS * dayMS
 	for i, c := range inventory.Diff(before, now) {
 		if i == maxChanges {
 			break
@@ -205,5 +205,7 @@ func changes(ctx context.Context, tx *db.Tx, device string) ([]InventoryChange, 
 	return out, rows.Close()
 }
 
-// dayOf cuts a time to its day (UTC): what is finer would tell when somebody works.
-func dayOf(ms int64) time.Time { return time.UnixMilli(ms - ms%dayMS).UTC() }
+// toDay cuts a time to its day (UTC): what is finer would tell when somebody works.
+func toDay(ms int64) int64 { return ms - ms%dayMS }
+
+func dayOf(ms int64) time.Time { return time.UnixMilli(toDay(ms)).UTC() }

@@ -26,8 +26,8 @@ const (
 	// sweepStep bounds what one transaction deletes or one query reads, so
 	// that reports do not wait for the sweep.
 	sweepStep = 500
-	// forget is after how long without a report a spool's cursor goes too. An
-	// agent keeps its reports for 44 days.
+	// forget is after how long without a report a spool's cursor goes too, counted
+	// from the end of the day of the last one. An agent keeps its reports for 44 days.
 	forget = 400 * 24 * time.Hour
 )
 
@@ -139,11 +139,16 @@ func (h *Health) sweep(ctx context.Context) (deleted int64, err error) {
 	}
 	err = h.db.Write(ctx, func(tx *db.Tx) error {
 		_, err := tx.Exec(ctx, `DELETE FROM health_spools WHERE used_ms < $1
-			AND NOT EXISTS (SELECT 1 FROM health_reports r WHERE r.spool = health_spools.id)`, now.Add(-forget).UnixMilli())
+			AND NOT EXISTS (SELECT 1 FROM health_reports r WHERE r.spool = health_spools.id)`, toDay(now.Add(-forget).UnixMilli()))
 		return err
 	})
 	if err != nil {
 		return deleted, fmt.Errorf("deleting old spools: %w", err)
+	}
+	for _, o := range h.blunted() {
+		if _, err := h.sweepTable(ctx, o, now); err != nil {
+			return deleted, fmt.Errorf("cutting %s to the day: %w", o.what, err)
+		}
 	}
 	for _, o := range outlived {
 		n, err := h.sweepTable(ctx, o, now)
@@ -181,6 +186,19 @@ var outlived = []lifetime{
 	{"times of connections", reading.KeepBlocks, asMS, `UPDATE health_state SET began_ms = NULL, contact_ms = NULL WHERE device_id IN
 		(SELECT device_id FROM health_state WHERE session = 0 AND contact_ms < $1 LIMIT $2)`},
 	{"looks", keepLooks, asMS, `DELETE FROM health_looks WHERE id IN (SELECT id FROM health_looks WHERE until_ms < $1 LIMIT $2)`},
+}
+
+// blunted are the times that stay longer than they may be exact: the latest report
+// of a device is kept as long as the device, and the clock of a spool as long as its
+// cursor. The day is what is left of them; it still orders what comes later.
+func (h *Health) blunted() []lifetime {
+	return []lifetime{
+		{"times of the latest reports", h.keep, asMS, `UPDATE health_reports SET device_ms = device_ms - device_ms % 86400000, collector_ms = collector_ms - collector_ms % 86400000
+			WHERE (spool, seq) IN (SELECT r.spool, r.seq FROM health_state st JOIN health_reports r ON r.spool = st.latest_spool AND r.seq = st.latest_seq
+				WHERE r.collector_ms < $1 AND (r.device_ms % 86400000 <> 0 OR r.collector_ms % 86400000 <> 0) LIMIT $2)`},
+		{"clocks of spools", reading.KeepReports, asMS, `UPDATE health_spools SET at_ms = at_ms - at_ms % 86400000 WHERE id IN
+			(SELECT id FROM health_spools WHERE at_ms < $1 AND at_ms % 86400000 <> 0 LIMIT $2)`},
+	}
 }
 
 func asMS(before int64) int64  { return before }
