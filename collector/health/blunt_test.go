@@ -7,6 +7,7 @@ import (
 
 	"hausmeister/collector/db"
 	"hausmeister/collector/db/dbtest"
+	"hausmeister/proto/block"
 	"hausmeister/proto/hmpb"
 	"hausmeister/proto/inventory"
 )
@@ -121,6 +122,67 @@ func TestTimesOfDayEndInSteps(t *testing.T) {
 		}
 		if got := numbers(t, d, 2, `SELECT COUNT(*), COUNT(CASE WHEN at_ms % 86400000 <> 0 THEN 1 END) FROM health_spools`); got[0] != spools+1 || got[1] != 0 {
 			t.Errorf("%d spools, %d with a time of day, want %d, 0", got[0], got[1], spools+1)
+		}
+	})
+}
+
+// The clock of a spool follows what the collector dates: a block has its own times,
+// and says nothing of when the next entry was made.
+func TestBlocksDoNotMoveTheClock(t *testing.T) {
+	dbtest.Run(t, migrations, func(t *testing.T, d *db.DB) {
+		w := newWorld(t, d)
+		s := &sender{w: w, device: w.device(t, "DEMO000001")}
+		s.send(t, stateEntry(used(1)))
+		w.now = noon.Add(time.Hour)
+		s.send(t, blockEntry(quarter(t, noon, block.Minute, 15, func(int) int64 { return 1 })))
+		if got := numbers(t, d, 1, `SELECT at_ms FROM health_spools`)[0]; got != noon.UnixMilli() {
+			t.Errorf("clock of the spool after a block = %v, want that of the state before, %v", time.UnixMilli(got).UTC(), noon)
+		}
+		w.now = noon.Add(2 * time.Hour)
+		s.send(t, stateEntry(used(2)))
+		if got := numbers(t, d, 1, `SELECT at_ms FROM health_spools`)[0]; got != w.now.UnixMilli() {
+			t.Errorf("clock of the spool after a state = %v, want %v", time.UnixMilli(got).UTC(), w.now)
+		}
+	})
+}
+
+// Differences of a list of programs have no time of day, in the database either.
+func TestDifferencesAreStoredByTheDay(t *testing.T) {
+	dbtest.Run(t, migrations, func(t *testing.T, d *db.DB) {
+		w := newWorld(t, d)
+		device := w.device(t, "DEMO000001")
+		w.ingest(t, device, toldPrograms(t, 1, noon, inventory.Program{Name: "vim", Version: "9.0"}))
+		w.ingest(t, device, toldPrograms(t, 2, noon, inventory.Program{Name: "vim", Version: "9.1"}))
+		if got := numbers(t, d, 2, `SELECT COUNT(*), COALESCE(MAX(told_ms), 0) FROM health_inventory_differences`); got[0] != 1 || got[1] != noon.Truncate(24*time.Hour).UnixMilli() {
+			t.Errorf("%d differences, told at %v, want one of the day", got[0], time.UnixMilli(got[1]).UTC())
+		}
+	})
+}
+
+// A connection that is open for longer than its times are kept still has its begin.
+func TestOpenConnectionKeepsItsBegin(t *testing.T) {
+	dbtest.Run(t, migrations, func(t *testing.T, d *db.DB) {
+		w := newWorld(t, d)
+		device := w.device(t, "DEMO000001")
+		if _, err := w.Begin(t.Context(), device, 7, epoch("A"), "1.0.0"); err != nil {
+			t.Fatal(err)
+		}
+		w.now = noon.AddDate(0, 0, 40)
+		if _, err := w.Sweep(t.Context()); err != nil {
+			t.Fatal(err)
+		}
+		if got := numbers(t, d, 2, `SELECT COALESCE(began_ms, 0), COALESCE(contact_ms, 0) FROM health_state`); got[0] != noon.UnixMilli() || got[1] != noon.UnixMilli() {
+			t.Errorf("begin and contact of an open connection = %v, want both %d", got, noon.UnixMilli())
+		}
+		if err := w.End(t.Context(), device, 7); err != nil {
+			t.Fatal(err)
+		}
+		w.now = w.now.AddDate(0, 0, 31)
+		if _, err := w.Sweep(t.Context()); err != nil {
+			t.Fatal(err)
+		}
+		if got := numbers(t, d, 2, `SELECT COALESCE(began_ms, 0), COALESCE(contact_ms, 0) FROM health_state`); got[0] != 0 || got[1] != 0 {
+			t.Errorf("begin and contact 31 days after its end = %v, want none", got)
 		}
 	})
 }
