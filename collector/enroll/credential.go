@@ -3,6 +3,7 @@ package enroll
 import (
 	"context"
 	"errors"
+	"strconv"
 	"time"
 
 	"hausmeister/collector/access"
@@ -10,6 +11,7 @@ import (
 	"hausmeister/collector/bus"
 	"hausmeister/collector/db"
 	"hausmeister/proto/ident"
+	"hausmeister/proto/reading"
 )
 
 // Why a credential is revoked. Operators give reasons of their own beside them.
@@ -121,7 +123,8 @@ func (e *Enroll) revokeOthers(ctx context.Context, tx *db.Tx, device string, kee
 }
 
 // RevokeDevice ends all credentials of a device, on live sessions too. The device
-// comes back only with a new claim of its owner. Revoking twice is no error.
+// comes back only with a new claim of its owner. Revoking twice is no error. The
+// record says how long what it told is kept yet; collector/health deletes that.
 func (e *Enroll) RevokeDevice(ctx context.Context, caller access.Caller, device, reason string) error {
 	if err := caller.Allow(access.RevokeDevices); err != nil {
 		return err
@@ -141,7 +144,7 @@ func (e *Enroll) RevokeDevice(ctx context.Context, caller access.Caller, device,
 		if err != nil {
 			return err
 		}
-		return e.audit(ctx, tx, caller, "device.revoked", "device:"+device, owner, map[string]string{"reason": reason})
+		return e.audit(ctx, tx, caller, "device.revoked", "device:"+device, owner, map[string]string{"reason": reason, "days": strconv.Itoa(int(reading.KeepRetired / (24 * time.Hour)))})
 	})
 	if err != nil {
 		return err

@@ -556,6 +556,9 @@ func TestRevocation(t *testing.T) {
 		if n := s.count(t, `SELECT COUNT(*) FROM audit WHERE action = 'device.revoked'`); n != 1 {
 			t.Errorf("%d audit entries, want 1", n)
 		}
+		if n := s.count(t, `SELECT COUNT(*) FROM audit WHERE action = 'device.revoked' AND details LIKE '%"days":"30"%'`); n != 1 {
+			t.Error("the record does not say how long what the device told is kept")
+		}
 		// Found again: a new claim of the owner, a new key, the same record.
 		_, claim = s.claim(t, enroll.NewClaim{})
 		again := s.machine(t, "PF3ABCDE")

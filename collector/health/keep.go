@@ -110,8 +110,9 @@ func (h *Health) due(ctx context.Context, wake func(context.Context)) bool {
 }
 
 // Sweep deletes the reports that are older than they are kept, but never a
-// device's latest state, and spools that nobody used for 400 days. While another
-// collector does so, it returns db.ErrLeased.
+// device's latest state as long as it is enrolled, spools that nobody used for 400
+// days, and what else is over. While another collector does so, it returns
+// db.ErrLeased.
 func (h *Health) Sweep(ctx context.Context) (deleted int64, err error) {
 	err = h.lease.Hold(ctx, func(ctx context.Context) (err error) { deleted, err = h.sweep(ctx); return err })
 	return deleted, err
@@ -158,6 +159,11 @@ func (h *Health) sweep(ctx context.Context) (deleted int64, err error) {
 		}
 	}
 	n, err := h.sweepOwners(ctx, now)
+	deleted += n
+	if err != nil {
+		return deleted, err
+	}
+	n, err = h.sweepRetired(ctx, now)
 	return deleted + n, err
 }
 

@@ -5,12 +5,14 @@ import (
 	"net/url"
 	"strings"
 	"testing"
+	"time"
 
 	"hausmeister/collector/access"
 	"hausmeister/collector/bus"
 	"hausmeister/collector/db"
 	"hausmeister/collector/fleet"
 	"hausmeister/proto/hmpb"
+	"hausmeister/proto/reading"
 )
 
 // holdsKey gives a device a credential, as an enrolment does.
@@ -85,7 +87,7 @@ func TestRevokePage(t *testing.T) {
 	if res := admin.get(page); res.StatusCode != http.StatusSeeOther {
 		t.Errorf("the page of a revoked device = %d, want to be led to it", res.StatusCode)
 	}
-	if body := text(admin.get("/audit?action=device.revoked").body); !strings.Contains(body, "Verlust, Meldung 4711") {
+	if body := text(admin.get("/audit?action=device.revoked").body); !strings.Contains(body, "Verlust, Meldung 4711") || !strings.Contains(body, "Aufbewahrung: 30") {
 		t.Errorf("the record says %s", body)
 	}
 	// The API asks for the same.
@@ -185,5 +187,43 @@ func TestRevokedCountsNoMore(t *testing.T) {
 	w.api(token, "/api/v1/devices?finding=disk_low", &list)
 	if list.Total != 1 {
 		t.Errorf("the API lists %d devices, want one", list.Total)
+	}
+}
+
+// TestPagesOfARetiredDevice: 30 days after its revocation what a device told is gone;
+// its page, its lists and the API stand, calmly and without values.
+func TestPagesOfARetiredDevice(t *testing.T) {
+	w := newWorld(t)
+	id := w.fill(2)[0]
+	w.holdsKey(id)
+	if err := w.enroll.RevokeDevice(t.Context(), operator, id, "lost"); err != nil {
+		t.Fatal(err)
+	}
+	w.advance(reading.KeepRetired + time.Hour)
+	if _, err := w.health.Sweep(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	admin, token := w.signedIn("admin"), w.token("admin", access.RoleAdmin, nil)
+	if d, err := w.fleet.Device(t.Context(), operator, id); err != nil || d.State != fleet.StateRevoked || !d.LastDay.IsZero() {
+		t.Errorf("after the sweep the device is %+v, %v; want revoked, never heard of", d, err)
+	}
+	if l, err := w.health.Latest(t.Context(), operator, id); err != nil || len(l.Values) != 0 {
+		t.Errorf("latest values = %+v, %v, want none", l.Values, err)
+	}
+	for _, page := range []string{"/devices/" + id, "/devices/" + id + "?range=30d", "/devices/" + id + "/events", "/devices/" + id + "/software", "/devices"} {
+		if res := admin.get(page); res.StatusCode != http.StatusOK {
+			t.Errorf("GET %s = %d", page, res.StatusCode)
+		}
+	}
+	if body := text(admin.get("/devices/" + id).body); !strings.Contains(body, "30 Tage nach der Sperrung wird gelöscht, was es gemeldet hat") {
+		t.Errorf("the page says %s", body)
+	}
+	if body := text(admin.get("/audit?action=device.values_deleted").body); !strings.Contains(body, "Meldungen des gesperrten Geräts gelöscht") {
+		t.Errorf("the record says %s", body)
+	}
+	for _, path := range []string{"", "/history?reading=cpu_used", "/inventory", "/findings", "/events", "/looks"} {
+		if res := w.api(token, "/api/v1/devices/"+id+path, nil); res.StatusCode != http.StatusOK {
+			t.Errorf("GET .../%s = %d %s", path, res.StatusCode, res.body)
+		}
 	}
 }

@@ -30,16 +30,18 @@ func Catalogue() []Field {
 }
 
 var (
-	untilReplaced = Words{"bis das Gerät ausgemustert wird", "until the device is retired"}
-	session       = Words{"bis zum Ende der Sitzung", "until the session ends"}
-	cursors       = Words{"400 Tage nach der letzten Meldung", "400 days after the last report"}
-	times         = Words{"3 Tage, der Minutenwerte 30 Tage, der Hinweise 12 Monate nach deren Ende", "3 days, of values by the minute 30 days, of findings 12 months after their end"}
-	monthAfter    = Words{"die letzte, 30 Tage nach deren Ende", "the last one, 30 days after its end"}
-	oneYear       = Words{"12 Monate nach dem Ende", "12 months after its end"}
-	twoYears      = Words{"der letzte Stand, Änderungen 24 Monate", "the latest state, changes for 24 months"}
-	notKept       = Words{"wird nicht gespeichert", "not kept"}
-	onlySupport   = Words{"Support und Verwaltung mit Begründung", "support and administration with a reason"}
-	nobody        = Words{"niemand, nur das Programm selbst", "nobody, only the program itself"}
+	inBooks     = Words{"solange das Gerät im Bestand steht, auch gesperrt", "as long as the device is in the books, revoked or not"}
+	withKey     = Words{"bleibt, damit ein gesperrter Schlüssel gesperrt bleibt", "stays, so that a revoked key stays revoked"}
+	session     = Words{"bis zum Ende der Sitzung", "until the session ends"}
+	cursors     = Words{"400 Tage nach der letzten Meldung", "400 days after the last report"}
+	times       = Words{"3 Tage, der Minutenwerte 30 Tage, der Hinweise 12 Monate nach deren Ende", "3 days, of values by the minute 30 days, of findings 12 months after their end"}
+	monthAfter  = Words{"die letzte, 30 Tage nach deren Ende", "the last one, 30 days after its end"}
+	oneYear     = Words{"12 Monate nach dem Ende, offene bis 30 Tage nach der Sperrung", "12 months after its end, open ones until 30 days after revocation"}
+	twoYears    = Words{"der letzte Stand bis 30 Tage nach der Sperrung, Änderungen 24 Monate", "the latest state until 30 days after revocation, changes for 24 months"}
+	updateYears = Words{"der letzte Stand, Änderungen 24 Monate", "the latest state, changes for 24 months"}
+	notKept     = Words{"wird nicht gespeichert", "not kept"}
+	onlySupport = Words{"Support und Verwaltung mit Begründung", "support and administration with a reason"}
+	nobody      = Words{"niemand, nur das Programm selbst", "nobody, only the program itself"}
 )
 
 // others are what a device tells that is no reading.
@@ -47,32 +49,32 @@ var others = []Field{
 	{
 		Name: "device_manufacturer", Word: Words{"Hersteller bei der Aufnahme", "Manufacturer at enrolment"},
 		Purpose: Words{"Gerät wiedererkennen", "Recognise the device"}, Basis: Operation, Class: Identity,
-		Retain: untilReplaced, Audience: Identity.Audience(), Sources: []string{"Hardware.manufacturer"},
+		Retain: inBooks, Audience: Identity.Audience(), Sources: []string{"Hardware.manufacturer"},
 	},
 	{
 		Name: "device_model", Word: Words{"Modell bei der Aufnahme", "Model at enrolment"},
 		Purpose: Words{"Gerät wiedererkennen", "Recognise the device"}, Basis: Operation, Class: Identity,
-		Retain: untilReplaced, Audience: Identity.Audience(), Sources: []string{"Hardware.model"},
+		Retain: inBooks, Audience: Identity.Audience(), Sources: []string{"Hardware.model"},
 	},
 	{
 		Name: "device_serial", Word: Words{"Seriennummer bei der Aufnahme", "Serial number at enrolment"},
 		Purpose: Words{"Gerät wiedererkennen", "Recognise the device"}, Basis: Operation, Class: Identity,
-		Retain: untilReplaced, Audience: Identity.Audience(), Sources: []string{"Hardware.serial"},
+		Retain: inBooks, Audience: Identity.Audience(), Sources: []string{"Hardware.serial"},
 	},
 	{
 		Name: "install_id", Word: Words{"Zufällige Kennung der Installation", "Random id of the installation"},
 		Purpose: Words{"Gerät ohne Seriennummer wiedererkennen", "Recognise a device without a serial number"}, Basis: Operation, Class: Identity,
-		Retain: untilReplaced, Audience: nobody, Sources: []string{"Hardware.install_id"},
+		Retain: inBooks, Audience: nobody, Sources: []string{"Hardware.install_id"},
 	},
 	{
 		Name: "device_os", Word: Words{"Art des Betriebssystems", "Kind of operating system"},
 		Purpose: Words{"Passende Hilfe und Aktualisierung wählen", "Choose fitting help and updates"}, Basis: Operation, Class: Thing,
-		Retain: untilReplaced, Audience: Thing.Audience(), Sources: []string{"Hardware.os"},
+		Retain: inBooks, Audience: Thing.Audience(), Sources: []string{"Hardware.os"},
 	},
 	{
 		Name: "device_key", Word: Words{"Öffentlicher Schlüssel des Geräts", "Public key of the device"},
 		Purpose: Words{"Gerät sicher erkennen", "Know the device for certain"}, Basis: Operation, Class: Identity,
-		Retain: untilReplaced, Audience: nobody, Sources: []string{"EnrollRequest.csr", "EnrollRequest.claim_secret", "RenewRequest.csr"},
+		Retain: withKey, Audience: nobody, Sources: []string{"EnrollRequest.csr", "EnrollRequest.claim_secret", "RenewRequest.csr"},
 	},
 	{
 		Name: "agent_version", Word: Words{"Version von Hausmeister", "Version of Hausmeister"},
@@ -88,7 +90,7 @@ var others = []Field{
 	{
 		Name: "agent_abilities", Word: Words{"Fähigkeiten von Hausmeister, Versionen von Starter und Richtlinie", "Capabilities of Hausmeister, versions of launcher and policy"},
 		Purpose: Words{"Aktualisierungen steuern", "Steer updates"}, Basis: Operation, Class: Thing,
-		Retain: untilReplaced, Audience: Thing.Audience(), Sources: []string{"Hello.capabilities"},
+		Retain: inBooks, Audience: Thing.Audience(), Sources: []string{"Hello.capabilities"},
 	},
 	{
 		Name: "boot_id", Word: Words{"Zufällige Kennung des Neustarts", "Random id of the boot"},
@@ -98,7 +100,7 @@ var others = []Field{
 	{
 		Name: "connection_epoch", Unit: Count, Word: Words{"Zähler der Verbindungen", "Counter of connections"},
 		Purpose: Words{"Kopierte Geräte erkennen", "Recognise copied devices"}, Basis: Operation, Class: Thing,
-		Retain: untilReplaced, Audience: nobody, Sources: []string{"Hello.connection_epoch"},
+		Retain: withKey, Audience: nobody, Sources: []string{"Hello.connection_epoch"},
 	},
 	{
 		Name: "spool_position", Unit: Count, Word: Words{"Nummern der wartenden Meldungen", "Numbers of the waiting reports"},
@@ -142,7 +144,7 @@ var others = []Field{
 	{
 		Name: "update", Word: Words{"Schritte einer Aktualisierung von Hausmeister", "Steps of an update of Hausmeister"},
 		Purpose: Words{"Aktualisierungen steuern und Fehlschläge anhalten", "Steer updates and stop failing ones"}, Basis: Operation, Class: Thing,
-		Retain: twoYears, Audience: Thing.Audience(),
+		Retain: updateYears, Audience: Thing.Audience(),
 		Sources: []string{"Update.lease", "Update.from_version", "Update.from_sha256", "Update.to_version", "Update.to_sha256", "Update.state", "Update.reason",
 			"Update.starts", "Update.launcher_version", "Update.fetched", "Update.signature"},
 	},

@@ -41,12 +41,15 @@ const (
 	KeepReports = 3 * 24 * time.Hour
 	KeepBlocks  = 30 * 24 * time.Hour
 	KeepDays    = 24 * 30 * 24 * time.Hour
+	// KeepRetired is how long anything that was read stays after all credentials of
+	// a device were revoked: time to find it again and to settle a damage.
+	KeepRetired = 30 * 24 * time.Hour
 )
 
 // Kept says how long the values of a reading are kept, in words.
 func (r Reading) Kept() Words {
 	if r.Retain == Fine && r.Daily == 0 {
-		return Words{"der letzte Stand, ältere 3 Tage, Minutenwerte 30 Tage", "the latest value, older ones 3 days, by the minute 30 days"}
+		return Words{"der letzte Stand bis 30 Tage nach der Sperrung, ältere 3 Tage, Minutenwerte 30 Tage", "the latest value until 30 days after revocation, older ones 3 days, by the minute 30 days"}
 	}
 	return r.Retain.Word()
 }
@@ -91,7 +94,7 @@ var basisWords = map[Basis]Words{
 }
 
 var retainWords = map[Retain]Words{
-	Now:  {"der letzte Stand, ältere 3 Tage", "the latest value, older ones 3 days"},
-	Days: {"der letzte Stand, ältere 3 Tage, ein Wert je Tag 24 Monate", "the latest value, older ones 3 days, one value a day for 24 months"},
-	Fine: {"der letzte Stand, Minutenwerte 30 Tage, ein Wert je Tag 24 Monate", "the latest value, by the minute 30 days, one value a day for 24 months"},
+	Now:  {"der letzte Stand bis 30 Tage nach der Sperrung, ältere 3 Tage", "the latest value until 30 days after revocation, older ones 3 days"},
+	Days: {"der letzte Stand bis 30 Tage nach der Sperrung, ältere 3 Tage, ein Wert je Tag 24 Monate", "the latest value until 30 days after revocation, older ones 3 days, one value a day for 24 months"},
+	Fine: {"der letzte Stand bis 30 Tage nach der Sperrung, Minutenwerte 30 Tage, ein Wert je Tag 24 Monate", "the latest value until 30 days after revocation, by the minute 30 days, one value a day for 24 months"},
 }

@@ -354,7 +354,7 @@ func (v *deviceCmd) Run(c *cli, command cmdName) error {
 		if err := c.do("device/revoke", admin.Named{Name: v.Revoke.ID, Reason: v.Revoke.Reason}, &admin.None{}); err != nil {
 			return err
 		}
-		return c.show(map[string]string{"revoked": v.Revoke.ID}, "Revoked.\n")
+		return c.show(map[string]string{"revoked": v.Revoke.ID}, "Revoked. What it told is deleted after 30 days, unless it is enrolled again.\n")
 	}
 	return v.list(c)
 }
