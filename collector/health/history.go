@@ -121,7 +121,9 @@ func (s *Span) check() (reading.Reading, error) {
 		s.From = s.From.Truncate(s.Step)
 	}
 	switch {
-	case s.From.UnixMilli() < 0 || !s.From.Before(s.To):
+	case s.From.UnixMilli() < 0:
+		return row, fmt.Errorf("%w: it begins before 1970", ErrHistory)
+	case !s.From.Before(s.To):
 		return row, fmt.Errorf("%w: it ends before it begins", ErrHistory)
 	}
 	return row, nil

@@ -276,6 +276,10 @@ func TestHistoryRefuses(t *testing.T) {
 			t.Errorf("%s: %v, want ErrHistory", name, err)
 		}
 	}
+	before := health.Span{Reading: "cpu_used", From: time.Unix(-1e6, 0), To: noon, Step: health.Day}
+	if _, err := w.History(t.Context(), support, device.ID, before); err == nil || !strings.Contains(err.Error(), "it begins before 1970") {
+		t.Errorf("before 1970: %v, want to be told so", err)
+	}
 	for hours := range 23 {
 		span := health.Span{Reading: "cpu_used", From: noon.Add(-48 * time.Hour), To: noon, Step: time.Duration(hours+1) * time.Hour}
 		if _, err := w.History(t.Context(), reader, device.ID, span); !errors.Is(err, health.ErrLookNeeded) {

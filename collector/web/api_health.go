@@ -1,6 +1,7 @@
 package web
 
 import (
+	"fmt"
 	"net/url"
 	"slices"
 	"strconv"
@@ -107,6 +108,9 @@ func (s *Server) span(values url.Values) (health.Span, error) {
 	if span.Reading == "" {
 		return span, &badRequest{"reading", "want the name of a reading"}
 	}
+	if _, known := reading.ByName(span.Reading); !known {
+		return span, &badRequest{"reading", fmt.Sprintf("there is no reading %.64q", span.Reading)}
+	}
 	if text := values.Get("step"); text != "" {
 		n, err := strconv.ParseInt(text, 10, 64)
 		if err != nil || n < leastStep || n > mostStep || n%leastStep != 0 {
@@ -122,6 +126,9 @@ func (s *Server) span(values url.Values) (health.Span, error) {
 		t, err := time.Parse(time.RFC3339, text)
 		if err != nil {
 			return span, &badRequest{name, "want a time as in RFC 3339"}
+		}
+		if t.UnixMilli() < 0 {
+			return span, &badRequest{name, "want a time since 1970"}
 		}
 		if name == "to" {
 			span.To = t

@@ -224,3 +224,19 @@ func TestRecordSpeaksInWords(t *testing.T) {
 		}
 	}
 }
+
+// TestHistoryNamesWhatIsWrong: what cannot be asked for names its parameter.
+func TestHistoryNamesWhatIsWrong(t *testing.T) {
+	w := newWorld(t)
+	id, token := w.fill(1)[0], w.token("reader", access.RoleRead, nil)
+	for query, want := range map[string][2]string{
+		"reading=user_name":                          {"reading", `there is no reading "user_name"`},
+		"reading=cpu_used&from=1969-12-31T00:00:00Z": {"from", "want a time since 1970"},
+		"reading=cpu_used&to=1969-12-31T00:00:00Z":   {"to", "want a time since 1970"},
+	} {
+		var p struct{ Field, Detail string }
+		if res := w.api(token, "/api/v1/devices/"+id+"/history?"+query, &p); res.StatusCode != http.StatusBadRequest || p.Field != want[0] || !strings.Contains(p.Detail, want[1]) {
+			t.Errorf("%s: %d %+v, want 400 with the field %s: %s", query, res.StatusCode, p, want[0], want[1])
+		}
+	}
+}
