@@ -521,7 +521,7 @@ func TestAttack44BackAfterAWeek(t *testing.T) {
 			}
 		}
 		w.lost()
-		if v := w.view(id); len(updated) < 5 || on < 20 || v.State != rollout.Running {
+		if v := w.view(id); len(updated) < 3 || on < 20 || v.State != rollout.Running {
 			t.Errorf("%d updated, %d others on of 130: %s for %q, want it running", len(updated), on, v.State, v.Cause)
 		}
 	})
