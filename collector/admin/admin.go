@@ -161,6 +161,8 @@ var codes = []struct {
 	{rollout.ErrIncomplete, CodeInvalid, http.StatusBadRequest},
 	{rollout.ErrState, CodeInvalid, http.StatusConflict},
 	{rollout.ErrSecond, CodeInvalid, http.StatusForbidden},
+	{rollout.ErrPerson, CodeInvalid, http.StatusForbidden},
+	{rollout.ErrOlder, CodeInvalid, http.StatusConflict},
 	{errRequest, CodeInvalid, http.StatusBadRequest},
 	{db.ErrText, CodeInvalid, http.StatusBadRequest},
 	{db.ErrFull, CodeUnavailable, http.StatusInsufficientStorage},

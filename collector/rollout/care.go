@@ -163,7 +163,7 @@ func (r *Rollouts) round(ctx context.Context, o row) error {
 	if err != nil {
 		return err
 	}
-	return errors.Join(r.fill(ctx, o.id), r.tellAgain(ctx, o.id))
+	return errors.Join(r.moved(ctx, o.id), r.fill(ctx, o.id), r.tellAgain(ctx, o.id))
 }
 
 // suspect says whether updated devices are silent now, and whether they have been for
@@ -442,6 +442,38 @@ func (r *Rollouts) fill(ctx context.Context, id string) error {
 	for _, s := range next {
 		r.bus.Publish(bus.Event{Kind: bus.Offers, Device: s.device})
 		r.filled[id] = s
+	}
+	return nil
+}
+
+// moved are devices under way that were given to another school: they count there from
+// now on, and are told its lessons.
+func (r *Rollouts) moved(ctx context.Context, id string) error {
+	const elsewhere = `m.rollout_id = $1 AND m.flight = 1 AND m.school_id <> ` + schoolToday
+	var devices []string
+	look := func(tx *db.Tx) (err error) {
+		devices, err = db.Texts(ctx, tx, `SELECT m.device_id FROM rollout_members m WHERE `+elsewhere+` LIMIT $2`, id, int64(fillMost))
+		return err
+	}
+	err := r.db.Read(ctx, look)
+	if err == nil && len(devices) > 0 {
+		err = r.db.Write(ctx, func(tx *db.Tx) error {
+			if err := look(tx); err != nil {
+				return err
+			}
+			for _, device := range devices {
+				if _, err := tx.Exec(ctx, `UPDATE rollout_members AS m SET school_id = `+schoolToday+` WHERE m.rollout_id = $1 AND m.device_id = $2`, id, device); err != nil {
+					return err
+				}
+			}
+			return nil
+		})
+	}
+	if err != nil {
+		return fmt.Errorf("looking for who is in another school: %w", err)
+	}
+	for _, device := range devices {
+		r.bus.Publish(bus.Event{Kind: bus.Offers, Device: device})
 	}
 	return nil
 }

@@ -205,7 +205,9 @@ func (r *Rollouts) judge(ctx context.Context, tx *db.Tx, o *row, device string, 
 	switch {
 	case p.sha256 != "" && p.sha256 == h.hash:
 		v.why, v.unfit = Current, fits
-	case v.unfit != fits || o.gone || o.blocked:
+	case o.gone || o.blocked: // which says nothing of the device
+		v.why, v.unfit = WhyHalted, m.unfit
+	case v.unfit != fits:
 		v.why = WhyUnfit
 	case !placed:
 		v.why = WhyRing

@@ -6,9 +6,11 @@ import (
 	"time"
 
 	"hausmeister/collector/access"
+	"hausmeister/collector/bus"
 	"hausmeister/collector/calendar"
 	"hausmeister/collector/rollout"
 	"hausmeister/collector/rollout/gate"
+	"hausmeister/proto/hmpb"
 	"hausmeister/proto/manifest"
 )
 
@@ -58,6 +60,15 @@ func TestAProgramEndsNoHalt(t *testing.T) {
 				t.Errorf("Resume by %s = %v, want ErrPerson", program.Actor(), err)
 			}
 		}
+		if err := w.Pause(t.Context(), access.Caller{Kind: access.KindToken, ID: "ci", Role: access.RoleRelease}, id, "and then go on"); !errors.Is(err, rollout.ErrState) {
+			t.Errorf("a pause of what is halted, which could be resumed, = %v, want ErrState", err)
+		}
+		part := gate.Stratum{Dimension: "model", Value: "A3510"}
+		w.must(w.Block(t.Context(), person("ada"), id, part, true, "their firmware is old"))
+		if err := w.Block(t.Context(), access.System("operator"), id, part, false, "let them in"); !errors.Is(err, rollout.ErrPerson) {
+			t.Errorf("a part let in by the operator = %v, want ErrPerson", err)
+		}
+		w.must(w.Block(t.Context(), person("ada"), id, part, false, "their firmware is new"))
 		if v := w.view(id); v.State != rollout.Halted {
 			t.Errorf("%s, want it halted", v.State)
 		}
@@ -239,6 +250,122 @@ func TestAPartIsBlockedOnWhatWasSeen(t *testing.T) {
 		}
 		if e := w.view(id).Evidence; e.Bad != 0 || len(e.Blocked) != 1 {
 			t.Errorf("evidence after it = %+v, want it without the part", e)
+		}
+	})
+}
+
+// Who was under way when he was given to another school counts there, and hears of its
+// lessons.
+func TestMovedWhileUnderWay(t *testing.T) {
+	both(t, func(t *testing.T, w *world) {
+		if _, err := w.fleet.ImportSchools(t.Context(), system, schools()); err != nil {
+			t.Fatal(err)
+		}
+		list, err := w.fleet.Schools(t.Context(), system)
+		w.must(err)
+		w.release("1.0.0")
+		w.release("1.1.0")
+		var ids []string
+		for i := range 60 {
+			id := w.device(i, list[i%2].ID, "A3510")
+			w.connects(id, "1.0.0", int64(i+1))
+			ids = append(ids, id)
+		}
+		w.start(t, "1.1.0")
+		w.must(w.exec(`UPDATE rollouts SET ring = 1`)) // of which more may be under way than a school
+		school := map[string]string{}
+		for i, id := range ids {
+			school[id] = list[i%2].ID
+		}
+		of := func(at string, held map[string]*hmpb.Offer) (n int64) {
+			for device := range held {
+				if school[device] == at {
+					n++
+				}
+			}
+			return n
+		}
+		held := w.sweep(ids, "1.0.0")
+		most := rollout.DefaultPace().PerSchool
+		if of(list[0].ID, held) != most || of(list[1].ID, held) != most {
+			t.Fatalf("%d and %d of the schools under way, want %d each", of(list[0].ID, held), of(list[1].ID, held), most)
+		}
+		sub := w.bus.Subscribe(bus.Offers)
+		defer sub.Close()
+		for device := range held {
+			if school[device] == list[0].ID {
+				w.must(w.fleet.SetSchool(t.Context(), root, device, list[1].ID))
+				school[device] = list[1].ID
+			}
+		}
+		w.care()
+		told := map[string]bool{}
+		for len(sub.C) > 0 {
+			if e := <-sub.C; held[e.Device] != nil {
+				told[e.Device] = true
+			}
+		}
+		if int64(len(told)) != most {
+			t.Errorf("%d of those that were moved are told what holds now, want %d", len(told), most)
+		}
+		again := w.sweep(ids, "1.0.0")
+		if n := of(list[1].ID, again); n != 2*most {
+			t.Errorf("%d of the second school under way, want the %d that are and none more", n, 2*most)
+		}
+		if n := of(list[0].ID, again); n == 0 || n > most {
+			t.Errorf("%d of the first school under way, want 1 to %d anew", n, most)
+		}
+	})
+}
+
+// A release that is blocked is no fault of the devices: their rows say that it stands
+// still, also after it may go on.
+func TestABlockedReleaseMakesNobodyUnfit(t *testing.T) {
+	both(t, func(t *testing.T, w *world) {
+		ids, id := w.begun(10, "A3510")
+		w.must(w.BlockRelease(t.Context(), person("ada"), w.releaseID("1.1.0"), "crashes on one model"))
+		w.care()
+		if held := w.sweep(ids, "1.0.0"); len(held) != 0 {
+			t.Errorf("%d devices are offered a blocked release", len(held))
+		}
+		if v := w.view(id); v.State != rollout.Halted || w.why(ids[0]) != rollout.WhyHalted {
+			t.Errorf("%s, a device %s, want both halted", v.State, w.why(ids[0]))
+		}
+		if n := w.count(`SELECT COUNT(*) FROM rollout_members WHERE unfit <> ''`); n != 0 {
+			t.Errorf("%d devices count as unfit", n)
+		}
+	})
+}
+
+// What a rollout that was aborted brought to a device and fails later is weighed in the
+// one that takes the release out anew.
+func TestWhatTheAbortedOneBroughtCounts(t *testing.T) {
+	both(t, func(t *testing.T, w *world) {
+		ids, id := w.begun(130, "A3510")
+		held := w.sweep(ids, "1.0.0")
+		w.must(w.Abort(t.Context(), person("ada"), id, "a day early"))
+		anew := w.start(t, "1.1.0")
+		n := int64(0)
+		for device, o := range held {
+			w.ends(device, o, n > 0)
+			n++
+		}
+		v := w.view(anew)
+		if v.Evidence.Bad != 1 || v.Evidence.OK != n-1 {
+			t.Errorf("the new rollout has %d good and %d bad, want %d and 1", v.Evidence.OK, v.Evidence.Bad, n-1)
+		}
+		if r := v.Rings[0]; r.Reached != n || r.OK+r.Bad != n {
+			t.Errorf("its first ring: %+v, want %d reached", r, n)
+		}
+		if old := w.view(id); old.Evidence.OK+old.Evidence.Bad != 0 {
+			t.Errorf("the aborted one has %+v, want nothing", old.Evidence)
+		}
+		for device, o := range held { // told twice is once
+			w.ends(device, o, true)
+			break
+		}
+		if e := w.view(anew).Evidence; e.OK+e.Bad != n {
+			t.Errorf("%d outcomes of %d devices", e.OK+e.Bad, n)
 		}
 	})
 }

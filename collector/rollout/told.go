@@ -62,8 +62,12 @@ func (r *Rollouts) Told(ctx context.Context, tx *db.Tx, device string, u *hmpb.U
 	if flight == 0 {
 		lease = ""
 	}
-	_, err = tx.Exec(ctx, `UPDATE rollout_members SET told = $3, reason = $4, told_ms = $5, outcome = $6, flight = $7, lease = $8, until_ms = $9, passed = $10 WHERE rollout_id = $1 AND device_id = $2`,
-		o.id, device, int64(told), int64(reason), toldMS, outcome, flight, lease, until, passed)
+	if m.granted == 0 && outcome != 0 { // it got the program by the rollout before
+		o.counts[min(m.ring, len(o.counts)-1)].Reached++
+		m.granted = atMS
+	}
+	_, err = tx.Exec(ctx, `UPDATE rollout_members SET told = $3, reason = $4, told_ms = $5, outcome = $6, flight = $7, lease = $8, until_ms = $9, passed = $10, granted_ms = $11 WHERE rollout_id = $1 AND device_id = $2`,
+		o.id, device, int64(told), int64(reason), toldMS, outcome, flight, lease, until, passed, m.granted)
 	if err != nil || outcome == m.outcome {
 		return err
 	}
@@ -118,15 +122,19 @@ func (r *Rollouts) note(ctx context.Context, tx *db.Tx, device string, u *hmpb.U
 }
 
 // concerns finds the rollout that an entry is about: that of the lease, or the latest
-// of the program to which the device went, if it ever was granted one there.
+// of the program to which the device went, if it ever was granted one there. Where that
+// one is over and the release goes out anew, it is the new one: what became of a device
+// that got the program before speaks for it or against it, too.
 func (r *Rollouts) concerns(ctx context.Context, tx *db.Tx, device string, u *hmpb.Update) (o row, m member, ok bool, err error) {
 	if len(u.GetToSha256()) == 0 {
 		return o, m, false, nil
 	}
 	var id string
 	err = tx.QueryRow(ctx, `SELECT m.rollout_id FROM rollout_members m JOIN rollouts o ON o.id = m.rollout_id
-		WHERE m.device_id = $1 AND m.granted_ms > 0 AND o.release_id IN (SELECT t.release_id FROM rollout_targets t WHERE t.sha256 = $2 AND t.kind = 'program')
-		ORDER BY CASE WHEN m.lease = $3 AND m.lease <> '' THEN 0 ELSE 1 END, o.started_ms DESC LIMIT 1`, device, hex.EncodeToString(u.GetToSha256()), cut(u.GetLease())).Scan(&id)
+		WHERE m.device_id = $1 AND o.release_id IN (SELECT t.release_id FROM rollout_targets t WHERE t.sha256 = $2 AND t.kind = 'program')
+			AND (m.granted_ms > 0 OR o.ended_ms IS NULL AND EXISTS (SELECT 1 FROM rollout_members g JOIN rollouts e ON e.id = g.rollout_id
+				WHERE g.device_id = m.device_id AND e.release_id = o.release_id AND e.ended_ms IS NOT NULL AND g.granted_ms > 0))
+		ORDER BY CASE WHEN m.lease = $3 AND m.lease <> '' THEN 0 ELSE 1 END, CASE WHEN o.ended_ms IS NULL THEN 0 ELSE 1 END, o.started_ms DESC LIMIT 1`, device, hex.EncodeToString(u.GetToSha256()), cut(u.GetLease())).Scan(&id)
 	if errors.Is(err, db.ErrNoRows) {
 		return o, m, false, nil
 	}

@@ -424,7 +424,8 @@ func (r *Rollouts) enter(ctx context.Context, tx *db.Tx, caller access.Caller, o
 	return r.decided(ctx, tx, caller, o, verb, reason, known)
 }
 
-// Block leaves a part of the fleet out of a rollout, or lets it in again.
+// Block leaves a part of the fleet out of a rollout, or lets it in again; the latter is
+// ErrPerson for a program.
 func (r *Rollouts) Block(ctx context.Context, caller access.Caller, id string, s gate.Stratum, blocked bool, reason string) error {
 	if err := everywhere(caller); err != nil {
 		return err // before anything is said of what was asked
@@ -442,6 +443,9 @@ func (r *Rollouts) Block(ctx context.Context, caller access.Caller, id string, s
 	return r.verb(ctx, caller, id, verb, reason, func(tx *db.Tx, o *row) error {
 		if !o.ended.IsZero() {
 			return fmt.Errorf("%w: it is over", ErrState)
+		}
+		if !blocked && caller.Kind != access.KindUser { // as with Resume
+			return ErrPerson
 		}
 		news := blocked && !o.evidence.IsBlocked([]gate.Stratum{s})
 		if news {

@@ -75,7 +75,7 @@ var ownProblems = map[string][]string{
 	"POST /api/v1/rollouts/{id}/resume":        {"rollout-state", "older-release", "person-needed"},
 	"POST /api/v1/rollouts/{id}/abort":         {"rollout-state"},
 	"POST /api/v1/rollouts/{id}/rollback":      {"rollout-state", "older-release", "exists"},
-	"POST /api/v1/rollouts/{id}/parts":         {"rollout-state"},
+	"POST /api/v1/rollouts/{id}/parts":         {"rollout-state", "person-needed"},
 	"POST /api/v1/releases/{id}/block":         {"rollout-state"},
 	"GET /api/v1/rollouts/{id}/next":           {"rollout-state"},
 	"POST /api/v1/devices/{id}/findings/quiet": {"exists"},

@@ -90,7 +90,7 @@ type rolloutCmd struct {
 	Start    rolloutStartCmd   `cmd:"" help:"Take a release over the fleet."`
 	Promote  rolloutPromoteCmd `cmd:"" help:"Go on to the next ring: without --yes only say what that would do."`
 	Pause    rolloutVerbCmd    `cmd:"" help:"Let no device begin any more."`
-	Resume   rolloutVerbCmd    `cmd:"" help:"Go on after a pause or a halt."`
+	Resume   rolloutVerbCmd    `cmd:"" help:"Go on after a pause. After a halt of the gate a person does, signed in on the pages."`
 	Abort    rolloutVerbCmd    `cmd:"" help:"End a rollout for good."`
 	Rollback rolloutBackCmd    `cmd:"" help:"Go back by a release that is signed for it."`
 }
