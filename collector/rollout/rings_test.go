@@ -1064,15 +1064,26 @@ func TestAttack49ExamWeeksAndTheFloor(t *testing.T) {
 		if n := len(w.sweep(ids, "1.0.0")); n != 0 {
 			t.Errorf("%d leases in exam weeks", n)
 		}
-		w.now = w.now.Add(21 * 24 * time.Hour) // a Saturday again
+		floor := func(version string) {
+			w.must(w.repo.Drafts[manifest.Targets].SetRules(manifest.Rules{Floors: map[string]string{manifest.ProductAgent: version}}))
+			w.repo.Publish(manifest.Targets)
+			w.imported()
+		}
+		began := w.now
+		w.now = began.Add(21 * 24 * time.Hour) // a Saturday again
 		if n := len(w.sweep(ids, "1.0.0")); n != 0 {
 			t.Errorf("%d leases in exam weeks without a floor", n)
 		}
-		if err := w.repo.Drafts[manifest.Targets].SetRules(manifest.Rules{Floors: map[string]string{manifest.ProductAgent: "1.1.0"}}); err != nil {
-			t.Fatal(err)
+		floor("1.0.0")
+		if n := len(w.sweep(ids, "1.0.0")); n != 0 {
+			t.Errorf("%d leases in exam weeks for devices that are not below the floor", n)
 		}
-		w.repo.Publish(manifest.Targets)
-		w.imported()
+		floor("1.1.0")
+		w.now = began.Add(7 * 24 * time.Hour)
+		if n := len(w.sweep(ids, "1.0.0")); n != 0 {
+			t.Errorf("%d leases in exam weeks before the floor is overdue", n)
+		}
+		w.now = began.Add(21 * 24 * time.Hour)
 		held := len(w.sweep(ids, "1.0.0"))
 		if held == 0 {
 			t.Error("no lease although the floor is overdue")
