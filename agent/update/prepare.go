@@ -21,7 +21,7 @@ func (u *Updater) prepare(ctx context.Context, j journal.Journal) (time.Duration
 	work, cancel := context.WithCancelCause(ctx)
 	defer cancel(nil)
 	u.mu.Lock()
-	u.cancel, u.lease, u.sum = cancel, j.Lease, j.Next.Sum
+	u.cancel, u.lease, u.sum, u.quiet = cancel, j.Lease, j.Next.Sum, u.note.Quiet
 	news := u.withdrawn != nil || u.offered != nil
 	u.mu.Unlock()
 	defer func() {
@@ -56,6 +56,10 @@ func (u *Updater) prepare(ctx context.Context, j journal.Journal) (time.Duration
 
 // stepOn is one step: it returns the journal after it, or how long to wait before it.
 func (u *Updater) stepOn(work, ctx context.Context, j journal.Journal) (journal.Journal, time.Duration, error) {
+	j, err := u.wished(ctx, j)
+	if err != nil {
+		return j, 0, err
+	}
 	if wait, err := u.moment(ctx, j); wait > 0 || err != nil {
 		return j, wait, err
 	}
@@ -283,6 +287,12 @@ func (u *Updater) arm(work, ctx context.Context, j journal.Journal) (journal.Jou
 	u.mu.Unlock()
 	if news {
 		return j, time.Second, nil // the turn that follows hears it first
+	}
+	if j, err = u.wished(ctx, j); err != nil {
+		return j, 0, err
+	}
+	if u.c.Now().UnixMilli() < j.NotBefore {
+		return j, time.Second, nil // the turn that follows waits for that
 	}
 	lease := j.Lease
 	next, err := u.do(ctx, journal.Event{Kind: journal.Arm})

@@ -6,6 +6,7 @@ import (
 	"io"
 	"log/slog"
 	"math/rand/v2"
+	"slices"
 	"sync"
 	"time"
 
@@ -135,6 +136,7 @@ type Updater struct {
 	repo      *hmpb.Repository
 	lease     string // that is worked on
 	sum       layout.Sum
+	quiet     []calm                  // of that offer
 	cancel    context.CancelCauseFunc // of the work; nil = none goes on
 	status    Status
 
@@ -231,14 +233,15 @@ func (u *Updater) Repository(r *hmpb.Repository) {
 	u.repo = r
 }
 
-// Offered takes an offer. It ends the work for another one.
+// Offered takes an offer. It ends the work for another one, and where lessons are others
+// than it was begun with; what came stays.
 func (u *Updater) Offered(o *hmpb.Offer) {
 	u.mu.Lock()
 	u.offered, u.withdrawn = o, nil
 	if o.GetRepository() != nil {
 		u.repo = o.GetRepository()
 	}
-	if u.cancel != nil && string(o.GetSha256()) != string(u.sum[:]) {
+	if u.cancel != nil && (string(o.GetSha256()) != string(u.sum[:]) || !slices.Equal(quietOf(o), u.quiet)) {
 		u.cancel(errWord)
 	}
 	u.mu.Unlock()
@@ -409,19 +412,23 @@ func (u *Updater) words(ctx context.Context, j journal.Journal) (journal.Journal
 		u.offered = nil
 	}
 	u.mu.Unlock()
-	if preparing(j) && u.c.Postponed() {
-		now := u.c.Now()
-		next, err := u.do(ctx, journal.Event{Kind: journal.Postpone, Until: now.Add(postponeFor).UnixMilli()})
-		switch {
-		case errors.Is(err, journal.ErrNotNow):
-			u.c.Log.Info("an update cannot be postponed again", "version", j.Next.Version)
-		case err != nil:
-			return j, err
-		default:
-			j = next
-		}
+	return u.wished(ctx, j)
+}
+
+// wished takes what the person at the device said since.
+func (u *Updater) wished(ctx context.Context, j journal.Journal) (journal.Journal, error) {
+	if !preparing(j) || !u.c.Postponed() {
+		return j, nil
 	}
-	return j, nil
+	next, err := u.do(ctx, journal.Event{Kind: journal.Postpone, Until: u.c.Now().Add(postponeFor).UnixMilli()})
+	if errors.Is(err, journal.ErrNotNow) {
+		u.c.Log.Info("an update cannot be postponed again", "version", j.Next.Version)
+		return j, nil
+	}
+	if err != nil {
+		return j, err
+	}
+	return next, nil
 }
 
 // postponeFor is what one wish brings; three are the most.

@@ -747,6 +747,80 @@ func TestLessons(t *testing.T) {
 	})
 }
 
+// TestPostponedWhileItDownloads: what the person says then is heard before the swap.
+func TestPostponedWhileItDownloads(t *testing.T) {
+	inBubble(t, func(w *world) {
+		begin := time.Now()
+		r := w.release(manifest.Release{Version: newVersion})
+		u := w.updater(oldVersion)
+		w.onFetch = func() { w.onFetch = nil; time.Sleep(time.Minute); w.postpone = true; time.Sleep(30 * time.Minute) }
+		u.Offered(offer(r, "lease"))
+		if w.runFor(u, 20*time.Hour) {
+			t.Errorf("armed %v after the offer, postponed in its first minutes", time.Since(begin))
+		}
+	})
+}
+
+// TestPostponedOverLeases: a lease is as long as a day. What was put off stays so under
+// the next one, three times and not more.
+func TestPostponedOverLeases(t *testing.T) {
+	inBubble(t, func(w *world) {
+		begin, wishes, said := time.Now(), 0, time.Time{}
+		r := w.release(manifest.Release{Version: newVersion})
+		u := w.updater(oldVersion)
+		armed := false
+		for i := 0; i < 10 && !armed; i++ {
+			o := offer(r, "lease-"+string(rune('a'+i)))
+			o.SetValidS(24 * 3600)
+			o.SetWithinS(0)
+			w.mu.Lock()
+			w.postpone = true
+			w.mu.Unlock()
+			left := u.Status().Postponable
+			w.fleet.Publish() // as it is each day
+			u.Offered(o)
+			if i == 0 || left > 0 {
+				wishes, said = wishes+1, time.Now()
+			}
+			armed = w.runFor(u, 8*time.Hour) // then the device is off
+			w.mu.Lock()
+			w.postpone = false
+			w.mu.Unlock()
+			if !armed {
+				time.Sleep(16*time.Hour + time.Minute)
+			}
+		}
+		switch after := time.Since(begin); {
+		case !armed:
+			t.Errorf("not armed after ten wishes: %s", w.told())
+		case after < 72*time.Hour || after > 73*time.Hour+30*time.Minute:
+			t.Errorf("armed %v after the offer, last wish %v after it, want three days", after, said.Sub(begin))
+		}
+	})
+}
+
+// TestOtherLessonsWhileItDownloads: lessons that are changed hold at once.
+func TestOtherLessonsWhileItDownloads(t *testing.T) {
+	inBubble(t, func(w *world) {
+		r := w.release(manifest.Release{Version: newVersion})
+		u := w.updater(oldVersion)
+		w.onFetch = func() {
+			w.onFetch = nil
+			o := offer(r, "lease")
+			o.SetQuiet([]*hmpb.Quiet{hmpb.Quiet_builder{FromMs: new(time.Now().Add(-time.Minute).UnixMilli()), ToMs: new(time.Now().Add(5 * time.Hour).UnixMilli())}.Build()})
+			u.Offered(o)
+		}
+		u.Offered(offer(r, "lease"))
+		w.runFor(u, 4*time.Hour)
+		if s := u.Status(); s.State != "offered" || s.Waits != "lesson" {
+			t.Errorf("%s, waits for %s in a lesson that was told while it downloaded, want it offered and waiting", s.State, s.Waits)
+		}
+		if !w.runFor(u, 2*time.Hour) {
+			t.Error("not armed after the lesson")
+		}
+	})
+}
+
 func TestPostponed(t *testing.T) {
 	inBubble(t, func(w *world) {
 		begin := time.Now()

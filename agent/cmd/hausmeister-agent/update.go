@@ -155,9 +155,6 @@ func wish(l layout.Layout) string { return filepath.Join(l.Wishes(), "postpone-u
 // have to read the folder.
 func makeWish(l layout.Layout) error {
 	f, err := os.OpenFile(wish(l), os.O_WRONLY|os.O_CREATE|os.O_EXCL, 0o600)
-	if errors.Is(err, fs.ErrExist) {
-		return nil
-	}
 	if err != nil {
 		return err
 	}
@@ -254,6 +251,8 @@ func (w words) update(u agentupdate.Status) string {
 type postponed struct {
 	Version string `json:"version"`
 	Left    int    `json:"left"` // how often it may be put off after this
+	// Noted: the agent has not taken up an earlier wish yet; both are one.
+	Noted bool `json:"noted,omitempty"`
 }
 
 // postpone puts a coming update off for a day.
@@ -267,14 +266,18 @@ func (p *program) postpone(ctx context.Context) error {
 	case u.Postponable <= 0:
 		return &failure{code: "update_enough", exit: exitRefused}
 	}
-	if err := makeWish(p.layout); err != nil {
-		if errors.Is(err, fs.ErrNotExist) {
-			return &failure{code: "update_none", exit: exitRefused, err: err}
-		}
+	err = makeWish(p.layout)
+	noted := errors.Is(err, fs.ErrExist)
+	switch {
+	case errors.Is(err, fs.ErrNotExist):
+		return &failure{code: "update_none", exit: exitRefused, err: err}
+	case err != nil && !noted:
 		return err
-	}
-	if p.json {
-		return p.print(postponed{u.Version, u.Postponable - 1})
+	case p.json:
+		return p.print(postponed{u.Version, u.Postponable - 1, noted})
+	case noted:
+		p.say("postponed_noted", u.Version)
+		return nil
 	}
 	p.say("postponed", u.Version, p.words.whole(int64(u.Postponable-1)))
 	return nil

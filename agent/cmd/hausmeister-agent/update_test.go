@@ -3,6 +3,7 @@ package main
 import (
 	"context"
 	"errors"
+	"io/fs"
 	"os"
 	"path/filepath"
 	"testing"
@@ -57,10 +58,11 @@ func TestWish(t *testing.T) {
 	if err := l.Create(); err != nil {
 		t.Fatal(err)
 	}
-	for range 2 {
-		if err := makeWish(l); err != nil {
-			t.Fatal(err)
-		}
+	if err := makeWish(l); err != nil {
+		t.Fatal(err)
+	}
+	if err := makeWish(l); !errors.Is(err, fs.ErrExist) {
+		t.Errorf("a second wish: %v, want it to be there already", err)
 	}
 	if err := os.Remove(wish(l)); err != nil {
 		t.Errorf("the agent does not find it: %v", err)

@@ -262,7 +262,7 @@ func (j *Journal) adopt(e Event) []Effect {
 	}
 	j.rest(e)
 	j.newRun()
-	j.Why, j.Reached, j.Baseline = None, false, 0
+	j.Why, j.Reached, j.Baseline, j.PutOff = None, false, 0, PutOff{}
 	j.Good, j.Previous, j.Packaged = e.Program, Program{}, e.Note
 	j.Barred = slices.DeleteFunc(j.Barred, func(b Bar) bool { return b.Sum == e.Program.Sum })
 	j.CommittedAt, j.CommittedBoot = 0, ""
@@ -302,6 +302,7 @@ func (j *Journal) agentStep(e Event) ([]Effect, error) {
 		}
 		j.Postpones++
 		j.NotBefore, j.Waits = min(e.Until, e.At+postponeMost), Postponed
+		j.PutOff = PutOff{j.Next.Sum, j.Postpones, j.NotBefore}
 		j.tell(e, Waiting, Postponed)
 	case Fetch:
 		j.Fetched += e.Bytes
@@ -346,8 +347,16 @@ func (j *Journal) offer(e Event) ([]Effect, error) {
 		j.Next, j.Lease = Program{}, ""
 		return effects, nil
 	}
-	j.Next, j.Lease, j.Until, j.Size = e.Program, e.Lease, e.Until, e.Size
+	j.Next, j.Lease, j.Until, j.Size, j.Crash = e.Program, e.Lease, e.Until, e.Size, ""
 	j.advance(e, Offered)
+	if j.PutOff.Sum != e.Program.Sum {
+		j.PutOff = PutOff{}
+	}
+	j.Postpones, j.NotBefore = j.PutOff.Times, min(j.PutOff.Until, e.At+postponeMost)
+	if j.NotBefore > e.At {
+		j.Waits = Postponed
+		j.tell(e, Waiting, Postponed)
+	}
 	return effects, nil
 }
 
@@ -480,7 +489,7 @@ func (j *Journal) runStep(e Event) ([]Effect, error) {
 // Good, which the next is not to be blamed for.
 func (j *Journal) repaired(e Event) {
 	next, lease, s := j.Next, j.Lease, j.State
-	if s == Idle || j.preparing() {
+	if s == Idle || s == RolledBack || j.preparing() {
 		j.Next, j.Lease, s = Program{}, "", Committed
 	}
 	j.tell(e, s, e.Reason)
@@ -533,7 +542,7 @@ func (j *Journal) settle(e Event) []Effect {
 	}
 	j.Previous, j.Good = j.Good, j.Next
 	j.CommittedAt, j.CommittedBoot = e.At, e.Boot
-	j.Failures, j.Baseline, j.Reached = nil, 0, true
+	j.Failures, j.Baseline, j.Reached, j.PutOff = nil, 0, true, PutOff{}
 	j.enter(Committed, e)
 	j.tell(e, Committed, None)
 	j.Next, j.Lease, j.Until, j.Waits, j.NotBefore = Program{}, "", 0, None, 0

@@ -272,6 +272,41 @@ func TestAttack25_TakenAwayWhileTheNextIsPrepared(t *testing.T) {
 	}
 }
 
+func TestAttack25_TakenAwayAfterARollback(t *testing.T) {
+	j := at(t, journal.RolledBack)
+	j, _ = run(t, j, journal.Event{Kind: journal.Repair, Reason: journal.Quarantined})
+	if last := j.Untold[len(j.Untold)-1]; last.State != journal.Committed || last.To != v1 || last.Reason != journal.Quarantined {
+		t.Errorf("told as %+v, want it of the program that runs", last)
+	}
+}
+
+// TestCrashOfTheOld: how the program before crashed is nothing of the next one's.
+func TestCrashOfTheOld(t *testing.T) {
+	j := at(t, journal.Committed)
+	j, _ = run(t, j, journal.Event{Kind: journal.End, Reason: journal.Crashed, Signature: "exit 2"},
+		journal.Event{Kind: journal.Offer, Program: v3, Lease: "lease"}, journal.Event{Kind: journal.Refuse, Reason: journal.Selftest})
+	if last := j.Untold[len(j.Untold)-1]; last.State != journal.Refused || last.Signature != "" {
+		t.Errorf("told as %+v, want no crash", last)
+	}
+}
+
+// TestPutOff: a wish outlives its lease, and no other program's offer.
+func TestPutOff(t *testing.T) {
+	j, _ := run(t, at(t, journal.Staged), journal.Event{Kind: journal.Postpone, At: minute, Until: day}, journal.Event{Kind: journal.Refuse, At: day / 2, Reason: journal.Withdrawn})
+	again, _ := run(t, j, journal.Event{Kind: journal.Offer, At: day / 2, Program: v2, Lease: "next"})
+	if again.NotBefore != day || again.Postpones != 1 || again.Waits != journal.Postponed {
+		t.Errorf("under the next lease not before %d, %d wishes, waits for %v", again.NotBefore, again.Postpones, again.Waits)
+	}
+	other, _ := run(t, j, journal.Event{Kind: journal.Offer, At: day / 2, Program: v3, Lease: "next"})
+	if other.NotBefore > day/2 || other.Postpones != 0 {
+		t.Errorf("another program not before %d, %d wishes", other.NotBefore, other.Postpones)
+	}
+	back, _ := run(t, other, journal.Event{Kind: journal.Offer, At: day / 2, Program: v2, Lease: "last"})
+	if back.Postpones != 0 {
+		t.Errorf("%d wishes after another program's offer", back.Postpones)
+	}
+}
+
 func TestAttack34_DiesAfterTheCommit(t *testing.T) {
 	j := at(t, journal.Committed)
 	crash := journal.Event{Kind: journal.End, Reason: journal.Crashed, Signature: "exit 2"}

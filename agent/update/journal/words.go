@@ -145,6 +145,7 @@ type Journal struct {
 	Waits     Reason  `json:"waits,omitempty"` // for what, as told last
 	NotBefore int64   `json:"not_before,omitempty"`
 	Postpones int     `json:"postpones,omitempty"` // by the person at the device, for this update
+	PutOff    PutOff  `json:"put_off,omitzero"`
 	Fetched   uint64  `json:"fetched,omitempty"`
 	Size      uint64  `json:"size,omitempty"` // of Next
 	Swaps     []int64 `json:"swaps,omitempty"`
@@ -168,6 +169,14 @@ type Journal struct {
 	Barred []Bar  `json:"barred,omitempty"`
 	Untold []Step `json:"untold,omitempty"`
 	Lost   int    `json:"lost,omitempty"` // steps that found no room in Untold
+}
+
+// PutOff is what the person at the device said of a program. It outlives the lease: a
+// new one of the same program is put off until then, too, and not anew three times.
+type PutOff struct {
+	Sum   layout.Sum `json:"sum"`
+	Times int        `json:"times"`
+	Until int64      `json:"until"` // ms
 }
 
 // Expected is what must lie in bin/ in this state.
