@@ -18,13 +18,14 @@ import (
 	"hausmeister/collector/gateway"
 	"hausmeister/collector/health"
 	"hausmeister/collector/question"
+	"hausmeister/collector/rollout"
 	"hausmeister/proto/hmpb"
 	"hausmeister/proto/wire"
 	"hausmeister/testenv/netsim"
 )
 
 var (
-	migrations = []db.Migrations{audit.Migrations, access.Migrations, fleet.Migrations, enroll.Migrations, health.Migrations, question.Migrations}
+	migrations = []db.Migrations{audit.Migrations, access.Migrations, fleet.Migrations, enroll.Migrations, health.Migrations, question.Migrations, rollout.Migrations}
 	system     = access.System("test")
 )
 
