@@ -321,7 +321,7 @@ func (g Gateway) Offer(ctx context.Context, device access.Caller, version string
 		}
 		for i := range open {
 			o := &open[i]
-			if o.product != manifest.ProductAgent {
+			if o.product != manifest.ProductAgent || !o.placed { // who came before the others have places would get one by chance
 				continue
 			}
 			if h.off || o.channel != h.channel { // a lease would keep a place in its ring for nothing
