@@ -213,7 +213,10 @@ func (j *Journal) enter(s State, e Event) { j.State, j.Since = s, e.At }
 func (j *Journal) tell(e Event, s State, r Reason) {
 	step := Step{
 		At: e.At, Lease: j.Lease, From: j.Good, To: j.Next, State: s, Reason: r,
-		Starts: j.Starts, Fetched: j.Fetched, Signature: j.Crash,
+		Starts: j.Starts, Fetched: j.Fetched,
+	}
+	if s == RollingBack || s == RolledBack { // else it would be the crash of another program
+		step.Signature = j.Crash
 	}
 	if s == Committed || s == Pruned { // Good is what came
 		step.From, step.To = j.Previous, j.Good
@@ -243,6 +246,9 @@ func (j *Journal) newRun() {
 }
 
 func (j *Journal) bar(e Event, p Program, r Reason) {
+	if j.PutOff.Sum == p.Sum {
+		j.PutOff = PutOff{} // it does not come any more
+	}
 	if _, there := j.BarredFor(p.Sum); there {
 		return
 	}

@@ -288,6 +288,26 @@ func TestCrashOfTheOld(t *testing.T) {
 	if last := j.Untold[len(j.Untold)-1]; last.State != journal.Refused || last.Signature != "" {
 		t.Errorf("told as %+v, want no crash", last)
 	}
+	// Nor is one that comes while the next is prepared.
+	j, _ = run(t, at(t, journal.Downloaded), journal.Event{Kind: journal.Start}, journal.Event{Kind: journal.End, Reason: journal.Crashed, Signature: "exit 2"},
+		journal.Event{Kind: journal.Refuse, Reason: journal.Selftest})
+	if last := j.Untold[len(j.Untold)-1]; last.State != journal.Refused || last.Signature != "" {
+		t.Errorf("told as %+v, want no crash", last)
+	}
+	// Nor the reason why a scanner took away what crashed days ago.
+	j, _ = run(t, at(t, journal.Committed), journal.Event{Kind: journal.End, Reason: journal.Crashed, Signature: "exit 2"},
+		journal.Event{Kind: journal.Repair, At: 3 * day, Reason: journal.Quarantined})
+	if last := j.Untold[len(j.Untold)-1]; last.Reason != journal.Quarantined || last.Signature != "" {
+		t.Errorf("told as %+v, want no crash", last)
+	}
+	// Its own is told.
+	j, _ = run(t, at(t, journal.Trial), journal.Event{Kind: journal.End, Reason: journal.CPU, Signature: "exit 1"},
+		journal.Event{Kind: journal.End, Reason: journal.CPU, Signature: "exit 3"}, journal.Event{Kind: journal.Restored})
+	for _, s := range j.Untold[len(j.Untold)-2:] {
+		if s.Signature != "exit 3" {
+			t.Errorf("told as %+v, want the last crash", s)
+		}
+	}
 }
 
 // TestPutOff: a wish outlives its lease, and no other program's offer.
@@ -304,6 +324,39 @@ func TestPutOff(t *testing.T) {
 	back, _ := run(t, other, journal.Event{Kind: journal.Offer, At: day / 2, Program: v2, Lease: "last"})
 	if back.Postpones != 0 {
 		t.Errorf("%d wishes after another program's offer", back.Postpones)
+	}
+	// It ends with the program: installed, barred, or another one by hand.
+	wish := journal.Event{Kind: journal.Postpone, Until: minute}
+	arm := journal.Event{Kind: journal.Arm, At: minute}
+	swapped := []journal.Event{wish, arm, {Kind: journal.SwapDone}, {Kind: journal.Start}}
+	for name, events := range map[string][]journal.Event{
+		"installed":   slices.Concat(swapped, []journal.Event{{Kind: journal.Alive}, {Kind: journal.Check}, {Kind: journal.Bound}, {Kind: journal.Hear, Program: v2}}),
+		"rolled back": slices.Concat(swapped, []journal.Event{{Kind: journal.GiveUp}, {Kind: journal.Restored}}),
+		"unfit":       {wish, {Kind: journal.Refuse, Reason: journal.Selftest}},
+		"by hand":     {wish, event(journal.Adopt)},
+	} {
+		if j, _ := run(t, at(t, journal.Staged), events...); j.PutOff != (journal.PutOff{}) {
+			t.Errorf("%s: still put off: %+v", name, j.PutOff)
+		}
+	}
+	// A fourth wish is none, whichever leases they were said under.
+	j = at(t, journal.Staged)
+	for n := range 4 {
+		now := int64(n) * day
+		next, _, err := j.Step(journal.Event{Kind: journal.Postpone, At: now, Until: now + day})
+		if wrong := errors.Is(err, journal.ErrNotNow); wrong != (n == 3) {
+			t.Fatalf("wish %d: %v", n+1, err)
+		}
+		if err == nil {
+			j, _ = run(t, next, journal.Event{Kind: journal.Refuse, At: now + day/2, Reason: journal.Withdrawn},
+				journal.Event{Kind: journal.Offer, At: now + day/2, Program: v2, Lease: fmt.Sprint("lease ", n)})
+		}
+	}
+	// A clock that was put back must not make it wait for years.
+	j, _ = run(t, at(t, journal.Staged), journal.Event{Kind: journal.Postpone, At: 9000 * day, Until: 9001 * day}, journal.Event{Kind: journal.Refuse, Reason: journal.Withdrawn},
+		journal.Event{Kind: journal.Offer, At: day, Program: v2, Lease: "next"})
+	if j.NotBefore > 3*day {
+		t.Errorf("put off until day %d", j.NotBefore/day)
 	}
 }
 

@@ -121,6 +121,42 @@ func TestAttack35_40_NewerJournal(t *testing.T) {
 	}
 }
 
+// TestOtherVersionsJournal: of one form, a journal of an older version misses fields and
+// one of a newer version has more; both are read, and what is ours comes back as it was.
+func TestOtherVersionsJournal(t *testing.T) {
+	const old = `{"state":3,"since":5,"good":{"version":"1.0.0","sum":"%s"},"next":{"version":"1.1.0","sum":"%s"},` +
+		`"previous":{"version":"","sum":"%064d"},"lease":"lease","not_before":7,"postpones":2%s}`
+	putOff := journal.PutOff{Sum: v2.Sum, Times: 2, Until: 7}
+	for name, c := range map[string]struct {
+		more string
+		want journal.PutOff
+	}{
+		"older": {"", journal.PutOff{}},
+		"ours":  {fmt.Sprintf(`,"put_off":{"sum":"%s","times":2,"until":7}`, v2.Sum), putOff},
+		"newer": {fmt.Sprintf(`,"put_off":{"sum":"%s","times":2,"until":7,"why":"holidays"},"mood":{"good":true}`, v2.Sum), putOff},
+	} {
+		d := fault.NewTree(dir)
+		d.Put(dir+"/journal.a", withSum(fmt.Appendf(nil, old, v1.Sum, v2.Sum, 0, c.more)))
+		j, err := store(d).Load()
+		if err != nil || j.State != journal.Staged || j.Next != v2 || j.NotBefore != 7 || j.Postpones != 2 || j.PutOff != c.want {
+			t.Errorf("%s: %+v, %v; want it put off as %+v", name, j, err, c.want)
+			continue
+		}
+		written, _, err := store(d).Do(t.Context(), journal.Event{Kind: journal.Measure, Bytes: 1})
+		must(t, err)
+		again, err := store(d).Load()
+		if diff := cmp.Diff(written, again); err != nil || diff != "" || again.PutOff != c.want {
+			t.Errorf("%s: comes back otherwise, %v:\n%s", name, err, diff)
+		}
+	}
+	// Nobody put anything off: no word of it, as older versions write it.
+	d := fault.NewTree(dir)
+	must(t, walk(store(d)))
+	if b, _ := d.Read(dir + "/journal.a"); bytes.Contains(b, []byte("put_off")) {
+		t.Errorf("nobody put anything off: %s", b)
+	}
+}
+
 // TestStoreCut ends, fails and fills the disk at every operation of five writes:
 // afterwards there is a state that was written, and never an older one than the
 // last that Do returned.
