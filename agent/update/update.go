@@ -417,7 +417,13 @@ func (u *Updater) words(ctx context.Context, j journal.Journal) (journal.Journal
 
 // wished takes what the person at the device said since.
 func (u *Updater) wished(ctx context.Context, j journal.Journal) (journal.Journal, error) {
-	if !preparing(j) || !u.c.Postponed() {
+	// At rest it is left: the status may say for a minute what was, and the next lease of
+	// that program comes.
+	if resting(j) || !u.c.Postponed() {
+		return j, nil
+	}
+	if !preparing(j) { // and is not to put off the update that comes after this one
+		u.c.Log.Info("an update is past postponing", "version", j.Next.Version)
 		return j, nil
 	}
 	next, err := u.do(ctx, journal.Event{Kind: journal.Postpone, Until: u.c.Now().Add(postponeFor).UnixMilli()})

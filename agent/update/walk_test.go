@@ -761,6 +761,57 @@ func TestPostponedWhileItDownloads(t *testing.T) {
 	})
 }
 
+// TestPostponedBeforeArming: the last look for a wish is after everything that takes time.
+func TestPostponedBeforeArming(t *testing.T) {
+	inBubble(t, func(w *world) {
+		begin := time.Now()
+		c := w.config(oldVersion)
+		said := false
+		c.Hindrance = func() update.Hindrance { // asked once more in the arming itself
+			if j := w.journal(); j.State == journal.Staged && !said {
+				said = true
+				w.mu.Lock()
+				w.postpone = true
+				w.mu.Unlock()
+			}
+			return update.Hindrance{}
+		}
+		u := update.New(c)
+		u.Offered(offer(w.release(manifest.Release{Version: newVersion}), "lease"))
+		if w.runFor(u, 20*time.Hour) || !said || u.Status().Postponable != 2 {
+			t.Fatalf("%v after the offer: said %t, status %+v, told %s", time.Since(begin), said, u.Status(), w.told())
+		}
+		w.fleet.Publish()
+		if !w.runFor(u, 10*time.Hour) || time.Since(begin) < 24*time.Hour {
+			t.Errorf("armed %v after the offer, want a day: told %s", time.Since(begin), w.told())
+		}
+	})
+}
+
+// TestPostponedTooLate: a wish that comes when the update is swapped in already does not
+// put off the one after it.
+func TestPostponedTooLate(t *testing.T) {
+	inBubble(t, func(w *world) {
+		r := w.release(manifest.Release{Version: newVersion})
+		if !w.offered(r, "lease-1", time.Hour) {
+			t.Fatalf("not armed: %s", w.told())
+		}
+		next := journal.Program{Version: newVersion, Sum: sumOf(w.programs[r.SHA256])}
+		w.steps(journal.Event{Kind: journal.SwapTry}, journal.Event{Kind: journal.SwapDone}, journal.Event{Kind: journal.Start})
+		w.postpone = true
+		u := w.updater(newVersion)
+		w.runFor(u, 5*time.Minute)
+		if w.postpone {
+			t.Error("the wish waits for the next update")
+		}
+		w.steps(journal.Event{Kind: journal.Alive}, journal.Event{Kind: journal.Check}, journal.Event{Kind: journal.Hear, Program: next}, journal.Event{Kind: journal.Bound})
+		u.Offered(offer(w.release(manifest.Release{Version: "1.2.0"}), "lease-2"))
+		if !w.runFor(u, time.Hour) || strings.Contains(w.told(), "postponed") {
+			t.Errorf("the next one: told %s", w.told())
+		}
+	})
+}
+
 // TestPostponedOverLeases: a lease is as long as a day. What was put off stays so under
 // the next one, three times and not more.
 func TestPostponedOverLeases(t *testing.T) {
