@@ -247,10 +247,11 @@ func (w words) update(u agentupdate.Status) string {
 	return text
 }
 
-// postponed is what postpone prints as JSON.
+// postponed is what postpone prints as JSON. How often it may be put off after this is
+// for the status to say: the agent takes the wish up at its next look, and what the
+// status says until then may be of before an earlier wish.
 type postponed struct {
 	Version string `json:"version"`
-	Left    int    `json:"left"` // how often it may be put off after this
 	// Noted: the agent has not taken up an earlier wish yet; both are one.
 	Noted bool `json:"noted,omitempty"`
 }
@@ -274,11 +275,11 @@ func (p *program) postpone(ctx context.Context) error {
 	case err != nil && !noted:
 		return err
 	case p.json:
-		return p.print(postponed{u.Version, u.Postponable - 1, noted})
+		return p.print(postponed{u.Version, noted})
 	case noted:
 		p.say("postponed_noted", u.Version)
 		return nil
 	}
-	p.say("postponed", u.Version, p.words.whole(int64(u.Postponable-1)))
+	p.say("postponed", u.Version)
 	return nil
 }
