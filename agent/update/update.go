@@ -418,17 +418,14 @@ func (u *Updater) words(ctx context.Context, j journal.Journal) (journal.Journal
 // wished takes what the person at the device said since.
 func (u *Updater) wished(ctx context.Context, j journal.Journal) (journal.Journal, error) {
 	// At rest it is left: the status may say for a minute what was, and the next lease of
-	// that program comes.
+	// that program comes. One that comes too late is taken, so that it does not put off
+	// the update after that.
 	if resting(j) || !u.c.Postponed() {
-		return j, nil
-	}
-	if !preparing(j) { // and is not to put off the update that comes after this one
-		u.c.Log.Info("an update is past postponing", "version", j.Next.Version)
 		return j, nil
 	}
 	next, err := u.do(ctx, journal.Event{Kind: journal.Postpone, Until: u.c.Now().Add(postponeFor).UnixMilli()})
 	if errors.Is(err, journal.ErrNotNow) {
-		u.c.Log.Info("an update cannot be postponed again", "version", j.Next.Version)
+		u.c.Log.Info("an update cannot be postponed any more", "version", j.Next.Version)
 		return j, nil
 	}
 	if err != nil {

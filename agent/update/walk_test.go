@@ -758,6 +758,9 @@ func TestPostponedWhileItDownloads(t *testing.T) {
 		if w.runFor(u, 20*time.Hour) {
 			t.Errorf("armed %v after the offer, postponed in its first minutes", time.Since(begin))
 		}
+		if j := w.journal(); j.State != journal.Downloaded || j.Postpones != 1 {
+			t.Errorf("%s, postponed %d times, want nothing done after the download that it was said in", j.State, j.Postpones)
+		}
 	})
 }
 
@@ -868,6 +871,20 @@ func TestOtherLessonsWhileItDownloads(t *testing.T) {
 		}
 		if !w.runFor(u, 2*time.Hour) {
 			t.Error("not armed after the lesson")
+		}
+	})
+	inBubble(t, func(w *world) { // the same again, as with each session, does not
+		r := w.release(manifest.Release{Version: newVersion})
+		u := w.updater(oldVersion)
+		same := quietly(offer(r, "lease"), 5*time.Hour, 7*time.Hour)
+		w.onFetch = func() {
+			if w.fetched <= 3 {
+				u.Offered(same)
+			}
+		}
+		u.Offered(same)
+		if !w.runFor(u, 4*time.Hour) || w.fetched != 1 {
+			t.Errorf("%d downloads, told %s", w.fetched, w.told())
 		}
 	})
 }
