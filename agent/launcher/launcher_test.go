@@ -597,6 +597,32 @@ func TestAttack34_DiesHoursLater(t *testing.T) {
 	})
 }
 
+// TestAttack27_36_StoppedBeforeItWasAlive: a service that is stopped while the new
+// program still starts up has no failed start, however often.
+func TestAttack27_36_StoppedBeforeItWasAlive(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		d := armed(t)
+		slow := true
+		d.build[bytesOf("1.1.0")] = func(c *fakeChild) {
+			if !slow || c.sleep(time.Minute) {
+				c.wellUntilTheEnd()
+			}
+		}
+		for i := range 6 {
+			d.runFor(t.Context(), 10*time.Second)
+			if j := d.load(t); j.State != journal.Trial || len(j.Failures) != 0 || len(d.starts) != i+1 {
+				t.Fatalf("stopped %d times: %s, failures %v, started %v", i+1, j.State, j.Failures, d.starts)
+			}
+		}
+		slow = false
+		d.runFor(t.Context(), 15*time.Minute)
+		d.runs(t, v2)
+		if j := d.load(t); j.State != journal.Committed {
+			t.Errorf("%s, told %s", j.State, d.told(t))
+		}
+	})
+}
+
 func TestAttack36_StoppedNotCrashed(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		// An agent that ends orderly, unasked, is started again: nobody needs to.
@@ -718,6 +744,37 @@ func TestAttack24_HeldWhileSwapping(t *testing.T) {
 	})
 }
 
+// TestAttack24_HeldWhileGoingBack: a scanner that holds the program for a while does not
+// let the bad one run once more.
+func TestAttack24_HeldWhileGoingBack(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		d := armed(t)
+		d.build[bytesOf("1.1.0")] = func(c *fakeChild) { c.end(2) }
+		d.held = func(err error) bool { return errors.Is(err, fault.ErrInjected) }
+		since, tries := time.Time{}, 0
+		d.disk.Plan(func(op fault.Op) fault.Fault {
+			if op.Kind != "rename" || op.Name != l.Program() || len(d.starts) < 3 {
+				return fault.None
+			}
+			if tries++; since.IsZero() {
+				since = time.Now()
+			}
+			if time.Since(since) < 20*time.Second {
+				return fault.Fail
+			}
+			return fault.None
+		})
+		d.runFor(t.Context(), 5*time.Minute)
+		d.runs(t, v1)
+		if got := strings.Join(d.starts, " "); got != "1.1.0 1.1.0 1.1.0 1.0.0" || tries < 5 {
+			t.Errorf("started %s, the way back was tried %d times", got, tries)
+		}
+		if j := d.load(t); j.State != journal.RolledBack {
+			t.Errorf("%s, told %s", j.State, d.told(t))
+		}
+	})
+}
+
 type holding struct {
 	swap.Engine
 	err error
@@ -782,6 +839,58 @@ func TestAttack35_40_NoJournal(t *testing.T) {
 			})
 		}
 	}
+}
+
+// TestAttack35_LastCopyStays: while no program is in its place, and none can be put
+// there, what a cut swap left beside it is the last there is of it.
+func TestAttack35_LastCopyStays(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		d := newDevice()
+		d.runFor(t.Context(), time.Hour)
+		left := []string{l.Bin() + "/.hausmeister-agent.old-1", l.Bin() + "/.hausmeister-agent.new"}
+		for _, name := range left {
+			d.disk.Put(name, []byte(bytesOf("1.0.0")))
+		}
+		d.disk.Put(l.Program(), nil)
+		d.disk.Put(d.versions().Path("1.0.0"), nil)
+		d.starts = nil
+		d.runFor(t.Context(), time.Minute)
+		for _, name := range left {
+			if _, there := d.disk.Read(name); !there {
+				t.Errorf("%s is gone, with no program in bin/", name)
+			}
+		}
+		d.keep(v1)
+		d.runFor(t.Context(), time.Minute)
+		d.runs(t, v1)
+		for _, name := range left {
+			if _, there := d.disk.Read(name); there {
+				t.Errorf("%s is left beside what runs", name)
+			}
+		}
+	})
+}
+
+// TestAttack40_NotWhatJustFailed: when what is gone back to cannot be had, any known
+// program runs but the one that failed, though it still lies in bin/, whole.
+func TestAttack40_NotWhatJustFailed(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		d := armed(t)
+		v0 := program("0.9.0")
+		d.keep(v0)
+		d.build[bytesOf("1.1.0")] = func(c *fakeChild) {
+			d.disk.Put(d.versions().Path("1.0.0"), nil)
+			c.end(2)
+		}
+		d.runFor(t.Context(), 10*time.Minute)
+		d.runs(t, v0)
+		if got := strings.Join(d.starts, " "); got != "1.1.0 1.1.0 1.1.0 0.9.0" {
+			t.Errorf("started %s", got)
+		}
+		if _, barred := d.load(t).BarredFor(v2.Sum); !barred {
+			t.Errorf("%s, what failed is not barred", d.load(t).State)
+		}
+	})
 }
 
 func TestPackageByHand(t *testing.T) {

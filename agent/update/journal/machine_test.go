@@ -272,6 +272,33 @@ func TestAttack25_TakenAwayWhileTheNextIsPrepared(t *testing.T) {
 	}
 }
 
+// TestAttack25_CountsAsAKill: a scanner that takes the new program away a second time has
+// the last word, as if that had eaten the machine. Once is not enough.
+func TestAttack25_CountsAsAKill(t *testing.T) {
+	taken := journal.Event{Kind: journal.Repair, Reason: journal.Quarantined}
+	for name, other := range map[string]journal.Event{
+		"taken away twice":           taken,
+		"taken away, after a kill":   {Kind: journal.End, Reason: journal.CPU},
+		"taken away, after a crash":  {Kind: journal.End, Reason: journal.Crashed},
+		"taken away, after one hang": {Kind: journal.End, Reason: journal.Hung},
+	} {
+		want := journal.RollingBack
+		if other.Reason == journal.Crashed || other.Reason == journal.Hung {
+			want = journal.Trial
+		}
+		for _, s := range []journal.State{journal.Trial, journal.Committed} {
+			j, _ := run(t, at(t, s), other)
+			if j.State != s {
+				t.Fatalf("%s: %s after the first", name, j.State)
+			}
+			j, _ = run(t, j, taken)
+			if want == journal.Trial && j.State != s || want == journal.RollingBack && (j.State != want || j.Why != journal.Quarantined) {
+				t.Errorf("%s in %s: %s for %s", name, s, j.State, j.Why)
+			}
+		}
+	}
+}
+
 func TestAttack25_TakenAwayAfterARollback(t *testing.T) {
 	j := at(t, journal.RolledBack)
 	j, _ = run(t, j, journal.Event{Kind: journal.Repair, Reason: journal.Quarantined})
