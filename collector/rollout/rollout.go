@@ -61,7 +61,7 @@ var (
 	// ErrSecond: another person of the role release must say it too.
 	ErrSecond = errors.New("a second person of the role release must approve")
 	// ErrPerson: whoever says this must be signed in.
-	ErrPerson = errors.New("a person who is signed in must say this")
+	ErrPerson = errors.New("a person who is signed in on the pages must say this")
 )
 
 // InvalidError is ErrInvalid for one of the things that were asked for, by its name in
