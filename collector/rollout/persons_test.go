@@ -42,6 +42,9 @@ func TestAnAdminIsNotTheFirst(t *testing.T) {
 	})
 }
 
+// programs are callers whom nobody signed in.
+var programs = []access.Caller{{Kind: access.KindToken, ID: "ci", Role: access.RoleRelease}, access.System("operator")}
+
 // A program that takes back what the gate found would do so each time.
 func TestAProgramEndsNoHalt(t *testing.T) {
 	both(t, func(t *testing.T, w *world) {
@@ -55,7 +58,7 @@ func TestAProgramEndsNoHalt(t *testing.T) {
 				w.ends(device, o, false)
 			}
 		}
-		for _, program := range []access.Caller{{Kind: access.KindToken, ID: "ci", Role: access.RoleRelease}, access.System("operator")} {
+		for _, program := range programs {
 			if err := w.Resume(t.Context(), program, id, "try it again"); !errors.Is(err, rollout.ErrPerson) {
 				t.Errorf("Resume by %s = %v, want ErrPerson", program.Actor(), err)
 			}
@@ -65,14 +68,56 @@ func TestAProgramEndsNoHalt(t *testing.T) {
 		}
 		part := gate.Stratum{Dimension: "model", Value: "A3510"}
 		w.must(w.Block(t.Context(), person("ada"), id, part, true, "their firmware is old"))
-		if err := w.Block(t.Context(), access.System("operator"), id, part, false, "let them in"); !errors.Is(err, rollout.ErrPerson) {
-			t.Errorf("a part let in by the operator = %v, want ErrPerson", err)
+		for _, program := range programs {
+			if err := w.Block(t.Context(), program, id, part, false, "let them in"); !errors.Is(err, rollout.ErrPerson) {
+				t.Errorf("a part let in by %s = %v, want ErrPerson", program.Actor(), err)
+			}
 		}
 		w.must(w.Block(t.Context(), person("ada"), id, part, false, "their firmware is new"))
 		if v := w.view(id); v.State != rollout.Halted {
 			t.Errorf("%s, want it halted", v.State)
 		}
 		w.must(w.Resume(t.Context(), person("ada"), id, "it was the network"))
+	})
+}
+
+// Nor does it end a halt, or let a part in, by ending the rollout and beginning anew.
+func TestAProgramBeginsNothingHaltedAnew(t *testing.T) {
+	both(t, func(t *testing.T, w *world) {
+		begin := func(who access.Caller) (string, error) {
+			w.now = w.now.Add(time.Minute)
+			return w.Start(t.Context(), who, w.releaseID("1.1.0"), "try it again")
+		}
+		ids, id := w.begun(40, "A3510")
+		w.must(w.Abort(t.Context(), programs[0], id, "a day early"))
+		id, err := begin(programs[0]) // nothing spoke against it
+		w.must(err)
+		w.care()
+		for w.view(id).State != rollout.Halted {
+			held := w.sweep(ids, "1.0.0")
+			if len(held) == 0 {
+				t.Fatalf("%s, and nobody begins", w.view(id).State)
+			}
+			for device, o := range held {
+				w.ends(device, o, false)
+			}
+		}
+		w.must(w.Abort(t.Context(), programs[0], id, "it is bad"))
+		for _, program := range programs {
+			if _, err := begin(program); !errors.Is(err, rollout.ErrPerson) {
+				t.Errorf("Start by %s of what was halted = %v, want ErrPerson", program.Actor(), err)
+			}
+		}
+		id, err = begin(person("ada"))
+		w.must(err)
+		w.care()
+		w.must(w.Block(t.Context(), programs[0], id, gate.Stratum{Dimension: "model", Value: "A3510"}, true, "their firmware is old"))
+		w.must(w.Abort(t.Context(), programs[0], id, "a day early"))
+		if _, err := begin(programs[0]); !errors.Is(err, rollout.ErrPerson) {
+			t.Errorf("Start by a program of what left a part out = %v, want ErrPerson", err)
+		}
+		_, err = begin(person("ada"))
+		w.must(err)
 	})
 }
 

@@ -56,7 +56,8 @@ func second(caller access.Caller, first string) error {
 func personal(actor string) bool { return strings.HasPrefix(actor, string(access.KindUser)+":") }
 
 // Start begins to take a release over the fleet. An urgent one waits for a second
-// person; one that is on its way already, gone or blocked is ErrState.
+// person; one that is on its way already, gone or blocked is ErrState. What was stopped,
+// and then ended, a person begins anew: of a program that is ErrPerson.
 func (r *Rollouts) Start(ctx context.Context, caller access.Caller, release, reason string) (string, error) {
 	return r.start(ctx, caller, release, reason, "")
 }
@@ -107,6 +108,9 @@ func (r *Rollouts) start(ctx context.Context, caller access.Caller, release, rea
 		if err := passed(ctx, tx, product, channel, version, rollbackOf); err != nil {
 			return err
 		}
+		if err := anew(ctx, tx, caller, release); err != nil {
+			return err
+		}
 		var fleet int64
 		if err := tx.QueryRow(ctx, `SELECT COUNT(*) FROM fleet_facts`).Scan(&fleet); err != nil {
 			return err
@@ -140,6 +144,23 @@ func (r *Rollouts) start(ctx context.Context, caller access.Caller, release, rea
 	}
 	r.tell()
 	return id, nil
+}
+
+// anew says whether the caller may begin a release whose last rollout was ended while it
+// was halted, or left parts out: the new one knows nothing of either, so that this is as
+// Resume, and as letting the parts in again.
+func anew(ctx context.Context, tx *db.Tx, caller access.Caller, release string) error {
+	if caller.Kind == access.KindUser {
+		return nil
+	}
+	last, err := readRows(ctx, tx, `o.release_id = $1 ORDER BY o.started_ms DESC, o.id DESC LIMIT 1`, release)
+	if err != nil || len(last) == 0 {
+		return err
+	}
+	if o := &last[0]; o.state == Aborted && (o.cause != "" || len(o.evidence.Blocked()) > 0) {
+		return ErrPerson
+	}
+	return nil
 }
 
 // leaveBehind aborts what a signed way back leads away from.

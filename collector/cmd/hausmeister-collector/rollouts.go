@@ -87,7 +87,7 @@ func (cmd *releaseBlockCmd) Run(c *cli) error {
 type rolloutCmd struct {
 	List     rolloutListCmd    `cmd:"" help:"List rollouts."`
 	Show     rolloutShowCmd    `cmd:"" help:"Show one rollout."`
-	Start    rolloutStartCmd   `cmd:"" help:"Take a release over the fleet."`
+	Start    rolloutStartCmd   `cmd:"" help:"Take a release over the fleet. One that was ended while it was halted a person begins anew, signed in on the pages."`
 	Promote  rolloutPromoteCmd `cmd:"" help:"Go on to the next ring: without --yes only say what that would do."`
 	Pause    rolloutVerbCmd    `cmd:"" help:"Let no device begin any more."`
 	Resume   rolloutVerbCmd    `cmd:"" help:"Go on after a pause. After a halt of the gate a person does, signed in on the pages."`
