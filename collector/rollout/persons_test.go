@@ -1,6 +1,8 @@
 package rollout_test
 
 import (
+	"crypto/sha256"
+	"encoding/hex"
 	"errors"
 	"testing"
 	"time"
@@ -363,23 +365,100 @@ func TestMovedWhileUnderWay(t *testing.T) {
 	})
 }
 
-// A release that is blocked is no fault of the devices: their rows say that it stands
-// still, also after it may go on.
+// A release that is blocked, or signed no longer, is no fault of the devices: their rows
+// say that it stands still, at once and also after it may go on, and nobody has lost his
+// place for it.
 func TestABlockedReleaseMakesNobodyUnfit(t *testing.T) {
+	for name, block := range map[string]func(w *world){
+		"blocked": func(w *world) {
+			w.must(w.BlockRelease(w.t.Context(), person("ada"), w.releaseID("1.1.0"), "crashes on one model"))
+		},
+		"signed no longer": func(w *world) { w.withdraw("1.1.0") },
+	} {
+		t.Run(name, func(t *testing.T) {
+			both(t, func(t *testing.T, w *world) {
+				ids, id := w.begun(10, "A3510")
+				held := w.sweep(ids, "1.0.0")
+				if len(held) == 0 {
+					t.Fatal("no leases")
+				}
+				block(w)
+				for range 2 { // before a round has seen it, and after
+					if n := len(w.sweep(ids, "1.0.0")); n != 0 {
+						t.Errorf("%d devices are offered what is %s", n, name)
+					}
+					if n := w.count(`SELECT COUNT(*) FROM rollout_members WHERE unfit <> ''`); n != 0 {
+						t.Errorf("%d devices count as unfit", n)
+					}
+					for _, device := range ids {
+						if why := w.why(device); held[device] == nil && why != rollout.WhyHalted {
+							t.Errorf("a device is %s, want halted", why)
+						}
+					}
+					w.care()
+				}
+				if v := w.view(id); v.State != rollout.Halted || v.Cause != gate.CauseRelease {
+					t.Errorf("%s for %q, want it halted for the release", v.State, v.Cause)
+				}
+				for device := range held {
+					if why := w.why(device); why != rollout.WhyHalted {
+						t.Errorf("a device that held a lease is %s, want halted", why)
+					}
+				}
+				if name == "blocked" {
+					return // for good
+				}
+				w.withdraw("")
+				w.must(w.Resume(t.Context(), person("ada"), id, "it was an error"))
+				w.care()
+				if n := len(w.sweep(ids, "1.0.0")); n == 0 {
+					t.Error("no leases after it is signed again")
+				}
+			})
+		})
+	}
+}
+
+// Places that are given while a release is signed no longer are those of when it is.
+func TestPlacesOfWhatIsSignedNoLonger(t *testing.T) {
 	both(t, func(t *testing.T, w *world) {
-		ids, id := w.begun(10, "A3510")
-		w.must(w.BlockRelease(t.Context(), person("ada"), w.releaseID("1.1.0"), "crashes on one model"))
+		w.release("1.0.0")
+		w.release("1.1.0")
+		ids := w.fleetOf(40, "1.0.0", "A3510")
+		id, err := w.Start(t.Context(), person("ada"), w.releaseID("1.1.0"), "new version for the schools")
+		w.must(err)
+		w.withdraw("1.1.0")
 		w.care()
-		if held := w.sweep(ids, "1.0.0"); len(held) != 0 {
-			t.Errorf("%d devices are offered a blocked release", len(held))
-		}
-		if v := w.view(id); v.State != rollout.Halted || w.why(ids[0]) != rollout.WhyHalted {
-			t.Errorf("%s, a device %s, want both halted", v.State, w.why(ids[0]))
+		w.care()
+		if v := w.view(id); v.State != rollout.Halted {
+			t.Errorf("%s, want it halted", v.State)
 		}
 		if n := w.count(`SELECT COUNT(*) FROM rollout_members WHERE unfit <> ''`); n != 0 {
 			t.Errorf("%d devices count as unfit", n)
 		}
+		w.withdraw("")
+		w.must(w.Resume(t.Context(), person("ada"), id, "it was an error"))
+		w.care()
+		if n := len(w.sweep(ids, "1.0.0")); n == 0 {
+			t.Error("no leases after it is signed again")
+		}
+		if n := w.count(`SELECT COUNT(*) FROM rollout_members WHERE ring = 0`); n != 20 {
+			t.Errorf("%d devices in the first ring, want 20", n)
+		}
 	})
+}
+
+// withdraw signs rules that block the program of a version; empty = of none.
+func (w *world) withdraw(version string) {
+	w.t.Helper()
+	var rules manifest.Rules
+	if version != "" {
+		sum := sha256.Sum256([]byte("program " + version))
+		rules.Blocked = []string{hex.EncodeToString(sum[:])}
+	}
+	w.must(w.repo.Drafts[manifest.Targets].SetRules(rules))
+	w.repo.Publish(manifest.Targets)
+	w.imported()
 }
 
 // What a rollout that was aborted brought to a device and fails later is weighed in the

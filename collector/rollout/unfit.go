@@ -73,9 +73,11 @@ func noteUnfit(ctx context.Context, tx *db.Tx, o *row, device string, why unfit)
 	return err
 }
 
-// readSystems are the systems that a release has programs for.
+// readSystems are the systems that a release has programs for; of one that is signed no
+// longer as a whole, those that it had: that it is halted says nothing of the devices.
 func readSystems(ctx context.Context, tx *db.Tx, release string) (map[string]bool, error) {
-	rows, err := tx.Query(ctx, `SELECT DISTINCT os FROM rollout_targets WHERE release_id = $1 AND kind = 'program' AND gone_ms IS NULL`, release)
+	rows, err := tx.Query(ctx, `SELECT DISTINCT t.os FROM rollout_targets t JOIN rollout_releases r ON r.id = t.release_id
+		WHERE t.release_id = $1 AND t.kind = 'program' AND (t.gone_ms IS NULL OR r.gone_ms IS NOT NULL)`, release)
 	if err != nil {
 		return nil, err
 	}

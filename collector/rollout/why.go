@@ -129,7 +129,7 @@ func (r *Rollouts) why(o *row, d *deviceRow, b *busy, closed bool) Why {
 		return WhyBegan
 	case o.state.over():
 		return WhyEnded
-	case !o.state.grants():
+	case !o.state.grants(), o.gone, o.blocked: // the next round halts it
 		return WhyHalted
 	case d.placed && (d.blocked || o.evidence.IsBlocked(m.strata())):
 		return WhyBlocked
