@@ -131,7 +131,7 @@ func (r *Rollouts) rounds(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	var errs []error
+	errs := []error{r.moved(ctx)}
 	for _, o := range open {
 		if err := r.round(ctx, o); err != nil {
 			errs = append(errs, fmt.Errorf("rollout %s: %w", o.id, err))
@@ -163,7 +163,7 @@ func (r *Rollouts) round(ctx context.Context, o row) error {
 	if err != nil {
 		return err
 	}
-	return errors.Join(r.moved(ctx, o.id), r.fill(ctx, o.id), r.tellAgain(ctx, o.id))
+	return errors.Join(r.fill(ctx, o.id), r.tellAgain(ctx, o.id))
 }
 
 // suspect says whether updated devices are silent now, and whether they have been for
@@ -446,13 +446,13 @@ func (r *Rollouts) fill(ctx context.Context, id string) error {
 	return nil
 }
 
-// moved are devices under way that were given to another school: they count there from
-// now on, and are told its lessons.
-func (r *Rollouts) moved(ctx context.Context, id string) error {
-	const elsewhere = `m.rollout_id = $1 AND m.flight = 1 AND m.school_id <> ` + schoolToday
+// moved are devices under way, of whichever rollout, that were given to another school:
+// they count there from now on, and are told its lessons.
+func (r *Rollouts) moved(ctx context.Context) error {
+	const elsewhere = `m.flight = 1 AND m.school_id <> ` + schoolToday
 	var devices []string
 	look := func(tx *db.Tx) (err error) {
-		devices, err = db.Texts(ctx, tx, `SELECT m.device_id FROM rollout_members m WHERE `+elsewhere+` LIMIT $2`, id, int64(fillMost))
+		devices, err = db.Texts(ctx, tx, `SELECT DISTINCT m.device_id FROM rollout_members m WHERE `+elsewhere+` LIMIT $1`, int64(fillMost))
 		return err
 	}
 	err := r.db.Read(ctx, look)
@@ -462,7 +462,7 @@ func (r *Rollouts) moved(ctx context.Context, id string) error {
 				return err
 			}
 			for _, device := range devices {
-				if _, err := tx.Exec(ctx, `UPDATE rollout_members AS m SET school_id = `+schoolToday+` WHERE m.rollout_id = $1 AND m.device_id = $2`, id, device); err != nil {
+				if _, err := tx.Exec(ctx, `UPDATE rollout_members AS m SET school_id = `+schoolToday+` WHERE m.device_id = $1 AND m.flight = 1`, device); err != nil {
 					return err
 				}
 			}

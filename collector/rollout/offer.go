@@ -258,10 +258,11 @@ func (r *Rollouts) overdue(p manifest.Release, version string, floors map[string
 // room says whether there is room for one more: in the school, whichever rollouts it
 // takes part in, and in all.
 func (r *Rollouts) room(ctx context.Context, tx *db.Tx, o *row, v *verdict, device string) error {
-	var school, all int64
-	if v.member.school != "" {
+	school, now := v.member.school, r.now().UnixMilli()
+	var inSchool, all int64
+	if school != "" {
 		err := tx.QueryRow(ctx, `SELECT COUNT(DISTINCT m.device_id) FROM rollout_members m JOIN rollouts o ON o.id = m.rollout_id
-			WHERE m.school_id = $1 AND m.device_id <> $2 AND `+underWaySQL("$3"), v.member.school, device, r.now().UnixMilli()).Scan(&school)
+			WHERE m.school_id = $1 AND m.device_id <> $2 AND `+underWaySQL("$3"), school, device, now).Scan(&inSchool)
 		if err != nil {
 			return err
 		}
@@ -270,10 +271,21 @@ func (r *Rollouts) room(ctx context.Context, tx *db.Tx, o *row, v *verdict, devi
 		return err
 	}
 	switch {
-	case school >= r.cfg.Pace.PerSchool:
+	case inSchool >= r.cfg.Pace.PerSchool:
 		v.why = WhySchool
 	case all >= o.params(r.cfg.Pace).Cap(o.rings[o.ring].End):
 		v.why = WhyTurn
+	case school != "":
+		// Who came to the school under way, and no round has seen it, counts too. That goes
+		// through all who are under way, for the few who would begin now.
+		err := tx.QueryRow(ctx, `SELECT COUNT(DISTINCT m.device_id) FROM rollout_members m
+			WHERE m.device_id <> $2 AND `+underWaySQL("$3")+` AND `+schoolToday+` = $1`, school, device, now).Scan(&inSchool)
+		if err != nil {
+			return err
+		}
+		if inSchool >= r.cfg.Pace.PerSchool {
+			v.why = WhySchool
+		}
 	}
 	return nil
 }

@@ -4,6 +4,7 @@ import (
 	"crypto/sha256"
 	"encoding/hex"
 	"errors"
+	"slices"
 	"testing"
 	"time"
 
@@ -361,6 +362,57 @@ func TestMovedWhileUnderWay(t *testing.T) {
 		}
 		if n := of(list[0].ID, again); n == 0 || n > most {
 			t.Errorf("%d of the first school under way, want 1 to %d anew", n, most)
+		}
+	})
+}
+
+// Who was moved counts where he is now before any round has seen it, also when the
+// rollout that he is under way in stands still.
+func TestMovedCountsAtOnce(t *testing.T) {
+	both(t, func(t *testing.T, w *world) {
+		if _, err := w.fleet.ImportSchools(t.Context(), system, schools()); err != nil {
+			t.Fatal(err)
+		}
+		list, err := w.fleet.Schools(t.Context(), system)
+		w.must(err)
+		w.release("1.0.0")
+		w.release("1.1.0")
+		var here, there []string
+		for i := range 60 {
+			id := w.device(i, list[i%2].ID, "A3510")
+			w.connects(id, "1.0.0", int64(i+1))
+			if i%2 == 0 {
+				here = append(here, id)
+			} else {
+				there = append(there, id)
+			}
+		}
+		stable := w.start(t, "1.1.0")
+		w.must(w.exec(`UPDATE rollouts SET ring = 1`)) // of which more may be under way than a school
+		most := int(rollout.DefaultPace().PerSchool)
+		held := w.sweep(here, "1.0.0")
+		if len(held) != most {
+			t.Fatalf("%d of a school under way, want %d", len(held), most)
+		}
+		for device, o := range held {
+			w.must(w.fleet.SetSchool(t.Context(), root, device, list[1].ID))
+			w.tells(device, hmpb.Update_builder{Lease: new(o.GetLease()), ToSha256: o.GetSha256(), State: new(hmpb.UpdateState_UPDATE_STATE_ARMED)})
+		}
+		if n := len(w.sweep(there, "1.0.0")); n != 0 {
+			t.Errorf("%d more of the school to which %d under way were moved", n, most)
+		}
+		w.must(w.Pause(t.Context(), person("ada"), stable, "somebody called"))
+		w.care()
+		if n := w.count(`SELECT COUNT(*) FROM rollout_members WHERE flight = 1 AND school_id = $1`, list[1].ID); n != int64(most) {
+			t.Errorf("%d armed ones count in their new school while the rollout is paused, want %d", n, most)
+		}
+		w.must(w.Resume(t.Context(), person("ada"), stable, "it was nothing"))
+		if n := len(w.sweep(there, "1.0.0")); n != 0 {
+			t.Errorf("%d more of the new school after a round", n)
+		}
+		left := slices.DeleteFunc(here, func(device string) bool { return held[device] != nil })
+		if n := len(w.sweep(left, "1.0.0")); n != most {
+			t.Errorf("%d of the old school after a round, want %d", n, most)
 		}
 	})
 }
