@@ -276,8 +276,9 @@ func (r *Rollouts) addedBy(ctx context.Context, tx *db.Tx, o *row) (n int64, err
 }
 
 // had is how many devices of the present ring have the version from elsewhere, such as
-// a rollout that was aborted: they tell nothing more, and a ring of none but these would
-// wait for ever. It is counted, which costs, once nothing else is waited for.
+// a rollout that was aborted, or had their outcome of that before the ring began: they
+// tell nothing more, and a ring of none but these would wait for ever. It is counted,
+// which costs, once nothing else is waited for.
 func (r *Rollouts) had(ctx context.Context, tx *db.Tx, o *row, added int64) (n int64, err error) {
 	if soaked, _ := r.watched(o); !soaked || o.ring == len(o.rings)-1 || o.evidence.Ready(o.params(r.cfg.Pace), o.ring, added) != gate.WaitFresh {
 		return 0, nil
@@ -285,7 +286,13 @@ func (r *Rollouts) had(ctx context.Context, tx *db.Tx, o *row, added int64) (n i
 	where, args := blockedSQL(o, 4)
 	err = tx.QueryRow(ctx, `SELECT COUNT(*) FROM rollout_members m JOIN health_agent_versions v ON v.device_id = m.device_id
 		WHERE m.rollout_id = $1 AND m.ring = $2 AND m.flight = 0 AND m.outcome = 0 AND m.unfit = '' AND v.version = $3 AND NOT `+where, append([]any{o.id, int64(o.ring), o.version}, args...)...).Scan(&n)
-	return n, err
+	if err != nil {
+		return 0, err
+	}
+	var all int64
+	where, args = blockedSQL(o, 3)
+	err = tx.QueryRow(ctx, `SELECT COUNT(*) FROM rollout_members m WHERE m.rollout_id = $1 AND m.ring = $2 AND m.outcome <> 0 AND NOT `+where, append([]any{o.id, int64(o.ring)}, args...)...).Scan(&all)
+	return n + max(0, all-o.evidence.Ring.OK-o.evidence.Ring.Bad), err
 }
 
 // openIn is how many devices of the rings so far are under way, or have had no turn and
@@ -301,14 +308,16 @@ func (r *Rollouts) openIn(ctx context.Context, tx *db.Tx, o *row) (n int64, err 
 	return n, err
 }
 
-// tried says whether somebody of the present ring had a turn without an outcome, or
-// nobody of it can have one.
+// tried says whether somebody of the present ring had a turn without an outcome, or an
+// outcome before the ring began, or nobody of it can have one.
 func tried(ctx context.Context, tx *db.Tx, o *row, added int64) (bool, error) {
 	if added <= 0 {
 		return true, nil
 	}
 	var n int64
-	err := tx.QueryRow(ctx, `SELECT COUNT(*) FROM (SELECT 1 FROM rollout_members WHERE rollout_id = $1 AND ring = $2 AND outcome = 0 AND passed = 1 LIMIT 1) x`, o.id, int64(o.ring)).Scan(&n)
+	where, args := blockedSQL(o, 3)
+	err := tx.QueryRow(ctx, `SELECT COUNT(*) FROM (SELECT 1 FROM rollout_members m WHERE m.rollout_id = $1 AND m.ring = $2 AND (m.outcome = 0 AND m.passed = 1 OR m.outcome <> 0 AND NOT `+where+`) LIMIT 1) x`,
+		append([]any{o.id, int64(o.ring)}, args...)...).Scan(&n)
 	return n > 0, err
 }
 

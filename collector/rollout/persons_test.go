@@ -545,3 +545,147 @@ func TestWhatTheAbortedOneBroughtCounts(t *testing.T) {
 		}
 	})
 }
+
+// What an aborted rollout brought is under way there until it has an outcome, and nowhere
+// afterwards; what is no outcome is nothing to the new rollout. A ring of none but
+// devices that had theirs before it began does not wait for more.
+func TestARingWhoseOutcomesCameBefore(t *testing.T) {
+	both(t, func(t *testing.T, w *world) {
+		ids, id := w.begun(130, "A3510")
+		w.must(w.Approve(t.Context(), person("bea"), id, "I have looked"))
+		updated := int64(0)
+		well := func(held map[string]*hmpb.Offer) {
+			for device, o := range held {
+				w.ends(device, o, true)
+				w.connects(device, "1.1.0", 1000)
+				updated++
+			}
+		}
+		for w.view(id).Ring == 1 {
+			well(w.sweep(ids, "1.0.0"))
+			w.now = w.now.Add(30 * time.Minute)
+			w.care()
+		}
+		for updated < 80 {
+			well(w.sweep(ids, "1.0.0"))
+		}
+		armed := w.sweep(ids, "1.0.0")
+		if updated+int64(len(armed)) != 100 {
+			t.Fatalf("%d updated and %d under way, want the 100 of two rings", updated, len(armed))
+		}
+		tell := func(state hmpb.UpdateState) {
+			for device, o := range armed {
+				w.tells(device, hmpb.Update_builder{Lease: new(o.GetLease()), ToSha256: o.GetSha256(), State: new(state)})
+			}
+		}
+		tell(hmpb.UpdateState_UPDATE_STATE_ARMED)
+		w.must(w.Abort(t.Context(), person("ada"), id, "a day early"))
+		w.now = w.now.Add(time.Minute)
+		anew := w.start(t, "1.1.0")
+		w.must(w.Approve(t.Context(), person("bea"), anew, "I have looked"))
+		tell(hmpb.UpdateState_UPDATE_STATE_TRIAL)
+		if n := w.count(`SELECT COUNT(*) FROM rollout_members WHERE rollout_id = $1 AND flight = 1`, id); n != int64(len(armed)) {
+			t.Errorf("%d under way in the aborted one, want %d", n, len(armed))
+		}
+		if n := w.count(`SELECT COUNT(*) FROM rollout_members WHERE rollout_id = $1 AND (told <> 0 OR granted_ms <> 0)`, anew); n != 0 {
+			t.Errorf("%d devices have come in the new rollout, want none before they end", n)
+		}
+		for device, o := range armed {
+			w.ends(device, o, true)
+			w.connects(device, "1.1.0", 1000)
+		}
+		if n := w.count(`SELECT COUNT(*) FROM rollout_members WHERE flight = 1`); n != 0 {
+			t.Errorf("%d under way when all have ended", n)
+		}
+		if v := w.view(anew); v.Ring != 1 || v.Evidence.OK != int64(len(armed)) {
+			t.Fatalf("ring %d with %d good ones, want 1 with the %d of the aborted rollout", v.Ring, v.Evidence.OK, len(armed))
+		}
+		for range 2 {
+			w.now = w.now.Add(5 * time.Hour)
+			w.care()
+		}
+		if v := w.view(anew); v.Ring != 3 {
+			t.Errorf("ring %d, want 3: who is in the first two has told all that there is", v.Ring)
+		}
+	})
+}
+
+// Nor does the last ring: the rollout is done.
+func TestTheLastRingWhoseOutcomesCameBefore(t *testing.T) {
+	both(t, func(t *testing.T, w *world) {
+		ids, id := w.begun(30, "A3510")
+		well := func(held map[string]*hmpb.Offer) {
+			for device, o := range held {
+				w.ends(device, o, true)
+				w.connects(device, "1.1.0", 1000)
+			}
+		}
+		for w.view(id).Ring == 1 {
+			well(w.sweep(ids, "1.0.0"))
+			w.now = w.now.Add(30 * time.Minute)
+			w.care()
+		}
+		well(w.sweep(ids, "1.0.0"))
+		armed := w.sweep(ids, "1.0.0")
+		for device, o := range armed {
+			w.tells(device, hmpb.Update_builder{Lease: new(o.GetLease()), ToSha256: o.GetSha256(), State: new(hmpb.UpdateState_UPDATE_STATE_ARMED)})
+		}
+		if v := w.view(id); v.State != rollout.Running || len(armed) == 0 {
+			t.Fatalf("%s with %d armed, want it to run", v.State, len(armed))
+		}
+		w.must(w.Abort(t.Context(), person("ada"), id, "a day early"))
+		w.now = w.now.Add(time.Minute)
+		anew := w.start(t, "1.1.0")
+		well(armed)
+		for range 2 {
+			w.now = w.now.Add(5 * time.Hour)
+			w.care()
+		}
+		if v := w.view(anew); v.State != rollout.Done || v.Evidence.OK != int64(len(armed)) {
+			t.Errorf("%s in ring %d with %d good ones, want it done with %d", v.State, v.Ring, v.Evidence.OK, len(armed))
+		}
+	})
+}
+
+// Who is under way with the new version has not told what became of it, and is waited
+// for.
+func TestARingWaitsForWhoIsOnTrial(t *testing.T) {
+	both(t, func(t *testing.T, w *world) {
+		ids, id := w.begun(130, "A3510")
+		w.must(w.Approve(t.Context(), person("bea"), id, "I have looked"))
+		for w.view(id).Ring == 1 {
+			for device, o := range w.sweep(ids, "1.0.0") {
+				w.ends(device, o, true)
+			}
+			w.now = w.now.Add(30 * time.Minute)
+			w.care()
+		}
+		var trial map[string]*hmpb.Offer
+		for w.view(id).Rings[1].OK < 30 {
+			for device, o := range w.sweep(ids, "1.0.0") {
+				if w.view(id).Rings[1].OK < 30 {
+					w.ends(device, o, true)
+				}
+			}
+		}
+		if trial = w.sweep(ids, "1.0.0"); len(trial) != 20 {
+			t.Fatalf("%d under way, want 20", len(trial))
+		}
+		for device, o := range trial {
+			w.tells(device, hmpb.Update_builder{Lease: new(o.GetLease()), ToSha256: o.GetSha256(), State: new(hmpb.UpdateState_UPDATE_STATE_TRIAL)})
+			w.connects(device, "1.1.0", 1000)
+		}
+		w.now = w.now.Add(5 * time.Hour)
+		w.care()
+		if v := w.view(id); v.Ring != 2 { // 30 of 80; of 60 it would be enough
+			t.Fatalf("ring %d while 20 are on trial, want 2", v.Ring)
+		}
+		for device, o := range trial {
+			w.ends(device, o, true)
+		}
+		w.care()
+		if v := w.view(id); v.Ring != 3 {
+			t.Errorf("ring %d when they have told, want 3", v.Ring)
+		}
+	})
+}

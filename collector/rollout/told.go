@@ -68,10 +68,21 @@ func (r *Rollouts) Told(ctx context.Context, tx *db.Tx, device string, u *hmpb.U
 	}
 	_, err = tx.Exec(ctx, `UPDATE rollout_members SET told = $3, reason = $4, told_ms = $5, outcome = $6, flight = $7, lease = $8, until_ms = $9, passed = $10, granted_ms = $11 WHERE rollout_id = $1 AND device_id = $2`,
 		o.id, device, int64(told), int64(reason), toldMS, outcome, flight, lease, until, passed, m.granted)
+	if err == nil && outcomeOf(u) != 0 {
+		err = landed(ctx, tx, &o, device)
+	}
 	if err != nil || outcome == m.outcome {
 		return err
 	}
 	return r.weigh(ctx, tx, &o, m, u, outcome)
+}
+
+// landed frees the place that a device had kept in an earlier rollout of the same release,
+// which was ended while the device was armed: it is under way no more.
+func landed(ctx context.Context, tx *db.Tx, o *row, device string) error {
+	_, err := tx.Exec(ctx, `UPDATE rollout_members SET flight = 0, lease = '' WHERE device_id = $1 AND rollout_id <> $2 AND flight = 1
+		AND rollout_id IN (SELECT e.id FROM rollouts e WHERE e.release_id = $3 AND e.ended_ms IS NOT NULL)`, device, o.id, o.release)
+	return err
 }
 
 // maxText bounds what a device says in words.
@@ -123,8 +134,8 @@ func (r *Rollouts) note(ctx context.Context, tx *db.Tx, device string, u *hmpb.U
 
 // concerns finds the rollout that an entry is about: that of the lease, or the latest
 // of the program to which the device went, if it ever was granted one there. Where that
-// one is over and the release goes out anew, it is the new one: what became of a device
-// that got the program before speaks for it or against it, too.
+// one is over and the release goes out anew, an outcome is the new one's: what became of
+// a device that got the program before speaks for it or against it, too.
 func (r *Rollouts) concerns(ctx context.Context, tx *db.Tx, device string, u *hmpb.Update) (o row, m member, ok bool, err error) {
 	if len(u.GetToSha256()) == 0 {
 		return o, m, false, nil
@@ -132,9 +143,9 @@ func (r *Rollouts) concerns(ctx context.Context, tx *db.Tx, device string, u *hm
 	var id string
 	err = tx.QueryRow(ctx, `SELECT m.rollout_id FROM rollout_members m JOIN rollouts o ON o.id = m.rollout_id
 		WHERE m.device_id = $1 AND o.release_id IN (SELECT t.release_id FROM rollout_targets t WHERE t.sha256 = $2 AND t.kind = 'program')
-			AND (m.granted_ms > 0 OR o.ended_ms IS NULL AND EXISTS (SELECT 1 FROM rollout_members g JOIN rollouts e ON e.id = g.rollout_id
+			AND (m.granted_ms > 0 OR $4 <> 0 AND o.ended_ms IS NULL AND EXISTS (SELECT 1 FROM rollout_members g JOIN rollouts e ON e.id = g.rollout_id
 				WHERE g.device_id = m.device_id AND e.release_id = o.release_id AND e.ended_ms IS NOT NULL AND g.granted_ms > 0))
-		ORDER BY CASE WHEN m.lease = $3 AND m.lease <> '' THEN 0 ELSE 1 END, CASE WHEN o.ended_ms IS NULL THEN 0 ELSE 1 END, o.started_ms DESC LIMIT 1`, device, hex.EncodeToString(u.GetToSha256()), cut(u.GetLease())).Scan(&id)
+		ORDER BY CASE WHEN m.lease = $3 AND m.lease <> '' THEN 0 ELSE 1 END, CASE WHEN o.ended_ms IS NULL THEN 0 ELSE 1 END, o.started_ms DESC LIMIT 1`, device, hex.EncodeToString(u.GetToSha256()), cut(u.GetLease()), outcomeOf(u)).Scan(&id)
 	if errors.Is(err, db.ErrNoRows) {
 		return o, m, false, nil
 	}
