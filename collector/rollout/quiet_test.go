@@ -23,11 +23,18 @@ func (w *world) asks(device string) (*hmpb.Offer, error) {
 // fetches is what the gateway hears of a file.
 func (w *world) fetches(device, lease string, sha256 []byte) error {
 	w.t.Helper()
+	_, err := w.fetchesFor(device, lease, sha256)
+	return err
+}
+
+// fetchesFor is fetches, and for how long the bytes may come.
+func (w *world) fetchesFor(device, lease string, sha256 []byte) (time.Duration, error) {
+	w.t.Helper()
 	c, err := rollout.Gateway{Rollouts: w.Rollouts}.Target(w.t.Context(), w.caller(device), lease, sha256)
 	if err == nil && c.Close != nil {
 		c.Close()
 	}
-	return err
+	return c.Lasts, err
 }
 
 // later wants that an answer is to come back after so long.
@@ -63,8 +70,8 @@ func TestLessonsHoldALease(t *testing.T) {
 			if q := o.GetQuiet(); len(q) != 1 || q[0].GetFromMs() != day.At(7*60+30).UnixMilli() || q[0].GetToMs() != day.At(13*60+15).UnixMilli() {
 				t.Fatalf("quiet = %v, want the lessons of that day", q)
 			}
-			if err := w.fetches(id, o.GetLease(), o.GetSha256()); err != nil {
-				t.Fatalf("Target before the lessons = %v", err)
+			if lasts, err := w.fetchesFor(id, o.GetLease(), o.GetSha256()); err != nil || lasts != 5*time.Minute {
+				t.Fatalf("Target before the lessons lasts %v, %v, want the 5 minutes until they begin", lasts, err)
 			}
 		}
 		w.now = day.At(8*60 + 30)
@@ -139,8 +146,8 @@ func TestUrgentInLessons(t *testing.T) {
 			if len(o.GetQuiet()) != 0 {
 				t.Errorf("quiet = %v, want none", o.GetQuiet())
 			}
-			if err := w.fetches(id, o.GetLease(), o.GetSha256()); err != nil {
-				t.Errorf("Target = %v", err)
+			if lasts, err := w.fetchesFor(id, o.GetLease(), o.GetSha256()); err != nil || lasts != 0 {
+				t.Errorf("Target lasts %v, %v, want it for any time", lasts, err)
 			}
 		}
 	})
@@ -155,8 +162,8 @@ func TestNothingUnleasedInLessons(t *testing.T) {
 		sum := bytesOf(t, rel.SHA256)
 		day := calendar.Day("2026-12-01")
 		w.now = day.At(7 * 60)
-		if err := w.fetches(device, "", sum); err != nil {
-			t.Fatalf("Target before the lessons = %v", err)
+		if lasts, err := w.fetchesFor(device, "", sum); err != nil || lasts != 30*time.Minute {
+			t.Fatalf("Target before the lessons lasts %v, %v, want the 30 minutes until they begin", lasts, err)
 		}
 		w.now = day.At(9 * 60)
 		later(t, "Target in a lesson", w.fetches(device, "", sum), 4*time.Hour+15*time.Minute)
