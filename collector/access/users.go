@@ -222,6 +222,15 @@ func scopeDetail(owners []string) string {
 	return strings.Join(slices.Compact(slices.Sorted(slices.Values(owners))), " ")
 }
 
+// Lost says whether a person has a role no longer, for everybody's data, or may not sign
+// in: what needs two persons asks it of the first, in the transaction of the second. No
+// account is ever deleted; of one that is not here nothing is said.
+func Lost(ctx context.Context, tx *db.Tx, user string, role Role) (bool, error) {
+	var n int64
+	err := tx.QueryRow(ctx, `SELECT COUNT(*) FROM users WHERE id = $1 AND (role <> $2 OR all_owners = 0 OR disabled_ms <> 0)`, user, string(role)).Scan(&n)
+	return n > 0, err
+}
+
 func readUsers(ctx context.Context, tx *db.Tx, where string, args ...any) ([]User, error) {
 	rows, err := tx.Query(ctx, `SELECT id, login, role, all_owners, created_ms, disabled_ms FROM users WHERE `+where+` ORDER BY login`, args...)
 	if err != nil {

@@ -45,6 +45,69 @@ func TestAnAdminIsNotTheFirst(t *testing.T) {
 	})
 }
 
+// The first of two persons counts for as long as he has the role: who lost it, or whose
+// account was disabled, is none of them when the second comes.
+func TestWhoLostTheRoleIsNotTheFirst(t *testing.T) {
+	for name, change := range map[string]string{"another role": `role = 'admin'`, "disabled": `disabled_ms = 1`, "of one owner only": `all_owners = 0`} {
+		t.Run(name, func(t *testing.T) {
+			both(t, func(t *testing.T, w *world) {
+				for _, user := range []string{"ada", "bea", "ben"} {
+					w.must(w.exec(`INSERT INTO users (id, login, password, role, all_owners, created_ms) VALUES ($1, $1, '', 'release', 1, 0)`, user))
+				}
+				w.release("1.0.0")
+				w.repo.Release(manifest.RoleEmergency, manifest.Release{Version: "1.1.0", Urgent: true}, []byte("program 1.1.0"))
+				w.imported()
+				w.fleetOf(130, "1.0.0", "A3510")
+				id := w.start(t, "1.1.0")
+				if v := w.view(id); v.First != "ada" {
+					t.Fatalf("first = %q, want ada", v.First)
+				}
+				w.must(w.exec(`UPDATE users SET ` + change + ` WHERE id = 'ada'`))
+				if v := w.view(id); v.First != "" || !v.NeedsSecond {
+					t.Errorf("first = %q, want nobody", v.First)
+				}
+				w.must(w.Approve(t.Context(), person("bea"), id, "I have looked"))
+				w.care()
+				if v := w.view(id); v.State != rollout.Waiting || v.First != "bea" {
+					t.Errorf("%s with %q as the first, want it to wait for one more than bea", v.State, v.First)
+				}
+				w.must(w.exec(`UPDATE users SET ` + change + ` WHERE id = 'bea'`))
+				w.must(w.Approve(t.Context(), person("ben"), id, "I have looked"))
+				w.must(w.exec(`UPDATE users SET role = 'release', all_owners = 1, disabled_ms = 0`))
+				if err := w.Approve(t.Context(), person("ben"), id, "I have looked"); !errors.Is(err, rollout.ErrSecond) {
+					t.Errorf("Approve by the first a second time = %v, want ErrSecond", err)
+				}
+				w.must(w.Approve(t.Context(), person("bea"), id, "I have looked, too"))
+				w.care()
+				if v := w.view(id); v.State != rollout.Running {
+					t.Errorf("%s after two persons who have the role, want it to run", v.State)
+				}
+			})
+		})
+	}
+}
+
+// So it is with who asked for a wide ring.
+func TestWhoLostTheRoleAskedForNothing(t *testing.T) {
+	both(t, func(t *testing.T, w *world) {
+		w.must(w.exec(`INSERT INTO users (id, login, password, role, all_owners, created_ms) VALUES ('ada', 'ada', '', 'release', 1, 0)`))
+		_, id := w.begun(130, "A3510")
+		w.must(w.exec(`UPDATE rollouts SET ring = 1`)) // the next is wide
+		p, err := w.Promote(t.Context(), person("ada"), id, "we cannot wait")
+		w.must(err)
+		if !p.Waiting {
+			t.Fatal("one person promoted to a wide ring")
+		}
+		w.must(w.exec(`UPDATE users SET disabled_ms = 1`))
+		if p, err = w.Promote(t.Context(), person("bea"), id, "we cannot wait"); err != nil || !p.Waiting {
+			t.Errorf("Promote by the second, the first being disabled = %+v, %v, want it to wait", p, err)
+		}
+		if p, err = w.Promote(t.Context(), person("ben"), id, "we cannot wait"); err != nil || p.Waiting || w.view(id).Ring != 3 {
+			t.Errorf("Promote by a third = %+v, %v, want ring 3", p, err)
+		}
+	})
+}
+
 // programs are callers whom nobody signed in.
 var programs = []access.Caller{{Kind: access.KindToken, ID: "ci", Role: access.RoleRelease}, access.System("operator")}
 

@@ -391,17 +391,21 @@ func (r *Rollouts) PromoteTo(ctx context.Context, caller access.Caller, id strin
 }
 
 // asked is which person asked for something first that takes two, such as the ring after
-// this one, and by which name; empty = nobody.
+// this one, and by which name; empty = nobody who may still.
 func asked(ctx context.Context, tx *db.Tx, o *row, verb string, ring int) (actor, name string, err error) {
 	err = tx.QueryRow(ctx, `SELECT q.actor, COALESCE((SELECT d.actor_name FROM rollout_decisions d WHERE d.rollout_id = q.rollout_id AND d.actor = q.actor AND d.actor_name <> ''
 		ORDER BY d.at_ms DESC LIMIT 1), '') FROM rollout_requests q WHERE q.rollout_id = $1 AND q.verb = $2 AND q.ring = $3`, o.id, verb, int64(ring)).Scan(&actor, &name)
 	if errors.Is(err, db.ErrNoRows) {
 		err = nil
 	}
-	if !personal(actor) { // as an earlier version took it
+	if err != nil || !personal(actor) { // an earlier version took programs
 		return "", "", err
 	}
-	return actor, cmp.Or(name, actor), err
+	lost, err := access.Lost(ctx, tx, strings.TrimPrefix(actor, string(access.KindUser)+":"), access.RoleRelease)
+	if err != nil || lost {
+		return "", "", err
+	}
+	return actor, cmp.Or(name, actor), nil
 }
 
 // request notes that the caller is the first of two persons.
