@@ -758,3 +758,52 @@ func TestARingWaitsForWhoIsOnTrial(t *testing.T) {
 		}
 	})
 }
+
+// Who asks while others still get their places gets none of his own: by chance that would
+// be one in a ring that is full.
+func TestNobodyIsPlacedBeforeAll(t *testing.T) {
+	both(t, func(t *testing.T, w *world) {
+		w.release("1.0.0")
+		w.release("1.1.0")
+		ids := w.fleetOf(60, "1.0.0", "A3510")
+		id, err := w.Start(t.Context(), person("ada"), w.releaseID("1.1.0"), "new version for the schools")
+		w.must(err)
+		w.must(w.Pause(t.Context(), person("ada"), id, "the helpdesk asks"))
+		if held := w.sweep(ids, "1.0.0"); len(held) != 0 {
+			t.Errorf("%d leases in a pause", len(held))
+		}
+		if n := w.count(`SELECT COUNT(*) FROM rollout_members`); n != 0 {
+			t.Errorf("%d devices have a place before the fleet has its places", n)
+		}
+		w.must(w.Resume(t.Context(), person("ada"), id, "it was the network"))
+		w.care()
+		if n := w.count(`SELECT COUNT(*) FROM rollout_members WHERE ring = 0`); n != 20 {
+			t.Errorf("%d devices in the first ring, want 20", n)
+		}
+	})
+}
+
+// What was withdrawn before the fleet had its places goes on from there when it is signed
+// again.
+func TestHaltedBeforeItsPlaces(t *testing.T) {
+	both(t, func(t *testing.T, w *world) {
+		w.release("1.0.0")
+		w.release("1.1.0")
+		ids := w.fleetOf(60, "1.0.0", "A3510")
+		id, err := w.Start(t.Context(), person("ada"), w.releaseID("1.1.0"), "new version for the schools")
+		w.must(err)
+		w.must(w.Pause(t.Context(), person("ada"), id, "the helpdesk asks"))
+		w.must(w.exec(`UPDATE rollout_releases SET gone_ms = 1 WHERE version = '1.1.0'`))
+		w.care()
+		if v := w.view(id); v.State != rollout.Halted {
+			t.Fatalf("%s without a release, want it halted", v.State)
+		}
+		w.must(w.exec(`UPDATE rollout_releases SET gone_ms = NULL WHERE version = '1.1.0'`))
+		w.must(w.exec(`UPDATE rollouts SET placed = 0`)) // as where the halt came before the places
+		w.must(w.Resume(t.Context(), person("ada"), id, "it is signed again"))
+		w.care()
+		if v := w.view(id); v.State != rollout.Running || len(w.sweep(ids, "1.0.0")) == 0 {
+			t.Errorf("%s after it was signed again, want it to run", v.State)
+		}
+	})
+}

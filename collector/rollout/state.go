@@ -55,7 +55,7 @@ var ways = map[State][]State{
 	Placing: {Running, Paused, Aborted},
 	Running: {Paused, Halted, Aborted, Done},
 	Paused:  {Running, Placing, Halted, Aborted},
-	Halted:  {Running, Aborted}, // a pause would let a program resume it
+	Halted:  {Running, Placing, Aborted}, // a pause would let a program resume it
 	Done:    {Paused, Halted, Aborted, Replaced},
 }
 

@@ -212,7 +212,7 @@ func (tb *tab) open(path string) {
 	tb.t.Helper()
 	for range 5 {
 		tb.mu.Lock()
-		tb.unsteady = false
+		tb.unsteady, tb.weight = false, 0
 		tb.mu.Unlock()
 		err := chromedp.Do(tb.ctx, chromedp.Navigate(tb.w.url+path))
 		tb.mu.Lock()

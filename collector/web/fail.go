@@ -187,7 +187,14 @@ func (s *Server) askToSignIn(v *visit) {
 		v.w.Header().Set("HX-Redirect", to)
 		v.w.WriteHeader(http.StatusUnauthorized)
 	case strings.Contains(v.r.Header.Get("Accept"), "text/event-stream"):
-		v.w.WriteHeader(http.StatusUnauthorized)
+		// A status is nothing that a page could hear: one whose line broke while the
+		// session ended would come back for ever.
+		st := &stream{v: v, out: http.NewResponseController(v.w)}
+		st.begin()
+		st.put(eventEnd, "")
+		if err := st.flush(); err != nil {
+			s.cfg.Log.Debug("a page is not told that its session is over", "error", err)
+		}
 	default:
 		v.redirect(to)
 	}

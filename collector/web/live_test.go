@@ -410,7 +410,8 @@ func TestLiveStreamSurvives(t *testing.T) {
 	})
 }
 
-// TestLiveStreamAnswersStrangers: a stream is not led to the sign-in page.
+// TestLiveStreamAnswersStrangers: a stream is not led to the sign-in page, and is told
+// that its session is over.
 func TestLiveStreamAnswersStrangers(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		d, s := newDesk(t, bus.New())
@@ -419,8 +420,8 @@ func TestLiveStreamAnswersStrangers(t *testing.T) {
 		req := httptest.NewRequest(http.MethodGet, "/devices/d/live", nil)
 		req.Header.Set("Accept", "text/event-stream")
 		req.AddCookie(&http.Cookie{Name: "__Host-session", Value: "s"})
-		if s.ServeHTTP(rec, req); rec.Code != http.StatusUnauthorized {
-			t.Errorf("a stream for an ended session = %d, want 401", rec.Code)
+		if s.ServeHTTP(rec, req); rec.Code != http.StatusOK || rec.Body.String() != "event: end\ndata: \n\n" {
+			t.Errorf("a stream for an ended session = %d %q, want its end", rec.Code, rec.Body)
 		}
 	})
 }
