@@ -151,8 +151,8 @@ func (b *bounded) Write(p []byte) (int, error) {
 // can cost.
 func wish(l layout.Layout) string { return filepath.Join(l.Wishes(), "postpone-update") }
 
-// makeWish leaves one that is there already. It takes no rename, for which one would
-// have to read the folder.
+// makeWish is fs.ErrExist where one is there that was not taken up yet: both are one. It
+// takes no rename, for which one would have to read the folder.
 func makeWish(l layout.Layout) error {
 	f, err := os.OpenFile(wish(l), os.O_WRONLY|os.O_CREATE|os.O_EXCL, 0o600)
 	if err != nil {

@@ -13,8 +13,8 @@ import (
 // ends with Armed and exit code 75; the launcher does all from there on.
 //
 //	      Idle, Committed, Pruned, RolledBack      at rest: Good runs
-//	        | Offer     ^ Refuse, Withdraw
-//	        v           |
+//	        | Offer     ^ Refuse, Withdraw: what the person at the device put off
+//	        v           |   stays so under the next Offer of the same program
 //	     Offered -------+   Wait, Postpone: stays, and says why
 //	        | Download  |
 //	        v           |
