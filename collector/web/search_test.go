@@ -95,7 +95,7 @@ func TestSearchByKeyboard(t *testing.T) {
 // and what several are called is offered to choose from.
 func TestSearchVersion(t *testing.T) {
 	w := storesPaced(t, peopled(t), quietLog, lookRings).serve()
-	ids := w.fill(20)
+	ids := w.fill(60) // of fewer, all of the second ring may be through already
 	runs, halted, _ := w.rolled(ids)
 	for q, to := range map[string]string{"1.1.0": "/rollouts/" + runs, " v1.2.0 ": "/rollouts/" + halted, "1.0.0": "/updates"} {
 		if res := w.signedIn("read").get("/search?q=" + url.QueryEscape(q)); res.StatusCode != http.StatusSeeOther || res.Header.Get("Location") != to {
