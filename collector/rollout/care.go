@@ -151,7 +151,6 @@ func (r *Rollouts) round(ctx context.Context, o row) error {
 	if err != nil {
 		return err
 	}
-	r.suspect(o.id, &seen)
 	err = r.db.Write(ctx, func(tx *db.Tx) error {
 		// Read anew: outcomes may have come since.
 		now, err := readRow(ctx, tx, o.id)
@@ -166,30 +165,25 @@ func (r *Rollouts) round(ctx context.Context, o row) error {
 	return errors.Join(r.fill(ctx, o.id), r.tellAgain(ctx, o.id))
 }
 
-// suspect says whether updated devices are silent now, and whether they have been for
+// suspect notes since when updated devices are silent, and says whether they have been for
 // long. In a morning some come earlier than others for a while: who was updated in the
 // evening before is of those that work late, and all are here an hour later.
-func (r *Rollouts) suspect(id string, s *sight) {
-	s.silent = gate.Lost(s.updated, s.control)
-	if !s.silent {
-		delete(r.silent, id)
-		return
+func (o *row) suspect(silent bool, now time.Time) (lost bool) {
+	switch {
+	case !silent:
+		o.silent = time.Time{}
+	case o.silent.IsZero() || now.Before(o.silent):
+		o.silent = now
 	}
-	now := r.now()
-	since, known := r.silent[id]
-	if !known || now.Before(since) {
-		since = now
-		r.silent[id] = since
-	}
-	s.lost = now.Sub(since) >= lostAfter
+	return silent && now.Sub(o.silent) >= lostAfter
 }
 
 // sight is what a round sees of a fleet, outside of the transaction that acts on it.
 type sight struct {
 	updated, control gate.Silent
-	silent, lost     bool // see suspect
+	silent           bool // updated devices are, others are not
 	bad, controls    int64
-	added            int64 // devices of the ring that are not blocked
+	ring             expected
 	open             int64 // of the first ring and the last: who is under way, or still has his turn
 	tried            bool  // of the last ring: nobody is waited for, and not because nobody has been here
 	tickets          int64
@@ -199,9 +193,10 @@ func (r *Rollouts) look(ctx context.Context, o *row) (s sight, err error) {
 	now := r.now()
 	err = r.db.Read(ctx, func(tx *db.Tx) error {
 		s = sight{}
-		begun, since := now.Add(-r.cfg.Pace.Silent).UnixMilli(), now.Add(-lostWithin).UnixMilli()
+		begun, since := now.Add(-r.cfg.Pace.Silent).UnixMilli(), max(now.Add(-lostWithin).UnixMilli(), msOf(o.excused))
+		where, args := blockedSQL(o, 4)
 		err := tx.QueryRow(ctx, `SELECT COALESCE(SUM(h.connected), 0), COALESCE(SUM(1 - h.connected), 0) FROM rollout_members m JOIN health_devices h ON h.device_id = m.device_id
-			WHERE m.rollout_id = $1 AND m.told BETWEEN 4 AND 7 AND m.told_ms < $2 AND m.told_ms > $3`, o.id, begun, since).Scan(&s.updated.Here, &s.updated.Silent)
+			WHERE m.rollout_id = $1 AND m.told BETWEEN 4 AND 7 AND m.told_ms < $2 AND m.told_ms > $3 AND NOT `+where, append([]any{o.id, begun, since}, args...)...).Scan(&s.updated.Here, &s.updated.Silent)
 		if err != nil {
 			return err
 		}
@@ -215,27 +210,23 @@ func (r *Rollouts) look(ctx context.Context, o *row) (s sight, err error) {
 				return err
 			}
 		}
+		s.silent = gate.Lost(s.updated, s.control)
 		err = tx.QueryRow(ctx, `SELECT COUNT(*) FROM rollout_devices d WHERE d.repaired_ms > 0 AND d.repaired_ms > $2
 			AND NOT EXISTS (SELECT 1 FROM rollout_members m WHERE m.rollout_id = $1 AND m.device_id = d.device_id AND m.granted_ms > 0)`, o.id, now.Add(-24*time.Hour).UnixMilli()).Scan(&s.bad)
 		if err != nil {
 			return err
 		}
 		s.controls = max(0, o.rings[len(o.rings)-1].End-o.evidence.All.OK-o.evidence.All.Bad)
-		if s.added, err = r.addedBy(ctx, tx, o); err != nil {
+		if s.ring, err = r.expects(ctx, tx, o); err != nil {
 			return err
 		}
-		had, err := r.had(ctx, tx, o, s.added)
-		if err != nil {
-			return err
-		}
-		s.added -= had
 		if o.ring == 0 || o.ring == len(o.rings)-1 {
 			if s.open, err = r.openIn(ctx, tx, o); err != nil {
 				return err
 			}
 		}
 		if o.ring == len(o.rings)-1 && s.open == 0 {
-			if s.tried, err = tried(ctx, tx, o, s.added); err != nil {
+			if s.tried, err = tried(ctx, tx, o, s.ring); err != nil {
 				return err
 			}
 		}
@@ -263,6 +254,72 @@ func blockedSQL(o *row, next int) (string, []any) {
 	return `(` + where + `)`, args
 }
 
+// expected is whom the present ring waits for, and what is known of it from elsewhere.
+type expected struct {
+	added int64 // devices that may have an outcome
+	left  int64 // devices that are left out, if there are no others: they may be let in again
+	// Outcomes that devices had of the same release in a rollout that ended, and have none
+	// of here: of all rings so far, and of this one.
+	earlier, inRing gate.Tally
+}
+
+// expects counts of the present ring whom it waits for. What costs is counted once nothing
+// but that is waited for.
+func (r *Rollouts) expects(ctx context.Context, tx *db.Tx, o *row) (e expected, err error) {
+	if e.added, err = r.addedBy(ctx, tx, o); err != nil {
+		return e, err
+	}
+	if soaked, _ := r.watched(o); soaked && o.ring < len(o.rings)-1 && o.evidence.Ready(o.params(r.cfg.Pace), o.ring, e.added) != gate.Leave {
+		if e.earlier, e.inRing, err = o.earlier(ctx, tx); err != nil {
+			return e, err
+		}
+		had, err := o.had(ctx, tx)
+		if e.added -= had; err != nil {
+			return e, err
+		}
+	}
+	if where, args := blockedSQL(o, 3); len(args) > 0 && e.added <= 0 {
+		err = tx.QueryRow(ctx, `SELECT COUNT(*) FROM rollout_members m WHERE m.rollout_id = $1 AND m.ring = $2 AND (m.unfit = '' OR m.outcome <> 0) AND `+where, append([]any{o.id, int64(o.ring)}, args...)...).Scan(&e.left)
+	}
+	return e, err
+}
+
+// earlierSQL are the outcomes g that members m had in a rollout which is over, of the
+// release $2.
+const earlierSQL = ` JOIN rollout_members g ON g.device_id = m.device_id AND g.rollout_id <> m.rollout_id AND g.outcome <> 0 JOIN rollouts e ON e.id = g.rollout_id AND e.release_id = $2 AND e.ended_ms IS NOT NULL`
+
+// earlier counts what rollouts of the same release brought that were ended: who has the
+// program by one of them tells nothing more of it. Who failed in any of them has failed.
+func (o *row) earlier(ctx context.Context, tx *db.Tx) (all, inRing gate.Tally, err error) {
+	var n int64
+	if err = tx.QueryRow(ctx, `SELECT COUNT(*) FROM rollouts WHERE release_id = $1 AND ended_ms IS NOT NULL`, o.release).Scan(&n); err != nil || n == 0 {
+		return all, inRing, err
+	}
+	where, args := blockedSQL(o, 4)
+	rows, err := tx.Query(ctx, `SELECT x.ring, x.outcome, COUNT(*) FROM (SELECT m.device_id, m.ring, MAX(g.outcome) AS outcome FROM rollout_members m`+earlierSQL+`
+		WHERE m.rollout_id = $1 AND m.ring <= $3 AND m.outcome = 0 AND m.granted_ms = 0 AND NOT `+where+` GROUP BY m.device_id, m.ring) x GROUP BY x.ring, x.outcome`,
+		append([]any{o.id, o.release, int64(o.ring)}, args...)...)
+	if err != nil {
+		return all, inRing, err
+	}
+	defer rows.Close()
+	for rows.Next() {
+		var ring, outcome int64
+		var t gate.Tally
+		if err := rows.Scan(&ring, &outcome, &n); err != nil {
+			return all, inRing, err
+		}
+		if t.OK = n; outcome == outcomeBad {
+			t = gate.Tally{Bad: n}
+		}
+		all.OK, all.Bad = all.OK+t.OK, all.Bad+t.Bad
+		if int(ring) == o.ring {
+			inRing.OK, inRing.Bad = inRing.OK+t.OK, inRing.Bad+t.Bad
+		}
+	}
+	return all, inRing, rows.Close()
+}
+
 // addedBy is how many devices the ring added that may have an outcome at all.
 func (r *Rollouts) addedBy(ctx context.Context, tx *db.Tx, o *row) (n int64, err error) {
 	where, args := blockedSQL(o, 3)
@@ -275,24 +332,16 @@ func (r *Rollouts) addedBy(ctx context.Context, tx *db.Tx, o *row) (n int64, err
 	return n, err
 }
 
-// had is how many devices of the present ring have the version from elsewhere, such as
-// a rollout that was aborted, or had their outcome of that before the ring began: they
-// tell nothing more, and a ring of none but these would wait for ever. It is counted,
-// which costs, once nothing else is waited for.
-func (r *Rollouts) had(ctx context.Context, tx *db.Tx, o *row, added int64) (n int64, err error) {
-	if soaked, _ := r.watched(o); !soaked || o.ring == len(o.rings)-1 || o.evidence.Ready(o.params(r.cfg.Pace), o.ring, added) != gate.WaitFresh {
-		return 0, nil
-	}
-	where, args := blockedSQL(o, 4)
+// had is how many devices of the present ring have the version and never had a lease for
+// it, as those that were set up with it: they tell nothing, and a ring of none but these
+// would wait for ever. Who had a lease and has told of no end is silent, and waited for.
+func (o *row) had(ctx context.Context, tx *db.Tx) (n int64, err error) {
+	where, args := blockedSQL(o, 5)
 	err = tx.QueryRow(ctx, `SELECT COUNT(*) FROM rollout_members m JOIN health_agent_versions v ON v.device_id = m.device_id
-		WHERE m.rollout_id = $1 AND m.ring = $2 AND m.flight = 0 AND m.outcome = 0 AND m.unfit = '' AND v.version = $3 AND NOT `+where, append([]any{o.id, int64(o.ring), o.version}, args...)...).Scan(&n)
-	if err != nil {
-		return 0, err
-	}
-	var all int64
-	where, args = blockedSQL(o, 3)
-	err = tx.QueryRow(ctx, `SELECT COUNT(*) FROM rollout_members m WHERE m.rollout_id = $1 AND m.ring = $2 AND m.outcome <> 0 AND NOT `+where, append([]any{o.id, int64(o.ring)}, args...)...).Scan(&all)
-	return n + max(0, all-o.evidence.Ring.OK-o.evidence.Ring.Bad), err
+		WHERE m.rollout_id = $1 AND m.ring = $2 AND m.granted_ms = 0 AND m.outcome = 0 AND m.unfit = '' AND v.version = $3 AND NOT `+where+`
+			AND NOT EXISTS (SELECT 1 FROM rollout_members g JOIN rollouts e ON e.id = g.rollout_id WHERE g.device_id = m.device_id AND e.release_id = $4 AND g.granted_ms > 0)`,
+		append([]any{o.id, int64(o.ring), o.version, o.release}, args...)...).Scan(&n)
+	return n, err
 }
 
 // openIn is how many devices of the rings so far are under way, or have had no turn and
@@ -309,15 +358,21 @@ func (r *Rollouts) openIn(ctx context.Context, tx *db.Tx, o *row) (n int64, err 
 }
 
 // tried says whether somebody of the present ring had a turn without an outcome, or an
-// outcome before the ring began, or nobody of it can have one.
-func tried(ctx context.Context, tx *db.Tx, o *row, added int64) (bool, error) {
-	if added <= 0 {
-		return true, nil
+// outcome before the ring or the rollout began, or nobody of it can have one.
+func tried(ctx context.Context, tx *db.Tx, o *row, e expected) (bool, error) {
+	if e.added <= 0 {
+		return e.left == 0 || o.evidence.All.OK+o.evidence.All.Bad > 0, nil
 	}
 	var n int64
 	where, args := blockedSQL(o, 3)
 	err := tx.QueryRow(ctx, `SELECT COUNT(*) FROM (SELECT 1 FROM rollout_members m WHERE m.rollout_id = $1 AND m.ring = $2 AND (m.outcome = 0 AND m.passed = 1 OR m.outcome <> 0 AND NOT `+where+`) LIMIT 1) x`,
 		append([]any{o.id, int64(o.ring)}, args...)...).Scan(&n)
+	if err != nil || n > 0 {
+		return n > 0, err
+	}
+	where, args = blockedSQL(o, 4)
+	err = tx.QueryRow(ctx, `SELECT COUNT(*) FROM (SELECT 1 FROM rollout_members m`+earlierSQL+` WHERE m.rollout_id = $1 AND m.ring = $3 AND NOT `+where+` LIMIT 1) x`,
+		append([]any{o.id, o.release, int64(o.ring)}, args...)...).Scan(&n)
 	return n > 0, err
 }
 
@@ -328,13 +383,15 @@ func (r *Rollouts) move(ctx context.Context, tx *db.Tx, o *row, s sight) error {
 	if _, err := tx.Exec(ctx, `UPDATE rollout_members SET lease = '', flight = 0, passed = 1 WHERE rollout_id = $1 AND flight = 1 AND until_ms <= $2`, o.id, now.UnixMilli()); err != nil {
 		return err
 	}
-	changed := o.controlBad != s.bad
-	if changed {
+	since := o.silent
+	lost := o.suspect(s.silent, now)
+	changed := o.controlBad != s.bad || o.silent != since
+	if o.controlBad != s.bad {
 		o.controlBad, o.controls = s.bad, s.controls
 	}
 	outcomes := o.evidence.All.OK + o.evidence.All.Bad
 	switch {
-	case s.lost:
+	case lost:
 		return r.halt(ctx, tx, o, gate.CauseLost)
 	case r.cfg.Tickets != nil && gate.Spike(s.tickets, ticketsExpected(outcomes)):
 		return r.halt(ctx, tx, o, gate.CauseTickets)
@@ -362,19 +419,24 @@ func (r *Rollouts) due(o *row, s sight) bool {
 	if soaked, taught := r.watched(o); !soaked || !taught || s.silent || o.rings[o.ring+1].Wide && !o.approved() {
 		return false
 	}
-	wait, _ := r.ready(o, s.added, s.open)
+	wait, _ := r.ready(o, s.ring, s.open)
 	return wait == gate.Leave
 }
 
 // ready is what the gate waits for in the present ring, and how many of it must have had
 // an outcome. Of the first few all count who are here: eight good ones of twenty would
 // do, and the next ring began while the failures of the others were on their way.
-func (r *Rollouts) ready(o *row, added, open int64) (gate.Wait, int64) {
-	if added <= 0 { // nobody of it can have an outcome; the next ring has its own bounds
+func (r *Rollouts) ready(o *row, e expected, open int64) (gate.Wait, int64) {
+	switch {
+	case e.added <= 0 && e.left > 0: // else all rings would be open to them on the day when they are let in
+		return gate.WaitFresh, 1
+	case e.added <= 0: // nobody of it can have an outcome; the next ring has its own bounds
 		return gate.Leave, 0
 	}
-	params := o.params(r.cfg.Pace)
-	wait, need := o.evidence.Ready(params, o.ring, added), params.Need(o.ring, added)
+	params, known := o.params(r.cfg.Pace), o.evidence
+	known.All.OK, known.All.Bad = known.All.OK+e.earlier.OK, known.All.Bad+e.earlier.Bad
+	known.Ring.OK, known.Ring.Bad = known.Ring.OK+e.inRing.OK, known.Ring.Bad+e.inRing.Bad
+	wait, need := known.Ready(params, o.ring, e.added), max(0, params.Need(o.ring, e.added)-e.inRing.OK-e.inRing.Bad)
 	if o.ring == 0 && len(o.rings) > 1 && open > 0 && r.now().Sub(o.entered) < r.cfg.Pace.Lease {
 		return gate.WaitFresh, max(need, o.evidence.Ring.OK+o.evidence.Ring.Bad+open)
 	}
@@ -487,22 +549,28 @@ func (r *Rollouts) moved(ctx context.Context) error {
 	return nil
 }
 
-// tellAgain tells connected devices their offer once more, each minute until they say
+// tellAgain tells connected devices their offer once more, after each minute until they say
 // something of it: a session may end, or a store be away, between the lease and the word
 // of it, and who never heard of his would keep a place for as long as it holds.
 func (r *Rollouts) tellAgain(ctx context.Context, id string) error {
-	now := r.now().UnixMilli()
+	// A minute that was over at the last round has been said, however often rounds come.
+	now, every := r.now().UnixMilli(), tellAgainEvery.Milliseconds()
+	last, known := r.toldAgain[id]
+	if !known || last > now {
+		last = now - r.cfg.Pace.Every.Milliseconds()
+	}
 	var silent []string
 	err := r.db.Read(ctx, func(tx *db.Tx) (err error) {
 		silent, err = db.Texts(ctx, tx, `SELECT m.device_id FROM rollout_members m JOIN health_devices h ON h.device_id = m.device_id
 			WHERE m.rollout_id = $1 AND m.flight = 1 AND m.lease <> '' AND m.told IN (0, $2) AND m.told_ms < m.granted_ms AND h.connected = 1
-				AND $3 - m.granted_ms >= $4 AND ($3 - m.granted_ms) % $4 < $5 LIMIT $6`,
-			id, int64(hmpb.UpdateState_UPDATE_STATE_WAITING), now, tellAgainEvery.Milliseconds(), r.cfg.Pace.Every.Milliseconds(), int64(fillMost))
+				AND ($3 - m.granted_ms) / $4 > CASE WHEN $5 > m.granted_ms THEN ($5 - m.granted_ms) / $4 ELSE 0 END LIMIT $6`,
+			id, int64(hmpb.UpdateState_UPDATE_STATE_WAITING), now, every, last, int64(fillMost))
 		return err
 	})
 	if err != nil {
 		return fmt.Errorf("looking for who has not heard of his offer: %w", err)
 	}
+	r.toldAgain[id] = now
 	for _, device := range silent {
 		r.bus.Publish(bus.Event{Kind: bus.Offers, Device: device})
 	}

@@ -7,6 +7,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"strconv"
 	"strings"
 	"time"
 
@@ -443,9 +444,11 @@ func (r *Rollouts) grant(ctx context.Context, tx *db.Tx, o *row, device access.C
 		}
 	}
 	m.lease, m.granted, m.until = rand.Text(), now.UnixMilli(), now.Add(r.cfg.Pace.Lease).UnixMilli()
-	// One that waited goes on waiting for the same, and does not tell that again. A lease
-	// that ended a moment ago no round has seen.
-	_, err := tx.Exec(ctx, `UPDATE rollout_members SET passed = CASE WHEN flight = 1 AND until_ms <= $4 THEN 1 ELSE passed END, lease = $3, granted_ms = $4, until_ms = $5, school_id = $7, flight = 1, told = CASE WHEN told = $6 THEN told ELSE 0 END, reason = CASE WHEN told = $6 THEN reason ELSE 0 END
+	// One that waited goes on waiting for the same, and does not tell that again; one that
+	// was armed before a pause still is. A lease that ended a moment ago no round has seen.
+	goesOn := `told = $6 OR flight = 1 AND until_ms > $4 AND told BETWEEN ` + strconv.Itoa(armed) + ` AND ` + strconv.Itoa(trial)
+	_, err := tx.Exec(ctx, `UPDATE rollout_members SET passed = CASE WHEN flight = 1 AND until_ms <= $4 THEN 1 ELSE passed END, lease = $3, granted_ms = $4, until_ms = $5, school_id = $7, flight = 1,
+			told = CASE WHEN `+goesOn+` THEN told ELSE 0 END, reason = CASE WHEN `+goesOn+` THEN reason ELSE 0 END
 		WHERE rollout_id = $1 AND device_id = $2`, o.id, device.ID, m.lease, m.granted, m.until, int64(hmpb.UpdateState_UPDATE_STATE_WAITING), m.school)
 	if err != nil || !v.over {
 		return err

@@ -12,6 +12,7 @@ import (
 
 	"hausmeister/collector/access"
 	"hausmeister/collector/db"
+	"hausmeister/proto/hmpb"
 )
 
 // Who comes when. The fleet is put into an order by its strata, and in each by a hash
@@ -148,14 +149,66 @@ func (r *Rollouts) place(ctx context.Context, o row) error {
 		}
 		now.placed = true
 		if now.state == Paused {
-			return now.save(ctx, tx, false)
+			if err := now.save(ctx, tx, false); err != nil {
+				return err
+			}
+			return r.inherit(ctx, tx, &now)
 		}
 		now.entered = r.now()
 		if err := now.turn(ctx, tx, Running, r.now()); err != nil {
 			return err
 		}
-		return r.decide(ctx, tx, access.System("rollouts"), &now, "began", "")
+		if err := r.decide(ctx, tx, access.System("rollouts"), &now, "began", ""); err != nil {
+			return err
+		}
+		return r.inherit(ctx, tx, &now)
 	})
+}
+
+// inherit weighs what devices told since the rollout was started of an update that an
+// ended rollout of the same release began, and for which they had no place here yet: what
+// is told later concerns finds.
+func (r *Rollouts) inherit(ctx context.Context, tx *db.Tx, o *row) error {
+	rows, err := tx.Query(ctx, `SELECT g.device_id, g.told, g.reason, g.told_ms, g.outcome FROM rollout_members g JOIN rollouts e ON e.id = g.rollout_id
+		WHERE e.release_id = $1 AND e.id <> $2 AND e.ended_ms IS NOT NULL AND g.outcome <> 0 AND g.told <> $3 AND g.told_ms >= $4 ORDER BY g.told_ms, g.device_id`,
+		o.release, o.id, int64(hmpb.UpdateState_UPDATE_STATE_PRUNED), o.started.UnixMilli())
+	if err != nil {
+		return err
+	}
+	defer rows.Close()
+	type end struct {
+		device                        string
+		told, reason, toldMS, outcome int64
+	}
+	var ends []end
+	for rows.Next() {
+		var e end
+		if err := rows.Scan(&e.device, &e.told, &e.reason, &e.toldMS, &e.outcome); err != nil {
+			return err
+		}
+		ends = append(ends, e)
+	}
+	if err := rows.Close(); err != nil {
+		return err
+	}
+	for _, e := range ends {
+		m, ok, err := readMember(ctx, tx, o.id, e.device)
+		if err != nil {
+			return err
+		}
+		if !ok || m.outcome != 0 {
+			continue
+		}
+		o.counts[min(m.ring, len(o.counts)-1)].Reached++
+		_, err = tx.Exec(ctx, `UPDATE rollout_members SET told = $3, reason = $4, told_ms = $5, outcome = $6, granted_ms = $5 WHERE rollout_id = $1 AND device_id = $2`, o.id, e.device, e.told, e.reason, e.toldMS, e.outcome)
+		if err != nil {
+			return err
+		}
+		if err := r.weigh(ctx, tx, o, m, e.outcome, ""); err != nil {
+			return err
+		}
+	}
+	return nil
 }
 
 func (s spot) insert(ctx context.Context, tx *db.Tx, rollout string) error {

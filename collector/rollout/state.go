@@ -20,8 +20,9 @@ import (
 // State is where a rollout stands.
 //
 //	waiting --approve--> placing --all have a place--> running <--resume-- paused
-//	                                                    |  |  \--pause------^
-//	                                                    |  \--gate--> halted --resume--> running
+//	                                                    |  |  \--pause------^         |
+//	                                                    |  \--gate--> halted <--gate--/
+//	                                                    |              \--resume--> running
 //	                                                    \--all had their turn--> done --a newer one is done--> replaced
 //	each but the last two --abort--> aborted
 //
@@ -33,7 +34,7 @@ const (
 	Waiting  State = "waiting"
 	Placing  State = "placing"
 	Running  State = "running"
-	Paused   State = "paused" // by a person
+	Paused   State = "paused" // by somebody; what is armed may still halt it
 	Halted   State = "halted" // by the gate
 	Aborted  State = "aborted"
 	Done     State = "done"
@@ -74,6 +75,8 @@ type row struct {
 	startedBy, startedName    string
 	approvedBy, approvedName  string
 	ended                     time.Time
+	silent                    time.Time // since when updated devices are silent; zero = they are not
+	excused                   time.Time // who told of its update until then is not looked for, see Resume
 	cause                     gate.Cause
 	revision                  int64
 	product, channel, version string
@@ -89,7 +92,7 @@ type ringCount struct {
 }
 
 const rowSQL = `SELECT o.id, o.release_id, o.state, o.ring, o.rings, o.entered_ms, o.evidence, o.counts, o.control_bad, o.controls, o.placed, o.started_ms, o.started_by, o.started_name,
-	o.approved_by, o.approved_name, COALESCE(o.ended_ms, 0), o.cause, o.revision, r.product, r.channel, r.version, r.urgent, r.rollback_of, r.floor,
+	o.approved_by, o.approved_name, COALESCE(o.ended_ms, 0), o.silent_ms, o.excused_ms, o.cause, o.revision, r.product, r.channel, r.version, r.urgent, r.rollback_of, r.floor,
 	CASE WHEN r.gone_ms IS NULL THEN 0 ELSE 1 END, CASE WHEN r.blocked_ms IS NULL THEN 0 ELSE 1 END
 	FROM rollouts o JOIN rollout_releases r ON r.id = o.release_id WHERE `
 
@@ -102,16 +105,14 @@ func readRows(ctx context.Context, tx *db.Tx, where string, args ...any) (out []
 	for rows.Next() {
 		var o row
 		var state, rings, evidence, counts, cause string
-		var ring, entered, placed, started, ended, urgent, gone, blocked int64
+		var ring, entered, placed, started, ended, silent, excused, urgent, gone, blocked int64
 		if err := rows.Scan(&o.id, &o.release, &state, &ring, &rings, &entered, &evidence, &counts, &o.controlBad, &o.controls, &placed, &started, &o.startedBy, &o.startedName,
-			&o.approvedBy, &o.approvedName, &ended, &cause, &o.revision, &o.product, &o.channel, &o.version, &urgent, &o.rollbackOf, &o.floor, &gone, &blocked); err != nil {
+			&o.approvedBy, &o.approvedName, &ended, &silent, &excused, &cause, &o.revision, &o.product, &o.channel, &o.version, &urgent, &o.rollbackOf, &o.floor, &gone, &blocked); err != nil {
 			return nil, err
 		}
 		o.state, o.ring, o.entered, o.started, o.cause = State(state), int(ring), time.UnixMilli(entered).UTC(), time.UnixMilli(started).UTC(), gate.Cause(cause)
 		o.placed, o.urgent, o.gone, o.blocked = placed == 1, urgent == 1, gone == 1, blocked == 1
-		if ended > 0 {
-			o.ended = time.UnixMilli(ended).UTC()
-		}
+		o.ended, o.silent, o.excused = timeOf(ended), timeOf(silent), timeOf(excused)
 		if err := json.Unmarshal([]byte(rings), &o.rings); err != nil {
 			return nil, fmt.Errorf("rings of rollout %s: %w", o.id, err)
 		}
@@ -167,12 +168,20 @@ func (o *row) save(ctx context.Context, tx *db.Tx, news bool) error {
 	}
 	var ended any
 	if !o.ended.IsZero() {
-		ended = o.ended.UnixMilli()
+		ended = msOf(o.ended)
 	}
 	_, err = tx.Exec(ctx, `UPDATE rollouts SET state = $2, ring = $3, entered_ms = $4, evidence = $5, approved_by = $6, approved_name = $7, ended_ms = $8, cause = $9, revision = $10,
-		placed = $11, control_bad = $12, controls = $13, counts = $14 WHERE id = $1`,
-		o.id, string(o.state), int64(o.ring), o.entered.UnixMilli(), string(evidence), o.approvedBy, o.approvedName, ended, string(o.cause), o.revision, o.placed, o.controlBad, o.controls, string(counts))
+		placed = $11, control_bad = $12, controls = $13, counts = $14, silent_ms = $15, excused_ms = $16 WHERE id = $1`,
+		o.id, string(o.state), int64(o.ring), o.entered.UnixMilli(), string(evidence), o.approvedBy, o.approvedName, ended, string(o.cause), o.revision, o.placed, o.controlBad, o.controls, string(counts), msOf(o.silent), msOf(o.excused))
 	return err
+}
+
+// msOf is of a time that timeOf reads: zero stays zero.
+func msOf(t time.Time) int64 {
+	if t.IsZero() {
+		return 0
+	}
+	return t.UnixMilli()
 }
 
 // turn is the one way to another state. Who leaves running takes the leases with him
@@ -181,7 +190,7 @@ func (o *row) turn(ctx context.Context, tx *db.Tx, to State, now time.Time) erro
 	if !slices.Contains(ways[o.state], to) {
 		return fmt.Errorf("%w: it is %s", ErrState, o.state)
 	}
-	if to == Running && o.state != Running {
+	if (to == Running || to == Placing) && o.state != Running {
 		o.cause = ""
 	}
 	if to.over() {

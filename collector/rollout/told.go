@@ -74,7 +74,7 @@ func (r *Rollouts) Told(ctx context.Context, tx *db.Tx, device string, u *hmpb.U
 	if err != nil || outcome == m.outcome {
 		return err
 	}
-	return r.weigh(ctx, tx, &o, m, u, outcome)
+	return r.weigh(ctx, tx, &o, m, outcome, signatureOf(u))
 }
 
 // landed frees the place that a device had kept in an earlier rollout of the same release,
@@ -161,7 +161,7 @@ func (r *Rollouts) concerns(ctx context.Context, tx *db.Tx, device string, u *hm
 
 // outcomeOf says whether a step is an outcome. What a device refuses for reasons of
 // its own, or of ours, says nothing about the program; that the program itself says it
-// cannot run there does.
+// cannot run there does, and that a scanner takes it away.
 func outcomeOf(u *hmpb.Update) int64 {
 	if mended(u) {
 		return outcomeBad
@@ -176,7 +176,8 @@ func outcomeOf(u *hmpb.Update) int64 {
 			return outcomeBad
 		}
 	case hmpb.UpdateState_UPDATE_STATE_REFUSED:
-		if u.GetReason() == hmpb.UpdateReason_UPDATE_REASON_SELFTEST {
+		switch u.GetReason() {
+		case hmpb.UpdateReason_UPDATE_REASON_SELFTEST, hmpb.UpdateReason_UPDATE_REASON_QUARANTINED:
 			return outcomeBad
 		}
 	}
@@ -199,8 +200,22 @@ func mended(u *hmpb.Update) bool {
 	return false
 }
 
+// signatureOf tells failures apart that the gate counts by kind.
+func signatureOf(u *hmpb.Update) string {
+	if s := cut(u.GetSignature()); s != "" {
+		return s
+	}
+	switch u.GetReason() {
+	case hmpb.UpdateReason_UPDATE_REASON_SELFTEST:
+		return "selftest"
+	case hmpb.UpdateReason_UPDATE_REASON_QUARANTINED:
+		return "quarantined"
+	}
+	return ""
+}
+
 // weigh gives an outcome to the gate and does what it says.
-func (r *Rollouts) weigh(ctx context.Context, tx *db.Tx, o *row, m member, u *hmpb.Update, outcome int64) error {
+func (r *Rollouts) weigh(ctx context.Context, tx *db.Tx, o *row, m member, outcome int64, signature string) error {
 	count := &o.counts[min(m.ring, len(o.counts)-1)]
 	if m.outcome == outcomeOK {
 		count.OK--
@@ -215,13 +230,7 @@ func (r *Rollouts) weigh(ctx context.Context, tx *db.Tx, o *row, m member, u *hm
 	}
 	what := gate.Outcome{Bad: outcome == outcomeBad, Ring: m.ring, Now: o.ring, Strata: m.strata()}
 	if what.Bad {
-		what.Signature = cut(u.GetSignature())
-		if what.Signature == "" && u.GetReason() == hmpb.UpdateReason_UPDATE_REASON_SELFTEST {
-			what.Signature = "selftest"
-		}
-		if what.Signature == "" && u.GetReason() == hmpb.UpdateReason_UPDATE_REASON_QUARANTINED {
-			what.Signature = "quarantined"
-		}
+		what.Signature = signature
 	}
 	if m.outcome == outcomeOK {
 		o.evidence.Turn(what)
@@ -232,8 +241,7 @@ func (r *Rollouts) weigh(ctx context.Context, tx *db.Tx, o *row, m member, u *hm
 	switch verdict.Act {
 	case gate.Block:
 		s, known := verdict.Stratum, shown(o, r.cfg.Pace)
-		o.evidence.BlockPart(params, s, true)
-		if err := o.leaveOut(ctx, tx, s); err != nil {
+		if err := o.leaveOut(ctx, tx, s, func(inRing gate.Tally) { o.evidence.Blame(params, s, inRing) }); err != nil {
 			return err
 		}
 		if err := o.save(ctx, tx, true); err != nil {
@@ -246,10 +254,11 @@ func (r *Rollouts) weigh(ctx context.Context, tx *db.Tx, o *row, m member, u *hm
 	return o.save(ctx, tx, false)
 }
 
-// halt stops a rollout by what the gate says. One that is stopped already stays so, and
-// keeps the evidence.
+// halt stops a rollout by what the gate says, also one that is paused: what is armed goes
+// on in a pause, and whoever ends that must know what came of it. One that is halted
+// already stays so, and keeps the evidence.
 func (r *Rollouts) halt(ctx context.Context, tx *db.Tx, o *row, cause gate.Cause) error {
-	if !o.state.grants() {
+	if !o.state.grants() && o.state != Paused {
 		return o.save(ctx, tx, false)
 	}
 	o.cause = cause

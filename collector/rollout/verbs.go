@@ -147,8 +147,8 @@ func (r *Rollouts) start(ctx context.Context, caller access.Caller, release, rea
 }
 
 // anew says whether the caller may begin a release whose last rollout was ended while it
-// was halted, or left parts out: the new one knows nothing of either, so that this is as
-// Resume, and as letting the parts in again.
+// was halted, or left parts out, however it ended: the new one knows nothing of either, so
+// that this is as Resume, and as letting the parts in again.
 func anew(ctx context.Context, tx *db.Tx, caller access.Caller, release string) error {
 	if caller.Kind == access.KindUser {
 		return nil
@@ -157,7 +157,7 @@ func anew(ctx context.Context, tx *db.Tx, caller access.Caller, release string) 
 	if err != nil || len(last) == 0 {
 		return err
 	}
-	if o := &last[0]; o.state == Aborted && (o.cause != "" || len(o.evidence.Blocked()) > 0) {
+	if o := &last[0]; o.state.over() && (o.cause != "" || len(o.evidence.Blocked()) > 0) {
 		return ErrPerson
 	}
 	return nil
@@ -212,8 +212,9 @@ func (r *Rollouts) Pause(ctx context.Context, caller access.Caller, id, reason s
 }
 
 // Resume goes on after a pause, or after a halt of the gate. The evidence stays, but a
-// halt's alarm is taken back half: the person knows something that the gate does not. A
-// program knows nothing, and would say it each time: of it a halt's end is ErrPerson.
+// halt's alarm is taken back half, and who was lost is looked for no more: the person
+// knows something that the gate does not. A program knows nothing, and would say it each
+// time: of it a halt's end is ErrPerson.
 // Of a release that has a newer one by now it is ErrOlder.
 func (r *Rollouts) Resume(ctx context.Context, caller access.Caller, id, reason string) error {
 	return r.verb(ctx, caller, id, "resumed", reason, func(tx *db.Tx, o *row) error {
@@ -233,8 +234,13 @@ func (r *Rollouts) Resume(ctx context.Context, caller access.Caller, id, reason 
 		if !o.placed {
 			to = Placing
 		}
-		o.evidence.Resume(o.params(r.cfg.Pace))
-		o.entered = r.now() // what was before the stop is no soak
+		if o.state == Halted {
+			o.evidence.Resume(o.params(r.cfg.Pace))
+		}
+		if o.cause == gate.CauseLost {
+			o.excused = r.now()
+		}
+		o.entered, o.silent = r.now(), time.Time{} // what was before the stop is no soak
 		return o.turn(ctx, tx, to, r.now())
 	})
 }
@@ -442,15 +448,28 @@ func (r *Rollouts) enter(ctx context.Context, tx *db.Tx, caller access.Caller, o
 	known := shown(o, r.cfg.Pace)
 	o.ring++
 	o.entered = r.now()
-	o.evidence.NextRing()
+	had, err := o.inRing(ctx, tx)
+	if err != nil {
+		return err
+	}
+	o.evidence.NextRing(had)
 	if err := o.save(ctx, tx, true); err != nil {
 		return err
 	}
 	return r.decided(ctx, tx, caller, o, verb, reason, known)
 }
 
+// inRing counts the outcomes that devices of the present ring had already, such as those
+// of an update that a rollout before this one began.
+func (o *row) inRing(ctx context.Context, tx *db.Tx) (t gate.Tally, err error) {
+	where, args := blockedSQL(o, 3)
+	err = tx.QueryRow(ctx, `SELECT COALESCE(SUM(CASE WHEN m.outcome = 1 THEN 1 ELSE 0 END), 0), COALESCE(SUM(CASE WHEN m.outcome = 2 THEN 1 ELSE 0 END), 0)
+		FROM rollout_members m WHERE m.rollout_id = $1 AND m.ring = $2 AND m.outcome <> 0 AND NOT `+where, append([]any{o.id, int64(o.ring)}, args...)...).Scan(&t.OK, &t.Bad)
+	return t, err
+}
+
 // Block leaves a part of the fleet out of a rollout, or lets it in again; the latter is
-// ErrPerson for a program.
+// ErrPerson for a program. What the gate has seen against the release stays.
 func (r *Rollouts) Block(ctx context.Context, caller access.Caller, id string, s gate.Stratum, blocked bool, reason string) error {
 	if err := everywhere(caller); err != nil {
 		return err // before anything is said of what was asked
@@ -480,11 +499,13 @@ func (r *Rollouts) Block(ctx context.Context, caller access.Caller, id string, s
 				return &InvalidError{"value", "no device of this rollout has it"}
 			}
 		}
-		o.evidence.BlockPart(o.params(r.cfg.Pace), s, blocked)
 		if news {
-			if err := o.leaveOut(ctx, tx, s); err != nil {
+			if err := o.leaveOut(ctx, tx, s, func(inRing gate.Tally) { o.evidence.Block(s, inRing) }); err != nil {
 				return err
 			}
+		}
+		if !blocked {
+			o.evidence.Free(s)
 		}
 		return o.save(ctx, tx, true)
 	})
@@ -501,34 +522,49 @@ func (o *row) holds(ctx context.Context, tx *db.Tx, s gate.Stratum) (n int64, er
 	return n, err
 }
 
-// leaveOut takes the leases of a part that was just blocked, and what its devices did
-// out of the other parts that they are in.
-func (o *row) leaveOut(ctx context.Context, tx *db.Tx, s gate.Stratum) error {
+// leaveOut blocks a part, which is told how many outcomes of it the present ring has,
+// takes its leases, and what its devices did out of the other parts that they are in.
+func (o *row) leaveOut(ctx context.Context, tx *db.Tx, s gate.Stratum, block func(inRing gate.Tally)) error {
 	if err := revoke(ctx, tx, `rollout_id = $1 AND `+strata[s.Dimension]+` = $2`, o.id, s.Value); err != nil {
 		return err
 	}
-	before, args := "", []any{o.id, s.Value}
+	before, args := "", []any{o.id, s.Value, int64(o.ring)}
 	for _, other := range o.evidence.Blocked() { // what their devices did is out already
 		if other != s {
 			args = append(args, other.Value)
 			before += ` AND ` + strata[other.Dimension] + ` <> $` + strconv.Itoa(len(args))
 		}
 	}
-	rows, err := tx.Query(ctx, `SELECT model, os_build, antivirus, owner_id, SUM(CASE WHEN outcome = 1 THEN 1 ELSE 0 END), SUM(CASE WHEN outcome = 2 THEN 1 ELSE 0 END)
+	rows, err := tx.Query(ctx, `SELECT model, os_build, antivirus, owner_id, SUM(CASE WHEN outcome = 1 THEN 1 ELSE 0 END), SUM(CASE WHEN outcome = 2 THEN 1 ELSE 0 END),
+		SUM(CASE WHEN outcome = 1 AND ring = $3 THEN 1 ELSE 0 END), SUM(CASE WHEN outcome = 2 AND ring = $3 THEN 1 ELSE 0 END)
 		FROM rollout_members WHERE rollout_id = $1 AND outcome <> 0 AND `+strata[s.Dimension]+` = $2`+before+` GROUP BY model, os_build, antivirus, owner_id`, args...)
 	if err != nil {
 		return err
 	}
 	defer rows.Close()
+	type some struct {
+		strata []gate.Stratum
+		gate.Tally
+	}
+	var did []some
+	var inRing gate.Tally
 	for rows.Next() {
 		var m member
-		var t gate.Tally
-		if err := rows.Scan(&m.model, &m.build, &m.antivirus, &m.owner, &t.OK, &t.Bad); err != nil {
+		var all, here gate.Tally
+		if err := rows.Scan(&m.model, &m.build, &m.antivirus, &m.owner, &all.OK, &all.Bad, &here.OK, &here.Bad); err != nil {
 			return err
 		}
-		o.evidence.Without(m.strata(), t)
+		did = append(did, some{m.strata(), all})
+		inRing.OK, inRing.Bad = inRing.OK+here.OK, inRing.Bad+here.Bad
 	}
-	return rows.Close()
+	if err := rows.Close(); err != nil {
+		return err
+	}
+	block(inRing)
+	for _, t := range did {
+		o.evidence.Without(t.strata, t.Tally)
+	}
+	return nil
 }
 
 // strata are the dimensions of package gate, and the columns that hold them.

@@ -165,7 +165,7 @@ func (r *Rollouts) view(ctx context.Context, tx *db.Tx, o *row) (Rollout, error)
 	}
 	v.Rings[o.ring].Soaked, v.Rings[o.ring].Taught = r.watched(o)
 	if o.state == Running {
-		added, err := r.addedBy(ctx, tx, o)
+		ring, err := r.expects(ctx, tx, o)
 		if err != nil {
 			return v, err
 		}
@@ -175,7 +175,7 @@ func (r *Rollouts) view(ctx context.Context, tx *db.Tx, o *row) (Rollout, error)
 				return v, err
 			}
 		}
-		v.Rings[o.ring].Wait, v.Rings[o.ring].Need = r.ready(o, added, open)
+		v.Rings[o.ring].Wait, v.Rings[o.ring].Need = r.ready(o, ring, open)
 	}
 	return v, nil
 }

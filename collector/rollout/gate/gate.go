@@ -98,7 +98,7 @@ type Part struct {
 // not begun.
 type Evidence struct {
 	// All counts the outcomes of what is not blocked; Ring those of them that devices
-	// had which the present ring added.
+	// had which the present ring added, whenever they had them.
 	All  Tally `json:"all"`
 	Ring Tally `json:"ring"`
 	// Sum is the statistic of the cumulated log-likelihood: above the bound it is an
@@ -152,13 +152,15 @@ type Verdict struct {
 func (e *Evidence) Add(p Params, o Outcome) Verdict {
 	v := e.Weigh(p, o)
 	if v.Act == Block {
-		e.BlockPart(p, v.Stratum, true)
+		i, _ := e.find(v.Stratum)
+		in := e.Parts[i].Tally
+		e.Blame(p, v.Stratum, Tally{OK: e.Ring.OK - (e.All.OK - in.OK), Bad: in.Bad})
 	}
 	return v
 }
 
 // Weigh weighs one outcome. The part that is to be blocked for it is still in the
-// evidence, so that its caller can keep what that was taken on, and then BlockPart.
+// evidence, so that its caller can keep what that was taken on, and then Blame it.
 func (e *Evidence) Weigh(p Params, o Outcome) Verdict {
 	if e.count(o) {
 		return Verdict{} // of a part that is blocked already: it says nothing about the others
@@ -272,16 +274,40 @@ func (e *Evidence) toBlame(p Params, strata []Stratum, alarm bool) (Stratum, boo
 	return best, least < 1
 }
 
-// block takes a part out of what is weighed. The rest begins anew, half way to the
-// bound: it was no chance that all failures fell into this part, but it may have been.
-func (e *Evidence) block(p Params, s Stratum) {
-	i, _ := e.find(s)
+// Blame blocks the part that Weigh named, of which the present ring has so many outcomes.
+// The rest begins anew, half way to the bound: it was no chance that all failures fell
+// into this part, but it may have been.
+func (e *Evidence) Blame(p Params, s Stratum, inRing Tally) {
+	e.Block(s, inRing)
+	e.Resume(p)
+}
+
+// Block takes a part that somebody names out of what is weighed; of its outcomes so many
+// are in the present ring. An alarm stays one: whoever may leave parts out need not be
+// one who may take that back.
+func (e *Evidence) Block(s Stratum, inRing Tally) {
+	i, known := e.find(s)
+	if !known {
+		e.Parts = slices.Insert(e.Parts, i, Part{Stratum: s})
+	}
+	if e.Parts[i].Blocked {
+		return
+	}
 	e.Parts[i].Blocked = true
-	in := e.Parts[i].Tally
-	e.All.OK, e.All.Bad = max(0, e.All.OK-in.OK), max(0, e.All.Bad-in.Bad)
-	e.Ring.OK, e.Ring.Bad = max(0, min(e.Ring.OK, e.All.OK)), max(0, e.Ring.Bad-in.Bad)
-	e.Sum = min(e.Sum, p.Bound/2)
-	clear(e.Signatures)
+	e.All.take(e.Parts[i].Tally)
+	e.Ring.take(inRing)
+	e.Ring.OK, e.Ring.Bad = min(e.Ring.OK, e.All.OK), min(e.Ring.Bad, e.All.Bad)
+}
+
+// Free lets a part in again. What it did before is no evidence for what it does now.
+func (e *Evidence) Free(s Stratum) {
+	if i, known := e.find(s); known {
+		e.Parts[i] = Part{Stratum: s}
+	}
+}
+
+func (t *Tally) take(some Tally) {
+	t.OK, t.Bad = max(0, t.OK-max(0, some.OK)), max(0, t.Bad-max(0, some.Bad))
 }
 
 // Without takes out of the other parts what devices did that are in one which was
@@ -291,22 +317,8 @@ func (e *Evidence) block(p Params, s Stratum) {
 func (e *Evidence) Without(strata []Stratum, t Tally) {
 	for _, s := range strata {
 		if i, known := e.find(s); known && !e.Parts[i].Blocked {
-			e.Parts[i].OK, e.Parts[i].Bad = max(0, e.Parts[i].OK-t.OK), max(0, e.Parts[i].Bad-t.Bad)
+			e.Parts[i].take(t)
 		}
-	}
-}
-
-// BlockPart blocks a stratum that a person names, or gives it free again.
-func (e *Evidence) BlockPart(p Params, s Stratum, blocked bool) {
-	i, known := e.find(s)
-	if !known {
-		e.Parts = slices.Insert(e.Parts, i, Part{Stratum: s})
-	}
-	switch {
-	case blocked && !e.Parts[i].Blocked:
-		e.block(p, s)
-	case !blocked:
-		e.Parts[i] = Part{Stratum: s} // what it did before is no evidence for what it does now
 	}
 }
 
@@ -392,8 +404,9 @@ func (e *Evidence) Turn(o Outcome) {
 	}
 }
 
-// NextRing begins to count the outcomes of the next ring.
-func (e *Evidence) NextRing() { e.Ring = Tally{} }
+// NextRing begins to count the outcomes of the next ring, whose devices had so many
+// already: of an update that began before the ring did.
+func (e *Evidence) NextRing(had Tally) { e.Ring = had }
 
 // Silent counts devices by whether they came back.
 type Silent struct {

@@ -144,7 +144,7 @@ func (s *sim) run() bool {
 func (s *sim) leave() {
 	s.ring++
 	s.entered = s.now
-	s.e.NextRing()
+	s.e.NextRing(gate.Tally{})
 }
 
 var (
@@ -412,10 +412,10 @@ func TestWithoutABlockedPart(t *testing.T) {
 			t.Fatalf("Add(%+v) = %+v", o, v)
 		}
 	}
-	e.BlockPart(p, model, true)
+	e.Block(model, gate.Tally{})
 	e.Without([]gate.Stratum{model, owner}, gate.Tally{Bad: 1})
 	e.Without([]gate.Stratum{model, other}, gate.Tally{Bad: 1})
-	e.BlockPart(p, owner, true)
+	e.Block(owner, gate.Tally{})
 	if want := (gate.Tally{OK: 1}); e.All != want {
 		t.Errorf("of all are left %+v, want %+v", e.All, want)
 	}
