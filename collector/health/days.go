@@ -224,6 +224,20 @@ func (d deviceDay) lastState(ctx context.Context, tx *db.Tx) (*hmpb.State, error
 	return state, proto.Unmarshal(body, state)
 }
 
+// deleteDays is how each statement begins that deletes daily rows.
+const deleteDays = `DELETE FROM health_days`
+
+// deletes runs a statement that deletes. Weeks that lose daily rows changed: who keeps
+// something that is made of them would keep what was deleted.
+func deletes(ctx context.Context, tx *db.Tx, sql string, args ...any) (int64, error) {
+	if which, ok := strings.CutPrefix(sql, deleteDays); ok {
+		if _, err := tx.Exec(ctx, `UPDATE health_weeks SET changes = changes + 1 WHERE week IN (SELECT (day + 3) / 7 FROM health_days`+which+`)`, args...); err != nil {
+			return 0, err
+		}
+	}
+	return tx.Exec(ctx, sql, args...)
+}
+
 // store writes the daily row; what a later merge knows no more stays. Without what was
 // merged before (it is kept for a shorter time than the row), the blocks are not the
 // whole day, and what the row says already stands.

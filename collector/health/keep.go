@@ -173,7 +173,7 @@ var outlived = []lifetime{
 	// Minutes that came late, from before the limit, make their daily row first.
 	{"blocks", reading.KeepBlocks, asMS, `DELETE FROM health_blocks WHERE (device_id, start_ms, step_s, spool, seq) IN
 		(SELECT device_id, start_ms, step_s, spool, seq FROM health_blocks WHERE start_ms < $1 AND spool <= 0 ORDER BY start_ms LIMIT $2)`},
-	{"daily rows", reading.KeepDays, asDay, `DELETE FROM health_days WHERE (device_id, day) IN
+	{"daily rows", reading.KeepDays, asDay, deleteDays + ` WHERE (device_id, day) IN
 		(SELECT device_id, day FROM health_days WHERE day < $1 ORDER BY day LIMIT $2)`},
 	{"findings", keepFindings, asMS, `DELETE FROM health_findings WHERE (device_id, spool, seq) IN
 		(SELECT device_id, spool, seq FROM health_findings WHERE cleared_ms < $1 LIMIT $2)`},
@@ -222,7 +222,7 @@ func (h *Health) sweepTable(ctx context.Context, o lifetime, now time.Time) (del
 	for {
 		var n int64
 		err := h.db.Write(ctx, func(tx *db.Tx) (err error) {
-			n, err = tx.Exec(ctx, o.sql, before, int64(sweepStep))
+			n, err = deletes(ctx, tx, o.sql, before, int64(sweepStep))
 			return err
 		})
 		deleted += n

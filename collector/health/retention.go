@@ -39,7 +39,7 @@ var retention = []struct {
 }{
 	{class: KeptReports, least: reading.KeepReports, most: reading.KeepReports},
 	{KeptMinutes, 2 * Day, reading.KeepBlocks, `DELETE FROM health_blocks WHERE start_ms < $1 AND spool <= 0 AND ` + ownDevices, asMS},
-	{KeptDays, 30 * Day, reading.KeepDays, `DELETE FROM health_days WHERE day < $1 AND ` + ownDevices, asDay},
+	{KeptDays, 30 * Day, reading.KeepDays, deleteDays + ` WHERE day < $1 AND ` + ownDevices, asDay},
 	{KeptFindings, 30 * Day, keepFindings, `DELETE FROM health_findings WHERE cleared_ms < $1 AND ` + ownDevices, asMS},
 	{KeptSoftware, 30 * Day, keepChanges, `DELETE FROM health_inventory_differences WHERE told_ms < $1 AND ` + ownDevices, asMS},
 	{class: KeptLooks, least: keepLooks, most: keepLooks},
@@ -269,7 +269,7 @@ func (h *Health) sweepOwner(ctx context.Context, sql, owner string, before int64
 			if err != nil || len(part) == 0 {
 				return err
 			}
-			n, err = tx.Exec(ctx, sql, before, owner, after, part[len(part)-1])
+			n, err = deletes(ctx, tx, sql, before, owner, after, part[len(part)-1])
 			return err
 		})
 		deleted += n

@@ -29,7 +29,7 @@ var ofRetired = []string{
 		(SELECT r.spool, r.seq FROM health_spools s JOIN health_reports r ON r.spool = s.id WHERE s.device_id = $1 LIMIT $3)` + stillRetired,
 	`DELETE FROM health_blocks WHERE (device_id, start_ms, step_s, spool, seq) IN
 		(SELECT device_id, start_ms, step_s, spool, seq FROM health_blocks WHERE device_id = $1 LIMIT $3)` + stillRetired,
-	`DELETE FROM health_days WHERE (device_id, day) IN (SELECT device_id, day FROM health_days WHERE device_id = $1 LIMIT $3)` + stillRetired,
+	deleteDays + ` WHERE (device_id, day) IN (SELECT device_id, day FROM health_days WHERE device_id = $1 LIMIT $3)` + stillRetired,
 	`DELETE FROM health_findings WHERE (device_id, spool, seq) IN
 		(SELECT device_id, spool, seq FROM health_findings WHERE device_id = $1 LIMIT $3)` + stillRetired,
 	`DELETE FROM health_inventory_differences WHERE (device_id, told_ms, name, nr) IN
@@ -72,7 +72,7 @@ func (h *Health) forgetRetired(ctx context.Context, device string, before int64)
 	for _, sql := range ofRetired {
 		for n := int64(sweepStep); n == sweepStep; {
 			err := h.db.Write(ctx, func(tx *db.Tx) (err error) {
-				n, err = tx.Exec(ctx, sql, device, before, int64(sweepStep))
+				n, err = deletes(ctx, tx, sql, device, before, int64(sweepStep))
 				return err
 			})
 			if err != nil {

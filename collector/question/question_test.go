@@ -15,6 +15,7 @@ import (
 	"hausmeister/collector/crowd"
 	"hausmeister/collector/db"
 	"hausmeister/collector/db/dbtest"
+	"hausmeister/collector/health"
 	"hausmeister/collector/question"
 	"hausmeister/proto/hmpb"
 	"hausmeister/proto/reading"
@@ -697,6 +698,82 @@ func TestEveryReadingCanBeAsked(t *testing.T) {
 			if err != nil || len(hits) != 1 || v != any(hits[0].Number) && v != any(hits[0].Text) {
 				t.Errorf("%s of the device is %+v, %v, want %v", name, hits, err, v)
 			}
+		}
+	})
+}
+
+// TestDeletedDays: what was deleted of daily rows is gone from columns and trends as
+// well, of devices that were revoked long ago and where an owner keeps days for less
+// long; the rest stays.
+func TestDeletedDays(t *testing.T) {
+	dbtest.Run(t, migrations, func(t *testing.T, d *db.DB) {
+		w := newWorld(t, d)
+		s := w.schools()
+		const each = 2 * crowd.FewPersons // of fewer a trend has no numbers
+		some := func(school, model string) (ids []string) {
+			for range each {
+				id := w.admit(s[school], model)
+				w.tells(id, noon.AddDate(0, 0, -1), number(reading.BatteryCharge, 500))
+				ids = append(ids, id)
+			}
+			return ids
+		}
+		kept, gone := some("S1", "LIFEBOOK"), some("S1", "LIFEBOOK")
+		some("S3", "ThinkPad")
+		revoked := func(ids []string) {
+			t.Helper()
+			w.must(d.Write(t.Context(), func(tx *db.Tx) error {
+				for _, id := range ids {
+					if _, err := tx.Exec(t.Context(), `INSERT INTO enrolled (device, revoked_ms) VALUES ($1, $2)`, id, noon.UnixMilli()); err != nil {
+						return err
+					}
+				}
+				return nil
+			}))
+		}
+		w.merges()
+		known := func() (n int64) {
+			t.Helper()
+			a, _, _, err := w.Ask(t.Context(), system, ask(t, "battery_charge.ge.0"), question.Page{})
+			w.must(err)
+			for _, p := range a.Trend {
+				n += p.Known
+			}
+			return n
+		}
+		if n := known(); n != 3*each {
+			t.Fatalf("the trend has %d values, want %d", n, 3*each)
+		}
+		revoked(gone)
+		swept := func(after time.Duration) {
+			t.Helper()
+			w.now = noon.Add(after)
+			_, err := w.health.Sweep(t.Context())
+			w.must(err)
+			_, err = w.Refresh(t.Context())
+			w.must(err)
+		}
+		swept(reading.KeepRetired)
+		if n := known(); n != 3*each {
+			t.Errorf("30 days after the revocation the trend has %d values, want %d still", n, 3*each)
+		}
+		swept(reading.KeepRetired + time.Hour)
+		if n := known(); n != 2*each {
+			t.Errorf("after that the trend has %d values, want %d of the others", n, 2*each)
+		}
+		w.must(w.health.SetRetention(t.Context(), user("u", access.RoleAdmin), s["S3"].Owner, map[health.KeptClass]int64{health.KeptDays: 30}))
+		swept(reading.KeepRetired + 2*health.Day)
+		if n := known(); n != each {
+			t.Errorf("once an owner keeps days for 30 days the trend has %d values, want %d of the other", n, each)
+		}
+		revoked(kept)
+		swept(reading.KeepRetired + 3*health.Day)
+		var columns int64
+		w.must(d.Read(t.Context(), func(tx *db.Tx) error {
+			return tx.QueryRow(t.Context(), `SELECT COUNT(*) FROM question_columns`).Scan(&columns)
+		}))
+		if n := known(); n != 0 || columns != 0 {
+			t.Errorf("without a daily row there are %d columns and a trend of %d values, want none", columns, n)
 		}
 	})
 }
