@@ -76,6 +76,9 @@ func (r *Rollouts) Run(ctx context.Context, ready func()) error {
 				if err := r.forget(ctx); err != nil {
 					return err
 				}
+				if err := r.retire(ctx); err != nil {
+					return err
+				}
 			}
 			return r.rounds(ctx)
 		})
@@ -88,7 +91,7 @@ func (r *Rollouts) Run(ctx context.Context, ready func()) error {
 // Care is one round of Run, for whoever has a clock of his own.
 func (r *Rollouts) Care(ctx context.Context) error {
 	return r.lease.Hold(ctx, func(ctx context.Context) error {
-		return errors.Join(r.alarms(ctx), r.rounds(ctx))
+		return errors.Join(r.alarms(ctx), r.retire(ctx), r.rounds(ctx))
 	})
 }
 

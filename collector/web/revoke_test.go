@@ -11,6 +11,7 @@ import (
 	"hausmeister/collector/bus"
 	"hausmeister/collector/db"
 	"hausmeister/collector/fleet"
+	"hausmeister/collector/rollout"
 	"hausmeister/proto/hmpb"
 	"hausmeister/proto/reading"
 )
@@ -194,7 +195,17 @@ func TestRevokedCountsNoMore(t *testing.T) {
 // its page, its lists and the API stand, calmly and without values.
 func TestPagesOfARetiredDevice(t *testing.T) {
 	w := newWorld(t)
-	id := w.fill(2)[0]
+	ids, id, release := w.fill(2), "", w.releases()["1.1.0"]
+	owners, err := w.fleet.Owners(t.Context(), operator)
+	w.must(err)
+	for _, o := range owners { // nobody teaches
+		w.must(w.rollouts.SetWindow(t.Context(), operator, rollout.Window{Owner: o.ID}))
+	}
+	runs := w.began(release)
+	w.sweep(ids, func(i int, o *hmpb.Offer) *hmpb.Update {
+		id = ids[i]
+		return step(o, hmpb.UpdateState_UPDATE_STATE_ROLLED_BACK, hmpb.UpdateReason_UPDATE_REASON_CRASHED, "")
+	})
 	w.holdsKey(id)
 	if err := w.enroll.RevokeDevice(t.Context(), operator, id, "lost"); err != nil {
 		t.Fatal(err)
@@ -204,6 +215,17 @@ func TestPagesOfARetiredDevice(t *testing.T) {
 		t.Fatal(err)
 	}
 	admin, token := w.signedIn("admin"), w.token("admin", access.RoleAdmin, nil)
+	listed := func(why string, want bool) {
+		t.Helper()
+		page := admin.get("/rollouts/" + runs + "/devices?why=" + why)
+		if got := strings.Contains(page.body, `data-open href="/devices/`+id+`"`); page.StatusCode != http.StatusOK || got != want {
+			t.Errorf("GET devices with the word %s = %d, lists the device: %v, want %v", why, page.StatusCode, got, want)
+		}
+	}
+	listed("rolled_back", true)
+	w.must(w.rollouts.Care(t.Context()))
+	listed("rolled_back", false)
+	listed("never_here", true)
 	if d, err := w.fleet.Device(t.Context(), operator, id); err != nil || d.State != fleet.StateRevoked || !d.LastDay.IsZero() {
 		t.Errorf("after the sweep the device is %+v, %v; want revoked, never heard of", d, err)
 	}
@@ -219,6 +241,9 @@ func TestPagesOfARetiredDevice(t *testing.T) {
 		t.Errorf("the page says %s", body)
 	}
 	if body := text(admin.get("/audit?action=device.values_deleted").body); !strings.Contains(body, "Meldungen des gesperrten Geräts gelöscht") {
+		t.Errorf("the record says %s", body)
+	}
+	if body := text(admin.get("/audit?action=device.updates_deleted").body); !strings.Contains(body, "Meldungen zu Aktualisierungen des gesperrten Geräts gelöscht") {
 		t.Errorf("the record says %s", body)
 	}
 	for _, path := range []string{"", "/history?reading=cpu_used", "/inventory", "/findings", "/events", "/looks"} {
