@@ -53,23 +53,27 @@ func (r Record) Export(repo *Repository) (Export, error) {
 // Seen is what was in an export that holds together.
 type Seen struct {
 	Entries   int    `json:"entries"`
+	Proven    int    `json:"proven"` // of them, those that the head that was given vouches for: the first ones
 	Published int    `json:"published"`
 	Head      string `json:"head"`
 }
 
-// VerifyExport says whether an export is what it was: its entries are a chain, which
+// VerifyExport says whether an export holds together: its entries are a chain, which
 // has the entry of the hash head, if one is given; its metadata is signed, from
 // 1.root.json on, by as many persons as agreed; and the files that persons sign are
-// those that the entries name, no other and none less. It cannot show what no entry
-// and no signature names: that later entries were cut off together with their files,
-// unless head is given, that old snapshots are gone, and that all of it, 1.root.json
-// too, was made up by others.
+// those that the entries name, no other and none less. The entries up to that of head
+// are those of when it was written down. Of those behind it, and of all without a head,
+// it cannot show that they are what they were: whoever makes the hashes anew changes
+// who, when and why of any, puts some in, and takes some out, those of a publication
+// together with its files. Nor can it show what no entry and no signature names: that
+// old snapshots are gone, and that all of it, 1.root.json too, was made up by others.
 func VerifyExport(data []byte, head string) (Seen, error) {
 	var e Export
-	if err := json.Unmarshal(data, &e); err != nil {
-		return Seen{}, unverified("export: %w", err)
+	if line, err := strictly(data, &e); err != nil {
+		return Seen{}, unverified("line %d of the export: %w", line, err)
 	}
-	if err := e.checkChain(head); err != nil {
+	proven, err := e.checkChain(head)
+	if err != nil {
 		return Seen{}, err
 	}
 	files, err := e.files()
@@ -86,31 +90,31 @@ func VerifyExport(data []byte, head string) (Seen, error) {
 	if err := files.checkNamed(e.Entries, newest); err != nil {
 		return Seen{}, err
 	}
-	return Seen{Entries: len(e.Entries), Published: len(e.Published), Head: e.Head}, nil
+	return Seen{Entries: len(e.Entries), Proven: proven, Published: len(e.Published), Head: e.Head}, nil
 }
 
 // checkChain walks the entries as Read walks the file.
-func (e Export) checkChain(head string) error {
+func (e Export) checkChain(head string) (proven int, err error) {
 	var lines []byte
 	for _, x := range e.Entries {
 		line, err := json.Marshal(x)
 		if err != nil {
-			return err
+			return 0, err
 		}
 		lines = append(append(lines, line...), '\n')
 	}
 	entries, _, err := readRecord(lines)
 	switch {
 	case err != nil:
-		return err
+		return 0, err
 	case len(entries) == 0:
-		return unverified("the export has no entry of the record")
+		return 0, unverified("the export has no entry of the record")
 	case entries[len(entries)-1].Hash != e.Head:
-		return unverified("the export's head is not its last entry, which is number %d", len(entries))
+		return 0, unverified("the export's head is not its last entry, which is number %d", len(entries))
 	case head != "":
 		return CheckHead(entries, head)
 	}
-	return nil
+	return 0, nil
 }
 
 // exported is a file of an export that is what its name says.

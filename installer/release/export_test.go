@@ -10,6 +10,7 @@ import (
 	"slices"
 	"strings"
 	"testing"
+	"time"
 
 	"hausmeister/installer/release"
 	"hausmeister/proto/manifest"
@@ -228,6 +229,131 @@ func TestExportCutOff(t *testing.T) {
 	}
 	if _, err := release.VerifyExport(yesterday, head); !errors.Is(err, release.ErrUnverified) || !strings.Contains(err.Error(), head) {
 		t.Errorf("yesterday's with today's head: %v, want ErrUnverified that names it", err)
+	}
+}
+
+// rechained makes the hashes of all entries anew, as whoever alters them would.
+func rechained(t *testing.T, e *release.Export) {
+	t.Helper()
+	e.Head = ""
+	for i := range e.Entries {
+		x := &e.Entries[i]
+		x.Seq, x.Prev, x.Hash = int64(i+1), e.Head, ""
+		data, err := json.Marshal(x)
+		if err != nil {
+			t.Fatal(err)
+		}
+		h := sha256.Sum256(data)
+		x.Hash = hex.EncodeToString(h[:])
+		e.Head = x.Hash
+	}
+}
+
+// TestExportAlteredWithNewHashes: a chain vouches for the entries up to a hash that was
+// written down, and for nothing else; README says so.
+func TestExportAlteredWithNewHashes(t *testing.T) {
+	w := recorded(t)
+	w.noted("block", map[string]string{"sha256": "x"})
+	w.noted("keys revoke", map[string]string{"key": "x"})
+	whole := w.export()
+	early, last := whole.Entries[1].Hash, whole.Head
+	n := len(whole.Entries)
+	verified := func(what string, e release.Export, head string, proven int) {
+		t.Helper()
+		data, err := json.Marshal(e)
+		w.must(err)
+		seen, err := release.VerifyExport(data, head)
+		if proven < 0 && !errors.Is(err, release.ErrUnverified) || proven >= 0 && (err != nil || seen.Proven != proven || seen.Entries != len(e.Entries)) {
+			t.Errorf("%s, head %.8q: %+v, %v, want %d entries vouched for (-1 = ErrUnverified)", what, head, seen, err, proven)
+		}
+	}
+	verified("unaltered", whole, "", 0)
+	verified("unaltered", whole, early, 2)
+	verified("unaltered", whole, last, n)
+	for _, tt := range []struct {
+		what  string
+		early int // vouched for by the early head
+		alter func(e *release.Export)
+	}{
+		{"who, when and why of an early entry", -1, func(e *release.Export) {
+			x := &e.Entries[1]
+			x.Who, x.Reason, x.At = "somebody else", "another reason", x.At.Add(-24*time.Hour)
+		}},
+		{"who and why of a late entry", 2, func(e *release.Export) { e.Entries[n-2].Who, e.Entries[n-2].Reason = "somebody else", "another reason" }},
+		{"an early entry put in", -1, func(e *release.Export) {
+			e.Entries = slices.Insert(e.Entries, 1, release.Entry{Who: "desk", Verb: "keys revoke", Reason: "made up"})
+		}},
+		{"a late entry put in", 2, func(e *release.Export) {
+			e.Entries = slices.Insert(e.Entries, n-1, release.Entry{Who: "desk", Verb: "keys revoke", Reason: "made up"})
+		}},
+		{"a late entry taken out", 2, func(e *release.Export) { e.Entries = slices.Delete(e.Entries, n-2, n-1) }},
+		{"the last entry taken out", 2, func(e *release.Export) { e.Entries = e.Entries[:n-1] }},
+		{"an early publication taken out with its file", -1, func(e *release.Export) {
+			e.Entries = slices.Delete(e.Entries, 1, 2)
+			dropped(e, "2.stable.json")
+		}},
+	} {
+		e := copied(t, whole)
+		tt.alter(&e)
+		rechained(t, &e)
+		verified(tt.what, e, "", 0)
+		verified(tt.what, e, early, tt.early)
+		verified(tt.what, e, last, -1)
+	}
+}
+
+// TestKeysThatNobodyVerified: what a reader of the file sees and the hashes do not
+// cover is refused, with its line.
+func TestKeysThatNobodyVerified(t *testing.T) {
+	w := recorded(t)
+	whole := w.export()
+	data, err := json.MarshalIndent(whole, "", "  ")
+	w.must(err)
+	if _, err := release.VerifyExport(data, whole.Head); err != nil {
+		t.Fatal(err)
+	}
+	record, err := os.ReadFile(w.path("record.jsonl"))
+	w.must(err)
+	says := func(what string, err error, parts ...string) {
+		t.Helper()
+		for _, part := range parts {
+			if !errors.Is(err, release.ErrUnverified) || !strings.Contains(err.Error(), part) {
+				t.Errorf("%s: %v, want ErrUnverified that says %q", what, err, part)
+			}
+		}
+	}
+	const reason = `"reason": "test"`
+	for _, tt := range []struct{ was, is, says string }{
+		{reason, `"reason": "a lie", "reason": "test"`, `the key "reason" stands there twice`},
+		{reason, `"re\u0061son": "a lie", "reason": "test"`, `the key "reason" stands there twice`},
+		{reason, `"Reason": "a lie", "reason": "test"`, `the key "Reason" is not written "reason"`},
+		{reason, `"reason": "test", "approved_by": "a lie"`, `the key "approved_by" is unknown`},
+		{`"version_canary": "1"`, `"version_canary": "2", "version_canary": "1"`, `the key "version_canary" stands there twice`},
+		{`"name": "1.canary.json"`, `"withdrawn": true, "name": "1.canary.json"`, `the key "withdrawn" is unknown`},
+		{`"name": "1.canary.json"`, `"name": "2.canary.json", "name": "1.canary.json"`, `the key "name" stands there twice`},
+		{`"entries": [`, `"note": {"a": [1]}, "entries": [`, `the key "note" is unknown`},
+		{`"entries": [`, `"Head": "", "entries": [`, `the key "Head" is not written "head"`},
+		{reason, `"reason": "test` + "\xff" + `"`, `not UTF-8`},
+		{reason, `"reason": 5`, `cannot unmarshal number`},
+		{reason, `"reason"; "test"`, `invalid character ';'`},
+	} {
+		at := strings.Index(string(data), tt.was)
+		if at < 0 {
+			t.Fatalf("there is no %s in the export", tt.was)
+		}
+		line := 1 + strings.Count(string(data[:at]), "\n")
+		_, err := release.VerifyExport([]byte(strings.Replace(string(data), tt.was, tt.is, 1)), whole.Head)
+		says("export with "+tt.is, err, tt.says, fmt.Sprintf("line %d of the export", line))
+		// The same in the record.
+		lines := strings.SplitAfter(string(record), "\n")
+		was, is := strings.ReplaceAll(tt.was, ": ", ":"), strings.ReplaceAll(tt.is, ": ", ":")
+		if !strings.Contains(lines[0], was) {
+			continue
+		}
+		lines[0] = strings.Replace(lines[0], was, is, 1)
+		w.must(os.WriteFile(w.path("altered.jsonl"), []byte(strings.Join(lines, "")), 0o600))
+		_, _, err = release.Record{Path: w.path("altered.jsonl"), Now: w.clock}.Read()
+		says("record with "+tt.is, err, tt.says, "line 1 of the record")
 	}
 }
 

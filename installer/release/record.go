@@ -17,9 +17,10 @@ import (
 )
 
 // Entry is one line of the record: who did what and why. Hash is over the line
-// with an empty hash, Prev is that of the line before: nothing can be changed,
-// taken out or put between unseen. Cutting off the end is seen by whoever wrote a
-// later hash down.
+// with an empty hash, Prev is that of the line before. Whoever wrote a hash down
+// elsewhere sees whether anything up to its entry was changed, taken out or put
+// between; of what follows, and without such a hash, nobody can: who writes the file
+// can make all hashes anew.
 type Entry struct {
 	Seq    int64             `json:"seq"`
 	At     time.Time         `json:"at"`
@@ -71,7 +72,7 @@ func readRecord(data []byte) (entries []Entry, torn int64, err error) {
 		}
 		var e Entry
 		n := len(entries) + 1
-		if err := json.Unmarshal(line, &e); err != nil {
+		if _, err := strictly(line, &e); err != nil {
 			return entries, -1, unverified("line %d of the record: %w", n, err)
 		}
 		sum, err := e.sum()
@@ -163,13 +164,13 @@ func (r Record) Kept(repo string) (entries []Entry, torn int64, err error) {
 	return nil, torn, fmt.Errorf("%w: the record %s", ErrNotFound, r.Path)
 }
 
-// CheckHead says whether the record has an entry of this hash: one that was
-// written down earlier must still be there.
-func CheckHead(entries []Entry, head string) error {
-	for _, e := range entries {
+// CheckHead finds the entry of a hash that was written down: it must still be there.
+// Up to it the entries are those of then, proven is how many these are.
+func CheckHead(entries []Entry, head string) (proven int, err error) {
+	for i, e := range entries {
 		if e.Hash == head {
-			return nil
+			return i + 1, nil
 		}
 	}
-	return unverified("no entry of the record has the hash %s", fmt.Sprintf("%.64s", head))
+	return 0, unverified("no entry of the record has the hash %s", fmt.Sprintf("%.64s", head))
 }

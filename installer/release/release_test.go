@@ -113,7 +113,7 @@ func TestRecord(t *testing.T) {
 	if err != nil || len(short) != 2 {
 		t.Fatalf("%d entries, %v", len(short), err)
 	}
-	if err := release.CheckHead(short, entries[2].Hash); !errors.Is(err, release.ErrUnverified) {
+	if _, err := release.CheckHead(short, entries[2].Hash); !errors.Is(err, release.ErrUnverified) {
 		t.Errorf("the head of before: %v, want ErrUnverified", err)
 	}
 	// A power cut in the third line: it is cut off, and the next entry is the third.

@@ -60,19 +60,36 @@ func TestAuditVerify(t *testing.T) {
 	}
 	code, out, said := d.run("--json audit verify DIR/e.json --head " + whole.Head)
 	var seen struct {
-		Entries, Published int
-		Head               string
+		Entries, Proven, Published int
+		Head                       string
 	}
-	if err := json.Unmarshal([]byte(out), &seen); err != nil || code != 0 || seen.Entries != len(whole.Entries) || seen.Published != 9 || seen.Head != whole.Head {
+	if err := json.Unmarshal([]byte(out), &seen); err != nil || code != 0 || seen.Entries != len(whole.Entries) || seen.Proven != seen.Entries || seen.Published != 9 || seen.Head != whole.Head {
 		t.Errorf("--json audit verify: exit %d, %s%s, %v", code, out, said, err)
 	}
-	if got := d.must(0, "audit verify DIR/e.json"); !strings.Contains(got, "only with --head") {
-		t.Errorf("without a head: %s", got)
+	for _, of := range []string{"audit verify", "audit verify DIR/e.json"} {
+		const anew = "can have been changed, put in or taken out, with all hashes made anew"
+		last := len(whole.Entries)
+		for _, tt := range []struct{ head, has, hasNot string }{
+			{"", "without --head entries " + anew, "unaltered"},
+			{whole.Entries[1].Hash, "unaltered are the first 2, up to the hash given; those after it " + anew, "metadata, unaltered"},
+			{whole.Entries[last-1].Hash, ", unaltered; head " + whole.Head, anew},
+		} {
+			line := of
+			if tt.head != "" {
+				line += " --head " + tt.head
+			}
+			if got := d.must(0, line); !strings.Contains(got, tt.has) || strings.Contains(got, tt.hasNot) {
+				t.Errorf("%s: %s, want %q and not %q", line, got, tt.has, tt.hasNot)
+			}
+		}
 	}
-	if got := d.must(0, "audit verify DIR/e.json --head "+whole.Head); strings.Contains(got, "only with --head") || !strings.Contains(got, "9 files of metadata, unaltered") {
-		t.Errorf("with its head: %s", got)
+	for head, want := range map[string]int{"": 0, " --head " + whole.Entries[1].Hash: 2, " --head " + whole.Head: len(whole.Entries)} {
+		_, out, _ := d.run("--json audit verify" + head)
+		var seen struct{ Proven *int }
+		if err := json.Unmarshal([]byte(out), &seen); err != nil || seen.Proven == nil || *seen.Proven != want {
+			t.Errorf("--json audit verify%s: %s, %v, want %d entries proven", head, out, err, want)
+		}
 	}
-	d.must(0, "audit verify --head "+whole.Head)
 	d.must(exitNotFound, "audit verify DIR/none.json")
 
 	altered := func(what, line, says string, alter func(e *release.Export)) {

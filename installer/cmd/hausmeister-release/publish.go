@@ -205,7 +205,7 @@ func (a *auditExportCmd) Run(c *cli) error {
 
 type auditVerifyCmd struct {
 	File string `arg:"" optional:"" help:"An export (default: the record)." type:"path"`
-	Head string `help:"A hash that was written down: it must still be there. Without one nobody can tell whether the end was cut off." placeholder:"HEX"`
+	Head string `help:"Hash of an entry that was written down elsewhere: up to it all must be as it was. Of later entries, and without one, nobody can tell." placeholder:"HEX"`
 }
 
 func (a *auditVerifyCmd) Run(c *cli) error {
@@ -218,29 +218,42 @@ func (a *auditVerifyCmd) Run(c *cli) error {
 		if err != nil {
 			return err
 		}
-		return c.say(seen, fmt.Sprintf("%d entries and %d files of metadata, unaltered; head %s", seen.Entries, seen.Published, seen.Head)+a.unsure())
+		return c.say(seen, fmt.Sprintf("%d entries and %d files of metadata, %s; head %s%s", seen.Entries, seen.Published, sureness(seen.Proven, seen.Entries), seen.Head, unsure(seen.Proven, seen.Entries)))
 	}
 	entries, torn, err := c.record().Kept(c.Repo)
 	if err != nil {
 		return err
 	}
+	proven := 0
 	if a.Head != "" {
-		if err := release.CheckHead(entries, a.Head); err != nil {
+		if proven, err = release.CheckHead(entries, a.Head); err != nil {
 			return err
 		}
 	}
 	head := entries[len(entries)-1].Hash
-	text := fmt.Sprintf("%d entries, unaltered; head %s", len(entries), head) + a.unsure()
+	text := fmt.Sprintf("%d entries, %s; head %s%s", len(entries), sureness(proven, len(entries)), head, unsure(proven, len(entries)))
 	if torn >= 0 {
 		text += "\nafter them half a line, of a verb that did not end"
 	}
-	return c.say(map[string]any{"entries": len(entries), "head": head, "torn": torn >= 0}, text)
+	return c.say(map[string]any{"entries": len(entries), "proven": proven, "head": head, "torn": torn >= 0}, text)
 }
 
-// unsure says what a chain alone cannot show.
-func (a *auditVerifyCmd) unsure() string {
-	if a.Head != "" {
-		return ""
+// sureness is what a head that vouches for so many of the entries allows to say.
+func sureness(proven, entries int) string {
+	if proven == entries {
+		return "unaltered"
 	}
-	return "\nwhether later entries were cut off is seen only with --head, a hash that was written down elsewhere"
+	return "which hold together"
+}
+
+// unsure says what it does not.
+func unsure(proven, entries int) string {
+	const anew = "can have been changed, put in or taken out, with all hashes made anew"
+	switch proven {
+	case entries: // whether there were later ones, only a later hash says
+		return ""
+	case 0:
+		return "\nwithout --head entries " + anew + ": give the hash of the last one that was written down elsewhere"
+	}
+	return fmt.Sprintf("\nunaltered are the first %d, up to the hash given; those after it %s: give a later hash", proven, anew)
 }
