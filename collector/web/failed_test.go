@@ -89,11 +89,13 @@ func TestFilterThatTheServerRefuses(t *testing.T) {
 	tb.wait(failure + ` === "Not loaded: no connection."`)
 	w.down.Store(false)
 
-	// An answer that does not come: busy until then, old after it.
-	tb.do(chromedp.Evaluate[chromedp.Void](`htmx.config.timeout = 400`))
+	// An answer that does not come: busy until then, old after it. The time for it is over
+	// once the page was seen to be busy.
+	tb.do(chromedp.Evaluate[chromedp.Void](`htmx.config.timeout = 0; document.body.addEventListener("htmx:beforeSend", e => window.asked = e.detail.xhr); undefined`))
 	w.hold.Store(true)
 	tb.key("z")
 	tb.wait(isBusy)
+	tb.do(chromedp.Evaluate[chromedp.Void](`asked.timeout = 1`))
 	tb.wait(failure + ` === "Not loaded: the server does not answer." && !(` + isBusy + `)`)
 	w.hold.Store(false)
 
