@@ -808,9 +808,7 @@ func TestRolloutByKeyboard(t *testing.T) {
 	}
 	first := w.tab(t, looks{lang: "de", theme: "light", as: "release"})
 	first.open("/devices")
-	first.press("g")
-	first.press("a")
-	first.wait(`location.pathname === "/updates"`)
+	first.goes("a", "/updates")
 	first.do(chromedp.Focus(`a[href="/releases/` + releases["1.1.0"] + `/rollout"]`))
 	first.key(enter)
 	sends(first, "ja", `document.querySelector("#f-reason")?.getAttribute("aria-invalid") === "true"`)

@@ -199,9 +199,7 @@ func TestKeyboard(t *testing.T) {
 	}
 	tb.press("?")
 	tb.wait(`location.pathname === "/keys"`)
-	tb.press("g")
-	tb.press("g")
-	tb.wait(`location.pathname === "/devices"`)
+	tb.goes("g", "/devices")
 
 	// Switched off, single keys do nothing.
 	tb.open("/keys")
@@ -412,9 +410,7 @@ func TestClaimByKeyboard(t *testing.T) {
 	w.fill(3)
 	tb := w.tab(t, looks{lang: "en", as: "admin"})
 	tb.open("/devices")
-	tb.press("g")
-	tb.press("c")
-	tb.wait(`location.pathname === "/claims"`)
+	tb.goes("c", "/claims")
 	tb.do(chromedp.Focus(`a[href="/claims/new"]`))
 	tb.key(enter)
 	tb.wait(`location.pathname === "/claims/new"`)
