@@ -256,6 +256,16 @@ func (tb *tab) goes(key, path string) {
 	tb.wait(`location.pathname === "` + path + `"`)
 }
 
+// notesStay keeps notes that leave by themselves after ten seconds, in which a machine
+// that runs many tests at once may not come to look at them.
+func (tb *tab) notesStay() {
+	tb.t.Helper()
+	tb.do(call(page.AddScriptToEvaluateOnNewDocument, page.AddScriptToEvaluateOnNewDocumentParams{Source: `{
+		const later = setTimeout;
+		window.setTimeout = (f, ms, ...args) => ms >= 10_000 ? 0 : later(f, ms, ...args);
+	}`}))
+}
+
 // eval gives the value of an expression.
 func eval[T any](tb *tab, expression string) T {
 	tb.t.Helper()

@@ -21,6 +21,7 @@ func TestChooseByKeyboard(t *testing.T) {
 	w := newWorld(t)
 	w.fill(120)
 	tb := w.tab(t, looks{lang: "de", theme: "light", as: "support"})
+	tb.notesStay()
 	tb.open("/devices?q=lifebook")
 	tb.wait(`document.querySelector(".head .n") !== null`)
 	all := eval[string](tb, `document.querySelector(".head .n").textContent.split(" ")[0]`)
