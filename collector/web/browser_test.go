@@ -388,6 +388,7 @@ func (tb *tab) still() {
 
 func (tb *tab) noSideways() {
 	tb.t.Helper()
+	tb.complete() // without its styles each page does
 	wide := eval[[]string](tb, `(() => { const w = document.documentElement.clientWidth; if (document.documentElement.scrollWidth <= w) return [];
 		return [...document.querySelectorAll("body *")].filter(e => e.getBoundingClientRect().right > w + 1).slice(0, 5).map(e => e.outerHTML.slice(0, 120)); })()`)
 	if len(wide) > 0 || eval[bool](tb, `document.documentElement.scrollWidth > document.documentElement.clientWidth`) {
@@ -433,6 +434,7 @@ func (tb *tab) contrasts() {
 
 func (tb *tab) axe(rules string) {
 	tb.t.Helper()
+	tb.complete()
 	if !eval[bool](tb, `"axe" in window`) {
 		code, _ := axe()
 		if err := chromedp.Do(tb.ctx, chromedp.Evaluate[chromedp.Void](code)); err != nil {
