@@ -38,6 +38,13 @@ func near(t *testing.T, what string, got sysinfo.Opt[int64], want int64, percent
 	}
 }
 
+// between is near for what is one or the other, or on the way from one to the other.
+func between(t *testing.T, what string, got sysinfo.Opt[int64], one, other int64, percent, floor float64) {
+	t.Helper()
+	v := max(min(one, other), min(got.Value, max(one, other)))
+	near(t, what, got, v, percent, floor)
+}
+
 func number(t *testing.T, s string) int64 {
 	t.Helper()
 	n, err := strconv.ParseInt(s, 10, 64)
@@ -47,29 +54,43 @@ func number(t *testing.T, s string) int64 {
 	return n
 }
 
-func TestLiveMemory(t *testing.T) {
-	out := tool(t, "free", "-b")
-	m := sysinfo.New(sysinfo.Config{}).Read(t.Context()).Memory
-	for line := range strings.Lines(out) {
+// slowly lets no group be cut off on a machine that runs many tests at once.
+var slowly = sysinfo.Config{Within: time.Minute}
+
+// memory is what free says: of all, of what is used, both of memory and of swap.
+func memory(t *testing.T) (total, used, swap, swapped int64) {
+	t.Helper()
+	for line := range strings.Lines(tool(t, "free", "-b")) {
 		f := strings.Fields(line)
 		switch {
 		case len(f) > 6 && f[0] == "Mem:":
-			near(t, "total memory", m.Total, number(t, f[1]), 2, 0)
 			// free's "used" leaves out what can be had back; ours is total minus available.
-			near(t, "used memory", m.Used, number(t, f[1])-number(t, f[6]), 10, 64<<20)
+			total, used = number(t, f[1]), number(t, f[1])-number(t, f[6])
 		case len(f) > 2 && f[0] == "Swap:":
-			near(t, "total swap", m.SwapTotal, number(t, f[1]), 2, 0)
-			if number(t, f[1]) > 0 {
-				near(t, "used swap", m.SwapUsed, number(t, f[2]), 10, 16<<20)
-			}
+			swap, swapped = number(t, f[1]), number(t, f[2])
 		}
+	}
+	return total, used, swap, swapped
+}
+
+// TestLiveMemory holds ours against what free says before and after: other programs of
+// this machine begin and end meanwhile.
+func TestLiveMemory(t *testing.T) {
+	total, used, swap, swapped := memory(t)
+	m := sysinfo.New(slowly).Read(t.Context()).Memory
+	_, usedThen, _, swappedThen := memory(t)
+	near(t, "total memory", m.Total, total, 2, 0)
+	between(t, "used memory", m.Used, used, usedThen, 10, 64<<20)
+	near(t, "total swap", m.SwapTotal, swap, 2, 0)
+	if swap > 0 {
+		between(t, "used swap", m.SwapUsed, swapped, swappedThen, 10, 16<<20)
 	}
 }
 
 func TestLiveVolumes(t *testing.T) {
 	bytesOf := strings.Fields(strings.SplitN(tool(t, "df", "-B1", "--output=size,avail", "/"), "\n", 2)[1])
 	inodes := strings.Fields(strings.SplitN(tool(t, "df", "--output=itotal,iavail", "/"), "\n", 2)[1])
-	for _, v := range sysinfo.New(sysinfo.Config{}).Read(t.Context()).Volumes.Value {
+	for _, v := range sysinfo.New(slowly).Read(t.Context()).Volumes.Value {
 		if v.Name != "/" {
 			continue
 		}
@@ -91,7 +112,7 @@ func TestLiveProcessor(t *testing.T) {
 	if err := json.Unmarshal([]byte(out), &cpu); err != nil {
 		t.Fatal(err)
 	}
-	r := sysinfo.New(sysinfo.Config{})
+	r := sysinfo.New(slowly)
 	r.Read(t.Context())
 	for _, f := range cpu.Lscpu {
 		if f.Field == "CPU(s):" {
@@ -112,7 +133,7 @@ func TestLiveSoftware(t *testing.T) {
 			want[name] = true
 		}
 	}
-	got, err := sysinfo.New(sysinfo.Config{}).Software(t.Context())
+	got, err := sysinfo.New(slowly).Software(t.Context())
 	if err != nil || len(got) < len(want) {
 		t.Fatalf("%d programs, %v; dpkg -l has %d", len(got), err, len(want))
 	}
@@ -137,7 +158,7 @@ func TestLiveDisks(t *testing.T) {
 	if err != nil || json.Unmarshal(out, &scan) != nil || len(scan.Devices) == 0 {
 		need.Skip(t, "a disk that smartctl knows")
 	}
-	ds := sysinfo.New(sysinfo.Config{}).Read(t.Context()).Disks.Value
+	ds := sysinfo.New(slowly).Read(t.Context()).Disks.Value
 	healthy := 0
 	for _, d := range ds {
 		if d.Health.Why == sysinfo.Present {
@@ -151,7 +172,7 @@ func TestLiveDisks(t *testing.T) {
 
 // TestLiveKernel: what the kernel tells in its own files, read another way.
 func TestLiveKernel(t *testing.T) {
-	s := sysinfo.New(sysinfo.Config{}).Read(t.Context())
+	s := sysinfo.New(slowly).Read(t.Context())
 	if _, err := os.Stat("/proc/pressure/cpu"); err == nil && len(s.Pressure.Value) != 3 {
 		t.Errorf("pressure = %+v, want three", s.Pressure)
 	}
