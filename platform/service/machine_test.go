@@ -138,10 +138,12 @@ func TestRealSystemd(t *testing.T) {
 	wantStatus("stopped")
 	run("mv", "/opt/example/bin/example", "/opt/example/bin/example2")
 	run("systemctl", "start", "--no-block", "example-agent")
-	run("sleep", "1")
 	// A missing program is a failure that is tried again, not a condition.
-	if got := run("systemctl", "show", "-P", "SubState", "example-agent"); got != "auto-restart" {
-		t.Errorf("with its program gone the service is %s, want auto-restart", got)
+	for end, got := time.Now().Add(30*time.Second), ""; got != "auto-restart"; {
+		if got = run("systemctl", "show", "-P", "SubState", "example-agent"); time.Now().After(end) {
+			t.Errorf("with its program gone the service is %s, want auto-restart", got)
+			break
+		}
 	}
 	run("mv", "/opt/example/bin/example2", "/opt/example/bin/example")
 	for end := time.Now().Add(30 * time.Second); r.Start < 4; read() {
