@@ -701,10 +701,12 @@ func TestRolloutLive(t *testing.T) {
 	if res := b.get("/rollouts/none/live", "Accept", "text/event-stream"); res.StatusCode != http.StatusNotFound {
 		t.Errorf("the stream of no rollout = %d, want 404", res.StatusCode)
 	}
-	next := b.stream(t, "/rollouts/"+runs+"/live?after="+r.Decisions[0].ID)
+	next, end := b.stream(t, "/rollouts/"+runs+"/live?after="+r.Decisions[0].ID)
 	shown := map[string]string{}
 	await := func(event, part string) {
 		t.Helper()
+		late := time.AfterFunc(patience, end)
+		defer late.Stop()
 		for data, ok := shown[event]; !ok || !strings.Contains(data, part); data, ok = shown[event] {
 			name, data, ok := next()
 			if !ok {
@@ -750,11 +752,11 @@ func TestRolloutLive(t *testing.T) {
 	await("end", "")
 }
 
-// stream opens a stream of a page and gives its events one by one.
-func (b *browser) stream(t *testing.T, path string) (next func() (name, data string, ok bool)) {
+// stream opens a stream of a page and gives its events one by one, until end.
+func (b *browser) stream(t *testing.T, path string) (next func() (name, data string, ok bool), end func()) {
 	t.Helper()
-	ctx, stop := context.WithTimeout(t.Context(), time.Minute)
-	t.Cleanup(stop)
+	ctx, end := context.WithCancel(t.Context())
+	t.Cleanup(end)
 	req, err := http.NewRequestWithContext(ctx, http.MethodGet, b.w.url+path, nil)
 	b.w.must(err)
 	req.Header.Set("Accept", "text/event-stream")
@@ -780,7 +782,7 @@ func (b *browser) stream(t *testing.T, path string) (next func() (name, data str
 			}
 		}
 		return "", "", false
-	}
+	}, end
 }
 
 // TestRolloutByKeyboard: two persons take a release over more than a tenth of the
