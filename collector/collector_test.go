@@ -54,7 +54,7 @@ func TestOnePort(t *testing.T) {
 // hello sends a Hello and gives the code of the refusal.
 func hello(t *testing.T, s wire.Session) hmpb.Code {
 	t.Helper()
-	ctx, cancel := context.WithTimeout(t.Context(), 10*time.Second)
+	ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
 	defer cancel()
 	h := &hmpb.Hello{}
 	h.SetVersionMin(wire.VersionMin)
@@ -488,7 +488,7 @@ func TestRestartIsNoticed(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	ctx, cancel := context.WithTimeout(t.Context(), 10*time.Second)
+	ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
 	defer cancel()
 	s, err := endpoint.Dial(ctx, addr, r.deviceTLS())
 	if err != nil {

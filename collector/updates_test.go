@@ -105,7 +105,7 @@ func TestUpdatesArePluggedIn(t *testing.T) {
 		// What is published next comes by itself.
 		repo.Release(manifest.RoleStable, manifest.Release{Version: "1.1.0"}, []byte("next program"))
 		must(t, repo.WriteTo(cfg.UpdatesRepository))
-		for end := time.Now().Add(20 * time.Second); ; {
+		for end := time.Now().Add(time.Minute); ; {
 			next, _ := fetchTimestamp(r, client, nonce)
 			if !bytes.Equal(next, data) {
 				break

@@ -176,7 +176,7 @@ func (r *running) do(verb string, in, out any) {
 // session opens a device's session over "tcp" or "quic".
 func (r *running) session(network string, cfg *tls.Config) wire.Session {
 	r.t.Helper()
-	ctx, cancel := context.WithTimeout(r.t.Context(), 10*time.Second)
+	ctx, cancel := context.WithTimeout(r.t.Context(), time.Minute)
 	defer cancel()
 	var session wire.Session
 	var err error
