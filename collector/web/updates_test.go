@@ -15,6 +15,7 @@ import (
 	"strings"
 	"sync"
 	"testing"
+	"testing/synctest"
 	"time"
 
 	"hausmeister/collector/access"
@@ -63,6 +64,15 @@ func (p *published) Published(_ context.Context, sum []byte) (pace.Content, erro
 
 func newPublished(t *testing.T) (*published, *httptest.Server) {
 	t.Helper()
+	p, s := publishes(t)
+	ts := httptest.NewServer(s)
+	t.Cleanup(ts.Close)
+	return p, ts
+}
+
+// publishes is newPublished without a socket.
+func publishes(t *testing.T) (*published, *web.Server) {
+	t.Helper()
 	p := &published{file: make([]byte, 100_001), line: pace.Line{Rate: 1 << 30}}
 	for i := range p.file {
 		p.file[i] = byte(i * i >> 7)
@@ -73,9 +83,7 @@ func newPublished(t *testing.T) (*published, *httptest.Server) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	ts := httptest.NewServer(s)
-	t.Cleanup(ts.Close)
-	return p, ts
+	return p, s
 }
 
 // got is an answer, read whole.
@@ -173,15 +181,35 @@ func TestUpdateMetadata(t *testing.T) {
 			t.Errorf("%s = %d %s, want a problem with %d", path, res.StatusCode, res.Header.Get("Content-Type"), code)
 		}
 	}
-	busy := 0
-	for range 300 {
-		if res := ask(t, "GET", url+"timestamp.json?nonce="+nonce); res.StatusCode == 503 && res.Header.Get("Retry-After") != "" {
-			busy++
+}
+
+// TestStatementsAreBounded: for who has no session, so many statements of freshness are
+// signed at once, and so many in each second after that.
+func TestStatementsAreBounded(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		_, s := publishes(t)
+		signed := func() (n int) {
+			t.Helper()
+			for range 300 {
+				rec := httptest.NewRecorder()
+				s.ServeHTTP(rec, httptest.NewRequest(http.MethodGet, "/updates/metadata/timestamp.json?nonce="+strings.Repeat("ab", 32), nil))
+				switch {
+				case rec.Code == 200 && rec.Header().Get("Hausmeister-Freshness") != "":
+					n++
+				case rec.Code != 503 || rec.Header().Get("Retry-After") == "":
+					t.Fatalf("answer %d, headers %v", rec.Code, rec.Header())
+				}
+			}
+			return n
 		}
-	}
-	if busy == 0 {
-		t.Error("300 statements of freshness were signed at once for nobody in particular")
-	}
+		if n := signed(); n != 200 {
+			t.Errorf("%d of 300 at once were signed for nobody in particular, want 200", n)
+		}
+		time.Sleep(time.Second)
+		if n := signed(); n != 20 {
+			t.Errorf("%d of 300 were signed a second later, want 20", n)
+		}
+	})
 }
 
 func TestNoUpdatesByHTTPS(t *testing.T) {
