@@ -5,7 +5,6 @@ import (
 	"context"
 	"io"
 	"log/slog"
-	"net"
 	"os"
 	"path/filepath"
 	"strings"
@@ -13,6 +12,7 @@ import (
 	"time"
 
 	"hausmeister/testenv/demo"
+	"hausmeister/testenv/port"
 )
 
 // TestCollectorCannotStart: the demo ends and says why, once.
@@ -22,16 +22,14 @@ func TestCollectorCannotStart(t *testing.T) {
 	if err := os.WriteFile(filepath.Join(bin, "hausmeister-collector"), []byte(script), 0o755); err != nil {
 		t.Fatal(err)
 	}
-	ln, err := net.Listen("tcp", ":0")
+	free, err := port.Free()
 	if err != nil {
 		t.Fatal(err)
 	}
-	port := ln.Addr().(*net.TCPAddr).Port
-	ln.Close()
 	ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
 	defer cancel()
 	var log bytes.Buffer
-	err = demo.Run(ctx, demo.Config{Bin: bin, Dir: filepath.Join(t.TempDir(), "demo"), Port: port, Out: io.Discard, Log: slog.New(slog.NewTextHandler(&log, nil))})
+	err = demo.Run(ctx, demo.Config{Bin: bin, Dir: filepath.Join(t.TempDir(), "demo"), Port: free, Out: io.Discard, Log: slog.New(slog.NewTextHandler(&log, nil))})
 	if ctx.Err() != nil || err == nil {
 		t.Fatalf("Run = %v after a minute, want an error at once; log:\n%s", err, log.String())
 	}

@@ -3,12 +3,12 @@ package scenario
 import (
 	"context"
 	"errors"
-	"net"
 	"path/filepath"
 	"testing"
 	"time"
 
 	"hausmeister/testenv/fakes"
+	"hausmeister/testenv/port"
 	"hausmeister/testenv/programs"
 	"hausmeister/testenv/site"
 )
@@ -46,23 +46,12 @@ func newClaim(t *testing.T, s *site.Site, devices int) string {
 	return claim
 }
 
-// freePort finds a port that is free for UDP and TCP. Another program may take
-// it before we do; the collector then says so.
+// freePort finds a port that is free for UDP and TCP.
 func freePort(t testing.TB) int {
 	t.Helper()
-	for range 100 {
-		tcp, err := net.Listen("tcp", ":0")
-		must(t, err)
-		port := tcp.Addr().(*net.TCPAddr).Port
-		udp, err := net.ListenUDP("udp", &net.UDPAddr{Port: port})
-		tcp.Close()
-		if err == nil {
-			udp.Close()
-			return port
-		}
-	}
-	t.Fatal("no port is free for both UDP and TCP")
-	return 0
+	n, err := port.Free()
+	must(t, err)
+	return n
 }
 
 func must(t testing.TB, err error) {

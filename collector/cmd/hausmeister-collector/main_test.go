@@ -4,7 +4,6 @@ import (
 	"context"
 	"crypto/tls"
 	"encoding/json"
-	"errors"
 	"fmt"
 	"io/fs"
 	"net"
@@ -22,6 +21,7 @@ import (
 	"hausmeister/collector/admin"
 	"hausmeister/collector/db/dbtest"
 	"hausmeister/proto/manifest"
+	"hausmeister/testenv/port"
 	"hausmeister/testenv/tufrepo"
 )
 
@@ -40,12 +40,12 @@ func TestScripts(t *testing.T) {
 				return err
 			}
 			e.Defer(func() { os.RemoveAll(data) })
-			port, err := freePort()
+			free, err := port.Free()
 			if err != nil {
 				return err
 			}
 			e.Setenv("DATA", data)
-			e.Setenv("PORT", port)
+			e.Setenv("PORT", strconv.Itoa(free))
 			e.Setenv("HAUSMEISTER_DATA_DIR", data)
 			return nil
 		},
@@ -85,23 +85,6 @@ func publish(repos map[string]*tufrepo.Fleet) func(ts *testscript.TestScript, ne
 		ts.Check(repo.WriteTo(ts.MkAbs("repo")))
 		ts.Check(os.WriteFile(ts.MkAbs("repo/root.json"), repo.Root(), 0o600))
 	}
-}
-
-// freePort finds a number that is free for TCP and UDP.
-func freePort() (string, error) {
-	for range 20 {
-		ln, err := net.Listen("tcp", ":0")
-		if err != nil {
-			return "", err
-		}
-		port := strconv.Itoa(ln.Addr().(*net.TCPAddr).Port)
-		pc, err := net.ListenPacket("udp", ":"+port)
-		ln.Close()
-		if err == nil {
-			return port, pc.Close()
-		}
-	}
-	return "", errors.New("no port is free for both TCP and UDP")
 }
 
 // await [PATH] waits until the collector at $PORT answers PATH, without it until
