@@ -337,6 +337,9 @@ func notebook(i int64) []*hmpb.Reading {
 // kinds are the makes that fill takes in turn.
 var kinds = [...][3]string{{"FUJITSU", "LIFEBOOK A3510", "windows"}, {"Apple", "MacBook Air 13″", "darwin"}, {"FUJITSU", "LIFEBOOK U7311", "windows"}, {"LENOVO", "ThinkPad X13 Gen 2", "linux"}}
 
+// isRevoked says which devices fill revokes.
+func isRevoked(i int) bool { return i%29 == 28 }
+
 // fill makes n devices in every state and of every kind; the first is AH-02317.
 func (w *world) fill(n int) (ids []string) {
 	w.t.Helper()
@@ -377,7 +380,7 @@ func (w *world) fill(n int) (ids []string) {
 		if i%3 != 0 || ago > 0 {
 			w.disconnect(id, session)
 		}
-		if i%29 == 28 {
+		if isRevoked(i) {
 			w.revoke(id)
 		}
 	}
