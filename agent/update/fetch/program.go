@@ -7,6 +7,8 @@ import (
 	"errors"
 	"fmt"
 	"io"
+
+	"hausmeister/platform/layout"
 )
 
 // Delta is a patch against one version of the program.
@@ -26,7 +28,8 @@ type Plan struct {
 	// be. Done is told of a part that is not needed any more; nil = nobody.
 	Part func(sha256 []byte) (Part, error)
 	Done func(sha256 []byte)
-	// Out gives an empty file for the program, each time that it is asked.
+	// Out gives an empty file for the program, the same one each time that it is
+	// asked.
 	Out func() (io.WriteCloser, error)
 }
 
@@ -71,7 +74,8 @@ func (c *Client) patch(ctx context.Context, p Plan, s *Stats) error {
 }
 
 // unpacked fetches a target and unpacks it. A file that is verified and yet does
-// not unpack to what was wanted is not kept.
+// not unpack to what was wanted is not kept, nor is one for whose program the disk
+// has no room: others need that.
 func (c *Client) unpacked(ctx context.Context, p Plan, t Target, base []byte, s *Stats) error {
 	part, err := p.Part(t.SHA256)
 	if err != nil {
@@ -81,7 +85,7 @@ func (c *Client) unpacked(ctx context.Context, p Plan, t Target, base []byte, s 
 		if closer, ok := part.(io.Closer); ok {
 			closer.Close()
 		}
-		if p.Done != nil && (err == nil || errors.Is(err, ErrBytes) || errors.Is(err, ErrNotFound)) {
+		if p.Done != nil && (err == nil || errors.Is(err, ErrBytes) || errors.Is(err, ErrNotFound) || layout.IsFull(err)) {
 			p.Done(t.SHA256)
 		}
 	}()
@@ -98,5 +102,15 @@ func (c *Client) unpacked(ctx context.Context, p Plan, t Target, base []byte, s 
 	if closing := out.Close(); err == nil && closing != nil {
 		err = fmt.Errorf("%w: %w", ErrDisk, closing)
 	}
+	if err != nil {
+		p.empty()
+	}
 	return err
+}
+
+// empty leaves nothing of a program that is not whole, above all no full disk.
+func (p Plan) empty() {
+	if out, err := p.Out(); err == nil {
+		out.Close()
+	}
 }

@@ -12,6 +12,7 @@ import (
 	"os/exec"
 	"path/filepath"
 	"runtime"
+	"syscall"
 	"testing"
 
 	"github.com/klauspost/compress/zstd"
@@ -207,20 +208,54 @@ func (c *counted) Write(b []byte) (int, error) {
 
 func TestAttack20UnpackToAFullDisk(t *testing.T) {
 	_, new := programs(300_000)
-	err := fetch.Unpack(bytes.NewReader(pack(t, nil, new)), nil, want(new), &full{200_000})
+	err := fetch.Unpack(bytes.NewReader(pack(t, nil, new)), nil, want(new), &full{room: 200_000, to: io.Discard, err: errBroken})
 	if !errors.Is(err, fetch.ErrDisk) || !errors.Is(err, errBroken) || errors.Is(err, fetch.ErrBytes) {
 		t.Errorf("Unpack = %v, want ErrDisk and what the disk said", err)
+	}
+	// What was written by then is given back, and what it came in too, where that is
+	// what the disk lacks.
+	old, new := programs(50_000)
+	whole := pack(t, nil, new)
+	for _, tt := range []struct {
+		fails error
+		kept  int
+	}{{syscall.ENOSPC, 0}, {errBroken, 1}} {
+		in(t, func(w *world) {
+			w.files = [][]byte{whole}
+			p := newPlan(old, new, nil, whole)
+			out := p.Out
+			p.Out = func() (io.WriteCloser, error) {
+				w, err := out()
+				return &full{room: 20_000, to: w, err: tt.fails}, err
+			}
+			if _, err := fetch.New(w.config).Program(w.Context(), p.Plan); !errors.Is(err, fetch.ErrDisk) || !errors.Is(err, tt.fails) {
+				w.Errorf("%v: Program = %v", tt.fails, err)
+			}
+			if p.out.Len() != 0 || len(p.parts) != tt.kept {
+				w.Errorf("%v: %d bytes of the program and %d parts stay, want none and %d", tt.fails, p.out.Len(), len(p.parts), tt.kept)
+			}
+			p.Out = out
+			if _, err := fetch.New(w.config).Program(w.Context(), p.Plan); err != nil || !bytes.Equal(p.out.Bytes(), new) {
+				w.Errorf("%v: with room again: Program = %v", tt.fails, err)
+			}
+		})
 	}
 }
 
 // full has room for some bytes.
-type full struct{ room int }
+type full struct {
+	room int
+	to   io.Writer
+	err  error
+}
 
 func (f *full) Write(b []byte) (int, error) {
-	if f.room -= len(b); f.room < 0 {
-		return 0, errBroken
+	n := min(f.room, len(b))
+	f.room -= n
+	if _, err := f.to.Write(b[:n]); err != nil || n < len(b) {
+		return n, f.err
 	}
-	return len(b), nil
+	return n, nil
 }
 func (f *full) Close() error { return nil }
 
@@ -284,7 +319,9 @@ func TestAttack21FallbackToFullOnce(t *testing.T) {
 		{"patch is not there", func(*plan) {}, [][]byte{whole}, len(whole), false, nil},
 		{"both give something else", func(p *plan) { p.Delta.Target, p.Full = target(evil), target(pack(t, nil, old)) }, [][]byte{evil, pack(t, nil, old)}, -1, false, fetch.ErrBytes},
 		{"neither is there", func(*plan) {}, [][]byte{old}, 0, false, fetch.ErrNotFound},
-		{"full disk", func(p *plan) { p.Out = func() (io.WriteCloser, error) { return &full{100}, nil } }, [][]byte{patch, whole}, len(patch), false, fetch.ErrDisk},
+		{"full disk", func(p *plan) {
+			p.Out = func() (io.WriteCloser, error) { return &full{room: 100, to: io.Discard, err: errBroken}, nil }
+		}, [][]byte{patch, whole}, len(patch), false, fetch.ErrDisk},
 	}
 	for _, tt := range tests {
 		t.Run(tt.name, func(t *testing.T) {
