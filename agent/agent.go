@@ -68,10 +68,9 @@ type Config struct {
 // Means are what the agent has for updates.
 type Means struct {
 	Sink update.Sink
-	// Open, Transport and Address are of the present session.
-	Open      func(ctx context.Context, header *hmpb.FetchHeader) (*wire.Framed, error)
-	Transport func() string
-	Address   func() string
+	// Open and Address are of the present session.
+	Open    func(ctx context.Context, header *hmpb.FetchHeader) (*wire.Framed, error)
+	Address func() string
 	// Power and connection, as health saw them last.
 	BatteryLow, Metered func() bool
 	Trust               func(time.Time)
@@ -261,12 +260,6 @@ func (a *Agent) updates(k *enroll.Keeper, sp *spool.Spool, h *health.Health, pol
 				return nil, link.ErrNoSession
 			}
 			return l.Fetch(ctx, header)
-		},
-		Transport: func() string {
-			if l := a.present(); l != nil {
-				return l.Status().Transport
-			}
-			return ""
 		},
 		Address: func() string {
 			id, _ := k.Enrolled()

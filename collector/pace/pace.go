@@ -12,7 +12,9 @@
 // after a while. Memory is bounded, whoever asks.
 //
 // What a line can bear and which device is behind which is said by the subjects
-// (rollout). All of it is memory: after a restart everybody asks anew.
+// (rollout). By HTTPS nobody says who he is, so that the line there is the address:
+// what goes that way, to devices that get no session, is not counted for the school.
+// All of it is memory: after a restart everybody asks anew.
 package pace
 
 import (

@@ -21,10 +21,12 @@ import (
 	"hausmeister/collector/pace"
 )
 
-// The second way of the bytes of updates, for devices whose network lets no QUIC
-// through, and so that a school's own proxy may keep them: files named by their
-// hash, which never change. Nobody signs in for them and nothing of them is secret;
-// what a device makes of them is decided by signatures and hashes.
+// The second way of the bytes of updates, for devices whose network lets no session
+// through, and so that a school's own proxy, which opens all connections there, may
+// keep them: files named by their hash, which never change. Nobody signs in for them
+// and nothing of them is secret; what a device makes of them is decided by signatures
+// and hashes. Nor is known which school they go to: its rate and its lessons hold on
+// sessions, here it is the rate of the address.
 
 // Updates has what devices may install; collector/rollout does. What there is not
 // is access.ErrNotFound.

@@ -121,7 +121,7 @@ func (sh *shelf) versions() *layout.Versions {
 
 // updater is the preparing part of an agent.
 func (sh *shelf) updater(p program, means agent.Means) agent.Updates {
-	client := fetch.New(fetch.Config{Open: means.Open, Transport: means.Transport, Log: slog.New(slog.DiscardHandler)})
+	client := fetch.New(fetch.Config{Open: means.Open, Log: slog.New(slog.DiscardHandler)})
 	return update.New(update.Config{
 		Parent: p.parent,
 		Device: manifest.Device{Product: manifest.ProductAgent, Version: p.version, OS: sh.m.machine.OS(), Arch: sh.m.machine.Arch(), Channel: manifest.RoleStable},

@@ -34,8 +34,7 @@ func (m *machine) updater(ctx context.Context, parent *agentupdate.Parent, sum l
 	settings, _ := config.ReadSettings(enroll.Dir(l.State())) // the agent says what is wrong with it
 	trust := agentupdate.Trust(filepath.Join(dir, "trust"))
 	client := fetch.New(fetch.Config{
-		Open:      means.Open,
-		Transport: means.Transport,
+		Open: means.Open,
 		Page: func(ctx context.Context) (net.Conn, string, error) {
 			address := means.Address()
 			conn, err := m.dialer.DialPage(ctx, address)

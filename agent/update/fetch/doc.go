@@ -10,11 +10,17 @@
 // for, whoever sends it, and nothing lasts longer than the least rate allows. Who
 // is told when to come back does not come before.
 //
-// Ways. Over QUIC the session's own streams come first. While the session runs over
-// TCP, targets come by HTTPS first, where a school's proxy may keep them. Either
-// takes over when the other fails. HTTPS is trusted for nothing: neither for the
-// bytes, which are hashed, nor for a word that ends something, unless it looks like
-// the collector's own.
+// Ways. The session's own streams come first, also over TCP: there the collector
+// knows the device, so that the bytes go at the pace of its school and outside of its
+// lessons. Who is told on a session to come back does so there. HTTPS takes over
+// when the session fails several times in a row, and never for a target without a
+// lease. It is trusted for nothing: neither for the bytes, which are hashed, nor for
+// a word that ends something, unless it looks like the collector's own.
+//
+// Limits. Nobody signs in by HTTPS, since whoever opens connections on the way would
+// hear it; so what comes there counts for the line of the address, not for the
+// school's, and agent/update holds the lessons that its offer named. A school's cap
+// is kept for all devices that have a session.
 //
 // A crash leaves a part and its state, which the next call goes on with.
 package fetch

@@ -67,12 +67,9 @@ const (
 
 // Config of a Client. Open or Page is needed.
 type Config struct {
-	// Open opens a fetch stream on the present session (link.Fetch); nil = there
-	// are no sessions.
+	// Open opens a fetch stream on the present session (link.Fetch), whatever that
+	// runs over; nil = there are never any.
 	Open func(ctx context.Context, header *hmpb.FetchHeader) (*wire.Framed, error)
-	// Transport is that of the present session, as the device's state names it; ""
-	// = there is none. Nil = always QUIC.
-	Transport func() string
 	// Page opens a connection for HTTP/1.1 to the collector (path.DialPage) and
 	// names its host for the request; nil = there is no second way.
 	Page func(ctx context.Context) (conn net.Conn, host string, err error)
@@ -96,9 +93,6 @@ type Client struct {
 
 // New makes a Client.
 func New(c Config) *Client {
-	if c.Transport == nil {
-		c.Transport = func() string { return quic }
-	}
 	if c.LeastRate <= 0 {
 		c.LeastRate = LeastRate
 	}
@@ -113,9 +107,6 @@ func New(c Config) *Client {
 	}
 	return &Client{c, strconv.FormatUint(rand.Uint64(), 36)}
 }
-
-// quic as agent/link/path names it; neighbours do not know each other.
-const quic = "quic"
 
 // ask is what is asked for.
 type ask struct {
@@ -149,16 +140,13 @@ type way struct {
 }
 
 // ways in the order in which they are tried.
-func (c *Client) ways(target bool) []way {
+func (c *Client) ways() []way {
 	var all []way
 	if c.c.Open != nil {
 		all = append(all, way{"session", c.openSession})
 	}
 	if c.c.Page != nil {
 		all = append(all, way{https, c.openPage})
-	}
-	if len(all) == 2 && target && c.c.Transport() != quic {
-		all[0], all[1] = all[1], all[0]
 	}
 	return all
 }
@@ -224,7 +212,7 @@ func (c *Client) Metadata(ctx context.Context, name string, nonce []byte, root u
 	defer cancel()
 	var last error
 	for try := range 4 {
-		ways := c.ways(false)
+		ways := c.ways()
 		if len(ways) == 0 {
 			return Metadata{}, fmt.Errorf("%w: %w", ErrUnreachable, errNoWay)
 		}

@@ -67,6 +67,14 @@ func noStream(err error) error {
 	return fmt.Errorf("%w: %w", errCut, err)
 }
 
+// sentAway says that the collector ended a stream in the middle, because others wait
+// or a lesson begins. It is asked again, and says until when; another way would be
+// past it.
+func sentAway(err error) bool {
+	var e *wire.Error
+	return errors.As(err, &e) && e.Stream && e.Remote && e.Code == hmpb.Code_CODE_COME_BACK
+}
+
 func (c *Client) refused(r *hmpb.FetchRefused, a ask) error {
 	switch code := hmpb.Code(r.GetCode()); {
 	case code == hmpb.Code_CODE_NOT_FOUND:

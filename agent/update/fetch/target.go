@@ -11,7 +11,7 @@ import (
 type Target struct {
 	SHA256 []byte
 	Length int64
-	Lease  string // under which it is fetched; not sent by HTTPS
+	Lease  string // under which it is fetched; not sent by HTTPS. "" = by sessions only
 }
 
 const (
@@ -19,6 +19,10 @@ const (
 	// somewhere, or came too slowly.
 	maxFailures = 8
 	somewhere   = 32 << 10
+	// sessionTries is how often in a row the session fails before HTTPS is asked,
+	// where nobody knows the device's school: half a minute, in which one that broke
+	// comes back.
+	sessionTries = 3
 )
 
 // Target fetches a target's file into part, going on where an earlier call stopped.
@@ -67,13 +71,13 @@ type download struct {
 
 // fill fetches until all bytes are there.
 func (d *download) fill(ctx context.Context) error {
-	failures, turn := 0, 0
+	failures, turn := 0, 0 // tries in a row; which of them counts for the choice of the way
 	for d.offset < d.want.Length {
 		ways := d.ways()
 		if len(ways) == 0 {
 			return fmt.Errorf("%w: %w", ErrUnreachable, errNoWay)
 		}
-		w := ways[turn%len(ways)]
+		w := ways[max(0, turn-sessionTries+1)%len(ways)]
 		before := d.offset
 		err := d.once(ctx, w)
 		var later *ComeBack
@@ -104,9 +108,11 @@ func (d *download) fill(ctx context.Context) error {
 			continue
 		}
 		d.c.c.Log.Debug("file of an update not fetched to its end", "way", w.name, "offset", d.offset, "error", err)
-		turn++
+		if !sentAway(err) {
+			turn++
+		}
 		if d.offset-before >= somewhere && !errors.Is(err, errSlow) {
-			failures = 0
+			failures, turn = 0, 0
 		} else if failures++; failures >= maxFailures {
 			return fmt.Errorf("%w: by %s: %w", ErrUnreachable, w.name, err)
 		}
@@ -123,8 +129,11 @@ func (d *download) fill(ctx context.Context) error {
 // ways leaves out what is dead, and what brought the wrong bytes if there is another.
 func (d *download) ways() (ways []way) {
 	var avoided []way
-	for _, w := range d.c.ways(true) {
+	for _, w := range d.c.ways() {
 		switch {
+		case w.name == https && d.want.Lease == "" && d.c.c.Open != nil:
+			// Nothing here knows the lessons of a target without a lease: only the
+			// session's collector does.
 		case d.dead[w.name]:
 		case w.name == d.avoid:
 			avoided = append(avoided, w)

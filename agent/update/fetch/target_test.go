@@ -194,9 +194,9 @@ func TestAttack19RangeIgnored(t *testing.T) {
 			w.Errorf("Target = %d, %v after %v; want it given up after one full download more", n, err, took)
 		}
 	})
-	in(t, func(w *world) { // with another way that works
+	in(t, func(w *world) { // with another way that works again
 		w.withSession()
-		w.config.Transport = func() string { return "tcp" }
+		w.away = 3
 		w.file = random(100 << 10)
 		w.serve = func(n int, offset int64, r *reply) {
 			if r.stream != nil {
@@ -254,7 +254,7 @@ func TestAttack19ChangedFile(t *testing.T) {
 	})
 	in(t, func(w *world) { // a cache that lies, and a session that does not
 		w.withSession()
-		w.config.Transport = func() string { return "tcp" }
+		w.away = 3
 		w.serve = func(_ int, offset int64, r *reply) {
 			if r.stream != nil {
 				w.good(offset, r)
@@ -528,26 +528,147 @@ func TestAttack22ComeBack(t *testing.T) {
 	})
 }
 
+// A device that had its turn, or that a lesson came upon, is sent away in the middle:
+// what is missing it asks of the collector that knows its school, which says when.
+// HTTPS would be past the pace and the lessons.
+func TestAttack22SentAwayInTheMiddle(t *testing.T) {
+	onlySession := func(w *world) {
+		w.Helper()
+		if slices.Contains(w.via, "https") {
+			w.Errorf("asked by %v from %v, want the session alone", w.via, w.asked)
+		}
+	}
+	refuse := func(r *reply, after uint32) {
+		r.stream.WriteMsg(hmpb.FetchDown_builder{Refused: hmpb.FetchRefused_builder{Code: new(uint32(hmpb.Code_CODE_COME_BACK)), RetryAfterS: &after}.Build()}.Build())
+		r.stream.Finish(time.Second)
+	}
+	some := func(w *world, offset int64, r *reply) {
+		r.begin(offset, int64(len(w.file)))
+		r.send(w.file[offset : offset+40<<10])
+		r.cut() // CODE_COME_BACK
+	}
+	in(t, func(w *world) { // its turn
+		w.withSession()
+		w.file = random(200 << 10)
+		w.serve = func(n int, offset int64, r *reply) {
+			switch {
+			case r.stream == nil || n == 6:
+				w.good(offset, r)
+			case n%2 == 0:
+				some(w, offset, r)
+			default:
+				refuse(r, 60)
+			}
+		}
+		p := &memPart{}
+		n, took, err := w.get(w.Context(), p)
+		if err != nil || n != 200<<10 || !bytes.Equal(p.data, w.file) || took < 3*time.Minute || took > 4*time.Minute {
+			w.Errorf("Target = %d, %v after %v; want each byte once, after three waits of a minute and a little", n, err, took)
+		}
+		onlySession(w)
+	})
+	in(t, func(w *world) { // a lesson
+		w.withSession()
+		w.file = random(200 << 10)
+		w.serve = func(n int, offset int64, r *reply) {
+			switch {
+			case r.stream == nil:
+				w.good(offset, r)
+			case n == 0:
+				some(w, offset, r)
+			default:
+				refuse(r, 45*60)
+			}
+		}
+		var later *fetch.ComeBack
+		if n, _, err := w.get(w.Context(), &memPart{}); !errors.As(err, &later) || later.After < 45*time.Minute || n != 40<<10 {
+			w.Errorf("Target = %d, %v; want what came, and the end of the lesson", n, err)
+		}
+		onlySession(w)
+	})
+	in(t, func(w *world) { // for ever, and nothing comes
+		w.withSession()
+		w.serve = func(_ int, offset int64, r *reply) { r.cut() }
+		if _, took, err := w.get(w.Context(), &memPart{}); !errors.Is(err, fetch.ErrUnreachable) || took > 20*time.Minute {
+			w.Errorf("Target = %v after %v, want it given up", err, took)
+		}
+		onlySession(w)
+	})
+}
+
+// A target without a lease has no times of its school with it, as an offer has; so it
+// comes by the session alone, whatever becomes of that.
+func TestAttack49UnleasedBySessionAlone(t *testing.T) {
+	tests := map[string]struct {
+		away  int
+		serve func(w *world, r *reply)
+		want  error
+	}{
+		"a lesson":             {0, func(_ *world, r *reply) { r.cut() }, fetch.ErrUnreachable},
+		"another collector":    {0, func(_ *world, r *reply) { r.stream.Reset(hmpb.Code_CODE_UNKNOWN_STREAM_TYPE) }, fetch.ErrUnreachable},
+		"no session":           {always, nil, fetch.ErrUnreachable},
+		"a session that broke": {5, func(w *world, r *reply) { w.good(0, r) }, nil},
+	}
+	for name, tt := range tests {
+		t.Run(name, func(t *testing.T) {
+			in(t, func(w *world) {
+				w.withSession()
+				w.away = tt.away
+				w.serve = func(_ int, offset int64, r *reply) {
+					if r.stream == nil {
+						w.good(offset, r)
+						return
+					}
+					tt.serve(w, r)
+				}
+				unleased := w.target()
+				unleased.Lease = ""
+				if _, err := fetch.New(w.config).Target(w.Context(), unleased, &memPart{}); !errors.Is(err, tt.want) {
+					w.Errorf("Target = %v, want %v", err, tt.want)
+				}
+				if slices.Contains(w.via, "https") {
+					w.Errorf("asked by %v, want the session alone", w.via)
+				}
+			})
+		})
+	}
+}
+
 // Each way takes over from the other: a collector of before knows no fetch streams,
 // a session may be away, a port closed.
 func TestWays(t *testing.T) {
 	in(t, func(w *world) {
 		w.withSession()
 		if _, _, err := w.get(w.Context(), &memPart{}); err != nil || !slices.Equal(w.via, []string{"session"}) {
-			w.Errorf("over QUIC: %v by %v, want the session", err, w.via)
+			w.Errorf("%v by %v, want the session", err, w.via)
 		}
-		w.via, w.config.Transport = nil, func() string { return "tcp_proxy" }
-		if _, _, err := w.get(w.Context(), &memPart{}); err != nil || !slices.Equal(w.via, []string{"https"}) {
-			w.Errorf("over TCP: %v by %v, want HTTPS", err, w.via)
+		if _, err := fetch.New(w.config).Metadata(w.Context(), "1.root.json", nil, 1); err != nil || !slices.Equal(w.via, []string{"session", "session"}) {
+			w.Errorf("metadata: %v by %v, want the session", err, w.via)
 		}
-		if _, err := fetch.New(w.config).Metadata(w.Context(), "1.root.json", nil, 1); err != nil || !slices.Equal(w.via, []string{"https", "session"}) {
-			w.Errorf("metadata over TCP: %v by %v, want the session", err, w.via)
+		w.via, w.away = nil, 2
+		if _, _, err := w.get(w.Context(), &memPart{}); err != nil || !slices.Equal(w.via, []string{"session"}) {
+			w.Errorf("a session that broke: %v by %v, want the next one", err, w.via)
 		}
-		w.via, w.dropped, w.config.Transport = nil, true, nil
-		if _, _, err := w.get(w.Context(), &memPart{}); err != nil || !slices.Equal(w.via, []string{"https"}) {
-			w.Errorf("without a session: %v by %v, want HTTPS", err, w.via)
+		w.via, w.file = nil, random(200<<10)
+		w.serve = func(_ int, offset int64, r *reply) {
+			if r.stream == nil || len(w.file)-int(offset) <= 40<<10 {
+				w.good(offset, r)
+				return
+			}
+			r.begin(offset, int64(len(w.file)))
+			r.send(w.file[offset : offset+40<<10])
+			time.Sleep(50 * time.Millisecond)
+			r.stream.Reset(hmpb.Code_CODE_TIMEOUT)
 		}
-		w.via, w.dropped = nil, false
+		if _, _, err := w.get(w.Context(), &memPart{}); err != nil || !slices.Equal(w.via, slices.Repeat([]string{"session"}, 5)) {
+			w.Errorf("a session that brings some each time: %v by %v, want nothing else", err, w.via)
+		}
+		w.serve = func(_ int, offset int64, r *reply) { w.good(offset, r) }
+		w.via, w.away = nil, always
+		if _, took, err := w.get(w.Context(), &memPart{}); err != nil || !slices.Equal(w.via, []string{"https"}) || took > time.Minute {
+			w.Errorf("without a session: %v by %v after %v, want HTTPS", err, w.via, took)
+		}
+		w.via, w.away = nil, 0
 		w.frames = func(_ int, f *wire.Framed, _ *hmpb.FetchHeader) { f.Reset(hmpb.Code_CODE_UNKNOWN_STREAM_TYPE) }
 		if _, took, err := w.get(w.Context(), &memPart{}); err != nil || !slices.Equal(w.via, []string{"session", "https"}) || took > time.Second {
 			w.Errorf("a collector of before: %v by %v after %v, want HTTPS at once", err, w.via, took)
@@ -578,7 +699,7 @@ func TestMetadata(t *testing.T) {
 		if err != nil || string(m.Data) != "hello" || string(m.Freshness) != "3 "+string(nonce) {
 			w.Errorf("Metadata = %q, %q, %v", m.Data, m.Freshness, err)
 		}
-		w.dropped = true
+		w.away = always
 		w.raw = func(_ int, conn net.Conn, req *http.Request) {
 			if req.URL.Path != "/updates/metadata/timestamp.json" || req.URL.Query().Get("root") != "3" || req.URL.Query().Get("nonce") != fmt.Sprintf("%x", nonce) {
 				w.Errorf("asked for %s", req.URL)

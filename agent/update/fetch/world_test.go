@@ -137,6 +137,9 @@ func (r *reply) cut() {
 	r.page.Close()
 }
 
+// always is more often than anybody asks.
+const always = 1 << 30
+
 // world is a client with another end that does as a test says.
 type world struct {
 	*testing.T
@@ -148,13 +151,13 @@ type world struct {
 
 	mu sync.Mutex
 	// below is guarded by mu
-	asked   []int64 // offsets
-	via     []string
-	serve   func(n int, offset int64, r *reply)
-	raw     func(n int, conn net.Conn, req *http.Request) // answers HTTP in the place of serve
-	frames  func(n int, f *wire.Framed, h *hmpb.FetchHeader)
-	dropped bool     // there is no session
-	files   [][]byte // served by HTTPS under their hashes; nil = serve answers
+	asked  []int64 // offsets
+	via    []string
+	serve  func(n int, offset int64, r *reply)
+	raw    func(n int, conn net.Conn, req *http.Request) // answers HTTP in the place of serve
+	frames func(n int, f *wire.Framed, h *hmpb.FetchHeader)
+	away   int      // so many times there is no session
+	files  [][]byte // served by HTTPS under their hashes; nil = serve answers
 }
 
 func in(outer *testing.T, f func(*world)) {
@@ -298,7 +301,8 @@ func (w *world) withSession() {
 		w.Fatal(err)
 	}
 	w.config.Open = func(ctx context.Context, h *hmpb.FetchHeader) (*wire.Framed, error) {
-		if w.dropped {
+		if w.away > 0 {
+			w.away--
 			return nil, errors.New("no session")
 		}
 		return wire.Open(ctx, w.session, hmpb.StreamType_STREAM_TYPE_FETCH, h)
