@@ -177,7 +177,9 @@ func TestExpiring(t *testing.T) {
 	d.must(exitRefused, "sign DIR/drafts/stable.json --digest 00000000 --key DIR/people/jana.key"+pass)
 	d.must(exitUnverified, "sign DIR/drafts/stable.json --digest 00000000 --key DIR/people/jana.key --passphrase-file DIR/people/jana.pub --reason=wrong_passphrase")
 	// The socket is not there: failed, and nothing is published.
-	d.must(exitFailed, "publish --socket DIR/none --reason=testing")
+	if got := d.must(exitFailed, "publish --socket DIR/none --reason=testing"); strings.Contains(got, "nil") {
+		t.Errorf("publish without the online process: %s", got)
+	}
 	d.must(0, "publish --dry-run --socket DIR/none --reason=testing")
 	if got := d.must(0, "expiry"); !strings.Contains(got, "root") {
 		t.Errorf("expiry: %s", got)

@@ -138,7 +138,10 @@ func (p publishing) publish(c *cli, roles, platforms []string, dry bool) error {
 		return err
 	}
 	if err := pub.Publish(context.Background(), ready); err != nil {
-		return fmt.Errorf("%w (%v)", err, c.noted(release.VerbPublishFailed, map[string]string{"error": err.Error()}))
+		if noting := c.noted(release.VerbPublishFailed, map[string]string{"error": err.Error()}); noting != nil {
+			err = fmt.Errorf("%w (%v)", err, noting)
+		}
+		return err
 	}
 	return c.say(map[string]any{"published": ready.Diffs, "bytes": ready.Bytes}, text+fmt.Sprintf("published; %d bytes of new files; a device believes it", ready.Bytes))
 }
