@@ -19,6 +19,7 @@ type Diff struct {
 	To       int64     `json:"to"`
 	Expires  time.Time `json:"expires"`
 	Digest   string    `json:"digest"`
+	SignedBy []string  `json:"signed_by"` // ids of keys
 	Lines    []string  `json:"lines"`
 	Warnings []string  `json:"warnings"`
 	Added    int       `json:"added"`   // targets
@@ -48,7 +49,7 @@ func (r *Repository) Compare(role string, f *draft.File) (Diff, error) {
 		return Diff{}, err
 	}
 	old := r.Files[role]
-	d := Diff{Role: role, From: r.Version(role), To: f.Version(), Expires: f.Expires(), Digest: digest, Lines: []string{}, Warnings: []string{}}
+	d := Diff{Role: role, From: r.Version(role), To: f.Version(), Expires: f.Expires(), Digest: digest, SignedBy: f.SignedBy(), Lines: []string{}, Warnings: []string{}}
 	if d.To <= d.From {
 		d.warn("version %d is not above the published %d", d.To, d.From)
 	}

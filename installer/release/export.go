@@ -14,11 +14,17 @@ import (
 )
 
 // The record's verbs of a publication. The first stands before anything goes out and
-// names each file by version_ROLE and digest_ROLE; the second follows where not all did.
+// names each file, see Diff.Named; the second follows where not all did.
 const (
 	VerbPublish       = "publish"
 	VerbPublishFailed = "publish failed"
 )
+
+// Named puts the file into an entry of its publication: version_ROLE, digest_ROLE (of what
+// was signed) and signed_ROLE (the ids of the keys, which the digest leaves open).
+func (d Diff) Named(what map[string]string) {
+	what["version_"+d.Role], what["digest_"+d.Role], what["signed_"+d.Role] = strconv.FormatInt(d.To, 10), d.Digest, strings.Join(d.SignedBy, ",")
+}
 
 // Export is the record together with what was published and who signed it: what
 // the State gets each day.
@@ -256,10 +262,13 @@ func (x exported) signedBy(by []*draft.File) error {
 type naming struct {
 	role    string
 	version int64
-	digests []string // the last one counts
+	files   []namedFile // the last one counts
 	entry   int64
 	failed  bool // it may have gone out, or not
 }
+
+// namedFile is one as an entry names it; signed is empty in entries of earlier versions.
+type namedFile struct{ digest, signed string }
 
 // publications of a record, by the names of files.
 func publications(entries []Entry) map[string]*naming {
@@ -280,7 +289,7 @@ func publications(entries []Entry) map[string]*naming {
 					n = &naming{role: role, version: version}
 					out[name] = n
 				}
-				n.digests, n.entry, n.failed = append(n.digests, e.What["digest_"+role]), e.Seq, false
+				n.files, n.entry, n.failed = append(n.files, namedFile{e.What["digest_"+role], e.What["signed_"+role]}), e.Seq, false
 				last = append(last, n)
 			}
 		case VerbPublishFailed:
@@ -312,8 +321,15 @@ func (files exportedFiles) checkNamed(entries []Entry, newest *Repository) error
 		if err != nil {
 			return err
 		}
-		if n.digests[len(n.digests)-1] != digest && !(n.failed && slices.Contains(n.digests, digest)) {
+		named := n.files[len(n.files)-1]
+		if i := slices.IndexFunc(n.files, func(f namedFile) bool { return f.digest == digest }); n.failed && i >= 0 {
+			named = n.files[i]
+		}
+		switch signed := strings.Join(x.file.SignedBy(), ","); {
+		case named.digest != digest:
 			return unverified("%s in the export is not the one that entry %d of the record names: its digest is %s", x.name, n.entry, digest)
+		case named.signed != "" && named.signed != signed:
+			return unverified("%s in the export is signed by %s, and by %s as entry %d of the record has it", x.name, shortAll(x.file.SignedBy()), shortAll(strings.Split(named.signed, ",")), n.entry)
 		}
 	}
 	for _, name := range slices.Sorted(maps.Keys(names)) {

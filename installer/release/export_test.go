@@ -32,7 +32,7 @@ func (w *world) noted(verb string, what map[string]string) {
 func (w *world) named(diffs ...release.Diff) map[string]string {
 	what := map[string]string{}
 	for _, d := range diffs {
-		what["version_"+d.Role], what["digest_"+d.Role] = fmt.Sprint(d.To), d.Digest
+		d.Named(what)
 	}
 	return what
 }
@@ -70,7 +70,7 @@ func recorded(t testing.TB) *world {
 		}
 		_, err := w.staging("stable", v).Stage(t.Context())
 		w.must(err)
-		w.sign("stable", "jana", "karl")
+		w.sign("stable", map[string][]string{"1.0.0": {"jana", "karl", "lena"}, "1.1.0": {"jana", "karl"}}[v]...)
 		w.publishNoted()
 	}
 	return w
@@ -189,6 +189,15 @@ func TestExport(t *testing.T) {
 				f.SetExpires(w.now)
 				return errors.Join(f.Sign(w.keys["jana"].Private), f.Sign(w.keys["karl"].Private))
 			})
+		}},
+		{"one of three signatures taken out", "2.stable.json in the export is signed by", func(e *release.Export) {
+			edited(t, at(t, e, "2.stable.json"), func(f *draft.File) error {
+				f.SetExpires(f.Expires()) // which takes the signatures
+				return errors.Join(f.Sign(w.keys["jana"].Private), f.Sign(w.keys["karl"].Private))
+			})
+		}},
+		{"a signature of one more", "3.stable.json", func(e *release.Export) {
+			edited(t, at(t, e, "3.stable.json"), func(f *draft.File) error { return f.Sign(w.keys["lena"].Private) })
 		}},
 		{"a signature of somebody who may not", "2.stable.json has a signature of", func(e *release.Export) {
 			edited(t, at(t, e, "2.stable.json"), func(f *draft.File) error { return f.Sign(w.keys["anna"].Private) })

@@ -123,7 +123,7 @@ func (p publishing) publish(c *cli, roles, platforms []string, dry bool) error {
 		text += diff.String() + "\n"
 	}
 	for _, diff := range slices.Concat(ready.Stand, ready.Diffs) {
-		what["version_"+diff.Role], what["digest_"+diff.Role] = fmt.Sprint(diff.To), diff.Digest
+		diff.Named(what)
 	}
 	for _, e := range d.Repo.Expiries(c.now()) {
 		if _, new := ready.Files[e.Role]; e.Alarm && !new {
