@@ -8,6 +8,10 @@
 // and ends it when it hangs. All that it decides comes from the journal, from
 // hashes, and from what it measured: the agent's word alone changes nothing.
 //
+// Where the program that should run cannot be had now, held by a scanner or on a full
+// disk, another one runs for minutes, an hour at most, and is ended to try again: a bad
+// one does not stay because it gets on.
+//
 // It has no network and reads no metadata. Where a journal cannot be read it takes
 // what bin/ holds, if versions/ vouches for that, else the newest settled copy; it
 // never ends a service for want of one, it tries again. A crash at any moment is

@@ -67,6 +67,7 @@ type Times struct {
 	GiveUpAfter time.Duration // 15 min: of that
 	Again       time.Duration // 5 s: pause before the next start
 	AgainMost   time.Duration // 1 min: where nothing else helps
+	BackAgain   time.Duration // 2 min: until the program that should run is tried again; doubled up to backMost
 	StopWithin  time.Duration // 12 s: to end orderly
 	AgeEvery    time.Duration // 1 h: whether the previous program may go
 }
@@ -78,7 +79,7 @@ func (t Times) withDefaults() Times {
 	}{
 		{&t.AliveWithin, 90 * time.Second}, {&t.HangAfter, 5 * time.Minute}, {&t.BoundFor, 10 * time.Minute}, {&t.ProbeEvery, time.Minute},
 		{&t.GiveUpAfter, 15 * time.Minute}, {&t.Again, 5 * time.Second}, {&t.AgainMost, time.Minute}, {&t.StopWithin, 12 * time.Second},
-		{&t.AgeEvery, time.Hour},
+		{&t.AgeEvery, time.Hour}, {&t.BackAgain, 2 * time.Minute},
 	} {
 		if *d.p <= 0 {
 			*d.p = d.v
@@ -145,8 +146,11 @@ type Launcher struct {
 	blind bool // the journal cannot be read, and is not written
 	owed  []journal.Event
 	fails int // starts in a row that came to nothing
-	ready bool
-	works bool // Proved was called
+	// astray: bin/ does not hold what the journal wants, strays times in a row.
+	astray bool
+	strays int
+	ready  bool
+	works  bool // Proved was called
 }
 
 // New makes a Launcher that Run then runs.
@@ -193,6 +197,19 @@ func (l *Launcher) Run(ctx context.Context) error {
 		l.pause(ctx)
 	}
 	return nil
+}
+
+// backMost is the longest that a program goes on that should not run: who ends one that
+// lives for nothing, as long as the disk is broken, does so seldom.
+const backMost = time.Hour
+
+// backAgain is how long one goes on that should not run.
+func (l *Launcher) backAgain() time.Duration {
+	wait := l.c.Times.BackAgain
+	for i := 1; i < l.strays && wait < backMost; i++ {
+		wait *= 2
+	}
+	return min(wait, max(backMost, l.c.Times.BackAgain))
 }
 
 // pause waits before the next start; while an update may still be undone it is
@@ -256,7 +273,7 @@ func (l *Launcher) do(ctx context.Context, effects []journal.Effect) {
 				continue // Prepare does it, before anything else runs
 			}
 			if sum, serr := l.c.Programs.Sum(); serr != nil || sum != l.j.Good.Sum {
-				err = l.c.Programs.Restore(ctx, l.j.Good)
+				err = l.restore(ctx, l.j.Good)
 			}
 		case journal.DoPrune:
 			err = l.c.Programs.Prune(l.j.Kept())
@@ -272,7 +289,11 @@ func (l *Launcher) do(ctx context.Context, effects []journal.Effect) {
 // Prepare makes bin/ hold a program that is known, the one that the journal wants
 // if that can be had. After nil there is one.
 func (l *Launcher) Prepare(ctx context.Context) error {
+	l.astray = false
 	err := l.prepare(ctx)
+	if l.strays++; !l.astray {
+		l.strays = 0
+	}
 	if err := l.c.Programs.Sweep(); err != nil {
 		l.c.Log.Warn("not all that a swap left is gone", "error", err)
 	}
@@ -409,6 +430,14 @@ func (l *Launcher) swapIn(ctx context.Context) {
 // watchdog has.
 const swapWithin = 100 * time.Second
 
+// restore is Programs' within that bound: several may come one after the other.
+func (l *Launcher) restore(ctx context.Context, p journal.Program) error {
+	l.c.Beat()
+	ctx, cancel := context.WithTimeout(ctx, swapWithin)
+	defer cancel()
+	return l.c.Programs.Restore(ctx, p)
+}
+
 func (l *Launcher) trySwap(ctx context.Context) (journal.Reason, error) {
 	ctx, cancel := context.WithTimeout(ctx, swapWithin)
 	defer cancel()
@@ -446,7 +475,7 @@ func lost(err error) journal.Reason {
 // goBack makes bin/ hold Good; false = it could not.
 func (l *Launcher) goBack(ctx context.Context) bool {
 	if sum, err := l.c.Programs.Sum(); err != nil || sum != l.j.Good.Sum {
-		if err := l.c.Programs.Restore(ctx, l.j.Good); err != nil {
+		if err := l.restore(ctx, l.j.Good); err != nil {
 			l.c.Log.Error("not gone back", "version", l.j.Good.Version, "error", err)
 			return false
 		}
@@ -470,7 +499,7 @@ func (l *Launcher) mend(ctx context.Context) error {
 	}
 	reason := lost(err)
 	l.c.Log.Warn("program mended from its copy", "version", want.Version, "reason", reason.String(), "error", err)
-	if err := l.c.Programs.Restore(ctx, want); err != nil {
+	if err := l.restore(ctx, want); err != nil {
 		l.c.Log.Error("not mended", "version", want.Version, "error", err)
 		if !errors.Is(err, fs.ErrNotExist) && !errors.Is(err, layout.ErrOtherBytes) && !errors.Is(err, layout.ErrForeign) {
 			return err // the disk's fault, which may pass
@@ -485,8 +514,10 @@ func (l *Launcher) mend(ctx context.Context) error {
 }
 
 // anyKnown is for when what the journal wants cannot be had: what bin/ holds may
-// run if a copy or the journal vouches for it, else the best copy is put there.
+// run if a copy or the journal vouches for it, else the best copy is put there. It is
+// there for a while only: watch.again.
 func (l *Launcher) anyKnown(ctx context.Context) error {
+	l.astray = true
 	sum, err := l.c.Programs.Sum()
 	inBin := func(p journal.Program) bool { return err == nil && p.Known() && p.Sum == sum }
 	failed := func(p layout.Sum) bool { return l.j.State == journal.RollingBack && p == l.j.Next.Sum }
@@ -512,12 +543,12 @@ func (l *Launcher) anyKnown(ctx context.Context) error {
 	errs := []error{errors.New("no copy of any program is whole")}
 	for _, k := range kept {
 		p := journal.Program{Version: k.Version, Sum: k.Sum}
-		if err := l.c.Programs.Restore(ctx, p); err != nil {
+		if err := l.restore(ctx, p); err != nil {
 			errs = append(errs, err)
 			continue
 		}
 		if !l.blind {
-			l.step(ctx, journal.Event{Kind: journal.Adopt, Program: p, Note: l.j.Packaged})
+			l.took(ctx, p, lost(err))
 		}
 		return nil
 	}
@@ -525,4 +556,18 @@ func (l *Launcher) anyKnown(ctx context.Context) error {
 		return nil
 	}
 	return errors.Join(errs...)
+}
+
+// took notes which copy lies in bin/ now, and is the one that should.
+func (l *Launcher) took(ctx context.Context, p journal.Program, why journal.Reason) {
+	e := journal.Event{Kind: journal.Adopt, Program: p, Note: l.j.Packaged}
+	switch { // what was held, or found no room, a moment ago
+	case l.j.State == journal.RollingBack && p == l.j.Good:
+		e = journal.Event{Kind: journal.Restored}
+	case p == l.j.Expected():
+		e = journal.Event{Kind: journal.Repair, Reason: why}
+	}
+	if l.step(ctx, e) {
+		l.astray = l.j.State == journal.RollingBack
+	}
 }

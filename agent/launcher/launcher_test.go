@@ -53,6 +53,9 @@ type device struct {
 	starts []string // versions
 	said   []string
 	ready  int
+	beat   time.Time     // the last
+	turns  int           // how many there were
+	silent time.Duration // the longest time between two
 	held   func(error) bool
 	engine swap.Engine
 }
@@ -93,8 +96,16 @@ func (d *device) config() launcher.Config {
 	}
 	return launcher.Config{
 		Journal: d.store, Programs: programs, Start: d.start, Probe: d.probe, Boot: d.boot,
-		Ready: func() { d.ready++ }, Now: d.now, Log: slog.New(slog.DiscardHandler),
+		Ready: func() { d.ready++ }, Beat: d.beats, Now: d.now, Log: slog.New(slog.DiscardHandler),
 	}
+}
+
+func (d *device) beats() {
+	if now := time.Now(); !d.beat.IsZero() {
+		d.silent = max(d.silent, now.Sub(d.beat))
+	}
+	d.beat = time.Now()
+	d.turns++
 }
 
 // start runs what bin/ holds.
@@ -773,6 +784,116 @@ func TestAttack24_HeldWhileGoingBack(t *testing.T) {
 			t.Errorf("%s, told %s", j.State, d.told(t))
 		}
 	})
+}
+
+// TestAttack31_WayBackFailsWhileTheBadOneLives: a bad program that gets on stays only as
+// long as a scanner or a full disk keeps the good one away, and is not ended all the time.
+func TestAttack31_WayBackFailsWhileTheBadOneLives(t *testing.T) {
+	for name, c := range map[string]struct {
+		kind, path string
+		fault      fault.Fault
+		lasts      time.Duration
+		min, max   int // starts of the bad one
+	}{
+		"held for a moment": {"rename", l.Program(), fault.Fail, 90 * time.Second, 1, 1},
+		"held":              {"rename", l.Program(), fault.Fail, 5 * time.Minute, 2, 4},
+		"full":              {"write", l.Bin() + "/.hausmeister-agent.new", fault.Full, 10 * time.Minute, 2, 5},
+		"held for weeks":    {"rename", l.Program(), fault.Fail, 14 * 24 * time.Hour, 14 * 20, 14*24 + 10},
+	} {
+		t.Run(name, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				d := armed(t)
+				d.probe = func(context.Context, journal.Program) error { return nil }
+				d.build[bytesOf("1.1.0")] = func(c *fakeChild) { c.well(10_000*time.Hour, "checked ok") } // never heard
+				d.held = func(err error) bool { return errors.Is(err, fault.ErrInjected) }
+				began := time.Time{}
+				d.disk.Plan(func(op fault.Op) fault.Fault {
+					if op.Kind != c.kind || op.Name != c.path || len(d.starts) == 0 {
+						return fault.None
+					}
+					if began.IsZero() {
+						began = time.Now()
+					}
+					if time.Since(began) < c.lasts {
+						return c.fault
+					}
+					return fault.None
+				})
+				if name == "held" {
+					d.keep(v3) // one copy more to try
+				}
+				d.beat, d.silent = time.Time{}, 0
+				d.runFor(t.Context(), 30*time.Minute+c.lasts+min(c.lasts, time.Hour))
+				d.runs(t, v1)
+				if j := d.load(t); j.State != journal.RolledBack || !strings.HasSuffix(d.told(t), "rolling_back:no_collector rolled_back:no_collector") {
+					t.Errorf("%s, told %s", j.State, d.told(t))
+				}
+				if n := len(d.starts) - 1; n < c.min || n > c.max {
+					t.Errorf("%d starts of the bad one, want %d to %d", n, c.min, c.max)
+				}
+				if d.silent > 2*time.Minute { // the service manager waits for three
+					t.Errorf("silent for %v", d.silent)
+				}
+			})
+		})
+	}
+}
+
+// TestStopWhileAnotherOneShouldRun: who is asked to end, and is slow, is waited for.
+func TestStopWhileAnotherOneShouldRun(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		d := armed(t)
+		d.build[bytesOf("1.1.0")] = func(c *fakeChild) {
+			c.tell("alive 1")
+			<-c.dead // deaf to the end of its input
+		}
+		d.runFor(t.Context(), time.Minute)
+		_, _, err := d.store.Do(t.Context(), journal.Event{Kind: journal.GiveUp})
+		must(t, err)
+		d.disk.Plan(func(op fault.Op) fault.Fault {
+			if op.Kind == "rename" && op.Name == l.Program() {
+				return fault.Fail
+			}
+			return fault.None
+		})
+		d.turns = 0
+		began := time.Now()
+		d.runFor(t.Context(), 2*time.Minute-time.Second) // a moment before it is ended for another one
+		if took := time.Since(began); took < 2*time.Minute+5*time.Second || d.turns > 50 {
+			t.Errorf("%d turns in %v", d.turns, took)
+		}
+	})
+}
+
+// TestJournalOutOfSightIsAskedAgain: where the journal could not be read at a start, what
+// it wants is done once it can be, and until then nobody is ended for it.
+func TestJournalOutOfSightIsAskedAgain(t *testing.T) {
+	for name, c := range map[string]struct {
+		lasts  time.Duration
+		starts string
+	}{
+		"for a while": {time.Hour, "1.1.0 1.0.0"}, "for good": {1000 * time.Hour, "1.1.0"},
+	} {
+		synctest.Test(t, func(t *testing.T) {
+			d := armed(t)
+			d.build[bytesOf("1.1.0")] = func(c *fakeChild) { c.well(10_000*time.Hour, "checked ok") }
+			d.runFor(t.Context(), time.Minute)
+			_, _, err := d.store.Do(t.Context(), journal.Event{Kind: journal.GiveUp})
+			must(t, err)
+			d.starts = nil
+			began := time.Now()
+			d.disk.Plan(func(op fault.Op) fault.Fault {
+				if op.Kind == "open" && strings.HasPrefix(op.Name, l.Update()) && time.Since(began) < c.lasts {
+					return fault.Fail
+				}
+				return fault.None
+			})
+			d.runFor(t.Context(), 5*time.Hour)
+			if got := strings.Join(d.starts, " "); got != c.starts {
+				t.Errorf("unreadable %s: started %s, want %s", name, got, c.starts)
+			}
+		})
+	}
 }
 
 type holding struct {

@@ -32,6 +32,7 @@ type file struct {
 	AgainMost   string `json:"again_most"`
 	StopWithin  string `json:"stop_within"`
 	AgeEvery    string `json:"age_every"`
+	BackAgain   string `json:"back_again"`
 	CPUPermille int    `json:"cpu_permille"`
 	MemoryTimes int    `json:"memory_times"`
 	MemoryMore  uint64 `json:"memory_more"`
@@ -71,6 +72,7 @@ func readSettings(d layout.Disk, path string) (s Settings, err error) {
 		{in.AliveWithin, &s.Times.AliveWithin}, {in.HangAfter, &s.Times.HangAfter}, {in.BoundFor, &s.Times.BoundFor},
 		{in.ProbeEvery, &s.Times.ProbeEvery}, {in.GiveUpAfter, &s.Times.GiveUpAfter}, {in.Again, &s.Times.Again},
 		{in.AgainMost, &s.Times.AgainMost}, {in.StopWithin, &s.Times.StopWithin}, {in.AgeEvery, &s.Times.AgeEvery},
+		{in.BackAgain, &s.Times.BackAgain},
 	} {
 		if v.text == "" {
 			continue

@@ -37,6 +37,8 @@ type watch struct {
 	aged     time.Time
 	nextLook time.Time // without a sign of life
 	stopAt   time.Time // asked to end; zero = not
+	backAt   time.Time // to have another one instead; zero = this is the one
+	replaced bool      // ended for that
 	killed   journal.Reason
 	from     journal.State
 	told     bool // that it is settled
@@ -58,6 +60,9 @@ func (l *Launcher) run(ctx context.Context) bool {
 	now := time.Now()
 	w := &watch{l: l, child: child, began: now, last: now, nextTry: now.Add(l.c.Times.ProbeEvery), aged: now,
 		nextLook: now.Add(l.c.Times.BoundFor), from: l.j.State}
+	if l.astray {
+		w.backAt = now.Add(l.backAgain())
+	}
 	w.greet()
 	stopped := w.loop(ctx)
 	exit := child.Wait()
@@ -67,6 +72,9 @@ func (l *Launcher) run(ctx context.Context) bool {
 		l.step(context.WithoutCancel(ctx), journal.Event{Kind: journal.Stop})
 		return false
 	case w.goesBack():
+		return true
+	case w.replaced:
+		l.step(ctx, journal.Event{Kind: journal.Stop})
 		return true
 	case w.killed == journal.None && exit.Code == ExitSwap:
 		if j, err := l.c.Journal.Load(); err == nil && j.State == journal.Armed {
@@ -110,7 +118,7 @@ func (w *watch) greet() {
 }
 
 // goesBack: the journal wants another program than the one that runs. Where it
-// did before, and could not be obeyed, this one may go on.
+// did before, and could not be obeyed, this one may go on for a while: again.
 func (w *watch) goesBack() bool {
 	return w.l.j.State == journal.RollingBack && w.from != journal.RollingBack
 }
@@ -168,7 +176,7 @@ func (w *watch) wait() time.Duration {
 	switch {
 	case !w.stopAt.IsZero():
 		until = w.stopAt.Sub(now)
-	case w.killed != journal.None:
+	case w.killed != journal.None || w.replaced:
 		until = t.StopWithin
 	case !w.alive:
 		until = w.began.Add(t.AliveWithin).Sub(now)
@@ -177,6 +185,9 @@ func (w *watch) wait() time.Duration {
 		if !w.bounded {
 			until = min(until, w.nextLook.Sub(now))
 		}
+	}
+	if !w.backAt.IsZero() && w.stopAt.IsZero() && w.killed == journal.None {
+		until = min(until, max(w.backAt.Sub(now), 0))
 	}
 	if w.wantsProbe() {
 		until = min(until, w.nextTry.Sub(now))
@@ -199,11 +210,13 @@ func (w *watch) late(ctx context.Context) {
 		}
 		w.stopAt = now.Add(t.StopWithin) // once more, should it live then
 		w.child.Kill()
-	case w.killed != journal.None:
+	case w.killed != journal.None || w.replaced:
 		w.child.Kill() // again
 	case !w.alive && now.Sub(w.began) >= t.AliveWithin,
 		w.alive && now.Sub(w.last) >= t.HangAfter:
 		w.kill(journal.Hung)
+	case !w.backAt.IsZero() && !now.Before(w.backAt):
+		w.again()
 	case w.alive && !now.Before(w.nextLook):
 		w.look(ctx)
 	}
@@ -212,6 +225,26 @@ func (w *watch) late(ctx context.Context) {
 func (w *watch) kill(r journal.Reason) {
 	w.l.c.Log.Warn("agent is ended", "reason", r.String())
 	w.killed = r
+	w.child.Kill()
+}
+
+// again ends a program that was only to run until the one that the journal wants can
+// be had: Prepare tries that anew. What held it off is mostly short, a scanner or a full
+// disk, and a bad program that gets on would stay for good. Where the journal still
+// cannot be read there is nothing else to want.
+func (w *watch) again() {
+	w.backAt = time.Time{}
+	j, err := w.l.c.Journal.Load()
+	if err != nil {
+		w.l.strays++
+		w.backAt = time.Now().Add(w.l.backAgain())
+		return
+	}
+	if sum, err := w.l.c.Programs.Sum(); err == nil && sum == j.Expected().Sum && j.State != journal.RollingBack {
+		return
+	}
+	w.l.c.Log.Warn("agent is ended: another one should run", "version", j.Expected().Version)
+	w.replaced = true
 	w.child.Kill()
 }
 
