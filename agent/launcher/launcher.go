@@ -149,8 +149,10 @@ type Launcher struct {
 	// astray: bin/ does not hold what the journal wants, strays times in a row.
 	astray bool
 	strays int
-	ready  bool
-	works  bool // Proved was called
+	// untried: what is armed was not swapped in, since a try could not be counted.
+	untried bool
+	ready   bool
+	works   bool // Proved was called
 }
 
 // New makes a Launcher that Run then runs.
@@ -289,7 +291,7 @@ func (l *Launcher) do(ctx context.Context, effects []journal.Effect) {
 // Prepare makes bin/ hold a program that is known, the one that the journal wants
 // if that can be had. After nil there is one.
 func (l *Launcher) Prepare(ctx context.Context) error {
-	l.astray = false
+	l.astray, l.untried = false, false
 	err := l.prepare(ctx)
 	if l.strays++; !l.astray {
 		l.strays = 0
@@ -403,6 +405,8 @@ func (l *Launcher) swapIn(ctx context.Context) {
 	l.beReady() // a file that is held takes longer than a start may
 	if !l.step(ctx, journal.Event{Kind: journal.SwapTry}) {
 		l.j.State = journal.Idle // for this run: what cannot be counted is not tried
+		l.untried = true
+		l.owed = slices.DeleteFunc(l.owed, func(e journal.Event) bool { return e.Kind == journal.SwapTry })
 		return
 	}
 	if l.j.State != journal.Armed {

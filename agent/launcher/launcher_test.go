@@ -896,6 +896,37 @@ func TestJournalOutOfSightIsAskedAgain(t *testing.T) {
 	}
 }
 
+// TestAttack20_ArmedOnADiskThatTakesNothing: the old agent runs, or is started seldom
+// where it ends for its update at once, and the update goes on when there is room.
+func TestAttack20_ArmedOnADiskThatTakesNothing(t *testing.T) {
+	for name, kinds := range map[string]string{"full": "write create", "read-only": "write create rename unlink"} {
+		synctest.Test(t, func(t *testing.T) {
+			d := armed(t)
+			d.build[bytesOf("1.0.0")] = func(c *fakeChild) {
+				if c.tell("alive 1") && c.sleep(50*time.Millisecond) && d.load(t).State == journal.Armed {
+					c.end(launcher.ExitSwap)
+				}
+			}
+			d.disk.Plan(func(op fault.Op) fault.Fault {
+				if strings.Contains(kinds, op.Kind) {
+					return fault.Full
+				}
+				return fault.None
+			})
+			const lasts = 10 * time.Minute
+			time.AfterFunc(lasts, func() { d.disk.Plan(nil) })
+			d.runFor(t.Context(), lasts+15*time.Minute)
+			if n := len(d.starts); n < 5 || n > 25 {
+				t.Errorf("%s: %d starts", name, n)
+			}
+			d.runs(t, v2)
+			if got := d.told(t); got != "offered downloaded staged armed swapped trial committed" {
+				t.Errorf("%s: told %s", name, got)
+			}
+		})
+	}
+}
+
 type holding struct {
 	swap.Engine
 	err error

@@ -79,6 +79,10 @@ func (l *Launcher) run(ctx context.Context) bool {
 	case w.killed == journal.None && exit.Code == ExitSwap:
 		if j, err := l.c.Journal.Load(); err == nil && j.State == journal.Armed {
 			l.step(ctx, journal.Event{Kind: journal.Stop})
+			if l.untried { // a disk that took no journal will not do so at once either
+				l.fails++
+				return false
+			}
 			l.fails = 0
 			return true
 		}

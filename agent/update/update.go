@@ -148,6 +148,7 @@ type Updater struct {
 	looked   time.Time  // for launchers and policies, by that clock
 	cutOff   bool       // it is tried again because nobody was reached
 	left     string     // launcher that did not come up here, as it was at the start
+	swapAt   time.Time  // not before this is ended for what was armed before this run
 }
 
 // errWord ends work because the collector said something new.
@@ -281,6 +282,7 @@ const (
 	backoffMost   = 2 * time.Hour
 	lookUpAgain   = time.Hour // how long what was signed is believed before arming
 	selftestLasts = 2 * time.Minute
+	swapAgain     = 15 * time.Minute // for an update that the launcher could not swap in before it started us
 )
 
 // Run prepares updates and tells what became of them until ctx ends; ErrSwap when
@@ -293,6 +295,11 @@ func (u *Updater) Run(ctx context.Context, ready func()) error {
 	}
 	if err := u.readNote(); err != nil {
 		u.c.Log.Warn("what was offered is forgotten", "error", err)
+	}
+	// The launcher swaps before it starts a program, unless its disk takes no journal:
+	// the device has an agent meanwhile, and does not only start one after the other.
+	if j, err := u.c.Journal.Load(); err == nil && j.State == journal.Armed {
+		u.swapAt = time.Now().Add(swapAgain)
 	}
 	for {
 		wait, err := u.turn(ctx)
@@ -342,6 +349,8 @@ func (u *Updater) turn(ctx context.Context) (time.Duration, error) {
 	}
 	wait := tellSeldom
 	switch {
+	case j.State == journal.Armed && time.Now().Before(u.swapAt):
+		wait = time.Until(u.swapAt)
 	case j.State == journal.Armed:
 		u.tell(ctx, j)
 		return 0, ErrSwap
