@@ -464,13 +464,15 @@ func (l *Launcher) trySwap(ctx context.Context) (journal.Reason, error) {
 		return journal.Space, err
 	case errors.Is(err, layout.ErrOtherBytes):
 		return journal.Damaged, err
+	case layout.IsTaken(err): // what was made of the copy
+		return journal.Quarantined, err
 	}
 	return journal.Disk, err
 }
 
 // lost is the reason for a program that is not as it must be.
 func lost(err error) journal.Reason {
-	if errors.Is(err, fs.ErrNotExist) {
+	if layout.IsTaken(err) {
 		return journal.Quarantined
 	}
 	return journal.Damaged
@@ -505,7 +507,7 @@ func (l *Launcher) mend(ctx context.Context) error {
 	l.c.Log.Warn("program mended from its copy", "version", want.Version, "reason", reason.String(), "error", err)
 	if err := l.restore(ctx, want); err != nil {
 		l.c.Log.Error("not mended", "version", want.Version, "error", err)
-		if !errors.Is(err, fs.ErrNotExist) && !errors.Is(err, layout.ErrOtherBytes) && !errors.Is(err, layout.ErrForeign) {
+		if !layout.IsTaken(err) && !errors.Is(err, layout.ErrOtherBytes) && !errors.Is(err, layout.ErrForeign) {
 			return err // the disk's fault, which may pass
 		}
 		// The copy is gone too: what there was to try is tried.

@@ -4,6 +4,8 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io"
+	"io/fs"
 	"log/slog"
 	"strings"
 	"sync"
@@ -722,6 +724,17 @@ func TestAttack25_TakenAway(t *testing.T) {
 				t.Errorf("told %s", got)
 			}
 		})
+		if name == "quarantined" {
+			synctest.Test(t, func(t *testing.T) { // what is made of that copy, beside what runs
+				d := armed(t)
+				d.engine = taking{d.disk.Model(), func() { take(d, l.Bin()+"/.hausmeister-agent.new") }}
+				d.runFor(t.Context(), time.Minute)
+				d.runs(t, v1)
+				if got := d.told(t); !strings.HasSuffix(got, "armed refused:"+name) {
+					t.Errorf("told %s", got)
+				}
+			})
+		}
 		synctest.Test(t, func(t *testing.T) { // the old one and its copy, while the new one is on trial
 			d := armed(t)
 			d.build[bytesOf("1.1.0")] = func(c *fakeChild) {
@@ -732,6 +745,18 @@ func TestAttack25_TakenAway(t *testing.T) {
 			d.runs(t, v2) // bad is better than none
 		})
 	}
+}
+
+// taking takes away what was prepared.
+type taking struct {
+	swap.Engine
+	take func()
+}
+
+func (e taking) Prepare(r io.Reader, target string, mode fs.FileMode, want layout.Sum) error {
+	err := e.Engine.Prepare(r, target, mode, want)
+	e.take()
+	return err
 }
 
 func TestAttack24_HeldWhileSwapping(t *testing.T) {

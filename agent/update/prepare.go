@@ -5,7 +5,6 @@ import (
 	"errors"
 	"fmt"
 	"io"
-	"io/fs"
 	"time"
 
 	"hausmeister/agent/update/fetch"
@@ -240,20 +239,33 @@ func (u *Updater) stage(work, ctx context.Context, j journal.Journal) error {
 	if err != nil && work.Err() != nil {
 		return context.Cause(work)
 	}
+	if err != nil { // what is not there any more, or not whole, failed no test
+		switch gone := u.c.Programs.Check(j.Next.Version, j.Next.Sum); {
+		case layout.IsTaken(gone):
+			return &refusal{journal.Quarantined, errors.Join(err, gone)}
+		case errors.Is(gone, layout.ErrOtherBytes):
+			return &refusal{journal.Damaged, errors.Join(err, gone)}
+		}
+	}
 	return err
 }
 
-// keep fills the copy, and fetches once more what a crash or somebody took away.
+// keep fills the copy, and fetches once more what a crash or somebody took away. What is
+// taken away again is a scanner's: this lease ends so, and the next one tries anew, since
+// scanners learn.
 func (u *Updater) keep(work, ctx context.Context, j journal.Journal) error {
 	err := u.put(j)
-	if !errors.Is(err, fs.ErrNotExist) && !errors.Is(err, layout.ErrOtherBytes) {
+	if !layout.IsTaken(err) && !errors.Is(err, layout.ErrOtherBytes) {
 		return err
 	}
 	u.c.Log.Info("a program that came is not whole any more, it comes again", "version", j.Next.Version)
 	if err := u.downloadNow(work, ctx, j); err != nil {
 		return err
 	}
-	return u.put(j)
+	if err = u.put(j); layout.IsTaken(err) {
+		return &refusal{journal.Quarantined, err}
+	}
+	return err
 }
 
 func (u *Updater) put(j journal.Journal) error {

@@ -1,9 +1,14 @@
 package update_test
 
 import (
+	"errors"
+	"io"
+	"io/fs"
+	"strings"
 	"testing"
 	"time"
 
+	"hausmeister/agent/update"
 	"hausmeister/proto/manifest"
 )
 
@@ -29,3 +34,67 @@ func TestAttack20_ArmedBeforeItsStart(t *testing.T) {
 		}
 	})
 }
+
+// TestAttack25_TakenAwayBeforeTheSwap: a scanner that does not let the new program become
+// a copy ends the lease, and is told; the program is not to blame, and comes with the next
+// lease, when the scanner may know better.
+func TestAttack25_TakenAwayBeforeTheSwap(t *testing.T) {
+	for name, c := range map[string]struct {
+		copy    []byte // what the scanner leaves of the copy
+		test    error  // what its test says then
+		taker   bool   // it takes what came before that is a copy
+		fetched int    // in a lease
+		told    string
+	}{
+		"the copy":       {nil, errors.New("starting the new program's test: fork/exec: no such file or directory"), false, 1, "refused:quarantined"},
+		"half the copy":  {[]byte("prog"), update.ErrSelftest, false, 1, "refused:damaged"},
+		"what came":      {nil, nil, true, 2, "refused:quarantined"},
+		"none, it fails": {[]byte("program " + newVersion), errors.New("a library is missing"), false, 1, "waiting:disk"},
+	} {
+		inBubble(t, func(w *world) {
+			r := w.release(manifest.Release{Version: newVersion})
+			tests, bad := 0, true
+			w.onTest = func() error {
+				if !bad {
+					return nil
+				}
+				tests++
+				w.tree.Put(w.versions().Path(newVersion), c.copy)
+				return c.test
+			}
+			lease := func(name string) bool {
+				config := w.config(oldVersion)
+				if bad && c.taker {
+					config.Parts = taker{little{w.parts, w}}
+				}
+				u := update.New(config)
+				u.Offered(offer(r, name))
+				return w.runFor(u, 20*time.Hour)
+			}
+			if c.told == "waiting:disk" {
+				if lease("lease-1") || !strings.HasSuffix(w.told(), c.told) || tests < 5 {
+					t.Errorf("%s: told %s, %d tests", name, w.told(), tests)
+				}
+				return
+			}
+			for i, id := range []string{"lease-1", "lease-2"} {
+				if lease(id) || !strings.HasSuffix(w.told(), c.told) || strings.Count(w.told(), "refused") != i+1 {
+					t.Errorf("%s, %s: told %s", name, id, w.told())
+				}
+				if w.fetched != c.fetched*(i+1) || !c.taker && tests != i+1 {
+					t.Errorf("%s, %s: fetched %d times, tested %d times", name, id, w.fetched, tests)
+				}
+				w.must(w.versions().Check(oldVersion, w.old.Sum))
+			}
+			bad = false
+			if !lease("lease-3") {
+				t.Errorf("%s: not armed once the scanner left it: told %s", name, w.told())
+			}
+		})
+	}
+}
+
+// taker has nothing of what it was given.
+type taker struct{ update.Parts }
+
+func (taker) Unpacked() (io.ReadCloser, error) { return nil, fs.ErrNotExist }

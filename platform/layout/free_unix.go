@@ -4,6 +4,7 @@ package layout
 
 import (
 	"errors"
+	"io/fs"
 
 	"golang.org/x/sys/unix"
 )
@@ -20,3 +21,7 @@ func free(dir string) (uint64, error) {
 func IsFull(err error) bool {
 	return errors.Is(err, unix.ENOSPC) || errors.Is(err, unix.EDQUOT)
 }
+
+// IsTaken says whether an error means that a file is not there any more, which is what a
+// scanner leaves.
+func IsTaken(err error) bool { return errors.Is(err, fs.ErrNotExist) }
