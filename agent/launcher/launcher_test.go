@@ -2,11 +2,14 @@ package launcher_test
 
 import (
 	"context"
+	"encoding/binary"
 	"errors"
 	"fmt"
+	"hash/crc32"
 	"io"
 	"io/fs"
 	"log/slog"
+	"slices"
 	"strings"
 	"sync"
 	"sync/atomic"
@@ -959,6 +962,13 @@ type holding struct {
 
 func (h holding) Commit(string, string) error { return h.err }
 
+// newerForm makes a copy of the journal one of a newer form: its CRC, at 17, is of all else.
+func newerForm(b []byte) []byte {
+	b[4] = 9
+	binary.BigEndian.PutUint32(b[17:], crc32.Checksum(slices.Concat(b[:17], b[21:]), crc32.MakeTable(crc32.Castagnoli)))
+	return b
+}
+
 // TestAttack35_40_NoJournal: torn, newer or none, a known program runs, and none
 // is thrown away.
 func TestAttack35_40_NoJournal(t *testing.T) {
@@ -978,7 +988,7 @@ func TestAttack35_40_NoJournal(t *testing.T) {
 		{"torn", func(d *device) { spoil(d, func(b []byte) []byte { return b[:len(b)/2] }) }},
 		{"empty", func(d *device) { spoil(d, func([]byte) []byte { return []byte{} }) }},
 		{"gone", func(d *device) { spoil(d, func([]byte) []byte { return nil }) }},
-		{"newer", func(d *device) { spoil(d, func(b []byte) []byte { b[4] = 9; return b }) }},
+		{"newer", func(d *device) { spoil(d, newerForm) }},
 	}
 	bins := []struct {
 		name string

@@ -9,7 +9,11 @@ import (
 	"hash/crc32"
 	"io"
 	"io/fs"
+	"maps"
 	"path/filepath"
+	"reflect"
+	"strconv"
+	"strings"
 	"sync"
 	"time"
 
@@ -25,8 +29,13 @@ var (
 
 // The form of a copy: magic, version of the form, number of the write, length
 // and CRC-32C of the text, and the text, which is JSON. A version of this
-// program reads all texts of its form: fields that it does not know are dropped,
-// fields that it misses are zero.
+// program reads all texts of its form: fields that it does not know stay as they
+// are, fields that it misses are zero.
+//
+// The number stands in the text too, so that the CRC holds for it; launchers of
+// before the first release with that leave it out, and read the head's. A newer form
+// keeps this head, with a CRC of all the rest of the copy: only that tells it from a
+// bit that fell over, and is believed.
 const (
 	magic     = "HMJ\n"
 	form      = 1
@@ -37,9 +46,15 @@ const (
 
 var castagnoli = crc32.MakeTable(crc32.Castagnoli)
 
+// numberField is the number's name in the text.
+const numberField = "number"
+
 // encode makes a copy with that number.
 func encode(j Journal, number uint64) ([]byte, error) {
-	text, err := json.Marshal(j)
+	text, err := textOf(j, j.Unknown, number)
+	if err == nil && len(text) > maxText {
+		text, err = textOf(j, nil, number) // others' fields must not keep ours away
+	}
 	if err != nil {
 		return nil, err
 	}
@@ -53,22 +68,72 @@ func encode(j Journal, number uint64) ([]byte, error) {
 	return append(b, text...), nil
 }
 
+// textOf is one object: of the same journal always the same.
+func textOf(j Journal, unknown map[string]json.RawMessage, number uint64) ([]byte, error) {
+	text, err := json.Marshal(j)
+	if err != nil {
+		return nil, err
+	}
+	fields := map[string]json.RawMessage{}
+	maps.Copy(fields, unknown)
+	if err := json.Unmarshal(text, &fields); err != nil {
+		return nil, err
+	}
+	fields[numberField] = strconv.AppendUint(nil, number, 10)
+	return json.Marshal(fields)
+}
+
+// known are the names of our fields.
+var known = func() map[string]bool {
+	names := map[string]bool{numberField: true}
+	for f := range reflect.TypeFor[Journal]().Fields() {
+		name, _, _ := strings.Cut(f.Tag.Get("json"), ",")
+		names[name] = true
+	}
+	return names
+}()
+
+// read reads a text; the number is zero where it says none.
+func read(text []byte) (j Journal, number uint64, err error) {
+	var fields map[string]json.RawMessage
+	if err := errors.Join(json.Unmarshal(text, &j), json.Unmarshal(text, &fields)); err != nil {
+		return Journal{}, 0, err
+	}
+	if value, there := fields[numberField]; there {
+		if number, err = strconv.ParseUint(string(value), 10, 64); err != nil {
+			return Journal{}, 0, err
+		}
+	}
+	for name, value := range fields {
+		// As json finds our fields: whatever their case.
+		if !known[strings.ToLower(name)] {
+			if j.Unknown == nil {
+				j.Unknown = map[string]json.RawMessage{}
+			}
+			j.Unknown[name] = value
+		}
+	}
+	return j, number, nil
+}
+
 // decode reads a copy.
 func decode(b []byte) (j Journal, number uint64, err error) {
 	if len(b) < headSize || string(b[:len(magic)]) != magic {
 		return Journal{}, 0, ErrTorn
 	}
 	head, text := b[len(magic):headSize], b[headSize:]
-	if head[0] > form {
+	sum := binary.BigEndian.Uint32(head[13:])
+	if head[0] > form && sum == crc32.Update(crc32.Checksum(b[:headSize-4], castagnoli), castagnoli, text) {
 		return Journal{}, 0, ErrNewer
 	}
-	number = binary.BigEndian.Uint64(head[1:])
-	if head[0] != form || int(binary.BigEndian.Uint32(head[9:])) != len(text) ||
-		binary.BigEndian.Uint32(head[13:]) != crc32.Checksum(text, castagnoli) {
+	if head[0] != form || int(binary.BigEndian.Uint32(head[9:])) != len(text) || sum != crc32.Checksum(text, castagnoli) {
 		return Journal{}, 0, ErrTorn
 	}
-	if err := json.Unmarshal(text, &j); err != nil {
+	if j, number, err = read(text); err != nil {
 		return Journal{}, 0, ErrTorn
+	}
+	if number == 0 {
+		number = binary.BigEndian.Uint64(head[1:])
 	}
 	if !j.sane() {
 		return Journal{}, 0, ErrNewer // whole, but of rules that are not ours

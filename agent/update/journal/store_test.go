@@ -95,7 +95,12 @@ func TestTornCopies(t *testing.T) {
 // TestAttack35_40_NewerJournal: what a newer version wrote is neither read
 // wrongly nor written over.
 func TestAttack35_40_NewerJournal(t *testing.T) {
-	newerForm := func(b []byte) []byte { b = bytes.Clone(b); b[4] = 2; return b }
+	newerForm := func(b []byte) []byte {
+		b = bytes.Clone(b)
+		b[4] = 2
+		binary.BigEndian.PutUint32(b[17:], crc(string(b[:17])+string(b[21:])))
+		return b
+	}
 	for name, change := range map[string]func(a, b []byte) ([]byte, []byte){
 		"both": func(a, b []byte) ([]byte, []byte) { return newerForm(a), newerForm(b) },
 		"last": func(a, b []byte) ([]byte, []byte) { return newerForm(a), b },
@@ -145,6 +150,9 @@ func TestOtherVersionsJournal(t *testing.T) {
 		written, _, err := store(d).Do(t.Context(), journal.Event{Kind: journal.Measure, Bytes: 1})
 		must(t, err)
 		again, err := store(d).Load()
+		if b, _ := d.Read(dir + "/journal.b"); strings.Contains(c.more, "mood") != bytes.Contains(b, []byte(`"mood":{"good":true}`)) {
+			t.Errorf("%s: what a newer version keeps there is not as it was: %q", name, b)
+		}
 		if diff := cmp.Diff(written, again); err != nil || diff != "" || again.PutOff != c.want {
 			t.Errorf("%s: comes back otherwise, %v:\n%s", name, err, diff)
 		}
@@ -154,6 +162,90 @@ func TestOtherVersionsJournal(t *testing.T) {
 	must(t, walk(store(d)))
 	if b, _ := d.Read(dir + "/journal.a"); bytes.Contains(b, []byte("put_off")) {
 		t.Errorf("nobody put anything off: %s", b)
+	}
+}
+
+// TestUnknownFieldsNeverKeepOursAway: what newer versions keep goes when there is no room
+// for it.
+func TestUnknownFieldsNeverKeepOursAway(t *testing.T) {
+	const most = 256 << 10
+	base := fmt.Sprintf(`{"good":{"version":"1.0.0","sum":"%s"},"mood":"`, v1.Sum)
+	d := fault.NewTree(dir)
+	d.Put(dir+"/journal.a", withSum([]byte(base+strings.Repeat("x", most-len(base)-2)+`"}`)))
+	for i, kind := range []journal.Kind{journal.Start, journal.Alive, journal.End} {
+		if j, _, err := store(d).Do(t.Context(), journal.Event{Kind: kind}); err != nil || j.Good != v1 {
+			t.Errorf("step %d: good %v, %v", i, j.Good, err)
+		}
+	}
+	if j, err := store(d).Load(); err != nil || j.Good != v1 || len(j.Failures) != 1 {
+		t.Errorf("good %v, failures %v, %v", j.Good, j.Failures, err)
+	}
+}
+
+// TestAttack40_OneBit: a bit of a copy that fell over, in its head or in its text, costs
+// at most the last step, and the journal goes on.
+func TestAttack40_OneBit(t *testing.T) {
+	whole := fault.NewTree(dir)
+	must(t, walk(store(whole)))
+	for which, want := range map[string]journal.State{"a": journal.Staged, "b": journal.Armed} { // a has the last
+		b, _ := whole.Read(dir + "/journal." + which)
+		for bit := range 8 * len(b) {
+			if bit/8 >= 21 && bit%37 != 0 {
+				continue // of the text, some
+			}
+			d := fault.NewTree(dir)
+			for _, name := range []string{dir + "/journal.a", dir + "/journal.b"} {
+				copied, _ := whole.Read(name)
+				d.Put(name, bytes.Clone(copied))
+			}
+			fell := bytes.Clone(b)
+			fell[bit/8] ^= 1 << (bit % 8)
+			d.Put(dir+"/journal."+which, fell)
+			j, err := store(d).Load()
+			if err != nil || j.State != want && j.State != journal.Armed {
+				t.Fatalf("%s, bit %d of byte %d: %s, %v", which, bit%8, bit/8, j.State, err)
+			}
+			for n := range uint64(3) { // over both copies
+				if _, _, err := store(d).Do(t.Context(), journal.Event{Kind: journal.Measure, Bytes: n + 1}); err != nil {
+					t.Fatalf("%s, bit %d of byte %d, a step: %v", which, bit%8, bit/8, err)
+				}
+			}
+			if now, err := store(d).Load(); err != nil || now.State != j.State || now.Baseline != 3 {
+				t.Fatalf("%s, bit %d of byte %d: %s, %d, %v", which, bit%8, bit/8, now.State, now.Baseline, err)
+			}
+		}
+	}
+}
+
+// TestOlderLaunchersReadOurs: one from before the number stood in the text reads our
+// copies by their head, and we read its.
+func TestOlderLaunchersReadOurs(t *testing.T) {
+	d := fault.NewTree(dir)
+	must(t, walk(store(d)))
+	var numbers []uint64
+	for _, name := range []string{dir + "/journal.a", dir + "/journal.b"} {
+		b, _ := d.Read(name)
+		head, text := b[:21], b[21:]
+		if string(head[:5]) != "HMJ\n\x01" || int(binary.BigEndian.Uint32(head[13:])) != len(text) || binary.BigEndian.Uint32(head[17:]) != crc(string(text)) {
+			t.Errorf("%s: not as form 1 has it: %x", name, head)
+		}
+		numbers = append(numbers, binary.BigEndian.Uint64(head[5:]))
+	}
+	if numbers[0] != numbers[1]+1 {
+		t.Errorf("the copies are number %v", numbers)
+	}
+	// Its next copy, without a number in the text, goes over the older one.
+	older := withSum(fmt.Appendf(nil, `{"state":5,"good":{"version":"1.0.0","sum":"%s"},"next":{"version":"1.1.0","sum":"%s"}}`, v1.Sum, v2.Sum))
+	binary.BigEndian.PutUint64(older[5:], numbers[0]+1)
+	d.Put(dir+"/journal.b", older)
+	if j, err := store(d).Load(); err != nil || j.State != journal.Swapped {
+		t.Errorf("after a step of an older one: %s, %v", j.State, err)
+	}
+	if j, _, err := store(d).Do(t.Context(), journal.Event{Kind: journal.Start}); err != nil || j.State != journal.Trial {
+		t.Errorf("our step after that: %s, %v", j.State, err)
+	}
+	if j, err := store(d).Load(); err != nil || j.State != journal.Trial {
+		t.Errorf("read again: %s, %v", j.State, err)
 	}
 }
 

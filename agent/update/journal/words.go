@@ -1,6 +1,10 @@
 package journal
 
-import "hausmeister/platform/layout"
+import (
+	"encoding/json"
+
+	"hausmeister/platform/layout"
+)
 
 // What agent and launcher agree on beside the journal.
 const (
@@ -169,6 +173,11 @@ type Journal struct {
 	Barred []Bar  `json:"barred,omitempty"`
 	Untold []Step `json:"untold,omitempty"`
 	Lost   int    `json:"lost,omitempty"` // steps that found no room in Untold
+
+	// Unknown are fields of a newer version, kept as they were for its next turn. What
+	// such a field says of Next must name its sum, as PutOff does: the machine here does
+	// not know when it ends.
+	Unknown map[string]json.RawMessage `json:"-"`
 }
 
 // PutOff is what the person at the device said of a program. It outlives the lease: a
