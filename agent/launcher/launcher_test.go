@@ -613,6 +613,27 @@ func TestAttack34_DiesHoursLater(t *testing.T) {
 	})
 }
 
+// TestAttack34_CommittedIn1970: the clock is set right after the commit, and the machine
+// starts: the previous program has a week from there.
+func TestAttack34_CommittedIn1970(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		d := armed(t)
+		off := -30 * 365 * 24 * time.Hour
+		d.now = func() time.Time { return time.Now().Add(off) }
+		d.runFor(t.Context(), time.Hour)
+		if j := d.load(t); j.State != journal.Committed {
+			t.Fatalf("%s", j.State)
+		}
+		off, d.boot = 0, "boot-2"
+		d.runFor(t.Context(), 5*24*time.Hour)
+		must(t, d.versions().Check(v1.Version, v1.Sum))
+		d.runFor(t.Context(), 3*24*time.Hour)
+		if err := d.versions().Check(v1.Version, v1.Sum); err == nil || d.load(t).State != journal.Pruned {
+			t.Errorf("after a week: %s, the old copy %v", d.load(t).State, err)
+		}
+	})
+}
+
 // TestAttack27_36_StoppedBeforeItWasAlive: a service that is stopped while the new
 // program still starts up has no failed start, however often.
 func TestAttack27_36_StoppedBeforeItWasAlive(t *testing.T) {

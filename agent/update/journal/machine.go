@@ -134,6 +134,8 @@ const (
 	maxKills     = 2 // for CPU or memory, or for being taken away
 	failWindow   = int64(24 * time.Hour / time.Millisecond)
 	keepFor      = int64(7 * 24 * time.Hour / time.Millisecond)
+	ageLeast     = int64(6 * time.Hour / time.Millisecond) // each step is a write
+	ageMost      = int64(24 * time.Hour / time.Millisecond)
 	maxUntold    = 64 // the oldest is dropped
 	maxBarred    = 64 // the oldest is dropped
 	repairsApart = int64(24 * time.Hour / time.Millisecond)
@@ -271,10 +273,11 @@ func (j *Journal) adopt(e Event) []Effect {
 	j.Why, j.Reached, j.Baseline, j.PutOff = None, false, 0, PutOff{}
 	j.Good, j.Previous, j.Packaged = e.Program, Program{}, e.Note
 	j.Barred = slices.DeleteFunc(j.Barred, func(b Bar) bool { return b.Sum == e.Program.Sum })
-	j.CommittedAt, j.CommittedBoot = 0, ""
+	j.keep(0, "")
 	j.enter(Idle, e)
 	if e.Previous.Known() && e.Previous.Sum != e.Program.Sum {
-		j.Previous, j.CommittedAt, j.CommittedBoot = e.Previous, e.At, e.Boot
+		j.Previous = e.Previous
+		j.keep(e.At, e.Boot)
 		j.enter(Committed, e)
 	}
 	// Nothing is pruned: who installs by hand may want to go back by hand.
@@ -439,7 +442,7 @@ func (j *Journal) rollBack(e Event, r Reason) []Effect {
 			j.rest(e)
 		}
 		j.Next, j.Good, j.Previous = j.Good, j.Previous, Program{}
-		j.CommittedAt, j.CommittedBoot = 0, ""
+		j.keep(0, "")
 	}
 	j.Why, j.Pending = r, false
 	j.enter(RollingBack, e)
@@ -547,7 +550,7 @@ func (j *Journal) settle(e Event) []Effect {
 		return nil
 	}
 	j.Previous, j.Good = j.Good, j.Next
-	j.CommittedAt, j.CommittedBoot = e.At, e.Boot
+	j.keep(e.At, e.Boot)
 	j.Failures, j.Baseline, j.Reached, j.PutOff = nil, 0, true, PutOff{}
 	j.enter(Committed, e)
 	j.tell(e, Committed, None)
@@ -556,16 +559,29 @@ func (j *Journal) settle(e Event) []Effect {
 	return []Effect{DoSettle, DoPrune}
 }
 
-// age lets the previous program go after a week and a restart of the machine. A
-// clock that goes backwards only makes it later.
+// keep begins the time for which Previous is kept; zero = there is none to keep.
+func (j *Journal) keep(at int64, boot string) {
+	j.CommittedAt, j.CommittedBoot, j.Aged, j.AgedAt = at, boot, 0, at
+}
+
+// age lets the previous program go after a week and a restart of the machine. The week
+// goes by in steps of a day at most: a clock that was set from 1970 to today is no week,
+// and one that went backwards only makes it later. Where an older launcher committed, which
+// does not count, the first step is such a one.
 func (j *Journal) age(e Event) []Effect {
-	if j.CommittedAt == 0 || e.At-j.CommittedAt < keepFor || e.Boot == "" || e.Boot == j.CommittedBoot {
+	if j.CommittedAt == 0 {
+		return nil
+	}
+	if step := e.At - j.AgedAt; step >= ageLeast {
+		j.Aged, j.AgedAt = j.Aged+min(step, ageMost), e.At
+	}
+	if j.Aged < keepFor || e.Boot == "" || e.Boot == j.CommittedBoot {
 		return nil
 	}
 	if !j.resting() && !j.preparing() {
 		return nil // not while it may be needed
 	}
-	j.CommittedAt, j.CommittedBoot = 0, ""
+	j.keep(0, "")
 	if !j.Previous.Known() {
 		return nil
 	}

@@ -8,6 +8,8 @@ import (
 	"testing"
 	"time"
 
+	"github.com/google/go-cmp/cmp"
+
 	"hausmeister/agent/update/journal"
 	"hausmeister/platform/layout"
 	"hausmeister/proto/hmpb"
@@ -83,7 +85,7 @@ func at(t *testing.T, s journal.State) journal.Journal {
 		}
 	}
 	add(journal.Committed, journal.Trial, good...)
-	add(journal.Pruned, journal.Committed, journal.Event{Kind: journal.Age, At: 8 * day, Boot: "boot-2"})
+	add(journal.Pruned, journal.Committed, ages(8*day, "boot-2")...)
 	add(journal.RollingBack, journal.Trial, journal.Event{Kind: journal.GiveUp})
 	add(journal.RolledBack, journal.RollingBack, journal.Event{Kind: journal.Restored})
 	for _, e := range path[s] {
@@ -93,6 +95,14 @@ func at(t *testing.T, s journal.State) journal.Journal {
 		t.Fatalf("the way to %s ends in %s", s, j.State)
 	}
 	return j
+}
+
+// ages are the steps in which time goes by on a machine that is on in the mornings.
+func ages(until int64, boot string) (all []journal.Event) {
+	for at := day; at <= until; at += day {
+		all = append(all, journal.Event{Kind: journal.Age, At: at, Boot: boot}, journal.Event{Kind: journal.Age, At: at + day/6, Boot: boot})
+	}
+	return all
 }
 
 // TestEveryPair: each event in each state leads where the drawing says, or is
@@ -410,13 +420,19 @@ func TestAttack34_DiesAfterTheCommit(t *testing.T) {
 		}
 	}
 	// The previous one stays for a week and a restart, both.
-	for _, e := range []journal.Event{{At: 6 * day, Boot: "boot-2"}, {At: 9 * day, Boot: "boot-1"}, {At: 9 * day}} {
-		e.Kind = journal.Age
-		if j, _ = run(t, at(t, journal.Committed), e); j.Previous != v1 || !slices.Contains(j.Kept(), v1.Version) {
-			t.Errorf("%+v: the previous program may go", e)
+	for name, events := range map[string][]journal.Event{
+		"six days": ages(6*day, "boot-2"), "no restart": ages(9*day, "boot-1"), "restarts unknown": ages(9*day, ""),
+		"many looks in six days": slices.Concat(ages(6*day, "boot-2"), ages(6*day, "boot-2"), ages(6*day, "boot-2")),
+	} {
+		if j, _ = run(t, at(t, journal.Committed), events...); j.Previous != v1 || !slices.Contains(j.Kept(), v1.Version) {
+			t.Errorf("%s: the previous program may go", name)
 		}
 	}
-	j, effects := run(t, at(t, journal.Committed), journal.Event{Kind: journal.Age, At: 9 * day, Boot: "boot-2"})
+	week := ages(8*day, "boot-2")
+	if j, _ = run(t, at(t, journal.Committed), week[:len(week)-2]...); j.State != journal.Committed {
+		t.Fatalf("after seven days less a moment: %s", j.State)
+	}
+	j, effects := run(t, j, week[len(week)-2])
 	if j.State != journal.Pruned || j.Previous.Known() || !slices.Contains(effects, journal.DoPrune) {
 		t.Errorf("after a week and a restart: %s, previous %v, %v", j.State, j.Previous, effects)
 	}
@@ -425,6 +441,87 @@ func TestAttack34_DiesAfterTheCommit(t *testing.T) {
 		crash.At = 10*day + int64(i)
 		if j, _ = run(t, j, crash); j.State != journal.Pruned {
 			t.Fatalf("%s with nothing to go back to", j.State)
+		}
+	}
+}
+
+// TestAttack34_ClockThatJumps: the week in which the previous program is kept is none of a
+// clock that is set.
+func TestAttack34_ClockThatJumps(t *testing.T) {
+	const years = 56 * 365 * day
+	age := func(at int64) journal.Event { return journal.Event{Kind: journal.Age, At: at, Boot: "boot-2"} }
+	shifted := func(by int64, events []journal.Event) []journal.Event {
+		for i := range events {
+			events[i].At += by
+		}
+		return events
+	}
+	// Committed in 1970, set right, and on for an hour; each morning begins in 1970.
+	mornings := []journal.Event{}
+	for i := range int64(6) {
+		mornings = append(mornings, age(minute), age(years+i*day), age(years+i*day+60*minute))
+	}
+	// Several boots a day do not make it go faster.
+	lessons := []journal.Event{}
+	for i := range int64(20) {
+		lessons = append(lessons, age(minute), age(years+i*120*minute))
+	}
+	for name, events := range map[string][]journal.Event{
+		"ahead": {age(years), age(years + 60*minute)}, "each morning": mornings, "each lesson": lessons,
+		"to 2099 and back": slices.Concat([]journal.Event{age(2 * years)}, ages(20*day, "boot-2")),
+	} {
+		if j, _ := run(t, at(t, journal.Committed), events...); j.State != journal.Committed || j.Previous != v1 {
+			t.Errorf("%s: %s, previous %v", name, j.State, j.Previous)
+		}
+	}
+	// Then it is a week as any other.
+	j, _ := run(t, at(t, journal.Committed), slices.Concat([]journal.Event{age(years)}, shifted(years, ages(6*day, "boot-2")))...)
+	if j.State != journal.Pruned {
+		t.Errorf("a week after it was set right: %s", j.State)
+	}
+	// The next update has a week of its own.
+	j, _ = run(t, at(t, journal.Committed), ages(5*day, "boot-2")...)
+	for _, e := range []journal.Event{
+		{Kind: journal.Offer, Program: v3, Lease: "next"}, {Kind: journal.Download}, {Kind: journal.Stage}, {Kind: journal.Arm}, {Kind: journal.SwapTry},
+		{Kind: journal.SwapDone}, {Kind: journal.Start}, {Kind: journal.Alive}, {Kind: journal.Check}, {Kind: journal.Bound}, {Kind: journal.Hear, Program: v3},
+	} {
+		e.At, e.Boot = 6*day, "boot-2"
+		j, _ = run(t, j, e)
+	}
+	next := ages(7*day, "boot-3")
+	if j, _ = run(t, j, shifted(6*day, next[:len(next)-2])...); j.State != journal.Committed || j.Previous != v2 {
+		t.Errorf("six days after the next update: %s, previous %v", j.State, j.Previous)
+	}
+	if j, _ = run(t, j, age(13*day)); j.State != journal.Committed { // boot-2 it was
+		t.Errorf("without a restart: %s", j.State)
+	}
+	if j, _ = run(t, j, journal.Event{Kind: journal.Age, At: 13*day + 1, Boot: "boot-3"}); j.State != journal.Pruned {
+		t.Errorf("a week after the next update: %s", j.State)
+	}
+	// A journal of an older launcher, which did not count, is kept a week from its next step.
+	j = at(t, journal.Committed)
+	j.AgedAt = 0
+	if j, _ = run(t, j, age(30*day)); j.State != journal.Committed {
+		t.Errorf("an older launcher's: %s", j.State)
+	}
+	if j, _ = run(t, j, shifted(30*day, ages(6*day, "boot-2"))...); j.State != journal.Pruned {
+		t.Errorf("an older launcher's, a week later: %s", j.State)
+	}
+}
+
+// TestAgeWritesSeldom: counting is a few writes a day, and none once nothing is kept.
+func TestAgeWritesSeldom(t *testing.T) {
+	for s, most := range map[journal.State]int{journal.Idle: 0, journal.Pruned: 0, journal.Committed: 4} {
+		j, changes := at(t, s), 0
+		for hour := range int64(24) {
+			next, _ := run(t, j, journal.Event{Kind: journal.Age, At: 10*day + hour*60*minute, Boot: "boot-1"})
+			if cmp.Diff(next, j) != "" {
+				changes++
+			}
+			j = next
+		}
+		if changes > most {
+			t.Errorf("%s: %d changes in a day, want %d at most", s, changes, most)
 		}
 	}
 }
