@@ -116,12 +116,15 @@ func (u *Updater) moment(ctx context.Context, j journal.Journal) (time.Duration,
 	case j.Lease == u.note.Refused && j.Lease != "": // the end came between note and journal
 		return 0, &refusal{journal.Withdrawn, errors.New("refused before")}
 	case j.Until != 0 && now > j.Until:
-		return 0, &refusal{journal.Withdrawn, errors.New("its lease ended")}
+		return u.leaseOver(ctx, j, now)
 	case u.note.Sum != j.Next.Sum || u.note.Lease != j.Lease:
 		_, wait, err := u.wait(ctx, j, journal.Schedule, time.Hour) // the next session brings the offer again
 		return wait, err
 	case time.Now().Before(u.again):
 		return min(time.Until(u.again), lookEvery), nil
+	case u.clockWasSet(j, now):
+		_, err := u.do(ctx, journal.Event{Kind: journal.Wait, Reason: j.Waits})
+		return time.Second, err // the turn that follows goes by what the journal made of it
 	case now < j.NotBefore:
 		return until(j.NotBefore), nil // why was told when it was set
 	// A clock that was set back must not make it wait for years.
@@ -130,6 +133,32 @@ func (u *Updater) moment(ctx context.Context, j journal.Journal) (time.Duration,
 		return until(u.note.Begin), err
 	}
 	return 0, nil
+}
+
+// longAgo is how long no lease is over before the collector hears of it: the clock was
+// set, such as in a device whose battery for it is dead, each morning.
+const longAgo = 365 * 24 * time.Hour
+
+// leaseOver is for a lease that has ended by the device's clock. Where that was set, the
+// lease is measured by one that no one sets; that one stands still while the device
+// sleeps, so that nothing less than longAgo is taken for it.
+func (u *Updater) leaseOver(ctx context.Context, j journal.Journal, now int64) (time.Duration, error) {
+	left := time.Until(u.lentTill)
+	switch set := now-j.Until > longAgo.Milliseconds(); {
+	case set && u.lent != j.Lease: // of a start before
+		_, wait, err := u.wait(ctx, j, journal.Schedule, time.Hour) // the next session says whether it holds
+		return wait, err
+	case set && left > 0:
+		_, err := u.do(ctx, journal.Event{Kind: journal.Offer, Program: j.Next, Lease: j.Lease, Until: now + left.Milliseconds()})
+		return time.Second, err
+	}
+	return 0, &refusal{journal.Withdrawn, errors.New("its lease ended")}
+}
+
+// clockWasSet says whether the journal reckons otherwise now with what was put off.
+func (u *Updater) clockWasSet(j journal.Journal, now int64) bool {
+	next, _, err := j.Step(journal.Event{Kind: journal.Wait, At: now, Reason: j.Waits})
+	return err == nil && next.NotBefore != j.NotBefore
 }
 
 func (h Hindrance) reason() journal.Reason {

@@ -146,6 +146,8 @@ type Updater struct {
 	failures int        // in a row, of what is tried again
 	again    time.Time  // when, by a clock that no one sets
 	looked   time.Time  // for launchers and policies, by that clock
+	lent     string     // lease that was offered in this start
+	lentTill time.Time  // by that clock
 	cutOff   bool       // it is tried again because nobody was reached
 	left     string     // launcher that did not come up here, as it was at the start
 	swapAt   time.Time  // not before this is ended for what was armed before this run
@@ -497,6 +499,7 @@ func (u *Updater) offer(ctx context.Context, j journal.Journal, o *hmpb.Offer) (
 		u.c.Log.Info("an offer that does not fit", "version", p.Version, "error", err)
 		return j, nil
 	}
+	u.lent, u.lentTill = n.Lease, time.Now().Add(valid)
 	if err == nil && !preparing(next) { // barred; the journal tells it
 		n.Refused = n.Lease
 		err = u.writeNote(n)

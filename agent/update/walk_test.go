@@ -501,6 +501,86 @@ func TestAttack13_ClockOf1970And2099(t *testing.T) {
 	})
 }
 
+// TestAttack13_ClockSetRightAfterTheOffer: the clock is of 1970 at each start, the offer
+// comes, and minutes later the network's time.
+func TestAttack13_ClockSetRightAfterTheOffer(t *testing.T) {
+	const late = -30 * 365 * 24 * time.Hour
+	inBubble(t, func(w *world) {
+		off := late
+		w.now = func() time.Time { return time.Now().Add(off) }
+		u := w.updater(oldVersion)
+		o := offer(w.release(manifest.Release{Version: newVersion}), "lease")
+		o.SetWithinS(3600)
+		u.Offered(o)
+		time.AfterFunc(2*time.Minute, func() { off = 0 })
+		if !w.runFor(u, 2*time.Hour) || strings.Contains(w.told(), "refused") {
+			t.Errorf("in the same session: told %s", w.told())
+		}
+	})
+	inBubble(t, func(w *world) { // its lease ends all the same
+		off := late
+		w.now = func() time.Time { return time.Now().Add(off) }
+		w.hindrance.Battery = true
+		u := w.updater(oldVersion)
+		u.Offered(offer(w.release(manifest.Release{Version: newVersion}), "lease"))
+		time.AfterFunc(2*time.Minute, func() { off = 0 })
+		if w.runFor(u, 71*time.Hour) || strings.Contains(w.told(), "refused") {
+			t.Errorf("while its lease of three days goes on: told %s", w.told())
+		}
+		if w.runFor(u, 2*time.Hour) || !strings.HasSuffix(w.told(), "refused:withdrawn") {
+			t.Errorf("behind its end: told %s", w.told())
+		}
+	})
+	inBubble(t, func(w *world) { // a start later only the collector can say whether it holds
+		off := late
+		w.now = func() time.Time { return time.Now().Add(off) }
+		w.hindrance.Battery = true
+		o := offer(w.release(manifest.Release{Version: newVersion}), "lease")
+		u := w.updater(oldVersion)
+		u.Offered(o)
+		w.runFor(u, 30*time.Minute)
+		off, w.hindrance.Battery = 0, false
+		u = w.updater(oldVersion)
+		if w.runFor(u, 2*time.Hour) || !strings.HasSuffix(w.told(), "waiting:schedule") {
+			t.Errorf("before anybody says so: told %s", w.told())
+		}
+		u.Offered(o)
+		if !w.runFor(u, time.Hour) {
+			t.Errorf("with the next session: told %s", w.told())
+		}
+	})
+}
+
+// TestAttack13_ClockSetWhilePostponed: a wish is for a day, whichever time the clock
+// showed when it was said.
+func TestAttack13_ClockSetWhilePostponed(t *testing.T) {
+	for name, off := range map[string]time.Duration{"1970": -30 * 365 * 24 * time.Hour, "2099": 99 * 365 * 24 * time.Hour} {
+		for _, start := range []string{"in this start", "in the next start"} {
+			inBubble(t, func(w *world) {
+				off := off
+				w.now = func() time.Time { return time.Now().Add(off) }
+				o := offer(w.release(manifest.Release{Version: newVersion}), "lease")
+				u := w.updater(oldVersion)
+				u.Offered(o)
+				w.postpone = true
+				w.runFor(u, 20*time.Minute)
+				off = 0
+				if start != "in this start" {
+					u = w.updater(oldVersion)
+					u.Offered(o)
+				}
+				if w.runFor(u, 23*time.Hour) {
+					t.Errorf("from %s, %s: armed within a day of the wish", name, start)
+				}
+				w.fleet.Publish()
+				if !w.runFor(u, 3*time.Hour) || strings.Count(w.told(), "waiting:postponed") != 1 {
+					t.Errorf("from %s, %s: a day after it: told %s", name, start, w.told())
+				}
+			})
+		}
+	}
+}
+
 func TestAttack14_StolenCollector(t *testing.T) {
 	// It may offer what is signed, but not before the signed pace reaches this device.
 	inBubble(t, func(w *world) {

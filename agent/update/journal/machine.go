@@ -55,7 +55,7 @@ const (
 	Wait                     // Reason
 	Refuse                   // Reason
 	Withdraw                 // Lease
-	Postpone                 // Until
+	Postpone                 // Until, Wish
 	Fetch                    // Bytes came
 	Download                 // all of Program is here
 	Stage                    // its copy is kept and tested
@@ -103,6 +103,7 @@ type Event struct {
 	Note      string
 	Lease     string
 	Until     int64
+	Wish      string // by which it is told from the one before
 	Size      uint64
 	Bytes     uint64
 	Reason    Reason
@@ -129,9 +130,11 @@ const (
 	maxTries     = 3 // of one swap
 	triesApart   = int64(time.Hour / time.Millisecond)
 	maxPostpones = 3
+	postponeFor  = int64(24 * time.Hour / time.Millisecond) // of a wish that the clock moved
 	postponeMost = int64(25 * time.Hour / time.Millisecond)
-	maxFailures  = 3 // in a trial, or in failWindow
-	maxKills     = 2 // for CPU or memory, or for being taken away
+	longAgo      = int64(365 * 24 * time.Hour / time.Millisecond) // for which no program is offered
+	maxFailures  = 3                                              // in a trial, or in failWindow
+	maxKills     = 2                                              // for CPU or memory, or for being taken away
 	failWindow   = int64(24 * time.Hour / time.Millisecond)
 	keepFor      = int64(7 * 24 * time.Hour / time.Millisecond)
 	ageLeast     = int64(6 * time.Hour / time.Millisecond) // each step is a write
@@ -286,6 +289,7 @@ func (j *Journal) adopt(e Event) []Effect {
 
 // agentStep is what the agent does before anything changes.
 func (j *Journal) agentStep(e Event) ([]Effect, error) {
+	j.reckon(e.At)
 	if e.Kind == Offer {
 		return j.offer(e)
 	}
@@ -311,7 +315,7 @@ func (j *Journal) agentStep(e Event) ([]Effect, error) {
 		}
 		j.Postpones++
 		j.NotBefore, j.Waits = min(e.Until, e.At+postponeMost), Postponed
-		j.PutOff = PutOff{j.Next.Sum, j.Postpones, j.NotBefore}
+		j.PutOff = PutOff{Sum: j.Next.Sum, Times: j.Postpones, Until: j.NotBefore, Wish: e.Wish}
 		j.tell(e, Waiting, Postponed)
 	case Fetch:
 		j.Fetched += e.Bytes
@@ -329,6 +333,24 @@ func (j *Journal) agentStep(e Event) ([]Effect, error) {
 		return j.arm(e)
 	}
 	return nil, nil
+}
+
+// reckon holds what is put off against the clock of now, which may have been set since:
+// what no clock can have meant is not waited for over years, nor is a wish over because
+// the clock was of 1970 when it was said. It is moved, at its whole length, and that
+// once: with a clock that is wrong each morning it would be for ever.
+func (j *Journal) reckon(at int64) {
+	was, ahead := j.PutOff.Until, at+postponeMost
+	if was > ahead || was != 0 && was < at-longAgo {
+		j.PutOff.Until = at
+		if !j.PutOff.Moved {
+			j.PutOff.Until, j.PutOff.Moved = at+postponeFor, true
+		}
+	}
+	if j.NotBefore != 0 && j.NotBefore == was {
+		j.NotBefore = j.PutOff.Until
+	}
+	j.NotBefore = min(j.NotBefore, ahead) // of a held file
 }
 
 // advance goes on and says so.
@@ -361,7 +383,7 @@ func (j *Journal) offer(e Event) ([]Effect, error) {
 	if j.PutOff.Sum != e.Program.Sum {
 		j.PutOff = PutOff{}
 	}
-	j.Postpones, j.NotBefore = j.PutOff.Times, min(j.PutOff.Until, e.At+postponeMost)
+	j.Postpones, j.NotBefore = j.PutOff.Times, j.PutOff.Until
 	if j.NotBefore > e.At {
 		j.Waits = Postponed
 		j.tell(e, Waiting, Postponed)

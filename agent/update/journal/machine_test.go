@@ -389,11 +389,49 @@ func TestPutOff(t *testing.T) {
 				journal.Event{Kind: journal.Offer, At: now + day/2, Program: v2, Lease: fmt.Sprint("lease ", n)})
 		}
 	}
-	// A clock that was put back must not make it wait for years.
-	j, _ = run(t, at(t, journal.Staged), journal.Event{Kind: journal.Postpone, At: 9000 * day, Until: 9001 * day}, journal.Event{Kind: journal.Refuse, Reason: journal.Withdrawn},
-		journal.Event{Kind: journal.Offer, At: day, Program: v2, Lease: "next"})
-	if j.NotBefore > 3*day {
-		t.Errorf("put off until day %d", j.NotBefore/day)
+}
+
+// TestClockSetWhilePutOff: what was put off is neither for years nor over because the
+// clock was set, and one wish is not one for each time that the clock is set.
+func TestClockSetWhilePutOff(t *testing.T) {
+	const far = 9000 * day
+	offer := func(at int64) journal.Event {
+		return journal.Event{Kind: journal.Offer, At: at, Program: v2, Lease: fmt.Sprint("lease ", at), Until: at + 3*day}
+	}
+	refuse := func(at int64) journal.Event {
+		return journal.Event{Kind: journal.Refuse, At: at, Reason: journal.Withdrawn}
+	}
+	wish := func(at int64) journal.Event { return journal.Event{Kind: journal.Postpone, At: at, Until: at + day} }
+	for name, c := range map[string]struct {
+		events []journal.Event
+		now    int64
+		least  int64 // is still to be waited for, and at most
+		most   int64
+	}{
+		"back, the same lease":      {[]journal.Event{wish(far), offer(day)}, day, day, day},
+		"back, nothing is said":     {[]journal.Event{wish(far), {Kind: journal.Wait, At: day, Reason: journal.Postponed}}, day, day, day},
+		"back, another lease":       {[]journal.Event{wish(far), refuse(far), offer(day)}, day, day, day},
+		"back, leases day by day":   {[]journal.Event{wish(far), refuse(day), offer(day), refuse(3 * day), offer(3 * day)}, 3 * day, -2 * day, 0},
+		"forward, the same lease":   {[]journal.Event{wish(day), offer(far)}, far, day, day},
+		"forward, another lease":    {[]journal.Event{wish(day), refuse(day), offer(far)}, far, day, day},
+		"forward and back, 5 times": {[]journal.Event{wish(day), offer(far), offer(day), offer(far), offer(day), offer(far)}, far, -far, 0},
+		"three weeks later":         {[]journal.Event{wish(day), refuse(day), offer(22 * day)}, 22 * day, -20 * day, 0},
+		"a held file, back": {[]journal.Event{{Kind: journal.Arm, At: far}, {Kind: journal.SwapTry, At: far},
+			{Kind: journal.SwapFail, At: far, Reason: journal.Held}, offer(day)}, day, 0, 25 * 60 * minute},
+	} {
+		j, _ := run(t, at(t, journal.Staged), c.events...)
+		if left := j.NotBefore - c.now; left < c.least || left > c.most {
+			t.Errorf("%s: %d h are left, want %d to %d", name, left/(60*minute), c.least/(60*minute), c.most/(60*minute))
+		}
+		if j.PutOff.Times > 1 || j.Postpones > 1 {
+			t.Errorf("%s: one wish counts as %d and %d", name, j.PutOff.Times, j.Postpones)
+		}
+	}
+	// A clock that was set right behind the wish does not keep it from being armed.
+	j, _ := run(t, at(t, journal.Staged), wish(far), journal.Event{Kind: journal.Wait, At: day, Reason: journal.Postponed},
+		journal.Event{Kind: journal.Arm, At: 2 * day})
+	if j.State != journal.Armed {
+		t.Errorf("a day later: %s", j.State)
 	}
 }
 

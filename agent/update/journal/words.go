@@ -188,6 +188,9 @@ type PutOff struct {
 	Sum   layout.Sum `json:"sum"`
 	Times int        `json:"times"`
 	Until int64      `json:"until"` // ms
+	// Moved: the clock was set, and Until with it.
+	Moved bool   `json:"moved,omitempty"`
+	Wish  string `json:"wish,omitempty"` // the last one, which is not to count twice
 }
 
 // Expected is what must lie in bin/ in this state.
