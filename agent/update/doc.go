@@ -10,7 +10,12 @@
 // state is in the journal before what follows from it; a crash anywhere leaves a
 // journal, a note and parts that the next run goes on with. What became of an update
 // is told through the spool in the journal's order: once, but for a crash between
-// the spool's write and the journal's, after which one step comes twice.
+// the spool's write and the journal's, after which one step comes twice. What the
+// person at the device wishes lies in its folder until the journal has it (wish.go).
+//
+// Times are the device's, which may be wrong, and may be set at any moment: a lease and
+// a wish last as long as they were given for all the same, within a start or a day.
+// Lessons go by the time that was signed, asked anew whenever the device slept.
 //
 // An agent that was started by hand has no launcher, and a program that was built
 // without a root (proto/manifest/root.json) and finds none in state/update/trust trusts nobody:

@@ -65,7 +65,7 @@ func (u *Updater) lookUpLocked(ctx context.Context, j journal.Journal, files boo
 	if err != nil {
 		return nil, err
 	}
-	r := &refreshed{repo: state, at: time.Now()}
+	r := &refreshed{repo: state, at: time.Now(), clock: u.c.Now().Round(0)}
 	if r.release, err = t.Release(); err != nil {
 		return nil, err
 	}

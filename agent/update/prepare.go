@@ -10,6 +10,7 @@ import (
 	"hausmeister/agent/update/fetch"
 	"hausmeister/agent/update/journal"
 	"hausmeister/platform/layout"
+	"hausmeister/platform/supervise"
 	"hausmeister/proto/manifest"
 )
 
@@ -39,6 +40,8 @@ func (u *Updater) prepare(ctx context.Context, j journal.Journal) (time.Duration
 			return 0, errWord
 		case ctx.Err() != nil:
 			return 0, context.Cause(ctx)
+		case errors.Is(err, errLook):
+			return time.Second, nil
 		case err != nil:
 			return u.troubled(ctx, j, err)
 		case next.State == journal.Armed:
@@ -63,7 +66,7 @@ func (u *Updater) stepOn(work, ctx context.Context, j journal.Journal) (journal.
 		return j, wait, err
 	}
 	files := j.State != journal.Staged
-	if u.known == nil || time.Since(u.known.at) > lookUpAgain || files && u.known.packed.Path == "" {
+	if u.known == nil || time.Since(u.known.at) > lookUpAgain || u.known.jumped(u.c.Now()) || files && u.known.packed.Path == "" {
 		known, err := u.lookUp(work, j, files)
 		if err != nil {
 			u.known = nil
@@ -186,13 +189,25 @@ func (u *Updater) wait(ctx context.Context, j journal.Journal, r journal.Reason,
 	return j, min(d, lookEvery), nil
 }
 
-// downloadNow is download until a lesson begins.
+// downloadNow is download until a lesson begins, or the person has a wish.
 func (u *Updater) downloadNow(work, ctx context.Context, j journal.Journal) error {
-	now, cancel := u.untilQuiet(work)
+	quiet, cancel := u.untilQuiet(work)
 	defer cancel()
+	now, end := context.WithCancelCause(quiet)
+	known, looking := u.known, supervise.NewCrew(now, 1)
+	if err := looking.Go(func(ctx context.Context) { u.lookOut(ctx, j, known, end) }); err != nil {
+		end(nil)
+		return err
+	}
+	u.loading = true // and nothing is waited for, whatever it was
+	u.show()
 	err := u.download(now, ctx, j)
-	if err != nil && work.Err() == nil && errors.Is(context.Cause(now), errLesson) {
-		return errLesson
+	u.loading = false
+	cause := context.Cause(now)
+	end(nil)
+	looking.Wait()
+	if err != nil && work.Err() == nil && (errors.Is(cause, errLesson) || errors.Is(cause, errLook)) {
+		return cause
 	}
 	return err
 }

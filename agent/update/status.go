@@ -13,7 +13,7 @@ type Status struct {
 	Standing Standing  `json:"standing,omitempty"` // of the program that runs
 	State    string    `json:"state,omitempty"`    // journal.State
 	Version  string    `json:"version,omitempty"`  // that is under way
-	Waits    string    `json:"waits,omitempty"`    // journal.Reason
+	Waits    string    `json:"waits,omitempty"`    // journal.Reason; none while bytes come
 	Begins   time.Time `json:"begins,omitzero"`    // not before that
 	Until    time.Time `json:"until,omitzero"`     // the lease's end
 	Previous string    `json:"previous_version,omitempty"`
@@ -30,6 +30,11 @@ type Status struct {
 // Coming says that an update is being prepared.
 func (s Status) Coming() bool {
 	return s.State == journal.Offered.String() || s.State == journal.Downloaded.String() || s.State == journal.Staged.String()
+}
+
+// TooLate says that an update is on its way which nobody can put off any more.
+func (s Status) TooLate() bool {
+	return s.State == journal.Armed.String() || s.State == journal.Swapped.String() || s.State == journal.Trial.String()
 }
 
 // maxPostpones as the journal has it.
@@ -55,7 +60,7 @@ func (u *Updater) show() {
 		s.Off = NoJournal
 	}
 	s.State, s.Version, s.Previous = j.State.String(), j.Next.Version, j.Previous.Version
-	if j.Waits != journal.None {
+	if j.Waits != journal.None && !u.loading {
 		s.Waits = j.Waits.String()
 	}
 	if preparing(j) {

@@ -78,12 +78,22 @@ type refreshed struct {
 	packed   manifest.Target
 	delta    *manifest.Target
 	from     []byte    // what the delta is against
-	at       time.Time // when, by a clock that no one sets
+	at       time.Time // when, by a clock that no one sets, and that stands still while the device sleeps
+	clock    time.Time // when, by the device's
 	earliest time.Time
 }
 
 // now is the time that the metadata was judged by, gone on since.
 func (r *refreshed) now() time.Time { return r.repo.RefTime.Add(time.Since(r.at)) }
+
+// maxDrift is how far two clocks of a device go apart by themselves between two looks.
+const maxDrift = time.Minute
+
+// jumped says whether the device slept since, or its clock was set. How late it is then
+// is not known before it is asked again.
+func (r *refreshed) jumped(clock time.Time) bool {
+	return (clock.Round(0).Sub(r.clock) - time.Since(r.at)).Abs() > maxDrift
+}
 
 // errOther: the collector offers something else than what was signed.
 var errOther = fmt.Errorf("%w: the offer is not what was signed", manifest.ErrRefused)

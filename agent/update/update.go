@@ -100,9 +100,8 @@ type Config struct {
 	Selftest func(ctx context.Context, path string) error
 	// Hindrance is asked before and after the download; nil = nothing ever is.
 	Hindrance func() Hindrance
-	// Postponed says, once, that the person at the device wants no update today;
-	// nil = nobody can.
-	Postponed func() bool
+	// Wishes are what the person at the device says; nil = nobody can.
+	Wishes Wishes
 	// Trusted is told of the time that was signed; nil = nobody wants it.
 	Trusted func(time.Time)
 	// Changed is called when Status did; nil = nobody looks.
@@ -145,6 +144,7 @@ type Updater struct {
 	known    *refreshed // of the update that is under way; nil = not asked yet
 	failures int        // in a row, of what is tried again
 	again    time.Time  // when, by a clock that no one sets
+	loading  bool       // bytes come
 	looked   time.Time  // for launchers and policies, by that clock
 	lent     string     // lease that was offered in this start
 	lentTill time.Time  // by that clock
@@ -161,8 +161,8 @@ func New(c Config) *Updater {
 	if c.Hindrance == nil {
 		c.Hindrance = func() Hindrance { return Hindrance{} }
 	}
-	if c.Postponed == nil {
-		c.Postponed = func() bool { return false }
+	if c.Wishes == nil {
+		c.Wishes = nobody{}
 	}
 	if c.Trusted == nil {
 		c.Trusted = func(time.Time) {}
@@ -425,28 +425,6 @@ func (u *Updater) words(ctx context.Context, j journal.Journal) (journal.Journal
 	u.mu.Unlock()
 	return u.wished(ctx, j)
 }
-
-// wished takes what the person at the device said since.
-func (u *Updater) wished(ctx context.Context, j journal.Journal) (journal.Journal, error) {
-	// At rest it is left: the status may say for a minute what was, and the next lease of
-	// that program comes. One that comes too late is taken, so that it does not put off
-	// the update after that.
-	if resting(j) || !u.c.Postponed() {
-		return j, nil
-	}
-	next, err := u.do(ctx, journal.Event{Kind: journal.Postpone, Until: u.c.Now().Add(postponeFor).UnixMilli()})
-	if errors.Is(err, journal.ErrNotNow) {
-		u.c.Log.Info("an update cannot be postponed any more", "version", j.Next.Version)
-		return j, nil
-	}
-	if err != nil {
-		return j, err
-	}
-	return next, nil
-}
-
-// postponeFor is what one wish brings; three are the most.
-const postponeFor = 24 * time.Hour
 
 // Bounds of an offer, as the protocol has them.
 const (

@@ -10,8 +10,11 @@ import (
 	"io/fs"
 	"log/slog"
 	"path/filepath"
+	"slices"
+	"strconv"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -53,7 +56,9 @@ type world struct {
 	onFetch   func()
 	onTest    func() error
 	hindrance update.Hindrance
-	postpone  bool
+	wish      string        // version that somebody wants a day later
+	wishes    int           // made so far
+	slow      time.Duration // until bytes come
 	free      uint64
 	locked    bool
 	trusted   time.Time
@@ -137,6 +142,35 @@ func offer(r manifest.Release, lease string) *hmpb.Offer {
 	return o
 }
 
+// wishes are the person's, of whom there is one.
+type wishes struct{ *world }
+
+func (w wishes) Wish(version string) string {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	if w.wish != version {
+		w.wish = ""
+		return ""
+	}
+	return strconv.Itoa(w.wishes)
+}
+
+func (w wishes) Heard(version string) {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	if w.wish == version {
+		w.wish = ""
+	}
+}
+
+// postpone is what the person says: a day later.
+func (w *world) postpone(version string) {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	w.wish = version
+	w.wishes++
+}
+
 // network and disk.
 func (w *world) Metadata(_ context.Context, name string, nonce []byte, root uint64) (fetch.Metadata, error) {
 	w.mu.Lock()
@@ -161,10 +195,14 @@ func (w *world) Program(ctx context.Context, p fetch.Plan) (s fetch.Stats, err e
 	w.mu.Lock()
 	code, err := w.programs[hex.EncodeToString(p.Program.SHA256)], w.fetchErr
 	w.fetched++
-	hook := w.onFetch
+	hook, slow := w.onFetch, w.slow
 	w.mu.Unlock()
 	if hook != nil {
 		hook()
+	}
+	select {
+	case <-time.After(slow):
+	case <-ctx.Done():
 	}
 	if ctx.Err() != nil {
 		return s, context.Cause(ctx)
@@ -256,15 +294,9 @@ func (w *world) config(version string) update.Config {
 			return nil
 		},
 		Hindrance: func() update.Hindrance { w.mu.Lock(); defer w.mu.Unlock(); return w.hindrance },
-		Postponed: func() bool {
-			w.mu.Lock()
-			defer w.mu.Unlock()
-			p := w.postpone
-			w.postpone = false
-			return p
-		},
-		Trusted: func(at time.Time) { w.mu.Lock(); defer w.mu.Unlock(); w.trusted = at },
-		Now:     w.now, Log: slog.New(slog.DiscardHandler),
+		Wishes:    wishes{w},
+		Trusted:   func(at time.Time) { w.mu.Lock(); defer w.mu.Unlock(); w.trusted = at },
+		Now:       w.now, Log: slog.New(slog.DiscardHandler),
 	}
 }
 
@@ -472,6 +504,14 @@ func TestOff(t *testing.T) {
 	})
 }
 
+// clockOf makes the device's clock wrong by what is in it.
+func (w *world) clockOf(off time.Duration) *atomic.Int64 {
+	var wrong atomic.Int64
+	wrong.Store(int64(off))
+	w.now = func() time.Time { return time.Now().Add(time.Duration(wrong.Load())) }
+	return &wrong
+}
+
 func TestAttack13_ClockOf1970And2099(t *testing.T) {
 	for name, off := range map[string]time.Duration{"1970": -30 * 365 * 24 * time.Hour, "2099": 99 * 365 * 24 * time.Hour} {
 		inBubble(t, func(w *world) {
@@ -506,24 +546,22 @@ func TestAttack13_ClockOf1970And2099(t *testing.T) {
 func TestAttack13_ClockSetRightAfterTheOffer(t *testing.T) {
 	const late = -30 * 365 * 24 * time.Hour
 	inBubble(t, func(w *world) {
-		off := late
-		w.now = func() time.Time { return time.Now().Add(off) }
+		off := w.clockOf(late)
 		u := w.updater(oldVersion)
 		o := offer(w.release(manifest.Release{Version: newVersion}), "lease")
 		o.SetWithinS(3600)
 		u.Offered(o)
-		time.AfterFunc(2*time.Minute, func() { off = 0 })
+		time.AfterFunc(2*time.Minute, func() { off.Store(0) })
 		if !w.runFor(u, 2*time.Hour) || strings.Contains(w.told(), "refused") {
 			t.Errorf("in the same session: told %s", w.told())
 		}
 	})
 	inBubble(t, func(w *world) { // its lease ends all the same
-		off := late
-		w.now = func() time.Time { return time.Now().Add(off) }
+		off := w.clockOf(late)
 		w.hindrance.Battery = true
 		u := w.updater(oldVersion)
 		u.Offered(offer(w.release(manifest.Release{Version: newVersion}), "lease"))
-		time.AfterFunc(2*time.Minute, func() { off = 0 })
+		time.AfterFunc(2*time.Minute, func() { off.Store(0) })
 		if w.runFor(u, 71*time.Hour) || strings.Contains(w.told(), "refused") {
 			t.Errorf("while its lease of three days goes on: told %s", w.told())
 		}
@@ -532,14 +570,14 @@ func TestAttack13_ClockSetRightAfterTheOffer(t *testing.T) {
 		}
 	})
 	inBubble(t, func(w *world) { // a start later only the collector can say whether it holds
-		off := late
-		w.now = func() time.Time { return time.Now().Add(off) }
+		off := w.clockOf(late)
 		w.hindrance.Battery = true
 		o := offer(w.release(manifest.Release{Version: newVersion}), "lease")
 		u := w.updater(oldVersion)
 		u.Offered(o)
 		w.runFor(u, 30*time.Minute)
-		off, w.hindrance.Battery = 0, false
+		w.hindrance.Battery = false
+		off.Store(0)
 		u = w.updater(oldVersion)
 		if w.runFor(u, 2*time.Hour) || !strings.HasSuffix(w.told(), "waiting:schedule") {
 			t.Errorf("before anybody says so: told %s", w.told())
@@ -557,14 +595,13 @@ func TestAttack13_ClockSetWhilePostponed(t *testing.T) {
 	for name, off := range map[string]time.Duration{"1970": -30 * 365 * 24 * time.Hour, "2099": 99 * 365 * 24 * time.Hour} {
 		for _, start := range []string{"in this start", "in the next start"} {
 			inBubble(t, func(w *world) {
-				off := off
-				w.now = func() time.Time { return time.Now().Add(off) }
+				off := w.clockOf(off)
 				o := offer(w.release(manifest.Release{Version: newVersion}), "lease")
 				u := w.updater(oldVersion)
 				u.Offered(o)
-				w.postpone = true
+				w.postpone(newVersion)
 				w.runFor(u, 20*time.Minute)
-				off = 0
+				off.Store(0)
 				if start != "in this start" {
 					u = w.updater(oldVersion)
 					u.Offered(o)
@@ -827,21 +864,140 @@ func TestLessons(t *testing.T) {
 	})
 }
 
-// TestPostponedWhileItDownloads: what the person says then is heard before the swap.
+// TestAsleepIntoALesson: the clock that no one sets stands still while the device sleeps,
+// so that nobody knows afterwards how long it is until a lesson.
+func TestAsleepIntoALesson(t *testing.T) {
+	for name, slept := range map[string]func(w *world, sleep func()){
+		"waiting": func(w *world, sleep func()) {
+			w.hindrance = update.Hindrance{Battery: true}
+			time.AfterFunc(20*time.Minute, func() {
+				sleep()
+				w.mu.Lock()
+				defer w.mu.Unlock()
+				w.hindrance = update.Hindrance{}
+			})
+		},
+		"in the download": func(w *world, sleep func()) {
+			w.slow = time.Hour
+			time.AfterFunc(20*time.Minute, sleep)
+		},
+	} {
+		inBubble(t, func(w *world) {
+			asleep := w.clockOf(0)
+			w.fleet = tufrepo.NewFleet(w.now) // everybody's goes on meanwhile
+			u := w.updater(oldVersion)
+			slept(w, func() { asleep.Store(int64(3 * time.Hour)) })
+			u.Offered(quietly(offer(w.release(manifest.Release{Version: newVersion}), "lease"), 2*time.Hour, 7*time.Hour))
+			if w.runFor(u, 25*time.Minute); u.Status().Waits != journal.Lesson.String() {
+				t.Errorf("%s: 5 minutes after it woke it waits for %q, told %s", name, u.Status().Waits, w.told())
+			}
+			fetched := w.fetched
+			if w.runFor(u, 3*time.Hour) || w.fetched != fetched || w.journal().State != journal.Offered {
+				t.Errorf("%s: in class: %s, %d downloads, told %s", name, w.journal().State, w.fetched-fetched, w.told())
+			}
+			if !w.runFor(u, 3*time.Hour) {
+				t.Errorf("%s: behind the lesson: told %s", name, w.told())
+			}
+		})
+	}
+}
+
+// TestPostponedWhileItDownloads: what the person says is heard within minutes, and ends
+// the download. What came of it is kept.
 func TestPostponedWhileItDownloads(t *testing.T) {
 	inBubble(t, func(w *world) {
 		begin := time.Now()
-		r := w.release(manifest.Release{Version: newVersion})
 		u := w.updater(oldVersion)
-		w.onFetch = func() { w.onFetch = nil; time.Sleep(time.Minute); w.postpone = true; time.Sleep(30 * time.Minute) }
-		u.Offered(offer(r, "lease"))
-		if w.runFor(u, 20*time.Hour) {
-			t.Errorf("armed %v after the offer, postponed in its first minutes", time.Since(begin))
+		w.slow = 3 * time.Hour
+		time.AfterFunc(30*time.Minute, func() { w.postpone(newVersion) })
+		var soon journal.Journal
+		var before, behind update.Status
+		looks := make(chan bool, 2)
+		time.AfterFunc(29*time.Minute, func() { before = u.Status(); looks <- true })
+		time.AfterFunc(33*time.Minute, func() { soon, behind = w.journal(), u.Status(); looks <- true })
+		u.Offered(offer(w.release(manifest.Release{Version: newVersion}), "lease"))
+		if w.runFor(u, 24*time.Hour) {
+			t.Errorf("armed %v after the offer, postponed in its first hour", time.Since(begin))
 		}
-		if j := w.journal(); j.State != journal.Downloaded || j.Postpones != 1 {
-			t.Errorf("%s, postponed %d times, want nothing done after the download that it was said in", j.State, j.Postpones)
+		<-looks
+		<-looks
+		if soon.State != journal.Offered || soon.Postpones != 1 || w.fetched != 1 || w.told() != "offered waiting:schedule waiting:postponed" {
+			t.Errorf("3 minutes after the wish: %s, postponed %d times; %d downloads, told %s", soon.State, soon.Postpones, w.fetched, w.told())
+		}
+		if before.Waits != "" || behind.Waits != journal.Postponed.String() {
+			t.Errorf("while bytes come it waits for %q, and for %q after the wish", before.Waits, behind.Waits)
+		}
+		w.slow = 0
+		w.fleet.Publish()
+		if !w.runFor(u, 3*time.Hour) {
+			t.Errorf("%v after the offer: told %s", time.Since(begin), w.told())
 		}
 	})
+	inBubble(t, func(w *world) { // a fourth wish ends none
+		w.slow = 3 * time.Hour
+		u := w.updater(oldVersion)
+		u.Offered(offer(w.release(manifest.Release{Version: newVersion}), "lease"))
+		w.runFor(u, time.Second)
+		for range 3 {
+			w.steps(journal.Event{Kind: journal.Postpone, Until: time.Now().Add(time.Hour).UnixMilli(), Wish: "before"})
+		}
+		time.AfterFunc(2*time.Hour, func() { w.postpone(newVersion) })
+		if !w.runFor(u, 6*time.Hour) || w.fetched != 1 {
+			t.Errorf("after %d downloads: told %s", w.fetched, w.told())
+		}
+	})
+}
+
+// TestWishIsNotLost: it is there until the journal has it, and counts once.
+func TestWishIsNotLost(t *testing.T) {
+	inBubble(t, func(w *world) { // the disk says no, once
+		c := w.config(oldVersion)
+		c.Journal = &failing{Journal: c.Journal, kind: journal.Postpone}
+		u := update.New(c)
+		u.Offered(offer(w.release(manifest.Release{Version: newVersion}), "lease"))
+		w.postpone(newVersion)
+		if w.runFor(u, 20*time.Hour) || w.journal().Postpones != 1 {
+			t.Errorf("postponed %d times, told %s", w.journal().Postpones, w.told())
+		}
+	})
+	killed := 0
+	for n := 0; ; n++ { // the agent is killed at each of the journal's operations for it
+		over := false
+		inBubble(t, func(w *world) {
+			r := w.release(manifest.Release{Version: newVersion})
+			w.offered(r, "lease", time.Second)
+			w.postpone(newVersion)
+			w.tree.Plan(fault.At(n, fault.Kill))
+			w.offered(r, "lease", 2*time.Second)
+			over = !w.tree.Dead()
+			w.tree.Plan(nil)
+			if w.offered(r, "lease", 20*time.Hour) || w.journal().Postpones != 1 || w.wish != "" {
+				t.Errorf("killed at %d: %s, postponed %d times, told %s", n, w.journal().State, w.journal().Postpones, w.told())
+			}
+		})
+		if over {
+			break
+		}
+		killed++
+	}
+	if killed < 5 {
+		t.Errorf("killed at %d operations", killed)
+	}
+}
+
+// failing is a journal that cannot be written for once.
+type failing struct {
+	update.Journal
+	kind   journal.Kind
+	failed bool
+}
+
+func (f *failing) Do(ctx context.Context, e journal.Event) (journal.Journal, []journal.Effect, error) {
+	if e.Kind == f.kind && !f.failed {
+		f.failed = true
+		return journal.Journal{}, nil, errors.New("no space left on device")
+	}
+	return f.Journal.Do(ctx, e)
 }
 
 // TestPostponedBeforeArming: the last look for a wish is after everything that takes time.
@@ -853,9 +1009,7 @@ func TestPostponedBeforeArming(t *testing.T) {
 		c.Hindrance = func() update.Hindrance { // asked once more in the arming itself
 			if j := w.journal(); j.State == journal.Staged && !said {
 				said = true
-				w.mu.Lock()
-				w.postpone = true
-				w.mu.Unlock()
+				w.postpone(newVersion)
 			}
 			return update.Hindrance{}
 		}
@@ -871,28 +1025,45 @@ func TestPostponedBeforeArming(t *testing.T) {
 	})
 }
 
-// TestPostponedTooLate: a wish that comes when the update is swapped in already does not
-// put off the one after it.
+// TestPostponedTooLate: a wish that comes when the update cannot be put off any more does
+// not put off the one after it.
 func TestPostponedTooLate(t *testing.T) {
-	inBubble(t, func(w *world) {
-		r := w.release(manifest.Release{Version: newVersion})
-		if !w.offered(r, "lease-1", time.Hour) {
-			t.Fatalf("not armed: %s", w.told())
-		}
-		next := journal.Program{Version: newVersion, Sum: sumOf(w.programs[r.SHA256])}
-		w.steps(journal.Event{Kind: journal.SwapTry}, journal.Event{Kind: journal.SwapDone}, journal.Event{Kind: journal.Start})
-		w.postpone = true
-		u := w.updater(newVersion)
-		w.runFor(u, 5*time.Minute)
-		if w.postpone {
-			t.Error("the wish waits for the next update")
-		}
-		w.steps(journal.Event{Kind: journal.Alive}, journal.Event{Kind: journal.Check}, journal.Event{Kind: journal.Hear, Program: next}, journal.Event{Kind: journal.Bound})
-		u.Offered(offer(w.release(manifest.Release{Version: "1.2.0"}), "lease-2"))
-		if !w.runFor(u, time.Hour) || strings.Contains(w.told(), "postponed") {
-			t.Errorf("the next one: told %s", w.told())
-		}
-	})
+	swapped := []journal.Event{{Kind: journal.SwapTry}, {Kind: journal.SwapDone}, {Kind: journal.Start}}
+	for name, then := range map[string]func(w *world, next journal.Program) *update.Updater{
+		"swapped in": func(w *world, next journal.Program) *update.Updater {
+			w.steps(swapped...)
+			u := w.updater(newVersion)
+			w.runFor(u, 5*time.Minute)
+			if w.wish != "" {
+				t.Error("the wish still waits")
+			}
+			w.steps(journal.Event{Kind: journal.Alive}, journal.Event{Kind: journal.Check}, journal.Event{Kind: journal.Hear, Program: next}, journal.Event{Kind: journal.Bound})
+			return u
+		},
+		"rolled back before anybody heard it": func(w *world, next journal.Program) *update.Updater {
+			crash := journal.Event{Kind: journal.End, Reason: journal.Crashed}
+			w.steps(slices.Concat(swapped, []journal.Event{crash, {Kind: journal.Start}, crash, {Kind: journal.Start}, crash, {Kind: journal.Restored}})...)
+			return w.updater(oldVersion)
+		},
+		"withdrawn before anybody heard it": func(w *world, next journal.Program) *update.Updater {
+			w.steps(journal.Event{Kind: journal.SwapTry}, journal.Event{Kind: journal.SwapFail, Reason: journal.Damaged})
+			return w.updater(oldVersion)
+		},
+	} {
+		inBubble(t, func(w *world) {
+			r := w.release(manifest.Release{Version: newVersion})
+			if !w.offered(r, "lease-1", time.Hour) {
+				t.Fatalf("not armed: %s", w.told())
+			}
+			w.postpone(newVersion)
+			u := then(w, journal.Program{Version: newVersion, Sum: sumOf(w.programs[r.SHA256])})
+			w.runFor(u, 24*time.Hour)
+			u.Offered(offer(w.release(manifest.Release{Version: "1.2.0"}), "lease-2"))
+			if !w.runFor(u, time.Hour) || strings.Contains(w.told(), "postponed") {
+				t.Errorf("%s: the next one: told %s", name, w.told())
+			}
+		})
+	}
 }
 
 // TestPostponedOverLeases: a lease is as long as a day. What was put off stays so under
@@ -907,9 +1078,7 @@ func TestPostponedOverLeases(t *testing.T) {
 			o := offer(r, "lease-"+string(rune('a'+i)))
 			o.SetValidS(24 * 3600)
 			o.SetWithinS(0)
-			w.mu.Lock()
-			w.postpone = true
-			w.mu.Unlock()
+			w.postpone(newVersion)
 			left := u.Status().Postponable
 			w.fleet.Publish() // as it is each day
 			u.Offered(o)
@@ -918,7 +1087,7 @@ func TestPostponedOverLeases(t *testing.T) {
 			}
 			armed = w.runFor(u, 8*time.Hour) // then the device is off
 			w.mu.Lock()
-			w.postpone = false
+			w.wish = ""
 			w.mu.Unlock()
 			if !armed {
 				time.Sleep(16*time.Hour + time.Minute)
@@ -975,7 +1144,7 @@ func TestPostponed(t *testing.T) {
 		u := w.updater(oldVersion)
 		u.Offered(offer(w.release(manifest.Release{Version: newVersion}), "lease"))
 		for i := range 4 { // the fourth wish is one too many
-			w.postpone = true
+			w.postpone(newVersion)
 			if left := 2 - i; w.runFor(u, 20*time.Hour) != (i == 3) || i < 3 && u.Status().Postponable != left {
 				w.Fatalf("after wish %d: %+v, told %s", i+1, u.Status(), w.told())
 			}
@@ -984,7 +1153,7 @@ func TestPostponed(t *testing.T) {
 			}
 			time.Sleep(3 * time.Hour)
 		}
-		w.postpone = true
+		w.postpone(newVersion)
 		w.fleet.Publish()
 		if !w.runFor(u, 30*time.Hour) || time.Since(begin) < 66*time.Hour {
 			w.Errorf("after three days: %v, told %s", time.Since(begin), w.told())

@@ -64,11 +64,11 @@ func (m *machine) updater(ctx context.Context, parent *agentupdate.Parent, sum l
 		Hindrance: func() agentupdate.Hindrance {
 			return agentupdate.Hindrance{Battery: means.BatteryLow(), Metered: means.Metered()}
 		},
-		Postponed: func() bool { return os.Remove(wish(l)) == nil },
-		Trusted:   means.Trust,
-		Changed:   means.Changed,
-		Pulse:     means.Pulse,
-		Log:       logs,
+		Wishes:  wishes(l),
+		Trusted: means.Trust,
+		Changed: means.Changed,
+		Pulse:   means.Pulse,
+		Log:     logs,
 	})
 }
 
@@ -145,20 +145,9 @@ func (b *bounded) Write(p []byte) (int, error) {
 	return len(p), nil
 }
 
-// wish is the file by which the person at the device puts an update off; the agent
-// takes it within a minute or so. It needs no rights: three days are all that it
-// can cost.
-func wish(l layout.Layout) string { return filepath.Join(l.Wishes(), "postpone-update") }
-
-// makeWish is fs.ErrExist where one is there that was not taken up yet: both are one. It
-// takes no rename, for which one would have to read the folder.
-func makeWish(l layout.Layout) error {
-	f, err := os.OpenFile(wish(l), os.O_WRONLY|os.O_CREATE|os.O_EXCL, 0o600)
-	if err != nil {
-		return err
-	}
-	return f.Close()
-}
+// wishes is where a file puts an update off; the agent takes it within a minute or so. It
+// needs no rights: three days are all that it can cost.
+func wishes(l layout.Layout) agentupdate.WishFolder { return agentupdate.WishFolder(l.Wishes()) }
 
 // update is the verb with its own verbs.
 func (p *program) update(ctx context.Context) error {
@@ -191,6 +180,8 @@ func (p *program) updates(ctx context.Context) (agentupdate.Status, error) {
 type updateShown struct {
 	agentupdate.Status
 	Running string `json:"running_version,omitempty"` // of the agent that said this
+	// Noted: it is to come a day later, which the agent has not taken up yet.
+	Noted bool `json:"wish_noted,omitempty"`
 }
 
 func (p *program) updateStatus(ctx context.Context) error {
@@ -202,8 +193,9 @@ func (p *program) updateStatus(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
+	noted := u.Coming() && wishes(p.layout).Waits(u.Version)
 	if p.json {
-		return p.print(updateShown{u, s.Version})
+		return p.print(updateShown{u, s.Version, noted})
 	}
 	w := p.words
 	line := func(label string, value string) {
@@ -216,6 +208,9 @@ func (p *program) updateStatus(ctx context.Context) error {
 	if u.Coming() {
 		line("update_until", w.when(u.Until))
 		line("postponable", w.whole(int64(u.Postponable)))
+	}
+	if noted {
+		line("wish", w.text("wish_noted"))
 	}
 	line("previous", u.Previous)
 	line("launcher", u.Launcher)
@@ -261,12 +256,14 @@ func (p *program) postpone(ctx context.Context) error {
 	switch {
 	case err != nil:
 		return err
+	case u.Off == "" && u.TooLate():
+		return &failure{code: "update_too_late", args: []any{u.Version}, exit: exitRefused}
 	case u.Off != "" || !u.Coming():
 		return &failure{code: "update_none", exit: exitRefused}
 	case u.Postponable <= 0:
 		return &failure{code: "update_enough", exit: exitRefused}
 	}
-	err = makeWish(p.layout)
+	err = wishes(p.layout).Make(u.Version)
 	noted := errors.Is(err, fs.ErrExist)
 	switch {
 	case errors.Is(err, fs.ErrNotExist):

@@ -3,8 +3,6 @@ package main
 import (
 	"context"
 	"errors"
-	"io/fs"
-	"os"
 	"path/filepath"
 	"testing"
 	"time"
@@ -49,22 +47,5 @@ func TestSelftestOf(t *testing.T) {
 	err := selftestOf(t.Context(), filepath.Join(t.TempDir(), "none"), "/hm")
 	if err == nil || errors.Is(err, agentupdate.ErrSelftest) {
 		t.Errorf("a program that is not there: %v", err)
-	}
-}
-
-// TestWish: one is as good as two, and needs no right to read the folder.
-func TestWish(t *testing.T) {
-	l := layout.Layout{Root: t.TempDir()}
-	if err := l.Create(); err != nil {
-		t.Fatal(err)
-	}
-	if err := makeWish(l); err != nil {
-		t.Fatal(err)
-	}
-	if err := makeWish(l); !errors.Is(err, fs.ErrExist) {
-		t.Errorf("a second wish: %v, want it to be there already", err)
-	}
-	if err := os.Remove(wish(l)); err != nil {
-		t.Errorf("the agent does not find it: %v", err)
 	}
 }
