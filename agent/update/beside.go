@@ -18,7 +18,8 @@ import (
 
 // What a device takes without an offer, beside the agent's updates and only while
 // none goes on: launchers and signed policies. No collector says when; the signed ramp
-// does.
+// does. In a lesson nothing is taken: those of the last offer are known here for as long
+// as that was for, and of all others the collector says so on the session.
 
 // Launchers is the launcher's own train: a *train.Train, and a test of what was put.
 // It has as many methods as the train has stops.
@@ -53,7 +54,9 @@ func (u *Updater) beside(ctx context.Context) time.Duration {
 	wait := besideEvery
 	if h := u.c.Hindrance(); h.reason() != journal.None {
 		wait = besideAgain
-	} else if err := u.lookBeside(ctx); err != nil && ctx.Err() == nil {
+	} else if err := u.lookBeside(ctx); errors.Is(err, errLesson) {
+		wait = besideAgain
+	} else if err != nil && ctx.Err() == nil {
 		u.c.Log.Warn("no newer launcher or policy is taken", "error", err)
 		wait = besideAgain
 	}
@@ -82,11 +85,26 @@ func (u *Updater) look(ctx context.Context) (signed, error) {
 	return signed{all, state}, errors.Join(err, release())
 }
 
+// lookBeside takes nothing in the lessons that the last offer told, and ends with the
+// beginning of one.
 func (u *Updater) lookBeside(ctx context.Context) error {
 	now, err := u.look(ctx)
 	if err != nil {
 		return err
 	}
+	if calmFor(u.note.Quiet, now.state.RefTime, 0) > 0 {
+		return errLesson
+	}
+	ctx, cancel := untilCalm(ctx, u.note.Quiet, now.state.RefTime)
+	defer cancel()
+	err = u.takeBeside(ctx, now)
+	if err != nil && errors.Is(context.Cause(ctx), errLesson) {
+		return errLesson
+	}
+	return err
+}
+
+func (u *Updater) takeBeside(ctx context.Context, now signed) error {
 	var errs []error
 	if u.c.Policies != nil {
 		errs = append(errs, u.policy(ctx, now))

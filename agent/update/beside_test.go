@@ -291,3 +291,40 @@ func TestAttack39_LauncherBack(t *testing.T) {
 		}
 	})
 }
+
+// TestLaunchersAndPoliciesInALesson: nothing comes in the lessons that the last offer
+// told, also when that is over, and what was begun before one ends with its beginning.
+func TestLaunchersAndPoliciesInALesson(t *testing.T) {
+	for name, lesson := range map[string]time.Duration{"it is one": 0, "one begins": 2 * time.Hour} {
+		inBubble(t, func(w *world) {
+			l := w.newLine()
+			launcher := w.launcherRelease(manifest.Release{Version: "1.4.0"})
+			w.policy("1.0.0", goodPolicy)
+			time.Sleep(rampLasts)
+			w.fleet.Publish()
+			begin := time.Now()
+			u := w.updater(oldVersion)
+			u.Offered(quietly(offer(w.release(manifest.Release{Version: newVersion}), "lease"), lesson, 9*time.Hour))
+			w.runFor(u, time.Second)
+			u.Withdrawn("")
+			w.runFor(u, time.Second)
+			c := w.config(oldVersion)
+			c.Launchers, c.Policies = l, config.OpenPolicies(w)
+			u = update.New(c)
+			w.slow = 3 * time.Hour
+			begun := 1
+			if lesson == 0 {
+				begun = 0
+			}
+			w.runFor(u, time.Until(begin.Add(9*time.Hour)))
+			if next, err := l.Current(); err != nil || next != "1.2.3" || config.OpenPolicies(w).Version() != "" && lesson == 0 || w.begun != begun {
+				t.Errorf("%s: the launcher is %s, the policy %q; %d programs were begun, %v", name, next, config.OpenPolicies(w).Version(), w.begun, err)
+			}
+			w.slow = 0
+			w.runFor(u, 3*time.Hour)
+			if next, err := l.Current(); err != nil || next != launcher.Version || config.OpenPolicies(w).Version() != "1.0.0" {
+				t.Errorf("%s: behind it the launcher is %s, the policy %q; %v", name, next, config.OpenPolicies(w).Version(), err)
+			}
+		})
+	}
+}

@@ -40,8 +40,11 @@ func (u *Updater) quietFor(lasts time.Duration) time.Duration {
 	if u.known.release.Urgent {
 		return 0
 	}
-	now := u.known.now()
-	for _, q := range u.note.Quiet {
+	return calmFor(u.note.Quiet, u.known.now(), lasts)
+}
+
+func calmFor(all []calm, now time.Time, lasts time.Duration) time.Duration {
+	for _, q := range all {
 		if from, to := time.UnixMilli(q.From), time.UnixMilli(q.To); now.Add(lasts).Compare(from) >= 0 && now.Before(to) {
 			return to.Sub(now)
 		}
@@ -54,16 +57,23 @@ var errLesson = errors.New("a lesson begins")
 
 // untilQuiet ends with work, or when the next time begins in which nothing goes on.
 func (u *Updater) untilQuiet(work context.Context) (context.Context, context.CancelFunc) {
-	now, first := u.known.now(), time.Time{}
-	for _, q := range u.note.Quiet {
+	if u.known.release.Urgent {
+		return context.WithCancel(work)
+	}
+	return untilCalm(work, u.note.Quiet, u.known.now())
+}
+
+func untilCalm(ctx context.Context, all []calm, now time.Time) (context.Context, context.CancelFunc) {
+	first := time.Time{}
+	for _, q := range all {
 		if from := time.UnixMilli(q.From); from.After(now) && (first.IsZero() || from.Before(first)) {
 			first = from
 		}
 	}
-	if first.IsZero() || u.known.release.Urgent {
-		return context.WithCancel(work)
+	if first.IsZero() {
+		return context.WithCancel(ctx)
 	}
-	return context.WithTimeoutCause(work, first.Sub(now), errLesson)
+	return context.WithTimeoutCause(ctx, first.Sub(now), errLesson)
 }
 
 // heldByLesson waits for the end of a lesson, or of closed days.

@@ -52,6 +52,7 @@ type world struct {
 	programs  map[string][]byte // by sum: what the network brings
 	fetchErr  error
 	fetched   int
+	begun     int // of those, programs
 	meta      int // requests
 	onFetch   func()
 	onTest    func() error
@@ -195,6 +196,7 @@ func (w *world) Program(ctx context.Context, p fetch.Plan) (s fetch.Stats, err e
 	w.mu.Lock()
 	code, err := w.programs[hex.EncodeToString(p.Program.SHA256)], w.fetchErr
 	w.fetched++
+	w.begun++
 	hook, slow := w.onFetch, w.slow
 	w.mu.Unlock()
 	if hook != nil {
@@ -971,7 +973,7 @@ func TestWishIsNotLost(t *testing.T) {
 			w.offered(r, "lease", 2*time.Second)
 			over = !w.tree.Dead()
 			w.tree.Plan(nil)
-			if w.offered(r, "lease", 20*time.Hour) || w.journal().Postpones != 1 || w.wish != "" {
+			if w.offered(r, "lease", 2*time.Hour) || w.journal().Postpones != 1 || w.wish != "" {
 				t.Errorf("killed at %d: %s, postponed %d times, told %s", n, w.journal().State, w.journal().Postpones, w.told())
 			}
 		})
