@@ -118,7 +118,7 @@ func (u *Updater) moment(ctx context.Context, j journal.Journal) (time.Duration,
 	switch {
 	case j.Lease == u.note.Refused && j.Lease != "": // the end came between note and journal
 		return 0, &refusal{journal.Withdrawn, errors.New("refused before")}
-	case j.Until != 0 && now > j.Until:
+	case j.Until != 0 && (now > j.Until || u.lent == j.Lease && time.Now().After(u.lentTill)):
 		return u.leaseOver(ctx, j, now)
 	case u.note.Sum != j.Next.Sum || u.note.Lease != j.Lease:
 		_, wait, err := u.wait(ctx, j, journal.Schedule, time.Hour) // the next session brings the offer again

@@ -118,7 +118,7 @@ func (u *Updater) wished(ctx context.Context, j journal.Journal) (journal.Journa
 	if isNew(wish, j) {
 		next, err := u.do(ctx, journal.Event{Kind: journal.Postpone, Until: u.c.Now().Add(postponeFor).UnixMilli(), Wish: wish})
 		switch {
-		case errors.Is(err, journal.ErrNotNow):
+		case errors.Is(err, journal.ErrNotNow) && !postponable(j): // else a copy of the journal could not be read just now
 			u.c.Log.Info("an update cannot be postponed any more", "version", j.Next.Version)
 		case err != nil:
 			return j, err
@@ -129,6 +129,9 @@ func (u *Updater) wished(ctx context.Context, j journal.Journal) (journal.Journa
 	u.c.Wishes.Heard(j.Next.Version)
 	return j, nil
 }
+
+// postponable says whether one wish more counts.
+func postponable(j journal.Journal) bool { return preparing(j) && j.Postpones < maxPostpones }
 
 func isNew(wish string, j journal.Journal) bool {
 	return wish != j.PutOff.Wish || j.PutOff.Sum != j.Next.Sum
@@ -152,7 +155,7 @@ func (u *Updater) lookOut(ctx context.Context, j journal.Journal, known *refresh
 			return
 		}
 		wish := u.c.Wishes.Wish(j.Next.Version)
-		if wish != "" && isNew(wish, j) && j.Postpones < maxPostpones || known.jumped(u.c.Now()) {
+		if wish != "" && isNew(wish, j) && postponable(j) || known.jumped(u.c.Now()) {
 			end(errLook)
 			return
 		}
