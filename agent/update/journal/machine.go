@@ -132,9 +132,8 @@ const (
 	maxPostpones = 3
 	postponeFor  = int64(24 * time.Hour / time.Millisecond) // of a wish that the clock moved
 	postponeMost = int64(25 * time.Hour / time.Millisecond)
-	longAgo      = int64(365 * 24 * time.Hour / time.Millisecond) // for which no program is offered
-	maxFailures  = 3                                              // in a trial, or in failWindow
-	maxKills     = 2                                              // for CPU or memory, or for being taken away
+	maxFailures  = 3 // in a trial, or in failWindow
+	maxKills     = 2 // for CPU or memory, or for being taken away
 	failWindow   = int64(24 * time.Hour / time.Millisecond)
 	keepFor      = int64(7 * 24 * time.Hour / time.Millisecond)
 	ageLeast     = int64(6 * time.Hour / time.Millisecond) // each step is a write
@@ -143,6 +142,9 @@ const (
 	maxBarred    = 64 // the oldest is dropped
 	repairsApart = int64(24 * time.Hour / time.Millisecond)
 )
+
+// longAgo is for how long no program is offered.
+const longAgo = int64(365 * 24 * time.Hour / time.Millisecond)
 
 // Step is the machine: what the journal is after an event, and what is to be
 // done once that is on the disk. After an error nothing has changed.

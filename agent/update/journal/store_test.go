@@ -132,13 +132,16 @@ func TestOtherVersionsJournal(t *testing.T) {
 	const old = `{"state":3,"since":5,"good":{"version":"1.0.0","sum":"%s"},"next":{"version":"1.1.0","sum":"%s"},` +
 		`"previous":{"version":"","sum":"%064d"},"lease":"lease","not_before":7,"postpones":2%s}`
 	putOff := journal.PutOff{Sum: v2.Sum, Times: 2, Until: 7}
+	moved := putOff
+	moved.Moved, moved.Wish = true, "w1"
 	for name, c := range map[string]struct {
 		more string
 		want journal.PutOff
 	}{
-		"older": {"", journal.PutOff{}},
-		"ours":  {fmt.Sprintf(`,"put_off":{"sum":"%s","times":2,"until":7}`, v2.Sum), putOff},
-		"newer": {fmt.Sprintf(`,"put_off":{"sum":"%s","times":2,"until":7,"why":"holidays"},"mood":{"good":true}`, v2.Sum), putOff},
+		"older":            {"", journal.PutOff{}},
+		"ours":             {fmt.Sprintf(`,"put_off":{"sum":"%s","times":2,"until":7,"moved":true,"wish":"w1"}`, v2.Sum), moved},
+		"older, of wishes": {fmt.Sprintf(`,"put_off":{"sum":"%s","times":2,"until":7}`, v2.Sum), putOff},
+		"newer":            {fmt.Sprintf(`,"put_off":{"sum":"%s","times":2,"until":7,"why":"holidays"},"mood":{"good":true}`, v2.Sum), putOff},
 	} {
 		d := fault.NewTree(dir)
 		d.Put(dir+"/journal.a", withSum(fmt.Appendf(nil, old, v1.Sum, v2.Sum, 0, c.more)))
