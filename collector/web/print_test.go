@@ -22,15 +22,8 @@ func TestDeviceOnPaper(t *testing.T) {
 	}
 	tb.media("print")
 	tb.do(chromedp.Evaluate[chromedp.Void](`dispatchEvent(new Event("beforeprint"))`))
-	seen := eval[[]bool](tb, tables)
-	if len(seen) == 0 {
-		t.Error("no chart has a table")
-	}
-	for i, shown := range seen {
-		if !shown {
-			t.Errorf("table %d of the charts is not on paper", i)
-		}
-	}
+	// What was folded is there with the next frame, which a busy machine draws late.
+	tb.wait(`(t => t.length > 0 && t.every(Boolean))(` + tables + `)`)
 	if pressed := eval[[]string](tb, `[...document.querySelectorAll("main :is(button, input:not([type=hidden]), select, textarea, a.button, a.grave, .more a)")].filter(e => e.checkVisibility()).map(e => e.outerHTML.slice(0, 120))`); len(pressed) > 0 {
 		t.Errorf("on paper there is something to press: %q", pressed)
 	}
