@@ -4,12 +4,10 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"strconv"
 	"time"
 
 	"hausmeister/collector/access"
 	"hausmeister/collector/bus"
-	"hausmeister/collector/calendar"
 	"hausmeister/collector/db"
 	"hausmeister/collector/rollout/gate"
 	"hausmeister/proto/hmpb"
@@ -246,139 +244,6 @@ func (r *Rollouts) look(ctx context.Context, o *row) (s sight, err error) {
 
 const dayMS = 24 * 60 * 60 * 1000
 
-// blockedSQL is the condition of members m that are in a blocked part; a view joined to
-// them has columns of these names too.
-func blockedSQL(o *row, next int) (string, []any) {
-	where, args := "1 = 0", []any{}
-	for _, s := range o.evidence.Blocked() {
-		where += ` OR m.` + strata[s.Dimension] + ` = $` + strconv.Itoa(next+len(args))
-		args = append(args, s.Value)
-	}
-	return `(` + where + `)`, args
-}
-
-// expected is whom the present ring waits for, and what is known of it from elsewhere.
-type expected struct {
-	added int64 // devices that may have an outcome
-	left  int64 // devices that are left out, if there are no others: they may be let in again
-	// Outcomes that devices had of the same release in a rollout that ended, and have none
-	// of here: of all rings so far, and of this one.
-	earlier, inRing gate.Tally
-}
-
-// expects counts of the present ring whom it waits for. What costs is counted once nothing
-// but that is waited for.
-func (r *Rollouts) expects(ctx context.Context, tx *db.Tx, o *row) (e expected, err error) {
-	if e.added, err = r.addedBy(ctx, tx, o); err != nil {
-		return e, err
-	}
-	if soaked, _ := r.watched(o); soaked && o.ring < len(o.rings)-1 && o.evidence.Ready(o.params(r.cfg.Pace), o.ring, e.added) != gate.Leave {
-		if e.earlier, e.inRing, err = o.earlier(ctx, tx); err != nil {
-			return e, err
-		}
-		had, err := o.had(ctx, tx)
-		if e.added -= had; err != nil {
-			return e, err
-		}
-	}
-	if where, args := blockedSQL(o, 3); len(args) > 0 && e.added <= 0 {
-		err = tx.QueryRow(ctx, `SELECT COUNT(*) FROM rollout_members m WHERE m.rollout_id = $1 AND m.ring = $2 AND (m.unfit = '' OR m.outcome <> 0) AND `+where, append([]any{o.id, int64(o.ring)}, args...)...).Scan(&e.left)
-	}
-	return e, err
-}
-
-// earlierSQL are the outcomes g that members m had in a rollout which is over, of the
-// release $2.
-const earlierSQL = ` JOIN rollout_members g ON g.device_id = m.device_id AND g.rollout_id <> m.rollout_id AND g.outcome <> 0 JOIN rollouts e ON e.id = g.rollout_id AND e.release_id = $2 AND e.ended_ms IS NOT NULL`
-
-// earlier counts what rollouts of the same release brought that were ended: who has the
-// program by one of them tells nothing more of it. Who failed in any of them has failed.
-func (o *row) earlier(ctx context.Context, tx *db.Tx) (all, inRing gate.Tally, err error) {
-	var n int64
-	if err = tx.QueryRow(ctx, `SELECT COUNT(*) FROM rollouts WHERE release_id = $1 AND ended_ms IS NOT NULL`, o.release).Scan(&n); err != nil || n == 0 {
-		return all, inRing, err
-	}
-	where, args := blockedSQL(o, 4)
-	rows, err := tx.Query(ctx, `SELECT x.ring, x.outcome, COUNT(*) FROM (SELECT m.device_id, m.ring, MAX(g.outcome) AS outcome FROM rollout_members m`+earlierSQL+`
-		WHERE m.rollout_id = $1 AND m.ring <= $3 AND m.outcome = 0 AND m.granted_ms = 0 AND NOT `+where+` GROUP BY m.device_id, m.ring) x GROUP BY x.ring, x.outcome`,
-		append([]any{o.id, o.release, int64(o.ring)}, args...)...)
-	if err != nil {
-		return all, inRing, err
-	}
-	defer rows.Close()
-	for rows.Next() {
-		var ring, outcome int64
-		var t gate.Tally
-		if err := rows.Scan(&ring, &outcome, &n); err != nil {
-			return all, inRing, err
-		}
-		if t.OK = n; outcome == outcomeBad {
-			t = gate.Tally{Bad: n}
-		}
-		all.OK, all.Bad = all.OK+t.OK, all.Bad+t.Bad
-		if int(ring) == o.ring {
-			inRing.OK, inRing.Bad = inRing.OK+t.OK, inRing.Bad+t.Bad
-		}
-	}
-	return all, inRing, rows.Close()
-}
-
-// addedBy is how many devices the ring added that may have an outcome at all.
-func (r *Rollouts) addedBy(ctx context.Context, tx *db.Tx, o *row) (n int64, err error) {
-	where, args := blockedSQL(o, 3)
-	if len(args) == 0 { // few are unfit, and an index has them
-		err = tx.QueryRow(ctx, `SELECT COUNT(*) FROM rollout_members WHERE rollout_id = $1 AND ring = $2 AND unfit <> '' AND outcome = 0`, o.id, int64(o.ring)).Scan(&n)
-		n = o.added() - n
-	} else {
-		err = tx.QueryRow(ctx, `SELECT COUNT(*) FROM rollout_members m WHERE m.rollout_id = $1 AND m.ring = $2 AND (m.unfit = '' OR m.outcome <> 0) AND NOT `+where, append([]any{o.id, int64(o.ring)}, args...)...).Scan(&n)
-	}
-	return n, err
-}
-
-// had is how many devices of the present ring have the version and never had a lease for
-// it, as those that were set up with it: they tell nothing, and a ring of none but these
-// would wait for ever. Who had a lease and has told of no end is silent, and waited for.
-func (o *row) had(ctx context.Context, tx *db.Tx) (n int64, err error) {
-	where, args := blockedSQL(o, 5)
-	err = tx.QueryRow(ctx, `SELECT COUNT(*) FROM rollout_members m JOIN health_agent_versions v ON v.device_id = m.device_id
-		WHERE m.rollout_id = $1 AND m.ring = $2 AND m.granted_ms = 0 AND m.outcome = 0 AND m.unfit = '' AND v.version = $3 AND NOT `+where+`
-			AND NOT EXISTS (SELECT 1 FROM rollout_members g JOIN rollouts e ON e.id = g.rollout_id WHERE g.device_id = m.device_id AND e.release_id = $4 AND g.granted_ms > 0)`,
-		append([]any{o.id, int64(o.ring), o.version, o.release}, args...)...).Scan(&n)
-	return n, err
-}
-
-// openIn is how many devices of the rings so far are under way, or have had no turn and
-// still come: whoever has been silent for days gets his when he is back, and nobody
-// waits for that. Nor for one that has the version from elsewhere, or is unfit, or had a
-// whole turn: of his second one only what is armed is waited for.
-func (r *Rollouts) openIn(ctx context.Context, tx *db.Tx, o *row) (n int64, err error) {
-	where, args := blockedSQL(o, 5)
-	err = tx.QueryRow(ctx, `SELECT COUNT(*) FROM rollout_members m LEFT JOIN health_devices h ON h.device_id = m.device_id LEFT JOIN health_agent_versions v ON v.device_id = m.device_id
-		WHERE m.rollout_id = $1 AND m.ring <= $2 AND (m.flight = 1 AND (m.passed = 0 OR m.told BETWEEN `+strconv.Itoa(armed)+` AND `+strconv.Itoa(trial)+`)
-			OR m.flight = 0 AND m.outcome = 0 AND m.passed = 0 AND m.unfit = '' AND m.first_ms IS NOT NULL AND h.last_contact_day >= $3 AND COALESCE(v.version, '') <> $4 AND NOT `+where+`)`,
-		append([]any{o.id, int64(o.ring), r.now().Add(-awayFor).UnixMilli() / dayMS, o.version}, args...)...).Scan(&n)
-	return n, err
-}
-
-// tried says whether somebody of the present ring had a turn without an outcome, or an
-// outcome before the ring or the rollout began, or nobody of it can have one.
-func tried(ctx context.Context, tx *db.Tx, o *row, e expected) (bool, error) {
-	if e.added <= 0 {
-		return e.left == 0 || o.evidence.All.OK+o.evidence.All.Bad > 0, nil
-	}
-	var n int64
-	where, args := blockedSQL(o, 3)
-	err := tx.QueryRow(ctx, `SELECT COUNT(*) FROM (SELECT 1 FROM rollout_members m WHERE m.rollout_id = $1 AND m.ring = $2 AND (m.outcome = 0 AND m.passed = 1 OR m.outcome <> 0 AND NOT `+where+`) LIMIT 1) x`,
-		append([]any{o.id, int64(o.ring)}, args...)...).Scan(&n)
-	if err != nil || n > 0 {
-		return n > 0, err
-	}
-	where, args = blockedSQL(o, 4)
-	err = tx.QueryRow(ctx, `SELECT COUNT(*) FROM (SELECT 1 FROM rollout_members m`+earlierSQL+` WHERE m.rollout_id = $1 AND m.ring = $3 AND NOT `+where+` LIMIT 1) x`,
-		append([]any{o.id, o.release, int64(o.ring)}, args...)...).Scan(&n)
-	return n > 0, err
-}
-
 // move is what a round changes of one rollout: places of those whose lease is over,
 // the base rate, a halt, the next ring, the end.
 func (r *Rollouts) move(ctx context.Context, tx *db.Tx, o *row, s sight) error {
@@ -424,33 +289,6 @@ func (r *Rollouts) due(o *row, s sight) bool {
 	}
 	wait, _ := r.ready(o, s.ring, s.open)
 	return wait == gate.Leave
-}
-
-// ready is what the gate waits for in the present ring, and how many of it must have had
-// an outcome. Of the first few all count who are here: eight good ones of twenty would
-// do, and the next ring began while the failures of the others were on their way.
-func (r *Rollouts) ready(o *row, e expected, open int64) (gate.Wait, int64) {
-	switch {
-	case e.added <= 0 && e.left > 0: // else all rings would be open to them on the day when they are let in
-		return gate.WaitFresh, 1
-	case e.added <= 0: // nobody of it can have an outcome; the next ring has its own bounds
-		return gate.Leave, 0
-	}
-	params, known := o.params(r.cfg.Pace), o.evidence
-	known.All.OK, known.All.Bad = known.All.OK+e.earlier.OK, known.All.Bad+e.earlier.Bad
-	known.Ring.OK, known.Ring.Bad = known.Ring.OK+e.inRing.OK, known.Ring.Bad+e.inRing.Bad
-	wait, need := known.Ready(params, o.ring, e.added), max(0, params.Need(o.ring, e.added)-e.inRing.OK-e.inRing.Bad)
-	if o.ring == 0 && len(o.rings) > 1 && open > 0 && r.now().Sub(o.entered) < r.cfg.Pace.Lease {
-		return gate.WaitFresh, max(need, o.evidence.Ring.OK+o.evidence.Ring.Bad+open)
-	}
-	return wait, need
-}
-
-// watched says whether the present ring soaked for long enough, and whether a morning
-// of lessons lay in that, where one must.
-func (r *Rollouts) watched(o *row) (soaked, taught bool) {
-	ring, now := o.rings[o.ring], r.now()
-	return now.Sub(o.entered) >= ring.Soak, !ring.SchoolDay || calendar.DefaultLessons().Taught(o.entered, now) || now.Sub(o.entered) >= holidaysAtMost
 }
 
 // done ends a rollout. Of those that are, the newest version alone stays offered to who

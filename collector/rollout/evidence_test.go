@@ -321,19 +321,7 @@ func TestAProgramBeginsNothingReplacedAnew(t *testing.T) {
 func TestLostIsTakenBackByAPerson(t *testing.T) {
 	both(t, func(t *testing.T, w *world) {
 		ids, id := w.begun(60, "A3510")
-		w.sweep(ids, "1.0.0")
-		if _, err := w.forgetLeases(); err != nil {
-			t.Fatal(err)
-		}
-		w.now = time.Date(2026, 12, 12, 8, 0, 0, 0, time.UTC) // Saturday
-		for i, device := range ids {
-			w.connects(device, "1.0.0", int64(1000+i))
-		}
-		for device, o := range w.sweep(ids, "1.0.0") {
-			w.tells(device, hmpb.Update_builder{Lease: new(o.GetLease()), ToSha256: o.GetSha256(), State: new(hmpb.UpdateState_UPDATE_STATE_ARMED)})
-			w.must(w.health.End(t.Context(), w.caller(device), w.count(`SELECT session FROM health_state WHERE device_id = $1`, device)))
-		}
-		w.now = w.now.Add(3 * time.Hour)
+		w.fallSilent(ids, ids)
 		w.lost()
 		if v := w.view(id); v.State != rollout.Halted || v.Cause != gate.CauseLost {
 			t.Fatalf("%s", v.State)
@@ -355,29 +343,16 @@ func TestLostOfAPartThatIsLeftOut(t *testing.T) {
 		w.release("1.1.0")
 		ids := w.fleetOf(60, "1.0.0", "A3510", "T490")
 		id := w.start(t, "1.1.0")
-		w.sweep(ids, "1.0.0")
-		if _, err := w.forgetLeases(); err != nil {
-			t.Fatal(err)
-		}
-		w.now = time.Date(2026, 12, 12, 8, 0, 0, 0, time.UTC) // Saturday
 		var bad []string
 		for i, device := range ids {
-			w.connects(device, "1.0.0", int64(1000+i))
 			if i%2 == 0 {
 				bad = append(bad, device)
 			}
 		}
-		n := 0
-		for device, o := range w.sweep(bad, "1.0.0") {
-			w.tells(device, hmpb.Update_builder{Lease: new(o.GetLease()), ToSha256: o.GetSha256(), State: new(hmpb.UpdateState_UPDATE_STATE_ARMED)})
-			w.must(w.health.End(t.Context(), w.caller(device), w.count(`SELECT session FROM health_state WHERE device_id = $1`, device)))
-			n++
-		}
-		w.now = w.now.Add(3 * time.Hour)
+		w.fallSilent(ids, bad)
 		w.lost()
-		v := w.view(id)
-		if v.State != rollout.Halted || v.Cause != gate.CauseLost {
-			t.Fatalf("%d lost: %s", n, v.State)
+		if v := w.view(id); v.State != rollout.Halted || v.Cause != gate.CauseLost {
+			t.Fatalf("%s, want it halted for the lost ones", v.State)
 		}
 		w.must(w.Block(t.Context(), person("ada"), id, gate.Stratum{Dimension: "model", Value: "A3510"}, true, "they die of it"))
 		w.must(w.Resume(t.Context(), person("ada"), id, "the others are well"))
@@ -395,20 +370,7 @@ func TestLostOfAPartThatIsLeftOut(t *testing.T) {
 func TestAttack45LostOverRestarts(t *testing.T) {
 	both(t, func(t *testing.T, w *world) {
 		ids, id := w.begun(60, "A3510")
-		w.sweep(ids, "1.0.0")
-		if _, err := w.forgetLeases(); err != nil {
-			t.Fatal(err)
-		}
-		w.now = time.Date(2026, 12, 12, 8, 0, 0, 0, time.UTC) // Saturday
-		for i, device := range ids {
-			w.connects(device, "1.0.0", int64(1000+i))
-		}
-		held := w.sweep(ids, "1.0.0")
-		w.arm(held)
-		for device := range held {
-			w.must(w.health.End(t.Context(), w.caller(device), w.count(`SELECT session FROM health_state WHERE device_id = $1`, device)))
-		}
-		w.now = w.now.Add(3 * time.Hour)
+		w.fallSilent(ids, ids)
 		w.care()
 		w.now = w.now.Add(50 * time.Minute)
 		w.restart()
@@ -490,6 +452,26 @@ func TestAnOfferIsToldAgainOnceAMinute(t *testing.T) {
 			}
 		}
 	})
+}
+
+// fallSilent has all of them here on a Saturday, and of some those that are offered it arm
+// it and are not heard of for three hours.
+func (w *world) fallSilent(all, some []string) {
+	w.t.Helper()
+	w.sweep(all, "1.0.0")
+	if _, err := w.forgetLeases(); err != nil {
+		w.t.Fatal(err)
+	}
+	w.now = time.Date(2026, 12, 12, 8, 0, 0, 0, time.UTC)
+	for i, device := range all {
+		w.connects(device, "1.0.0", int64(1000+i))
+	}
+	held := w.sweep(some, "1.0.0")
+	w.arm(held)
+	for device := range held {
+		w.must(w.health.End(w.t.Context(), w.caller(device), w.count(`SELECT session FROM health_state WHERE device_id = $1`, device)))
+	}
+	w.now = w.now.Add(3 * time.Hour)
 }
 
 // arm lets devices tell that they are about to swap.

@@ -87,6 +87,14 @@ type Tally struct {
 	Bad int64 `json:"bad"`
 }
 
+// Plus is both together.
+func (t Tally) Plus(more Tally) Tally { return Tally{OK: t.OK + more.OK, Bad: t.Bad + more.Bad} }
+
+// take takes some of it away.
+func (t *Tally) take(some Tally) {
+	t.OK, t.Bad = max(0, t.OK-max(0, some.OK)), max(0, t.Bad-max(0, some.Bad))
+}
+
 // Part is the tally of a stratum.
 type Part struct {
 	Stratum
@@ -304,10 +312,6 @@ func (e *Evidence) Free(s Stratum) {
 	if i, known := e.find(s); known {
 		e.Parts[i] = Part{Stratum: s}
 	}
-}
-
-func (t *Tally) take(some Tally) {
-	t.OK, t.Bad = max(0, t.OK-max(0, some.OK)), max(0, t.Bad-max(0, some.Bad))
 }
 
 // Without takes out of the other parts what devices did that are in one which was
