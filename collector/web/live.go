@@ -239,8 +239,10 @@ func (st *stream) waitForFirst(sub *bus.Subscription) error {
 			return nil
 		}
 	}
+	// A page that comes back after its look had ended while the line was broken
+	// hears of the look; one that never had a look shows no state of the stream.
 	st.put("structure", "")
-	st.end(nil)
+	st.end(errLookOver)
 	return nil
 }
 

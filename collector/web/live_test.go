@@ -266,7 +266,7 @@ func TestLiveStreamNeedsALook(t *testing.T) {
 		d.set(func(d *desk) { d.until = time.Time{} })
 		// What the device told can be read on the page; the stream adds nothing.
 		v := d.watch(t, t.Context(), s)
-		if got, open := v.got(); names(got) != "beat structure end" || open {
+		if got, open := v.got(); names(got) != "beat structure over end" || open {
 			t.Errorf("without a look the stream of a known device sends %q, open %v; want that the page is fetched, and an end", names(got), open)
 		}
 		// One that has told nothing is waited for, and nothing else is told of it.
@@ -285,7 +285,7 @@ func TestLiveStreamNeedsALook(t *testing.T) {
 		}
 		d.set(func(d *desk) { d.version = "1-1" })
 		b.Publish(bus.Event{Kind: bus.Changed, Device: "d"})
-		if got, open := v.got(); names(got) != "structure end" || open {
+		if got, open := v.got(); names(got) != "structure over end" || open {
 			t.Errorf("at the first report the stream sends %q, open %v; want that the page is fetched, and an end", names(got), open)
 		}
 		for e := range drained(asked) {

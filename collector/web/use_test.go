@@ -152,6 +152,26 @@ func TestLiveEndsWithTheLook(t *testing.T) {
 	tb.accessible()
 }
 
+// TestLiveEndsWithTheLookWhileLost: a line that comes back after the look's end
+// says that it was the look, not that the person is signed out.
+func TestLiveEndsWithTheLookWhileLost(t *testing.T) {
+	w := newWorld(t)
+	ids := w.fill(3)
+	w.look("support", ids[0])
+	tb := w.tab(t, looks{lang: "de", theme: "light", as: "support"})
+	tb.open("/devices/" + ids[0])
+	tb.wait(`document.querySelector("[data-live]")?.dataset.live === "on"`)
+	w.down.Store(true)
+	w.ts.CloseClientConnections()
+	tb.wait(`document.querySelector("[data-live]").dataset.live === "lost"`)
+	w.advance(61 * time.Minute)
+	w.down.Store(false)
+	tb.wait(`document.querySelector("[data-live-word]").textContent === "Beendet"`)
+	if !eval[bool](tb, `!document.querySelector("[data-live-over]").hidden && document.querySelector("[data-live-ended]").hidden`) {
+		t.Error("the page does not say what ended")
+	}
+}
+
 // TestKeyboard walks the whole way without a mouse.
 func TestKeyboard(t *testing.T) {
 	w := newWorld(t)
