@@ -23,6 +23,7 @@ import (
 	"github.com/chromedp/chromedp"
 	"github.com/chromedp/chromedp/kb"
 
+	"hausmeister/testenv/child"
 	"hausmeister/testenv/need"
 )
 
@@ -42,8 +43,18 @@ const (
 	tabLives = 10 * time.Minute
 )
 
+// TestMain runs the tests in a network of their own: Chromium cancels what it loads
+// when any network of the machine comes or goes.
 func TestMain(m *testing.M) {
-	code := m.Run()
+	code, ran, err := child.InOwnNetwork()
+	if err != nil {
+		fmt.Fprintln(os.Stderr, err)
+		os.Exit(1)
+	}
+	if ran {
+		os.Exit(code)
+	}
+	code = m.Run()
 	if chromium.stop != nil {
 		chromedp.Cancel(chromium.ctx)
 		chromium.stop()
@@ -199,11 +210,18 @@ func (tb *tab) do(steps ...chromedp.Action[chromedp.Void]) {
 	}
 }
 
-// fail keeps what the page looked like.
+// fail keeps what the page looked like, and says what the browser has to say of it.
 func (tb *tab) fail(err error) {
 	tb.t.Helper()
 	tb.shot("failure-" + strings.ReplaceAll(tb.t.Name(), "/", "-"))
-	tb.t.Fatal(err)
+	const state = `(f => [location.href, document.activeElement?.outerHTML.slice(0, 120), document.getElementById("q")?.value,
+		f && !f.hidden ? f.textContent.trim() : "", document.getElementById("list")?.className].join(" | "))(document.getElementById("failed"))`
+	ctx, cancel := context.WithTimeout(tb.ctx, patience/20)
+	defer cancel()
+	now, _ := chromedp.Run(ctx, chromedp.Evaluate[string](state))
+	tb.mu.Lock()
+	defer tb.mu.Unlock()
+	tb.t.Fatalf("%v; the page: %s; its log: %q; not loaded: %q; the network changed: %v", err, now, tb.logs, tb.failed, tb.unsteady)
 }
 
 // open goes to a page. Chromium cancels what it loads when a network of the

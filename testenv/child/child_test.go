@@ -1,10 +1,13 @@
 package child_test
 
 import (
+	"errors"
 	"fmt"
+	"net"
 	"os"
 	"os/exec"
 	"path/filepath"
+	"runtime"
 	"strconv"
 	"strings"
 	"syscall"
@@ -12,6 +15,7 @@ import (
 	"time"
 
 	"hausmeister/testenv/child"
+	"hausmeister/testenv/need"
 )
 
 // TestMain lets this program be a parent that is killed.
@@ -115,5 +119,51 @@ func waitFor(t *testing.T, ok func() bool) {
 			t.Fatal("not within 20 s")
 		}
 		<-time.After(10 * time.Millisecond)
+	}
+}
+
+// TestInOwnNetwork: the second run has a network of its own, which works, and its exit
+// code is ours.
+func TestInOwnNetwork(t *testing.T) {
+	if os.Getenv("CHILD_TEST_NETWORK") != "" {
+		code, ran, err := child.InOwnNetwork()
+		if err != nil {
+			t.Fatal(err)
+		}
+		if ran {
+			os.Exit(code)
+		}
+		all, err := net.Interfaces()
+		if err != nil {
+			t.Fatal(err)
+		}
+		for _, i := range all {
+			if i.Flags&net.FlagUp != 0 {
+				fmt.Println("up:", i.Name)
+			}
+		}
+		l, err := net.Listen("tcp", "127.0.0.1:0")
+		if err != nil {
+			t.Fatal(err)
+		}
+		c, err := net.Dial("tcp", l.Addr().String())
+		if err != nil {
+			t.Fatal(err)
+		}
+		c.Close()
+		l.Close()
+		os.Exit(7)
+	}
+	if runtime.GOOS != "linux" {
+		need.Skip(t, "network namespaces")
+	}
+	need.Root(t)
+	need.Programs(t, "ip")
+	cmd := exec.Command(os.Args[0], "-test.run=^TestInOwnNetwork$")
+	cmd.Env = append(os.Environ(), "CHILD_TEST_NETWORK=1")
+	out, err := cmd.CombinedOutput()
+	var exit *exec.ExitError
+	if !errors.As(err, &exit) || exit.ExitCode() != 7 || string(out) != "up: lo\nup: plug\nup: cable\n" {
+		t.Errorf("%v: %q; want exit code 7 and no other network", err, out)
 	}
 }
