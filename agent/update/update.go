@@ -236,26 +236,28 @@ func (u *Updater) Repository(r *hmpb.Repository) {
 	u.repo = r
 }
 
-// Offered takes an offer. It ends the work for another one, and where lessons are others
-// than it was begun with; what came stays.
+// Offered takes an offer. It ends the work for another one, also for another lease of the
+// same program, under which it goes on, and where lessons are others than it was begun
+// with; what came stays.
 func (u *Updater) Offered(o *hmpb.Offer) {
 	u.mu.Lock()
 	u.offered, u.withdrawn = o, nil
 	if o.GetRepository() != nil {
 		u.repo = o.GetRepository()
 	}
-	if u.cancel != nil && (string(o.GetSha256()) != string(u.sum[:]) || !slices.Equal(quietOf(o), u.quiet)) {
+	if u.cancel != nil && (o.GetLease() != u.lease || string(o.GetSha256()) != string(u.sum[:]) || !slices.Equal(quietOf(o), u.quiet)) {
 		u.cancel(errWord)
 	}
 	u.mu.Unlock()
 	u.wake()
 }
 
-// Withdrawn ends a lease, an empty one whichever there is.
+// Withdrawn ends a lease, an empty one whichever there is. One that was not taken yet has
+// replaced the one that is worked on all the same: both end.
 func (u *Updater) Withdrawn(lease string) {
 	u.mu.Lock()
 	if u.offered != nil && (lease == "" || u.offered.GetLease() == lease) {
-		u.offered = nil
+		u.offered, lease = nil, ""
 	}
 	if u.withdrawn == nil || lease == "" || *u.withdrawn != "" {
 		u.withdrawn = &lease

@@ -9,6 +9,7 @@ import (
 	"io"
 	"io/fs"
 	"log/slog"
+	"os"
 	"path/filepath"
 	"slices"
 	"strconv"
@@ -52,8 +53,9 @@ type world struct {
 	programs  map[string][]byte // by sum: what the network brings
 	fetchErr  error
 	fetched   int
-	begun     int // of those, programs
-	meta      int // requests
+	begun     int    // of those, programs
+	under     string // lease of the last one
+	meta      int    // requests
 	onFetch   func()
 	onTest    func() error
 	hindrance update.Hindrance
@@ -197,10 +199,14 @@ func (w *world) Program(ctx context.Context, p fetch.Plan) (s fetch.Stats, err e
 	code, err := w.programs[hex.EncodeToString(p.Program.SHA256)], w.fetchErr
 	w.fetched++
 	w.begun++
+	w.under = p.Full.Lease
 	hook, slow := w.onFetch, w.slow
 	w.mu.Unlock()
 	if hook != nil {
 		hook()
+	}
+	if err := w.partly(ctx, p); err != nil {
+		return s, err
 	}
 	select {
 	case <-time.After(slow):
@@ -221,7 +227,32 @@ func (w *world) Program(ctx context.Context, p fetch.Plan) (s fetch.Stats, err e
 		return s, err
 	}
 	_, err = out.Write(code)
+	p.Done(p.Full.SHA256)
 	return s, errors.Join(err, out.Close())
+}
+
+// partly brings the first bytes, which stay when the rest does not come.
+func (w *world) partly(ctx context.Context, p fetch.Plan) error {
+	if ctx.Err() != nil {
+		return context.Cause(ctx)
+	}
+	part, err := p.Part(p.Full.SHA256)
+	if err != nil {
+		return err
+	}
+	_, err = part.WriteAt([]byte("first bytes"), 0)
+	return errors.Join(err, part.(io.Closer).Close())
+}
+
+// left are the files of what came.
+func (w *world) left() (names []string) {
+	w.Helper()
+	entries, err := os.ReadDir(string(w.parts))
+	w.must(err)
+	for _, e := range entries {
+		names = append(names, e.Name())
+	}
+	return names
 }
 
 func (w *world) Target(_ context.Context, t fetch.Target, part fetch.Part) (int64, error) {
@@ -749,6 +780,44 @@ func TestAttack26_TwoAtOnce(t *testing.T) {
 		w.offered(w.release(manifest.Release{Version: newVersion}), "lease-1", time.Hour)
 		if !w.offered(w.release(manifest.Release{Version: "1.2.0"}), "lease-2", time.Hour) || w.journal().Next.Version != newVersion {
 			w.Errorf("next is %v", w.journal().Next)
+		}
+	})
+}
+
+// TestAttack26_AnotherLeaseOfTheSameProgram: it ends a download that goes on under the one
+// before, which nobody may hold any more. What came stays, and is told under the new one.
+func TestAttack26_AnotherLeaseOfTheSameProgram(t *testing.T) {
+	begin := func(w *world, then func(u *update.Updater, r manifest.Release)) (first, second string) {
+		r := w.release(manifest.Release{Version: newVersion})
+		w.slow = 3 * time.Hour
+		u := w.updater(oldVersion)
+		u.Offered(offer(r, "lease-1"))
+		w.runFor(u, 20*time.Minute)
+		first = w.told()
+		time.AfterFunc(20*time.Minute, func() { then(u, r) })
+		time.AfterFunc(20*time.Minute+time.Second, func() { w.mu.Lock(); w.slow = 0; w.mu.Unlock() })
+		w.runFor(u, 21*time.Minute)
+		return first, strings.TrimPrefix(strings.TrimPrefix(w.told(), first), " ")
+	}
+	inBubble(t, func(w *world) { // it replaces
+		_, told := begin(w, func(u *update.Updater, r manifest.Release) { u.Offered(offer(r, "lease-2")) })
+		if w.under != "lease-2" || w.begun != 3 || len(w.left()) != 1 {
+			t.Errorf("%d downloads, the last under %s, with %v here", w.begun, w.under, w.left())
+		}
+		if told != "offered waiting:schedule" || w.entries[len(w.entries)-1].GetUpdate().GetLease() != "lease-2" {
+			t.Errorf("told %q, at last of %s", told, w.entries[len(w.entries)-1].GetUpdate().GetLease())
+		}
+		if !w.runFor(w.updater(oldVersion), time.Hour) {
+			t.Errorf("not armed under the new lease: %s", w.told())
+		}
+	})
+	inBubble(t, func(w *world) { // it replaces, and is withdrawn before anybody took it
+		_, told := begin(w, func(u *update.Updater, r manifest.Release) {
+			u.Offered(offer(r, "lease-2"))
+			u.Withdrawn("lease-2")
+		})
+		if j := w.journal(); told != "refused:withdrawn" || j.Next.Known() || w.begun != 2 {
+			t.Errorf("told %q, next is %v, %d downloads", told, j.Next, w.begun)
 		}
 	})
 }

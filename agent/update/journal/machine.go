@@ -362,12 +362,24 @@ func (j *Journal) advance(e Event, s State) {
 	j.tell(e, s, None)
 }
 
+// standing tells of a new lease where the update stands, and for what it waits.
+func (j *Journal) standing(e Event) {
+	j.tell(e, j.State, None)
+	if j.Waits != None {
+		j.tell(e, Waiting, j.Waits)
+	}
+}
+
 func (j *Journal) offer(e Event) ([]Effect, error) {
 	switch {
 	case !j.resting() && !j.preparing(), !j.Good.Known(), e.Program.Sum == j.Good.Sum:
 		return nil, ErrNotNow
 	case j.preparing() && e.Program.Sum == j.Next.Sum:
+		known := e.Lease == j.Lease
 		j.Lease, j.Until = e.Lease, e.Until // the same again: what is here counts
+		if !known {
+			j.standing(e)
+		}
 		return nil, nil
 	}
 	var effects []Effect
