@@ -7,10 +7,42 @@ import (
 	"io/fs"
 	"os"
 	"path/filepath"
+	"sync"
 
 	"hausmeister/agent/update/fetch"
 	"hausmeister/platform/layout"
 )
+
+// firstBytes opens parts, and calls come with the first bytes that are written to any of
+// them: who asked for bytes may still be sent away to wait for a turn.
+func (u *Updater) firstBytes(come func()) func(sha256 []byte) (fetch.Part, error) {
+	come = sync.OnceFunc(come)
+	return func(sha256 []byte) (fetch.Part, error) {
+		p, err := u.c.Parts.Part(sha256)
+		if err != nil {
+			return nil, err
+		}
+		return &noticed{p, come}, nil
+	}
+}
+
+// noticed is a part of which it is known when bytes come.
+type noticed struct {
+	fetch.Part
+	come func()
+}
+
+func (n *noticed) WriteAt(b []byte, at int64) (int, error) {
+	n.come()
+	return n.Part.WriteAt(b, at)
+}
+
+func (n *noticed) Close() error {
+	if c, ok := n.Part.(io.Closer); ok {
+		return c.Close()
+	}
+	return nil
+}
 
 // Folder is Parts in a folder that belongs to this program alone.
 type Folder string

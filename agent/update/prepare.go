@@ -89,6 +89,7 @@ func (u *Updater) stepOn(work, ctx context.Context, j journal.Journal) (journal.
 		next, err := u.do(ctx, journal.Event{Kind: journal.Download})
 		return next, 0, err
 	case journal.Downloaded:
+		u.goOn(ctx, j)
 		if err := u.stage(work, ctx, j); err != nil {
 			return j, 0, err
 		}
@@ -189,6 +190,21 @@ func (u *Updater) wait(ctx context.Context, j journal.Journal, r journal.Reason,
 	return j, min(d, lookEvery), nil
 }
 
+// goOn takes back what was waited for, so that nobody reads of a lesson, or of a wish, on
+// the row of a device that is at it. Where that cannot be noted the next step tells it.
+func (u *Updater) goOn(ctx context.Context, j journal.Journal) {
+	if j.Waits == journal.None {
+		return
+	}
+	next, err := u.do(ctx, journal.Event{Kind: journal.Wait, Reason: journal.None})
+	if err != nil {
+		u.c.Log.Warn("what an update waited for is not taken back", "reason", j.Waits, "error", err)
+		return
+	}
+	u.tell(ctx, next)
+	u.show()
+}
+
 // downloadNow is download until a lesson begins, or the person has a wish.
 func (u *Updater) downloadNow(work, ctx context.Context, j journal.Journal) error {
 	quiet, cancel := u.untilQuiet(work)
@@ -199,10 +215,7 @@ func (u *Updater) downloadNow(work, ctx context.Context, j journal.Journal) erro
 		end(nil)
 		return err
 	}
-	u.loading = true // and nothing is waited for, whatever it was
-	u.show()
 	err := u.download(now, ctx, j)
-	u.loading = false
 	cause := context.Cause(now)
 	end(nil)
 	looking.Wait()
@@ -226,7 +239,7 @@ func (u *Updater) download(work, ctx context.Context, j journal.Journal) error {
 		Program: fetch.Want{SHA256: sum[:], Length: k.release.Length},
 		Full:    fetch.Target{SHA256: sumOf(k.packed), Length: k.packed.Length, Lease: j.Lease},
 		Base:    func() ([]byte, error) { return u.base(j) },
-		Part:    u.c.Parts.Part, Done: u.c.Parts.Done, Out: u.c.Parts.Out,
+		Part:    u.firstBytes(func() { u.goOn(ctx, j) }), Done: u.c.Parts.Done, Out: u.c.Parts.Out,
 	}
 	if k.delta != nil {
 		p.Delta = &fetch.Delta{Target: fetch.Target{SHA256: sumOf(*k.delta), Length: k.delta.Length, Lease: j.Lease}, From: k.from}
@@ -334,6 +347,7 @@ func (u *Updater) arm(work, ctx context.Context, j journal.Journal) (journal.Jou
 		return next, wait, err
 	}
 	if !whole {
+		u.goOn(ctx, j)
 		if err := u.stage(work, ctx, j); err != nil {
 			return j, 0, err
 		}
@@ -390,6 +404,9 @@ func (u *Updater) troubled(ctx context.Context, j journal.Journal, err error) (t
 		wait = back.After
 	}
 	u.again, u.cutOff = time.Now().Add(wait), r == journal.Unreachable
+	if now, err := u.c.Journal.Load(); err == nil {
+		j = now // the same reason may have been taken back meanwhile
+	}
 	_, d, err := u.wait(ctx, j, r, wait)
 	if errors.Is(err, journal.ErrNotNow) {
 		err = nil

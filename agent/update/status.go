@@ -60,7 +60,7 @@ func (u *Updater) show() {
 		s.Off = NoJournal
 	}
 	s.State, s.Version, s.Previous = j.State.String(), j.Next.Version, j.Previous.Version
-	if j.Waits != journal.None && !u.loading {
+	if j.Waits != journal.None {
 		s.Waits = j.Waits.String()
 	}
 	if preparing(j) {

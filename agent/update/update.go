@@ -144,7 +144,6 @@ type Updater struct {
 	known    *refreshed // of the update that is under way; nil = not asked yet
 	failures int        // in a row, of what is tried again
 	again    time.Time  // when, by a clock that no one sets
-	loading  bool       // bytes come
 	looked   time.Time  // for launchers and policies, by that clock
 	lent     string     // lease that was offered in this start
 	lentTill time.Time  // by that clock

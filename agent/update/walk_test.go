@@ -61,7 +61,9 @@ type world struct {
 	hindrance update.Hindrance
 	wish      string        // version that somebody wants a day later
 	wishes    int           // made so far
-	slow      time.Duration // until bytes come
+	slow      time.Duration // until all bytes are here
+	cut       bool          // before all bytes are here
+	away      time.Duration // for which the collector sends it away; 0 = it does not
 	free      uint64
 	locked    bool
 	trusted   time.Time
@@ -200,10 +202,13 @@ func (w *world) Program(ctx context.Context, p fetch.Plan) (s fetch.Stats, err e
 	w.fetched++
 	w.begun++
 	w.under = p.Full.Lease
-	hook, slow := w.onFetch, w.slow
+	hook, slow, away, cut := w.onFetch, w.slow, w.away, w.cut
 	w.mu.Unlock()
 	if hook != nil {
 		hook()
+	}
+	if away > 0 {
+		return s, &fetch.ComeBack{After: away}
 	}
 	if err := w.partly(ctx, p); err != nil {
 		return s, err
@@ -214,6 +219,9 @@ func (w *world) Program(ctx context.Context, p fetch.Plan) (s fetch.Stats, err e
 	}
 	if ctx.Err() != nil {
 		return s, context.Cause(ctx)
+	}
+	if cut {
+		err = fetch.ErrUnreachable
 	}
 	if err != nil {
 		return s, err
@@ -426,7 +434,7 @@ func TestWalk(t *testing.T) {
 		w.launcher(next)
 		u := w.updater(newVersion)
 		w.runFor(u, 5*time.Minute)
-		if got, want := w.told(), "offered waiting:schedule downloaded staged armed swapped trial committed"; got != want {
+		if got, want := w.told(), "offered waiting:schedule offered downloaded staged armed swapped trial committed"; got != want {
 			w.Errorf("told %q\nwant %q", got, want)
 		}
 		last := w.entries[len(w.entries)-1].GetUpdate()
@@ -804,7 +812,7 @@ func TestAttack26_AnotherLeaseOfTheSameProgram(t *testing.T) {
 		if w.under != "lease-2" || w.begun != 3 || len(w.left()) != 1 {
 			t.Errorf("%d downloads, the last under %s, with %v here", w.begun, w.under, w.left())
 		}
-		if told != "offered waiting:schedule" || w.entries[len(w.entries)-1].GetUpdate().GetLease() != "lease-2" {
+		if told != "offered" || w.entries[len(w.entries)-1].GetUpdate().GetLease() != "lease-2" {
 			t.Errorf("told %q, at last of %s", told, w.entries[len(w.entries)-1].GetUpdate().GetLease())
 		}
 		if !w.runFor(w.updater(oldVersion), time.Hour) {
@@ -994,7 +1002,7 @@ func TestPostponedWhileItDownloads(t *testing.T) {
 		}
 		<-looks
 		<-looks
-		if soon.State != journal.Offered || soon.Postpones != 1 || w.fetched != 1 || w.told() != "offered waiting:schedule waiting:postponed" {
+		if soon.State != journal.Offered || soon.Postpones != 1 || w.fetched != 1 || w.told() != "offered waiting:schedule offered waiting:postponed" {
 			t.Errorf("3 minutes after the wish: %s, postponed %d times; %d downloads, told %s", soon.State, soon.Postpones, w.fetched, w.told())
 		}
 		if before.Waits != "" || behind.Waits != journal.Postponed.String() {
@@ -1017,6 +1025,75 @@ func TestPostponedWhileItDownloads(t *testing.T) {
 		time.AfterFunc(2*time.Hour, func() { w.postpone(newVersion) })
 		if !w.runFor(u, 6*time.Hour) || w.fetched != 1 {
 			t.Errorf("after %d downloads: told %s", w.fetched, w.told())
+		}
+	})
+}
+
+// TestReasonIsTakenBack: what an update waits for is true for as long as it is told last,
+// in each state: a device that goes on says so when it does.
+func TestReasonIsTakenBack(t *testing.T) {
+	lately := func(w *world, want string) {
+		t.Helper()
+		if got := w.told(); !strings.HasSuffix(got, want) {
+			t.Errorf("told %q, want %q at the end", got, want)
+		}
+	}
+	inBubble(t, func(w *world) { // while bytes come, and not before
+		w.hindrance = update.Hindrance{Battery: true}
+		u := w.updater(oldVersion)
+		u.Offered(offer(w.release(manifest.Release{Version: newVersion}), "lease"))
+		w.runFor(u, 20*time.Minute)
+		lately(w, "waiting:battery")
+		w.hindrance, w.slow, w.fetchErr = update.Hindrance{}, time.Hour, nil
+		w.away = 10 * time.Minute // the school's line is busy
+		w.runFor(u, 8*time.Minute)
+		lately(w, "waiting:schedule")
+		if s := u.Status().Waits; s != journal.Schedule.String() {
+			t.Errorf("sent away by its line it waits for %q", s)
+		}
+		w.away = 0
+		w.runFor(u, 20*time.Minute)
+		lately(w, "waiting:schedule offered")
+		if s := u.Status(); s.Waits != "" || s.State != journal.Offered.String() {
+			t.Errorf("while bytes come: %+v", s)
+		}
+		w.hindrance = update.Hindrance{Support: true} // before it goes on behind the download
+		w.slow = 0
+		w.runFor(u, 10*time.Minute)
+		lately(w, "waiting:support")
+	})
+	inBubble(t, func(w *world) { // the same reason again is told again
+		u := w.updater(oldVersion)
+		w.slow = time.Hour
+		o := quietly(offer(w.release(manifest.Release{Version: newVersion}), "lease"), 0, time.Hour, 90*time.Minute, 3*time.Hour)
+		u.Offered(o)
+		w.runFor(u, 140*time.Minute)
+		lately(w, "waiting:lesson offered waiting:lesson")
+	})
+	inBubble(t, func(w *world) { // and again
+		w.cut, w.slow = true, 10*time.Minute
+		u := w.updater(oldVersion)
+		u.Offered(offer(w.release(manifest.Release{Version: newVersion}), "lease"))
+		w.runFor(u, 6*time.Hour)
+		if n := strings.Count(w.told(), "offered waiting:unreachable"); n < 3 || n != w.begun {
+			t.Errorf("%d downloads that are cut: told %q", w.begun, w.told())
+		}
+	})
+	inBubble(t, func(w *world) { // behind the download
+		testing := make(chan string, 1)
+		w.onTest = func() error {
+			testing <- w.told()
+			return nil
+		}
+		w.onFetch = func() { w.mu.Lock(); w.hindrance = update.Hindrance{Battery: true}; w.mu.Unlock() }
+		u := w.updater(oldVersion)
+		u.Offered(offer(w.release(manifest.Release{Version: newVersion}), "lease"))
+		w.runFor(u, time.Hour)
+		lately(w, "downloaded waiting:battery")
+		w.hindrance = update.Hindrance{}
+		w.runFor(u, time.Hour)
+		if got := <-testing; !strings.HasSuffix(got, "waiting:battery downloaded") {
+			t.Errorf("while it is tested: told %q", got)
 		}
 	})
 }

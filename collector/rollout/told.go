@@ -96,8 +96,8 @@ func cut(s string) string {
 }
 
 // stepOf names a step: the same one of another lease or start of the program is another.
-// Empty = it may be told any number of times: that a device waits, and repairs, which
-// belong to no lease.
+// Empty = it may be told any number of times: that a device waits, behind which the step
+// before comes again when it goes on, and repairs, which belong to no lease.
 func stepOf(u *hmpb.Update) string {
 	if u.GetLease() == "" || u.GetState() == hmpb.UpdateState_UPDATE_STATE_WAITING {
 		return ""

@@ -5,6 +5,7 @@ import (
 	"time"
 
 	"hausmeister/collector/bus"
+	"hausmeister/collector/rollout"
 	"hausmeister/proto/hmpb"
 )
 
@@ -48,6 +49,37 @@ func TestALostOfferIsToldAgain(t *testing.T) {
 		}
 		if got := asked(50 * time.Second); len(got) != 0 {
 			t.Errorf("%d devices that know of their offer are told again", len(got))
+		}
+	})
+}
+
+// What a device waits for stands on its row for as long as it is so: one that goes on says
+// its state once more.
+func TestAReasonIsTakenBack(t *testing.T) {
+	both(t, func(t *testing.T, w *world) {
+		ids, id := w.begun(10, "A3510")
+		for device, o := range w.sweep(ids, "1.0.0") {
+			lesson := hmpb.UpdateReason_UPDATE_REASON_LESSON
+			for i, s := range []struct {
+				state  hmpb.UpdateState
+				reason hmpb.UpdateReason
+				why    rollout.Why
+			}{
+				{hmpb.UpdateState_UPDATE_STATE_OFFERED, 0, rollout.WhyBegan},
+				{hmpb.UpdateState_UPDATE_STATE_WAITING, lesson, rollout.WhyWaits},
+				{hmpb.UpdateState_UPDATE_STATE_OFFERED, 0, rollout.WhyBegan},
+				{hmpb.UpdateState_UPDATE_STATE_WAITING, lesson, rollout.WhyWaits},
+				{hmpb.UpdateState_UPDATE_STATE_OFFERED, 0, rollout.WhyBegan},
+				{hmpb.UpdateState_UPDATE_STATE_DOWNLOADED, 0, rollout.WhyBegan},
+				{hmpb.UpdateState_UPDATE_STATE_WAITING, lesson, rollout.WhyWaits},
+				{hmpb.UpdateState_UPDATE_STATE_DOWNLOADED, 0, rollout.WhyBegan},
+			} {
+				w.step(device, o, s.state, s.reason)
+				if d := w.state(id, device); d.Why != s.why || d.Reason != s.reason {
+					t.Fatalf("after step %d, %v: %s, %v; want %s", i, s.state, d.Why, d.Reason, s.why)
+				}
+			}
+			break
 		}
 	})
 }

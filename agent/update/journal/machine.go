@@ -52,7 +52,7 @@ type Kind uint8
 const (
 	Adopt    Kind = iota + 1 // Program runs from now on, came by hand; Note, Previous
 	Offer                    // Program, Lease, Until, Size
-	Wait                     // Reason
+	Wait                     // Reason, None = it goes on
 	Refuse                   // Reason
 	Withdraw                 // Lease
 	Postpone                 // Until, Wish
@@ -300,7 +300,12 @@ func (j *Journal) agentStep(e Event) ([]Effect, error) {
 	}
 	switch e.Kind {
 	case Wait:
-		if j.Waits != e.Reason {
+		switch {
+		case j.Waits == e.Reason:
+		case e.Reason == None: // it goes on: what was told last is true no more
+			j.Waits = None
+			j.tell(e, j.State, None)
+		default:
 			j.Waits = e.Reason
 			j.tell(e, Waiting, e.Reason)
 		}
