@@ -12,8 +12,9 @@
 // disk, another one runs for minutes, an hour at most, and is ended to try again: a bad
 // one does not stay because it gets on.
 //
-// It has no network and reads no metadata. Where a journal cannot be read it takes
-// what bin/ holds, if versions/ vouches for that, else the newest settled copy; it
+// It has no network and reads no metadata. Where one copy of the journal cannot be read
+// it goes on from the other, a step behind at most; where none can, it takes what bin/
+// holds, if versions/ vouches for that, else the newest settled copy; it
 // never ends a service for want of one, it tries again. A crash at any moment is
 // mended by the next start, from the journal, whose state is on the disk before
 // anything is done for it.

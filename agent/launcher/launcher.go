@@ -305,15 +305,18 @@ func (l *Launcher) Prepare(ctx context.Context) error {
 func (l *Launcher) prepare(ctx context.Context) error {
 	j, err := l.c.Journal.Load()
 	l.c.Beat()
-	l.j, l.blind = j, err != nil && !errors.Is(err, journal.ErrTorn)
-	if l.blind {
+	older := errors.Is(err, journal.ErrUnread)
+	l.j, l.blind = j, err != nil && !errors.Is(err, journal.ErrTorn) && !older
+	switch {
+	case l.blind:
 		l.c.Log.Warn("journal left as it is", "error", err)
 		return l.anyKnown(ctx)
+	case older: // may be a step behind, which is made again
+		l.c.Log.Warn("the older copy of the journal counts", "error", err)
+	case err != nil:
+		l.c.Log.Warn("journal begun anew", "error", err)
 	}
-	if err != nil || !j.Good.Known() {
-		if err != nil {
-			l.c.Log.Warn("journal begun anew", "error", err)
-		}
+	if !j.Good.Known() {
 		if err := l.begin(ctx); err != nil {
 			return err
 		}

@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"math/rand/v2"
 	"os"
+	"path/filepath"
 	"strings"
 	"testing"
 	"testing/synctest"
@@ -137,6 +138,50 @@ func TestAttack23_KillMatrix(t *testing.T) {
 				}
 				t.Logf("%d points of fault, %d of them left no runnable program, %d more in the repair; operations of one update: %v", points, missing, repairs, kinds)
 			})
+		})
+	}
+}
+
+// TestAttack40_NewerCopyUnread: as in the kill matrix, and at the next start a copy of the
+// journal, which may be the last one, cannot be read until it is replaced.
+func TestAttack40_NewerCopyUnread(t *testing.T) {
+	need.Plain(t)
+	every := 4
+	if os.Getenv("HAUSMEISTER_LONG") == "1" {
+		every = 1
+	}
+	for _, s := range stories {
+		synctest.Test(t, func(t *testing.T) {
+			image := begin(t)
+			points := 0
+			for n := 0; ; n += every {
+				d := from(image, s)
+				d.disk.Plan(fault.At(n, fault.Kill))
+				d.update(t)
+				ops := d.disk.Ops()
+				if len(ops) <= n {
+					break
+				}
+				d.end(n%2 == 0, n, 0)
+				left := d.disk.Clone()
+				for _, name := range []string{"journal.a", "journal.b"} {
+					path, replaced := filepath.Join(l.Update(), name), false
+					d := from(left, s)
+					d.disk.Plan(func(op fault.Op) fault.Fault {
+						replaced = replaced || op.Kind == "rename" && op.Name == path
+						if op.Kind == "open" && op.Name == path && !replaced {
+							return fault.Fail
+						}
+						return fault.None
+					})
+					d.comesBack(t, fmt.Sprint("killed at ", ops[n], ", then ", name, " cannot be read"))
+					points++
+				}
+			}
+			if points == 0 {
+				t.Error("no points")
+			}
+			t.Logf("%s: %d points", s.name, points)
 		})
 	}
 }

@@ -118,7 +118,7 @@ func (u *Updater) wished(ctx context.Context, j journal.Journal) (journal.Journa
 	if isNew(wish, j) {
 		next, err := u.do(ctx, journal.Event{Kind: journal.Postpone, Until: u.c.Now().Add(postponeFor).UnixMilli(), Wish: wish})
 		switch {
-		case errors.Is(err, journal.ErrNotNow) && !postponable(j): // else a copy of the journal could not be read just now
+		case errors.Is(err, journal.ErrNotNow) && !postponable(j): // else the launcher wrote something meanwhile: once more
 			u.c.Log.Info("an update cannot be postponed any more", "version", j.Next.Version)
 		case err != nil:
 			return j, err

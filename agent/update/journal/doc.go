@@ -8,7 +8,8 @@
 // done, so that whoever finds it there after a crash does that again; all effects
 // may be repeated. Nothing in the journal can keep the agent from running: one
 // that is torn, or was written by a newer version, is as good as none, and the
-// launcher then keeps every program that it finds.
+// launcher then keeps every program that it finds. Where one of its two copies cannot be
+// read the launcher goes on from the other one, and the agent waits until it has.
 //
 // It knows no metadata and no wire: the launcher links it and stays small. States
 // and reasons have the wire's numbers. Who has written last counts: agent and

@@ -93,6 +93,15 @@ func (k Kind) String() string {
 	return "unknown"
 }
 
+// agents says that the agent makes this step, and not the launcher.
+func (k Kind) agents() bool {
+	switch k {
+	case Offer, Wait, Refuse, Withdraw, Postpone, Fetch, Download, Stage, Arm, Tell:
+		return true
+	}
+	return false
+}
+
 // An Event is something that happened; the Kind says what else of it counts.
 type Event struct {
 	Kind      Kind

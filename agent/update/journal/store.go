@@ -25,7 +25,14 @@ var (
 	ErrTorn = errors.New("no journal is whole")
 	// ErrNewer: the journal was written by a newer version.
 	ErrNewer = errors.New("the journal is of a newer version")
+	// ErrUnread: one copy is whole, and the other one, which may be newer and whole too,
+	// cannot be read.
+	ErrUnread = errors.New("the newer copy of the journal may be one that cannot be read")
 )
+
+// readAgain are the pauses before a copy that cannot be read is tried again: a scanner
+// holds a file that was just written, and a disk may answer at the second time.
+var readAgain = [...]time.Duration{20 * time.Millisecond, 100 * time.Millisecond, 500 * time.Millisecond}
 
 // The form of a copy: magic, version of the form, number of the write, length
 // and CRC-32C of the text, and the text, which is JSON. A version of this
@@ -209,6 +216,7 @@ type copies struct {
 	number uint64
 	write  int   // the copy to write next
 	err    error // why there is no best
+	unread error // why the best may not be the newest
 }
 
 func (s *Store) read() copies {
@@ -216,16 +224,9 @@ func (s *Store) read() copies {
 	found := false
 	var torn, newer, unread error
 	for i := range 2 {
-		b, err := s.readFile(s.path(i))
-		if errors.Is(err, fs.ErrNotExist) {
-			continue
-		}
-		var j Journal
-		var number uint64
-		if err == nil {
-			j, number, err = decode(b)
-		}
+		j, number, err := s.readCopy(i)
 		switch {
+		case errors.Is(err, fs.ErrNotExist):
 		case errors.Is(err, ErrNewer):
 			newer = err
 		case errors.Is(err, ErrTorn), errors.Is(err, layout.ErrForeign):
@@ -240,6 +241,8 @@ func (s *Store) read() copies {
 	// One that is newer was the last word, whatever else lies there.
 	case newer != nil:
 		return copies{err: newer}
+	case found && unread != nil:
+		c.unread = fmt.Errorf("%w: %w", ErrUnread, unread)
 	case found:
 	case unread != nil: // what cannot be read now may be whole
 		c.err = unread
@@ -247,6 +250,21 @@ func (s *Store) read() copies {
 		c.err = torn
 	}
 	return c
+}
+
+// readCopy tries again what may come right by itself: what is torn or somebody else's
+// does not.
+func (s *Store) readCopy(i int) (j Journal, number uint64, err error) {
+	for try := 0; ; try++ {
+		b, err := s.readFile(s.path(i))
+		if err == nil {
+			return decode(b)
+		}
+		if try == len(readAgain) || errors.Is(err, fs.ErrNotExist) || errors.Is(err, layout.ErrForeign) {
+			return Journal{}, 0, err
+		}
+		time.Sleep(readAgain[try])
+	}
 }
 
 func (s *Store) readFile(path string) ([]byte, error) {
@@ -259,11 +277,12 @@ func (s *Store) readFile(path string) ([]byte, error) {
 }
 
 // Load reads the journal: the zero one when there is none yet, and also, with an
-// error that says why, when there is none that can be read.
+// error that says why, when there is none that can be read. With ErrUnread it is the
+// copy that can, which may be a step behind.
 func (s *Store) Load() (Journal, error) {
 	c := s.read()
-	if c.err != nil {
-		return Journal{}, fmt.Errorf("reading the journal in %s: %w", s.c.Dir, c.err)
+	if err := errors.Join(c.err, c.unread); err != nil {
+		return c.best, fmt.Errorf("reading the journal in %s: %w", s.c.Dir, err)
 	}
 	return c.best, nil
 }
@@ -273,6 +292,13 @@ func (s *Store) Load() (Journal, error) {
 // disk was cut in the middle: then it is there or not, whole. A journal of which
 // no copy is whole is begun anew by Adopt, and by nothing else; one of a newer
 // version, or on a disk that cannot be read, not even by that.
+//
+// Where one copy cannot be read, also after some tries, the agent makes no step: it
+// loses nothing by waiting, and could arm what was withdrawn, or write over a commit.
+// The launcher goes on from the other copy, and its step replaces the one that cannot
+// be read. It is a step behind at most, all effects may be repeated, and what it starts
+// it knows by its hash; if it waited for a sector that is gone for good, nothing would
+// be counted, and nothing gone back from.
 func (s *Store) Do(ctx context.Context, e Event) (Journal, []Effect, error) {
 	s.one.Lock()
 	defer s.one.Unlock()
@@ -309,6 +335,9 @@ func (s *Store) do(e Event) (Journal, []Effect, error) {
 	if c.err != nil && (e.Kind != Adopt || !errors.Is(c.err, ErrTorn)) {
 		return Journal{}, nil, fmt.Errorf("reading the journal in %s: %w", s.c.Dir, c.err)
 	}
+	if c.unread != nil && e.Kind.agents() {
+		return Journal{}, nil, fmt.Errorf("reading the journal in %s: %w", s.c.Dir, c.unread)
+	}
 	next, effects, err := c.best.Step(e)
 	if err != nil {
 		return Journal{}, nil, err
@@ -318,7 +347,7 @@ func (s *Store) do(e Event) (Journal, []Effect, error) {
 		return Journal{}, nil, fmt.Errorf("writing the journal: %w", err)
 	}
 	same, err := encode(c.best, c.number+1)
-	if err == nil && string(same) == string(b) && c.number > 0 {
+	if err == nil && string(same) == string(b) && c.number > 0 && c.unread == nil {
 		return next, effects, nil // nothing has changed: no wear, no wake
 	}
 	if err := s.write(s.path(c.write), b); err != nil {

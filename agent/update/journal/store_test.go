@@ -15,6 +15,7 @@ import (
 	"strings"
 	"sync"
 	"testing"
+	"testing/synctest"
 
 	"github.com/google/go-cmp/cmp"
 
@@ -252,10 +253,73 @@ func TestOlderLaunchersReadOurs(t *testing.T) {
 	}
 }
 
+// unreadable keeps a copy from being read, so often or until it is replaced.
+func unreadable(name string, times int) func(fault.Op) fault.Fault {
+	return func(op fault.Op) fault.Fault {
+		if op.Kind == "rename" && op.Name == name {
+			times = 0
+		}
+		if op.Kind == "open" && op.Name == name && times > 0 {
+			times--
+			return fault.Fail
+		}
+		return fault.None
+	}
+}
+
+// TestAttack40_CopyUnread: a copy that cannot be read is not one that is broken. It is
+// tried again, and then the agent waits, so that no commit is written over and nothing
+// armed that was withdrawn; the launcher, which must count and go back, goes on from the
+// other one.
+func TestAttack40_CopyUnread(t *testing.T) {
+	const forGood = 1000
+	for name, before := range map[string]journal.State{"a": journal.Staged, "b": journal.Armed} { // a has the last
+		path := dir + "/journal." + name
+		synctest.Test(t, func(t *testing.T) {
+			d := fault.NewTree(dir)
+			must(t, walk(store(d)))
+			image := d.Clone()
+			d.Plan(unreadable(path, 2))
+			if j, err := store(d).Load(); err != nil || j.State != journal.Armed {
+				t.Errorf("%s, for a moment: %s, %v", name, j.State, err)
+			}
+			d.Plan(unreadable(path, 2))
+			if j, _, err := store(d).Do(t.Context(), journal.Event{Kind: journal.Tell, Count: 1}); err != nil || j.State != journal.Armed {
+				t.Errorf("%s, for a moment, a step: %s, %v", name, j.State, err)
+			}
+			for _, k := range journal.Kinds {
+				d := image.Clone()
+				d.Plan(unreadable(path, forGood))
+				if j, err := store(d).Load(); !errors.Is(err, journal.ErrUnread) || j.State != before {
+					t.Errorf("%s: Load = %s, %v; want %s and that it may not be the last", name, j.State, err, before)
+				}
+				_, _, err := store(d).Do(t.Context(), event(k))
+				if errors.Is(err, journal.ErrNotNow) {
+					continue
+				}
+				waits := errors.Is(err, journal.ErrUnread)
+				if waits { // and nothing was written over
+					d.Plan(nil)
+				} else {
+					must(t, err)
+				}
+				if j, err := store(d).Load(); err != nil || waits && j.State != journal.Armed {
+					t.Errorf("%s, behind %s: %s, %v", name, k, j.State, err)
+				}
+				if agents := k >= journal.Offer && k <= journal.Arm || k == journal.Tell; agents != waits {
+					t.Errorf("%s: %s was made: %t", name, k, !waits)
+				}
+			}
+		})
+	}
+}
+
 // TestStoreCut ends, fails and fills the disk at every operation of five writes:
 // afterwards there is a state that was written, and never an older one than the
 // last that Do returned.
-func TestStoreCut(t *testing.T) {
+func TestStoreCut(t *testing.T) { synctest.Test(t, storeCut) } // whose waits take no time
+
+func storeCut(t *testing.T) {
 	d := fault.NewTree(dir)
 	must(t, walk(store(d)))
 	must(t, store(d).Reserve())
