@@ -14,10 +14,9 @@
 //
 // It has no network and reads no metadata. Where one copy of the journal cannot be read
 // it goes on from the other, a step behind at most; where none can, it takes what bin/
-// holds, if versions/ vouches for that, else the newest settled copy; it
-// never ends a service for want of one, it tries again. A crash at any moment is
-// mended by the next start, from the journal, whose state is on the disk before
-// anything is done for it.
+// holds, if versions/ vouches for that, else the newest settled copy; it never ends a
+// service for want of one, it tries again. A crash at any moment is mended by the next
+// start, from the journal, whose state is on the disk before anything is done for it.
 //
 // Its files are: launcher.go what is done before a start, watch.go what is done
 // during one, installed.go the real programs.

@@ -58,6 +58,7 @@ func (u *Updater) beside(ctx context.Context) time.Duration {
 		wait = besideAgain
 	} else if err != nil && ctx.Err() == nil {
 		u.c.Log.Warn("no newer launcher or policy is taken", "error", err)
+		u.giveBack(err)
 		wait = besideAgain
 	}
 	wait = wait/2 + time.Duration(u.c.Random()*float64(wait/2))

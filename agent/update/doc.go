@@ -4,14 +4,15 @@
 //
 // Promises. An offer says only when: what may run is said by signed metadata
 // (proto/manifest), which is asked twice, before anything is fetched and again right
-// before arming, and by nothing that the collector says. Whatever is in the way
-// before Armed leaves the program that runs alone: it waits and says for what, or
-// refuses, which ends the lease. A lease that was refused is not begun again. Each
-// state is in the journal before what follows from it; a crash anywhere leaves a
-// journal, a note and parts that the next run goes on with. What became of an update
-// is told through the spool in the journal's order: once, but for a crash between
-// the spool's write and the journal's, after which one step comes twice. What the
-// person at the device wishes lies in its folder until the journal has it (wish.go).
+// before arming, and by nothing that the collector says. Whatever is in the way before
+// Armed leaves the program that runs alone: it waits and says for what, or refuses, which
+// ends the lease. A lease that was refused is not begun again. Each state is in the
+// journal before what follows from it; a crash anywhere leaves a journal, a note and
+// parts that the next run goes on with; only on a full disk nothing of a download stays.
+// What became of an update is told through the spool in the journal's order: once, but
+// for a crash between the spool's write and the journal's, after which one step comes
+// twice. What the person at the device wishes lies in its folder until the journal has it
+// (wish.go).
 //
 // Times are the device's, which may be wrong, and may be set at any moment: a lease and
 // a wish last as long as they were given for all the same, within a start or a day.

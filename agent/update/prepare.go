@@ -399,6 +399,7 @@ func (u *Updater) troubled(ctx context.Context, j journal.Journal, err error) (t
 		return time.Second, u.refuse(ctx, j, r)
 	}
 	u.c.Log.Info("an update waits", "version", j.Next.Version, "reason", r, "error", err)
+	u.giveBack(err)
 	wait := u.backoff()
 	if back := (*fetch.ComeBack)(nil); errors.As(err, &back) {
 		wait = back.After
@@ -412,6 +413,17 @@ func (u *Updater) troubled(ctx context.Context, j journal.Journal, err error) (t
 		err = nil
 	}
 	return max(d, time.Second), err
+}
+
+// giveBack leaves nothing of a download on a disk that is full: others need the room, and
+// it begins anew when there is some.
+func (u *Updater) giveBack(err error) {
+	if !layout.IsFull(err) && !errors.Is(err, errSpace) {
+		return
+	}
+	if err := u.c.Parts.Sweep(); err != nil {
+		u.c.Log.Warn("parts stay on a full disk", "error", err)
+	}
 }
 
 // judge says what an error is called, and whether it ends the lease.

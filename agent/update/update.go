@@ -311,6 +311,7 @@ func (u *Updater) Run(ctx context.Context, ready func()) error {
 		}
 		if err != nil && ctx.Err() == nil {
 			u.c.Log.Warn("update not gone on with", "error", err)
+			u.giveBack(err)
 			wait = u.backoff()
 		}
 		if !u.pause(ctx, wait) {

@@ -16,6 +16,7 @@ import (
 	"strings"
 	"sync"
 	"sync/atomic"
+	"syscall"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -52,6 +53,7 @@ type world struct {
 	entries   []*hmpb.Entry
 	programs  map[string][]byte // by sum: what the network brings
 	fetchErr  error
+	noteErr   error
 	fetched   int
 	begun     int    // of those, programs
 	under     string // lease of the last one
@@ -298,6 +300,9 @@ func (w *world) Write(name string, data []byte) error {
 	}
 	w.mu.Lock()
 	defer w.mu.Unlock()
+	if w.noteErr != nil {
+		return w.noteErr
+	}
 	w.notes[name] = bytes.Clone(data)
 	return nil
 }
@@ -754,9 +759,64 @@ func TestAttack20_DiskFull(t *testing.T) {
 		if w.offered(r, "lease", 5*time.Hour) || w.journal().State != journal.Downloaded {
 			w.Errorf("on a full disk: %s, told %s", w.journal().State, w.told())
 		}
+		if left := w.left(); len(left) != 0 {
+			w.Errorf("on a full disk stay %v", left)
+		}
 		w.tree.Plan(nil)
-		if !w.runFor(w.updater(oldVersion), 3*time.Hour) {
-			w.Errorf("with room again: told %s", w.told())
+		w.free = 0 // what came is gone, and it does not come again before there is room
+		before := w.begun
+		if w.runFor(w.updater(oldVersion), 5*time.Hour) || w.begun != before {
+			w.Errorf("without room: %d downloads more, told %s", w.begun-before, w.told())
+		}
+		w.free = 1 << 40
+		if !w.runFor(w.updater(oldVersion), 3*time.Hour) || w.begun != before+1 {
+			w.Errorf("with room again: %d downloads more, told %s", w.begun-before, w.told())
+		}
+	})
+	// Too little room for the rest of what began to come.
+	inBubble(t, func(w *world) {
+		r := w.release(manifest.Release{Version: newVersion})
+		w.cut = true
+		if w.offered(r, "lease", 30*time.Minute) || len(w.left()) != 1 {
+			w.Errorf("cut: %v here, told %s", w.left(), w.told())
+		}
+		w.cut, w.free = false, uint64(r.Length)
+		if w.runFor(w.updater(oldVersion), 5*time.Hour) || len(w.left()) != 0 || !strings.HasSuffix(w.told(), "waiting:space") {
+			w.Errorf("with too little room for the rest: %v stays, told %s", w.left(), w.told())
+		}
+	})
+	// Full when the next session brings the offer again.
+	inBubble(t, func(w *world) {
+		r := w.release(manifest.Release{Version: newVersion})
+		w.onFetch = func() { w.mu.Lock(); w.hindrance = update.Hindrance{Battery: true}; w.mu.Unlock() }
+		if w.offered(r, "lease", time.Hour) || len(w.left()) != 1 {
+			w.Errorf("downloaded: %v here, told %s", w.left(), w.told())
+		}
+		w.noteErr = &fs.PathError{Op: "write", Path: "offer.json", Err: syscall.ENOSPC}
+		if w.offered(r, "lease", time.Hour) || len(w.left()) != 0 {
+			w.Errorf("on a full disk stay %v", w.left())
+		}
+		w.noteErr, w.onFetch, w.hindrance = nil, nil, update.Hindrance{}
+		if !w.offered(r, "lease", 3*time.Hour) || w.begun != 2 {
+			w.Errorf("with room again: %d downloads, told %s", w.begun, w.told())
+		}
+	})
+	inBubble(t, func(w *world) { // a launcher, for which there is no offer
+		l := w.newLine()
+		r := w.launcherRelease(manifest.Release{Version: "1.3.0"})
+		time.Sleep(rampLasts)
+		w.cut = true
+		if got := w.taken(l, 24*time.Hour); got != "1.2.3" || len(w.left()) != 1 {
+			w.Errorf("cut: launcher %s, %v here", got, w.left())
+		}
+		w.cut, w.free = false, 0
+		if got := w.taken(l, 24*time.Hour); got != "1.2.3" || len(w.left()) != 0 {
+			w.Errorf("without room: launcher %s, %v stays", got, w.left())
+		}
+		w.free = 1 << 40
+		w.fleet.Publish()
+		if got := w.taken(l, 24*time.Hour); got != r.Version {
+			w.Errorf("with room again: launcher %s", got)
 		}
 	})
 }
