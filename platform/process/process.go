@@ -6,6 +6,10 @@
 // is told is short and seldom. One that writes without end waits for its reader;
 // a line longer than 4 KiB ends what is read of it. After the parent's death the
 // kernel closes the pipes; on Windows it also ends the child (job object).
+//
+// On Unix a descendant with a session of its own is not ended, and lives on: who only
+// watches a child's group does not find it. It holds the child's output, which is
+// therefore read for a second at most after the child's end. Nobody leaves the job.
 package process
 
 import (
@@ -24,6 +28,10 @@ import (
 
 // maxLine is the longest line that is read.
 const maxLine = 4 << 10
+
+// readOn is for how long a child's output is read after its end: what it told at last
+// is in the pipe, and is read at once.
+const readOn = time.Second
 
 // Config says what is run.
 type Config struct {
@@ -81,10 +89,20 @@ func Start(ctx context.Context, c Config) (*Child, error) {
 		out.Close()
 		return nil, fmt.Errorf("starting %s: %w", c.Path, err)
 	}
-	ended := make(chan struct{})
+	ended, read := make(chan struct{}), make(chan struct{})
 	err = errors.Join(
-		ch.crew.Go(func(context.Context) { defer close(ended); ch.await() }),
-		ch.crew.Go(func(context.Context) { ch.read(out, ended) }),
+		ch.crew.Go(func(context.Context) {
+			ch.await()
+			close(ended)
+			pause(readOn, read)
+			out.Close()
+		}),
+		ch.crew.Go(func(context.Context) {
+			defer close(ch.lines)
+			ch.read(out)
+			close(read)
+			<-ended
+		}),
 	)
 	if err != nil { // there are places, and the context has no end
 		panic(err)
@@ -93,7 +111,8 @@ func Start(ctx context.Context, c Config) (*Child, error) {
 }
 
 // await waits for the end, and ends what is left of the tree: a descendant would
-// hold the pipe open.
+// hold the pipe open. One that is out of reach does; without a bound nobody would learn
+// of the child's end before that of the pipe.
 func (c *Child) await() {
 	err := c.cmd.Wait()
 	c.Kill()
@@ -111,16 +130,23 @@ func (c *Child) await() {
 }
 
 // read hands lines on until there are no more.
-func (c *Child) read(out *os.File, ended <-chan struct{}) {
-	defer close(c.lines)
-	defer func() { <-ended }()
-	defer out.Close()
+func (c *Child) read(out *os.File) {
 	s := bufio.NewScanner(out)
 	s.Buffer(make([]byte, 256), maxLine)
 	for s.Scan() {
 		c.lines <- s.Text()
 	}
 	_, _ = io.Copy(io.Discard, out) // after a line that is too long
+}
+
+// pause waits, but not beyond the end.
+func pause(d time.Duration, end <-chan struct{}) {
+	t := time.NewTimer(d)
+	defer t.Stop()
+	select {
+	case <-t.C:
+	case <-end:
+	}
 }
 
 // PID is its process id.

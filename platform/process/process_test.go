@@ -31,7 +31,11 @@ func TestMain(m *testing.M) {
 		os.Exit(75)
 	case "tree": // starts a grandchild that holds the pipe
 		cmd := exec.Command("sleep", "100")
+		if os.Getenv("TELL") != "" {
+			cmd = exec.Command("sh", "-c", "sleep 0.2; exec yes alive")
+		}
 		cmd.Stdout = os.Stdout
+		cmd.SysProcAttr = &syscall.SysProcAttr{Setsid: os.Getenv("SESSION") != ""}
 		_ = cmd.Start()
 		fmt.Println(cmd.Process.Pid)
 		if os.Getenv("LEAVE") != "" {
@@ -124,6 +128,27 @@ func TestKillTakesAll(t *testing.T) {
 		}
 		gone(t, pid)
 		c.Kill() // again is no harm
+	}
+}
+
+// TestAttack30_LeavesAProcessBehind: one that is out of reach, in a session of its own,
+// and holds the pipe does not keep its child's end from being known.
+func TestAttack30_LeavesAProcessBehind(t *testing.T) {
+	for _, tell := range []string{"", "TELL=1"} {
+		c := start(t, "tree", "LEAVE=1", "SESSION=1", tell)
+		pid, err := strconv.Atoi(<-c.Lines())
+		if err != nil || pid < 2 {
+			t.Fatalf("the one left behind is %d, %v", pid, err)
+		}
+		t.Cleanup(func() { _ = syscall.Kill(pid, syscall.SIGKILL) })
+		for range c.Lines() {
+		}
+		if e := c.Wait(); e.Code != 3 {
+			t.Errorf("Wait = %+v", e)
+		}
+		if err := syscall.Kill(pid, 0); err != nil && tell == "" { // the other one has nobody to tell
+			t.Errorf("the one left behind: %v; the case was to be that it lives", err)
+		}
 	}
 }
 

@@ -176,8 +176,9 @@ while [ ! -e "$(dirname "$0")/../go" ]; do sleep 0.02; done; date +%s%N >"$(dirn
 	must(t, err)
 	t.Logf("from exit code 75 to the new agent: %v", times[len(times)-1].Sub(time.Unix(0, ns)).Round(time.Millisecond))
 
-	// One that crashes: three starts, and back. (What nobody armed was pruned.)
-	r.arm(r.keep("1.2.0", "exit 3", size))
+	// One that crashes, and leaves somebody behind who holds its pipe: three starts, and
+	// back. (What nobody armed was pruned.)
+	r.arm(r.keep("1.2.0", "setsid sleep 30 & sleep 0.1; exit 3", size))
 	began := time.Now()
 	_, log = r.run(30*time.Second, nil, func() bool {
 		v, _ := r.starts()

@@ -183,6 +183,7 @@ func (a agents) probe(ctx context.Context, p journal.Program) error {
 	defer child.Wait()
 	t := time.NewTimer(probeWithin)
 	defer t.Stop()
+	done := ctx.Done()
 	for {
 		select {
 		case _, open := <-child.Lines():
@@ -195,8 +196,9 @@ func (a agents) probe(ctx context.Context, p journal.Program) error {
 			return nil
 		case <-t.C:
 			child.Kill()
-		case <-ctx.Done():
+		case <-done:
 			child.Kill()
+			done = nil
 		}
 	}
 }
