@@ -183,15 +183,16 @@ func (l *Launcher) Run(ctx context.Context) error {
 		l.c.Log.Warn("no reserve for the journal", "error", err)
 	}
 	for ctx.Err() == nil {
-		if err := l.Prepare(ctx); err != nil {
+		err := l.Prepare(ctx)
+		if ctx.Err() != nil {
+			break
+		}
+		if err != nil {
 			l.c.Log.Error("no program to run", "error", err)
 			l.beReady()
 			l.fails++
 			l.pause(ctx)
 			continue
-		}
-		if ctx.Err() != nil {
-			break
 		}
 		if l.run(ctx) {
 			continue // at once: it was asked for
@@ -325,7 +326,7 @@ func (l *Launcher) prepare(ctx context.Context) error {
 	l.step(ctx, journal.Event{Kind: journal.Age})
 	// Each round ends in another state, or leaves; a mended program may have to be
 	// gone back from.
-	for range 4 {
+	for i := 0; i < 4 && ctx.Err() == nil; i++ {
 		switch l.j.State {
 		case journal.Armed:
 			l.swapIn(ctx)
@@ -343,6 +344,9 @@ func (l *Launcher) prepare(ctx context.Context) error {
 			}
 		}
 		break
+	}
+	if ctx.Err() != nil { // stopped in the middle: the next start goes on
+		return context.Cause(ctx)
 	}
 	return l.anyKnown(ctx)
 }
@@ -418,7 +422,7 @@ func (l *Launcher) swapIn(ctx context.Context) {
 	began := time.Now()
 	reason, err := l.trySwap(ctx)
 	if ctx.Err() != nil && reason != journal.None {
-		return // stopped in the middle: the next start goes on
+		return
 	}
 	if reason != journal.None {
 		l.c.Log.Warn("program not swapped", "version", l.j.Next.Version, "reason", reason.String(), "error", err)

@@ -804,6 +804,26 @@ func TestAttack24_HeldWhileSwapping(t *testing.T) {
 	})
 }
 
+// TestAttack24_StoppedWhileHeld: a service that is stopped while a swap waits for a held
+// file goes on at its next start, and has tried once.
+func TestAttack24_StoppedWhileHeld(t *testing.T) {
+	held := errors.New("sharing violation")
+	synctest.Test(t, func(t *testing.T) {
+		d := armed(t)
+		d.held = func(err error) bool { return errors.Is(err, held) }
+		d.engine = holding{d.disk.Model(), held}
+		for i := range 2 {
+			d.runFor(t.Context(), 10*time.Second)
+			if j := d.load(t); j.State != journal.Armed || j.Tries != i+1 || len(d.starts) != 0 {
+				t.Errorf("stopped %d times: %s, %d tries, started %v, told %s", i+1, j.State, j.Tries, d.starts, d.told(t))
+			}
+		}
+		d.engine = nil
+		d.runFor(t.Context(), 15*time.Minute)
+		d.runs(t, v2)
+	})
+}
+
 // TestAttack24_HeldWhileGoingBack: a scanner that holds the program for a while does not
 // let the bad one run once more.
 func TestAttack24_HeldWhileGoingBack(t *testing.T) {
