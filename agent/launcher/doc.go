@@ -10,7 +10,8 @@
 //
 // Where the program that should run cannot be had now, held by a scanner or on a full
 // disk, another one runs for minutes, an hour at most, and is ended to try again: a bad
-// one does not stay because it gets on.
+// one does not stay because it gets on. Where there is no copy of it any more, a whole
+// one that runs instead, and did not fail here, is the one that should from then on.
 //
 // It has no network and reads no metadata. Where one copy of the journal cannot be read
 // it goes on from the other, a step behind at most; where none can, it takes what bin/

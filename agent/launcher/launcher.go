@@ -311,7 +311,7 @@ func (l *Launcher) prepare(ctx context.Context) error {
 	switch {
 	case l.blind:
 		l.c.Log.Warn("journal left as it is", "error", err)
-		return l.anyKnown(ctx)
+		return l.anyKnown(ctx, nil)
 	case older: // may be a step behind, which is made again
 		l.c.Log.Warn("the older copy of the journal counts", "error", err)
 	case err != nil:
@@ -326,17 +326,18 @@ func (l *Launcher) prepare(ctx context.Context) error {
 	l.step(ctx, journal.Event{Kind: journal.Age})
 	// Each round ends in another state, or leaves; a mended program may have to be
 	// gone back from.
+	err = nil
 	for i := 0; i < 4 && ctx.Err() == nil; i++ {
 		switch l.j.State {
 		case journal.Armed:
 			l.swapIn(ctx)
 			continue
 		case journal.RollingBack:
-			if l.goBack(ctx) {
+			if err = l.goBack(ctx); err == nil {
 				continue
 			}
 		default:
-			if err := l.mend(ctx); err == nil && l.j.State != journal.RollingBack {
+			if err = l.mend(ctx); err == nil && l.j.State != journal.RollingBack {
 				return nil
 			}
 			if l.j.State == journal.RollingBack {
@@ -348,7 +349,7 @@ func (l *Launcher) prepare(ctx context.Context) error {
 	if ctx.Err() != nil { // stopped in the middle: the next start goes on
 		return context.Cause(ctx)
 	}
-	return l.anyKnown(ctx)
+	return l.anyKnown(ctx, err)
 }
 
 // begin makes a first journal from what is there.
@@ -485,19 +486,25 @@ func lost(err error) journal.Reason {
 	return journal.Damaged
 }
 
-// goBack makes bin/ hold Good; false = it could not.
-func (l *Launcher) goBack(ctx context.Context) bool {
+// gone says that there is no such copy any more, or that it is taken away again and
+// again; else it is the disk's fault, which may pass.
+func gone(err error) bool {
+	return layout.IsTaken(err) || errors.Is(err, layout.ErrOtherBytes) || errors.Is(err, layout.ErrForeign)
+}
+
+// goBack makes bin/ hold Good.
+func (l *Launcher) goBack(ctx context.Context) error {
 	if sum, err := l.c.Programs.Sum(); err != nil || sum != l.j.Good.Sum {
 		if err := l.restore(ctx, l.j.Good); err != nil {
 			l.c.Log.Error("not gone back", "version", l.j.Good.Version, "error", err)
-			return false
+			return err
 		}
 	}
 	if !l.step(ctx, journal.Event{Kind: journal.Restored}) {
 		l.j.State = journal.RolledBack // for this run
 	}
 	l.fails = 0
-	return true
+	return nil
 }
 
 // mend makes bin/ hold what the journal expects.
@@ -514,8 +521,8 @@ func (l *Launcher) mend(ctx context.Context) error {
 	l.c.Log.Warn("program mended from its copy", "version", want.Version, "reason", reason.String(), "error", err)
 	if err := l.restore(ctx, want); err != nil {
 		l.c.Log.Error("not mended", "version", want.Version, "error", err)
-		if !layout.IsTaken(err) && !errors.Is(err, layout.ErrOtherBytes) && !errors.Is(err, layout.ErrForeign) {
-			return err // the disk's fault, which may pass
+		if !gone(err) {
+			return err
 		}
 		// The copy is gone too: what there was to try is tried.
 		l.step(ctx, journal.Event{Kind: journal.Repair, Reason: journal.Quarantined})
@@ -526,10 +533,11 @@ func (l *Launcher) mend(ctx context.Context) error {
 	return nil
 }
 
-// anyKnown is for when what the journal wants cannot be had: what bin/ holds may
+// anyKnown is for when what the journal wants cannot be had, and why: what bin/ holds may
 // run if a copy or the journal vouches for it, else the best copy is put there. It is
-// there for a while only: watch.again.
-func (l *Launcher) anyKnown(ctx context.Context) error {
+// there for a while only (watch.again), unless what is wanted is gone: then it is the one
+// that should run, or a healthy program would be ended for one that never comes.
+func (l *Launcher) anyKnown(ctx context.Context, why error) error {
 	l.astray = true
 	sum, err := l.c.Programs.Sum()
 	inBin := func(p journal.Program) bool { return err == nil && p.Known() && p.Sum == sum }
@@ -549,7 +557,10 @@ func (l *Launcher) anyKnown(ctx context.Context) error {
 		return fmt.Errorf("looking for programs: %w", kerr)
 	}
 	for _, k := range kept {
-		if err == nil && k.Sum == sum {
+		if p := (journal.Program{Version: k.Version, Sum: k.Sum}); inBin(p) {
+			if gone(why) {
+				l.took(ctx, p, lost(why))
+			}
 			return nil
 		}
 	}

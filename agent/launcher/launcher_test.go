@@ -1121,6 +1121,85 @@ func TestAttack40_NotWhatJustFailed(t *testing.T) {
 	})
 }
 
+// TestAttack40_JournalWantsWhatIsNotHere: where there is no copy of the program that the
+// journal wants, a whole one that runs is that which should, and is not ended for it.
+func TestAttack40_JournalWantsWhatIsNotHere(t *testing.T) {
+	const day = 24 * time.Hour
+	in := func(name string, f func(*testing.T)) {
+		t.Run(name, func(t *testing.T) { synctest.Test(t, f) })
+	}
+	in("it is another device's", func(t *testing.T) {
+		d := newDevice()
+		_, _, err := d.store.Do(t.Context(), journal.Event{Kind: journal.Adopt, Program: program("7.0.0"), Note: strings.TrimSpace(launcher.Note(v1))})
+		must(t, err)
+		d.runFor(t.Context(), day)
+		d.runs(t, v1)
+		if j := d.load(t); len(d.starts) != 1 || j.Good != v1 {
+			t.Errorf("%d starts, good %v", len(d.starts), j.Good)
+		}
+	})
+	in("it goes back to what is not here", func(t *testing.T) {
+		d := armed(t)
+		d.keep(v3)
+		d.runFor(t.Context(), time.Minute)
+		_, _, err := d.store.Do(t.Context(), journal.Event{Kind: journal.GiveUp})
+		must(t, err)
+		d.disk.Put(d.versions().Path(v1.Version), nil)
+		d.disk.Put(l.Program(), []byte(bytesOf(v3.Version)))
+		d.starts = nil
+		d.runFor(t.Context(), day)
+		d.runs(t, v3)
+		j := d.load(t)
+		if _, barred := j.BarredFor(v2.Sum); len(d.starts) != 1 || j.Good != v3 || !barred {
+			t.Errorf("%d starts, good %v, what failed is barred: %t", len(d.starts), j.Good, barred)
+		}
+	})
+	in("another one was put there, on a disk that took no journal then", func(t *testing.T) {
+		d := newDevice()
+		d.runFor(t.Context(), time.Hour)
+		d.keep(v2)
+		d.disk.Put(l.Program(), nil)
+		d.disk.Put(d.versions().Path(v1.Version), nil)
+		d.disk.Plan(func(op fault.Op) fault.Fault {
+			if strings.HasPrefix(op.Name, l.Update()) && (op.Kind == "write" || op.Kind == "create") {
+				return fault.Fail
+			}
+			return fault.None
+		})
+		d.runFor(t.Context(), time.Minute)
+		if j := d.load(t); j.Good != v1 {
+			t.Fatalf("good is %v; the case was to be that it could not be written", j.Good)
+		}
+		d.disk.Plan(nil)
+		d.starts = nil
+		d.runFor(t.Context(), day)
+		d.runs(t, v2)
+		if j := d.load(t); len(d.starts) != 1 || j.Good != v2 {
+			t.Errorf("%d starts, good %v", len(d.starts), j.Good)
+		}
+	})
+	in("it is here, and held: it comes back", func(t *testing.T) {
+		d := armed(t)
+		d.keep(v3)
+		d.runFor(t.Context(), time.Minute)
+		_, _, err := d.store.Do(t.Context(), journal.Event{Kind: journal.GiveUp})
+		must(t, err)
+		d.disk.Put(l.Program(), []byte(bytesOf(v3.Version)))
+		began := time.Now()
+		d.disk.Plan(func(op fault.Op) fault.Fault {
+			if op.Kind == "rename" && op.Name == l.Program() && time.Since(began) < time.Hour {
+				return fault.Fail
+			}
+			return fault.None
+		})
+		d.runFor(t.Context(), 3*time.Hour)
+		d.runs(t, v1)
+		if j := d.load(t); j.Good != v1 || j.State != journal.RolledBack {
+			t.Errorf("%s, good %v", j.State, j.Good)
+		}
+	})
+}
+
 func TestPackageByHand(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		d := armed(t)
