@@ -93,6 +93,7 @@ type Bounds struct {
 	CPUPermille int    // of one core over BoundFor; 0 = 250
 	MemoryTimes int    // of the settled program's; 0 = 2
 	MemoryMore  uint64 // bytes on top; 0 = 100 MB
+	MemoryMost  uint64 // bytes while that one was not measured yet; 0 = 256 MB, sixteen times an agent's budget
 	Handles     int    // open at once; 0 = 1000, some ten times what an agent has
 	Written     uint64 // bytes to disks in BoundFor; 0 = 512 MB, some ten times an update
 }
@@ -106,6 +107,9 @@ func (b Bounds) withDefaults() Bounds {
 	}
 	if b.MemoryMore == 0 {
 		b.MemoryMore = 100 << 20
+	}
+	if b.MemoryMost == 0 {
+		b.MemoryMost = 256 << 20
 	}
 	if b.Handles == 0 {
 		b.Handles = 1000

@@ -522,6 +522,58 @@ func TestAttack32_EatsTheMachine(t *testing.T) {
 	})
 }
 
+// TestAttack32_NothingToCompareWith: there is a bound of memory also where nobody knows
+// yet what the program before takes.
+func TestAttack32_NothingToCompareWith(t *testing.T) {
+	fresh := func(t *testing.T, next func(*device, *fakeChild)) *device {
+		d := newDevice()
+		d.build[bytesOf("1.0.0")] = func(c *fakeChild) {
+			if len(d.starts) > 1 {
+				c.wellUntilTheEnd()
+				return
+			}
+			c.well(5*time.Minute, "checked ok", "reached", c.heard())
+			if b := d.load(t).Baseline; b != 0 {
+				t.Errorf("baseline %d after 5 minutes", b)
+			}
+			if err := d.arm(v2); err != nil {
+				t.Error(err)
+			}
+			c.end(launcher.ExitSwap)
+		}
+		d.build[bytesOf("1.1.0")] = func(c *fakeChild) { next(d, c) }
+		d.runFor(t.Context(), time.Hour)
+		return d
+	}
+	synctest.Test(t, func(t *testing.T) { // on trial
+		d := fresh(t, func(_ *device, c *fakeChild) { c.takes(10, 257<<20); c.wellUntilTheEnd() })
+		if got := d.told(t); !strings.HasSuffix(got, "rolled_back:memory") {
+			t.Errorf("told %s", got)
+		}
+		d.runs(t, v1)
+	})
+	synctest.Test(t, func(t *testing.T) { // right after the commit
+		d := fresh(t, func(d *device, c *fakeChild) {
+			if len(d.starts) == 2 { // until it is committed
+				time.AfterFunc(10*time.Minute+30*time.Second, func() { c.takes(10, 8<<30) })
+			} else {
+				c.takes(10, 8<<30)
+			}
+			c.wellUntilTheEnd()
+		})
+		if got := d.told(t); !strings.HasSuffix(got, "committed rolling_back:memory rolled_back:memory") {
+			t.Errorf("told %s", got)
+		}
+		d.runs(t, v1)
+	})
+	synctest.Test(t, func(t *testing.T) { // just below is fine
+		d := fresh(t, func(_ *device, c *fakeChild) { c.takes(10, 255<<20); c.wellUntilTheEnd() })
+		if j := d.load(t); j.State != journal.Committed || j.Baseline != 255<<20 {
+			t.Errorf("%s, baseline %d, told %s", j.State, j.Baseline, d.told(t))
+		}
+	})
+}
+
 func TestAttack31_CannotReachTheCollector(t *testing.T) {
 	deaf := func(c *fakeChild) { c.well(1000*time.Hour, "checked ok") }
 	synctest.Test(t, func(t *testing.T) { // the old one would

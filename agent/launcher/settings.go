@@ -36,6 +36,7 @@ type file struct {
 	CPUPermille int    `json:"cpu_permille"`
 	MemoryTimes int    `json:"memory_times"`
 	MemoryMore  uint64 `json:"memory_more"`
+	MemoryMost  uint64 `json:"memory_most"`
 	Handles     int    `json:"handles"`
 	Written     uint64 `json:"written"`
 }
@@ -93,6 +94,9 @@ func readSettings(d layout.Disk, path string) (s Settings, err error) {
 	}
 	if in.MemoryMore >= 1<<20 {
 		s.Bounds.MemoryMore = in.MemoryMore
+	}
+	if in.MemoryMost >= 1<<20 {
+		s.Bounds.MemoryMost = in.MemoryMost
 	}
 	if in.Handles >= 50 {
 		s.Bounds.Handles = in.Handles

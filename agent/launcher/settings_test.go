@@ -11,9 +11,9 @@ import (
 func TestReadSettings(t *testing.T) {
 	for text, want := range map[string]launcher.Settings{
 		`{}`: {},
-		`{"alive_within": "5s", "bound_for": "1m", "cpu_permille": 500, "memory_more": 2000000}`: {
+		`{"alive_within": "5s", "bound_for": "1m", "cpu_permille": 500, "memory_more": 2000000, "memory_most": 3000000}`: {
 			Times:  launcher.Times{AliveWithin: 5 * time.Second, BoundFor: time.Minute},
-			Bounds: launcher.Bounds{CPUPermille: 500, MemoryMore: 2000000},
+			Bounds: launcher.Bounds{CPUPermille: 500, MemoryMore: 2000000, MemoryMost: 3000000},
 		},
 		`{"alive_within": "-5s", "hang_after": "1ns", "again": "1000h", "cpu_permille": -1, "memory_times": 0}`: {}, // out of bounds
 	} {

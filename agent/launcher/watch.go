@@ -32,6 +32,7 @@ type watch struct {
 	over     int       // samples in a row with too much memory, or too many handles
 	most     uint64    // memory seen
 	bounded  bool
+	measured bool
 	proved   time.Time // since when the old program reaches the collector
 	nextTry  time.Time
 	aged     time.Time
@@ -360,20 +361,28 @@ func (w *watch) look(ctx context.Context) {
 	if w.bounded || now.Sub(w.began) < t.BoundFor {
 		w.nextLook = later(w.nextLook, w.began.Add(t.BoundFor))
 	}
-	if !w.bounded && w.over == 0 && now.Sub(w.began) >= t.BoundFor {
-		w.bounded = true
-		if w.l.j.State == journal.Trial {
-			w.l.step(ctx, journal.Event{Kind: journal.Bound})
-		} else {
-			w.l.step(ctx, journal.Event{Kind: journal.Measure, Bytes: w.most})
-		}
+	if w.over > 0 || now.Sub(w.began) < t.BoundFor {
+		return
 	}
+	switch trial := w.l.j.State == journal.Trial; {
+	case trial && !w.bounded:
+		w.l.step(ctx, journal.Event{Kind: journal.Bound})
+	case !trial && !w.measured: // once it is settled, too
+		w.measured = true
+		w.l.step(ctx, journal.Event{Kind: journal.Measure, Bytes: w.most})
+	}
+	w.bounded = true
 }
 
-// tooMuch says what a program has too much of now.
+// tooMuch says what a program has too much of now. What the settled one takes is not known
+// for BoundFor after an installation, and for a moment after a commit.
 func (w *watch) tooMuch(u process.Usage) journal.Reason {
 	b := w.l.c.Bounds
-	if limit := w.l.j.Baseline*uint64(b.MemoryTimes) + b.MemoryMore; w.l.j.Baseline > 0 && u.Memory > limit {
+	limit := b.MemoryMost
+	if baseline := w.l.j.Baseline; baseline > 0 {
+		limit = baseline*uint64(b.MemoryTimes) + b.MemoryMore
+	}
+	if u.Memory > limit {
 		return journal.Memory
 	}
 	if u.Handles > b.Handles {
