@@ -220,6 +220,8 @@ type fakeChild struct {
 	// handles are open, and so many bytes are written in a second
 	handles int
 	writes  uint64
+	// measured is how often it was looked at
+	measured int
 }
 
 func (c *fakeChild) Lines() <-chan string { return c.lines }
@@ -238,6 +240,7 @@ func (c *fakeChild) Say(line string) {
 func (c *fakeChild) Usage() (process.Usage, error) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
+	c.measured++
 	return process.Usage{
 		CPU: time.Since(c.began) / 1000 * time.Duration(c.core), Memory: c.rss,
 		Handles: c.handles, Written: uint64(time.Since(c.began).Seconds()) * c.writes,
@@ -518,6 +521,24 @@ func TestAttack32_EatsTheMachine(t *testing.T) {
 		d.runFor(t.Context(), 20*time.Minute)
 		if j := d.load(t); j.State != journal.Committed {
 			t.Errorf("%s, told %s", j.State, d.told(t))
+		}
+	})
+}
+
+// TestAttack32_FloodOfLife: one that tells of its life without end is not measured, and
+// what was measured not kept, with each line.
+func TestAttack32_FloodOfLife(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		d := newDevice()
+		var flood *fakeChild
+		d.build[bytesOf("1.0.0")] = func(c *fakeChild) {
+			flood = c
+			for i := 1; c.tell(fmt.Sprintf("alive %d", i)) && c.sleep(100*time.Millisecond); i++ {
+			}
+		}
+		d.runFor(t.Context(), time.Hour)
+		if n := flood.measured; len(d.starts) != 1 || n < 60 || n > 601 {
+			t.Errorf("measured %d times in an hour, %d starts", n, len(d.starts))
 		}
 	})
 }

@@ -36,6 +36,7 @@ type watch struct {
 	proved   time.Time // since when the old program reaches the collector
 	nextTry  time.Time
 	aged     time.Time
+	looked   time.Time
 	nextLook time.Time // without a sign of life
 	stopAt   time.Time // asked to end; zero = not
 	backAt   time.Time // to have another one instead; zero = this is the one
@@ -325,9 +326,13 @@ func (w *watch) beat(ctx context.Context, text string) {
 }
 
 // look measures. It comes with the agent's own signs of life, so that it costs no
-// wake of its own.
+// wake of its own, but not with all of one that tells nothing else: samples are kept.
 func (w *watch) look(ctx context.Context) {
-	w.nextLook = time.Now().Add(w.l.c.Times.BoundFor / 10)
+	if time.Since(w.looked) < w.l.c.Times.BoundFor/100 {
+		return
+	}
+	w.looked = time.Now()
+	w.nextLook = w.looked.Add(w.l.c.Times.BoundFor / 10)
 	if !w.l.works && time.Since(w.began) >= w.l.c.Times.BoundFor {
 		w.l.works = true
 		w.l.c.Proved()

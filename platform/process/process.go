@@ -3,8 +3,8 @@
 // that it started. The end of the input is how it learns that its parent is gone.
 //
 // A child that does not read is given up by the kernel's own bound of a pipe: what
-// is told is short and seldom. One that writes without end waits for its reader;
-// a line longer than 4 KiB ends what is read of it. After the parent's death the
+// is told is short and seldom. One that writes without end waits for its reader, who
+// takes twenty lines a second; a line longer than 4 KiB ends what is read of it. After the parent's death the
 // kernel closes the pipes; on Windows it also ends the child (job object).
 //
 // On Unix a descendant with a session of its own is not ended, and lives on: who only
@@ -28,6 +28,10 @@ import (
 
 // maxLine is the longest line that is read.
 const maxLine = 4 << 10
+
+// ratePerSecond is how many lines are read in a second: each costs whoever reads them as
+// much as it costs the child, and not only a few bytes.
+const ratePerSecond = 20
 
 // readOn is for how long a child's output is read after its end: what it told at last
 // is in the pipe, and is read at once.
@@ -99,7 +103,7 @@ func Start(ctx context.Context, c Config) (*Child, error) {
 		}),
 		ch.crew.Go(func(context.Context) {
 			defer close(ch.lines)
-			ch.read(out)
+			ch.read(out, ended)
 			close(read)
 			<-ended
 		}),
@@ -130,11 +134,14 @@ func (c *Child) await() {
 }
 
 // read hands lines on until there are no more.
-func (c *Child) read(out *os.File) {
+func (c *Child) read(out *os.File, ended <-chan struct{}) {
 	s := bufio.NewScanner(out)
 	s.Buffer(make([]byte, 256), maxLine)
-	for s.Scan() {
+	for n := 1; s.Scan(); n++ {
 		c.lines <- s.Text()
+		if n%ratePerSecond == 0 {
+			pause(time.Second, ended)
+		}
 	}
 	_, _ = io.Copy(io.Discard, out) // after a line that is too long
 }

@@ -45,6 +45,12 @@ func TestMain(m *testing.M) {
 	case "long":
 		os.Stdout.Write(append(bytes.Repeat([]byte("x"), 1<<20), '\n'))
 		os.Exit(0)
+	case "flood":
+		for i := 1; ; i++ {
+			if _, err := fmt.Println("alive", i); err != nil {
+				os.Exit(0)
+			}
+		}
 	case "spin":
 		f, err := os.Create(os.Getenv("FILE"))
 		if err == nil {
@@ -158,6 +164,26 @@ func TestLongLine(t *testing.T) {
 		t.Errorf("a line of %d bytes", len(line))
 	}
 	if e := c.Wait(); e.Code != 0 {
+		t.Errorf("Wait = %+v", e)
+	}
+}
+
+// TestAttack32_FloodOfLines: who tells more than anybody needs waits for its reader.
+func TestAttack32_FloodOfLines(t *testing.T) {
+	c := start(t, "flood")
+	began, n := time.Now(), 0
+	for range c.Lines() {
+		if n++; n == 50 {
+			break
+		}
+	}
+	if took := time.Since(began); took < 2*time.Second {
+		t.Errorf("%d lines in %v", n, took)
+	}
+	c.Kill()
+	for range c.Lines() {
+	}
+	if e := c.Wait(); e.Code != -1 {
 		t.Errorf("Wait = %+v", e)
 	}
 }
