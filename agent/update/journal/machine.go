@@ -611,7 +611,20 @@ func (j *Journal) settle(e Event) []Effect {
 
 // keep begins the time for which Previous is kept; zero = there is none to keep.
 func (j *Journal) keep(at int64, boot string) {
-	j.CommittedAt, j.CommittedBoot, j.Aged, j.AgedAt = at, boot, 0, at
+	j.CommittedAt, j.CommittedBoot, j.Aged, j.AgedAt, j.AgedBack = at, boot, 0, at, 0
+}
+
+// ageBehind counts by a clock that is more than a week behind what was counted: it was far
+// ahead then. Only whole days that follow each other count, since it may also be behind now,
+// of 1970 at each start and set right minutes later.
+func (j *Journal) ageBehind(at int64) {
+	switch step := at - j.AgedBack; {
+	case step >= 0 && step < ageMost:
+		return
+	case step >= ageMost && step <= keepFor:
+		j.Aged += ageMost
+	}
+	j.AgedBack = at
 }
 
 // age lets the previous program go after a week and a restart of the machine. The week
@@ -622,8 +635,13 @@ func (j *Journal) age(e Event) []Effect {
 	if j.CommittedAt == 0 {
 		return nil
 	}
-	if step := e.At - j.AgedAt; step >= ageLeast {
-		j.Aged, j.AgedAt = j.Aged+min(step, ageMost), e.At
+	switch step := e.At - j.AgedAt; {
+	case step < -keepFor:
+		j.ageBehind(e.At)
+	case step >= ageLeast:
+		j.Aged, j.AgedAt, j.AgedBack = j.Aged+min(step, ageMost), e.At, 0
+	default:
+		j.AgedBack = 0
 	}
 	if j.Aged < keepFor || e.Boot == "" || e.Boot == j.CommittedBoot {
 		return nil

@@ -506,7 +506,7 @@ func TestAttack34_ClockThatJumps(t *testing.T) {
 	}
 	for name, events := range map[string][]journal.Event{
 		"ahead": {age(years), age(years + 60*minute)}, "each morning": mornings, "each lesson": lessons,
-		"to 2099 and back": slices.Concat([]journal.Event{age(2 * years)}, ages(20*day, "boot-2")),
+		"to 2099 and back": slices.Concat([]journal.Event{age(2 * years)}, ages(5*day, "boot-2")),
 	} {
 		if j, _ := run(t, at(t, journal.Committed), events...); j.State != journal.Committed || j.Previous != v1 {
 			t.Errorf("%s: %s, previous %v", name, j.State, j.Previous)
@@ -516,6 +516,21 @@ func TestAttack34_ClockThatJumps(t *testing.T) {
 	j, _ := run(t, at(t, journal.Committed), slices.Concat([]journal.Event{age(years)}, shifted(years, ages(6*day, "boot-2")))...)
 	if j.State != journal.Pruned {
 		t.Errorf("a week after it was set right: %s", j.State)
+	}
+	// Committed, or once looked at, by a clock that was ahead.
+	ahead := at(t, journal.Committed)
+	ahead.CommittedAt, ahead.AgedAt = 2*years, 2*years
+	if j, _ := run(t, ahead, shifted(years, ages(6*day, "boot-2"))...); j.State != journal.Committed || j.Previous != v1 {
+		t.Errorf("six days after a commit in 2082: %s, previous %v", j.State, j.Previous)
+	}
+	if j, _ := run(t, ahead, shifted(years, ages(9*day, "boot-2"))...); j.State != journal.Pruned {
+		t.Errorf("a week after a commit in 2082: %s", j.State)
+	}
+	if j, _ := run(t, ahead, lessons...); j.State != journal.Committed {
+		t.Errorf("many boots after a commit in 2082: %s", j.State)
+	}
+	if j, _ := run(t, at(t, journal.Committed), slices.Concat([]journal.Event{age(2 * years)}, ages(9*day, "boot-2"))...); j.State != journal.Pruned {
+		t.Errorf("a week after a look in 2082: %s", j.State)
 	}
 	// The next update has a week of its own.
 	j, _ = run(t, at(t, journal.Committed), ages(5*day, "boot-2")...)

@@ -169,8 +169,9 @@ type Journal struct {
 
 	CommittedAt   int64  `json:"committed_at,omitempty"`
 	CommittedBoot string `json:"committed_boot,omitempty"`
-	Aged          int64  `json:"aged,omitempty"`    // ms that went by since, jumps of the clock left out
-	AgedAt        int64  `json:"aged_at,omitempty"` // up to when they are counted
+	Aged          int64  `json:"aged,omitempty"`      // ms that went by since, jumps of the clock left out
+	AgedAt        int64  `json:"aged_at,omitempty"`   // up to when they are counted
+	AgedBack      int64  `json:"aged_back,omitempty"` // the same by a clock that is behind that
 
 	Barred []Bar  `json:"barred,omitempty"`
 	Untold []Step `json:"untold,omitempty"`
