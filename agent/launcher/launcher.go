@@ -550,10 +550,14 @@ func (l *Launcher) anyKnown(ctx context.Context, why error) error {
 		return nil
 	}
 	kept, kerr := l.c.Programs.Kept()
-	kept = slices.DeleteFunc(kept, func(k layout.Kept) bool {
+	kept = slices.DeleteFunc(kept, func(k layout.Kept) bool { return failed(k.Sum) })
+	fit := slices.DeleteFunc(slices.Clone(kept), func(k layout.Kept) bool {
 		_, barred := l.j.BarredFor(k.Sum)
-		return barred || failed(k.Sum)
+		return barred
 	})
+	if len(fit) > 0 || inBin(l.j.Next) || !gone(why) { // else one that failed here once is better than none
+		kept = fit
+	}
 	switch {
 	case len(kept) == 0 && inBin(l.j.Next): // it fails, but there is no other
 		return nil

@@ -1251,6 +1251,21 @@ func TestAttack40_JournalWantsWhatIsNotHere(t *testing.T) {
 			t.Errorf("%d starts, good %v", len(d.starts), j.Good)
 		}
 	})
+	in("what is here failed once", func(t *testing.T) {
+		d := armed(t)
+		d.build[bytesOf("1.1.0")] = func(c *fakeChild) { c.end(2) }
+		d.runFor(t.Context(), 10*time.Minute)
+		d.keep(v2) // by hand
+		d.disk.Put(d.versions().Path(v1.Version), nil)
+		d.disk.Put(l.Program(), nil)
+		delete(d.build, bytesOf("1.1.0"))
+		d.starts = nil
+		d.runFor(t.Context(), time.Hour)
+		d.runs(t, v2) // bad is better than none
+		if j := d.load(t); len(d.starts) != 1 || j.Good != v2 {
+			t.Errorf("%d starts, good %v", len(d.starts), j.Good)
+		}
+	})
 	in("it is here, and held: it comes back", func(t *testing.T) {
 		d := armed(t)
 		d.keep(v3)

@@ -34,7 +34,7 @@ import (
 //	        |    3 starts or ends        |  ^
 //	        |    without success,        |  | what was committed fails the same
 //	        |    2 kills for CPU or      |  | way, and there still is a Previous
-//	        |    memory, bad Check,      |  |
+//	        |    memory, bad Check,      |  | that did not fail here itself
 //	        |    GiveUp                  |  +--- any state in which Good runs
 //	        | Alive, Check, Hear, Bound  |
 //	        v                            v Restored
@@ -588,7 +588,8 @@ func (j *Journal) fail(e Event, r Reason) []Effect {
 		}
 	}
 	enough := len(j.Failures) >= maxFailures || kills >= maxKills
-	if !enough || !j.trying() && !j.Previous.Known() || j.State == Armed {
+	_, barred := j.BarredFor(j.Previous.Sum) // a signed way back to it was tried, and failed
+	if !enough || !j.trying() && (!j.Previous.Known() || barred) || j.State == Armed {
 		return nil
 	}
 	return j.rollBack(e, r)

@@ -562,6 +562,28 @@ func TestAttack34_ClockThatJumps(t *testing.T) {
 	}
 }
 
+// TestAttack38_NotBackToWhatFailed: where a signed way back to the one before failed here,
+// what is good is not gone back from to that one.
+func TestAttack38_NotBackToWhatFailed(t *testing.T) {
+	j := at(t, journal.Committed)
+	crash := journal.Event{Kind: journal.End, Reason: journal.Crashed}
+	for _, e := range []journal.Event{
+		{Kind: journal.Offer, Program: v1, Lease: "back"}, {Kind: journal.Download}, {Kind: journal.Stage}, {Kind: journal.Arm}, {Kind: journal.SwapTry},
+		{Kind: journal.SwapDone}, {Kind: journal.Start}, crash, {Kind: journal.Start}, crash, {Kind: journal.Start}, crash, {Kind: journal.Restored},
+	} {
+		j, _ = run(t, j, e)
+	}
+	if _, barred := j.BarredFor(v1.Sum); !barred || j.Good != v2 || j.Previous != v1 {
+		t.Fatalf("%s, good %v, previous %v, barred %v", j.State, j.Good, j.Previous, j.Barred)
+	}
+	for range 10 {
+		j, _ = run(t, j, journal.Event{Kind: journal.Start}, crash)
+	}
+	if j.State != journal.RolledBack || j.Good != v2 {
+		t.Errorf("%s, good %v", j.State, j.Good)
+	}
+}
+
 // TestAgeWritesSeldom: counting is a few writes a day, and none once nothing is kept.
 func TestAgeWritesSeldom(t *testing.T) {
 	for s, most := range map[journal.State]int{journal.Idle: 0, journal.Pruned: 0, journal.Committed: 4} {
