@@ -435,6 +435,28 @@ func TestAttack33_Hangs(t *testing.T) {
 	})
 }
 
+// TestAttack33_HangsWhileTheClockIsSet: a clock that is set again and again looks like a
+// machine that sleeps again and again, and is not believed for ever.
+func TestAttack33_HangsWhileTheClockIsSet(t *testing.T) {
+	for name, bad := range map[string]func(*fakeChild){
+		"never alive": func(c *fakeChild) { <-c.dead },
+		"once alive":  func(c *fakeChild) { c.tell("alive 1"); <-c.dead },
+	} {
+		synctest.Test(t, func(t *testing.T) {
+			d := armed(t)
+			began := time.Now()
+			d.now = func() time.Time { // a month ahead each minute
+				return time.Now().Add(time.Since(began) / time.Minute * 30 * 24 * time.Hour)
+			}
+			d.build[bytesOf("1.1.0")] = bad
+			d.runFor(t.Context(), 2*time.Hour)
+			if j := d.load(t); j.State != journal.RolledBack {
+				t.Errorf("%s: %s, told %s", name, j.State, d.told(t))
+			}
+		})
+	}
+}
+
 // TestAttack27_SleepAndShutdown: a machine that sleeps or is switched off in the middle
 // of an update has no failed update; it goes on.
 func TestAttack27_SleepAndShutdown(t *testing.T) {
@@ -451,13 +473,16 @@ func TestAttack27_SleepAndShutdown(t *testing.T) {
 				}
 				silent = true
 				c.well(time.Second, "checked ok", c.heard())
-				c.sleep(4 * time.Minute)
-				ahead.Add(int64(asleep))
-				c.sleep(4 * time.Minute) // longer without progress than may be, but for the sleep
+				for night := range 8 {
+					c.sleep(4 * time.Minute)
+					ahead.Add(int64(asleep))
+					c.sleep(4 * time.Minute) // longer without progress than may be, but for the sleep
+					c.tell(fmt.Sprintf("alive %d", 2+night))
+				}
 				for i := 100; c.tell(fmt.Sprintf("alive %d", i)) && c.sleep(time.Minute); i++ {
 				}
 			}
-			d.runFor(t.Context(), 30*time.Minute)
+			d.runFor(t.Context(), 2*time.Hour)
 			hung := len(d.starts) > 1
 			if hung != (asleep == 0) {
 				t.Errorf("%s: started %v", name, d.starts)

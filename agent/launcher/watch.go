@@ -28,6 +28,7 @@ type watch struct {
 	progress uint64
 	alive    bool
 	last     time.Time // of progress
+	slept    int       // the machine did, so often since then
 	samples  []sample  // of the last BoundFor
 	over     int       // samples in a row with too much memory, or too many handles
 	most     uint64    // memory seen
@@ -151,9 +152,11 @@ func (w *watch) loop(ctx context.Context) (stopped bool) {
 				w.line(ctx, line)
 			}
 		case <-timer.C:
-			// A machine that slept has not hung: its clock is far ahead of the timer.
-			if slept := w.l.c.Now().Round(0).Sub(armed); slept > wait+wait/2+time.Second && !stopped {
+			// A machine that slept has not hung: its clock is far ahead of the timer. So it is
+			// where the clock is set; awake a program tells something between two of either.
+			if slept := w.l.c.Now().Round(0).Sub(armed); slept > wait+wait/2+time.Second && !stopped && w.slept < sleepsMost {
 				w.last, w.began = time.Now(), time.Now()
+				w.slept++
 				continue
 			}
 			w.late(ctx)
@@ -200,6 +203,9 @@ func (w *watch) wait() time.Duration {
 	}
 	return max(min(until, silentMost), time.Millisecond)
 }
+
+// sleepsMost is how often a program is forgiven in a row.
+const sleepsMost = 5
 
 // silentMost is how long the launcher itself says nothing to the service manager,
 // whose watchdog has three minutes. The agent's own signs of life come sooner, so
@@ -312,7 +318,7 @@ func (w *watch) beat(ctx context.Context, text string) {
 	if err != nil || n <= w.progress {
 		return
 	}
-	w.progress, w.last = n, time.Now()
+	w.progress, w.last, w.slept = n, time.Now(), 0
 	if !w.alive {
 		w.alive = true
 		w.l.beReady()
