@@ -52,9 +52,9 @@ func (u *Updater) beside(ctx context.Context) time.Duration {
 		return wait
 	}
 	wait := besideEvery
-	if h := u.c.Hindrance(); h.reason() != journal.None {
+	if u.hindered(false) != journal.None {
 		wait = besideAgain
-	} else if err := u.lookBeside(ctx); errors.Is(err, errLesson) {
+	} else if err := u.lookBeside(ctx); errors.Is(err, errLesson) || errors.Is(err, errLook) {
 		wait = besideAgain
 	} else if err != nil && ctx.Err() == nil {
 		u.c.Log.Warn("no newer launcher or policy is taken", "error", err)
@@ -87,7 +87,7 @@ func (u *Updater) look(ctx context.Context) (signed, error) {
 }
 
 // lookBeside takes nothing in the lessons that the last offer told, and ends with the
-// beginning of one.
+// beginning of one, or of something else that speaks against it.
 func (u *Updater) lookBeside(ctx context.Context) error {
 	now, err := u.look(ctx)
 	if err != nil {
@@ -98,11 +98,8 @@ func (u *Updater) lookBeside(ctx context.Context) error {
 	}
 	ctx, cancel := untilCalm(ctx, u.note.Quiet, now.state.RefTime)
 	defer cancel()
-	err = u.takeBeside(ctx, now)
-	if err != nil && errors.Is(context.Cause(ctx), errLesson) {
-		return errLesson
-	}
-	return err
+	over := func() bool { return u.hindered(false) != journal.None }
+	return u.lookingOut(ctx, over, func(ctx context.Context) error { return u.takeBeside(ctx, now) })
 }
 
 func (u *Updater) takeBeside(ctx context.Context, now signed) error {

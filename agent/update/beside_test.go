@@ -328,3 +328,28 @@ func TestLaunchersAndPoliciesInALesson(t *testing.T) {
 		})
 	}
 }
+
+// TestAttack27_LauncherInTheMiddle: as with updates, what speaks against it ends it, and it
+// comes later.
+func TestAttack27_LauncherInTheMiddle(t *testing.T) {
+	inBubble(t, func(w *world) {
+		l := w.newLine()
+		r := w.launcherRelease(manifest.Release{Version: "1.4.0"})
+		time.Sleep(rampLasts)
+		w.slow = time.Hour
+		first := true
+		w.onFetch = func() {
+			if first {
+				time.AfterFunc(10*time.Minute, func() { w.mu.Lock(); w.hindrance.Battery = true; w.mu.Unlock() })
+			}
+			first = false
+		}
+		if got := w.taken(l, 5*time.Hour); got != "1.2.3" || w.begun != 1 {
+			t.Errorf("on a battery that got low the launcher is %s after %d downloads", got, w.begun)
+		}
+		w.hindrance.Battery = false
+		if got := w.taken(l, 5*time.Hour); got != r.Version || w.begun != 2 {
+			t.Errorf("behind it the launcher is %s after %d downloads, told %s", got, w.begun, w.told())
+		}
+	})
+}

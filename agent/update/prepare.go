@@ -105,8 +105,8 @@ func (u *Updater) held(ctx context.Context, j journal.Journal) (journal.Journal,
 	if wait := u.known.earliest.Sub(u.known.now()); wait > 0 {
 		return u.wait(ctx, j, journal.Ramp, wait)
 	}
-	if h := u.c.Hindrance(); h.reason() != journal.None && !u.known.release.Urgent {
-		return u.wait(ctx, j, h.reason(), hinderedFor)
+	if r := u.hindered(u.known.release.Urgent); r != journal.None {
+		return u.wait(ctx, j, r, hinderedFor)
 	}
 	return u.heldByLesson(ctx, j)
 }
@@ -165,8 +165,12 @@ func (u *Updater) clockWasSet(j journal.Journal, now int64) bool {
 	return err == nil && next.NotBefore != j.NotBefore
 }
 
-func (h Hindrance) reason() journal.Reason {
-	switch {
+// hindered says what speaks against an update just now, unless that is urgent.
+func (u *Updater) hindered(urgent bool) journal.Reason {
+	if urgent {
+		return journal.None
+	}
+	switch h := u.c.Hindrance(); {
 	case h.Support:
 		return journal.Support
 	case h.Battery:
@@ -205,24 +209,57 @@ func (u *Updater) goOn(ctx context.Context, j journal.Journal) {
 	u.show()
 }
 
-// downloadNow is download until a lesson begins, or the person has a wish.
+// downloadNow is download until a lesson begins, something comes up that speaks against
+// it, or the person has a wish.
 func (u *Updater) downloadNow(work, ctx context.Context, j journal.Journal) error {
 	quiet, cancel := u.untilQuiet(work)
 	defer cancel()
-	now, end := context.WithCancelCause(quiet)
-	known, looking := u.known, supervise.NewCrew(now, 1)
-	if err := looking.Go(func(ctx context.Context) { u.lookOut(ctx, j, known, end) }); err != nil {
-		end(nil)
-		return err
+	known := u.known
+	over := func() bool {
+		wish := u.c.Wishes.Wish(j.Next.Version)
+		return wish != "" && isNew(wish, j) && postponable(j) || known.jumped(u.c.Now()) || u.hindered(known.release.Urgent) != journal.None
 	}
-	err := u.download(now, ctx, j)
+	return u.lookingOut(quiet, over, func(now context.Context) error { return u.download(now, ctx, j) })
+}
+
+// errLook ends what takes long for what is to be looked at first. What came is kept.
+var errLook = errors.New("a wish, a hindrance, or the clock jumped")
+
+// lookingOut does what takes long, and ends it with errLook once it is over, or with
+// errLesson if that ended ctx.
+func (u *Updater) lookingOut(ctx context.Context, over func() bool, do func(ctx context.Context) error) error {
+	now, end := context.WithCancelCause(ctx)
+	crew := supervise.NewCrew(now, 1)
+	err := crew.Go(func(ctx context.Context) {
+		for u.lookAgain(ctx) {
+			if over() {
+				end(errLook)
+				return
+			}
+		}
+	})
+	if err == nil {
+		err = do(now)
+	}
 	cause := context.Cause(now)
 	end(nil)
-	looking.Wait()
-	if err != nil && work.Err() == nil && (errors.Is(cause, errLesson) || errors.Is(cause, errLook)) {
+	crew.Wait()
+	if err != nil && (errors.Is(cause, errLesson) || errors.Is(cause, errLook)) {
 		return cause
 	}
 	return err
+}
+
+// lookAgain waits for the next look, and says false when ctx ended.
+func (u *Updater) lookAgain(ctx context.Context) bool {
+	t := u.c.Pulse.Between(lookEvery, lookEvery+beatWithin)
+	defer t.Stop()
+	select {
+	case <-t.C:
+		return true
+	case <-ctx.Done():
+		return false
+	}
 }
 
 // download brings the program into the parts.

@@ -98,7 +98,8 @@ type Config struct {
 	// Selftest runs a program that is about to be armed; an error of its own is
 	// ErrSelftest.
 	Selftest func(ctx context.Context, path string) error
-	// Hindrance is asked before and after the download; nil = nothing ever is.
+	// Hindrance is asked before and after what takes long, and each minute or so of it;
+	// nil = nothing ever is.
 	Hindrance func() Hindrance
 	// Wishes are what the person at the device says; nil = nobody can.
 	Wishes Wishes

@@ -922,6 +922,42 @@ func TestAttack27_NotNow(t *testing.T) {
 	}
 }
 
+// TestAttack27_BeginsInTheMiddle: what speaks against an update ends it also while its bytes
+// come, for as long as it lasts; one that cannot wait goes on.
+func TestAttack27_BeginsInTheMiddle(t *testing.T) {
+	for reason, h := range map[journal.Reason]update.Hindrance{
+		journal.Support: {Support: true}, journal.Battery: {Battery: true}, journal.Metered: {Metered: true},
+	} {
+		for _, urgent := range []bool{false, true} {
+			inBubble(t, func(w *world) {
+				w.slow = time.Hour
+				set := func(h update.Hindrance) func() {
+					return func() { w.mu.Lock(); w.hindrance = h; w.mu.Unlock() }
+				}
+				var begun []time.Time
+				var soon string
+				w.onFetch = func() {
+					if begun = append(begun, time.Now()); len(begun) == 1 {
+						time.AfterFunc(10*time.Minute, set(h))
+						time.AfterFunc(13*time.Minute, func() { soon = w.told() })
+						time.AfterFunc(30*time.Minute, set(update.Hindrance{}))
+					}
+				}
+				u := w.updater(oldVersion)
+				u.Offered(offer(w.release(manifest.Release{Version: newVersion, Urgent: urgent}), "lease"))
+				armed := w.runFor(u, 4*time.Hour)
+				held := strings.HasSuffix(soon, "offered waiting:"+reason.String())
+				if !armed || held == urgent || len(begun) != map[bool]int{false: 2, true: 1}[urgent] {
+					t.Fatalf("%s, urgent %t: 3 minutes after it began told %s; downloads began at %v, told %s", reason, urgent, soon, begun, w.told())
+				}
+				if !urgent && begun[1].Sub(begun[0]) < 30*time.Minute {
+					t.Errorf("%s: it goes on %v after it began, the hindrance being over after 30 minutes", reason, begun[1].Sub(begun[0]))
+				}
+			})
+		}
+	}
+}
+
 // quietly is an offer that says in which times nothing may begin, from now on.
 func quietly(o *hmpb.Offer, spans ...time.Duration) *hmpb.Offer {
 	var all []*hmpb.Quiet

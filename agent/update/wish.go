@@ -139,25 +139,3 @@ func isNew(wish string, j journal.Journal) bool {
 
 // postponeFor is what one wish brings; three are the most.
 const postponeFor = 24 * time.Hour
-
-// errLook ends a download for what is to be looked at first. What came is kept.
-var errLook = errors.New("a wish, or the clock jumped")
-
-// lookOut ends a download with errLook where the person at the device wishes so, or
-// where nobody knows any more how long it is until the next lesson.
-func (u *Updater) lookOut(ctx context.Context, j journal.Journal, known *refreshed, end context.CancelCauseFunc) {
-	for {
-		t := u.c.Pulse.Between(lookEvery, lookEvery+beatWithin)
-		select {
-		case <-t.C:
-		case <-ctx.Done():
-			t.Stop()
-			return
-		}
-		wish := u.c.Wishes.Wish(j.Next.Version)
-		if wish != "" && isNew(wish, j) && postponable(j) || known.jumped(u.c.Now()) {
-			end(errLook)
-			return
-		}
-	}
-}
