@@ -1113,11 +1113,15 @@ func TestPostponedWhileItDownloads(t *testing.T) {
 	inBubble(t, func(w *world) { // a fourth wish ends none
 		w.slow = 3 * time.Hour
 		u := w.updater(oldVersion)
-		u.Offered(offer(w.release(manifest.Release{Version: newVersion}), "lease"))
+		o := offer(w.release(manifest.Release{Version: newVersion}), "lease")
+		o.SetValidS(4 * 24 * 3600)
+		u.Offered(o)
 		w.runFor(u, time.Second)
 		for range 3 {
-			w.steps(journal.Event{Kind: journal.Postpone, Until: time.Now().Add(time.Hour).UnixMilli(), Wish: "before"})
+			w.steps(journal.Event{Kind: journal.Postpone, Wish: "before"})
 		}
+		time.Sleep(3 * 24 * time.Hour)
+		w.fleet.Publish()
 		time.AfterFunc(2*time.Hour, func() { w.postpone(newVersion) })
 		if !w.runFor(u, 6*time.Hour) || w.fetched != 1 {
 			t.Errorf("after %d downloads: told %s", w.fetched, w.told())
@@ -1402,6 +1406,34 @@ func TestPostponed(t *testing.T) {
 		w.fleet.Publish()
 		if !w.runFor(u, 30*time.Hour) || time.Since(begin) < 66*time.Hour {
 			w.Errorf("after three days: %v, told %s", time.Since(begin), w.told())
+		}
+	})
+}
+
+// TestPostponedAtOnce: three wishes one behind the other are three days.
+func TestPostponedAtOnce(t *testing.T) {
+	inBubble(t, func(w *world) {
+		const day = 24 * time.Hour
+		begin := time.Now()
+		u := w.updater(oldVersion)
+		o := offer(w.release(manifest.Release{Version: newVersion}), "lease")
+		o.SetValidS(uint32(5 * day / time.Second))
+		u.Offered(o)
+		for i := range 3 {
+			w.postpone(newVersion)
+			w.runFor(u, 10*time.Minute)
+			if s := u.Status(); s.Begins.Sub(begin).Round(time.Hour) != time.Duration(i+1)*day || s.Postponable != 2-i {
+				t.Errorf("wish %d: it begins %v after the offer, postponable %d", i+1, s.Begins.Sub(begin), s.Postponable)
+			}
+		}
+		for range 3 {
+			if w.runFor(u, 23*time.Hour) {
+				t.Errorf("armed %v after the offer", time.Since(begin))
+			}
+			w.fleet.Publish()
+		}
+		if !w.runFor(u, 6*time.Hour) {
+			t.Errorf("%v after the offer: told %s", time.Since(begin), w.told())
 		}
 	})
 }

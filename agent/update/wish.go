@@ -26,7 +26,7 @@ type Wishes interface {
 // WishFolder is a folder in which everybody at the machine may put something, and only
 // the administrator reads and removes. A wish is that something is there under the
 // update's name, so that it is there or not at each moment, and nobody opens what
-// anybody made: it may be a pipe. It costs a day, three times at most, whoever made it.
+// anybody made: it may be a pipe. It costs a day more, three at most, whoever made it.
 type WishFolder string
 
 const (
@@ -116,7 +116,7 @@ func (u *Updater) wished(ctx context.Context, j journal.Journal) (journal.Journa
 		return j, nil
 	}
 	if isNew(wish, j) {
-		next, err := u.do(ctx, journal.Event{Kind: journal.Postpone, Until: u.c.Now().Add(postponeFor).UnixMilli(), Wish: wish})
+		next, err := u.do(ctx, journal.Event{Kind: journal.Postpone, Wish: wish})
 		switch {
 		case errors.Is(err, journal.ErrNotNow) && !postponable(j): // else the launcher wrote something meanwhile: once more
 			u.c.Log.Info("an update cannot be postponed any more", "version", j.Next.Version)
@@ -136,6 +136,3 @@ func postponable(j journal.Journal) bool { return preparing(j) && j.Postpones < 
 func isNew(wish string, j journal.Journal) bool {
 	return wish != j.PutOff.Wish || j.PutOff.Sum != j.Next.Sum
 }
-
-// postponeFor is what one wish brings; three are the most.
-const postponeFor = 24 * time.Hour

@@ -55,7 +55,7 @@ const (
 	Wait                     // Reason, None = it goes on
 	Refuse                   // Reason
 	Withdraw                 // Lease
-	Postpone                 // Until, Wish
+	Postpone                 // Wish
 	Fetch                    // Bytes came
 	Download                 // all of Program is here
 	Stage                    // its copy is kept and tested
@@ -139,8 +139,8 @@ const (
 	maxTries     = 3 // of one swap
 	triesApart   = int64(time.Hour / time.Millisecond)
 	maxPostpones = 3
-	postponeFor  = int64(24 * time.Hour / time.Millisecond) // of a wish that the clock moved
-	postponeMost = int64(25 * time.Hour / time.Millisecond)
+	postponeFor  = int64(24 * time.Hour / time.Millisecond)
+	clockBack    = int64(time.Hour / time.Millisecond)
 	maxFailures  = 3 // in a trial, or in failWindow
 	maxKills     = 2 // for CPU or memory, or for being taken away
 	failWindow   = int64(24 * time.Hour / time.Millisecond)
@@ -326,11 +326,13 @@ func (j *Journal) agentStep(e Event) ([]Effect, error) {
 		}
 		return j.refuse(e, Withdrawn), nil
 	case Postpone:
-		if j.Postpones >= maxPostpones || e.Until <= e.At {
+		if j.Postpones >= maxPostpones {
 			return nil, ErrNotNow
 		}
 		j.Postpones++
-		j.NotBefore, j.Waits = min(e.Until, e.At+postponeMost), Postponed
+		// A day from when it could have begun: several wishes at once are as many days.
+		j.NotBefore = min(max(e.At, j.NotBefore)+postponeFor, e.At+int64(j.Postpones)*postponeFor)
+		j.Waits = Postponed
 		j.PutOff = PutOff{Sum: j.Next.Sum, Times: j.Postpones, Until: j.NotBefore, Wish: e.Wish}
 		j.tell(e, Waiting, Postponed)
 	case Fetch:
@@ -353,14 +355,16 @@ func (j *Journal) agentStep(e Event) ([]Effect, error) {
 
 // reckon holds what is put off against the clock of now, which may have been set since:
 // what no clock can have meant is not waited for over years, nor is a wish over because
-// the clock was of 1970 when it was said. It is moved, at its whole length, and that
-// once: with a clock that is wrong each morning it would be for ever.
+// the clock was of 1970 when it was said. It is moved, at the length of all wishes, and
+// that once: with a clock that is wrong each morning it would be for ever. By clockBack it
+// may be set with nobody noticing.
 func (j *Journal) reckon(at int64) {
-	was, ahead := j.PutOff.Until, at+postponeMost
+	lasts := int64(max(j.PutOff.Times, 1)) * postponeFor
+	was, ahead := j.PutOff.Until, at+lasts+clockBack
 	if was > ahead || was != 0 && was < at-longAgo {
 		j.PutOff.Until = at
 		if !j.PutOff.Moved {
-			j.PutOff.Until, j.PutOff.Moved = at+postponeFor, true
+			j.PutOff.Until, j.PutOff.Moved = at+lasts, true
 		}
 	}
 	if j.NotBefore != 0 && j.NotBefore == was {

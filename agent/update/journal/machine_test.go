@@ -46,8 +46,6 @@ func event(k journal.Kind) journal.Event {
 		e.Reason = journal.Selftest // a good one changes no state by itself
 	case journal.End, journal.Repair:
 		e.Reason = journal.Crashed
-	case journal.Postpone:
-		e.Until = 10*minute + day
 	}
 	return e
 }
@@ -349,9 +347,9 @@ func TestCrashOfTheOld(t *testing.T) {
 
 // TestPutOff: a wish outlives its lease, and no other program's offer.
 func TestPutOff(t *testing.T) {
-	j, _ := run(t, at(t, journal.Staged), journal.Event{Kind: journal.Postpone, At: minute, Until: day}, journal.Event{Kind: journal.Refuse, At: day / 2, Reason: journal.Withdrawn})
+	j, _ := run(t, at(t, journal.Staged), journal.Event{Kind: journal.Postpone, At: minute}, journal.Event{Kind: journal.Refuse, At: day / 2, Reason: journal.Withdrawn})
 	again, _ := run(t, j, journal.Event{Kind: journal.Offer, At: day / 2, Program: v2, Lease: "next"})
-	if again.NotBefore != day || again.Postpones != 1 || again.Waits != journal.Postponed {
+	if again.NotBefore != minute+day || again.Postpones != 1 || again.Waits != journal.Postponed {
 		t.Errorf("under the next lease not before %d, %d wishes, waits for %v", again.NotBefore, again.Postpones, again.Waits)
 	}
 	other, _ := run(t, j, journal.Event{Kind: journal.Offer, At: day / 2, Program: v3, Lease: "next"})
@@ -363,8 +361,8 @@ func TestPutOff(t *testing.T) {
 		t.Errorf("%d wishes after another program's offer", back.Postpones)
 	}
 	// It ends with the program: installed, barred, or another one by hand.
-	wish := journal.Event{Kind: journal.Postpone, Until: minute}
-	arm := journal.Event{Kind: journal.Arm, At: minute}
+	wish := journal.Event{Kind: journal.Postpone}
+	arm := journal.Event{Kind: journal.Arm, At: day}
 	swapped := []journal.Event{wish, arm, {Kind: journal.SwapDone}, {Kind: journal.Start}}
 	for name, events := range map[string][]journal.Event{
 		"installed":   slices.Concat(swapped, []journal.Event{{Kind: journal.Alive}, {Kind: journal.Check}, {Kind: journal.Bound}, {Kind: journal.Hear, Program: v2}}),
@@ -380,7 +378,7 @@ func TestPutOff(t *testing.T) {
 	j = at(t, journal.Staged)
 	for n := range 4 {
 		now := int64(n) * day
-		next, _, err := j.Step(journal.Event{Kind: journal.Postpone, At: now, Until: now + day})
+		next, _, err := j.Step(journal.Event{Kind: journal.Postpone, At: now})
 		if wrong := errors.Is(err, journal.ErrNotNow); wrong != (n == 3) {
 			t.Fatalf("wish %d: %v", n+1, err)
 		}
@@ -401,7 +399,7 @@ func TestClockSetWhilePutOff(t *testing.T) {
 	refuse := func(at int64) journal.Event {
 		return journal.Event{Kind: journal.Refuse, At: at, Reason: journal.Withdrawn}
 	}
-	wish := func(at int64) journal.Event { return journal.Event{Kind: journal.Postpone, At: at, Until: at + day} }
+	wish := func(at int64) journal.Event { return journal.Event{Kind: journal.Postpone, At: at} }
 	for name, c := range map[string]struct {
 		events []journal.Event
 		now    int64
@@ -416,6 +414,9 @@ func TestClockSetWhilePutOff(t *testing.T) {
 		"forward, another lease":    {[]journal.Event{wish(day), refuse(day), offer(far)}, far, day, day},
 		"forward and back, 5 times": {[]journal.Event{wish(day), offer(far), offer(day), offer(far), offer(day), offer(far)}, far, -far, 0},
 		"three weeks later":         {[]journal.Event{wish(day), refuse(day), offer(22 * day)}, 22 * day, -20 * day, 0},
+		"three wishes, back":        {[]journal.Event{wish(far), wish(far), wish(far), offer(day)}, day, 3 * day, 3 * day},
+		"three wishes, forward":     {[]journal.Event{wish(day), wish(day), wish(day), offer(far)}, far, 3 * day, 3 * day},
+		"three wishes, five times":  {[]journal.Event{wish(day), wish(day), wish(day), offer(far), offer(day), offer(far), offer(day)}, day, -far, 0},
 		"a held file, back": {[]journal.Event{{Kind: journal.Arm, At: far}, {Kind: journal.SwapTry, At: far},
 			{Kind: journal.SwapFail, At: far, Reason: journal.Held}, offer(day)}, day, 0, 25 * 60 * minute},
 	} {
@@ -423,8 +424,14 @@ func TestClockSetWhilePutOff(t *testing.T) {
 		if left := j.NotBefore - c.now; left < c.least || left > c.most {
 			t.Errorf("%s: %d h are left, want %d to %d", name, left/(60*minute), c.least/(60*minute), c.most/(60*minute))
 		}
-		if j.PutOff.Times > 1 || j.Postpones > 1 {
-			t.Errorf("%s: one wish counts as %d and %d", name, j.PutOff.Times, j.Postpones)
+		said := 0
+		for _, e := range c.events {
+			if e.Kind == journal.Postpone {
+				said++
+			}
+		}
+		if j.PutOff.Times > said || j.Postpones > said {
+			t.Errorf("%s: %d wishes count as %d and %d", name, said, j.PutOff.Times, j.Postpones)
 		}
 	}
 	// A clock that was set right behind the wish does not keep it from being armed.
@@ -720,20 +727,31 @@ func TestFailedStarts(t *testing.T) {
 	}
 }
 
+// TestPostpone: three wishes are three days, said one behind the other or each at the end
+// of the one before, and never more than what is left of them.
 func TestPostpone(t *testing.T) {
-	j := at(t, journal.Staged)
-	for i := range 3 {
-		now := int64(i) * day
-		j, _ = run(t, j, journal.Event{Kind: journal.Postpone, At: now, Until: now + 100*day})
-		if j.NotBefore > now+day+60*minute {
-			t.Errorf("postponed for %d days", (j.NotBefore-now)/day)
+	for name, c := range map[string]struct{ at, until []int64 }{
+		"at once":          {[]int64{0, minute, 2 * minute}, []int64{day, 2 * day, 3 * day}},
+		"day by day":       {[]int64{0, day, 2 * day}, []int64{day, 2 * day, 3 * day}},
+		"each a day later": {[]int64{0, 2 * day, 4 * day}, []int64{day, 3 * day, 5 * day}},
+		"clock set back":   {[]int64{60 * minute, 0, minute}, []int64{day + 60*minute, 2 * day, 3 * day}},
+	} {
+		j := at(t, journal.Staged)
+		for i, now := range c.at {
+			j, _ = run(t, j, journal.Event{Kind: journal.Postpone, At: now})
+			if j.NotBefore != c.until[i] || j.Postpones != i+1 || j.PutOff.Until != j.NotBefore {
+				t.Errorf("%s: wish %d of minute %d is for minute %d, want %d", name, i+1, now/minute, j.NotBefore/minute, c.until[i]/minute)
+			}
+			if _, _, err := j.Step(journal.Event{Kind: journal.Arm, At: c.until[i] - 1}); !errors.Is(err, journal.ErrNotNow) {
+				t.Errorf("%s: armed while postponed: %v", name, err)
+			}
 		}
-		if _, _, err := j.Step(journal.Event{Kind: journal.Arm, At: now + 1}); !errors.Is(err, journal.ErrNotNow) {
-			t.Errorf("armed while postponed: %v", err)
+		if _, _, err := j.Step(journal.Event{Kind: journal.Postpone, At: c.at[2]}); !errors.Is(err, journal.ErrNotNow) {
+			t.Errorf("%s: postponed a fourth time: %v", name, err)
 		}
-	}
-	if _, _, err := j.Step(journal.Event{Kind: journal.Postpone, At: 3 * day, Until: 4 * day}); !errors.Is(err, journal.ErrNotNow) {
-		t.Errorf("postponed a fourth time: %v", err)
+		if armed, _ := run(t, j, journal.Event{Kind: journal.Arm, At: c.until[2]}); armed.State != journal.Armed {
+			t.Errorf("%s: three days later %s", name, armed.State)
+		}
 	}
 }
 
