@@ -145,7 +145,7 @@ func (b *bounded) Write(p []byte) (int, error) {
 	return len(p), nil
 }
 
-// wishes is where a file puts an update off; the agent takes it within a minute or so. It
+// wishes is where a file puts an update off; the agent takes it within minutes. It
 // needs no rights: three days are all that it can cost.
 func wishes(l layout.Layout) agentupdate.WishFolder { return agentupdate.WishFolder(l.Wishes()) }
 
@@ -164,38 +164,36 @@ func (p *program) update(ctx context.Context) error {
 	return p.misused("update " + what)
 }
 
-// updates reads how updates stand.
-func (p *program) updates(ctx context.Context) (agentupdate.Status, error) {
+// updates reads how updates stand, and how the agent is that said so.
+func (p *program) updates(ctx context.Context) (agentupdate.Status, shown, error) {
 	s, _, err := p.now(ctx)
 	if err != nil {
-		return agentupdate.Status{}, err
+		return agentupdate.Status{}, s, err
 	}
 	if s.Update == nil { // never enrolled, or an older agent runs
-		return agentupdate.Status{}, &failure{code: "update_unknown", exit: exitRefused}
+		return agentupdate.Status{}, s, &failure{code: "update_unknown", exit: exitRefused}
 	}
-	return *s.Update, nil
+	return *s.Update, s, nil
 }
 
 // updateShown is what update status prints as JSON.
 type updateShown struct {
 	agentupdate.Status
 	Running string `json:"running_version,omitempty"` // of the agent that said this
-	// Noted: it is to come a day later, which the agent has not taken up yet.
+	// AgentRuns is null for a user who may not know. Nothing comes while none does.
+	AgentRuns *bool `json:"running"`
+	// Noted: it is put off, which the agent has not taken up yet.
 	Noted bool `json:"wish_noted,omitempty"`
 }
 
 func (p *program) updateStatus(ctx context.Context) error {
-	u, err := p.updates(ctx)
-	if err != nil {
-		return err
-	}
-	s, _, err := p.now(ctx)
+	u, s, err := p.updates(ctx)
 	if err != nil {
 		return err
 	}
 	noted := u.Coming() && wishes(p.layout).Waits(u.Version)
 	if p.json {
-		return p.print(updateShown{u, s.Version, noted})
+		return p.print(updateShown{u, s.Version, s.Running, noted})
 	}
 	w := p.words
 	line := func(label string, value string) {
@@ -203,14 +201,17 @@ func (p *program) updateStatus(ctx context.Context) error {
 			fmt.Fprintf(p.out, "%-*s %s\n", 22, w.text("label."+label), value)
 		}
 	}
+	if s.stopped() {
+		p.say("update_stopped")
+		line("as_of", w.when(s.AsOf))
+	}
 	line("version", s.Version)
 	line("update", w.update(u))
 	if u.Coming() {
-		line("update_until", w.when(u.Until))
-		line("postponable", w.whole(int64(u.Postponable)))
-	}
-	if noted {
-		line("wish", w.text("wish_noted"))
+		if !u.Until.IsZero() {
+			line("update_until", w.text("update_anew", w.when(u.Until)))
+		}
+		line("postponable", w.postponable(u, noted, s.stopped()))
 	}
 	line("previous", u.Previous)
 	line("launcher", u.Launcher)
@@ -218,6 +219,28 @@ func (p *program) updateStatus(ctx context.Context) error {
 	line("launcher_left", u.LauncherLeft)
 	line("policy", u.Policy)
 	return nil
+}
+
+// postponable says how often a coming update may still be put off; with a wish that waits
+// nobody knows before the agent took it up.
+func (w words) postponable(u agentupdate.Status, noted, stopped bool) string {
+	switch {
+	case noted:
+		return w.text("wish_noted") + " " + w.takesUp(stopped)
+	case u.Postponable <= 0:
+		return w.text("postponable_none")
+	case u.Postponable == 1:
+		return w.text("postponable_once")
+	}
+	return w.text("postponable_times", w.whole(int64(u.Postponable)))
+}
+
+// takesUp says when the agent hears of a wish.
+func (w words) takesUp(stopped bool) string {
+	if stopped {
+		return w.text("takes_up_later")
+	}
+	return w.text("takes_up")
 }
 
 // update says in a line how updates stand.
@@ -248,11 +271,13 @@ type postponed struct {
 	Version string `json:"version"`
 	// Noted: the agent has not taken up an earlier wish yet; both are one.
 	Noted bool `json:"noted,omitempty"`
+	// AgentRuns is null for a user who may not know. It is taken up once one does.
+	AgentRuns *bool `json:"running"`
 }
 
 // postpone puts a coming update off for a day.
 func (p *program) postpone(ctx context.Context) error {
-	u, err := p.updates(ctx)
+	u, s, err := p.updates(ctx)
 	switch {
 	case err != nil:
 		return err
@@ -271,11 +296,13 @@ func (p *program) postpone(ctx context.Context) error {
 	case err != nil && !noted:
 		return err
 	case p.json:
-		return p.print(postponed{u.Version, noted})
+		return p.print(postponed{u.Version, noted, s.Running})
 	case noted:
 		p.say("postponed_noted", u.Version)
-		return nil
+	default:
+		p.say("postponed", u.Version)
 	}
-	p.say("postponed", u.Version)
+	fmt.Fprintln(p.out, p.words.takesUp(s.stopped()))
+	p.say("postponed_shown")
 	return nil
 }

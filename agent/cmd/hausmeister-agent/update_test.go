@@ -1,9 +1,13 @@
 package main
 
 import (
+	"bytes"
 	"context"
+	"encoding/json"
 	"errors"
+	"os"
 	"path/filepath"
+	"strings"
 	"testing"
 	"time"
 
@@ -47,5 +51,69 @@ func TestSelftestOf(t *testing.T) {
 	err := selftestOf(t.Context(), filepath.Join(t.TempDir(), "none"), "/hm")
 	if err == nil || errors.Is(err, agentupdate.ErrSelftest) {
 		t.Errorf("a program that is not there: %v", err)
+	}
+}
+
+// TestUpdateSaysWhatIsSo: what the person at the device reads is true in each case: with
+// and without an agent that runs, and with as many wishes left.
+func TestUpdateSaysWhatIsSo(t *testing.T) {
+	dir := t.TempDir()
+	for _, d := range []string{"public", "wishes", "state"} {
+		if err := os.Mkdir(filepath.Join(dir, d), 0o700); err != nil {
+			t.Fatal(err)
+		}
+	}
+	begins := time.Now().Add(20 * time.Hour).UTC().Truncate(time.Minute)
+	say := func(left int, verb, lang string) string {
+		t.Helper()
+		b, err := json.Marshal(map[string]any{"state": "connected", "version": "1.0.0", "as_of": begins.Add(-21 * time.Hour), "update": agentupdate.Status{
+			State: "offered", Version: "1.1.0", Waits: "postponed", Begins: begins, Until: begins.Add(48 * time.Hour), Postponable: left}})
+		if err == nil {
+			err = os.WriteFile(filepath.Join(dir, "public/status.json"), b, 0o644)
+		}
+		if err != nil {
+			t.Fatal(err)
+		}
+		var out bytes.Buffer
+		p := &program{args: []string{"update", verb, "--lang", lang, "--dir", dir}, env: func(string) string { return "" }, in: strings.NewReader(""), out: &out, errs: &out}
+		p.main(t.Context())
+		return out.String()
+	}
+	count := map[string][4]string{
+		"de": {"öfter geht es nicht", "noch einmal verschieben", "noch 2-mal verschieben", "noch 3-mal verschieben"},
+		"en": {"it cannot be any more", "once more", "2 more times", "3 more times"},
+	}
+	stopped := map[string]string{"de": "Der Agent läuft nicht.", "en": "The agent is not running."}
+	soon := map[string]string{"de": "in wenigen Minuten", "en": "within minutes"}
+	for _, runs := range []bool{false, true} {
+		if runs {
+			lock, err := layout.Lock(filepath.Join(dir, "state/lock"))
+			if err != nil {
+				t.Fatal(err)
+			}
+			defer lock.Close()
+		}
+		for lang, counts := range count {
+			for left, want := range counts {
+				got := say(left, "status", lang)
+				if !strings.Contains(got, want) || strings.Contains(got, stopped[lang]) == runs || !strings.Contains(got, wordsFor(lang).when(begins)) {
+					t.Errorf("agent runs %t, %d wishes left: %s", runs, left, got)
+				}
+				got = say(left, "postpone", lang)
+				switch {
+				case left == 0 && (!strings.Contains(got, want) || strings.Contains(got, soon[lang])):
+					t.Errorf("agent runs %t, the fourth wish: %s", runs, got)
+				case left > 0 && (strings.Contains(got, soon[lang]) != runs || strings.Contains(got, stopped[lang]) == runs):
+					t.Errorf("agent runs %t, a wish: %s", runs, got)
+				}
+				got = say(left, "status", lang)
+				if left > 0 && (strings.Contains(got, want) || strings.Contains(got, soon[lang]) != runs) {
+					t.Errorf("agent runs %t, a wish waits: %s", runs, got)
+				}
+				if err := os.RemoveAll(filepath.Join(dir, "wishes/postpone-update-1.1.0")); err != nil {
+					t.Fatal(err)
+				}
+			}
+		}
 	}
 }
