@@ -6,7 +6,9 @@ import (
 	"errors"
 	"fmt"
 	"io/fs"
+	"slices"
 
+	"hausmeister/agent/update/journal"
 	"hausmeister/platform/layout"
 	"hausmeister/proto/manifest"
 )
@@ -71,4 +73,24 @@ func (u *Updater) writeNote(n note) error {
 	}
 	u.note = n
 	return nil
+}
+
+// heed notes a lease that the launcher refused, before its step is told and is not in the
+// journal any more. What was given up may come again.
+func (u *Updater) heed(j journal.Journal) {
+	if preparing(j) && j.Lease == u.note.Refused {
+		return // that one is to be refused, and the journal does not say so yet
+	}
+	for _, s := range slices.Backward(j.Untold) {
+		if s.State != journal.Refused {
+			continue
+		}
+		n := u.note
+		if n.Refused = s.Lease; s.Reason != journal.Withdrawn && n.Refused != u.note.Refused {
+			if err := u.writeNote(n); err != nil {
+				u.c.Log.Warn("a refusal is not noted", "error", err)
+			}
+		}
+		return
+	}
 }

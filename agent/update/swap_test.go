@@ -9,6 +9,7 @@ import (
 	"time"
 
 	"hausmeister/agent/update"
+	"hausmeister/agent/update/journal"
 	"hausmeister/proto/manifest"
 )
 
@@ -98,3 +99,30 @@ func TestAttack25_TakenAwayBeforeTheSwap(t *testing.T) {
 type taker struct{ update.Parts }
 
 func (taker) Unpacked() (io.ReadCloser, error) { return nil, fs.ErrNotExist }
+
+// TestAttack25_LauncherRefusesOnce: what the launcher refused is not fetched again under the
+// same lease, which each session says again until the collector has heard of it.
+func TestAttack25_LauncherRefusesOnce(t *testing.T) {
+	inBubble(t, func(w *world) {
+		r := w.release(manifest.Release{Version: newVersion})
+		for i, lease := range []string{"lease-1", "lease-2"} {
+			if !w.offered(r, lease, time.Hour) {
+				t.Fatalf("%s: not armed: %s", lease, w.told())
+			}
+			w.steps(journal.Event{Kind: journal.SwapTry}, journal.Event{Kind: journal.SwapFail, Reason: journal.Quarantined})
+			for range 3 { // starts of the agent, the launcher's word being told with the first
+				if w.offered(r, lease, time.Hour) || w.begun != i+1 || !strings.HasSuffix(w.told(), "armed refused:quarantined") {
+					t.Fatalf("%s again: %d downloads, told %s", lease, w.begun, w.told())
+				}
+			}
+		}
+	})
+	inBubble(t, func(w *world) { // what was given up is not refused, such as for another by hand
+		r := w.release(manifest.Release{Version: newVersion})
+		w.offered(r, "lease", time.Second)
+		w.steps(journal.Event{Kind: journal.Adopt, Program: w.old})
+		if !w.offered(r, "lease", 2*time.Hour) || !strings.HasPrefix(w.told(), "offered waiting:schedule refused:withdrawn offered") {
+			t.Errorf("offered again: told %s", w.told())
+		}
+	})
+}

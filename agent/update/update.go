@@ -347,6 +347,7 @@ func (u *Updater) turn(ctx context.Context) (time.Duration, error) {
 	if err != nil {
 		return 0, err
 	}
+	u.heed(j)
 	if u.tufs != nil {
 		if j, err = u.words(ctx, j); err != nil {
 			return 0, err
