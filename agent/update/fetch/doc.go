@@ -15,7 +15,9 @@
 // lessons. Who is told on a session to come back does so there. HTTPS takes over
 // when the session fails several times in a row, and never for a target without a
 // lease. It is trusted for nothing: neither for the bytes, which are hashed, nor for
-// a word that ends something, unless it looks like the collector's own.
+// a word that ends something, unless it looks like the collector's own. Where there are
+// sessions, what turned out to be other bytes comes anew by these alone, so that nobody
+// in the middle makes a file one that is refused.
 //
 // Limits. Nobody signs in by HTTPS, since whoever opens connections on the way would
 // hear it; so what comes there counts for the line of the address, not for the

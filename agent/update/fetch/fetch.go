@@ -130,8 +130,8 @@ type body struct {
 	close  func()
 }
 
-// https is the name of the second way.
-const https = "https"
+// The ways' names.
+const session, https = "session", "https"
 
 // way brings bytes.
 type way struct {
@@ -143,7 +143,7 @@ type way struct {
 func (c *Client) ways() []way {
 	var all []way
 	if c.c.Open != nil {
-		all = append(all, way{"session", c.openSession})
+		all = append(all, way{session, c.openSession})
 	}
 	if c.c.Page != nil {
 		all = append(all, way{https, c.openPage})

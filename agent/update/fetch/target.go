@@ -50,8 +50,8 @@ func (c *Client) Target(ctx context.Context, t Target, part Part) (fetched int64
 		case again:
 			return d.fetched, errors.Join(fmt.Errorf("%w: twice", ErrBytes), d.restart())
 		}
-		c.c.Log.Warn("a file of an update has other bytes, it is fetched anew", "way", d.last)
-		d.avoid = d.last
+		c.c.Log.Warn("a file of an update has other bytes, it is fetched anew")
+		d.wrong = true
 		if err := d.restart(); err != nil {
 			return d.fetched, err
 		}
@@ -63,8 +63,7 @@ type download struct {
 	growing
 	c       *Client
 	fetched int64
-	last    string          // the way of the last bytes
-	avoid   string          // a way that brought others than were asked for; "" = none
+	wrong   bool            // other bytes came than were asked for, by whichever way
 	dead    map[string]bool // ways that there are not, or that cost too much
 	ignored int64           // bytes that came before the offset which was asked for
 }
@@ -126,23 +125,17 @@ func (d *download) fill(ctx context.Context) error {
 	return nil
 }
 
-// ways leaves out what is dead, and what brought the wrong bytes if there is another.
+// ways leaves out what is dead, and HTTPS where only the session's word counts: nothing
+// here knows the lessons of a target without a lease, the session's collector does; and
+// what came and was wrong may have been HTTPS', whoever brought the last bytes.
 func (d *download) ways() (ways []way) {
-	var avoided []way
 	for _, w := range d.c.ways() {
 		switch {
-		case w.name == https && d.want.Lease == "" && d.c.c.Open != nil:
-			// Nothing here knows the lessons of a target without a lease: only the
-			// session's collector does.
 		case d.dead[w.name]:
-		case w.name == d.avoid:
-			avoided = append(avoided, w)
+		case w.name == https && d.c.c.Open != nil && (d.want.Lease == "" || d.wrong && !d.dead[session]):
 		default:
 			ways = append(ways, w)
 		}
-	}
-	if len(ways) == 0 {
-		return avoided
 	}
 	return ways
 }
@@ -166,7 +159,6 @@ func (d *download) once(ctx context.Context, w way) error {
 		b.close()
 		return fmt.Errorf("%w: a file of %d bytes, want %d", errForeign, b.length, d.want.Length)
 	}
-	d.last = w.name
 	skip := d.offset - b.at // somebody between us and the collector ignores ranges
 	err = d.c.pull(ctx, b, d.want.Length-b.at, func(p []byte) error {
 		d.fetched += int64(len(p))

@@ -285,6 +285,73 @@ func TestAttack19ChangedFile(t *testing.T) {
 	})
 }
 
+// Somebody in the middle breaks the session and brings garbage by HTTPS: whatever the
+// session brings after that, the update is not refused for it, nor is the session avoided.
+func TestAttack19GarbageByHTTPS(t *testing.T) {
+	for name, c := range map[string]struct {
+		broken  int  // of the first tries, all by the session
+		garbage int  // bytes by HTTPS, then cut
+		again   bool // the session breaks for good in the second run
+		want    error
+	}{
+		"some, and the session brings the rest": {3, 64 << 10, false, nil},
+		"all of it, and the session comes back": {3, 200 << 10, false, nil},
+		"and no session any more":               {3, 200 << 10, true, fetch.ErrUnreachable},
+	} {
+		t.Run(name, func(t *testing.T) {
+			in(t, func(w *world) {
+				w.file = random(200 << 10)
+				w.withSession()
+				lied := false
+				w.serve = func(n int, offset int64, r *reply) {
+					switch {
+					case r.stream == nil:
+						lied = true
+						r.begin(offset, int64(len(w.file)))
+						r.send(bytes.Repeat([]byte("x"), min(c.garbage, len(w.file)-int(offset))))
+						r.cut()
+					case n < c.broken, lied && c.again:
+						r.stream.Reset(hmpb.Code_CODE_NORMAL)
+					default:
+						w.good(offset, r)
+					}
+				}
+				p := &memPart{}
+				n, _, err := w.get(w.Context(), p)
+				if !errors.Is(err, c.want) || c.want == nil && !bytes.Equal(p.data, w.file) || n > 2*int64(len(w.file)) {
+					w.Errorf("Target = %d, %v by %v; want %v and one full download more at most", n, err, w.via, c.want)
+				}
+				if asked := slices.DeleteFunc(slices.Clone(w.via), func(way string) bool { return way != "https" }); len(asked) != 1 {
+					w.Errorf("asked by %v, want the session alone behind what was wrong", w.via)
+				}
+			})
+		})
+	}
+	in(t, func(w *world) { // it came in an earlier call
+		w.file = random(200 << 10)
+		w.withSession()
+		p := &memPart{}
+		w.away = always
+		w.serve = func(n int, offset int64, r *reply) {
+			if n > 0 {
+				r.cut()
+				return
+			}
+			r.begin(offset, int64(len(w.file)))
+			r.send(bytes.Repeat([]byte("x"), 64<<10))
+			r.cut()
+		}
+		if n, _, err := w.get(w.Context(), p); !errors.Is(err, fetch.ErrUnreachable) || n != 64<<10 {
+			w.Fatalf("Target = %d, %v; want 64 KiB of it", n, err)
+		}
+		w.away, w.via = 0, nil
+		w.serve = func(_ int, offset int64, r *reply) { w.good(offset, r) }
+		if _, _, err := w.get(w.Context(), p); err != nil || !slices.Equal(w.via, []string{"session", "session"}) {
+			w.Errorf("the next call: %v by %v; want it whole by the session", err, w.via)
+		}
+	})
+}
+
 // pages are what comes instead of the collector.
 var pages = map[string]string{
 	"portal":             "HTTP/1.1 200 OK\r\nContent-Type: text/html\r\nContent-Length: 1000\r\n\r\n" + strings.Repeat("<p>sign in", 100),
