@@ -257,10 +257,10 @@ func (c *Client) metadata(ctx context.Context, w way, a ask) (m Metadata, err er
 	return m, nil
 }
 
-// later is a wait that was asked for, spread over a quarter more.
+// later is a wait that was asked for, spread over a quarter more; maxAfter with that.
 func (c *Client) later(wait time.Duration) error {
 	wait = min(max(wait, time.Second), maxAfter)
-	return &ComeBack{wait + time.Duration(c.c.Random()*float64(wait)/4)}
+	return &ComeBack{min(wait+time.Duration(c.c.Random()*float64(wait)/4), maxAfter)}
 }
 
 // backoff is full jitter under a ceiling of 2 s that doubles to 2 minutes.
