@@ -143,18 +143,18 @@ func (u *Updater) moment(ctx context.Context, j journal.Journal) (time.Duration,
 // set, such as in a device whose battery for it is dead, each morning.
 const longAgo = 365 * 24 * time.Hour
 
-// leaseOver is for a lease that has ended by the device's clock. Where that was set, the
-// lease is measured by one that no one sets; that one stands still while the device
-// sleeps, so that nothing less than longAgo is taken for it.
+// leaseOver is for a lease that has ended by one of the device's clocks. That which no one
+// sets has the last word; it stands still while the device sleeps, so that only what is
+// longAgo by the other one goes on without the collector's.
 func (u *Updater) leaseOver(ctx context.Context, j journal.Journal, now int64) (time.Duration, error) {
 	left := time.Until(u.lentTill)
-	switch set := now-j.Until > longAgo.Milliseconds(); {
-	case set && u.lent != j.Lease: // of a start before
-		_, wait, err := u.wait(ctx, j, journal.Schedule, time.Hour) // the next session says whether it holds
-		return wait, err
-	case set && left > 0:
+	switch set, known := now-j.Until > longAgo.Milliseconds(), u.lent == j.Lease; {
+	case known && left > 0 && set:
 		_, err := u.do(ctx, journal.Event{Kind: journal.Offer, Program: j.Next, Lease: j.Lease, Until: now + left.Milliseconds()})
 		return time.Second, err
+	case known && left > 0, !known && set: // it slept, or the clock was set, maybe of a start before
+		_, wait, err := u.wait(ctx, j, journal.Schedule, time.Hour) // the next session says whether it holds
+		return wait, err
 	}
 	return 0, &refusal{journal.Withdrawn, errors.New("its lease ended")}
 }

@@ -637,6 +637,47 @@ func TestAttack13_ClockSetRightAfterTheOffer(t *testing.T) {
 	})
 }
 
+// TestAttack13_LeaseWhileAsleep: a lease that is over by a clock which was wrong for a while,
+// or went on while the device slept, is one of which the collector has the next word.
+func TestAttack13_LeaseWhileAsleep(t *testing.T) {
+	const ahead = 40 * 24 * time.Hour
+	for name, then := range map[string]func(w *world, u *update.Updater, off *atomic.Int64, o *hmpb.Offer) (armed bool, told string){
+		"the clock is right again": func(w *world, u *update.Updater, off *atomic.Int64, o *hmpb.Offer) (bool, string) {
+			off.Store(0)
+			return w.runFor(u, 2*time.Hour), "armed"
+		},
+		"it holds": func(w *world, u *update.Updater, off *atomic.Int64, o *hmpb.Offer) (bool, string) {
+			u.Offered(o)
+			w.runFor(u, 10*time.Minute)
+			off.Store(0) // else what was signed has expired
+			return w.runFor(u, 2*time.Hour), "armed"
+		},
+		"it does not": func(w *world, u *update.Updater, off *atomic.Int64, o *hmpb.Offer) (bool, string) {
+			u.Withdrawn("")
+			return !w.runFor(u, 2*time.Hour), "refused:withdrawn"
+		},
+		"nobody says so": func(w *world, u *update.Updater, off *atomic.Int64, o *hmpb.Offer) (bool, string) {
+			return !w.runFor(u, 73*time.Hour), "refused:withdrawn"
+		},
+	} {
+		inBubble(t, func(w *world) {
+			off := w.clockOf(0)
+			o := offer(w.release(manifest.Release{Version: newVersion}), "lease")
+			o.SetWithinS(3600)
+			u := w.updater(oldVersion)
+			u.Offered(o)
+			w.runFor(u, time.Second)
+			off.Store(int64(ahead))
+			if w.runFor(u, 5*time.Minute); !strings.HasSuffix(w.told(), "waiting:schedule") {
+				t.Errorf("%s: before: told %s", name, w.told())
+			}
+			if ok, told := then(w, u, off, o); !ok || !strings.HasSuffix(w.told(), told) {
+				t.Errorf("%s: told %s, want %s at the end", name, w.told(), told)
+			}
+		})
+	}
+}
+
 // TestAttack13_ClockSetWhilePostponed: a wish is for a day, whichever time the clock
 // showed when it was said.
 func TestAttack13_ClockSetWhilePostponed(t *testing.T) {
