@@ -232,7 +232,7 @@ func (r *Rollouts) look(ctx context.Context, o *row) (s sight, err error) {
 			}
 		}
 		if r.cfg.Tickets != nil {
-			s.tickets, err = r.cfg.Tickets.Opened(ctx, tx, o.id, now.Add(-24*time.Hour))
+			s.tickets, err = r.ticketsOf(ctx, tx, o)
 		}
 		return err
 	})
@@ -240,6 +240,19 @@ func (r *Rollouts) look(ctx context.Context, o *row) (s sight, err error) {
 		return s, fmt.Errorf("looking at the fleet: %w", err)
 	}
 	return s, nil
+}
+
+// ticketsOf are those of a day, but not those that a person knew who ended a halt of theirs.
+func (r *Rollouts) ticketsOf(ctx context.Context, tx *db.Tx, o *row) (int64, error) {
+	since := r.now().Add(-24 * time.Hour)
+	known, err := endedHalt(ctx, tx, o.id, gate.CauseTickets)
+	if err != nil {
+		return 0, err
+	}
+	if known.After(since) {
+		since = known
+	}
+	return r.cfg.Tickets.Opened(ctx, tx, o.id, since)
 }
 
 const dayMS = 24 * 60 * 60 * 1000

@@ -1314,22 +1314,52 @@ func TestDeviceStateIsOfItsChannel(t *testing.T) {
 	})
 }
 
-// tickets is a desk.
-type tickets int64
+// desk has the times at which tickets were opened.
+type desk struct{ opened []time.Time }
 
-func (n tickets) Opened(context.Context, *db.Tx, string, time.Time) (int64, error) {
-	return int64(n), nil
+func (d *desk) Opened(_ context.Context, _ *db.Tx, _ string, since time.Time) (n int64, err error) {
+	for _, at := range d.opened {
+		if at.After(since) {
+			n++
+		}
+	}
+	return n, nil
 }
 
+func (d *desk) opens(n int, at time.Time) {
+	for range n {
+		d.opened = append(d.opened, at)
+	}
+}
+
+// Who ends the halt has read those tickets; new ones halt it again.
 func TestTicketsStopARing(t *testing.T) {
 	both(t, func(t *testing.T, w *world) {
-		w.cfg.Tickets = tickets(9)
+		calls := &desk{}
+		w.cfg.Tickets = calls
 		w.restart()
 		_, id := w.begun(30, "A3510")
-		w.care()
-		if v := w.view(id); v.State != rollout.Halted || v.Cause != gate.CauseTickets {
-			t.Errorf("%s for %q, want it halted for its tickets", v.State, v.Cause)
+		halted := func(what string) {
+			t.Helper()
+			calls.opens(9, w.now)
+			w.now = w.now.Add(5 * time.Second)
+			w.care()
+			if v := w.view(id); v.State != rollout.Halted || v.Cause != gate.CauseTickets {
+				t.Errorf("%s: %s for %q, want it halted for its tickets", what, v.State, v.Cause)
+			}
 		}
+		halted("nine tickets")
+		w.must(w.Resume(t.Context(), person("ada"), id, "they were all about a printer"))
+		for range 3 {
+			w.now = w.now.Add(5 * time.Second)
+			w.care()
+			if v := w.view(id); v.State != rollout.Running {
+				t.Fatalf("%s for %q without a new ticket", v.State, v.Cause)
+			}
+			w.must(w.Pause(t.Context(), person("ada"), id, "a moment please"))
+			w.must(w.Resume(t.Context(), person("ada"), id, "it goes on"))
+		}
+		halted("nine others")
 	})
 }
 

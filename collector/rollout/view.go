@@ -245,3 +245,28 @@ func readDecisions(ctx context.Context, tx *db.Tx, id string) (out []Decision, e
 	}
 	return out, rows.Close()
 }
+
+// endedHalt is when a halt of this cause was ended last; zero = none was. It is written
+// down with what was known just before.
+func endedHalt(ctx context.Context, tx *db.Tx, id string, cause gate.Cause) (time.Time, error) {
+	rows, err := tx.Query(ctx, `SELECT at_ms, evidence FROM rollout_decisions WHERE rollout_id = $1 AND verb = 'resumed' ORDER BY at_ms DESC`, id)
+	if err != nil {
+		return time.Time{}, err
+	}
+	defer rows.Close()
+	for rows.Next() {
+		var at int64
+		var evidence string
+		if err := rows.Scan(&at, &evidence); err != nil {
+			return time.Time{}, err
+		}
+		var known Evidence
+		if err := json.Unmarshal([]byte(evidence), &known); err != nil {
+			return time.Time{}, fmt.Errorf("evidence of a decision of rollout %s: %w", id, err)
+		}
+		if known.Cause == cause {
+			return time.UnixMilli(at), nil
+		}
+	}
+	return time.Time{}, rows.Close()
+}
