@@ -94,6 +94,35 @@ func TestAttack45TrialsOfAnAbortedRollout(t *testing.T) {
 	})
 }
 
+// What an earlier rollout of the release had armed may fail while the new one gives out its
+// places: that halts it as at any other time, and a person lets it go on with them.
+func TestAttack42FailuresWhilePlacing(t *testing.T) {
+	both(t, func(t *testing.T, w *world) {
+		ids, id := w.begun(130, "A3510")
+		held := w.sweep(ids, "1.0.0")
+		w.arm(held)
+		w.must(w.Abort(t.Context(), person("ada"), id, "a day early"))
+		w.now = w.now.Add(time.Minute)
+		anew, err := w.Start(t.Context(), person("ada"), w.releaseID("1.1.0"), "new version for the schools")
+		w.must(err)
+		// Its collector ended right before it said that all have their place.
+		w.must(w.exec(`INSERT INTO rollout_members (rollout_id, device_id, ring, model, os_build, antivirus, owner_id, school_id, unfit)
+			SELECT $1, device_id, ring, model, os_build, antivirus, owner_id, school_id, unfit FROM rollout_members WHERE rollout_id = $2`, anew, id))
+		for device, o := range held {
+			w.ends(device, o, false)
+		}
+		w.care()
+		if v := w.view(anew); v.State != rollout.Halted || v.Cause != gate.CauseRate {
+			t.Errorf("%s for %q with a sum of %.1f and a bound of %.1f, want it halted for its rate", v.State, v.Cause, v.Evidence.Sum, v.Evidence.Bound)
+		}
+		w.must(w.Resume(t.Context(), person("ada"), anew, "it was the network"))
+		w.care()
+		if v := w.view(anew); v.State != rollout.Running || len(w.sweep(ids, "1.0.0")) == 0 {
+			t.Errorf("%s after a person ended the halt, want it to go on", v.State)
+		}
+	})
+}
+
 // While all are left out no ring opens: they would all begin on the day when they are let
 // in.
 func TestAllLeftOut(t *testing.T) {

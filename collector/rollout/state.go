@@ -26,6 +26,9 @@ import (
 //	                                                    \--all had their turn--> done --a newer one is done--> replaced
 //	each but the last two --abort--> aborted
 //
+// What devices tell that an earlier rollout of the release had armed may halt one that is
+// placing, too; who resumes it, or one that was paused then, lets it go on with placing.
+//
 // Waiting is for the second person of an urgent one. Leases are granted in running, and
 // in done to those who come late; they are gone in the transaction that leaves these.
 type State string
@@ -53,7 +56,7 @@ func (s State) over() bool { return s == Aborted || s == Replaced }
 // ways are the arrows of the drawing.
 var ways = map[State][]State{
 	Waiting: {Placing, Aborted},
-	Placing: {Running, Paused, Aborted},
+	Placing: {Running, Paused, Halted, Aborted},
 	Running: {Paused, Halted, Aborted, Done},
 	Paused:  {Running, Placing, Halted, Aborted},
 	Halted:  {Running, Placing, Aborted}, // a pause would let a program resume it

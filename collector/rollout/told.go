@@ -6,6 +6,7 @@ import (
 	"encoding/hex"
 	"errors"
 	"fmt"
+	"slices"
 	"unicode/utf8"
 
 	"hausmeister/collector/access"
@@ -254,11 +255,11 @@ func (r *Rollouts) weigh(ctx context.Context, tx *db.Tx, o *row, m member, outco
 	return o.save(ctx, tx, false)
 }
 
-// halt stops a rollout by what the gate says, also one that is paused: what is armed goes
-// on in a pause, and whoever ends that must know what came of it. One that is halted
-// already stays so, and keeps the evidence.
+// halt stops a rollout by what the gate says, also one that is paused or placing: what is
+// armed goes on, and whoever takes it further must know what came of it. One that is
+// halted already stays so, and keeps the evidence.
 func (r *Rollouts) halt(ctx context.Context, tx *db.Tx, o *row, cause gate.Cause) error {
-	if !o.state.grants() && o.state != Paused {
+	if !slices.Contains(ways[o.state], Halted) {
 		return o.save(ctx, tx, false)
 	}
 	o.cause = cause
