@@ -498,7 +498,7 @@ func (w *world) fallSilent(all, some []string) {
 	held := w.sweep(some, "1.0.0")
 	w.arm(held)
 	for device := range held {
-		w.must(w.health.End(w.t.Context(), w.caller(device), w.count(`SELECT session FROM health_state WHERE device_id = $1`, device)))
+		w.leaves(device)
 	}
 	w.now = w.now.Add(3 * time.Hour)
 }

@@ -19,12 +19,15 @@ import (
 // Behind asks for all that have another word than Current.
 const Behind = "behind"
 
-// Words are all that DevicesWith can be asked for.
+// Words are all that DevicesWith can be asked for. Of revoked devices no list of the fleet
+// asks how far their updates are.
 var Words = append([]string{Behind}, texts(Whys)...)
 
 func texts(whys []Why) (out []string) {
 	for _, why := range whys {
-		out = append(out, string(why))
+		if why != WhyRevoked {
+			out = append(out, string(why))
+		}
 	}
 	return out
 }
@@ -43,7 +46,7 @@ func (r *Rollouts) DevicesWith(ctx context.Context, caller access.Caller, word s
 	case !r.Knows(word):
 		return nil, &InvalidError{"update", "no such word"}
 	case word == Behind:
-		whys = slices.DeleteFunc(slices.Clone(Whys), func(why Why) bool { return why == Current })
+		whys = slices.DeleteFunc(slices.Clone(Whys), func(why Why) bool { return why == Current || why == WhyRevoked })
 	}
 	var latest, strays map[string]string
 	err = r.db.Read(ctx, func(tx *db.Tx) (err error) {

@@ -23,6 +23,9 @@ func (w *world) standsAsSaid(ids ...string) {
 		w.must(err)
 		want[id] = d
 		with[string(d.Why)] = append(with[string(d.Why)], id)
+		if d.Why == rollout.WhyRevoked {
+			continue // no list of the fleet has it
+		}
 		if d.Why != rollout.Current {
 			with[rollout.Behind] = append(with[rollout.Behind], id)
 		}

@@ -27,10 +27,11 @@ const (
 	Current    Why = "current"
 	WhyNever   Why = "never_here"  // it has not connected since the rollout began
 	WhySilent  Why = "silent"      // it was here, and is not
-	WhyRing    Why = "ring"        // its ring has not come
+	WhyRing    Why = "ring"        // its ring has not come, or the signed ramp not begun
 	WhyWindow  Why = "window"      // lessons, or days that its owner closed
 	WhySchool  Why = "school_busy" // as many of its school are under way as may be
 	WhyTurn    Why = "turn"        // as many of all are under way as may be
+	WhyAway    Why = "away"        // its turn comes when it is connected
 	WhyBegan   Why = "under_way"
 	WhyWaits   Why = "waits"   // the device waits, for what its reason says
 	WhyRefused Why = "refused" // the device refused it
@@ -40,11 +41,12 @@ const (
 	WhyEnded   Why = "ended"       // the rollout is, for good
 	WhyUnfit   Why = "unfit"       // nothing is released for such a device
 	WhyOff     Why = "updates_off" // the device takes none
+	WhyRevoked Why = "revoked"     // it is, and told of no end of the update before
 	WhyDrift   Why = "drift"       // it had the version and has another, or a program that nobody released
 )
 
 // Whys are all of them, in the order of lists.
-var Whys = []Why{Current, WhyBegan, WhyWaits, WhyRing, WhyTurn, WhySchool, WhyWindow, WhyHalted, WhyEnded, WhyBlocked, WhySilent, WhyNever, WhyRefused, WhyUndone, WhyUnfit, WhyOff, WhyDrift}
+var Whys = []Why{Current, WhyBegan, WhyWaits, WhyRing, WhyTurn, WhyAway, WhySchool, WhyWindow, WhyHalted, WhyEnded, WhyBlocked, WhySilent, WhyNever, WhyRefused, WhyUndone, WhyUnfit, WhyOff, WhyRevoked, WhyDrift}
 
 // member is a device in a rollout.
 type member struct {
@@ -532,21 +534,29 @@ func (g Gateway) overdueFor(ctx context.Context, tx *db.Tx, w window, release, v
 	if !w.closedOn(g.now()) {
 		return false, nil
 	}
-	var custom string
-	err := tx.QueryRow(ctx, `SELECT custom FROM rollout_targets WHERE release_id = $1 AND kind = 'program' AND gone_ms IS NULL LIMIT 1`, release).Scan(&custom)
-	if errors.Is(err, db.ErrNoRows) {
-		return false, nil
-	}
-	if err != nil {
+	p, ok, err := readRelease(ctx, tx, release)
+	if err != nil || !ok {
 		return false, err
-	}
-	var p manifest.Release // the ramp and the floor are those of the release
-	if err := json.Unmarshal([]byte(custom), &p); err != nil {
-		return false, fmt.Errorf("release %s: %w", release, err)
 	}
 	floors := map[string]string{}
 	err = readFloors(ctx, tx, floors)
 	return g.overdue(p, version, floors), err
+}
+
+// readRelease is what is signed of a release as a whole, as one of its programs has it.
+func readRelease(ctx context.Context, tx *db.Tx, release string) (p manifest.Release, ok bool, err error) {
+	var custom string
+	err = tx.QueryRow(ctx, `SELECT custom FROM rollout_targets WHERE release_id = $1 AND kind = 'program' AND gone_ms IS NULL LIMIT 1`, release).Scan(&custom)
+	if errors.Is(err, db.ErrNoRows) {
+		return p, false, nil
+	}
+	if err != nil {
+		return p, false, err
+	}
+	if err := json.Unmarshal([]byte(custom), &p); err != nil {
+		return p, false, fmt.Errorf("release %s: %w", release, err)
+	}
+	return p, true, nil
 }
 
 // unleased is a target that needs no lease, by the way of the device's school.

@@ -117,13 +117,13 @@ func TestRetiredDevice(t *testing.T) {
 		}
 		for _, device := range []string{bad, good, armed} {
 			d, _, err := w.DeviceState(t.Context(), person("ada"), device)
-			if err != nil || d.Why != rollout.WhyNever || d.Version != "" || d.Reason != 0 || d.Ring != 0 || !d.Day.IsZero() {
-				t.Errorf("DeviceState = %+v, %v, want nothing but that it never came", d, err)
+			if err != nil || d.Why != rollout.WhyRevoked || d.Version != "" || d.Reason != 0 || d.Ring != 0 || !d.Day.IsZero() {
+				t.Errorf("DeviceState = %+v, %v, want nothing but that it is revoked", d, err)
 			}
 		}
 		all, err := w.DeviceStates(t.Context(), person("ada"), id, "", "", 500)
-		if c, err2 := w.Compliance(t.Context(), person("ada"), id); err != nil || err2 != nil || len(all) != len(ids) || c.Devices != int64(len(ids)) || c.Counts[rollout.WhyNever] != 3 {
-			t.Errorf("%d devices, %v, counted %+v, %v, want %d of which three never came", len(all), err, c, err2, len(ids))
+		if c, err2 := w.Compliance(t.Context(), person("ada"), id); err != nil || err2 != nil || len(all) != len(ids) || c.Devices != int64(len(ids)) || c.Counts[rollout.WhyRevoked] != 3 {
+			t.Errorf("%d devices, %v, counted %+v, %v, want %d of which three are revoked", len(all), err, c, err2, len(ids))
 		}
 		// What the gate has to take out of its sums it still finds.
 		if before.Evidence.OK != 2 || before.Evidence.Bad != 1 {

@@ -259,7 +259,7 @@ func (c *Compliance) add(d *deviceRow, now time.Time) {
 	if d.placed {
 		c.inRing(d.m.ring, d.Why, 1)
 	}
-	if d.m.first > 0 && now.Sub(time.UnixMilli(d.m.first)) >= dueAfter {
+	if d.m.first > 0 && !d.revoked && now.Sub(time.UnixMilli(d.m.first)) >= dueAfter {
 		c.Due++
 		if d.Why == Current {
 			c.Current++
@@ -318,11 +318,21 @@ func readFleet(ctx context.Context, tx *db.Tx, o *row) ([]deviceRow, error) {
 	if err != nil {
 		return nil, err
 	}
-	err = eachIn(ctx, tx, `h.device_id || ';' || COALESCE(h.last_contact_day, -1)`, `health_devices h`, nil, func(f []string) (err error) {
+	err = eachIn(ctx, tx, `h.device_id || ';' || COALESCE(h.last_contact_day, -1) || ';' || h.connected`, `health_devices h`, nil, func(f []string) (err error) {
 		if i, known := at[f[0]]; known {
+			devices[i].connected = f[2] == "1"
 			devices[i].contact, err = strconv.ParseInt(f[1], 10, 64)
 		}
 		return err
+	})
+	if err != nil {
+		return nil, err
+	}
+	err = eachIn(ctx, tx, `e.device`, `enroll_devices e WHERE e.revoked_ms IS NOT NULL`, nil, func(f []string) error {
+		if i, known := at[f[0]]; known {
+			devices[i].revoked = true
+		}
+		return nil
 	})
 	if err != nil {
 		return nil, err

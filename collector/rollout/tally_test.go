@@ -13,6 +13,7 @@ import (
 	"hausmeister/collector/rollout"
 	"hausmeister/collector/rollout/gate"
 	"hausmeister/proto/hmpb"
+	"hausmeister/proto/manifest"
 )
 
 // counted are the words of all devices, read one by one, and those of each ring.
@@ -123,14 +124,56 @@ func TestCountsAreOfTheWords(t *testing.T) {
 		_, err = w.AddDays(t.Context(), admin, w.owner, rollout.Days{Kind: rollout.Closed, School: school, Span: calendar.Span{From: "2026-11-20", To: "2026-12-20", Name: "Prüfungen"}})
 		w.must(err)
 		check("with days closed")
+		for i := 0; i < 30; i += 4 { // some of whom nobody has told anything yet
+			w.leaves(ids[i])
+		}
+		w.revoked(ids[7], w.now)
+		check("with some that left and one that is revoked")
 		if w.view(id).State == rollout.Running {
 			w.must(w.Pause(t.Context(), person("ada"), id, "the helpdesk asks"))
 		}
 		check("paused")
 		w.now = w.now.Add(20 * 24 * time.Hour)
 		check("later")
-		if !seen[rollout.WhyNever] || !seen[rollout.WhySilent] || !seen[rollout.WhyRefused] || !seen[rollout.WhyBlocked] || !seen[rollout.WhyUndone] || !seen[rollout.Current] || !seen[rollout.WhyDrift] || !seen[rollout.WhyHalted] {
+		if !seen[rollout.WhyNever] || !seen[rollout.WhySilent] || !seen[rollout.WhyRefused] || !seen[rollout.WhyBlocked] || !seen[rollout.WhyUndone] || !seen[rollout.Current] || !seen[rollout.WhyDrift] || !seen[rollout.WhyHalted] || !seen[rollout.WhyAway] || !seen[rollout.WhyRevoked] {
 			t.Errorf("words seen: %v; too few for a test", seen)
+		}
+	})
+}
+
+// TestNobodyIsInLineBefore: that there is no room is said of nobody whom something else
+// keeps away.
+func TestNobodyIsInLineBefore(t *testing.T) {
+	both(t, func(t *testing.T, w *world) {
+		w.release("1.0.0")
+		w.repo.Release(manifest.RoleStable, manifest.Release{Version: "1.1.0", Ramp: manifest.Ramp{T0MS: w.now.Add(8 * 24 * time.Hour).UnixMilli(), PermillePerHour: 1000}}, []byte("program 1.1.0"))
+		w.imported()
+		ids := w.fleetOf(10, "1.0.0", "A3510")
+		id := w.start(t, "1.1.0")
+		want := func(device string, want rollout.Why) {
+			t.Helper()
+			if got := w.why(device); got != want {
+				t.Errorf("the word of the device is %s, want %s", got, want)
+			}
+		}
+		w.sweep(ids, "1.0.0")
+		want(ids[0], rollout.WhyRing) // the signed ramp has not begun
+		w.leaves(ids[0])
+		w.now = w.now.Add(8*24*time.Hour + time.Second)
+		w.care()
+		want(ids[0], rollout.WhyAway)
+		want(ids[1], rollout.WhyTurn)
+		w.connects(ids[0], "1.0.0", 100)
+		want(ids[0], rollout.WhyTurn)
+		w.now = w.now.Add(15 * 24 * time.Hour)
+		for i, device := range ids {
+			w.connects(device, "1.0.0", int64(200+i))
+		}
+		w.revoked(ids[0], w.now)
+		want(ids[0], rollout.WhyRevoked)
+		c, err := w.Compliance(t.Context(), person("ada"), id)
+		if w.must(err); c.Counts[rollout.WhyRevoked] != 1 || c.Due != 9 {
+			t.Errorf("%v, and %d that should be current; want one revoked, and the other nine", c.Counts, c.Due)
 		}
 	})
 }
@@ -205,4 +248,10 @@ func (w *world) must(err error) {
 	if err != nil {
 		w.t.Fatal(err)
 	}
+}
+
+// leaves ends the session of a device.
+func (w *world) leaves(device string) {
+	w.t.Helper()
+	w.must(w.health.End(w.t.Context(), w.caller(device), w.count(`SELECT session FROM health_state WHERE device_id = $1`, device)))
 }

@@ -30,13 +30,16 @@ const whyDays = 14
 
 // stateSQL reads what the word for a device is made of. $1 is the rollout.
 const stateSQL = `SELECT f.device_id, COALESCE(v.version, ''), COALESCE(h.last_contact_day, -1), COALESCE(m.lease, ''), COALESCE(m.until_ms, 0), COALESCE(m.flight, 0), COALESCE(m.told, 0),
-	COALESCE(m.reason, 0), COALESCE(m.told_ms, 0), COALESCE(m.outcome, 0), COALESCE(m.ring, -1), COALESCE(m.model, ''), COALESCE(m.os_build, ''), COALESCE(m.antivirus, ''), f.owner_id, COALESCE(f.school_id, ''), COALESCE(m.first_ms, 0), COALESCE(m.unfit, ''), COALESCE(x.strange_ms, 0)
+	COALESCE(m.reason, 0), COALESCE(m.told_ms, 0), COALESCE(m.outcome, 0), COALESCE(m.ring, -1), COALESCE(m.model, ''), COALESCE(m.os_build, ''), COALESCE(m.antivirus, ''), f.owner_id, COALESCE(f.school_id, ''), COALESCE(m.first_ms, 0), COALESCE(m.unfit, ''), COALESCE(x.strange_ms, 0),
+	COALESCE(h.connected, 0), CASE WHEN e.revoked_ms IS NULL THEN 0 ELSE 1 END
 	FROM fleet_facts f LEFT JOIN rollout_members m ON m.device_id = f.device_id AND m.rollout_id = $1
-	LEFT JOIN health_devices h ON h.device_id = f.device_id LEFT JOIN health_agent_versions v ON v.device_id = f.device_id LEFT JOIN rollout_devices x ON x.device_id = f.device_id`
+	LEFT JOIN health_devices h ON h.device_id = f.device_id LEFT JOIN health_agent_versions v ON v.device_id = f.device_id LEFT JOIN rollout_devices x ON x.device_id = f.device_id LEFT JOIN enroll_devices e ON e.device = f.device_id`
 
 type deviceRow struct {
 	DeviceState
 	contact   int64 // day; -1 = never
+	connected bool
+	revoked   bool
 	m         member
 	placed    bool
 	blocked   bool // its part is; where the strata are not read
@@ -51,14 +54,14 @@ func readStates(ctx context.Context, tx *db.Tx, rollout, where string, args []an
 	defer rows.Close()
 	for rows.Next() {
 		var d deviceRow
-		var flight, told, reason, ring int64
+		var flight, told, reason, ring, connected, revoked int64
 		var cannot string
 		if err := rows.Scan(&d.Device, &d.Version, &d.contact, &d.m.lease, &d.m.until, &flight, &told, &reason, &d.m.toldMS, &d.m.outcome, &ring, &d.m.model, &d.m.build, &d.m.antivirus,
-			&d.m.owner, &d.m.school, &d.m.first, &cannot, &d.strangeMS); err != nil {
+			&d.m.owner, &d.m.school, &d.m.first, &cannot, &d.strangeMS, &connected, &revoked); err != nil {
 			return err
 		}
 		d.m.flight, d.m.told, d.m.reason, d.m.ring = flight == 1, hmpb.UpdateState(told), hmpb.UpdateReason(reason), int(ring)
-		d.m.unfit = unfit(cannot)
+		d.m.unfit, d.connected, d.revoked = unfit(cannot), connected == 1, revoked == 1
 		d.placed, d.Ring = ring >= 0, int(ring)+1
 		d.Day = timeOf(d.m.toldMS - d.m.toldMS%dayMS)
 		each(d)
@@ -66,19 +69,22 @@ func readStates(ctx context.Context, tx *db.Tx, rollout, where string, args []an
 	return rows.Close()
 }
 
-// busy counts what is under way, once for all devices of a list: in the rollout, and in
-// each school over all rollouts.
+// busy is what is the same for all devices of a list: how many are under way in each
+// school over all rollouts, the windows, and when the signed ramp begins.
 type busy struct {
-	all     int64
-	cap     int64
+	begins  time.Time
 	school  map[string]int64
 	windows map[[2]string]window
 }
 
 func (r *Rollouts) readBusy(ctx context.Context, tx *db.Tx, o *row) (b busy, err error) {
-	b = busy{school: map[string]int64{}, windows: map[[2]string]window{}, cap: o.params(r.cfg.Pace).Cap(o.rings[o.ring].End)}
-	if err := tx.QueryRow(ctx, `SELECT COUNT(*) FROM rollout_members WHERE rollout_id = $1 AND flight = 1`, o.id).Scan(&b.all); err != nil {
+	b = busy{school: map[string]int64{}, windows: map[[2]string]window{}}
+	p, ok, err := readRelease(ctx, tx, o.release)
+	if err != nil {
 		return b, err
+	}
+	if ok {
+		b.begins = p.Ramp.Earliest(0)
 	}
 	rows, err := tx.Query(ctx, `SELECT m.school_id, COUNT(DISTINCT m.device_id) FROM rollout_members m JOIN rollouts o ON o.id = m.rollout_id WHERE m.school_id <> '' AND `+underWaySQL("$1")+` GROUP BY m.school_id`, r.now().UnixMilli())
 	if err != nil {
@@ -108,6 +114,8 @@ func (r *Rollouts) why(o *row, d *deviceRow, b *busy, closed bool) Why {
 	case m.outcome == outcomeBad:
 		d.Reason = m.reason
 		return WhyUndone
+	case d.revoked: // what it has told stays, and nothing is to come
+		return WhyRevoked
 	case d.contact < 0, d.contact < o.started.UnixMilli()/dayMS && m.first == 0:
 		return WhyNever
 	case silent:
@@ -133,8 +141,10 @@ func (r *Rollouts) why(o *row, d *deviceRow, b *busy, closed bool) Why {
 		return WhyHalted
 	case d.placed && (d.blocked || o.evidence.IsBlocked(m.strata())):
 		return WhyBlocked
-	case !d.placed, m.ring > o.ring:
+	case !d.placed, m.ring > o.ring, now.Before(b.begins):
 		return WhyRing
+	case !d.connected:
+		return WhyAway
 	case closed:
 		return WhyWindow
 	case m.school != "" && b.school[m.school] >= r.cfg.Pace.PerSchool:

@@ -225,7 +225,7 @@ func TestPagesOfARetiredDevice(t *testing.T) {
 	listed("rolled_back", true)
 	w.must(w.rollouts.Care(t.Context()))
 	listed("rolled_back", false)
-	listed("never_here", true)
+	listed("revoked", true)
 	if d, err := w.fleet.Device(t.Context(), operator, id); err != nil || d.State != fleet.StateRevoked || !d.LastDay.IsZero() {
 		t.Errorf("after the sweep the device is %+v, %v; want revoked, never heard of", d, err)
 	}

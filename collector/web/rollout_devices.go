@@ -34,7 +34,7 @@ type rolloutDeviceRow struct {
 
 // whyShapes are the shapes of the words; those without are on their way by themselves.
 var whyShapes = map[rollout.Why]string{rollout.Current: "ok", rollout.WhyBegan: "run", rollout.WhyWaits: "run", rollout.WhyUndone: "crit", rollout.WhyRefused: "warn", rollout.WhyDrift: "warn",
-	rollout.WhyBlocked: "off", rollout.WhyUnfit: "off", rollout.WhyOff: "off", rollout.WhyEnded: "off"}
+	rollout.WhyBlocked: "off", rollout.WhyUnfit: "off", rollout.WhyOff: "off", rollout.WhyRevoked: "off", rollout.WhyEnded: "off"}
 
 func (v *visit) whyMark(why rollout.Why) mark {
 	shape := whyShapes[why]

@@ -431,6 +431,8 @@ var advice = map[string]string{
 	"window":       "lessons, or days that its owner closed: it goes on after them",
 	"school_busy":  "as many of its school are under way as may be: it is its turn later",
 	"turn":         "as many of all are under way as may be: it is its turn later",
+	"away":         "it is not connected: its turn comes when it is",
+	"revoked":      "none of its credentials is good any more: enrol it with a new claim, if it is to go on",
 	"under_way":    "it is updating now",
 	"waits":        "the device itself waits; the reason says for what",
 	"refused":      "the device refused the release; the reason says why. It takes the next one",
