@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"slices"
 	"time"
 
 	"hausmeister/collector/access"
@@ -403,28 +404,49 @@ func (r *Rollouts) moved(ctx context.Context) error {
 	return nil
 }
 
+// again are the offers of which a minute ended in a time, and the last device that was
+// told: the next rounds tell those behind it.
+type again struct {
+	since, until int64 // ms
+	after        string
+}
+
 // tellAgain tells connected devices their offer once more, after each minute until they say
 // something of it: a session may end, or a store be away, between the lease and the word
-// of it, and who never heard of his would keep a place for as long as it holds.
+// of it, and who never heard of his would keep a place for as long as it holds. Where more
+// are to be told than a round tells, the next ones go on before they look for others.
 func (r *Rollouts) tellAgain(ctx context.Context, id string) error {
 	// A minute that was over at the last round has been said, however often rounds come.
 	now, every := r.now().UnixMilli(), tellAgainEvery.Milliseconds()
-	last, known := r.toldAgain[id]
-	if !known || last > now {
-		last = now - r.cfg.Pace.Every.Milliseconds()
+	a, known := r.toldAgain[id]
+	switch {
+	case !known, a.until > now:
+		a = again{since: now - r.cfg.Pace.Every.Milliseconds(), until: now}
+	case a.after == "":
+		a = again{since: a.until, until: now}
 	}
 	var silent []string
 	err := r.db.Read(ctx, func(tx *db.Tx) (err error) {
 		silent, err = db.Texts(ctx, tx, `SELECT m.device_id FROM rollout_members m JOIN health_devices h ON h.device_id = m.device_id
 			WHERE m.rollout_id = $1 AND m.flight = 1 AND m.lease <> '' AND m.told IN (0, $2) AND m.told_ms < m.granted_ms AND h.connected = 1
-				AND ($3 - m.granted_ms) / $4 > CASE WHEN $5 > m.granted_ms THEN ($5 - m.granted_ms) / $4 ELSE 0 END LIMIT $6`,
-			id, int64(hmpb.UpdateState_UPDATE_STATE_WAITING), now, every, last, int64(fillMost))
+				AND ($3 - m.granted_ms) / $4 > CASE WHEN $5 > m.granted_ms THEN ($5 - m.granted_ms) / $4 ELSE 0 END`,
+			id, int64(hmpb.UpdateState_UPDATE_STATE_WAITING), a.until, every, a.since)
 		return err
 	})
 	if err != nil {
 		return fmt.Errorf("looking for who has not heard of his offer: %w", err)
 	}
-	r.toldAgain[id] = now
+	slices.Sort(silent) // here, since all that are under way are few
+	at, told := slices.BinarySearch(silent, a.after)
+	if told {
+		at++
+	}
+	silent, a.after = silent[at:], ""
+	if len(silent) > fillMost {
+		silent = silent[:fillMost]
+		a.after = silent[fillMost-1]
+	}
+	r.toldAgain[id] = a
 	for _, device := range silent {
 		r.bus.Publish(bus.Event{Kind: bus.Offers, Device: device})
 	}

@@ -110,7 +110,7 @@ type Rollouts struct {
 
 	importing sync.Mutex
 	filled    map[string]spotRef // last device of a rollout that was told of room; guarded by the lease
-	toldAgain map[string]int64   // when offers of a rollout were told again last, ms; guarded by the lease
+	toldAgain map[string]again   // which offers of a rollout are told again; guarded by the lease
 
 	checking sync.Mutex
 	// below is guarded by checking
@@ -128,7 +128,7 @@ func New(cfg Config) (*Rollouts, error) {
 		return nil, fmt.Errorf("making rollouts: %w", err)
 	}
 	return &Rollouts{cfg: cfg, db: cfg.DB, bus: cfg.Bus, now: cfg.Now, log: cfg.Log, lease: cfg.DB.Lease("rollouts", cfg.Now),
-		work: make(chan struct{}, 1), filled: map[string]spotRef{}, toldAgain: map[string]int64{}, checked: map[string]stamp{}, tallies: newTallies()}, nil
+		work: make(chan struct{}, 1), filled: map[string]spotRef{}, toldAgain: map[string]again{}, checked: map[string]stamp{}, tallies: newTallies()}, nil
 }
 
 func (r *Rollouts) targetsDir() string { return filepath.Join(r.cfg.Dir, "targets") }

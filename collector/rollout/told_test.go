@@ -83,3 +83,42 @@ func TestAReasonIsTakenBack(t *testing.T) {
 		}
 	})
 }
+
+// However many hear nothing of their offers, one round tells few, and all are told within
+// a minute.
+func TestAllLostOffersAreToldAgain(t *testing.T) {
+	both(t, func(t *testing.T, w *world) {
+		w.cfg.Pace = rollout.DefaultPace()
+		w.cfg.Pace.Gate.InFlightShare = 1
+		w.cfg.Pace.Rings = []rollout.Ring{{Millions: rollout.Whole}}
+		w.restart()
+		ids, _ := w.begun(250, "A3510")
+		held := w.sweep(ids, "1.0.0")
+		if len(held) != len(ids) {
+			t.Fatalf("%d of %d are offered it", len(held), len(ids))
+		}
+		w.now = w.now.Add(55 * time.Second)
+		w.care()
+		sub := w.bus.Subscribe(bus.Offers)
+		defer sub.Close()
+		for minute := range 2 {
+			told := map[string]int{}
+			for range 12 {
+				w.now = w.now.Add(5 * time.Second)
+				w.care()
+				round := 0
+				for ; len(sub.C) > 0; round++ {
+					told[(<-sub.C).Device]++
+				}
+				if round > 200 {
+					t.Errorf("a round tells %d devices", round)
+				}
+			}
+			for _, device := range ids {
+				if told[device] != 1 {
+					t.Fatalf("minute %d: a device is told again %d times, %d of %d are", minute, told[device], len(told), len(ids))
+				}
+			}
+		}
+	})
+}
