@@ -67,7 +67,9 @@ type Seen struct {
 // VerifyExport says whether an export holds together: its entries are a chain, which
 // has the entry of the hash head, if one is given; its metadata is signed, from
 // 1.root.json on, by as many persons as agreed; and the files that persons sign are
-// those that the entries name, no other and none less. The entries up to that of head
+// those that the entries name, no other and none less. In which order the files stand is
+// open: each is what its name says, none is there twice, and all are compared by name. The
+// entries up to that of head
 // are those of when it was written down. Of those behind it, and of all without a head,
 // it cannot show that they are what they were: whoever makes the hashes anew changes
 // who, when and why of any, puts some in, and takes some out, those of a publication
@@ -270,6 +272,10 @@ type naming struct {
 // namedFile is one as an entry names it; signed is empty in entries of earlier versions.
 type namedFile struct{ digest, signed string }
 
+func (f namedFile) is(digest, signed string) bool {
+	return f.digest == digest && (f.signed == "" || f.signed == signed)
+}
+
 // publications of a record, by the names of files.
 func publications(entries []Entry) map[string]*naming {
 	out, last := map[string]*naming{}, []*naming(nil)
@@ -321,14 +327,13 @@ func (files exportedFiles) checkNamed(entries []Entry, newest *Repository) error
 		if err != nil {
 			return err
 		}
-		named := n.files[len(n.files)-1]
-		if i := slices.IndexFunc(n.files, func(f namedFile) bool { return f.digest == digest }); n.failed && i >= 0 {
-			named = n.files[i]
-		}
-		switch signed := strings.Join(x.file.SignedBy(), ","); {
+		signed, named := strings.Join(x.file.SignedBy(), ","), n.files[len(n.files)-1]
+		switch {
+		case named.is(digest, signed):
+		case n.failed && slices.ContainsFunc(n.files, func(f namedFile) bool { return f.is(digest, signed) }): // one of the tries before
 		case named.digest != digest:
 			return unverified("%s in the export is not the one that entry %d of the record names: its digest is %s", x.name, n.entry, digest)
-		case named.signed != "" && named.signed != signed:
+		default:
 			return unverified("%s in the export is signed by %s, and by %s as entry %d of the record has it", x.name, shortAll(x.file.SignedBy()), shortAll(strings.Split(named.signed, ",")), n.entry)
 		}
 	}

@@ -395,6 +395,54 @@ func TestExportOfWhatFailed(t *testing.T) {
 	verify("")
 }
 
+// TestExportOfWhatFailedTwice: with one more signature in the second try, each of the two
+// may be what went out; of other signatures none is.
+func TestExportOfWhatFailedTwice(t *testing.T) {
+	w := recorded(t)
+	_, err := w.staging("stable", "1.2.0").Stage(t.Context())
+	w.must(err)
+	w.sign("stable", "jana", "karl")
+	try := func() (release.Publication, release.Ready) {
+		t.Helper()
+		p := w.publication()
+		ready, err := p.Check()
+		w.must(err)
+		w.noted(release.VerbPublish, w.named(ready.Diffs...))
+		return p, ready
+	}
+	try()
+	w.noted(release.VerbPublishFailed, nil) // nothing went out
+	w.sign("stable", "lena")
+	p, ready := try()
+	w.must(p.Publish(t.Context(), ready))
+	w.noted(release.VerbPublishFailed, nil) // all did, and the last step failed
+	verify := func(e release.Export) error {
+		t.Helper()
+		slices.Reverse(e.Published) // their order says nothing
+		data, err := json.Marshal(e)
+		w.must(err)
+		_, err = release.VerifyExport(data, e.Head)
+		return err
+	}
+	w.must(verify(w.export()))
+	signedBy := func(names ...string) error {
+		t.Helper()
+		e := w.export()
+		edited(t, at(t, &e, "4.stable.json"), func(f *draft.File) (err error) {
+			f.SetExpires(f.Expires()) // which takes the signatures
+			for _, name := range names {
+				err = errors.Join(err, f.Sign(w.keys[name].Private))
+			}
+			return err
+		})
+		return verify(e)
+	}
+	w.must(signedBy("jana", "karl"))
+	if err := signedBy("jana", "lena"); !errors.Is(err, release.ErrUnverified) || !strings.Contains(err.Error(), "4.stable.json in the export is signed by") {
+		t.Errorf("signed by two who never were the only ones: %v", err)
+	}
+}
+
 // TestRecordTakenAway: no record beside published metadata is no record without entries.
 func TestRecordTakenAway(t *testing.T) {
 	w := recorded(t)
