@@ -91,6 +91,9 @@ func TestAuditVerify(t *testing.T) {
 		}
 	}
 	d.must(exitNotFound, "audit verify DIR/none.json")
+	for _, line := range []string{"audit verify --head=", "audit verify DIR/e.json --head="} { // of a file of heads that is empty
+		d.must(exitUsage, line)
+	}
 
 	altered := func(what, line, says string, alter func(e *release.Export)) {
 		t.Helper()

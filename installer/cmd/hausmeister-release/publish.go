@@ -207,17 +207,23 @@ func (a *auditExportCmd) Run(c *cli) error {
 }
 
 type auditVerifyCmd struct {
-	File string `arg:"" optional:"" help:"An export (default: the record)." type:"path"`
-	Head string `help:"Hash of an entry that was written down elsewhere: up to it all must be as it was. Of later entries, and without one, nobody can tell." placeholder:"HEX"`
+	File string  `arg:"" optional:"" help:"An export (default: the record)." type:"path"`
+	Head *string `help:"Hash of an entry that was written down elsewhere: up to it all must be as it was. Of later entries, and without one, nobody can tell." placeholder:"HEX"`
 }
 
 func (a *auditVerifyCmd) Run(c *cli) error {
+	given := ""
+	if a.Head != nil {
+		if given = *a.Head; given == "" { // such as from a file of heads that is not there: nothing would be compared
+			return fmt.Errorf("%w: --head is empty", errUsage)
+		}
+	}
 	if a.File != "" {
 		data, err := readNamed(a.File)
 		if err != nil {
 			return err
 		}
-		seen, err := release.VerifyExport(data, a.Head)
+		seen, err := release.VerifyExport(data, given)
 		if err != nil {
 			return err
 		}
@@ -228,8 +234,8 @@ func (a *auditVerifyCmd) Run(c *cli) error {
 		return err
 	}
 	proven := 0
-	if a.Head != "" {
-		if proven, err = release.CheckHead(entries, a.Head); err != nil {
+	if given != "" {
+		if proven, err = release.CheckHead(entries, given); err != nil {
 			return err
 		}
 	}
