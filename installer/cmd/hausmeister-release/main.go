@@ -220,6 +220,16 @@ func readNamed(path string) ([]byte, error) {
 
 func (c *cli) repository() (*release.Repository, error) { return release.OpenRepository(c.Repo) }
 
+// isThere says whether the repository is, which a reader does not make: of a folder that
+// is not there he would be told that nothing is published.
+func (c *cli) isThere() error {
+	info, err := os.Stat(c.Repo)
+	if errors.Is(err, fs.ErrNotExist) || err == nil && !info.IsDir() {
+		return fmt.Errorf("%w: there is no folder %s", release.ErrNotFound, c.Repo)
+	}
+	return err
+}
+
 func (c *cli) drafts() (*release.Drafts, error) {
 	repo, err := c.repository()
 	if err != nil {

@@ -112,6 +112,14 @@ func TestExitCodes(t *testing.T) {
 	d.must(exitRefused, "keys init bert --role root,stable --out DIR/sticks --passphrase-file DIR/pass --reason=two_groups")
 	d.must(exitRefused, "root init --people DIR/sticks --reason=too_few")
 	d.must(exitNotFound, "expiry")
+	d.must(exitNotFound, "verify") // no folder of that name
+	d.must(exitNotFound, "audit export --out DIR/export.json")
+	if err := os.Mkdir(filepath.Join(d.dir, "repo"), 0o700); err != nil {
+		t.Fatal(err)
+	}
+	if got := d.must(0, "verify"); !strings.Contains(got, "nothing is published yet") {
+		t.Errorf("verify of an empty repository: %s", got)
+	}
 	d.must(exitNotFound, "publish --reason=nothing_there")
 	d.must(exitNotFound, "online trust DIR/missing.json --state DIR/online --reason=as_asked")
 	if err := os.WriteFile(filepath.Join(d.dir, "blocker"), nil, 0o600); err != nil {

@@ -187,6 +187,9 @@ type auditExportCmd struct {
 }
 
 func (a *auditExportCmd) Run(c *cli) error {
+	if err := c.isThere(); err != nil {
+		return err
+	}
 	repo, err := c.repository()
 	if err != nil {
 		return err

@@ -2,6 +2,7 @@ package main
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"strings"
 
@@ -132,6 +133,9 @@ func (v *verifyCmd) Run(c *cli) error {
 	d, err := c.drafts()
 	if err != nil {
 		return err
+	}
+	if err := c.isThere(); err != nil {
+		return errors.Join(c.status(d, ""), err) // the drafts of a first root are beside none
 	}
 	text := "nothing is published yet"
 	if d.Repo.Version(manifest.Timestamp) > 0 {
