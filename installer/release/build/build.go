@@ -1,11 +1,13 @@
 // Package build makes the programs of a release so that anybody can make them
 // again: from a commit, not from a working tree, in a folder that leaves no trace
 // in them, twice, with nothing shared between the two but the compiler, the
-// modules and the source. If one byte differs there is no build.
+// modules and the source. If one byte differs there is no build. What a person has in
+// his shell or in the compiler's own file of settings decides about no byte: of both
+// only where things are is taken over.
 //
 // Beside each program it writes what it consists of (CycloneDX, SBOM), and for all
-// of them build.json: from what they were made, by which compiler, with which
-// hashes. Another builder's build.json can be compared with it (Same).
+// of them build.json: from what they were made, by which compiler with which settings,
+// with which hashes. Another builder's build.json can be compared with it (Same).
 //
 // A crash leaves a folder without build.json, which nobody takes for a build.
 package build
@@ -57,7 +59,8 @@ type Build struct {
 	Commit   string    `json:"commit"`
 	Time     time.Time `json:"time"` // of the commit
 	Compiler string    `json:"compiler"`
-	Root     int64     `json:"root,omitempty"` // of trust in the programs; 0 = none
+	Settings []string  `json:"settings,omitempty"` // of the compiler; earlier versions noted none
+	Root     int64     `json:"root,omitempty"`     // of trust in the programs; 0 = none
 	RootSum  string    `json:"root_sha256,omitempty"`
 	Programs []Program `json:"programs"`
 	Builders []Builder `json:"builders"`
@@ -187,8 +190,38 @@ func (b *Build) describe(ctx context.Context, c Config) error {
 		return err
 	}
 	b.Time = time.Unix(seconds, 0).UTC()
-	b.Compiler, err = output(ctx, c.Source, nil, "go", "env", "GOVERSION")
+	b.Settings = settings
+	b.Compiler, err = goCommand(ctx, c.Source, nil, "env", "GOVERSION")
 	return err
+}
+
+// settings of the compiler, the same on every machine: programs must run on all
+// processors of their kind. The second builder would see no difference, both are in one
+// shell.
+var settings = []string{"CGO_ENABLED=0", "GOAMD64=v1", "GOARM64=v8.0", "GOENV=off", "GOEXPERIMENT=", "GOFIPS140=off", "GOFLAGS=", "GOTOOLCHAIN=local", "GOWORK=off"}
+
+// places are what stays as the shell or the compiler's file of settings has it: where
+// modules come from and lie.
+var places = []string{"GOAUTH", "GOCACHE", "GOINSECURE", "GOMODCACHE", "GONOPROXY", "GONOSUMDB", "GOPATH", "GOPRIVATE", "GOPROXY", "GOSUMDB", "GOTMPDIR", "GOVCS"}
+
+// goCommand runs the compiler with its settings, and env beside them.
+func goCommand(ctx context.Context, dir string, env []string, args ...string) (string, error) {
+	said, err := output(ctx, dir, append(os.Environ(), "GOTOOLCHAIN=local"), "go", append([]string{"env", "-json"}, places...)...)
+	if err != nil {
+		return "", err
+	}
+	var at map[string]string
+	if err := json.Unmarshal([]byte(said), &at); err != nil {
+		return "", fmt.Errorf("go env: %w", err)
+	}
+	all := slices.DeleteFunc(os.Environ(), func(one string) bool {
+		name, _, _ := strings.Cut(one, "=")
+		return name != "GOROOT" && (strings.HasPrefix(name, "GO") || strings.HasPrefix(name, "CGO_"))
+	})
+	for _, name := range places {
+		all = append(all, name+"="+at[name])
+	}
+	return output(ctx, dir, slices.Concat(all, settings, env), "go", args...)
 }
 
 // builder builds once.
@@ -289,7 +322,7 @@ func (x *builder) program(ctx context.Context, b Build, folder, goos, arch strin
 	}
 	// The cache's key has neither folder nor time: without one of his own the
 	// second builder would be handed what the first one made.
-	env := []string{"CGO_ENABLED=0", "GOFLAGS=", "GOOS=" + goos, "GOARCH=" + arch, "GOTOOLCHAIN=local", "SOURCE_DATE_EPOCH=" + strconv.FormatInt(b.Time.Unix(), 10)}
+	env := []string{"GOOS=" + goos, "GOARCH=" + arch, "SOURCE_DATE_EPOCH=" + strconv.FormatInt(b.Time.Unix(), 10)}
 	if x.cache != "" {
 		env = append(env, "GOCACHE="+x.cache)
 	}
@@ -300,7 +333,7 @@ func (x *builder) program(ctx context.Context, b Build, folder, goos, arch strin
 	if err != nil {
 		return p, err
 	}
-	_, err = output(ctx, x.source, env, "go", "build", "-trimpath", "-buildvcs=false", "-mod=readonly",
+	_, err = goCommand(ctx, x.source, env, "build", "-trimpath", "-buildvcs=false", "-mod=readonly",
 		"-ldflags", "-s -w -buildid= -X main.version="+x.Version, "-o", file, "./"+folder)
 	if err != nil {
 		return p, err
@@ -329,10 +362,10 @@ func (b *Build) describeProgram(ctx context.Context, c Config, p *Program, sourc
 	return layout.WriteFile(filepath.Join(c.Out, p.SBOM), data, 0o644)
 }
 
-// output of a command, without the white space around it.
+// output of a command, without the white space around it; env nil = that of the shell.
 func output(ctx context.Context, dir string, env []string, name string, args ...string) (string, error) {
 	cmd := exec.CommandContext(ctx, name, args...)
-	cmd.Dir, cmd.Env = dir, append(os.Environ(), env...)
+	cmd.Dir, cmd.Env = dir, env
 	var said bytes.Buffer
 	cmd.Stderr = &said
 	out, err := cmd.Output()

@@ -133,6 +133,40 @@ func TestSBOM(t *testing.T) {
 	}
 }
 
+// TestBuildInAnyShell: what a person has set for his own work changes no byte.
+func TestBuildInAnyShell(t *testing.T) {
+	source := tiny(t, "package main\n\nvar version string\n\nfunc main() { println(version) }\n")
+	cache, err := os.UserCacheDir()
+	if err != nil {
+		t.Fatal(err)
+	}
+	made := func() build.Build {
+		t.Helper()
+		b, err := build.Run(t.Context(), build.Config{
+			Source: source, Commit: "HEAD", Version: "1.2.3", Programs: []string{"cmd/hausmeister-agent"}, Platforms: []string{"linux/amd64", "linux/arm64"},
+			Out: filepath.Join(t.TempDir(), "out"), Cache: filepath.Join(cache, "hausmeister-release", "second-builder"),
+		})
+		if err != nil {
+			t.Fatal(err)
+		}
+		return b
+	}
+	plain := made()
+	if said := strings.Join(plain.Settings, " "); !strings.Contains(said, "GOAMD64=v1 GOARM64=v8.0") {
+		t.Errorf("build.json has as settings %q, want the processors among them", said)
+	}
+	file := filepath.Join(t.TempDir(), "env") // as go env -w writes it
+	if err := os.WriteFile(file, []byte("GOFLAGS=-tags=mine -gcflags=-N\nGOARM64=v9.0\nGOPROXY=off\n"), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	for name, value := range map[string]string{"GOAMD64": "v3", "GOEXPERIMENT": "loopvar", "GOENV": file, "GO_EXTLINK_ENABLED": "1", "CGO_ENABLED": "1"} {
+		t.Setenv(name, value)
+	}
+	if err := plain.Same(made()); err != nil {
+		t.Errorf("in a shell of somebody's own: %v", err)
+	}
+}
+
 // TestBuildNeedsARoot: agents that take no updates are not built by oversight, and
 // the root that was given is in the program.
 func TestBuildNeedsARoot(t *testing.T) {

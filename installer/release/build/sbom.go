@@ -34,11 +34,11 @@ func SBOM(ctx context.Context, file string, p Program, b Build, source string) (
 	if err != nil {
 		return nil, fmt.Errorf("reading what %s was built from: %w", file, err)
 	}
-	cache, err := output(ctx, source, nil, "go", "env", "GOMODCACHE")
+	cache, err := goCommand(ctx, source, nil, "env", "GOMODCACHE")
 	if err != nil {
 		return nil, err
 	}
-	root, err := output(ctx, source, nil, "go", "env", "GOROOT")
+	root, err := goCommand(ctx, source, nil, "env", "GOROOT")
 	if err != nil {
 		return nil, err
 	}
