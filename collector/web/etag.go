@@ -13,6 +13,7 @@ import (
 	"hausmeister/collector/access"
 	"hausmeister/collector/db"
 	"hausmeister/collector/fleet"
+	"hausmeister/collector/rollout"
 )
 
 // A program that changes something says by If-Match what it saw before: the ETag
@@ -82,10 +83,7 @@ var tagged = map[string]func(*Server, *visit, string) (any, error){
 	// before is refused.
 	"/api/v1/rollouts/{id}": func(s *Server, v *visit, id string) (any, error) {
 		r, err := s.cfg.Rollouts.Rollout(v.r.Context(), v.caller, id)
-		if err != nil || len(r.Decisions) == 0 {
-			return []any{r.ID, r.State}, err
-		}
-		return []any{r.ID, r.State, r.Cause, r.Ring, r.NeedsSecond, r.ApprovedBy, r.Decisions[0].ID}, nil
+		return ofRollout(r), err
 	},
 	"/api/v1/owners/{id}/software": func(s *Server, v *visit, id string) (any, error) {
 		programs, err := s.cfg.Health.Standard(v.r.Context(), v.caller, id)
@@ -117,6 +115,14 @@ var tagged = map[string]func(*Server, *visit, string) (any, error){
 		sv, err := s.cfg.Fleet.View(v.r.Context(), v.caller, id)
 		return apiViewOf(sv), err
 	},
+}
+
+// ofRollout is what of a rollout verbs can change.
+func ofRollout(r rollout.Rollout) []any {
+	if len(r.Decisions) == 0 {
+		return []any{r.ID, r.State}
+	}
+	return []any{r.ID, r.State, r.Cause, r.Ring, r.NeedsSecond, r.ApprovedBy, r.Decisions[0].ID}
 }
 
 // taggedBy is the path of the thing that a route reads or changes; empty = none.

@@ -23,6 +23,7 @@ type rolloutMain struct {
 	Done          string
 	Live          string // address of the stream
 	Latest        string // id of the latest decision, which the page knows
+	Was           string // how the rollout is, for the forms of the page
 	News          rolloutNews
 	Warnings      []string
 
@@ -118,6 +119,9 @@ func (s *Server) showRollout(v *visit, code int, change func(*rolloutMain)) erro
 	}
 	main.Live = "/rollouts/" + r.ID + "/live?after=" + main.Latest
 	main.News = v.rolloutNews(r, main.Latest)
+	if main.Was, err = seenAs(r); err != nil {
+		return err
+	}
 	main.CheckWord = v.say.Say("rollout.next", "ring", r.Ring+1)
 	for _, b := range r.Evidence.Blocked {
 		main.Blocked = append(main.Blocked, blockedPart{v.stratum(b, owners), b.Dimension, b.Value})

@@ -16,7 +16,9 @@ import (
 )
 
 // What persons do to a rollout. Who stops it does so with one press and says later
-// why; what goes on, over more devices, or not back asks for the reason first.
+// why; what goes on, over more devices, or not back asks for the reason first. Each form
+// but that of a pause is of a rollout as it was seen: it takes back no halt that came
+// since, nor what another person decided.
 
 // rolloutAct is a form about a rollout, for the page that asks and the one that does.
 type rolloutAct struct {
@@ -48,7 +50,15 @@ func (a rolloutAct) page(v *visit) error {
 	if err != nil {
 		return err
 	}
-	return v.showForm(http.StatusOK, "updates", title, text, f)
+	return v.showAct(http.StatusOK, r, title, text, f)
+}
+
+// showAct shows a form about a rollout as it was read.
+func (v *visit) showAct(code int, r rollout.Rollout, title, text string, f form) (err error) {
+	if f.Hidden["was"], err = seenAs(r); err != nil {
+		return err
+	}
+	return v.showForm(code, "updates", title, text, f)
 }
 
 // post does it, or shows the form again with what is wrong.
@@ -61,12 +71,12 @@ func (a rolloutAct) post(v *visit) error {
 	if err != nil {
 		return err
 	}
-	next, done, err := a.do(v, r, typed)
+	next, done, err := a.do(v.asSeen(r.ID, typed), r, typed)
 	var wrong *wrongField
 	switch {
 	case errors.Is(err, rollout.ErrReason):
 		wrong = &wrongField{"reason", "rollout.reason.wrong"}
-	case errors.Is(err, rollout.ErrState):
+	case moved(err):
 		return v.acted("/rollouts/"+r.ID, "rollout_moved", nil)
 	case !errors.As(err, &wrong):
 		return v.acted(cmp.Or(next, "/rollouts/"+r.ID), cmp.Or(done, a.done), err)
@@ -77,8 +87,28 @@ func (a rolloutAct) post(v *visit) error {
 	}
 	f.fill(typed)
 	f.refuse(wrong.field, v.say.Say(wrong.word))
-	return v.showForm(http.StatusUnprocessableEntity, "updates", title, text, f)
+	return v.showAct(http.StatusUnprocessableEntity, r, title, text, f)
 }
+
+// seenAs is how a rollout is, for the forms about it.
+func seenAs(r rollout.Rollout) (string, error) { return sumOf("rollout", ofRollout(r)) }
+
+// asSeen is the visit of a form whose first change is refused when the rollout is not as
+// the form knew it.
+func (v *visit) asSeen(id string, typed url.Values) *visit {
+	at := *v
+	at.r = v.r.WithContext(v.unchanged(typed.Get("was"), func(ctx context.Context) (string, error) {
+		r, err := v.s.cfg.Rollouts.Rollout(ctx, v.caller, id)
+		if err != nil {
+			return "", err
+		}
+		return seenAs(r)
+	}))
+	return &at
+}
+
+// moved says whether nothing was done since the rollout is another way than was thought.
+func moved(err error) bool { return errors.Is(err, rollout.ErrState) || errors.Is(err, errStale) }
 
 // wrongField is a field that cannot be so, and the key of the text about it.
 type wrongField struct{ field, word string }
@@ -87,7 +117,7 @@ func (w *wrongField) Error() string { return w.field + ": " + w.word }
 
 // rolloutForm is a form of a rollout that asks why.
 func (v *visit) rolloutForm(r rollout.Rollout, act, send string, more ...field) form {
-	return form{Action: "/rollouts/" + r.ID + "/" + act, Send: v.say.Say(send), Cancel: "/rollouts/" + r.ID, Fields: append(more, v.reasonField())}
+	return form{Action: "/rollouts/" + r.ID + "/" + act, Send: v.say.Say(send), Cancel: "/rollouts/" + r.ID, Fields: append(more, v.reasonField()), Hidden: map[string]string{}}
 }
 
 // atOnce does what needs no page before it: it can be taken back, and may be said
@@ -189,7 +219,7 @@ func (s *Server) promoteAct() rolloutAct {
 				return "", "", form{}, err
 			}
 			f := v.rolloutForm(r, "promote", "rollout.promote")
-			f.Hidden = map[string]string{"ring": strconv.Itoa(p.Ring)}
+			f.Hidden["ring"] = strconv.Itoa(p.Ring)
 			text := v.say.Say("rollout.promote.text", "n", p.Adds, "ring", p.Ring, "all", p.Devices) + " " + v.evidenceWords(p.Evidence)
 			switch {
 			case p.Wide && !p.May, p.Asked != "" && p.Waiting:
@@ -340,8 +370,8 @@ func (s *Server) freePart(v *visit) error {
 	}
 	id := v.r.PathValue("id")
 	part := gate.Stratum{Dimension: typed.Get("dimension"), Value: typed.Get("value")}
-	err = s.cfg.Rollouts.Block(v.r.Context(), v.caller, id, part, false, rollout.Unsaid)
-	if errors.Is(err, rollout.ErrState) {
+	err = s.cfg.Rollouts.Block(v.asSeen(id, typed).r.Context(), v.caller, id, part, false, rollout.Unsaid)
+	if moved(err) {
 		return v.acted("/rollouts/"+id, "rollout_moved", nil)
 	}
 	return v.acted("/rollouts/"+id, "part_freed", err)

@@ -4,6 +4,7 @@ import (
 	"bufio"
 	"context"
 	"crypto/sha256"
+	"maps"
 	"net/http"
 	"net/url"
 	"regexp"
@@ -132,7 +133,7 @@ func TestTwoPersonsAfterAProgram(t *testing.T) {
 	if page := text(w.signedIn("release").get(at + "/approve").body); !strings.Contains(page, "als erste Person freigeben") || !strings.Contains(page, "noch eine zweite Person") {
 		t.Errorf("the form does not say that another person must approve after this one: %s", page)
 	}
-	res := w.signedIn("release").post(at+"/approve", url.Values{"reason": {"alles gesehen"}})
+	res := w.signedIn("release").decides(at+"/approve", url.Values{"reason": {"alles gesehen"}})
 	if to := res.Header.Get("Location"); res.StatusCode != http.StatusSeeOther || to != at+"?done=rollout_approved_first" {
 		t.Errorf("the first person's approval = %d to %s", res.StatusCode, to)
 	}
@@ -145,7 +146,7 @@ func TestTwoPersonsAfterAProgram(t *testing.T) {
 	if page := text(w.signedIn("release2").get(at + "/approve").body); !strings.Contains(page, "als zweite Person freigeben") || !strings.Contains(page, "release hat schon freigegeben") {
 		t.Errorf("the second person's form: %s", page)
 	}
-	res = w.signedIn("release2").post(at+"/approve", url.Values{"reason": {"auch gesehen"}})
+	res = w.signedIn("release2").decides(at+"/approve", url.Values{"reason": {"auch gesehen"}})
 	if r, err := w.rollouts.Rollout(t.Context(), releaser("x"), waits); err != nil || r.State != rollout.Placing || r.ApprovedBy != "release2" {
 		t.Errorf("after two persons (%d) %s, %v, want it to begin", res.StatusCode, r.State, err)
 	}
@@ -190,7 +191,7 @@ func TestTwoPersonsAfterAnAdmin(t *testing.T) {
 	for _, who := range []string{"admin", "release", "read"} {
 		says(who, at, two, append(never, one...))
 	}
-	res = w.signedIn("release").post(at+"/approve", url.Values{"reason": {"alles gesehen"}})
+	res = w.signedIn("release").decides(at+"/approve", url.Values{"reason": {"alles gesehen"}})
 	if res.StatusCode != http.StatusSeeOther {
 		t.Fatalf("the first person's approval = %d %s", res.StatusCode, res.body)
 	}
@@ -480,7 +481,7 @@ func TestRolloutByHand(t *testing.T) {
 		act := func(what, form string, typed url.Values, done string) {
 			t.Helper()
 			w.advance(time.Minute)
-			if res := b.post(at+form, typed); res.StatusCode != http.StatusSeeOther || !strings.HasSuffix(res.Header.Get("Location"), "done="+done) {
+			if res := b.decides(at+form, typed); res.StatusCode != http.StatusSeeOther || !strings.HasSuffix(res.Header.Get("Location"), "done="+done) {
 				t.Errorf("%s = %d to %q, want done=%s", what, res.StatusCode, res.Header.Get("Location"), done)
 			}
 		}
@@ -501,7 +502,7 @@ func TestRolloutByHand(t *testing.T) {
 		act("resumed", "/resume", nil, "rollout_resumed")
 		for value, code := range map[string]int{"LIFEBOOK A3510": http.StatusSeeOther, "Amiga 500": http.StatusUnprocessableEntity} {
 			w.advance(time.Minute)
-			res := b.post(at+"/parts", url.Values{"dimension": {"model"}, "value": {value}, "reason": {"Firmware fehlt"}})
+			res := b.decides(at+"/parts", url.Values{"dimension": {"model"}, "value": {value}, "reason": {"Firmware fehlt"}})
 			if res.StatusCode != code || code != http.StatusSeeOther && !strings.Contains(text(res.body), "Kein Gerät hat diesen Wert.") {
 				t.Errorf("leaving out %s = %d, want %d", value, res.StatusCode, code)
 			}
@@ -516,10 +517,10 @@ func TestRolloutByHand(t *testing.T) {
 		page("promoted", "Stufe 2 von 2 läuft", "schneller, bitte")
 		act("no further ring", "/promote", url.Values{"ring": {"3"}, "reason": {"schneller, bitte"}}, "rollout_moved")
 		w.advance(time.Minute)
-		if res := b.post(at+"/rollback", url.Values{"release": {releases["1.0.0"]}, "reason": {"startet nicht überall"}}); res.StatusCode != http.StatusBadRequest {
+		if res := b.decides(at+"/rollback", url.Values{"release": {releases["1.0.0"]}, "reason": {"startet nicht überall"}}); res.StatusCode != http.StatusBadRequest {
 			t.Errorf("rolled back by what is not signed for it = %d, want 400", res.StatusCode)
 		}
-		res = b.post(at+"/rollback", url.Values{"release": {releases["1.0.1"]}, "reason": {"startet nicht überall"}})
+		res = b.decides(at+"/rollback", url.Values{"release": {releases["1.0.1"]}, "reason": {"startet nicht überall"}})
 		back, _, _ := strings.Cut(res.Header.Get("Location"), "?")
 		if res.StatusCode != http.StatusSeeOther || back == at || !strings.HasPrefix(back, "/rollouts/") {
 			t.Errorf("rolled back = %d to %q", res.StatusCode, back)
@@ -552,6 +553,75 @@ func TestRolloutByHand(t *testing.T) {
 		res = b.post("/releases/"+releases["1.0.1"]+"/block", url.Values{"reason": {"zu viele Fragen"}})
 		if res.StatusCode != http.StatusSeeOther || !strings.Contains(text(b.get("/updates").body), "Gesperrt heute") {
 			t.Errorf("blocked = %d", res.StatusCode)
+		}
+	})
+}
+
+// was is how a page's form knew its rollout.
+func (b *browser) was(page string) string {
+	if m := regexp.MustCompile(`name="was" value="([^"]+)"`).FindStringSubmatch(b.get(page).body); m != nil {
+		return m[1]
+	}
+	return ""
+}
+
+// decides sends a form about a rollout, as the page that has it shows it now.
+func (b *browser) decides(form string, typed url.Values) answer {
+	page := strings.TrimSuffix(form, "/parts/free") // that one has no page of its own
+	typed = maps.Clone(typed)
+	if typed == nil {
+		typed = url.Values{}
+	}
+	typed.Set("was", b.was(page))
+	return b.post(form, typed)
+}
+
+// TestStaleFormsOfARollout: a form decides about the rollout that it showed. It ends no
+// halt that came after it, and nothing that another person decided since; who pauses
+// stops it whatever it is.
+func TestStaleFormsOfARollout(t *testing.T) {
+	dbtest.Run(t, migrations, func(t *testing.T, d *db.DB) {
+		w := storesPaced(t, d, quietLog, lookRings).serve()
+		w.fill(30)
+		w.releases()
+		id := w.began(w.releaseID("1.1.0"))
+		at, ctx, other := "/rollouts/"+id, t.Context(), releaser("m.sommer")
+		b := w.signedIn("release")
+		decide := func(done func(context.Context, access.Caller, string, string) error) {
+			t.Helper()
+			w.advance(time.Minute)
+			w.must(done(ctx, other, id, "das sehe ich anders"))
+		}
+		halt := func() {
+			t.Helper()
+			w.advance(time.Minute)
+			w.must(w.exec(`UPDATE rollouts SET state = 'halted', cause = 'lost', revision = revision + 1 WHERE id = '` + id + `'`))
+		}
+		decide(w.rollouts.Pause)
+		paused := b.was(at) // resuming is one press
+		halt()
+		halted := b.was(at + "/resume")
+		decide(w.rollouts.Resume)
+		running := b.was(at + "/abort")
+		halt()
+		for form, was := range map[string]string{"/resume": paused, "/resume?": halted, "/abort": running, "/parts": running, "/parts/free": running, "/rollback": running, "/promote": running, "/approve": ""} {
+			typed := url.Values{"was": {was}, "reason": {"ich sah etwas anderes"}, "dimension": {"model"}, "value": {"LIFEBOOK A3510"}, "ring": {"2"}, "release": {w.releaseID("1.0.1")}}
+			res := b.post(at+strings.TrimSuffix(form, "?"), typed)
+			if to := res.Header.Get("Location"); res.StatusCode != http.StatusSeeOther || to != at+"?done=rollout_moved" {
+				t.Errorf("%s as it was before = %d to %q", form, res.StatusCode, to)
+			}
+		}
+		if r, err := w.rollouts.Rollout(ctx, other, id); err != nil || r.State != rollout.Halted || len(r.Evidence.Blocked) > 0 {
+			t.Fatalf("it is %s, %v, without %v; want it halted as it was", r.State, err, r.Evidence.Blocked)
+		}
+		if !strings.Contains(text(b.get(at+"?done=rollout_moved").body), "nicht mehr so, wie sie auf der Seite stand") {
+			t.Error("the page does not say why nothing was done")
+		}
+		if res := b.decides(at+"/resume", url.Values{"reason": {"jetzt gesehen"}}); !strings.HasSuffix(res.Header.Get("Location"), "done=rollout_resumed") {
+			t.Errorf("resumed as it is = %d to %q", res.StatusCode, res.Header.Get("Location"))
+		}
+		if res := b.post(at+"/pause", url.Values{"was": {paused}}); !strings.HasSuffix(res.Header.Get("Location"), "done=rollout_paused") {
+			t.Errorf("paused from an old page = %d to %q", res.StatusCode, res.Header.Get("Location"))
 		}
 	})
 }
