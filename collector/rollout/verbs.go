@@ -212,9 +212,9 @@ func (r *Rollouts) Pause(ctx context.Context, caller access.Caller, id, reason s
 
 // Resume goes on after a pause, or after a halt of the gate. The evidence stays, but a
 // halt's alarm is taken back half, who was lost is looked for no more, and tickets that
-// halted it are not counted again: the person knows something that the gate does not. A program knows nothing, and would say it each
-// time: of it a halt's end is ErrPerson.
-// Of a release that has a newer one by now it is ErrOlder.
+// halted it are not counted again: the person knows something that the gate does not. A
+// program knows nothing, and would say it each time: of it a halt's end is ErrPerson. Of a
+// release that has a newer one by now it is ErrOlder.
 func (r *Rollouts) Resume(ctx context.Context, caller access.Caller, id, reason string) error {
 	return r.verb(ctx, caller, id, "resumed", reason, func(tx *db.Tx, o *row) error {
 		if o.state != Paused && o.state != Halted {

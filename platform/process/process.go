@@ -4,8 +4,9 @@
 //
 // A child that does not read is given up by the kernel's own bound of a pipe: what
 // is told is short and seldom. One that writes without end waits for its reader, who
-// takes twenty lines a second; a line longer than 4 KiB ends what is read of it. After the parent's death the
-// kernel closes the pipes; on Windows it also ends the child (job object).
+// takes twenty lines a second; a line longer than 4 KiB ends what is read of it. After
+// the parent's death the kernel closes the pipes; on Windows it also ends the child (job
+// object).
 //
 // On Unix a descendant with a session of its own is not ended, and lives on: who only
 // watches a child's group does not find it. It holds the child's output, which is
