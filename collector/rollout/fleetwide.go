@@ -125,7 +125,7 @@ func params(from, n int) string {
 
 // latestOf is the latest rollout of the agent by channel.
 func latestOf(ctx context.Context, tx *db.Tx) (map[string]string, error) {
-	rows, err := tx.Query(ctx, `SELECT r.channel, r.version, r.rollback_of, o.id, o.state, o.started_ms FROM rollouts o JOIN rollout_releases r ON r.id = o.release_id
+	rows, err := tx.Query(ctx, `SELECT r.channel, r.version, o.rollback_of, o.id, o.state, o.started_ms FROM rollouts o JOIN rollout_releases r ON r.id = o.release_id
 		WHERE r.product = 'agent' AND o.state NOT IN ('aborted', 'waiting')`)
 	if err != nil {
 		return nil, err

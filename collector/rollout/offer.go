@@ -172,6 +172,9 @@ func programFor(ctx context.Context, tx *db.Tx, o *row, h hello, floors map[stri
 		if err := json.Unmarshal([]byte(custom), &one.Release); err != nil {
 			return p, fits, fmt.Errorf("release %s: %w", one.path, err)
 		}
+		if one.RollbackOf != o.rollbackOf { // signed so since: a way back begins as any rollout does
+			one.RollbackOf = ""
+		}
 		found = append(found, one)
 	}
 	if err := rows.Close(); err != nil || len(found) != 1 { // of two architectures nobody knows which
@@ -334,6 +337,7 @@ func (g Gateway) Offer(ctx context.Context, device access.Caller, version string
 		if err := readFloors(ctx, tx, floors); err != nil {
 			return err
 		}
+		has := false // what stands before the rest, else a way back and what it leads away from would hand it to and fro
 		for i := range open {
 			o := &open[i]
 			if o.product != manifest.ProductAgent || !o.placed { // who came before the others have places would get one by chance
@@ -357,6 +361,10 @@ func (g Gateway) Offer(ctx context.Context, device access.Caller, version string
 			if err != nil {
 				return err
 			}
+			if has && (v.why == "" || v.why == WhyBegan || v.kept) {
+				v.why, v.kept, v.unfit = WhyUnfit, false, unfitNewer
+			}
+			has = has || v.why == Current
 			if v.why == WhyRing && v.member.owner == "" && !write || v.member.owner != "" && v.member.first == 0 && !write {
 				note = o.id
 			}

@@ -27,7 +27,8 @@ import (
 //	each but the last two --abort--> aborted
 //
 // What devices tell that an earlier rollout of the release had armed may halt one that is
-// placing, too; who resumes it, or one that was paused then, lets it go on with placing.
+// placing, too; who resumes it, or one that was paused then, lets it go on with placing. A
+// rollout is replaced, or aborted, too when its release begins anew as a way back.
 //
 // Waiting is for the second person of an urgent one. Leases are granted in running, and
 // in done to those who come late; they are gone in the transaction that leaves these.
@@ -95,7 +96,7 @@ type ringCount struct {
 }
 
 const rowSQL = `SELECT o.id, o.release_id, o.state, o.ring, o.rings, o.entered_ms, o.evidence, o.counts, o.control_bad, o.controls, o.placed, o.started_ms, o.started_by, o.started_name,
-	o.approved_by, o.approved_name, COALESCE(o.ended_ms, 0), o.silent_ms, o.excused_ms, o.cause, o.revision, r.product, r.channel, r.version, r.urgent, r.rollback_of, r.floor,
+	o.approved_by, o.approved_name, COALESCE(o.ended_ms, 0), o.silent_ms, o.excused_ms, o.cause, o.revision, r.product, r.channel, r.version, r.urgent, o.rollback_of, r.floor,
 	CASE WHEN r.gone_ms IS NULL THEN 0 ELSE 1 END, CASE WHEN r.blocked_ms IS NULL THEN 0 ELSE 1 END
 	FROM rollouts o JOIN rollout_releases r ON r.id = o.release_id WHERE `
 

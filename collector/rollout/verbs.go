@@ -97,12 +97,8 @@ func (r *Rollouts) start(ctx context.Context, caller access.Caller, release, rea
 				return err
 			}
 		}
-		var open int64
-		if err := tx.QueryRow(ctx, `SELECT COUNT(*) FROM rollouts WHERE release_id = $1 AND ended_ms IS NULL`, release).Scan(&open); err != nil {
+		if err := r.makeWay(ctx, tx, release, rollbackOf); err != nil {
 			return err
-		}
-		if open > 0 {
-			return fmt.Errorf("%w: this release is on its way already", ErrState)
 		}
 		if err := passed(ctx, tx, product, channel, version, rollbackOf); err != nil {
 			return err
@@ -122,8 +118,8 @@ func (r *Rollouts) start(ctx context.Context, caller access.Caller, release, rea
 		if urgent == 1 {
 			state = Waiting
 		}
-		_, err = tx.Exec(ctx, `INSERT INTO rollouts (id, release_id, state, ring, rings, entered_ms, evidence, counts, control_bad, controls, placed, started_ms, started_by, started_name, approved_by, approved_name, cause, revision)
-			VALUES ($1, $2, $3, 0, $4, $5, '{}', '[]', 0, 0, 0, $5, $6, $7, '', '', '', 1)`, id, release, string(state), string(rings), now.UnixMilli(), caller.Actor(), caller.Name)
+		_, err = tx.Exec(ctx, `INSERT INTO rollouts (id, release_id, state, ring, rings, entered_ms, evidence, counts, control_bad, controls, placed, started_ms, started_by, started_name, approved_by, approved_name, cause, revision, rollback_of)
+			VALUES ($1, $2, $3, 0, $4, $5, '{}', '[]', 0, 0, 0, $5, $6, $7, '', '', '', 1, $8)`, id, release, string(state), string(rings), now.UnixMilli(), caller.Actor(), caller.Name, rollbackOf)
 		if err != nil {
 			return err
 		}
@@ -143,6 +139,33 @@ func (r *Rollouts) start(ctx context.Context, caller access.Caller, release, rea
 	}
 	r.tell()
 	return id, nil
+}
+
+// makeWay ends what is on its way with a release that begins now, and was signed as the
+// way back from something else then, or as none: both would bring the same program, each to
+// devices of its own. What was signed as it is now is on its way already.
+func (r *Rollouts) makeWay(ctx context.Context, tx *db.Tx, release, rollbackOf string) error {
+	open, err := readRows(ctx, tx, `o.release_id = $1 AND o.ended_ms IS NULL`, release)
+	if err != nil {
+		return err
+	}
+	for i := range open {
+		o := &open[i]
+		if o.rollbackOf == rollbackOf {
+			return fmt.Errorf("%w: this release is on its way already", ErrState)
+		}
+		to := Aborted
+		if o.state == Done {
+			to = Replaced
+		}
+		if err := o.turn(ctx, tx, to, r.now()); err != nil {
+			return err
+		}
+		if err := r.decide(ctx, tx, access.System("rollouts"), o, string(to), ""); err != nil {
+			return err
+		}
+	}
+	return nil
 }
 
 // anew says whether the caller may begin a release whose last rollout was ended while it

@@ -948,3 +948,39 @@ func TestRolloutByKeyboard(t *testing.T) {
 	first.noSideways()
 	first.clean()
 }
+
+// The way back that a rollout's page offers begins, also where it leads to the version that
+// the fleet had before.
+func TestRollBackToWhatTheFleetHad(t *testing.T) {
+	dbtest.Run(t, migrations, func(t *testing.T, d *db.DB) {
+		w := storesPaced(t, d, quietLog, lookRings).serve()
+		w.fill(30)
+		ctx := t.Context()
+		repo, dir := tufrepo.NewFleet(w.clock), t.TempDir()
+		publish := func(version, back string) {
+			repo.Release(manifest.RoleStable, manifest.Release{Version: version, OS: "windows", RollbackOf: back}, []byte("program "+version))
+			w.must(repo.WriteTo(dir))
+			_, err := w.rollouts.Import(ctx, operator, dir, repo.Root())
+			w.must(err)
+		}
+		publish("1.0.0", "")
+		publish("1.1.0", "")
+		_, err := w.rollouts.Start(ctx, releaser("m.sommer"), w.releaseID("1.0.0"), "die erste Version")
+		w.must(err)
+		w.must(w.rollouts.Care(ctx))
+		w.must(w.exec(`UPDATE rollouts SET state = 'done'`))
+		up, err := w.rollouts.Start(ctx, releaser("m.sommer"), w.releaseID("1.1.0"), "die neue Version")
+		w.must(err)
+		w.must(w.rollouts.Care(ctx))
+		w.advance(time.Hour)
+		publish("1.0.0", "1.1.0")
+		b := w.signedIn("release")
+		if page := b.get("/rollouts/" + up); !strings.Contains(page.body, up+"/rollback") {
+			t.Error("the page does not offer the way back")
+		}
+		res := b.decides("/rollouts/"+up+"/rollback", url.Values{"release": {w.releaseID("1.0.0")}, "reason": {"startet nicht überall"}})
+		if at := res.Header.Get("Location"); res.StatusCode != http.StatusSeeOther || !strings.Contains(at, "rollout_started") {
+			t.Errorf("the way back on the page = %d to %s, want a rollout that was started", res.StatusCode, at)
+		}
+	})
+}
