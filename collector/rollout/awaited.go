@@ -70,8 +70,10 @@ func (r *Rollouts) expects(ctx context.Context, tx *db.Tx, o *row) (e expected, 
 }
 
 // earlierSQL are the outcomes g that members m had in a rollout which is over, of the
-// release $2.
-const earlierSQL = ` JOIN rollout_members g ON g.device_id = m.device_id AND g.rollout_id <> m.rollout_id AND g.outcome <> 0 JOIN rollouts e ON e.id = g.rollout_id AND e.release_id = $2 AND e.ended_ms IS NOT NULL`
+// release $2, whose version is $3. A good one says no more of a device that has another
+// version since: a way back leads all of these to what they had well before.
+const earlierSQL = ` JOIN rollout_members g ON g.device_id = m.device_id AND g.rollout_id <> m.rollout_id AND g.outcome <> 0 JOIN rollouts e ON e.id = g.rollout_id AND e.release_id = $2 AND e.ended_ms IS NOT NULL
+	AND (g.outcome = 2 OR EXISTS (SELECT 1 FROM health_agent_versions v WHERE v.device_id = m.device_id AND v.version = $3))`
 
 // earlier counts what rollouts of the same release brought that were ended: who has the
 // program by one of them tells nothing more of it. Who failed in any of them has failed.
@@ -80,10 +82,10 @@ func (o *row) earlier(ctx context.Context, tx *db.Tx) (all, inRing gate.Tally, e
 	if err = tx.QueryRow(ctx, `SELECT COUNT(*) FROM rollouts WHERE release_id = $1 AND ended_ms IS NOT NULL`, o.release).Scan(&n); err != nil || n == 0 {
 		return all, inRing, err
 	}
-	where, args := blockedSQL(o, 4)
+	where, args := blockedSQL(o, 5)
 	rows, err := tx.Query(ctx, `SELECT x.ring, x.outcome, COUNT(*) FROM (SELECT m.device_id, m.ring, MAX(g.outcome) AS outcome FROM rollout_members m`+earlierSQL+`
-		WHERE m.rollout_id = $1 AND m.ring <= $3 AND m.outcome = 0 AND m.granted_ms = 0 AND NOT `+where+` GROUP BY m.device_id, m.ring) x GROUP BY x.ring, x.outcome`,
-		append([]any{o.id, o.release, int64(o.ring)}, args...)...)
+		WHERE m.rollout_id = $1 AND m.ring <= $4 AND m.outcome = 0 AND m.granted_ms = 0 AND NOT `+where+` GROUP BY m.device_id, m.ring) x GROUP BY x.ring, x.outcome`,
+		append([]any{o.id, o.release, o.version, int64(o.ring)}, args...)...)
 	if err != nil {
 		return all, inRing, err
 	}
@@ -154,9 +156,9 @@ func tried(ctx context.Context, tx *db.Tx, o *row, e expected) (bool, error) {
 	if err != nil || n > 0 {
 		return n > 0, err
 	}
-	where, args = blockedSQL(o, 4)
-	err = tx.QueryRow(ctx, `SELECT COUNT(*) FROM (SELECT 1 FROM rollout_members m`+earlierSQL+` WHERE m.rollout_id = $1 AND m.ring = $3 AND NOT `+where+` LIMIT 1) x`,
-		append([]any{o.id, o.release, int64(o.ring)}, args...)...).Scan(&n)
+	where, args = blockedSQL(o, 5)
+	err = tx.QueryRow(ctx, `SELECT COUNT(*) FROM (SELECT 1 FROM rollout_members m`+earlierSQL+` WHERE m.rollout_id = $1 AND m.ring = $4 AND NOT `+where+` LIMIT 1) x`,
+		append([]any{o.id, o.release, o.version, int64(o.ring)}, args...)...).Scan(&n)
 	return n > 0, err
 }
 

@@ -143,3 +143,37 @@ func TestAttack38NoLoopBesideAWayBack(t *testing.T) {
 		}
 	})
 }
+
+// What devices told of it when they got it first is no word of the way back.
+func TestAttack45AWayBackNeedsOutcomesOfItsOwn(t *testing.T) {
+	both(t, func(t *testing.T, w *world) {
+		for _, v := range []string{"1.0.0", "1.1.0"} {
+			w.release(v)
+		}
+		ids := w.fleetOf(130, "1.0.0", "A3510")
+		w.start(t, "1.0.0")
+		w.must(w.exec(`UPDATE rollout_members SET outcome = 1, granted_ms = 1, told = 7, told_ms = 1`))
+		w.must(w.exec(`UPDATE rollouts SET state = 'done'`))
+		up := w.start(t, "1.1.0")
+		for _, d := range ids {
+			w.comesAnew(d, "1.1.0")
+		}
+		w.must(w.exec(`UPDATE rollout_members SET outcome = 1, granted_ms = 1, told = 7, told_ms = 1 WHERE rollout_id = $1`, up))
+		w.repo.Release(manifest.RoleStable, manifest.Release{Version: "1.0.0", RollbackOf: "1.1.0"}, []byte("program 1.0.0"))
+		w.imported()
+		back, err := w.RollBack(t.Context(), person("ada"), up, w.releaseID("1.0.0"), "it is bad")
+		w.must(err)
+		w.care()
+		w.must(w.Approve(t.Context(), person("bea"), back, "I have looked"))
+		for range 6 { // they take the lease, and say nothing
+			if len(w.sweep(w.firstRing(back), "1.1.0")) == 0 {
+				t.Fatal("nobody is offered the way back")
+			}
+			w.now = w.now.Add(25 * time.Hour)
+			w.care()
+		}
+		if v := w.view(back); v.Ring != 1 || v.State != rollout.Running {
+			t.Errorf("the way back is %s in ring %d without an outcome of it", v.State, v.Ring)
+		}
+	})
+}
