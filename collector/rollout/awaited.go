@@ -106,16 +106,19 @@ func (o *row) earlier(ctx context.Context, tx *db.Tx) (all, inRing gate.Tally, e
 	return all, inRing, rows.Close()
 }
 
-// addedBy is how many devices the ring added that may have an outcome at all.
+// addedBy is how many devices of the ring had an outcome that was weighed, or may have one.
+// They are counted, and not what the ring was cut for: some came later, and of these too
+// some can take nothing.
 func (r *Rollouts) addedBy(ctx context.Context, tx *db.Tx, o *row) (n int64, err error) {
 	where, args := blockedSQL(o, 3)
-	if len(args) == 0 { // few are unfit, and an index has them
-		err = tx.QueryRow(ctx, `SELECT COUNT(*) FROM rollout_members WHERE rollout_id = $1 AND ring = $2 AND unfit <> '' AND outcome = 0`, o.id, int64(o.ring)).Scan(&n)
-		n = o.added() - n
+	if len(args) == 0 { // there is an index for each, and a ring may have 50,000
+		err = tx.QueryRow(ctx, `SELECT (SELECT COUNT(*) FROM rollout_members WHERE rollout_id = $1 AND ring = $2 AND flight = 0 AND outcome = 0)
+			+ (SELECT COUNT(*) FROM rollout_members WHERE rollout_id = $1 AND ring = $2 AND flight = 1 AND outcome = 0)
+			- (SELECT COUNT(*) FROM rollout_members WHERE rollout_id = $1 AND ring = $2 AND unfit <> '' AND outcome = 0)`, o.id, int64(o.ring)).Scan(&n)
 	} else {
-		err = tx.QueryRow(ctx, `SELECT COUNT(*) FROM rollout_members m WHERE m.rollout_id = $1 AND m.ring = $2 AND (m.unfit = '' OR m.outcome <> 0) AND NOT `+where, append([]any{o.id, int64(o.ring)}, args...)...).Scan(&n)
+		err = tx.QueryRow(ctx, `SELECT COUNT(*) FROM rollout_members m WHERE m.rollout_id = $1 AND m.ring = $2 AND m.outcome = 0 AND m.unfit = '' AND NOT `+where, append([]any{o.id, int64(o.ring)}, args...)...).Scan(&n)
 	}
-	return n, err
+	return n + o.evidence.Ring.OK + o.evidence.Ring.Bad, err
 }
 
 // had is how many devices of the present ring have the version and never had a lease for

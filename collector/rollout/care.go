@@ -133,7 +133,7 @@ func (r *Rollouts) rounds(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	errs := []error{r.moved(ctx)}
+	errs := []error{r.moved(ctx), r.leave(ctx)}
 	for _, o := range open {
 		if err := r.round(ctx, o); err != nil {
 			errs = append(errs, fmt.Errorf("rollout %s: %w", o.id, err))

@@ -54,7 +54,16 @@ func ringOf(rings []step, place float64) int {
 
 const spotSQL = `SELECT f.device_id, f.owner_id, COALESCE(f.school_id, ''), f.model, f.os, COALESCE(h.os_build, '') AS os_build,
 	COALESCE((SELECT d.antivirus FROM health_daily d WHERE d.device_id = f.device_id AND d.antivirus IS NOT NULL ORDER BY d.day DESC LIMIT 1), '') AS antivirus
-	FROM fleet_facts f LEFT JOIN health_devices h ON h.device_id = f.device_id`
+	FROM fleet_facts f LEFT JOIN health_devices h ON h.device_id = f.device_id WHERE ` + enrolled
+
+// enrolled are devices f that may come: of a revoked one its record is left.
+const enrolled = `NOT EXISTS (SELECT 1 FROM enroll_devices e WHERE e.device = f.device_id AND e.revoked_ms IS NOT NULL)`
+
+// fleetSize is how many devices there are to place.
+func fleetSize(ctx context.Context, tx *db.Tx) (n int64, err error) {
+	err = tx.QueryRow(ctx, `SELECT COUNT(*) FROM fleet_facts f WHERE `+enrolled).Scan(&n)
+	return n, err
+}
 
 func readSpots(ctx context.Context, tx *db.Tx, release, where string, args ...any) (out []spot, err error) {
 	systems, err := readSystems(ctx, tx, release)
@@ -219,7 +228,7 @@ func (s spot) insert(ctx context.Context, tx *db.Tx, rollout string) error {
 
 // late gives a device a place that was not there when the others got theirs.
 func late(ctx context.Context, tx *db.Tx, o *row, device string) error {
-	found, err := readSpots(ctx, tx, o.release, ` WHERE f.device_id = $1`, device)
+	found, err := readSpots(ctx, tx, o.release, ` AND f.device_id = $1`, device)
 	if err != nil || len(found) == 0 {
 		return err
 	}

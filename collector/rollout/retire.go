@@ -24,7 +24,7 @@ import (
 // ofDevice are places m, in rollouts o, of a device that told something of them. Those
 // that are still being given out name everybody, told or not.
 const ofDevice = `rollout_members m JOIN rollouts o ON o.id = m.rollout_id WHERE (o.placed = 1 OR o.ended_ms IS NOT NULL)
-	AND (m.first_ms IS NOT NULL OR m.granted_ms > 0 OR m.told > 0 OR m.outcome > 0 OR m.os_build <> '' OR m.antivirus <> '' OR m.unfit NOT IN ('', '` + string(unfitSystem) + `'))
+	AND (m.first_ms IS NOT NULL OR m.granted_ms > 0 OR m.told > 0 OR m.outcome > 0 OR m.os_build <> '' OR m.antivirus <> '' OR m.unfit NOT IN ('', '` + string(unfitSystem) + `', '` + string(unfitGone) + `'))
 	AND m.device_id = `
 
 const retiredSQL = `SELECT e.device FROM enroll_devices e WHERE e.revoked_ms < $1 AND e.device > $2

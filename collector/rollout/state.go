@@ -148,14 +148,6 @@ func (o *row) approved() bool { return personal(o.approvedBy) }
 
 func (o *row) params(p Pace) gate.Params { return p.Gate.Baseline(o.controlBad, o.controls) }
 
-// added is how many devices the present ring added.
-func (o *row) added() int64 {
-	if o.ring == 0 {
-		return o.rings[0].End
-	}
-	return o.rings[o.ring].End - o.rings[o.ring-1].End
-}
-
 // save writes what a transaction changed of a rollout; news = devices may begin now,
 // or may no longer.
 func (o *row) save(ctx context.Context, tx *db.Tx, news bool) error {

@@ -2,6 +2,7 @@ package rollout
 
 import (
 	"context"
+	"fmt"
 
 	"hausmeister/collector/db"
 	"hausmeister/proto/hmpb"
@@ -25,6 +26,7 @@ const (
 	unfitFrom    unfit = "from"    // its version is too old to go there directly
 	unfitFloor   unfit = "floor"   // the release is below what may run
 	unfitNewer   unfit = "newer"   // it has a newer one, and this is no way back from that
+	unfitGone    unfit = "gone"    // it was revoked, and may be enrolled again
 )
 
 // reason is the word that a device has for the same; several have none.
@@ -66,6 +68,27 @@ func apart(ctx context.Context, tx *db.Tx, o *row, device string, why unfit, wri
 		return false, nil
 	}
 	return true, noteUnfit(ctx, tx, o, device, why)
+}
+
+// leave notes which devices of open rollouts were revoked; one that is enrolled again says
+// itself what it can take.
+func (r *Rollouts) leave(ctx context.Context) error {
+	// From the few that were revoked to their places, and not through all places.
+	const open = ` m.unfit = '' AND m.outcome = 0 AND m.rollout_id IN (SELECT o.id FROM rollouts o WHERE o.ended_ms IS NULL)`
+	var n int64
+	err := r.db.Read(ctx, func(tx *db.Tx) error {
+		return tx.QueryRow(ctx, `SELECT COUNT(*) FROM enroll_devices e WHERE e.revoked_ms IS NOT NULL AND EXISTS (SELECT 1 FROM rollout_members m WHERE m.device_id = e.device AND`+open+`)`).Scan(&n)
+	})
+	if err == nil && n > 0 {
+		err = r.db.Write(ctx, func(tx *db.Tx) error {
+			_, err := tx.Exec(ctx, `UPDATE rollout_members AS m SET unfit = $1 WHERE m.device_id IN (SELECT e.device FROM enroll_devices e WHERE e.revoked_ms IS NOT NULL) AND`+open, string(unfitGone))
+			return err
+		})
+	}
+	if err != nil {
+		return fmt.Errorf("looking for revoked devices: %w", err)
+	}
+	return nil
 }
 
 func noteUnfit(ctx context.Context, tx *db.Tx, o *row, device string, why unfit) error {

@@ -106,8 +106,8 @@ func (r *Rollouts) start(ctx context.Context, caller access.Caller, release, rea
 		if err := anew(ctx, tx, caller, release); err != nil {
 			return err
 		}
-		var fleet int64
-		if err := tx.QueryRow(ctx, `SELECT COUNT(*) FROM fleet_facts`).Scan(&fleet); err != nil {
+		fleet, err := fleetSize(ctx, tx)
+		if err != nil {
 			return err
 		}
 		rings, err := json.Marshal(r.cfg.Pace.steps(fleet))

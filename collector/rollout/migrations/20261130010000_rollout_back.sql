@@ -6,3 +6,6 @@ UPDATE rollouts SET rollback_of = (SELECT r.rollback_of FROM rollout_releases r 
 
 -- The channel that a device came with last, '' = the usual one.
 ALTER TABLE rollout_devices ADD COLUMN channel TEXT NOT NULL DEFAULT '';
+
+-- Of a device that was revoked nothing is waited for, nor of a place that was parted from one.
+UPDATE rollout_members SET unfit = 'gone' WHERE unfit = '' AND outcome = 0 AND device_id LIKE 'retired-%';

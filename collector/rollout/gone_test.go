@@ -1,0 +1,122 @@
+package rollout_test
+
+import (
+	"crypto/sha256"
+	"testing"
+	"time"
+
+	"hausmeister/collector/rollout"
+	"hausmeister/proto/hmpb"
+	"hausmeister/proto/reading"
+)
+
+// inRing are devices of a ring, which is counted from 0.
+func (w *world) inRing(rollout string, ring int, ids []string) (out []string) {
+	w.t.Helper()
+	for _, d := range ids {
+		if w.count(`SELECT COUNT(*) FROM rollout_members WHERE rollout_id = $1 AND device_id = $2 AND ring = $3`, rollout, d, ring) == 1 {
+			out = append(out, d)
+		}
+	}
+	return out
+}
+
+// told has devices of a rollout end their update well, as if each had had its turn.
+func (w *world) told(rollout string, ids []string) {
+	w.t.Helper()
+	for _, d := range ids {
+		w.must(w.exec(`UPDATE rollout_members SET granted_ms = $3 WHERE rollout_id = $1 AND device_id = $2`, rollout, d, w.now.UnixMilli()))
+		w.ends(d, w.offerOf(rollout), true)
+		w.comesAnew(d, w.view(rollout).Version)
+	}
+}
+
+// Whoever was revoked is not waited for: not in the ring that he is in, nor 30 days later,
+// when his place has no name any more. Who is enrolled again gets the version.
+func TestRevokedDevicesHoldNoRing(t *testing.T) {
+	both(t, func(t *testing.T, w *world) {
+		ids, id := w.begun(130, "A3510")
+		w.must(w.Approve(t.Context(), person("bea"), id, "I have looked"))
+		w.told(id, w.firstRing(id))
+		w.now = w.now.Add(2 * time.Hour)
+		w.care()
+		second := w.inRing(id, 1, ids)
+		w.sweep(second, "1.0.0")
+		for _, d := range second[:50] {
+			w.revoked(d, w.now)
+		}
+		w.told(id, second[50:65])
+		w.care()
+		w.now = w.now.Add(5 * time.Hour)
+		if v := w.view(id); v.Ring != 2 || v.Rings[1].Need != 15 {
+			t.Fatalf("in ring %d %d outcomes are needed, want 15 of the 30 that are left in ring 2", v.Ring, v.Rings[1].Need)
+		}
+		back := second[0]
+		w.revoked(back, time.Time{})
+		w.care()
+		if v := w.view(id); v.Ring != 3 {
+			t.Errorf("ring %d, want 3", v.Ring)
+		}
+		w.now = w.now.Add(25 * time.Hour)
+		w.care()
+		if o := w.offered(back, "1.0.0"); o == nil {
+			t.Error("a device that is enrolled again gets nothing")
+		}
+		w.now = w.now.Add(reading.KeepRetired)
+		for range 3 {
+			w.told(id, w.inRing(id, 2, ids))
+			w.told(id, append(second[65:], back))
+			w.care()
+		}
+		if v := w.view(id); v.State != rollout.Done {
+			t.Errorf("%s in ring %d with nobody left but those who were revoked", v.State, v.Ring)
+		}
+	})
+}
+
+// Nor has he a place in a rollout that begins later, or makes a ring larger.
+func TestRevokedDevicesGetNoPlace(t *testing.T) {
+	both(t, func(t *testing.T, w *world) {
+		w.release("1.0.0")
+		w.release("1.1.0")
+		ids := w.fleetOf(50, "1.0.0", "A3510")
+		for _, d := range ids[:30] {
+			w.revoked(d, w.now.Add(-100*24*time.Hour))
+		}
+		id := w.start(t, "1.1.0")
+		v, places := w.view(id), w.count(`SELECT COUNT(*) FROM rollout_members WHERE rollout_id = $1`, id)
+		if len(v.Rings) != 1 || v.Rings[0].Devices != 20 || places != 20 {
+			t.Errorf("%d rings, the first of %d devices, %d places; want one of the 20 that are enrolled", len(v.Rings), v.Rings[0].Devices, places)
+		}
+	})
+}
+
+// Devices that came later and can take nothing are not subtracted from those who were there:
+// of these nobody has told anything.
+func TestAttack45LateUnfitOpenNoRing(t *testing.T) {
+	both(t, func(t *testing.T, w *world) {
+		ids, id := w.begun(130, "A3510")
+		for i := range 40 {
+			d := w.device(1000+i, "", "A3510")
+			w.connects(d, "1.0.0", int64(5000+i))
+			w.comes(d, "1.0.0", "system:linux/amd64")
+			w.comes(d, "1.0.0", "system:linux/amd64", "updates:off")
+			w.must(w.exec(`UPDATE rollout_members SET ring = 0 WHERE rollout_id = $1 AND device_id = $2`, id, d))
+		}
+		w.sweep(ids, "1.0.0")
+		for range 3 {
+			w.now = w.now.Add(25 * time.Hour)
+			w.care()
+		}
+		if v := w.view(id); v.Ring != 1 || v.State != rollout.Running {
+			t.Errorf("%s in ring %d without a single outcome", v.State, v.Ring)
+		}
+	})
+}
+
+// offerOf is what a rollout offers, of no lease in particular.
+func (w *world) offerOf(id string) *hmpb.Offer {
+	version := w.view(id).Version
+	hash := sha256.Sum256([]byte("program " + version))
+	return hmpb.Offer_builder{Sha256: hash[:], Version: &version}.Build()
+}
