@@ -53,7 +53,9 @@ func (r *Rollouts) Block(ctx context.Context, caller access.Caller, id string, s
 			}
 		}
 		if !blocked {
-			o.evidence.Free(s)
+			if err := o.letIn(ctx, tx, s); err != nil {
+				return err
+			}
 		}
 		return o.save(ctx, tx, true)
 	})
@@ -76,43 +78,71 @@ func (o *row) leaveOut(ctx context.Context, tx *db.Tx, s gate.Stratum, block fun
 	if err := revoke(ctx, tx, `rollout_id = $1 AND `+strata[s.Dimension]+` = $2`, o.id, s.Value); err != nil {
 		return err
 	}
-	before, args := "", []any{o.id, s.Value, int64(o.ring)}
-	for _, other := range o.evidence.Blocked() { // what their devices did is out already
+	did, err := o.did(ctx, tx, s)
+	if err != nil {
+		return err
+	}
+	var inRing gate.Tally
+	for _, d := range did {
+		inRing = inRing.Plus(d.inRing)
+	}
+	block(inRing)
+	for _, d := range did {
+		o.evidence.Without(d.strata, d.all)
+	}
+	return nil
+}
+
+// letIn takes leaveOut back: what its devices did counts again, since none of them does it
+// a second time, and the ring would wait for it.
+func (o *row) letIn(ctx context.Context, tx *db.Tx, s gate.Stratum) error {
+	if !o.evidence.IsBlocked([]gate.Stratum{s}) {
+		return nil
+	}
+	did, err := o.did(ctx, tx, s)
+	if err != nil {
+		return err
+	}
+	o.evidence.Free(s)
+	for _, d := range did {
+		o.evidence.With(d.strata, d.all, d.inRing)
+	}
+	return nil
+}
+
+// deeds is what devices did that are in the same parts: in all, and in the present ring.
+type deeds struct {
+	strata      []gate.Stratum
+	all, inRing gate.Tally
+}
+
+// did is what the devices of a part did, without those that another part which is left out
+// has as well.
+func (o *row) did(ctx context.Context, tx *db.Tx, s gate.Stratum) (out []deeds, err error) {
+	others, args := "", []any{o.id, s.Value, int64(o.ring)}
+	for _, other := range o.evidence.Blocked() {
 		if other != s {
 			args = append(args, other.Value)
-			before += ` AND ` + strata[other.Dimension] + ` <> $` + strconv.Itoa(len(args))
+			others += ` AND ` + strata[other.Dimension] + ` <> $` + strconv.Itoa(len(args))
 		}
 	}
 	rows, err := tx.Query(ctx, `SELECT model, os_build, antivirus, owner_id, SUM(CASE WHEN outcome = 1 THEN 1 ELSE 0 END), SUM(CASE WHEN outcome = 2 THEN 1 ELSE 0 END),
 		SUM(CASE WHEN outcome = 1 AND ring = $3 THEN 1 ELSE 0 END), SUM(CASE WHEN outcome = 2 AND ring = $3 THEN 1 ELSE 0 END)
-		FROM rollout_members WHERE rollout_id = $1 AND outcome <> 0 AND `+strata[s.Dimension]+` = $2`+before+` GROUP BY model, os_build, antivirus, owner_id`, args...)
+		FROM rollout_members WHERE rollout_id = $1 AND outcome <> 0 AND `+strata[s.Dimension]+` = $2`+others+` GROUP BY model, os_build, antivirus, owner_id`, args...)
 	if err != nil {
-		return err
+		return nil, err
 	}
 	defer rows.Close()
-	type some struct {
-		strata []gate.Stratum
-		gate.Tally
-	}
-	var did []some
-	var inRing gate.Tally
 	for rows.Next() {
 		var m member
-		var all, here gate.Tally
-		if err := rows.Scan(&m.model, &m.build, &m.antivirus, &m.owner, &all.OK, &all.Bad, &here.OK, &here.Bad); err != nil {
-			return err
+		var d deeds
+		if err := rows.Scan(&m.model, &m.build, &m.antivirus, &m.owner, &d.all.OK, &d.all.Bad, &d.inRing.OK, &d.inRing.Bad); err != nil {
+			return nil, err
 		}
-		did = append(did, some{m.strata(), all})
-		inRing = inRing.Plus(here)
+		d.strata = m.strata()
+		out = append(out, d)
 	}
-	if err := rows.Close(); err != nil {
-		return err
-	}
-	block(inRing)
-	for _, t := range did {
-		o.evidence.Without(t.strata, t.Tally)
-	}
-	return nil
+	return out, rows.Close()
 }
 
 // strata are the dimensions of package gate, and the columns that hold them.

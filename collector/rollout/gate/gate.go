@@ -307,7 +307,8 @@ func (e *Evidence) Block(s Stratum, inRing Tally) {
 	e.Ring.OK, e.Ring.Bad = min(e.Ring.OK, e.All.OK), min(e.Ring.Bad, e.All.Bad)
 }
 
-// Free lets a part in again. What it did before is no evidence for what it does now.
+// Free lets a part in again; With adds what its devices have done. Of an alarm nothing
+// comes back, and nothing goes.
 func (e *Evidence) Free(s Stratum) {
 	if i, known := e.find(s); known {
 		e.Parts[i] = Part{Stratum: s}
@@ -324,6 +325,20 @@ func (e *Evidence) Without(strata []Stratum, t Tally) {
 			e.Parts[i].take(t)
 		}
 	}
+}
+
+// With takes Without and the rest of a block back, for devices that are in all of these
+// strata, none of which is left out any more: so many outcomes, and so many of them in the
+// present ring.
+func (e *Evidence) With(strata []Stratum, all, inRing Tally) {
+	for _, s := range strata {
+		i, known := e.find(s)
+		if !known {
+			e.Parts = slices.Insert(e.Parts, i, Part{Stratum: s})
+		}
+		e.Parts[i].Tally = e.Parts[i].Plus(all)
+	}
+	e.All, e.Ring = e.All.Plus(all), e.Ring.Plus(inRing)
 }
 
 // IsBlocked says whether a device of these strata is to be left out.
