@@ -42,7 +42,7 @@ func (r *Rollouts) watched(o *row) (soaked, taught bool) {
 // expected is whom the present ring waits for, and what is known of it from elsewhere.
 type expected struct {
 	added int64 // devices that may have an outcome
-	left  int64 // devices that are left out, if there are no others: they may be let in again
+	left  int64 // if there are none: those that are left out, and may be let in again, or one where nobody has a place
 	// Outcomes that devices had of the same release in a rollout that ended, and have none
 	// of here: of all rings so far, and of this one.
 	earlier, inRing gate.Tally
@@ -60,6 +60,12 @@ func (r *Rollouts) expects(ctx context.Context, tx *db.Tx, o *row) (e expected, 
 		}
 		had, err := o.had(ctx, tx)
 		if e.added -= had; err != nil {
+			return e, err
+		}
+	}
+	if e.added <= 0 { // of a channel from which nobody came yet; somebody will
+		err = tx.QueryRow(ctx, `SELECT 1 - COUNT(*) FROM (SELECT 1 FROM rollout_members WHERE rollout_id = $1 LIMIT 1) x`, o.id).Scan(&e.left)
+		if err != nil || e.left > 0 {
 			return e, err
 		}
 	}

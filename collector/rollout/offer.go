@@ -123,14 +123,40 @@ type hello struct {
 	off           bool
 }
 
+// channelOfHello is the channel that an agent says.
+func channelOfHello(capabilities []string) string {
+	for _, c := range capabilities {
+		if channel, ok := strings.CutPrefix(c, capabilityChannel); ok {
+			return channel
+		}
+	}
+	return manifest.RoleStable
+}
+
+// noteChannel keeps the channel that a device came with, from which on it has its places in
+// the rollouts of that one; same = it is the one of before, or it is written.
+func noteChannel(ctx context.Context, tx *db.Tx, device, channel string, write bool) (same bool, err error) {
+	if channel = cut(channel); channel == manifest.RoleStable {
+		channel = ""
+	}
+	var known string
+	err = tx.QueryRow(ctx, `SELECT channel FROM rollout_devices WHERE device_id = $1`, device).Scan(&known)
+	if err != nil && !errors.Is(err, db.ErrNoRows) {
+		return false, err
+	}
+	if known == channel || !write {
+		return known == channel, nil
+	}
+	_, err = tx.Exec(ctx, `INSERT INTO rollout_devices (device_id, told, reason, to_version, launcher, told_ms, repaired_ms, strange_ms, channel) VALUES ($1, 0, 0, '', '', 0, 0, 0, $2)
+		ON CONFLICT (device_id) DO UPDATE SET channel = excluded.channel`, device, channel)
+	return true, err
+}
+
 func (r *Rollouts) helloOf(ctx context.Context, tx *db.Tx, device, version string, hash []byte, capabilities []string) (h hello, err error) {
-	h = hello{version: version, hash: hex.EncodeToString(hash), channel: manifest.RoleStable}
+	h = hello{version: version, hash: hex.EncodeToString(hash), channel: channelOfHello(capabilities)}
 	for _, c := range capabilities {
 		if system, ok := strings.CutPrefix(c, capabilitySystem); ok {
 			h.os, h.arch, _ = strings.Cut(system, "/")
-		}
-		if channel, ok := strings.CutPrefix(c, capabilityChannel); ok {
-			h.channel = channel
 		}
 		h.off = h.off || c == capabilityOff
 	}
@@ -318,6 +344,11 @@ func (g Gateway) Offer(ctx context.Context, device access.Caller, version string
 			return err
 		} else if !same {
 			note = "trains"
+		}
+		if same, err := noteChannel(ctx, tx, device.ID, channelOfHello(capabilities), write); err != nil {
+			return err
+		} else if !same {
+			note = "channel"
 		}
 		open, err := readRows(ctx, tx, `o.ended_ms IS NULL AND o.state IN ('running', 'done', 'paused', 'halted') ORDER BY o.started_ms DESC, o.id DESC`)
 		if err != nil || len(open) == 0 {

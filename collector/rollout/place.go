@@ -13,6 +13,7 @@ import (
 	"hausmeister/collector/access"
 	"hausmeister/collector/db"
 	"hausmeister/proto/hmpb"
+	"hausmeister/proto/manifest"
 )
 
 // Who comes when. The fleet is put into an order by its strata, and in each by a hash
@@ -58,6 +59,13 @@ const spotSQL = `SELECT f.device_id, f.owner_id, COALESCE(f.school_id, ''), f.mo
 
 // enrolled are devices f that may come: of a revoked one its record is left.
 const enrolled = `NOT EXISTS (SELECT 1 FROM enroll_devices e WHERE e.device = f.device_id AND e.revoked_ms IS NOT NULL)`
+
+// ofChannel are devices f that came with a channel last; of who said none it is the usual
+// one. The others would keep places in small rings for nothing, and get theirs when they
+// come. The rings are cut for all, since nobody knows how many a channel will have.
+func ofChannel(param string) string {
+	return ` AND COALESCE((SELECT NULLIF(x.channel, '') FROM rollout_devices x WHERE x.device_id = f.device_id), '` + manifest.RoleStable + `') = ` + param
+}
 
 // fleetSize is how many devices there are to place.
 func fleetSize(ctx context.Context, tx *db.Tx) (n int64, err error) {
@@ -131,7 +139,7 @@ func deal(spots []spot, release string, rings []step) {
 func (r *Rollouts) place(ctx context.Context, o row) error {
 	var spots []spot
 	err := r.db.Read(ctx, func(tx *db.Tx) (err error) {
-		spots, err = readSpots(ctx, tx, o.release, "")
+		spots, err = readSpots(ctx, tx, o.release, ofChannel("$1"), o.channel)
 		return err
 	})
 	if err != nil {

@@ -1,0 +1,67 @@
+package rollout_test
+
+import (
+	"testing"
+	"time"
+
+	"hausmeister/collector/rollout"
+	"hausmeister/proto/manifest"
+)
+
+// A channel of a few devices goes through its rings: these have the places in them, and not
+// the whole fleet, none of which comes to it.
+func TestAChannelOfFewDevices(t *testing.T) {
+	both(t, func(t *testing.T, w *world) {
+		w.release("1.0.0")
+		w.release("1.1.0")
+		w.repo.Release(manifest.RoleCanary, manifest.Release{Version: "1.2.0", Channel: manifest.RoleCanary}, []byte("program 1.2.0"))
+		w.imported()
+		ids := w.fleetOf(130, "1.0.0", "A3510")
+		canaries := ids[:6]
+		asks := func(device string) bool {
+			return w.comes(device, "1.0.0", "system:linux/amd64", "channel:canary") != nil
+		}
+		for _, d := range canaries {
+			asks(d)
+		}
+		stable, id := w.start(t, "1.1.0"), w.start(t, "1.2.0")
+		if n, all := len(w.firstRing(id)), w.count(`SELECT COUNT(*) FROM rollout_members WHERE rollout_id = $1`, id); n != 6 || all != 6 {
+			t.Fatalf("%d places in the first ring of %d, want the 6 canaries", n, all)
+		}
+		if n := w.count(`SELECT COUNT(*) FROM rollout_members WHERE rollout_id = $1`, stable); n != 124 {
+			t.Errorf("%d places in the rollout of the others, want 124", n)
+		}
+		if !asks(canaries[0]) {
+			t.Error("a canary of the first ring is offered nothing")
+		}
+		w.told(id, canaries)
+		w.now = w.now.Add(2 * time.Hour)
+		w.care()
+		if v := w.view(id); v.Ring != 2 {
+			t.Errorf("ring %d after all canaries have it", v.Ring)
+		}
+		w.must(w.exec(`UPDATE rollouts SET ring = 2 WHERE id = $1`, id))
+		if !asks(ids[7]) {
+			t.Error("a device that came to the channel later is offered nothing")
+		}
+	})
+}
+
+// Where nobody of a channel has come yet, no ring opens for that.
+func TestAttack45AChannelOfNobody(t *testing.T) {
+	both(t, func(t *testing.T, w *world) {
+		w.release("1.0.0")
+		w.repo.Release(manifest.RoleCanary, manifest.Release{Version: "1.2.0", Channel: manifest.RoleCanary}, []byte("program 1.2.0"))
+		w.imported()
+		w.fleetOf(130, "1.0.0", "A3510")
+		id := w.start(t, "1.2.0")
+		w.must(w.Approve(t.Context(), person("bea"), id, "I have looked"))
+		for range 5 {
+			w.now = w.now.Add(25 * time.Hour)
+			w.care()
+		}
+		if v := w.view(id); v.Ring != 1 || v.State != rollout.Running {
+			t.Errorf("%s in ring %d, and nobody of the channel was there", v.State, v.Ring)
+		}
+	})
+}
