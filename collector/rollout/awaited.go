@@ -7,6 +7,7 @@ import (
 	"hausmeister/collector/calendar"
 	"hausmeister/collector/db"
 	"hausmeister/collector/rollout/gate"
+	"hausmeister/proto/hmpb"
 )
 
 // Whom a ring waits for. It is left once it soaked and enough of those whom it added have
@@ -26,6 +27,9 @@ func (r *Rollouts) ready(o *row, e expected, open int64) (gate.Wait, int64) {
 	params, known := o.params(r.cfg.Pace), o.evidence
 	known.All, known.Ring = known.All.Plus(e.earlier), known.Ring.Plus(e.inRing)
 	wait, need := known.Ready(params, o.ring, e.added), max(0, params.Need(o.ring, e.added)-e.inRing.OK-e.inRing.Bad)
+	if wait == gate.WaitRate && known.All.Bad == 0 && known.Ring.OK >= e.added {
+		wait = gate.Leave // all have told of success, and are too few to say more, as none would be
+	}
 	if o.ring == 0 && len(o.rings) > 1 && open > 0 && r.now().Sub(o.entered) < r.cfg.Pace.Lease {
 		return gate.WaitFresh, max(need, o.evidence.Ring.OK+o.evidence.Ring.Bad+open)
 	}
@@ -127,15 +131,18 @@ func (r *Rollouts) addedBy(ctx context.Context, tx *db.Tx, o *row) (n int64, err
 	return n + o.evidence.Ring.OK + o.evidence.Ring.Bad, err
 }
 
-// had is how many devices of the present ring have the version and never had a lease for
+// had is how many devices of the present ring have the version and never began an update to
 // it, as those that were set up with it: they tell nothing, and a ring of none but these
-// would wait for ever. Who had a lease and has told of no end is silent, and waited for.
+// would wait for ever. Who had a lease that is over, and said last that it waits or takes
+// nothing, did not begin. Who began and has told of no end, or had a lease and said nothing,
+// is silent, and waited for.
 func (o *row) had(ctx context.Context, tx *db.Tx) (n int64, err error) {
-	where, args := blockedSQL(o, 5)
+	where, args := blockedSQL(o, 7)
 	err = tx.QueryRow(ctx, `SELECT COUNT(*) FROM rollout_members m JOIN health_agent_versions v ON v.device_id = m.device_id
-		WHERE m.rollout_id = $1 AND m.ring = $2 AND m.granted_ms = 0 AND m.outcome = 0 AND m.unfit = '' AND v.version = $3 AND NOT `+where+`
-			AND NOT EXISTS (SELECT 1 FROM rollout_members g JOIN rollouts e ON e.id = g.rollout_id WHERE g.device_id = m.device_id AND e.release_id = $4 AND g.granted_ms > 0)`,
-		append([]any{o.id, int64(o.ring), o.version, o.release}, args...)...).Scan(&n)
+		WHERE m.rollout_id = $1 AND m.ring = $2 AND m.outcome = 0 AND m.unfit = '' AND v.version = $3 AND NOT `+where+`
+			AND NOT EXISTS (SELECT 1 FROM rollout_members g JOIN rollouts e ON e.id = g.rollout_id WHERE g.device_id = m.device_id AND e.release_id = $4
+				AND g.granted_ms > 0 AND (g.flight = 1 OR g.told NOT IN ($5, $6)))`,
+		append([]any{o.id, int64(o.ring), o.version, o.release, int64(hmpb.UpdateState_UPDATE_STATE_WAITING), int64(hmpb.UpdateState_UPDATE_STATE_REFUSED)}, args...)...).Scan(&n)
 	return n, err
 }
 
