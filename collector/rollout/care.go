@@ -33,6 +33,8 @@ const (
 	lostWithin = 3 * 24 * time.Hour
 	// awayFor is after how long without a word nobody waits for a device's turn.
 	awayFor = 3 * 24 * time.Hour
+	// clocksApart is how far the clocks of two collectors may be from each other.
+	clocksApart = 10 * time.Minute
 	// holidaysAtMost is how long a ring waits for a school day.
 	holidaysAtMost = 7 * 24 * time.Hour
 )
@@ -265,9 +267,13 @@ func (r *Rollouts) move(ctx context.Context, tx *db.Tx, o *row, s sight) error {
 	if _, err := tx.Exec(ctx, `UPDATE rollout_members SET lease = '', flight = 0, passed = 1 WHERE rollout_id = $1 AND flight = 1 AND until_ms <= $2`, o.id, now.UnixMilli()); err != nil {
 		return err
 	}
+	ahead, err := o.setBack(ctx, tx, now)
+	if err != nil {
+		return err
+	}
 	since := o.silent
 	lost := o.suspect(s.silent, now)
-	changed := o.controlBad != s.bad || o.silent != since
+	changed := ahead || o.controlBad != s.bad || o.silent != since
 	if o.controlBad != s.bad {
 		o.controlBad, o.controls = s.bad, s.controls
 	}
@@ -289,6 +295,20 @@ func (r *Rollouts) move(ctx context.Context, tx *db.Tx, o *row, s sight) error {
 		return o.save(ctx, tx, false)
 	}
 	return nil
+}
+
+// setBack ends what was begun while the clock ran ahead, and would hold until the time that
+// it showed then: leases, the watch of the ring, and who is excused. Another collector may
+// be a little ahead at any time.
+func (o *row) setBack(ctx context.Context, tx *db.Tx, now time.Time) (changed bool, err error) {
+	ahead := now.Add(clocksApart)
+	_, err = tx.Exec(ctx, `UPDATE rollout_members SET lease = '', flight = 0, until_ms = $3, granted_ms = $3 WHERE rollout_id = $1 AND flight = 1 AND granted_ms > $2`, o.id, ahead.UnixMilli(), now.UnixMilli())
+	for _, at := range []*time.Time{&o.entered, &o.excused} {
+		if at.After(ahead) {
+			*at, changed = now, true
+		}
+	}
+	return changed, err
 }
 
 // ticketsExpected is how many tickets so many devices have in a day: the customer's

@@ -741,6 +741,29 @@ func TestAttack45RestartRepeatAndClock(t *testing.T) {
 	})
 }
 
+// Leases, and a ring's beginning, of a moment in which the clock was a year ahead end with it;
+// what another collector did whose clock is a minute ahead does not.
+func TestAttack45ClockAheadAndBack(t *testing.T) {
+	both(t, func(t *testing.T, w *world) {
+		ids, id := w.begun(130, "A3510")
+		was := w.now
+		w.now = was.AddDate(1, 0, 0)
+		held := w.sweep(ids, "1.0.0")
+		w.must(w.exec(`UPDATE rollouts SET entered_ms = $1`, w.now.UnixMilli()))
+		w.now = was.Add(time.Hour)
+		w.care()
+		if v := w.view(id); v.InFlight != 0 || !v.Entered.Equal(w.now) {
+			t.Errorf("%d of %d leases of a year ahead hold, the ring began at %s", v.InFlight, len(held), v.Entered)
+		}
+		again := w.sweep(ids, "1.0.0")
+		w.now = w.now.Add(-time.Minute)
+		w.care()
+		if v := w.view(id); len(again) == 0 || v.InFlight != int64(len(again)) {
+			t.Errorf("%d of %d leases hold whose clock was a minute ahead", v.InFlight, len(again))
+		}
+	})
+}
+
 // Row 46: one person alone does not reach the fleet, nor does the wrong channel.
 func TestAttack46OperatorErrors(t *testing.T) {
 	both(t, func(t *testing.T, w *world) {
