@@ -6,6 +6,7 @@ import (
 	"crypto/hmac"
 	"crypto/sha256"
 	"encoding/binary"
+	"encoding/json"
 	"fmt"
 	"math"
 	"slices"
@@ -145,6 +146,9 @@ func (r *Rollouts) place(ctx context.Context, o row) error {
 	if err != nil {
 		return fmt.Errorf("reading the fleet: %w", err)
 	}
+	if err := r.cut(ctx, &o); err != nil {
+		return fmt.Errorf("cutting the rings: %w", err)
+	}
 	deal(spots, o.release, o.rings)
 	for chunk := range slices.Chunk(spots, placeStep) {
 		err := r.db.Write(ctx, func(tx *db.Tx) error {
@@ -179,6 +183,28 @@ func (r *Rollouts) place(ctx context.Context, o row) error {
 			return err
 		}
 		return r.inherit(ctx, tx, &now)
+	})
+}
+
+// cut cuts the rings anew for the fleet as it is when the first gets a place: one that
+// waited for its second person may have been started for a few devices.
+func (r *Rollouts) cut(ctx context.Context, o *row) error {
+	return r.db.Write(ctx, func(tx *db.Tx) error {
+		var places int64
+		if err := tx.QueryRow(ctx, `SELECT COUNT(*) FROM (SELECT 1 FROM rollout_members WHERE rollout_id = $1 LIMIT 1) x`, o.id).Scan(&places); err != nil || places > 0 {
+			return err
+		}
+		fleet, err := fleetSize(ctx, tx)
+		if err != nil {
+			return err
+		}
+		o.rings = r.cfg.Pace.steps(fleet)
+		rings, err := json.Marshal(o.rings)
+		if err != nil {
+			return err
+		}
+		_, err = tx.Exec(ctx, `UPDATE rollouts SET rings = $2 WHERE id = $1`, o.id, string(rings))
+		return err
 	})
 }
 

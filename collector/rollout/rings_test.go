@@ -879,6 +879,25 @@ func TestUrgentNeedsTwoPersons(t *testing.T) {
 	})
 }
 
+// The rings of what waited for its second person are those of the fleet that there is then.
+func TestUrgentWaitedWhileTheFleetGrew(t *testing.T) {
+	both(t, func(t *testing.T, w *world) {
+		w.release("1.0.0")
+		w.repo.Release(manifest.RoleEmergency, manifest.Release{Version: "1.1.0", Urgent: true}, []byte("program 1.1.0"))
+		w.imported()
+		w.fleetOf(15, "1.0.0", "A3510")
+		id := w.start(t, "1.1.0")
+		for i := range 60 {
+			w.device(1000+i, "", "A3510")
+		}
+		w.must(w.Approve(t.Context(), person("bea"), id, "there is no time"))
+		w.care()
+		if v, n := w.view(id), len(w.firstRing(id)); len(v.Rings) != 2 || v.Rings[0].Devices != 20 || n != 20 {
+			t.Errorf("%d rings, the first is for %d and has %d of 75 devices, want two and 20", len(v.Rings), v.Rings[0].Devices, n)
+		}
+	})
+}
+
 // Row 39, the operator's part: a way back needs a release that is signed as one, and
 // the collector offers nobody a step back without it.
 func TestAttack39DowngradeByOperator(t *testing.T) {
