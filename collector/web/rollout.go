@@ -218,6 +218,9 @@ func (v *visit) rolloutSentence(r rollout.Rollout) string {
 	if r.State == rollout.Waiting && r.First == "" {
 		key = "rollout.sentence.waiting.both"
 	}
+	if r.State == rollout.Done && !slices.ContainsFunc(r.Rings, func(ring rollout.RingView) bool { return ring.OK > 0 }) {
+		key = "rollout.sentence.done.none" // of a small fleet nobody is waited for who had his turn
+	}
 	if r.State == rollout.Halted && r.Cause != "" {
 		return v.say.Say(key, pairs...) + " " + v.say.Say("rollout.cause."+string(r.Cause))
 	}

@@ -966,16 +966,24 @@ func TestRollBackToWhatTheFleetHad(t *testing.T) {
 		}
 		publish("1.0.0", "")
 		publish("1.1.0", "")
-		_, err := w.rollouts.Start(ctx, releaser("m.sommer"), w.releaseID("1.0.0"), "die erste Version")
+		first, err := w.rollouts.Start(ctx, releaser("m.sommer"), w.releaseID("1.0.0"), "die erste Version")
 		w.must(err)
 		w.must(w.rollouts.Care(ctx))
 		w.must(w.exec(`UPDATE rollouts SET state = 'done'`))
+		b := w.signedIn("release")
+		const nobody = "kein Gerät hat Erfolg gemeldet"
+		if page := text(b.get("/rollouts/" + first).body); !strings.Contains(page, nobody) {
+			t.Error("the page of a rollout of which no device told anything does not say so")
+		}
+		w.must(w.exec(`UPDATE rollouts SET counts = '[{"ok":1}]'`))
+		if page := text(b.get("/rollouts/" + first).body); strings.Contains(page, nobody) {
+			t.Error("the page says that no device told of success, and one did")
+		}
 		up, err := w.rollouts.Start(ctx, releaser("m.sommer"), w.releaseID("1.1.0"), "die neue Version")
 		w.must(err)
 		w.must(w.rollouts.Care(ctx))
 		w.advance(time.Hour)
 		publish("1.0.0", "1.1.0")
-		b := w.signedIn("release")
 		if page := b.get("/rollouts/" + up); !strings.Contains(page.body, up+"/rollback") {
 			t.Error("the page does not offer the way back")
 		}
