@@ -9,8 +9,8 @@
 // object).
 //
 // On Unix a descendant with a session of its own is not ended, and lives on: who only
-// watches a child's group does not find it. It holds the child's output, which is
-// therefore read for a second at most after the child's end. Nobody leaves the job.
+// watches a child's group does not find it. It holds the child's output, of which
+// no more is read after the child's end than was told by then. Nobody leaves the job.
 package process
 
 import (
@@ -34,9 +34,12 @@ const maxLine = 4 << 10
 // much as it costs the child, and not only a few bytes.
 const ratePerSecond = 20
 
-// readOn is for how long a child's output is read after its end: what it told at last
-// is in the pipe, and is read at once.
-const readOn = time.Second
+// After a child's end its output is read until it brings nothing for readOn, or as much
+// as a pipe holds: what it told at last is in there.
+const (
+	readOn    = time.Second
+	pipeHolds = 64 << 10 // pipe(7)
+)
 
 // Config says what is run.
 type Config struct {
@@ -99,8 +102,10 @@ func Start(ctx context.Context, c Config) (*Child, error) {
 		ch.crew.Go(func(context.Context) {
 			ch.await()
 			close(ended)
-			pause(readOn, read)
-			out.Close()
+			if out.SetReadDeadline(time.Now().Add(readOn)) != nil { // Windows has none
+				pause(readOn, read)
+				out.Close()
+			}
 		}),
 		ch.crew.Go(func(context.Context) {
 			defer close(ch.lines)
@@ -136,7 +141,9 @@ func (c *Child) await() {
 
 // read hands lines on until there are no more.
 func (c *Child) read(out *os.File, ended <-chan struct{}) {
-	s := bufio.NewScanner(out)
+	defer out.Close()
+	from := &output{out, ended, pipeHolds}
+	s := bufio.NewScanner(from)
 	s.Buffer(make([]byte, 256), maxLine)
 	for n := 1; s.Scan(); n++ {
 		c.lines <- s.Text()
@@ -144,7 +151,32 @@ func (c *Child) read(out *os.File, ended <-chan struct{}) {
 			pause(time.Second, ended)
 		}
 	}
-	_, _ = io.Copy(io.Discard, out) // after a line that is too long
+	if errors.Is(s.Err(), bufio.ErrTooLong) {
+		_, _ = io.Copy(io.Discard, from)
+	}
+}
+
+// output is what a child tells, and after its end what is in the pipe then.
+type output struct {
+	pipe  *os.File
+	ended <-chan struct{}
+	left  int // bytes that are read after the end, of whoever holds the pipe
+}
+
+func (o *output) Read(b []byte) (int, error) {
+	select {
+	case <-o.ended:
+	default:
+		return o.pipe.Read(b)
+	}
+	if o.left <= 0 {
+		return 0, io.EOF
+	}
+	// Its reader may have been busy since the end, and what was told is still there.
+	_ = o.pipe.SetReadDeadline(time.Now().Add(readOn))
+	n, err := o.pipe.Read(b[:min(len(b), o.left)])
+	o.left -= n
+	return n, err
 }
 
 // pause waits, but not beyond the end.

@@ -45,6 +45,11 @@ func TestMain(m *testing.M) {
 	case "long":
 		os.Stdout.Write(append(bytes.Repeat([]byte("x"), 1<<20), '\n'))
 		os.Exit(0)
+	case "many": // a few kilobytes: the pipe holds them
+		for i := range 400 {
+			fmt.Println("line", i+1)
+		}
+		os.Exit(0)
 	case "flood":
 		for i := 1; ; i++ {
 			if _, err := fmt.Println("alive", i); err != nil {
@@ -155,6 +160,20 @@ func TestAttack30_LeavesAProcessBehind(t *testing.T) {
 		if err := syscall.Kill(pid, 0); err != nil && tell == "" { // the other one has nobody to tell
 			t.Errorf("the one left behind: %v; the case was to be that it lives", err)
 		}
+	}
+}
+
+// TestReadLate: a reader that is busy for longer than an end is waited for hears all that
+// was told before.
+func TestReadLate(t *testing.T) {
+	c := start(t, "many")
+	time.Sleep(1500 * time.Millisecond)
+	n, last := 0, ""
+	for line := range c.Lines() {
+		n, last = n+1, line
+	}
+	if e := c.Wait(); n != 400 || last != "line 400" || e.Code != 0 {
+		t.Errorf("%d lines of 400, the last %q, %+v", n, last, e)
 	}
 }
 
