@@ -612,6 +612,14 @@ func TestAttack32_NothingToCompareWith(t *testing.T) {
 		}
 		d.runs(t, v1)
 	})
+	synctest.Test(t, func(t *testing.T) { // with nothing to go back to it is measured, and runs
+		d := newDevice()
+		d.build[bytesOf("1.0.0")] = func(c *fakeChild) { c.takes(10, 300<<20); c.wellUntilTheEnd() }
+		d.runFor(t.Context(), 24*time.Hour)
+		if j := d.load(t); len(d.starts) != 1 || j.Baseline != 300<<20 {
+			t.Errorf("%d starts in a day, baseline %d", len(d.starts), j.Baseline)
+		}
+	})
 	synctest.Test(t, func(t *testing.T) { // just below is fine
 		d := fresh(t, func(_ *device, c *fakeChild) { c.takes(10, 255<<20); c.wellUntilTheEnd() })
 		if j := d.load(t); j.State != journal.Committed || j.Baseline != 255<<20 {

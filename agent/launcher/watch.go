@@ -386,14 +386,13 @@ func (w *watch) look(ctx context.Context) {
 }
 
 // tooMuch says what a program has too much of now. What the settled one takes is not known
-// for BoundFor after an installation, and for a moment after a commit.
+// for BoundFor after an installation, and for a moment after a commit: then there is a bound
+// of its own, if there is something to go back to. Else it would only begin anew, for ever.
 func (w *watch) tooMuch(u process.Usage) journal.Reason {
-	b := w.l.c.Bounds
-	limit := b.MemoryMost
-	if baseline := w.l.j.Baseline; baseline > 0 {
-		limit = baseline*uint64(b.MemoryTimes) + b.MemoryMore
-	}
-	if u.Memory > limit {
+	b, j := w.l.c.Bounds, &w.l.j
+	switch back := j.State == journal.Trial || j.Previous.Known(); {
+	case j.Baseline > 0 && u.Memory > j.Baseline*uint64(b.MemoryTimes)+b.MemoryMore,
+		j.Baseline == 0 && back && u.Memory > b.MemoryMost:
 		return journal.Memory
 	}
 	if u.Handles > b.Handles {
