@@ -34,7 +34,7 @@ import (
 //	        |    3 starts or ends        |  ^
 //	        |    without success,        |  | what was committed fails the same
 //	        |    2 kills for CPU or      |  | way, and there still is a Previous
-//	        |    memory, bad Check,      |  | that did not fail here itself
+//	        |    memory, bad Check,      |  | that did get on here
 //	        |    GiveUp                  |  +--- any state in which Good runs
 //	        | Alive, Check, Hear, Bound  |
 //	        v                            v Restored
@@ -592,8 +592,7 @@ func (j *Journal) fail(e Event, r Reason) []Effect {
 		}
 	}
 	enough := len(j.Failures) >= maxFailures || kills >= maxKills
-	_, barred := j.BarredFor(j.Previous.Sum) // a signed way back to it was tried, and failed
-	if !enough || !j.trying() && (!j.Previous.Known() || barred) || j.State == Armed {
+	if !enough || !j.trying() && (!j.Previous.Known() || j.neverRan(j.Previous)) || j.State == Armed {
 		return nil
 	}
 	return j.rollBack(e, r)
@@ -612,6 +611,17 @@ func (j *Journal) settle(e Event) []Effect {
 	j.Next, j.Lease, j.Until, j.Waits, j.NotBefore = Program{}, "", 0, None, 0
 	j.Postpones, j.Fetched, j.Size, j.Tries = 0, 0, 0, 0
 	return []Effect{DoSettle, DoPrune}
+}
+
+// neverRan says that a program did not get on here at all: a signed way back to it was
+// tried. One that was given up for anything else, as for want of a collector, is better
+// than one that fails.
+func (j *Journal) neverRan(p Program) bool {
+	switch why, _ := j.BarredFor(p.Sum); why {
+	case Crashed, Hung, Selftest:
+		return true
+	}
+	return false
 }
 
 // keep begins the time for which Previous is kept; zero = there is none to keep.

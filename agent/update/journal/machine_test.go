@@ -591,6 +591,27 @@ func TestAttack38_NotBackToWhatFailed(t *testing.T) {
 	}
 }
 
+// TestAttack38_BackToWhatHadNoCollector: a way back to the one before was given up for want
+// of a collector alone. That one gets on, and is better than one that crashes.
+func TestAttack38_BackToWhatHadNoCollector(t *testing.T) {
+	j := at(t, journal.Committed)
+	for _, e := range []journal.Event{
+		{Kind: journal.Offer, Program: v1, Lease: "back"}, {Kind: journal.Download}, {Kind: journal.Stage}, {Kind: journal.Arm}, {Kind: journal.SwapTry},
+		{Kind: journal.SwapDone}, {Kind: journal.Start}, {Kind: journal.Alive}, {Kind: journal.GiveUp}, {Kind: journal.Restored},
+	} {
+		j, _ = run(t, j, e)
+	}
+	if why, barred := j.BarredFor(v1.Sum); !barred || why != journal.NoCollector || j.Good != v2 || j.Previous != v1 {
+		t.Fatalf("%s, good %v, previous %v, barred %v", j.State, j.Good, j.Previous, j.Barred)
+	}
+	for range 3 {
+		j, _ = run(t, j, journal.Event{Kind: journal.Start}, journal.Event{Kind: journal.End, Reason: journal.Crashed})
+	}
+	if j.State != journal.RollingBack || j.Good != v1 {
+		t.Errorf("%s, good %v", j.State, j.Good)
+	}
+}
+
 // TestAgeWritesSeldom: counting is a few writes a day, and none once nothing is kept.
 func TestAgeWritesSeldom(t *testing.T) {
 	for s, most := range map[journal.State]int{journal.Idle: 0, journal.Pruned: 0, journal.Committed: 4} {
