@@ -277,6 +277,9 @@ type rootVerifyCmd struct {
 }
 
 func (r *rootVerifyCmd) Run(c *cli) error {
+	if err := c.isThere(); err != nil {
+		return err
+	}
 	d, err := c.drafts()
 	if err != nil {
 		return err
