@@ -94,7 +94,7 @@ func (o *row) earlier(ctx context.Context, tx *db.Tx) (all, inRing gate.Tally, e
 	}
 	where, args := blockedSQL(o, 5)
 	rows, err := tx.Query(ctx, `SELECT x.ring, x.outcome, COUNT(*) FROM (SELECT m.device_id, m.ring, MAX(g.outcome) AS outcome FROM rollout_members m`+earlierSQL+`
-		WHERE m.rollout_id = $1 AND m.ring <= $4 AND m.outcome = 0 AND m.granted_ms = 0 AND NOT `+where+` GROUP BY m.device_id, m.ring) x GROUP BY x.ring, x.outcome`,
+		WHERE m.rollout_id = $1 AND m.ring <= $4 AND m.outcome = 0 AND m.granted_ms = 0 AND m.unfit = '' AND NOT `+where+` GROUP BY m.device_id, m.ring) x GROUP BY x.ring, x.outcome`,
 		append([]any{o.id, o.release, o.version, int64(o.ring)}, args...)...)
 	if err != nil {
 		return all, inRing, err

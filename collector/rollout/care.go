@@ -33,8 +33,9 @@ const (
 	lostWithin = 3 * 24 * time.Hour
 	// awayFor is after how long without a word nobody waits for a device's turn.
 	awayFor = 3 * 24 * time.Hour
-	// clocksApart is how far the clocks of two collectors may be from each other.
-	clocksApart = 10 * time.Minute
+	// aheadFor is from when on a lease of later than now was given by a clock that ran
+	// ahead: this one may be the wrong one, by an hour where it took UTC for local time.
+	aheadFor = 24 * time.Hour
 	// holidaysAtMost is how long a ring waits for a school day.
 	holidaysAtMost = 7 * 24 * time.Hour
 )
@@ -252,7 +253,7 @@ func (r *Rollouts) ticketsOf(ctx context.Context, tx *db.Tx, o *row) (int64, err
 	if err != nil {
 		return 0, err
 	}
-	if known.After(since) {
+	if known.After(since) && !known.After(r.now()) { // else a clock was ahead
 		since = known
 	}
 	return r.cfg.Tickets.Opened(ctx, tx, o.id, since)
@@ -267,13 +268,12 @@ func (r *Rollouts) move(ctx context.Context, tx *db.Tx, o *row, s sight) error {
 	if _, err := tx.Exec(ctx, `UPDATE rollout_members SET lease = '', flight = 0, passed = 1 WHERE rollout_id = $1 AND flight = 1 AND until_ms <= $2`, o.id, now.UnixMilli()); err != nil {
 		return err
 	}
-	ahead, err := o.setBack(ctx, tx, now)
-	if err != nil {
+	if err := r.setBack(ctx, tx, o); err != nil {
 		return err
 	}
 	since := o.silent
 	lost := o.suspect(s.silent, now)
-	changed := ahead || o.controlBad != s.bad || o.silent != since
+	changed := o.controlBad != s.bad || o.silent != since
 	if o.controlBad != s.bad {
 		o.controlBad, o.controls = s.bad, s.controls
 	}
@@ -297,18 +297,16 @@ func (r *Rollouts) move(ctx context.Context, tx *db.Tx, o *row, s sight) error {
 	return nil
 }
 
-// setBack ends what was begun while the clock ran ahead, and would hold until the time that
-// it showed then: leases, the watch of the ring, and who is excused. Another collector may
-// be a little ahead at any time.
-func (o *row) setBack(ctx context.Context, tx *db.Tx, now time.Time) (changed bool, err error) {
-	ahead := now.Add(clocksApart)
-	_, err = tx.Exec(ctx, `UPDATE rollout_members SET lease = '', flight = 0, until_ms = $3, granted_ms = $3 WHERE rollout_id = $1 AND flight = 1 AND granted_ms > $2`, o.id, ahead.UnixMilli(), now.UnixMilli())
-	for _, at := range []*time.Time{&o.entered, &o.excused} {
-		if at.After(ahead) {
-			*at, changed = now, true
-		}
-	}
-	return changed, err
+// setBack ends leases that were given while the clock ran ahead, and would hold until the
+// time that it showed then. Who is armed is under way all the same, as in revoke. The watch
+// of the ring stays: it only takes longer, and a clock that is behind ends none.
+func (r *Rollouts) setBack(ctx context.Context, tx *db.Tx, o *row) error {
+	const way = `told BETWEEN $5 AND $6`
+	now := r.now()
+	_, err := tx.Exec(ctx, `UPDATE rollout_members SET lease = '', granted_ms = CAST($3 AS BIGINT), flight = CASE WHEN `+way+` THEN 1 ELSE 0 END, until_ms = CASE WHEN `+way+` THEN CAST($4 AS BIGINT) ELSE CAST($3 AS BIGINT) END
+		WHERE rollout_id = $1 AND flight = 1 AND granted_ms > $2`,
+		o.id, now.Add(aheadFor).UnixMilli(), now.UnixMilli(), now.Add(r.cfg.Pace.Lease).UnixMilli(), int64(armed), int64(trial))
+	return err
 }
 
 // ticketsExpected is how many tickets so many devices have in a day: the customer's

@@ -68,7 +68,7 @@ func (o *row) holds(ctx context.Context, tx *db.Tx, s gate.Stratum) (n int64, er
 		err = tx.QueryRow(ctx, `SELECT COUNT(*) FROM rollout_members WHERE rollout_id = $1 AND `+strata[s.Dimension]+` = $2`, o.id, s.Value).Scan(&n)
 		return n, err
 	}
-	err = tx.QueryRow(ctx, `SELECT COUNT(*) FROM (`+spotSQL+ofChannel("$2")+`) f WHERE f.`+strata[s.Dimension]+` = $1`, s.Value, o.channel).Scan(&n)
+	err = tx.QueryRow(ctx, `SELECT COUNT(*) FROM (`+spotSQL+ofChannel(o.channel, "$2")+`) f WHERE f.`+strata[s.Dimension]+` = $1`, s.Value, o.channel).Scan(&n)
 	return n, err
 }
 

@@ -58,14 +58,19 @@ const spotSQL = `SELECT f.device_id, f.owner_id, COALESCE(f.school_id, ''), f.mo
 	COALESCE((SELECT d.antivirus FROM health_daily d WHERE d.device_id = f.device_id AND d.antivirus IS NOT NULL ORDER BY d.day DESC LIMIT 1), '') AS antivirus
 	FROM fleet_facts f LEFT JOIN health_devices h ON h.device_id = f.device_id WHERE ` + enrolled
 
-// enrolled are devices f that may come: of a revoked one its record is left.
-const enrolled = `NOT EXISTS (SELECT 1 FROM enroll_devices e WHERE e.device = f.device_id AND e.revoked_ms IS NOT NULL)`
+// enrolled are devices f that may come: of a revoked one its record is left. As all
+// conditions on f it is one that PostgreSQL holds for true of many also while it knows
+// nothing of the tables, after a restore: else it joins the fleet row by row.
+const enrolled = `f.device_id NOT IN (SELECT e.device FROM enroll_devices e WHERE e.revoked_ms IS NOT NULL)`
 
 // ofChannel are devices f that came with a channel last; of who said none it is the usual
 // one. The others would keep places in small rings for nothing, and get theirs when they
 // come. The rings are cut for all, since nobody knows how many a channel will have.
-func ofChannel(param string) string {
-	return ` AND COALESCE((SELECT NULLIF(x.channel, '') FROM rollout_devices x WHERE x.device_id = f.device_id), '` + manifest.RoleStable + `') = ` + param
+func ofChannel(channel, param string) string {
+	if channel == manifest.RoleStable {
+		return ` AND f.device_id NOT IN (SELECT x.device_id FROM rollout_devices x WHERE x.channel NOT IN ('', ` + param + `))`
+	}
+	return ` AND f.device_id IN (SELECT x.device_id FROM rollout_devices x WHERE x.channel = ` + param + `)`
 }
 
 // fleetSize is how many devices there are to place.
@@ -140,7 +145,7 @@ func deal(spots []spot, release string, rings []step) {
 func (r *Rollouts) place(ctx context.Context, o row) error {
 	var spots []spot
 	err := r.db.Read(ctx, func(tx *db.Tx) (err error) {
-		spots, err = readSpots(ctx, tx, o.release, ofChannel("$1"), o.channel)
+		spots, err = readSpots(ctx, tx, o.release, ofChannel(o.channel, "$1"), o.channel)
 		return err
 	})
 	if err != nil {

@@ -741,25 +741,77 @@ func TestAttack45RestartRepeatAndClock(t *testing.T) {
 	})
 }
 
-// Leases, and a ring's beginning, of a moment in which the clock was a year ahead end with it;
-// what another collector did whose clock is a minute ahead does not.
+// Leases of a moment in which the clock was a year ahead end with it, but for who is armed;
+// what another collector did whose clock is an hour ahead does not.
 func TestAttack45ClockAheadAndBack(t *testing.T) {
 	both(t, func(t *testing.T, w *world) {
 		ids, id := w.begun(130, "A3510")
 		was := w.now
 		w.now = was.AddDate(1, 0, 0)
 		held := w.sweep(ids, "1.0.0")
-		w.must(w.exec(`UPDATE rollouts SET entered_ms = $1`, w.now.UnixMilli()))
+		for device, o := range held {
+			w.tells(device, hmpb.Update_builder{Lease: new(o.GetLease()), ToSha256: o.GetSha256(), State: new(hmpb.UpdateState_UPDATE_STATE_ARMED)})
+			break
+		}
 		w.now = was.Add(time.Hour)
 		w.care()
-		if v := w.view(id); v.InFlight != 0 || !v.Entered.Equal(w.now) {
-			t.Errorf("%d of %d leases of a year ahead hold, the ring began at %s", v.InFlight, len(held), v.Entered)
+		if v := w.view(id); v.InFlight != 1 || len(held) < 2 {
+			t.Errorf("%d of %d leases of a year ahead hold, want that of the one that is armed", v.InFlight, len(held))
 		}
 		again := w.sweep(ids, "1.0.0")
-		w.now = w.now.Add(-time.Minute)
+		w.now = w.now.Add(-time.Hour)
 		w.care()
-		if v := w.view(id); len(again) == 0 || v.InFlight != int64(len(again)) {
-			t.Errorf("%d of %d leases hold whose clock was a minute ahead", v.InFlight, len(again))
+		if v := w.view(id); len(again) == 0 || v.InFlight != int64(len(again)) { // who is armed asked, too
+			t.Errorf("%d of %d leases hold whose clock was an hour ahead", v.InFlight, len(again))
+		}
+	})
+}
+
+// A clock that is behind for a moment takes nothing of the time for which a ring is watched.
+func TestAttack45ClockBehindForAMoment(t *testing.T) {
+	both(t, func(t *testing.T, w *world) {
+		ids, id := w.begun(130, "A3510")
+		was := w.now
+		for _, behind := range []time.Duration{time.Hour, 12 * time.Hour} {
+			w.now = was.Add(-behind)
+			w.care()
+		}
+		w.now = was
+		for range 10 {
+			for device, o := range w.sweep(ids, "1.0.0") {
+				w.ends(device, o, true)
+			}
+		}
+		w.now = w.now.Add(time.Minute)
+		w.care()
+		if v := w.view(id); v.Ring != 1 {
+			t.Errorf("ring %d a minute after the start", v.Ring)
+		}
+	})
+}
+
+// What devices told that are gone by now stands for none of those that are silent.
+func TestAttack45WhoIsGoneOpensNoRing(t *testing.T) {
+	both(t, func(t *testing.T, w *world) {
+		_, first := w.begun(130, "A3510")
+		ring := w.firstRing(first)
+		w.told(first, ring[:4])
+		w.must(w.Abort(t.Context(), person("ada"), first, "once more, please"))
+		w.now = w.now.Add(time.Hour)
+		id, kept := w.start(t, "1.1.0"), 0
+		for _, device := range w.inRing(id, 0, ring) {
+			well := w.count(`SELECT COUNT(*) FROM rollout_members WHERE rollout_id = $1 AND device_id = $2 AND outcome = 1`, first, device) == 1
+			if !well && kept < 4 {
+				kept++
+			} else {
+				w.revoked(device, w.now)
+			}
+		}
+		w.now = w.now.Add(30 * time.Hour)
+		w.care()
+		w.care()
+		if v := w.view(id); v.Ring != 1 || kept == 0 {
+			t.Errorf("ring %d with %d that are silent", v.Ring, kept)
 		}
 	})
 }

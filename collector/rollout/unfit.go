@@ -3,6 +3,7 @@ package rollout
 import (
 	"context"
 	"fmt"
+	"time"
 
 	"hausmeister/collector/db"
 	"hausmeister/proto/hmpb"
@@ -70,23 +71,46 @@ func apart(ctx context.Context, tx *db.Tx, o *row, device string, why unfit, wri
 	return true, noteUnfit(ctx, tx, o, device, why)
 }
 
+// revokedSeen is what leave knew of the revoked devices at its last look.
+type revokedSeen struct {
+	devices, last int64
+	at            time.Time
+}
+
+// leaveAgain is after how long leave looks also where nobody was revoked: some places may
+// have been given in the moment in which somebody was.
+const leaveAgain = 10 * time.Minute
+
+// covers says that a look is not needed: it goes through all places.
+func (s revokedSeen) covers(now revokedSeen) bool {
+	since := now.at.Sub(s.at)
+	return now.devices == s.devices && now.last == s.last && since >= 0 && since < leaveAgain
+}
+
 // leave notes which devices of open rollouts were revoked; one that is enrolled again says
 // itself what it can take.
 func (r *Rollouts) leave(ctx context.Context) error {
-	// From the few that were revoked to their places, and not through all places.
-	const open = ` m.unfit = '' AND m.outcome = 0 AND m.rollout_id IN (SELECT o.id FROM rollouts o WHERE o.ended_ms IS NULL)`
-	var n int64
+	const places = `m.unfit = '' AND m.outcome = 0 AND m.rollout_id IN (SELECT o.id FROM rollouts o WHERE o.ended_ms IS NULL)
+		AND m.device_id IN (SELECT e.device FROM enroll_devices e WHERE e.revoked_ms IS NOT NULL)`
+	seen, n := revokedSeen{at: r.now()}, int64(0)
 	err := r.db.Read(ctx, func(tx *db.Tx) error {
-		return tx.QueryRow(ctx, `SELECT COUNT(*) FROM enroll_devices e WHERE e.revoked_ms IS NOT NULL AND EXISTS (SELECT 1 FROM rollout_members m WHERE m.device_id = e.device AND`+open+`)`).Scan(&n)
+		err := tx.QueryRow(ctx, `SELECT COUNT(*), COALESCE(MAX(revoked_ms), 0) FROM enroll_devices WHERE revoked_ms IS NOT NULL`).Scan(&seen.devices, &seen.last)
+		if err != nil || r.revoked.covers(seen) {
+			return err
+		}
+		return tx.QueryRow(ctx, `SELECT COUNT(*) FROM rollout_members m WHERE `+places).Scan(&n)
 	})
 	if err == nil && n > 0 {
 		err = r.db.Write(ctx, func(tx *db.Tx) error {
-			_, err := tx.Exec(ctx, `UPDATE rollout_members AS m SET unfit = $1 WHERE m.device_id IN (SELECT e.device FROM enroll_devices e WHERE e.revoked_ms IS NOT NULL) AND`+open, string(unfitGone))
+			_, err := tx.Exec(ctx, `UPDATE rollout_members AS m SET unfit = $1 WHERE `+places, string(unfitGone))
 			return err
 		})
 	}
 	if err != nil {
 		return fmt.Errorf("looking for revoked devices: %w", err)
+	}
+	if !r.revoked.covers(seen) {
+		r.revoked = seen
 	}
 	return nil
 }
