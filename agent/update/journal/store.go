@@ -183,6 +183,26 @@ type Store struct {
 	// knows processes only: of two that begin with the same copy one would be lost,
 	// and a commit that is lost so is never told.
 	one sync.Mutex
+
+	mu          sync.Mutex
+	unreadSince time.Time // guarded by mu; zero = both copies could be read the last time
+}
+
+// goneAfter is how long a copy stays unread, whenever this process looks, until it counts
+// as gone for good.
+const goneAfter = time.Hour
+
+// gone says whether a copy that is unread now, or is not, is gone for good.
+func (s *Store) gone(unread bool) bool {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	switch {
+	case !unread:
+		s.unreadSince = time.Time{}
+	case s.unreadSince.IsZero():
+		s.unreadSince = time.Now()
+	}
+	return unread && time.Since(s.unreadSince) >= goneAfter
 }
 
 // NewStore checks nothing and opens nothing.
@@ -237,11 +257,12 @@ func (s *Store) read() copies {
 			c.best, c.number, c.write, found = j, number, 1-i, true
 		}
 	}
+	gone := s.gone(unread != nil)
 	switch {
 	// One that is newer was the last word, whatever else lies there.
 	case newer != nil:
 		return copies{err: newer}
-	case found && unread != nil:
+	case found && unread != nil && !gone:
 		c.unread = fmt.Errorf("%w: %w", ErrUnread, unread)
 	case found:
 	case unread != nil: // what cannot be read now may be whole
@@ -295,10 +316,12 @@ func (s *Store) Load() (Journal, error) {
 //
 // Where one copy cannot be read, also after some tries, the agent makes no step: it
 // loses nothing by waiting, and could arm what was withdrawn, or write over a commit.
-// The launcher goes on from the other copy, and its step replaces the one that cannot
-// be read. It is a step behind at most, all effects may be repeated, and what it starts
-// it knows by its hash; if it waited for a sector that is gone for good, nothing would
-// be counted, and nothing gone back from.
+// The launcher goes on from the other copy, and a step that changes something replaces
+// the one that cannot be read; one that changes nothing leaves it, since it may be read
+// the next time. The other copy is a step behind at most, all effects may be repeated, and
+// what the launcher starts it knows by its hash; if it waited for a sector that is gone for
+// good, nothing would be counted, and nothing gone back from. After an hour the copy counts
+// as gone, and the agent goes on too: at rest the launcher may change nothing for days.
 func (s *Store) Do(ctx context.Context, e Event) (Journal, []Effect, error) {
 	s.one.Lock()
 	defer s.one.Unlock()
@@ -347,7 +370,7 @@ func (s *Store) do(e Event) (Journal, []Effect, error) {
 		return Journal{}, nil, fmt.Errorf("writing the journal: %w", err)
 	}
 	same, err := encode(c.best, c.number+1)
-	if err == nil && string(same) == string(b) && c.number > 0 && c.unread == nil {
+	if err == nil && string(same) == string(b) && c.number > 0 {
 		return next, effects, nil // nothing has changed: no wear, no wake
 	}
 	if err := s.write(s.path(c.write), b); err != nil {

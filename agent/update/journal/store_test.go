@@ -16,6 +16,7 @@ import (
 	"sync"
 	"testing"
 	"testing/synctest"
+	"time"
 
 	"github.com/google/go-cmp/cmp"
 
@@ -293,17 +294,20 @@ func TestAttack40_CopyUnread(t *testing.T) {
 				if j, err := store(d).Load(); !errors.Is(err, journal.ErrUnread) || j.State != before {
 					t.Errorf("%s: Load = %s, %v; want %s and that it may not be the last", name, j.State, err, before)
 				}
-				_, _, err := store(d).Do(t.Context(), event(k))
+				was, _ := store(d).Load()
+				next, _, err := store(d).Do(t.Context(), event(k))
 				if errors.Is(err, journal.ErrNotNow) {
 					continue
 				}
 				waits := errors.Is(err, journal.ErrUnread)
-				if waits { // and nothing was written over
-					d.Plan(nil)
-				} else {
+				if !waits {
 					must(t, err)
 				}
-				if j, err := store(d).Load(); err != nil || waits && j.State != journal.Armed {
+				left := waits || cmp.Equal(was, next)
+				if left { // and nothing was written over
+					d.Plan(nil)
+				}
+				if j, err := store(d).Load(); err != nil || left && j.State != journal.Armed {
 					t.Errorf("%s, behind %s: %s, %v", name, k, j.State, err)
 				}
 				if agents := k >= journal.Offer && k <= journal.Arm || k == journal.Tell; agents != waits {
@@ -312,6 +316,66 @@ func TestAttack40_CopyUnread(t *testing.T) {
 			}
 		})
 	}
+}
+
+// TestAttack40_WithdrawnUnreadForAMoment: what the launcher does by the hour changes
+// nothing, and writes nothing over a withdrawal that cannot be read for a moment.
+func TestAttack40_WithdrawnUnreadForAMoment(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		d := fault.NewTree(dir)
+		s := store(d)
+		for _, e := range []journal.Event{
+			{Kind: journal.Adopt, Program: v1}, {Kind: journal.Offer, Program: v2, Lease: "L"}, {Kind: journal.Download}, {Kind: journal.Stage},
+			{Kind: journal.Withdraw, Lease: "L"}, // a has it
+		} {
+			_, _, err := s.Do(t.Context(), e)
+			must(t, err)
+		}
+		d.Plan(unreadable(dir+"/journal.a", 4)) // all tries of one look
+		if j, _, err := s.Do(t.Context(), journal.Event{Kind: journal.Age, At: 5}); err != nil || j.State != journal.Staged {
+			t.Errorf("with the withdrawal unread: %s, %v", j.State, err)
+		}
+		if j, err := s.Load(); err != nil || j.State != journal.Idle {
+			t.Errorf("read again: %s, lease %q, %v", j.State, j.Lease, err)
+		}
+	})
+}
+
+// TestAttack40_CopyGoneForGood: a copy that nobody can read for an hour keeps the agent
+// from its steps no longer; one that was read in between begins its hour anew.
+func TestAttack40_CopyGoneForGood(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		d := fault.NewTree(dir)
+		s := store(d)
+		must(t, walk(s))
+		step := journal.Event{Kind: journal.Tell, Count: 1}
+		waits := func(what string) {
+			t.Helper()
+			if _, _, err := s.Do(t.Context(), step); !errors.Is(err, journal.ErrUnread) {
+				t.Errorf("%s: %v, want that it waits", what, err)
+			}
+		}
+		d.Plan(unreadable(dir+"/journal.a", 1000))
+		waits("at first")
+		time.Sleep(50 * time.Minute)
+		waits("within the hour")
+		d.Plan(nil)
+		if _, err := s.Load(); err != nil {
+			t.Error(err)
+		}
+		d.Plan(unreadable(dir+"/journal.a", 1000))
+		time.Sleep(50 * time.Minute)
+		waits("anew")
+		time.Sleep(time.Hour)
+		if j, err := s.Load(); err != nil || j.State != journal.Staged {
+			t.Errorf("after an hour: %s, %v", j.State, err)
+		}
+		_, _, err := s.Do(t.Context(), step)
+		must(t, err)
+		if _, err := store(d).Load(); err != nil {
+			t.Errorf("its step did not replace the copy: %v", err)
+		}
+	})
 }
 
 // TestStoreCut ends, fails and fills the disk at every operation of five writes:
