@@ -49,6 +49,9 @@ func TestFolder(t *testing.T) {
 			t.Errorf("unpacked %q, want %q", got, want)
 		}
 	}
+	if held, err := f.Held(); err != nil || held == 0 {
+		t.Errorf("Held = %d, %v", held, err)
+	}
 	f.Done(sum)
 	if names, _ := os.ReadDir(dir); len(names) != 1 {
 		t.Errorf("after Done there are %v", names)
@@ -58,6 +61,9 @@ func TestFolder(t *testing.T) {
 	}
 	if err := f.Sweep(); err != nil {
 		t.Error(err)
+	}
+	if held, err := f.Held(); err != nil || held != 0 {
+		t.Errorf("after Sweep Held = %d, %v", held, err)
 	}
 	if names, _ := os.ReadDir(dir); len(names) != 0 {
 		t.Errorf("after Sweep there are %v", names)

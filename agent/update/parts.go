@@ -92,6 +92,20 @@ func (f Folder) Sweep() error {
 	return errors.Join(errs...)
 }
 
+// Held is the length of all that is here.
+func (f Folder) Held() (held uint64, err error) {
+	all, err := os.ReadDir(string(f))
+	if errors.Is(err, fs.ErrNotExist) {
+		return 0, nil
+	}
+	for _, e := range all {
+		if info, err := e.Info(); err == nil {
+			held += uint64(info.Size())
+		}
+	}
+	return held, err
+}
+
 // Free is the room of the disk that the folder is on.
 func (f Folder) Free() (uint64, error) {
 	if err := os.MkdirAll(string(f), 0o700); err != nil {

@@ -302,7 +302,13 @@ func (u *Updater) room(length int64) error {
 		u.c.Log.Warn("room on the disk unknown", "error", err)
 		return nil
 	}
-	if need := uint64(length) * roomTimes; free < need {
+	held, err := u.c.Parts.Held()
+	if err != nil {
+		u.c.Log.Warn("room that parts have unknown", "error", err)
+	}
+	// What came has its room, or a disk on which all fits once would never take the rest;
+	// the copy and bin/ still need theirs.
+	if need := uint64(length)*roomTimes - min(held, uint64(length)); free < need {
 		return fmt.Errorf("%w: %d bytes, need %d", errSpace, free, need)
 	}
 	return nil

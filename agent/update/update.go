@@ -62,8 +62,10 @@ type Parts interface {
 	Unpacked() (io.ReadCloser, error)
 	// Sweep removes everything.
 	Sweep() error
-	// Free is how much room there is for parts and programs.
+	// Free is how much room there is for parts and programs, Held how much of it parts
+	// have already.
 	Free() (uint64, error)
+	Held() (uint64, error)
 }
 
 // Hindrance says what speaks against an update just now.

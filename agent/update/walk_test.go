@@ -776,6 +776,37 @@ func TestAttack18_OtherDevice(t *testing.T) {
 	})
 }
 
+// tight is the parts' folder on a disk on which they take room.
+type tight struct{ little }
+
+func (p tight) Free() (uint64, error) {
+	free, err := p.little.Free()
+	held, heldErr := p.Held()
+	return free - held, errors.Join(err, heldErr)
+}
+
+// TestAttack20_RoomForTheRest: what came is not thrown away for the room that it takes
+// itself.
+func TestAttack20_RoomForTheRest(t *testing.T) {
+	inBubble(t, func(w *world) {
+		r := w.release(manifest.Release{Version: newVersion})
+		w.cut, w.free = true, uint64(3*r.Length)
+		c := w.config(oldVersion)
+		c.Parts = tight{little{w.parts, w}}
+		u := update.New(c)
+		u.Offered(offer(r, "lease"))
+		if w.runFor(u, 10*time.Hour) || len(w.left()) != 1 || w.begun < 2 || strings.Contains(w.told(), "space") {
+			w.Errorf("cut again and again: %v here after %d downloads, told %s", w.left(), w.begun, w.told())
+		}
+		w.mu.Lock()
+		w.cut = false
+		w.mu.Unlock()
+		if !w.runFor(u, 5*time.Hour) || strings.Contains(w.told(), "space") {
+			w.Errorf("not cut any more: told %s", w.told())
+		}
+	})
+}
+
 func TestAttack20_DiskFull(t *testing.T) {
 	inBubble(t, func(w *world) {
 		r := w.release(manifest.Release{Version: newVersion})

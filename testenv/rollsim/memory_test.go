@@ -253,6 +253,7 @@ func (p parts) Sweep() error {
 }
 
 func (p parts) Free() (uint64, error) { return 1 << 40, nil }
+func (p parts) Held() (uint64, error) { return 0, nil }
 
 // Read and Write are update.Files.
 func (d *disk) Read(name string) ([]byte, error) {
