@@ -129,6 +129,9 @@ func (u *Updater) moment(ctx context.Context, j journal.Journal) (time.Duration,
 	case u.clockWasSet(j, now):
 		_, err := u.do(ctx, journal.Event{Kind: journal.Wait, Reason: j.Waits})
 		return time.Second, err // the turn that follows goes by what the journal made of it
+	case now < j.NotBefore && putOff(j): // told again where a clock that was ahead was told over it
+		_, _, err := u.wait(ctx, j, journal.Postponed, 0)
+		return until(j.NotBefore), err
 	case now < j.NotBefore:
 		return until(j.NotBefore), nil // why was told when it was set
 	// A clock that was set back must not make it wait for years.

@@ -707,6 +707,27 @@ func TestAttack13_ClockSetWhilePostponed(t *testing.T) {
 	}
 }
 
+// TestAttack13_PostponedIsSaidAgain: while the clock is ahead of the lease's end the device
+// waits for the collector's word; then it says again that it is put off.
+func TestAttack13_PostponedIsSaidAgain(t *testing.T) {
+	inBubble(t, func(w *world) {
+		off := w.clockOf(0)
+		u := w.updater(oldVersion)
+		u.Offered(offer(w.release(manifest.Release{Version: newVersion}), "lease"))
+		w.runFor(u, time.Second)
+		w.postpone(newVersion)
+		w.runFor(u, 5*time.Minute)
+		off.Store(int64(40 * 24 * time.Hour))
+		w.runFor(u, 5*time.Minute)
+		off.Store(0)
+		w.runFor(u, time.Hour)
+		const want = "waiting:postponed waiting:schedule waiting:postponed"
+		if got := u.Status().Waits; got != journal.Postponed.String() || !strings.HasSuffix(w.told(), want) {
+			t.Errorf("with the right clock: it waits for %q, told %s", got, w.told())
+		}
+	})
+}
+
 func TestAttack14_StolenCollector(t *testing.T) {
 	// It may offer what is signed, but not before the signed pace reaches this device.
 	inBubble(t, func(w *world) {

@@ -133,6 +133,11 @@ func (u *Updater) wished(ctx context.Context, j journal.Journal) (journal.Journa
 // postponable says whether one wish more counts.
 func postponable(j journal.Journal) bool { return preparing(j) && j.Postpones < maxPostpones }
 
+// putOff says whether it is a wish that j waits for.
+func putOff(j journal.Journal) bool {
+	return j.PutOff.Sum == j.Next.Sum && j.PutOff.Until == j.NotBefore
+}
+
 func isNew(wish string, j journal.Journal) bool {
 	return wish != j.PutOff.Wish || j.PutOff.Sum != j.Next.Sum
 }
