@@ -23,6 +23,8 @@ type Status struct {
 	// LauncherLeft did not come up here, and the one before was taken again.
 	LauncherLeft string `json:"launcher_left,omitempty"`
 	Policy       string `json:"policy_version,omitempty"` // the newest signed one that is here
+	// PutOff: nothing is under way, and what was put off comes not before that.
+	PutOff time.Time `json:"put_off,omitzero"`
 	// Postponable is how often the person at the device may still put it off.
 	Postponable int `json:"postponable"`
 }
@@ -67,6 +69,9 @@ func (u *Updater) show() {
 		s.Begins, s.Until = u.begins(j).UTC(), atMS(j.Until).UTC()
 		s.Postponable = max(maxPostpones-j.Postpones, 0)
 	}
+	if resting(j) {
+		s.PutOff = u.putOffTill(j)
+	}
 	if u.c.Launchers != nil {
 		if trial, on, err := u.c.Launchers.OnTrial(); err == nil && on {
 			s.LauncherNext = trial.To
@@ -82,6 +87,16 @@ func (u *Updater) show() {
 	if changed {
 		u.c.Changed()
 	}
+}
+
+// putOffTill is until when a wish counts whose lease has ended; zero = there is none, or the
+// clock was set since, of which the next offer makes something.
+func (u *Updater) putOffTill(j journal.Journal) time.Time {
+	till, now := atMS(j.PutOff.Until), u.c.Now()
+	if !till.After(now) || till.After(now.Add(maxPostpones*24*time.Hour)) {
+		return time.Time{}
+	}
+	return till.UTC().Truncate(time.Minute)
 }
 
 // begins is the earliest moment that is known.

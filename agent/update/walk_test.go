@@ -1503,6 +1503,33 @@ func TestPostponed(t *testing.T) {
 	})
 }
 
+// TestPutOffIsShown: a lease may end before what was put off begins; until the next one it
+// is known until when that is put off.
+func TestPutOffIsShown(t *testing.T) {
+	inBubble(t, func(w *world) {
+		begin := time.Now()
+		u := w.updater(oldVersion)
+		o := offer(w.release(manifest.Release{Version: newVersion}), "lease")
+		o.SetValidS(24 * 3600)
+		u.Offered(o)
+		for range 3 {
+			w.postpone(newVersion)
+			w.runFor(u, 3*time.Minute)
+		}
+		if s := u.Status(); !s.PutOff.IsZero() || !s.Coming() {
+			t.Errorf("under its lease: %+v", s)
+		}
+		w.runFor(u, 30*time.Hour)
+		if s := u.Status(); s.Coming() || s.PutOff.Sub(begin).Round(time.Hour) != 72*time.Hour {
+			t.Errorf("behind its lease, %v after the offer: %+v", time.Since(begin), s)
+		}
+		w.runFor(u, 45*time.Hour)
+		if s := u.Status(); !s.PutOff.IsZero() {
+			t.Errorf("%v after the offer: %+v", time.Since(begin), s)
+		}
+	})
+}
+
 // TestPostponedAtOnce: three wishes one behind the other are three days.
 func TestPostponedAtOnce(t *testing.T) {
 	inBubble(t, func(w *world) {

@@ -208,7 +208,8 @@ func (p *program) updateStatus(ctx context.Context) error {
 	line("version", s.Version)
 	line("update", w.update(u))
 	if u.Coming() {
-		if !u.Until.IsZero() {
+		// It goes on under the next lease where this one ends before it may begin.
+		if u.Until.After(u.Begins) {
 			line("update_until", w.text("update_anew", w.when(u.Until)))
 		}
 		line("postponable", w.postponable(u, noted, s.stopped()))
@@ -253,6 +254,9 @@ func (w words) update(u agentupdate.Status) string {
 		text = w.text("update_to", u.Version, text)
 	}
 	if !u.Coming() {
+		if u.PutOff.After(time.Now()) {
+			text += "; " + w.text("update_put_off", w.when(u.PutOff))
+		}
 		return text
 	}
 	if u.Waits != "" {

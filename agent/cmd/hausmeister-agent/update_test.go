@@ -63,11 +63,13 @@ func TestUpdateSaysWhatIsSo(t *testing.T) {
 			t.Fatal(err)
 		}
 	}
+	state, until := "offered", 48*time.Hour
+	var putOff time.Time
 	begins := time.Now().Add(20 * time.Hour).UTC().Truncate(time.Minute)
 	say := func(left int, verb, lang string) string {
 		t.Helper()
 		b, err := json.Marshal(map[string]any{"state": "connected", "version": "1.0.0", "as_of": begins.Add(-21 * time.Hour), "update": agentupdate.Status{
-			State: "offered", Version: "1.1.0", Waits: "postponed", Begins: begins, Until: begins.Add(48 * time.Hour), Postponable: left}})
+			State: state, Version: "1.1.0", Waits: "postponed", Begins: begins, Until: begins.Add(until), PutOff: putOff, Postponable: left}})
 		if err == nil {
 			err = os.WriteFile(filepath.Join(dir, "public/status.json"), b, 0o644)
 		}
@@ -113,6 +115,22 @@ func TestUpdateSaysWhatIsSo(t *testing.T) {
 				if err := os.RemoveAll(filepath.Join(dir, "wishes/postpone-update-1.1.0")); err != nil {
 					t.Fatal(err)
 				}
+			}
+		}
+	}
+	// A deadline only where it lies behind the beginning, and at rest what is put off.
+	for lang, deadline := range map[string]string{"de": "neue Freigabe", "en": "new approval"} {
+		for _, until = range []time.Duration{-time.Hour, 0, time.Hour} {
+			if got := say(2, "status", lang); strings.Contains(got, deadline) != (until > 0) {
+				t.Errorf("the lease ends %v after the beginning: %s", until, got)
+			}
+		}
+	}
+	state = "idle"
+	for lang, again := range map[string]string{"de": "kommt nicht vor", "en": "not come before"} {
+		for _, putOff = range []time.Time{{}, begins} {
+			if got := say(0, "status", lang); strings.Contains(got, again) == putOff.IsZero() || strings.Contains(got, wordsFor(lang).when(begins)) == putOff.IsZero() {
+				t.Errorf("at rest, put off until %v: %s", putOff, got)
 			}
 		}
 	}
