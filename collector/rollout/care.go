@@ -201,16 +201,16 @@ func (r *Rollouts) look(ctx context.Context, o *row) (s sight, err error) {
 		begun, since := now.Add(-r.cfg.Pace.Silent).UnixMilli(), max(now.Add(-lostWithin).UnixMilli(), msOf(o.excused))
 		where, args := blockedSQL(o, 4)
 		err := tx.QueryRow(ctx, `SELECT COALESCE(SUM(h.connected), 0), COALESCE(SUM(1 - h.connected), 0) FROM rollout_members m JOIN health_devices h ON h.device_id = m.device_id
-			WHERE m.rollout_id = $1 AND m.told BETWEEN 4 AND 7 AND m.told_ms < $2 AND m.told_ms > $3 AND NOT `+where, append([]any{o.id, begun, since}, args...)...).Scan(&s.updated.Here, &s.updated.Silent)
+			WHERE m.rollout_id = $1 AND m.told BETWEEN 4 AND 7 AND m.told_ms < $2 AND m.told_ms > $3 AND `+notRevoked+` AND NOT `+where, append([]any{o.id, begun, since}, args...)...).Scan(&s.updated.Here, &s.updated.Silent)
 		if err != nil {
 			return err
 		}
 		if s.updated.Silent >= 3 { // else nothing follows, and counting the fleet costs
 			// All who were here on an earlier day since it began, also those who were not for
-			// days: who came today for the first time is here by that alone, and each morning those would be missed who were
-			// updated the day before and are not switched on yet.
+			// days: who came today for the first time is here by that alone, and each morning
+			// those would be missed who were updated the day before and are not on yet.
 			err = tx.QueryRow(ctx, `SELECT COALESCE(SUM(h.connected), 0), COALESCE(SUM(1 - h.connected), 0) FROM rollout_members m JOIN health_devices h ON h.device_id = m.device_id
-				WHERE m.rollout_id = $1 AND m.granted_ms = 0 AND m.first_ms < $2`, o.id, min(begun, now.UnixMilli()/dayMS*dayMS)).Scan(&s.control.Here, &s.control.Silent)
+				WHERE m.rollout_id = $1 AND m.granted_ms = 0 AND m.first_ms < $2 AND `+notRevoked, o.id, min(begun, now.UnixMilli()/dayMS*dayMS)).Scan(&s.control.Here, &s.control.Silent)
 			if err != nil {
 				return err
 			}

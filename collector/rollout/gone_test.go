@@ -120,3 +120,71 @@ func (w *world) offerOf(id string) *hmpb.Offer {
 	hash := sha256.Sum256([]byte("program " + version))
 	return hmpb.Offer_builder{Sha256: hash[:], Version: &version}.Build()
 }
+
+// spring has a rollout that began, with a fleet that was here on an earlier day, and no lease.
+func (w *world) spring() (ids []string, id string) {
+	w.t.Helper()
+	ids, id = w.begun(130, "A3510")
+	w.sweep(ids, "1.0.0")
+	_, err := w.forgetLeases()
+	w.must(err)
+	w.now = time.Date(2026, 12, 12, 8, 0, 0, 0, time.UTC)
+	for i, device := range ids {
+		w.connects(device, "1.0.0", int64(1000+i))
+	}
+	return ids, id
+}
+
+// afternoon is three hours later, and two in which it is looked for who is lost.
+func (w *world) afternoon() {
+	w.t.Helper()
+	w.now = w.now.Add(3 * time.Hour)
+	for range 4 {
+		w.care()
+		w.now = w.now.Add(30 * time.Minute)
+	}
+}
+
+// Who was revoked is not lost.
+func TestRevokedDevicesAreNotLost(t *testing.T) {
+	both(t, func(t *testing.T, w *world) {
+		ids, id := w.spring()
+		var well []string
+		for range 5 {
+			for device, o := range w.sweep(ids, "1.0.0") {
+				w.ends(device, o, true)
+				w.comesAnew(device, "1.1.0")
+				well = append(well, device)
+			}
+		}
+		for _, device := range well[:8] {
+			w.leaves(device)
+			w.revoked(device, w.now)
+		}
+		if w.afternoon(); w.view(id).State == rollout.Halted {
+			t.Errorf("halted for %s, since 8 of %d that are well were revoked", w.view(id).Cause, len(well))
+		}
+	})
+}
+
+// Nor does he hide those who are.
+func TestRevokedDevicesHideNoLostOnes(t *testing.T) {
+	both(t, func(t *testing.T, w *world) {
+		ids, id := w.spring()
+		held, revoked := w.sweep(ids, "1.0.0"), 0
+		w.arm(held)
+		for _, device := range ids {
+			switch {
+			case held[device] != nil:
+				w.leaves(device)
+			case revoked < 60:
+				w.leaves(device)
+				w.revoked(device, w.now)
+				revoked++
+			}
+		}
+		if w.afternoon(); w.view(id).State != rollout.Halted {
+			t.Errorf("%s: all %d that were updated are lost, and %d others revoked", w.view(id).State, len(held), revoked)
+		}
+	})
+}

@@ -71,6 +71,10 @@ func apart(ctx context.Context, tx *db.Tx, o *row, device string, why unfit, wri
 	return true, noteUnfit(ctx, tx, o, device, why)
 }
 
+// notRevoked are places m of devices that still may come: the others are neither lost nor
+// here.
+const notRevoked = `m.device_id NOT IN (SELECT e.device FROM enroll_devices e WHERE e.revoked_ms IS NOT NULL)`
+
 // revokedSeen is what leave knew of the revoked devices at its last look.
 type revokedSeen struct {
 	devices, last int64
