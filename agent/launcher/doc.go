@@ -19,6 +19,6 @@
 // service for want of one, it tries again. A crash at any moment is mended by the next
 // start, from the journal, whose state is on the disk before anything is done for it.
 //
-// Its files are: launcher.go what is done before a start, watch.go what is done
-// during one, installed.go the real programs.
+// Its files are: launcher.go what is done before a start, mend.go how bin/ comes to hold
+// what should run, watch.go what is done during a run, installed.go the real programs.
 package launcher

@@ -1,6 +1,7 @@
 // Package journal is the memory of an update and its rules: in which state it
 // is, what may happen in that state, and what is done then. machine.go holds all
-// of that in one pure function; store.go keeps the journal on the disk.
+// of that in one pure function, clock.go what of it goes by the clock; store.go keeps the
+// journal on the disk.
 //
 // Invariants: Good is a program that was settled here (or came with a package),
 // and a copy of it is kept until another one is settled and was for a week and a
