@@ -120,6 +120,11 @@ func TestRealSystemd(t *testing.T) {
 		}
 	}
 
+	// The clock is that of this machine, which may be up for weeks.
+	if took, ok := r.Snapshot.BootDuration.Get(); !ok || took <= 0 || took > 3*time.Minute {
+		t.Errorf("it says that the container booted in %v (%d)", took, r.Snapshot.BootDuration.Why)
+	}
+
 	run("systemctl", "kill", "-s", "KILL", "example-agent")
 	for end := time.Now().Add(30 * time.Second); r.Start < 2; read() {
 		if time.Now().After(end) {

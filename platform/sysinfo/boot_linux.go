@@ -13,19 +13,22 @@ import (
 // bootDuration asks systemd when the last start job was done: the time of
 // firmware and boot loader before the kernel's clock began, and that of kernel
 // and services on it, as `systemd-analyze time` adds them up. A notebook without
-// EFI variables tells no firmware time.
+// EFI variables tells no firmware time. A container's clock is its host's and ran
+// long before it: there only what came after its first process counts.
 func (l *linux) bootDuration(ctx context.Context) (time.Duration, error) {
 	if !l.exists("/run/systemd/system") { // sd_booted(3)
 		return 0, errNotSupported
 	}
-	out, err := l.ask(ctx, "systemctl", "show", "--property=FirmwareTimestampMonotonic", "--property=FinishTimestampMonotonic")
+	out, err := l.ask(ctx, "systemctl", "show", "--property=FirmwareTimestampMonotonic",
+		"--property=UserspaceTimestampMonotonic", "--property=FinishTimestampMonotonic")
 	if err != nil {
 		return 0, err
 	}
-	return parseBootDuration(string(out))
+	container := l.exists("/run/systemd/container") // systemd writes it, see systemd.io/CONTAINER_INTERFACE
+	return parseBootDuration(string(out), container)
 }
 
-func parseBootDuration(text string) (time.Duration, error) {
+func parseBootDuration(text string, container bool) (time.Duration, error) {
 	stamps := make(map[string]int64)
 	for line := range strings.Lines(text) {
 		k, v, _ := strings.Cut(strings.TrimSpace(line), "=")
@@ -42,7 +45,11 @@ func parseBootDuration(text string) (time.Duration, error) {
 	case finish == 0: // it still starts
 		return 0, errAbsent{Unread}
 	}
-	d := time.Duration(finish+stamps["FirmwareTimestampMonotonic"]) * time.Microsecond
+	micros := finish + stamps["FirmwareTimestampMonotonic"]
+	if container {
+		micros = finish - stamps["UserspaceTimestampMonotonic"]
+	}
+	d := time.Duration(micros) * time.Microsecond
 	if d < 0 || d > 24*time.Hour {
 		return 0, fmt.Errorf("boot took %v", d)
 	}

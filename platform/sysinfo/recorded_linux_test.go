@@ -238,18 +238,20 @@ func TestNewerKernel(t *testing.T) {
 
 func TestBootDuration(t *testing.T) {
 	for _, c := range []struct {
-		text string
-		want time.Duration
-		why  Absence
+		text      string
+		container bool
+		want      time.Duration
+		why       Absence
 	}{
 		// systemd-analyze calls that 10.231s (firmware) + 7.539s (loader) + 5.422s (kernel) + 13.168s (userspace).
-		{recorded(t, "linux/systemctl-show-debian13.txt"), 36361245 * time.Microsecond, Present},
-		{recorded(t, "linux/systemctl-show-slow.synthetic.txt"), 73643085 * time.Microsecond, Present},
-		{"FirmwareTimestampMonotonic=0\nFinishTimestampMonotonic=0\n", 0, Unread},
-		{"", 0, Failed},
-		{"FinishTimestampMonotonic=-5\n", 0, Failed},
+		{recorded(t, "linux/systemctl-show-debian13.txt"), false, 36361245 * time.Microsecond, Present},
+		{recorded(t, "linux/systemctl-show-slow.synthetic.txt"), false, 73643085 * time.Microsecond, Present},
+		{recorded(t, "linux/systemctl-show-container.txt"), true, 328515 * time.Microsecond, Present},
+		{"FirmwareTimestampMonotonic=0\nFinishTimestampMonotonic=0\n", false, 0, Unread},
+		{"", false, 0, Failed},
+		{"FinishTimestampMonotonic=-5\n", false, 0, Failed},
 	} {
-		got, err := parseBootDuration(c.text)
+		got, err := parseBootDuration(c.text, c.container)
 		if o := orNone(got, err); o.Why != c.why || got != c.want {
 			t.Errorf("parseBootDuration(%q) = %v, %v", c.text, got, err)
 		}
