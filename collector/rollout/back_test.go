@@ -4,9 +4,11 @@ import (
 	"testing"
 	"time"
 
+	"errors"
 	"hausmeister/collector/rollout"
 	"hausmeister/proto/hmpb"
 	"hausmeister/proto/manifest"
+	"strings"
 )
 
 // The way back from a bad release leads to the one that the fleet had: the same program,
@@ -174,6 +176,94 @@ func TestAttack45AWayBackNeedsOutcomesOfItsOwn(t *testing.T) {
 		}
 		if v := w.view(back); v.Ring != 1 || v.State != rollout.Running {
 			t.Errorf("the way back is %s in ring %d without an outcome of it", v.State, v.Ring)
+		}
+	})
+}
+
+// Row 39, the operator's part: a way back needs a release that is signed as one, and
+// the collector offers nobody a step back without it.
+func TestAttack39DowngradeByOperator(t *testing.T) {
+	both(t, func(t *testing.T, w *world) {
+		w.release("1.0.0")
+		w.release("1.1.0")
+		ids := w.fleetOf(30, "1.1.0", "A3510")
+		down := w.start(t, "1.0.0")
+		if n := len(w.sweep(ids, "1.1.0")); n != 0 {
+			t.Errorf("%d devices on 1.1.0 are offered 1.0.0 that nobody signed as a way back", n)
+		}
+		if err := w.Abort(t.Context(), person("ada"), down, "that was wrong"); err != nil {
+			t.Fatal(err)
+		}
+		up := w.start(t, "1.1.0")
+		refused := func() {
+			t.Helper()
+			_, err := w.Start(t.Context(), person("ada"), w.releaseID("1.0.0"), "the wrong line")
+			if !errors.Is(err, rollout.ErrState) || !errors.Is(err, rollout.ErrOlder) || !strings.Contains(err.Error(), "1.1.0") {
+				t.Errorf("Start of 1.0.0 while 1.1.0 is %s = %v, want ErrOlder", w.view(up).State, err)
+			}
+		}
+		refused()
+		if err := w.Pause(t.Context(), person("ada"), up, "for a moment"); err != nil {
+			t.Fatal(err)
+		}
+		refused()
+		if err := w.Resume(t.Context(), person("ada"), up, "it goes on"); err != nil {
+			t.Fatal(err)
+		}
+		if list, err := w.List(t.Context(), person("ada")); err != nil {
+			t.Error(err)
+		} else if by, yes := rollout.Passed(rollout.Release{Product: "agent", Channel: "stable", Version: "1.0.0"}, list); !yes || by != "1.1.0" {
+			t.Errorf("Passed = %q, %v, want 1.1.0 in the way", by, yes)
+		}
+		if _, err := w.RollBack(t.Context(), person("ada"), up, w.releaseID("1.0.0"), "it is bad"); !errors.Is(err, rollout.ErrInvalid) {
+			t.Errorf("RollBack to what is not signed for it = %v, want ErrInvalid", err)
+		}
+		if v := w.view(up); v.State != rollout.Running {
+			t.Errorf("the rollout is %s after a refused way back, want it running", v.State)
+		}
+		w.repo.Release(manifest.RoleStable, manifest.Release{Version: "1.0.1", RollbackOf: "1.1.0"}, []byte("program 1.0.1"))
+		w.imported()
+		back, err := w.RollBack(t.Context(), person("ada"), up, w.releaseID("1.0.1"), "it is bad")
+		if err != nil {
+			t.Fatal(err)
+		}
+		w.care()
+		if v := w.view(up); v.State != rollout.Aborted {
+			t.Errorf("the rollout is %s after the way back began, want it aborted", v.State)
+		}
+		if n := len(w.sweep(ids, "1.1.0")); n == 0 {
+			t.Error("nobody is offered the signed way back")
+		}
+		if v := w.view(back); v.RollbackOf != "1.1.0" {
+			t.Errorf("rollout = %+v", v)
+		}
+	})
+}
+
+// The way back may be the very program from before, which the collector has known since
+// then: signed anew, it is one.
+func TestRollBackToAKnownRelease(t *testing.T) {
+	both(t, func(t *testing.T, w *world) {
+		w.release("1.0.0")
+		w.release("1.1.0")
+		ids := w.fleetOf(30, "1.1.0", "A3510")
+		up := w.start(t, "1.1.0")
+		before := w.releaseID("1.0.0")
+		w.repo.Release(manifest.RoleStable, manifest.Release{Version: "1.0.0", RollbackOf: "1.1.0"}, []byte("program 1.0.0"))
+		w.imported()
+		if after := w.releaseID("1.0.0"); after != before {
+			t.Errorf("the release is %s, and was %s", after, before)
+		}
+		back, err := w.RollBack(t.Context(), person("ada"), up, before, "it is bad")
+		if err != nil {
+			t.Fatal(err)
+		}
+		w.care()
+		if v := w.view(back); v.RollbackOf != "1.1.0" {
+			t.Errorf("rollout = %+v", v)
+		}
+		if n := len(w.sweep(ids, "1.1.0")); n == 0 {
+			t.Error("nobody is offered the way back")
 		}
 	})
 }

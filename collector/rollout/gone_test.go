@@ -188,3 +188,29 @@ func TestRevokedDevicesHideNoLostOnes(t *testing.T) {
 		}
 	})
 }
+
+// What devices told that are gone by now stands for none of those that are silent.
+func TestAttack45WhoIsGoneOpensNoRing(t *testing.T) {
+	both(t, func(t *testing.T, w *world) {
+		_, first := w.begun(130, "A3510")
+		ring := w.firstRing(first)
+		w.told(first, ring[:4])
+		w.must(w.Abort(t.Context(), person("ada"), first, "once more, please"))
+		w.now = w.now.Add(time.Hour)
+		id, kept := w.start(t, "1.1.0"), 0
+		for _, device := range w.inRing(id, 0, ring) {
+			well := w.count(`SELECT COUNT(*) FROM rollout_members WHERE rollout_id = $1 AND device_id = $2 AND outcome = 1`, first, device) == 1
+			if !well && kept < 4 {
+				kept++
+			} else {
+				w.revoked(device, w.now)
+			}
+		}
+		w.now = w.now.Add(30 * time.Hour)
+		w.care()
+		w.care()
+		if v := w.view(id); v.Ring != 1 || kept == 0 {
+			t.Errorf("ring %d with %d that are silent", v.Ring, kept)
+		}
+	})
+}

@@ -122,3 +122,83 @@ func TestAllLostOffersAreToldAgain(t *testing.T) {
 		}
 	})
 }
+
+// TestStepToldTwice: an agent that ends between spool and journal tells a step again, as
+// another entry. It takes neither time nor a later lease from the device.
+func TestStepToldTwice(t *testing.T) {
+	both(t, func(t *testing.T, w *world) {
+		ids, _ := w.begun(3, "A3510")
+		device := ids[0]
+		first := w.offered(device, "1.0.0")
+		if first == nil {
+			t.Fatal("no offer")
+		}
+		refuse := func(o *hmpb.Offer) {
+			t.Helper()
+			w.tells(device, hmpb.Update_builder{Lease: new(o.GetLease()), ToSha256: o.GetSha256(), ToVersion: new(o.GetVersion()),
+				State: new(hmpb.UpdateState_UPDATE_STATE_REFUSED), Reason: new(hmpb.UpdateReason_UPDATE_REASON_SPACE)})
+		}
+		refuse(first)
+		w.now = w.now.Add(10 * time.Hour)
+		refuse(first)
+		if o := w.offered(device, "1.0.0"); o != nil {
+			t.Errorf("an offer 10 h after a refusal, want a day between")
+		}
+		w.now = w.now.Add(15 * time.Hour)
+		second := w.offered(device, "1.0.0")
+		if second == nil {
+			t.Fatal("no offer a day after the refusal: the second telling counted anew")
+		}
+		refuse(first)
+		if o := w.offered(device, "1.0.0"); o.GetLease() != second.GetLease() {
+			t.Errorf("lease %q after the first refusal was told again, want it still to be %q", o.GetLease(), second.GetLease())
+		}
+		refuse(second) // the same words about another lease are another step
+		if got := w.why(device); got != rollout.WhyRefused {
+			t.Errorf("why = %s after the second refusal, want %s", got, rollout.WhyRefused)
+		}
+	})
+}
+
+// A device that was offered again before it could tell of its failure refuses that
+// offer; why it failed is what stays.
+func TestWhyItFailedStays(t *testing.T) {
+	both(t, func(t *testing.T, w *world) {
+		ids, id := w.begun(30, "A3510")
+		for device, o := range w.sweep(ids, "1.0.0") {
+			w.ends(device, o, false)
+			w.tells(device, hmpb.Update_builder{Lease: new(o.GetLease()), ToSha256: o.GetSha256(), State: new(hmpb.UpdateState_UPDATE_STATE_REFUSED), Reason: new(hmpb.UpdateReason_UPDATE_REASON_BARRED)})
+			d, _, err := w.DeviceState(t.Context(), person("ada"), device)
+			if err != nil || d.Why != rollout.WhyUndone || d.Reason != hmpb.UpdateReason_UPDATE_REASON_CRASHED {
+				t.Errorf("DeviceState = %+v, %v, want it undone because it crashed", d, err)
+			}
+			break
+		}
+		if v := w.view(id); v.Evidence.Bad != 1 || v.InFlight > v.Rings[0].Reached-1 {
+			t.Errorf("%+v, %d under way", v.Evidence, v.InFlight)
+		}
+	})
+}
+
+// What a device refuses for its own reasons says nothing about the program.
+func TestRefusalsAreNoOutcome(t *testing.T) {
+	both(t, func(t *testing.T, w *world) {
+		ids, id := w.begun(30, "A3510")
+		for device, o := range w.sweep(ids, "1.0.0") {
+			w.tells(device, hmpb.Update_builder{Lease: new(o.GetLease()), ToSha256: o.GetSha256(), State: new(hmpb.UpdateState_UPDATE_STATE_REFUSED), Reason: new(hmpb.UpdateReason_UPDATE_REASON_SPACE)})
+			d, _, err := w.DeviceState(t.Context(), person("ada"), device)
+			if err != nil || d.Why != rollout.WhyRefused || d.Reason != hmpb.UpdateReason_UPDATE_REASON_SPACE {
+				t.Errorf("DeviceState = %+v, %v, want refused for want of space", d, err)
+			}
+			if o := w.offered(device, "1.0.0"); o != nil {
+				t.Errorf("it is offered %v again at once", o)
+			}
+		}
+		if v := w.view(id); v.Evidence.OK+v.Evidence.Bad != 0 || v.InFlight != 0 || v.State != rollout.Running {
+			t.Errorf("%s with %+v, want no outcome", v.State, v.Evidence)
+		}
+		if len(w.sweep(ids, "1.0.0")) == 0 {
+			t.Error("nobody else may begin")
+		}
+	})
+}

@@ -10,6 +10,7 @@ import (
 
 	"hausmeister/collector/db"
 	"hausmeister/collector/rollout"
+	"hausmeister/collector/rollout/gate"
 	"hausmeister/proto/hmpb"
 	"hausmeister/proto/ident"
 	"hausmeister/proto/manifest"
@@ -224,4 +225,58 @@ func TestNothingReleasedForTheirSystem(t *testing.T) {
 			t.Errorf("%s in ring %d with %d well, the gate waits for %q; want it done", v.State, v.Ring, v.Evidence.OK, v.Rings[v.Ring-1].Wait)
 		}
 	})
+}
+
+// A release that is blocked, or signed no longer, is no fault of the devices: their rows
+// say that it stands still, at once and also after it may go on, and nobody has lost his
+// place for it.
+func TestABlockedReleaseMakesNobodyUnfit(t *testing.T) {
+	for name, block := range map[string]func(w *world){
+		"blocked": func(w *world) {
+			w.must(w.BlockRelease(w.t.Context(), person("ada"), w.releaseID("1.1.0"), "crashes on one model"))
+		},
+		"signed no longer": func(w *world) { w.withdraw("1.1.0") },
+	} {
+		t.Run(name, func(t *testing.T) {
+			both(t, func(t *testing.T, w *world) {
+				ids, id := w.begun(10, "A3510")
+				held := w.sweep(ids, "1.0.0")
+				if len(held) == 0 {
+					t.Fatal("no leases")
+				}
+				block(w)
+				for range 2 { // before a round has seen it, and after
+					if n := len(w.sweep(ids, "1.0.0")); n != 0 {
+						t.Errorf("%d devices are offered what is %s", n, name)
+					}
+					if n := w.count(`SELECT COUNT(*) FROM rollout_members WHERE unfit <> ''`); n != 0 {
+						t.Errorf("%d devices count as unfit", n)
+					}
+					for _, device := range ids {
+						if why := w.why(device); held[device] == nil && why != rollout.WhyHalted {
+							t.Errorf("a device is %s, want halted", why)
+						}
+					}
+					w.care()
+				}
+				if v := w.view(id); v.State != rollout.Halted || v.Cause != gate.CauseRelease {
+					t.Errorf("%s for %q, want it halted for the release", v.State, v.Cause)
+				}
+				for device := range held {
+					if why := w.why(device); why != rollout.WhyHalted {
+						t.Errorf("a device that held a lease is %s, want halted", why)
+					}
+				}
+				if name == "blocked" {
+					return // for good
+				}
+				w.withdraw("")
+				w.must(w.Resume(t.Context(), person("ada"), id, "it was an error"))
+				w.care()
+				if n := len(w.sweep(ids, "1.0.0")); n == 0 {
+					t.Error("no leases after it is signed again")
+				}
+			})
+		})
+	}
 }
