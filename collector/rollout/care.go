@@ -478,11 +478,12 @@ type spotRef struct {
 }
 
 func (r *Rollouts) mayBegin(ctx context.Context, tx *db.Tx, o *row, after spotRef, most int64) (out []spotRef, err error) {
-	where, args := blockedSQL(o, 7)
+	now := r.now() // what was refused holds as refuses says
+	where, args := blockedSQL(o, 8)
 	rows, err := tx.Query(ctx, `SELECT m.ring, m.device_id FROM rollout_members m JOIN health_devices h ON h.device_id = m.device_id
-		WHERE m.rollout_id = $1 AND m.ring <= $2 AND m.flight = 0 AND m.outcome = 0 AND m.unfit = '' AND m.until_ms <= $3 AND h.connected = 1 AND (m.ring, m.device_id) > ($4, $5) AND NOT `+where+`
+		WHERE m.rollout_id = $1 AND m.ring <= $2 AND m.flight = 0 AND m.outcome = 0 AND m.unfit = '' AND (m.until_ms <= $3 OR m.until_ms > $7) AND h.connected = 1 AND (m.ring, m.device_id) > ($4, $5) AND NOT `+where+`
 		ORDER BY m.ring, m.device_id LIMIT $6`,
-		append([]any{o.id, int64(o.ring), r.now().UnixMilli(), after.ring, after.device, most}, args...)...)
+		append([]any{o.id, int64(o.ring), now.UnixMilli(), after.ring, after.device, most, now.Add(r.cfg.Pace.Lease + aheadFor).UnixMilli()}, args...)...)
 	if err != nil {
 		return nil, err
 	}

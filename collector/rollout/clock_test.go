@@ -95,6 +95,38 @@ func TestAttack45ClockAheadAndBack(t *testing.T) {
 	})
 }
 
+// What devices refused in a moment in which the clock was a year ahead is offered to them
+// again when it is right; what they refused under a right clock is not at once.
+func TestAttack45RefusedWhileTheClockWasAhead(t *testing.T) {
+	both(t, func(t *testing.T, w *world) {
+		ids, _ := w.begun(130, "A3510")
+		refuse := func() (refused []string) {
+			for device, o := range w.sweep(ids, "1.0.0") {
+				w.step(device, o, hmpb.UpdateState_UPDATE_STATE_REFUSED, hmpb.UpdateReason_UPDATE_REASON_DISK)
+				refused = append(refused, device)
+			}
+			return refused
+		}
+		refused := refuse()
+		if again := w.sweep(refused, "1.0.0"); len(refused) == 0 || len(again) != 0 {
+			t.Fatalf("%d of %d who refused are asked at once again", len(again), len(refused))
+		}
+		was := w.now
+		w.now = was.AddDate(1, 0, 0)
+		refused = refuse()
+		w.now = was.Add(time.Hour)
+		w.care()
+		for _, device := range refused {
+			if why := w.why(device); why == rollout.WhyRefused {
+				t.Fatalf("the row of %s says that it refused", device)
+			}
+		}
+		if again := w.sweep(refused, "1.0.0"); len(refused) == 0 || len(again) == 0 {
+			t.Errorf("%d of %d who refused while the clock was ahead are asked again", len(again), len(refused))
+		}
+	})
+}
+
 // A clock that is behind for a moment takes nothing of the time for which a ring is watched.
 func TestAttack45ClockBehindForAMoment(t *testing.T) {
 	both(t, func(t *testing.T, w *world) {

@@ -254,7 +254,7 @@ func (r *Rollouts) judge(ctx context.Context, tx *db.Tx, o *row, device string, 
 		v.why = Current // it comes with the new one in a moment
 	case m.ring > o.ring, now.Before(p.Ramp.Earliest(0)): // no device may be earlier, it would refuse
 		v.why = WhyRing
-	case m.told == hmpb.UpdateState_UPDATE_STATE_REFUSED && m.until > now.UnixMilli():
+	case r.refuses(&m):
 		v.why = WhyRefused
 	}
 	if v.why != "" && v.why != WhyBegan {
@@ -277,6 +277,13 @@ func (r *Rollouts) judge(ctx context.Context, tx *db.Tx, o *row, device string, 
 		return v, nil
 	}
 	return v, r.room(ctx, tx, o, &v, device)
+}
+
+// refuses says that a device refused, and is not asked at once again. What it refused while
+// the clock ran ahead, see setBack, holds no longer than that.
+func (r *Rollouts) refuses(m *member) bool {
+	now := r.now()
+	return m.told == hmpb.UpdateState_UPDATE_STATE_REFUSED && m.until > now.UnixMilli() && m.until <= now.Add(r.cfg.Pace.Lease+aheadFor).UnixMilli()
 }
 
 // overdue says that a device is below the floor, and has been for so long that closed

@@ -127,7 +127,7 @@ func (r *Rollouts) why(o *row, d *deviceRow, b *busy, closed bool) Why {
 		return WhyUnfit
 	case d.Version != "" && manifest.ValidVersion(d.Version) && o.rollbackOf == "" && manifest.Compare(d.Version, o.version) > 0:
 		return WhyUnfit
-	case m.told == hmpb.UpdateState_UPDATE_STATE_REFUSED && m.until > now.UnixMilli():
+	case r.refuses(m):
 		d.Reason = m.reason
 		return WhyRefused
 	case m.flight && m.told == hmpb.UpdateState_UPDATE_STATE_WAITING:
