@@ -432,3 +432,159 @@ func TestObstacleIsTheProblem(t *testing.T) {
 		})
 	}
 }
+
+func TestChangeOfNetwork(t *testing.T) {
+	t.Run("rebinding", func(t *testing.T) {
+		in(t, func(w *world) {
+			w.collector.start()
+			w.run()
+			w.until("connected", 5*time.Second, w.connected)
+			for _, addr := range []string{"198.51.100.7", "198.51.100.8", "192.0.2.9"} {
+				w.device.Move(addr)
+				w.add(1)
+				w.until("told from "+addr, 5*time.Second, w.toldAll)
+				time.Sleep(5 * time.Minute)
+			}
+			if n, _ := w.collector.lastHello(); n != 1 {
+				t.Errorf("%d sessions, want 1: the connection survives", n)
+			}
+		})
+	})
+	t.Run("path dead and the system says so", func(t *testing.T) {
+		in(t, func(w *world) {
+			w.collector.start()
+			w.add(1)
+			w.run()
+			w.until("told", 5*time.Second, w.toldAll)
+			// The collector forgot this session and its reset does not come
+			// through either: only silence is left.
+			w.device.Set(netsim.Weather{CutDown: true})
+			w.link.Notice(wake.Event{Network: true})
+			w.until("noticed", 6*time.Second, func() bool { return !w.connected() })
+			w.device.Set(netsim.Weather{})
+			w.link.Notice(wake.Event{Network: true})
+			w.until("back", 25*time.Second, w.connected)
+		})
+	})
+	t.Run("path alive, collector knows no pings", func(t *testing.T) {
+		in(t, func(w *world) {
+			w.collector.deaf = true
+			w.collector.start()
+			w.add(1)
+			w.run()
+			w.until("told", 5*time.Second, w.toldAll)
+			for range 10 {
+				w.link.Notice(wake.Event{Slept: time.Minute})
+				time.Sleep(10 * time.Second)
+			}
+			if n, _ := w.collector.lastHello(); n != 1 || w.collector.doubled != 10 {
+				t.Errorf("%d sessions, %d reports again; want 1 and 10", n, w.collector.doubled)
+			}
+		})
+	})
+	t.Run("path alive", func(t *testing.T) {
+		in(t, func(w *world) {
+			w.collector.start()
+			w.add(1)
+			w.run()
+			w.until("told", 5*time.Second, w.toldAll)
+			time.Sleep(time.Second) // until then nobody knows that this collector answers pings
+			for range 10 {
+				w.link.Notice(wake.Event{Slept: time.Minute})
+				time.Sleep(10 * time.Second)
+			}
+			if n, _ := w.collector.lastHello(); n != 1 || w.collector.pings != 1+10 || w.collector.doubled != 0 {
+				t.Errorf("%d sessions, %d pings, %d reports again; want 1, the first and 10, and none", n, w.collector.pings, w.collector.doubled)
+			}
+			if d := cmp.Diff(w.all(), w.collector.texts()); d != "" {
+				t.Errorf("stored (-want +got):\n%s", d)
+			}
+		})
+	})
+	// A new device, one on battery that has nothing new, and one whose last
+	// report the disk needed room for: nothing to tell, not even once more.
+	empty := func(deaf bool, f func(*world)) func(*testing.T) {
+		return func(t *testing.T) {
+			in(t, func(w *world) {
+				w.collector.deaf = deaf
+				w.collector.start()
+				w.run()
+				w.until("connected", 5*time.Second, w.connected)
+				time.Sleep(5 * time.Second)
+				f(w)
+			})
+		}
+	}
+	notice := func(w *world) {
+		for range 10 {
+			w.link.Notice(wake.Event{Network: true})
+			time.Sleep(10 * time.Second)
+		}
+		if n, _ := w.collector.lastHello(); n != 1 {
+			w.outer.Errorf("%d sessions, want 1: this one lives", n)
+		}
+	}
+	t.Run("empty spool, path alive", empty(false, func(w *world) {
+		notice(w)
+		if w.collector.pings != 11 {
+			w.outer.Errorf("%d pings, want one at the begin and 10", w.collector.pings)
+		}
+	}))
+	t.Run("empty spool, path alive, older collector", empty(true, func(w *world) {
+		notice(w)
+		w.add(1)
+		w.until("told", 5*time.Second, w.toldAll)
+	}))
+	t.Run("empty spool, path dead", empty(false, func(w *world) {
+		w.device.Set(netsim.Weather{CutDown: true})
+		w.link.Notice(wake.Event{Network: true})
+		w.until("noticed", 6*time.Second, func() bool { return !w.connected() })
+		w.device.Set(netsim.Weather{})
+		w.link.Notice(wake.Event{Network: true})
+		w.until("back", 25*time.Second, w.connected)
+	}))
+	t.Run("acknowledged report is gone, path alive", func(t *testing.T) {
+		in(t, func(w *world) {
+			w.collector.start()
+			w.add(1)
+			w.run()
+			w.until("told", 5*time.Second, w.toldAll)
+			w.stop()
+			time.Sleep(45 * 24 * time.Hour)
+			w.run()
+			w.until("connected", 5*time.Second, w.connected)
+			time.Sleep(5 * time.Second)
+			if first, last := w.spool.First(), w.spool.Last(); first != 0 || last != 1 {
+				t.Errorf("spool holds %d to %d, want nothing of 1: it was too old at the Welcome", first, last)
+			}
+			w.link.Notice(wake.Event{Slept: time.Hour})
+			time.Sleep(10 * time.Second)
+			if n, _ := w.collector.lastHello(); n != 2 {
+				t.Errorf("%d sessions, want 2: the second lives", n)
+			}
+		})
+	})
+	t.Run("nobody says so", func(t *testing.T) {
+		in(t, func(w *world) {
+			w.collector.start()
+			w.run()
+			w.until("connected", 5*time.Second, w.connected)
+			w.device.Set(netsim.Weather{CutUp: true, CutDown: true})
+			// A keep-alive that is not answered, then three times its distance.
+			w.until("noticed", 101*time.Second, func() bool { return !w.connected() })
+		})
+	})
+	t.Run("while waiting", func(t *testing.T) {
+		in(t, func(w *world) {
+			w.run()
+			time.Sleep(time.Hour)
+			w.until("waiting for long", time.Hour, func() bool {
+				st := w.link.Status()
+				return st.State == link.Waiting && time.Until(st.RetryAt) > time.Minute
+			})
+			w.collector.start()
+			w.link.Notice(wake.Event{Network: true})
+			w.until("connected", 3*time.Second, w.connected)
+		})
+	})
+}
