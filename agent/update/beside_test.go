@@ -14,6 +14,7 @@ import (
 	"hausmeister/agent/update/train"
 	"hausmeister/platform/layout"
 	"hausmeister/proto/manifest"
+	"hausmeister/testenv/need"
 )
 
 // line is a real train in a folder; whether a launcher can say its version is the test's.
@@ -109,6 +110,7 @@ func TestAttack41_OwnTrain(t *testing.T) {
 }
 
 func TestAttack41_LauncherNotTaken(t *testing.T) {
+	need.Plain(t)
 	for name, change := range map[string]func(w *world, l *line){
 		"its ramp has not begun": func(w *world, l *line) {
 			w.launcherRelease(manifest.Release{Version: "1.4.0", Ramp: manifest.Ramp{T0MS: time.Now().Add(40 * 24 * time.Hour).UnixMilli()}})
@@ -196,6 +198,7 @@ const goodPolicy = `{"hausmeister_policy": 1, "keep_alive_s": 30}`
 // TestAttack48_BadPolicy: what two persons have signed is still held against the
 // schema, comes by the ramp, and leaves the policy before where it is.
 func TestAttack48_BadPolicy(t *testing.T) {
+	need.Plain(t)
 	inBubble(t, func(w *world) {
 		w.policy("1.0.0", goodPolicy)
 		w.policy("1.1.0", strings.Replace(goodPolicy, "30", "40", 1))

@@ -10,6 +10,7 @@ import (
 	"hausmeister/agent/update/journal"
 	"hausmeister/proto/hmpb"
 	"hausmeister/proto/manifest"
+	"hausmeister/testenv/need"
 )
 
 // clockOf makes the device's clock wrong by what is in it.
@@ -52,6 +53,7 @@ func TestAttack13_ClockOf1970And2099(t *testing.T) {
 // TestAttack13_ClockSetRightAfterTheOffer: the clock is of 1970 at each start, the offer
 // comes, and minutes later the network's time.
 func TestAttack13_ClockSetRightAfterTheOffer(t *testing.T) {
+	need.Plain(t)
 	const late = -30 * 365 * 24 * time.Hour
 	inBubble(t, func(w *world) {
 		off := w.clockOf(late)
@@ -143,6 +145,7 @@ func TestAttack13_LeaseWhileAsleep(t *testing.T) {
 // TestAttack13_ClockSetWhilePostponed: a wish is for a day, whichever time the clock
 // showed when it was said.
 func TestAttack13_ClockSetWhilePostponed(t *testing.T) {
+	need.Plain(t)
 	for name, off := range map[string]time.Duration{"1970": -30 * 365 * 24 * time.Hour, "2099": 99 * 365 * 24 * time.Hour} {
 		for _, start := range []string{"in this start", "in the next start"} {
 			inBubble(t, func(w *world) {

@@ -12,6 +12,7 @@ import (
 	"hausmeister/agent/update/journal"
 	"hausmeister/proto/manifest"
 	"hausmeister/testenv/fault"
+	"hausmeister/testenv/need"
 )
 
 // TestPostponedWhileItDownloads: what the person says is heard within minutes, and ends
@@ -135,6 +136,7 @@ func TestReasonIsTakenBack(t *testing.T) {
 
 // TestWishIsNotLost: it is there until the journal has it, and counts once.
 func TestWishIsNotLost(t *testing.T) {
+	need.Plain(t)
 	inBubble(t, func(w *world) { // the disk says no, once
 		c := w.config(oldVersion)
 		c.Journal = &failing{Journal: c.Journal, kind: journal.Postpone}
