@@ -160,9 +160,11 @@ func (h *History) read(ctx context.Context, tx *db.Tx, device string, s Span) er
 		h.Points = gather(h.Points, s, countDays)
 		return nil
 	}
-	days, err := dayPoints(ctx, tx, device, h.Reading, s)
-	if err != nil {
-		return err
+	var days []block.Point
+	if s.inRows(h.Reading) {
+		if days, err = dayPoints(ctx, tx, device, h.Reading, s); err != nil {
+			return err
+		}
 	}
 	if !s.byDayRows(h.Reading) {
 		h.Points = joinDays(h.Points, days)
@@ -176,6 +178,12 @@ func (h *History) read(ctx context.Context, tx *db.Tx, device string, s Span) er
 // days, so that days of blocks and of rows go together, and of what is counted.
 func (s *Span) byDayRows(r reading.Reading) bool {
 	return s.daily() && r.Daily != 0 && (s.Step > Day || r.Daily == reading.Sum)
+}
+
+// inRows says that daily rows tell of the instance that is asked for: by its name of the
+// system's volume alone. Rows of other readings are of all instances together.
+func (s *Span) inRows(r reading.Reading) bool {
+	return s.Instance == "" || system(r) && standsFor(s.Instance)
 }
 
 // pointStep is a day where days are gathered afterwards.
@@ -349,8 +357,7 @@ func mainInstance(row reading.Reading, blocks []block.Block) string {
 	}
 	best, most := "", -1
 	for instance, n := range told {
-		switch instance {
-		case "/", "C:", "cpu":
+		if standsFor(instance) {
 			n = math.MaxInt
 		}
 		if n > most || n == most && instance < best {
@@ -359,6 +366,9 @@ func mainInstance(row reading.Reading, blocks []block.Block) string {
 	}
 	return best
 }
+
+// standsFor says that an instance stands for the device, wherever it is told.
+func standsFor(instance string) bool { return instance == "/" || instance == "C:" || instance == "cpu" }
 
 // dayPoints reads daily rows.
 func dayPoints(ctx context.Context, tx *db.Tx, device string, row reading.Reading, s Span) ([]block.Point, error) {

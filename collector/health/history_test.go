@@ -424,3 +424,74 @@ func TestStandardSoftware(t *testing.T) {
 		}
 	})
 }
+
+// Days of one volume are not told as those of another that is asked for by its name, nor
+// the errors of all links as those of one.
+func TestHistoryOfAnInstance(t *testing.T) {
+	dbtest.Run(t, migrations, func(t *testing.T, d *db.DB) {
+		w := newWorld(t, d)
+		s := &sender{w: w, device: w.device(t, "DEMO000001")}
+		first := noon.Truncate(health.Day).Add(-6 * health.Day)
+		for n := range 5 {
+			b := block.Block{Start: first.Add(time.Duration(n)*health.Day + 9*time.Hour).UnixMilli(), Step: block.Minute, Count: 15}
+			values := map[block.Key]int64{{ID: reading.VolumeFree, Instance: "/"}: 500_000, {ID: reading.LinkErrors, Instance: "wifi"}: 7}
+			if n == 4 { // the stick came on the last day
+				values[block.Key{ID: reading.VolumeFree, Instance: "/media/stick"}] = 1
+			}
+			for key, v := range values {
+				for i := range b.Count {
+					if err := b.Set(b.Start+int64(i)*b.Step, key, false, v); err != nil {
+						t.Fatal(err)
+					}
+				}
+			}
+			s.send(t, blockEntry(packed(t, b)))
+		}
+		if _, err := w.MergeDays(t.Context()); err != nil {
+			t.Fatal(err)
+		}
+		for _, c := range []struct {
+			reading, instance string
+			days              int
+		}{
+			{"volume_free", "", 5}, {"volume_free", "/", 5}, {"volume_free", "/media/stick", 1}, {"volume_free", "never", 0},
+			{"link_errors", "", 5}, {"link_errors", "wifi", 5}, {"link_errors", "wired", 0},
+		} {
+			for _, step := range []time.Duration{health.Day, 7 * health.Day} {
+				h, err := w.History(t.Context(), reader, s.device.ID, health.Span{Reading: c.reading, Instance: c.instance, From: first, To: first.Add(7 * health.Day), Step: step})
+				n := 0
+				for _, p := range h.Points {
+					n += p.Value.N
+				}
+				if err != nil || n != c.days {
+					t.Errorf("%s of %q in steps of %v: %d days, %v; want %d", c.reading, c.instance, step, n, err, c.days)
+				}
+			}
+		}
+	})
+}
+
+// Whatever minute a history ends at, without a look it is of whole days, and no step slides
+// over their borders.
+func TestHistoryWithoutALookIsOfWholeDays(t *testing.T) {
+	dbtest.Run(t, migrations, func(t *testing.T, d *db.DB) {
+		w := newWorld(t, d)
+		s := &sender{w: w, device: w.device(t, "DEMO000001")}
+		first := noon.Truncate(health.Day).Add(-2 * health.Day)
+		s.send(t, blockEntry(quarter(t, first.Add(9*time.Hour), block.Minute, 15, func(i int) int64 { return int64(i) })))
+		span := func(to time.Time, step time.Duration) health.Span {
+			return health.Span{Reading: "memory_used", From: first, To: to, Step: step}
+		}
+		for _, to := range []time.Duration{time.Hour, 9*time.Hour + 5*time.Minute, 12 * time.Hour} {
+			h, err := w.History(t.Context(), reader, s.device.ID, span(first.Add(to), health.Day))
+			if err != nil || len(h.Points) != 1 || h.Points[0].Value.Max != 14 {
+				t.Errorf("the day up to %v: %+v, %v; want the whole day", to, h.Points, err)
+			}
+		}
+		for _, step := range []time.Duration{health.Day + time.Minute, 25 * time.Hour, 36 * time.Hour} {
+			if _, err := w.History(t.Context(), reader, s.device.ID, span(noon, step)); !errors.Is(err, health.ErrLookNeeded) {
+				t.Errorf("steps of %v without a look: %v, want ErrLookNeeded", step, err)
+			}
+		}
+	})
+}

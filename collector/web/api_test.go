@@ -154,6 +154,10 @@ func TestMetrics(t *testing.T) {
 	if res := w.signedIn("admin").get("/metrics"); res.StatusCode != http.StatusUnauthorized {
 		t.Errorf("/metrics with a session = %d, want 401", res.StatusCode)
 	}
+	// The fleet is counted as a whole, which who sees one owner's devices must not learn.
+	if res := w.api(w.token("ahorn", access.RoleRead, []string{w.ownerID("Landkreis Ahorn")}), "/metrics", nil); res.StatusCode != http.StatusForbidden || strings.Contains(res.body, "hausmeister_devices") {
+		t.Errorf("/metrics with a token of one owner = %d, want 403", res.StatusCode)
+	}
 	// Strangers cannot make series.
 	for i := range 20 {
 		w.browser().get(fmt.Sprintf("/x%d", i))

@@ -34,3 +34,18 @@ func TestDeviceOnPaper(t *testing.T) {
 	}
 	tb.clean()
 }
+
+// TestListOnPaper: nothing of a row lies beside the sheet.
+func TestListOnPaper(t *testing.T) {
+	w := newWorld(t)
+	w.fill(12)
+	tb := w.tab(t, looks{lang: "de", theme: "light", as: "read"})
+	tb.open("/devices")
+	tb.media("print")
+	tb.wait(`!document.querySelector(".side").checkVisibility()`)
+	if beside := eval[[]string](tb, `[...document.querySelectorAll("main table :is(th, td)")].filter(e => e.checkVisibility() && (e.getBoundingClientRect().left < 0 || e.getBoundingClientRect().right > innerWidth)).map(e => e.outerHTML.slice(0, 80))`); len(beside) > 0 {
+		t.Errorf("beside the sheet: %q", beside)
+	}
+	tb.shot("list-paper-de")
+	tb.clean()
+}

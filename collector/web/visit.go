@@ -162,6 +162,9 @@ func (v *visit) enter() error {
 		if err := v.bearer(); err != nil {
 			return err
 		}
+		if v.caller.Owners != nil { // what is measured is of all owners together
+			return fmt.Errorf("%w: metrics are of the whole fleet", access.ErrForbidden)
+		}
 		return v.caller.Allow(access.ReadMetrics)
 	}
 	// Open pages look different to somebody who is signed in.
