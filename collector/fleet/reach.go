@@ -16,7 +16,7 @@ import (
 // SchoolState is how the devices of a school are, and by which way they reach us.
 type SchoolState struct {
 	School
-	Critical, Warning, Silent, Connected int64
+	Critical, Warning, Silent, Connected int64 // by State: whose worst is that
 	TCP, Proxy, Inspected                int64 // last over TCP only, through a proxy, behind a box that opens TLS
 }
 
@@ -248,10 +248,10 @@ func (f *Fleet) schoolStates(ctx context.Context, tx *db.Tx, list []SchoolState)
 	}
 	rows, err := tx.Query(ctx, `SELECT school,
 		COALESCE(SUM(CASE WHEN state = 'critical' THEN 1 END), 0), COALESCE(SUM(CASE WHEN state = 'warning' THEN 1 END), 0),
-		COALESCE(SUM(CASE WHEN state = 'silent' THEN 1 END), 0), COALESCE(SUM(connected), 0),
+		COALESCE(SUM(CASE WHEN state = 'silent' THEN 1 END), 0), COALESCE(SUM(CASE WHEN state = 'connected' THEN 1 END), 0),
 		COALESCE(SUM(CASE WHEN path = 'tcp' THEN 1 END), 0), COALESCE(SUM(CASE WHEN path = 'tcp_proxy' THEN 1 END), 0),
 		COALESCE(SUM(CASE WHEN trouble = 'inspected' THEN 1 END), 0)
-		FROM (SELECT d.school_id AS school, `+stateSQL+` AS state, COALESCE(h.connected, 0) AS connected, COALESCE(h.path, '') AS path, COALESCE(h.trouble, '') AS trouble
+		FROM (SELECT d.school_id AS school, `+stateSQL+` AS state, COALESCE(h.path, '') AS path, COALESCE(h.trouble, '') AS trouble
 			FROM devices d LEFT JOIN health_devices h ON h.device_id = d.id WHERE d.school_id IN (`+strings.Join(marks, ", ")+`)) x GROUP BY school`, args...)
 	if err != nil {
 		return err

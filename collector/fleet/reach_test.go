@@ -73,6 +73,22 @@ S3;Landkreis Kiefer;;Grundschule
 		reader := func(owners ...string) access.Caller {
 			return access.Caller{Kind: access.KindUser, Role: access.RoleRead, Owners: owners}
 		}
+		// The four counts are those of the devices' states, as everywhere: who is connected
+		// and has a warning counts as a warning.
+		page, err := w.SchoolStates(ctx, system, fleet.SchoolFilter{Limit: 50})
+		if err != nil {
+			t.Fatal(err)
+		}
+		for _, s := range page.Items {
+			counts, err := w.Counts(ctx, system, fleet.Filter{School: s.ID})
+			if err != nil {
+				t.Fatal(err)
+			}
+			want := [4]int64{counts.States[fleet.StateCritical], counts.States[fleet.StateWarning], counts.States[fleet.StateSilent], counts.States[fleet.StateConnected]}
+			if got := [4]int64{s.Critical, s.Warning, s.Silent, s.Connected}; got != want {
+				t.Errorf("%s counts %v devices that are critical, warned of, silent, connected; its list has %v", s.Code, got, want)
+			}
+		}
 		for _, test := range []struct {
 			what   string
 			caller access.Caller
@@ -118,7 +134,7 @@ S3;Landkreis Kiefer;;Grundschule
 				}
 			}
 		}
-		page, err := w.SchoolStates(ctx, system, fleet.SchoolFilter{Sort: fleet.SchoolsByTrouble, Desc: true, Limit: 2})
+		page, err = w.SchoolStates(ctx, system, fleet.SchoolFilter{Sort: fleet.SchoolsByTrouble, Desc: true, Limit: 2})
 		if err != nil || !slices.Equal(page.Kinds, []string{"Grundschule", "Gymnasium"}) {
 			t.Errorf("the kinds are %q, %v", page.Kinds, err)
 		}

@@ -96,6 +96,29 @@ func (h *Health) History(ctx context.Context, caller access.Caller, device strin
 	return out, nil
 }
 
+// Since is the first day (UTC) of which a device told values that are still there; zero =
+// there are none.
+func (h *Health) Since(ctx context.Context, caller access.Caller, device string) (time.Time, error) {
+	if err := caller.Allow(access.ReadDevices); err != nil {
+		return time.Time{}, err
+	}
+	var day int64
+	err := h.db.Read(ctx, func(tx *db.Tx) error {
+		if err := seen(ctx, tx, caller, device); err != nil {
+			return err
+		}
+		return tx.QueryRow(ctx, `SELECT COALESCE(MIN(day), -1) FROM (SELECT MIN(day) AS day FROM health_days WHERE device_id = $1
+			UNION ALL SELECT MIN(start_ms) / $2 FROM health_blocks WHERE device_id = $1) d`, device, int64(dayMS)).Scan(&day)
+	})
+	if err != nil {
+		return time.Time{}, fmt.Errorf("looking for a device's first day: %w", err)
+	}
+	if day < 0 {
+		return time.Time{}, nil
+	}
+	return time.UnixMilli(day * dayMS).UTC(), nil
+}
+
 // byDay cuts moments to their days: a time of day of a device tells when somebody
 // works, with or without a look.
 func byDay(v block.Value) block.Value {

@@ -71,9 +71,10 @@ type apiInstance struct {
 
 type apiDeviceBody struct {
 	apiItem
-	BootTime *string               `json:"boot_time" is:"day_or_time"` // a day; with a look the time, as last_contact
-	Began    *string               `json:"connection_began" is:"time"` // of the last connection; with a look only
-	Readings map[string]apiReading `json:"readings"`
+	BootTime  *string               `json:"boot_time" is:"day_or_time"` // a day; with a look the time, as last_contact
+	Connected bool                  `json:"connected"`                  // also where its state is that something is wrong
+	Began     *string               `json:"connection_began" is:"time"` // of the last connection; with a look only
+	Readings  map[string]apiReading `json:"readings"`
 }
 
 func (s *Server) apiDevices(v *visit) error {
@@ -149,7 +150,7 @@ func (s *Server) apiDevice(v *visit) error {
 		return err
 	}
 	d.Main, d.More = mainFinding(findings)
-	body := apiDeviceBody{apiItem: item(d), BootTime: present(bootTime(latest)), Readings: readingsOf(latest)}
+	body := apiDeviceBody{apiItem: item(d), BootTime: present(bootTime(latest)), Connected: latest.Connected, Readings: readingsOf(latest)}
 	if !latest.Began.IsZero() {
 		body.Began = present(latest.Began.Format(apiTime))
 	}

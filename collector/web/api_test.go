@@ -92,7 +92,7 @@ func TestAPIDevice(t *testing.T) {
 	want := map[string]any{
 		"id": id, "name": "AH-1", "inventory_number": "AH-1", "serial_number": "DEMO7K1", "manufacturer": "FUJITSU", "model": "LIFEBOOK A3510", "os": "windows",
 		"owner": map[string]any{"name": "Landkreis Ahorn"}, "school": map[string]any{"code": "S0001", "name": "Gymnasium Ahorntal"},
-		"state": "ok", "labels": []any{}, "finding": nil, "last_contact": "2026-11-23", "battery_charge_permille": nil, "boot_time": "2026-11-23", "connection_began": nil, "system_volume_free_bytes": 50.0,
+		"state": "ok", "labels": []any{}, "finding": nil, "last_contact": "2026-11-23", "battery_charge_permille": nil, "boot_time": "2026-11-23", "connected": false, "connection_began": nil, "system_volume_free_bytes": 50.0,
 		"readings": map[string]any{
 			"memory_total":   map[string]any{"unit": "bytes", "value": float64(8 << 30)},
 			"memory_used":    map[string]any{"unit": "bytes", "value": float64(3 << 30)},

@@ -120,7 +120,10 @@ func (v *visit) charts(d fleet.Device, look bool, latest []health.Value) (charts
 	var histories []health.History
 	var drawn []drawing
 	on := map[int64]bool{}
-	since := d.Admitted.UnixMilli() // or, where values came along from before, that
+	since, err := v.since(d)
+	if err != nil {
+		return main, err
+	}
 	for _, d := range drawings {
 		row, _ := reading.ByID(d.of)
 		h, err := v.s.cfg.Health.History(v.r.Context(), v.caller, device, health.Span{Reading: row.Name, From: from, To: to, Step: step})
@@ -135,7 +138,6 @@ func (v *visit) charts(d fleet.Device, look bool, latest []health.Value) (charts
 		}
 		for _, p := range h.Points {
 			on[p.T] = true
-			since = min(since, p.T)
 		}
 		histories, drawn = append(histories, h), append(drawn, d)
 	}
@@ -147,6 +149,16 @@ func (v *visit) charts(d fleet.Device, look bool, latest []health.Value) (charts
 		main.Empty = v.say.Say("chart.first", "n", int(firstValues/time.Minute))
 	}
 	return main, nil
+}
+
+// since is when a device was admitted, or the first day of values that came along from
+// before that, in Unix milliseconds.
+func (v *visit) since(d fleet.Device) (int64, error) {
+	first, err := v.s.cfg.Health.Since(v.r.Context(), v.caller, d.ID)
+	if err != nil || first.IsZero() {
+		return d.Admitted.UnixMilli(), err
+	}
+	return min(d.Admitted.UnixMilli(), first.UnixMilli()), nil
 }
 
 func (v *visit) chart(device string, h health.History, d drawing, st stretch, from, to time.Time, since int64, on map[int64]bool, latest []health.Value) chart {

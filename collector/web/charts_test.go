@@ -3,6 +3,7 @@ package web_test
 import (
 	"fmt"
 	"regexp"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -44,6 +45,12 @@ func TestChartLegend(t *testing.T) {
 			if fmt.Sprint(got[chart]) != words {
 				t.Errorf("%s: the legend of %s is %v, want %s", lang, chart, got[chart], words)
 			}
+		}
+	}
+	// Its history came along from before its enrolment: it was off in that night.
+	for chart, words := range legends(w.signedIn("support").get("/devices/" + id + "?range=24h").body) {
+		if slices.Contains(words, "noch nicht aufgenommen") {
+			t.Errorf("24 h: the legend of %s is %v", chart, words)
 		}
 	}
 	// By days the device was on each day but the weekend.

@@ -120,6 +120,7 @@ type Questions interface {
 type Health interface {
 	Latest(ctx context.Context, caller access.Caller, device string) (health.Latest, error)
 	History(ctx context.Context, caller access.Caller, device string, span health.Span) (health.History, error)
+	Since(ctx context.Context, caller access.Caller, device string) (time.Time, error)
 	Findings(ctx context.Context, caller access.Caller, device string) ([]health.Finding, error)
 	QuietFinding(ctx context.Context, caller access.Caller, device, code, instance string, n health.NewQuiet) (health.Quiet, error)
 	LoudFinding(ctx context.Context, caller access.Caller, device, code, instance string) error

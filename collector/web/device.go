@@ -13,7 +13,7 @@ import (
 
 type deviceMain struct {
 	Name, Model string
-	State       mark
+	States      []mark // of a device that something is wrong with also that it is connected
 	Sentence    string
 	Crumbs      []link
 	Live        string    // address of the stream; empty = nothing may change by itself
@@ -78,7 +78,7 @@ func (s *Server) showDevice(v *visit, code int, change func(*deviceMain)) error 
 	if main.Findings, err = v.findings(d.ID); err != nil {
 		return err
 	}
-	main.State, main.Sentence = v.condition(d, main.Findings)
+	main.States, main.Sentence = v.condition(d, latest.Connected, main.Findings)
 	if main.Look, err = v.look(d.ID); err != nil {
 		return err
 	}
@@ -138,19 +138,22 @@ func (v *visit) labels(d fleet.Device) (main labelsMain, err error) {
 
 // condition is a device's state and the sentence about it. A device that something
 // is wrong with is not called healthy, whether or not it is connected.
-func (v *visit) condition(d fleet.Device, findings []noted) (mark, string) {
-	n := loud(findings)
+func (v *visit) condition(d fleet.Device, connected bool, findings []noted) ([]mark, string) {
+	n, states := loud(findings), []mark{v.mark(d.State)}
 	switch d.State {
 	case fleet.StateCritical, fleet.StateWarning:
 		n = max(n, 1) // it may have been cleared since the state was read
+		if connected {
+			states = append(states, v.mark(fleet.StateConnected))
+		}
 	case fleet.StateConnected, fleet.StateOK:
 	default:
 		n = 0
 	}
 	if n > 0 {
-		return v.mark(d.State), v.say.Say("device.noted", "n", n)
+		return states, v.say.Say("device.noted", "n", n)
 	}
-	return v.mark(d.State), v.sentence(d)
+	return states, v.sentence(d)
 }
 
 // sentence says how the device is and what to do.
@@ -240,11 +243,11 @@ func (v *visit) liveCells(sample []health.Value) (cells []cell, last bool, err e
 	if err != nil {
 		return nil, false, err
 	}
-	state, sentence := v.condition(d, findings)
+	states, sentence := v.condition(d, latest.Connected, findings)
 	sheet := newSheet(v.say, v.s.pages, v.s.cfg.Now(), append(latest.Values, sample...)) // the later one counts
 	sheet.booted = latest.Booted
 	cells = []cell{
-		{"state", sheet.render("pill", state)},
+		{"state", sheet.render("pills", states)},
 		{"sentence", template.HTML(template.HTMLEscapeString(sentence))},
 	}
 	return append(cells, sheet.cells()...), d.State == fleet.StateRevoked, nil

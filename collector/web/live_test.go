@@ -455,3 +455,32 @@ func TestLastViewerEndsLive(t *testing.T) {
 		}
 	})
 }
+
+// A device that something is wrong with says whether it is connected, too.
+func TestStatesOfADevice(t *testing.T) {
+	w := newWorld(t)
+	w.importSchools()
+	id := w.admit("Landkreis Ahorn", "S0001", "FUJITSU", "LIFEBOOK A3510", "DEMOWRONG", "windows", "AH-2021-0817")
+	w.report(id, num(reading.MemoryTotal, "", 8<<30))
+	w.fillsUp(id, hmpb.Severity_SEVERITY_CRITICAL)
+	states := func() string {
+		page := w.signedIn("read").get("/devices/" + id).body
+		_, rest, _ := strings.Cut(page, `id="state"`)
+		part, _, _ := strings.Cut(rest, "</div>")
+		var words []string
+		for _, word := range []string{"Kritisch", "Verbunden"} {
+			if strings.Contains(part, word) {
+				words = append(words, word)
+			}
+		}
+		return strings.Join(words, " ")
+	}
+	session := w.connect(id)
+	if got := states(); got != "Kritisch Verbunden" {
+		t.Errorf("connected: %s", got)
+	}
+	w.disconnect(id, session)
+	if got := states(); got != "Kritisch" {
+		t.Errorf("not connected: %s", got)
+	}
+}
