@@ -9,6 +9,7 @@ import (
 	"math/rand/v2"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"testing"
 	"testing/synctest"
@@ -17,6 +18,7 @@ import (
 	"hausmeister/platform/layout"
 	"hausmeister/platform/swap"
 	"hausmeister/testenv/fault"
+	"hausmeister/testenv/need"
 )
 
 func must(t testing.TB, err error) {
@@ -157,6 +159,9 @@ func TestAttack23_SwapCutAnywhere(t *testing.T) {
 				t.Fatalf("%v at %d: after nil and a power cut the target holds %q", f, n, b)
 			}
 			if n >= ops {
+				if len(d.Paths()) != 2 {
+					t.Errorf("after nil and a power cut lie there %v", d.Paths())
+				}
 				break
 			}
 			points++
@@ -242,8 +247,8 @@ func TestAttack20_NewFileOnAFullDisk(t *testing.T) {
 		return fault.None
 	})
 	err := s.Swap(t.Context(), from(d, "/x/copy"), 10, sum(newText))
-	if !layout.IsFull(err) {
-		t.Errorf("Swap = %v, want that the disk is full", err)
+	if !layout.IsFull(err) || errors.Is(err, layout.ErrOtherBytes) {
+		t.Errorf("Swap = %v, want that the disk is full, and no blame for the copy", err)
 	}
 	if got := fmt.Sprint(d.Paths()); got != "[/x/bin/agent /x/copy]" {
 		t.Errorf("left: %s", got)
@@ -301,7 +306,7 @@ func TestAttack24_Held(t *testing.T) {
 				d.Put("/x/bin/agent", []byte(oldText))
 				continue
 			}
-			if !errors.Is(err, swap.ErrHeld) || took < 50*time.Second || took > time.Minute {
+			if !errors.Is(err, swap.ErrHeld) || took < 55*time.Second || took > time.Minute {
 				t.Errorf("held for ever: %v after %v", err, took)
 			}
 			if b, _ := d.Read("/x/bin/agent"); string(b) != oldText || len(d.Paths()) != 2 {
@@ -314,10 +319,131 @@ func TestAttack24_Held(t *testing.T) {
 		must(t, err)
 		ctx, cancel := context.WithTimeout(t.Context(), time.Second)
 		defer cancel()
-		if err := s.Swap(ctx, from(d, "/x/copy"), 10, sum(newText)); !errors.Is(err, context.DeadlineExceeded) {
+		if err := s.Swap(ctx, from(d, "/x/copy"), 10, sum(newText)); !errors.Is(err, context.DeadlineExceeded) || !errors.Is(err, errHeld) {
 			t.Errorf("Swap with an ended context = %v", err)
 		}
 	})
+}
+
+// TestAttack24_NewFileHeld: a scanner looks at what was just written, and lets go of it.
+func TestAttack24_NewFileHeld(t *testing.T) {
+	const file = "/x/bin/.agent.new"
+	for name, held := range map[string]fault.Op{
+		"while it is settled": {Kind: "fsync", Name: file}, "while it is read again": {Kind: "open", Name: file}, "while it is put back": {Kind: "rename", Name: "/x/bin/agent"},
+	} {
+		synctest.Test(t, func(t *testing.T) {
+			d, s := model(t, swap.Config{Held: func(err error) bool { return errors.Is(err, fault.ErrInjected) }})
+			began := time.Now()
+			d.Plan(func(op fault.Op) fault.Fault {
+				if op.Kind == held.Kind && op.Name == held.Name && time.Since(began) < 3*time.Second {
+					return fault.Fail
+				}
+				return fault.None
+			})
+			act := s.Swap
+			if held.Kind == "rename" {
+				act = s.Restore
+			}
+			if err := act(t.Context(), from(d, "/x/copy"), 10, sum(newText)); err != nil || time.Since(began) < 3*time.Second {
+				t.Errorf("%s: %v after %v", name, err, time.Since(began))
+			}
+		})
+	}
+}
+
+// TestSyncedAroundRenames: the folder is synced before the program is renamed and behind
+// it, and where the old one had to be brought back, before anything beside it goes.
+func TestSyncedAroundRenames(t *testing.T) {
+	for name, c := range map[string]struct {
+		failed []int // renames
+		act    func(d *fault.Tree, s *swap.Swapper) error
+		want   string
+	}{
+		"Swap": {nil, func(d *fault.Tree, s *swap.Swapper) error {
+			return s.Swap(t.Context(), from(d, "/x/copy"), 10, sum(newText))
+		}, "sync, rename .agent.old-1, rename agent, sync, unlink .agent.old-1, sync"},
+		"Swap that fails, and back": {[]int{2, 3}, func(d *fault.Tree, s *swap.Swapper) error {
+			if err := s.Swap(t.Context(), from(d, "/x/copy"), 10, sum(newText)); err == nil {
+				return errors.New("it was to fail")
+			}
+			return nil
+		}, "sync, rename .agent.old-1, rename agent, rename agent, rename agent, sync, unlink .agent.new, sync"},
+		"Restore": {nil, func(d *fault.Tree, s *swap.Swapper) error {
+			return s.Restore(t.Context(), from(d, "/x/copy"), 10, sum(newText))
+		}, "sync, rename agent, sync"},
+	} {
+		d, s := model(t, swap.Config{})
+		renames := 0
+		d.Plan(func(op fault.Op) fault.Fault {
+			if op.Kind == "rename" {
+				if renames++; slices.Contains(c.failed, renames) {
+					return fault.Fail
+				}
+			}
+			return fault.None
+		})
+		if err := c.act(d, s); err != nil {
+			t.Errorf("%s: %v", name, err)
+		}
+		var got []string
+		for _, op := range d.Ops() {
+			switch {
+			case op.Kind == "fsync" && op.Name == "/x/bin":
+				got = append(got, "sync")
+			case op.Kind == "rename", op.Kind == "unlink":
+				got = append(got, op.Kind+" "+filepath.Base(op.Name))
+			}
+		}
+		if got := strings.Join(got, ", "); got != c.want {
+			t.Errorf("%s:\n%s, want\n%s", name, got, c.want)
+		}
+		if _, there := d.Read("/x/bin/agent"); !there {
+			t.Errorf("%s: the target is gone", name)
+		}
+	}
+}
+
+// TestRoom: a swap needs an eighth more than the program takes.
+func TestRoom(t *testing.T) {
+	for _, c := range []struct {
+		free uint64
+		fits bool
+	}{{899, false}, {900, true}} {
+		d, _ := model(t, swap.Config{})
+		s, err := swap.New(swap.Config{Target: "/x/bin/agent", Disk: little{d, c.free}, Engine: d.Model(), Attributes: func(string, string) error { return nil }})
+		must(t, err)
+		if err := s.Swap(t.Context(), from(d, "/x/copy"), 800, sum(newText)); errors.Is(err, swap.ErrSpace) == c.fits {
+			t.Errorf("Swap of 800 bytes with %d free = %v", c.free, err)
+		}
+	}
+}
+
+// little is a disk with so much room.
+type little struct {
+	*fault.Tree
+	free uint64
+}
+
+func (l little) Free(string) (uint64, error) { return l.free, nil }
+
+// TestLeftoverIsALink: what lies where the new file is written goes first: nothing is
+// written through it, or the target would be a link afterwards.
+func TestLeftoverIsALink(t *testing.T) {
+	r := newReal(t, swap.Config{})
+	other := filepath.Join(filepath.Dir(r.dir), "other")
+	must(t, os.WriteFile(other, []byte("of somebody else"), 0o644))
+	if err := os.Symlink(other, filepath.Join(r.dir, ".agent.new")); err != nil {
+		need.Skip(t, "the right to make links: %v", err)
+	}
+	must(t, r.swap(t.Context()))
+	r.want(t, newText)
+	r.onlyTarget(t)
+	if info, err := os.Lstat(r.target); err != nil || !info.Mode().IsRegular() {
+		t.Errorf("the target is %v, %v", info.Mode(), err)
+	}
+	if b, err := os.ReadFile(other); err != nil || string(b) != "of somebody else" {
+		t.Errorf("through the link was written %q, %v", b, err)
+	}
 }
 
 // TestOldPathIsNew: what lies at the old path is deleted by the library even when
@@ -388,6 +514,25 @@ func TestAttack29_DamagedAfterWrite(t *testing.T) {
 			t.Errorf("damaged %s: the target holds %q", when, b)
 		}
 	}
+}
+
+// TestAttack29_DamagedWhileRestored: also what was put back is read again.
+func TestAttack29_DamagedWhileRestored(t *testing.T) {
+	d, _ := model(t, swap.Config{})
+	s, err := swap.New(swap.Config{Target: "/x/bin/agent", Disk: renaming{d}, Engine: d.Model(), Attributes: func(string, string) error { return nil }})
+	must(t, err)
+	if err := s.Restore(t.Context(), from(d, "/x/copy"), 10, sum(newText)); !errors.Is(err, layout.ErrOtherBytes) {
+		t.Errorf("Restore = %v", err)
+	}
+}
+
+// renaming is a disk that damages what it renames.
+type renaming struct{ *fault.Tree }
+
+func (r renaming) Rename(from, to string) error {
+	err := r.Tree.Rename(from, to)
+	r.Put(to, []byte("rotten"))
+	return err
 }
 
 // rotting damages the file in the moment of the swap.
