@@ -132,6 +132,26 @@ func TestReasonIsTakenBack(t *testing.T) {
 			t.Errorf("while it is tested: told %q", got)
 		}
 	})
+	inBubble(t, func(w *world) { // before the swap, its copy being gone
+		tested := ""
+		w.onTest = func() error {
+			tested = w.told()
+			w.mu.Lock()
+			defer w.mu.Unlock()
+			w.hindrance = update.Hindrance{Battery: true}
+			return nil
+		}
+		u := w.updater(oldVersion)
+		u.Offered(offer(w.release(manifest.Release{Version: newVersion}), "lease"))
+		w.runFor(u, time.Hour)
+		lately(w, "staged waiting:battery")
+		w.tree.Put(w.versions().Path(newVersion), nil)
+		w.hindrance = update.Hindrance{}
+		w.runFor(u, time.Hour)
+		if !strings.HasSuffix(tested, "waiting:battery staged") {
+			t.Errorf("while it is tested again: told %q", tested)
+		}
+	})
 }
 
 // TestWishIsNotLost: it is there until the journal has it, and counts once.

@@ -1,6 +1,7 @@
 package update_test
 
 import (
+	"context"
 	"errors"
 	"io"
 	"io/fs"
@@ -10,6 +11,7 @@ import (
 
 	"hausmeister/agent/update"
 	"hausmeister/agent/update/journal"
+	"hausmeister/proto/hmpb"
 	"hausmeister/proto/manifest"
 )
 
@@ -126,3 +128,30 @@ func TestAttack25_LauncherRefusesOnce(t *testing.T) {
 		}
 	})
 }
+
+// TestAttack23_RefusedInTheNoteAlone: a lease whose refusal did not get into the journal is
+// refused again, also while the collector has not heard of the one before it.
+func TestAttack23_RefusedInTheNoteAlone(t *testing.T) {
+	inBubble(t, func(w *world) {
+		c := w.config(oldVersion)
+		c.Sink = deaf{}
+		lease := func(version, lease string) {
+			r := w.release(manifest.Release{Version: version})
+			w.programs[r.SHA256] = []byte("something else")
+			u := update.New(c)
+			u.Offered(offer(r, lease))
+			w.runFor(u, 3*time.Hour)
+		}
+		lease(newVersion, "lease-1")
+		c.Journal = &failing{Journal: c.Journal, kind: journal.Refuse}
+		lease("1.2.0", "lease-2")
+		if j := w.journal(); j.Next.Known() || w.begun != 2 || j.Untold[len(j.Untold)-1].Lease != "lease-2" {
+			t.Errorf("next is %v, %d downloads for two leases, told at last %+v", j.Next, w.begun, j.Untold[len(j.Untold)-1])
+		}
+	})
+}
+
+// deaf is a spool that takes nothing.
+type deaf struct{}
+
+func (deaf) Append(context.Context, *hmpb.Entry) (uint64, error) { return 0, fs.ErrPermission }

@@ -363,6 +363,56 @@ func TestAttack47_RevokedBeforeArming(t *testing.T) {
 	})
 }
 
+// TestAttack47_WithdrawnInBetween: the collector's word comes in a moment in which nothing
+// goes on that it could end: it is heard before anything else is done.
+func TestAttack47_WithdrawnInBetween(t *testing.T) {
+	inBubble(t, func(w *world) { // behind the words of before, ahead of the work
+		c := w.config(oldVersion)
+		between := &meanwhile{Wishes: c.Wishes}
+		c.Wishes = between
+		u := update.New(c)
+		between.first = func() { u.Withdrawn("") }
+		o := offer(w.release(manifest.Release{Version: newVersion}), "lease")
+		o.SetWithinS(0)
+		u.Offered(o)
+		if w.runFor(u, time.Hour) || w.told() != "offered refused:withdrawn" || w.meta != 0 || w.begun != 0 {
+			t.Errorf("told %s, %d requests, %d downloads", w.told(), w.meta, w.begun)
+		}
+	})
+	inBubble(t, func(w *world) { // behind the last look at what is signed, ahead of the arming
+		c := w.config(oldVersion)
+		var u *update.Updater
+		asked := 0
+		c.Hindrance = func() update.Hindrance {
+			if w.journal().State == journal.Staged {
+				if asked++; asked == 2 { // in the arming itself
+					u.Withdrawn("")
+				}
+			}
+			return update.Hindrance{}
+		}
+		u = update.New(c)
+		u.Offered(offer(w.release(manifest.Release{Version: newVersion}), "lease"))
+		if w.runFor(u, time.Hour) || !strings.HasSuffix(w.told(), "staged refused:withdrawn") {
+			t.Errorf("told %s", w.told())
+		}
+	})
+}
+
+// meanwhile lets something happen while somebody asks for wishes for the first time.
+type meanwhile struct {
+	update.Wishes
+	first func()
+}
+
+func (m *meanwhile) Wish(version string) string {
+	if m.first != nil {
+		m.first()
+		m.first = nil
+	}
+	return m.Wishes.Wish(version)
+}
+
 // TestReachedAgain: who is offered again after a boot or in another network does not
 // wait for what it took when nobody was reached.
 func TestReachedAgain(t *testing.T) {
