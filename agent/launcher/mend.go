@@ -3,7 +3,6 @@ package launcher
 import (
 	"context"
 	"errors"
-	"fmt"
 	"io/fs"
 	"slices"
 	"time"
@@ -159,12 +158,6 @@ func (l *Launcher) anyKnown(ctx context.Context, why error) error {
 	if len(fit) > 0 || inBin(l.j.Next) || !gone(why) { // else one that failed here once is better than none
 		kept = fit
 	}
-	switch {
-	case len(kept) == 0 && inBin(l.j.Next): // it fails, but there is no other
-		return nil
-	case kerr != nil:
-		return fmt.Errorf("looking for programs: %w", kerr)
-	}
 	for _, k := range kept {
 		if p := (journal.Program{Version: k.Version, Sum: k.Sum}); inBin(p) {
 			if gone(why) {
@@ -173,19 +166,19 @@ func (l *Launcher) anyKnown(ctx context.Context, why error) error {
 			return nil
 		}
 	}
-	errs := []error{errors.New("no copy of any program is whole")}
+	errs := []error{errors.New("no copy of any program is whole"), kerr}
 	for _, k := range kept {
 		p := journal.Program{Version: k.Version, Sum: k.Sum}
 		if err := l.restore(ctx, p); err != nil {
 			errs = append(errs, err)
 			continue
 		}
-		if !l.blind {
+		if gone(why) || p == l.j.Expected() {
 			l.took(ctx, p, lost(err))
 		}
 		return nil
 	}
-	if inBin(l.j.Next) {
+	if inBin(l.j.Next) { // it fails, but there is no other
 		return nil
 	}
 	return errors.Join(errs...)
@@ -200,7 +193,5 @@ func (l *Launcher) took(ctx context.Context, p journal.Program, why journal.Reas
 	case p == l.j.Expected():
 		e = journal.Event{Kind: journal.Repair, Reason: why}
 	}
-	if l.step(ctx, e) {
-		l.astray = l.j.State == journal.RollingBack
-	}
+	l.step(ctx, e)
 }

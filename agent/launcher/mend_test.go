@@ -57,6 +57,9 @@ func TestAttack25_TakenAway(t *testing.T) {
 			take(d, d.versions().Path("1.1.0"))
 			d.runFor(t.Context(), time.Minute)
 			d.runs(t, v1)
+			if got := d.told(t); !strings.HasSuffix(got, "rolling_back:quarantined rolled_back:quarantined") {
+				t.Errorf("told %s", got)
+			}
 		})
 		synctest.Test(t, func(t *testing.T) { // the copy of the new one, before the swap
 			d := armed(t)
@@ -257,10 +260,13 @@ func TestStopWhileAnotherOneShouldRun(t *testing.T) {
 // it wants is done once it can be, and until then nobody is ended for it.
 func TestJournalOutOfSightIsAskedAgain(t *testing.T) {
 	for name, c := range map[string]struct {
-		lasts  time.Duration
-		starts string
+		lasts   time.Duration
+		missing bool // what was in bin/
+		starts  string
 	}{
-		"for a while": {time.Hour, "1.1.0 1.0.0"}, "for good": {1000 * time.Hour, "1.1.0"},
+		"for a while":                       {time.Hour, false, "1.1.0 1.0.0"},
+		"for a while, with nothing in bin/": {time.Hour, true, "1.0.0 1.0.0"},
+		"for good":                          {1000 * time.Hour, false, "1.1.0"},
 	} {
 		synctest.Test(t, func(t *testing.T) {
 			d := armed(t)
@@ -268,6 +274,9 @@ func TestJournalOutOfSightIsAskedAgain(t *testing.T) {
 			d.runFor(t.Context(), time.Minute)
 			_, _, err := d.store.Do(t.Context(), journal.Event{Kind: journal.GiveUp})
 			must(t, err)
+			if c.missing {
+				d.disk.Put(l.Program(), nil)
+			}
 			d.starts = nil
 			began := time.Now()
 			d.disk.Plan(func(op fault.Op) fault.Fault {
@@ -279,6 +288,10 @@ func TestJournalOutOfSightIsAskedAgain(t *testing.T) {
 			d.runFor(t.Context(), 5*time.Hour)
 			if got := strings.Join(d.starts, " "); got != c.starts {
 				t.Errorf("unreadable %s: started %s, want %s", name, got, c.starts)
+			}
+			d.disk.Plan(nil)
+			if _, barred := d.load(t).BarredFor(v2.Sum); barred != (c.lasts == time.Hour) {
+				t.Errorf("unreadable %s: what failed is barred: %t, told %s", name, barred, d.told(t))
 			}
 		})
 	}
@@ -414,122 +427,6 @@ func TestAttack35_LastCopyStays(t *testing.T) {
 			if _, there := d.disk.Read(name); there {
 				t.Errorf("%s is left beside what runs", name)
 			}
-		}
-	})
-}
-
-// TestAttack40_NotWhatJustFailed: when what is gone back to cannot be had, any known
-// program runs but the one that failed, though it still lies in bin/, whole.
-func TestAttack40_NotWhatJustFailed(t *testing.T) {
-	synctest.Test(t, func(t *testing.T) {
-		d := armed(t)
-		v0 := program("0.9.0")
-		d.keep(v0)
-		d.build[bytesOf("1.1.0")] = func(c *fakeChild) {
-			d.disk.Put(d.versions().Path("1.0.0"), nil)
-			c.end(2)
-		}
-		d.runFor(t.Context(), 10*time.Minute)
-		d.runs(t, v0)
-		if got := strings.Join(d.starts, " "); got != "1.1.0 1.1.0 1.1.0 0.9.0" {
-			t.Errorf("started %s", got)
-		}
-		if _, barred := d.load(t).BarredFor(v2.Sum); !barred {
-			t.Errorf("%s, what failed is not barred", d.load(t).State)
-		}
-	})
-}
-
-// TestAttack40_JournalWantsWhatIsNotHere: where there is no copy of the program that the
-// journal wants, a whole one that runs is that which should, and is not ended for it.
-func TestAttack40_JournalWantsWhatIsNotHere(t *testing.T) {
-	const day = 24 * time.Hour
-	in := func(name string, f func(*testing.T)) {
-		t.Run(name, func(t *testing.T) { synctest.Test(t, f) })
-	}
-	in("it is another device's", func(t *testing.T) {
-		d := newDevice()
-		_, _, err := d.store.Do(t.Context(), journal.Event{Kind: journal.Adopt, Program: program("7.0.0"), Note: strings.TrimSpace(launcher.Note(v1))})
-		must(t, err)
-		d.runFor(t.Context(), day)
-		d.runs(t, v1)
-		if j := d.load(t); len(d.starts) != 1 || j.Good != v1 {
-			t.Errorf("%d starts, good %v", len(d.starts), j.Good)
-		}
-	})
-	in("it goes back to what is not here", func(t *testing.T) {
-		d := armed(t)
-		d.keep(v3)
-		d.runFor(t.Context(), time.Minute)
-		_, _, err := d.store.Do(t.Context(), journal.Event{Kind: journal.GiveUp})
-		must(t, err)
-		d.disk.Put(d.versions().Path(v1.Version), nil)
-		d.disk.Put(l.Program(), []byte(bytesOf(v3.Version)))
-		d.starts = nil
-		d.runFor(t.Context(), day)
-		d.runs(t, v3)
-		j := d.load(t)
-		if _, barred := j.BarredFor(v2.Sum); len(d.starts) != 1 || j.Good != v3 || !barred {
-			t.Errorf("%d starts, good %v, what failed is barred: %t", len(d.starts), j.Good, barred)
-		}
-	})
-	in("another one was put there, on a disk that took no journal then", func(t *testing.T) {
-		d := newDevice()
-		d.runFor(t.Context(), time.Hour)
-		d.keep(v2)
-		d.disk.Put(l.Program(), nil)
-		d.disk.Put(d.versions().Path(v1.Version), nil)
-		d.disk.Plan(func(op fault.Op) fault.Fault {
-			if strings.HasPrefix(op.Name, l.Update()) && (op.Kind == "write" || op.Kind == "create") {
-				return fault.Fail
-			}
-			return fault.None
-		})
-		d.runFor(t.Context(), time.Minute)
-		if j := d.load(t); j.Good != v1 {
-			t.Fatalf("good is %v; the case was to be that it could not be written", j.Good)
-		}
-		d.disk.Plan(nil)
-		d.starts = nil
-		d.runFor(t.Context(), day)
-		d.runs(t, v2)
-		if j := d.load(t); len(d.starts) != 1 || j.Good != v2 {
-			t.Errorf("%d starts, good %v", len(d.starts), j.Good)
-		}
-	})
-	in("what is here failed once", func(t *testing.T) {
-		d := armed(t)
-		d.build[bytesOf("1.1.0")] = func(c *fakeChild) { c.end(2) }
-		d.runFor(t.Context(), 10*time.Minute)
-		d.keep(v2) // by hand
-		d.disk.Put(d.versions().Path(v1.Version), nil)
-		d.disk.Put(l.Program(), nil)
-		delete(d.build, bytesOf("1.1.0"))
-		d.starts = nil
-		d.runFor(t.Context(), time.Hour)
-		d.runs(t, v2) // bad is better than none
-		if j := d.load(t); len(d.starts) != 1 || j.Good != v2 {
-			t.Errorf("%d starts, good %v", len(d.starts), j.Good)
-		}
-	})
-	in("it is here, and held: it comes back", func(t *testing.T) {
-		d := armed(t)
-		d.keep(v3)
-		d.runFor(t.Context(), time.Minute)
-		_, _, err := d.store.Do(t.Context(), journal.Event{Kind: journal.GiveUp})
-		must(t, err)
-		d.disk.Put(l.Program(), []byte(bytesOf(v3.Version)))
-		began := time.Now()
-		d.disk.Plan(func(op fault.Op) fault.Fault {
-			if op.Kind == "rename" && op.Name == l.Program() && time.Since(began) < time.Hour {
-				return fault.Fail
-			}
-			return fault.None
-		})
-		d.runFor(t.Context(), 3*time.Hour)
-		d.runs(t, v1)
-		if j := d.load(t); j.Good != v1 || j.State != journal.RolledBack {
-			t.Errorf("%s, good %v", j.State, j.Good)
 		}
 	})
 }
