@@ -251,3 +251,31 @@ func TestAgeWritesSeldom(t *testing.T) {
 		}
 	}
 }
+
+// TestNothingGoesWhileItMayBeNeeded: a week that ends in a trial takes nothing away.
+func TestNothingGoesWhileItMayBeNeeded(t *testing.T) {
+	j, _ := run(t, at(t, journal.Committed), journal.Event{Kind: journal.Offer, Program: v3, Lease: "next"}, journal.Event{Kind: journal.Download},
+		journal.Event{Kind: journal.Stage}, journal.Event{Kind: journal.Arm}, journal.Event{Kind: journal.SwapDone}, journal.Event{Kind: journal.Start})
+	j, effects := run(t, j, ages(9*day, "boot-2")...)
+	if j.State != journal.Trial || j.Previous != v1 || len(effects) != 0 {
+		t.Errorf("%s, previous %v, effects %v", j.State, j.Previous, effects)
+	}
+}
+
+// TestDaysBehindInARow: of a clock that is far behind only days count between which it was
+// not right: it may be of 1970 at each start.
+func TestDaysBehindInARow(t *testing.T) {
+	for _, right := range []bool{false, true} {
+		j := at(t, journal.Committed)
+		j.AgedAt = 100 * day
+		for n := range int64(20) {
+			j, _ = run(t, j, journal.Event{Kind: journal.Age, At: (n + 20) * day, Boot: "boot-2"})
+			if right {
+				j, _ = run(t, j, journal.Event{Kind: journal.Age, At: 100*day + n*minute, Boot: "boot-2"})
+			}
+		}
+		if gone := !j.Previous.Known(); gone == right {
+			t.Errorf("right in between %t: previous is gone %t", right, gone)
+		}
+	}
+}

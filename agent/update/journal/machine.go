@@ -258,9 +258,6 @@ func (j *Journal) bar(e Event, p Program, r Reason) {
 	if j.PutOff.Sum == p.Sum {
 		j.PutOff = PutOff{} // it does not come any more
 	}
-	if _, there := j.BarredFor(p.Sum); there {
-		return
-	}
 	j.Barred = append(j.Barred, Bar{Program: p, Reason: r, At: e.At})
 	if n := len(j.Barred) - maxBarred; n > 0 {
 		j.Barred = j.Barred[n:]
@@ -410,9 +407,7 @@ func (j *Journal) arm(e Event) ([]Effect, error) {
 		return nil, ErrNotNow
 	}
 	j.Swaps = slices.DeleteFunc(j.Swaps, func(at int64) bool { return at <= e.At-swapWindow || at > e.At+swapWindow })
-	switch _, barred := j.BarredFor(j.Next.Sum); {
-	case barred:
-		return j.refuse(e, BarredHere), nil
+	switch { // that it is not barred was asked at its offer
 	case len(j.Swaps) >= maxSwaps:
 		return j.refuse(e, TooMany), nil
 	case j.Until != 0 && e.At > j.Until:

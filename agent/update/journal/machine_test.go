@@ -346,22 +346,24 @@ func TestCrashOfTheOld(t *testing.T) {
 // TestAttack38_NotBackToWhatFailed: where a signed way back to the one before failed here,
 // what is good is not gone back from to that one.
 func TestAttack38_NotBackToWhatFailed(t *testing.T) {
-	j := at(t, journal.Committed)
-	crash := journal.Event{Kind: journal.End, Reason: journal.Crashed}
-	for _, e := range []journal.Event{
-		{Kind: journal.Offer, Program: v1, Lease: "back"}, {Kind: journal.Download}, {Kind: journal.Stage}, {Kind: journal.Arm}, {Kind: journal.SwapTry},
-		{Kind: journal.SwapDone}, {Kind: journal.Start}, crash, {Kind: journal.Start}, crash, {Kind: journal.Start}, crash, {Kind: journal.Restored},
-	} {
-		j, _ = run(t, j, e)
-	}
-	if _, barred := j.BarredFor(v1.Sum); !barred || j.Good != v2 || j.Previous != v1 {
-		t.Fatalf("%s, good %v, previous %v, barred %v", j.State, j.Good, j.Previous, j.Barred)
-	}
-	for range 10 {
-		j, _ = run(t, j, journal.Event{Kind: journal.Start}, crash)
-	}
-	if j.State != journal.RolledBack || j.Good != v2 {
-		t.Errorf("%s, good %v", j.State, j.Good)
+	for _, why := range []journal.Reason{journal.Crashed, journal.Hung} {
+		j := at(t, journal.Committed)
+		crash := journal.Event{Kind: journal.End, Reason: why}
+		for _, e := range []journal.Event{
+			{Kind: journal.Offer, Program: v1, Lease: "back"}, {Kind: journal.Download}, {Kind: journal.Stage}, {Kind: journal.Arm}, {Kind: journal.SwapTry},
+			{Kind: journal.SwapDone}, {Kind: journal.Start}, crash, {Kind: journal.Start}, crash, {Kind: journal.Start}, crash, {Kind: journal.Restored},
+		} {
+			j, _ = run(t, j, e)
+		}
+		if _, barred := j.BarredFor(v1.Sum); !barred || j.Good != v2 || j.Previous != v1 {
+			t.Fatalf("%s, good %v, previous %v, barred %v", j.State, j.Good, j.Previous, j.Barred)
+		}
+		for range 10 {
+			j, _ = run(t, j, journal.Event{Kind: journal.Start}, crash)
+		}
+		if j.State != journal.RolledBack || j.Good != v2 {
+			t.Errorf("%s, good %v", j.State, j.Good)
+		}
 	}
 }
 
@@ -432,6 +434,24 @@ func TestAttack26_UpdateInAnUpdate(t *testing.T) {
 	j, effects := run(t, at(t, journal.Staged), event(journal.Offer))
 	if j.Next != v3 || !strings.HasSuffix(told(j), "refused:withdrawn offered") || !slices.Contains(effects, journal.DoPrune) {
 		t.Errorf("a second offer: next %v, told %s", j.Next, told(j))
+	}
+}
+
+// TestAttack26_StandingUnderAnotherLease: the collector knows nothing yet of a lease that
+// replaces another one in the middle: it is told how far the update is, and what for it waits.
+func TestAttack26_StandingUnderAnotherLease(t *testing.T) {
+	for _, s := range []journal.State{journal.Offered, journal.Downloaded, journal.Staged} {
+		for waits, want := range map[journal.Reason]string{journal.None: s.String(), journal.Lesson: s.String() + " waiting:lesson"} {
+			j, _ := run(t, at(t, s), journal.Event{Kind: journal.Wait, Reason: waits})
+			j, _ = run(t, j, journal.Event{Kind: journal.Tell, Count: len(j.Untold)}, journal.Event{Kind: journal.Offer, Program: v2, Lease: "next"})
+			if got := told(j); got != want || j.Untold[len(j.Untold)-1].Lease != "next" {
+				t.Errorf("%s, waiting for %s: told %q, want %q, of the new lease", s, waits, got, want)
+			}
+			j, _ = run(t, j, journal.Event{Kind: journal.Tell, Count: len(j.Untold)}, journal.Event{Kind: journal.Offer, Program: v2, Lease: "next"})
+			if got := told(j); got != "" {
+				t.Errorf("%s, waiting for %s: told %q of a lease that is known", s, waits, got)
+			}
+		}
 	}
 }
 

@@ -370,7 +370,7 @@ func (s *Store) do(e Event) (Journal, []Effect, error) {
 		return Journal{}, nil, fmt.Errorf("writing the journal: %w", err)
 	}
 	same, err := encode(c.best, c.number+1)
-	if err == nil && string(same) == string(b) && c.number > 0 {
+	if err == nil && string(same) == string(b) {
 		return next, effects, nil // nothing has changed: no wear, no wake
 	}
 	if err := s.write(s.path(c.write), b); err != nil {
