@@ -112,6 +112,44 @@ func TestAttack30_CrashesAtStart(t *testing.T) {
 
 // TestAttack27_SleepAndShutdown: a machine that sleeps or is switched off in the middle
 // of an update has no failed update; it goes on.
+// TestAttack30_CrashesNowAndThen: what did its work for a while before it crashed is started
+// again as soon as the first time.
+func TestAttack30_CrashesNowAndThen(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		d := newDevice()
+		var ended time.Time
+		d.build[bytesOf("1.0.0")] = func(c *fakeChild) {
+			if pause := time.Since(ended); !ended.IsZero() && pause > 6*time.Second {
+				t.Errorf("started %v after crash %d", pause, len(d.starts)-1)
+			}
+			c.well(15 * time.Minute)
+			ended = time.Now()
+			c.end(2)
+		}
+		d.runFor(t.Context(), 5*time.Hour)
+		if len(d.starts) < 15 {
+			t.Errorf("%d starts in five hours", len(d.starts))
+		}
+	})
+}
+
+// TestToldWhatFailedLast: the program that is gone back to hears why that was, and not why
+// it was the time before.
+func TestToldWhatFailedLast(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		d := armed(t)
+		d.build[bytesOf("1.1.0")] = func(c *fakeChild) { c.end(2) }
+		d.runFor(t.Context(), 10*time.Minute)
+		must(t, d.arm(v3))
+		d.build[bytesOf("1.2.0")] = func(c *fakeChild) { c.well(time.Minute, "checked bad"); c.sleep(time.Hour) }
+		d.runFor(t.Context(), 10*time.Minute)
+		d.runs(t, v1)
+		if last := d.said[len(d.said)-1]; last != "rolled-back selftest" {
+			t.Errorf("said %q", last)
+		}
+	})
+}
+
 func TestAttack27_SleepAndShutdown(t *testing.T) {
 	for name, asleep := range map[string]time.Duration{"asleep": 8 * time.Hour, "awake": 0} {
 		synctest.Test(t, func(t *testing.T) {

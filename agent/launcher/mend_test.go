@@ -401,6 +401,27 @@ func TestAttack35_40_NoJournal(t *testing.T) {
 	}
 }
 
+// TestAttack35_BeginsAnew: of what is here that was settled once, and nothing else, can be
+// gone back to.
+func TestAttack35_BeginsAnew(t *testing.T) {
+	for _, settled := range []bool{true, false} {
+		synctest.Test(t, func(t *testing.T) {
+			d := newDevice()
+			d.keep(program("0.9.0"))
+			want := journal.Program{}
+			if settled {
+				want = program("0.9.0")
+				must(t, d.versions().SetGood("0.9.0"))
+			}
+			d.runFor(t.Context(), time.Minute)
+			d.runs(t, v1)
+			if j := d.load(t); j.Good != v1 || j.Previous != want {
+				t.Errorf("settled %t: good %v, previous %v", settled, j.Good, j.Previous)
+			}
+		})
+	}
+}
+
 // TestAttack35_LastCopyStays: while no program is in its place, and none can be put
 // there, what a cut swap left beside it is the last there is of it.
 func TestAttack35_LastCopyStays(t *testing.T) {
@@ -448,6 +469,17 @@ func TestPackageByHand(t *testing.T) {
 		if d.load(t).Good != v3 {
 			t.Errorf("good is %v", d.load(t).Good)
 		}
+		// Nor is it another program when the package comes again under another note, by which
+		// there would be nothing to go back to.
+		d.disk.Put(l.Packaged(), []byte(launcher.Note(v1)))
+		d.runFor(t.Context(), time.Minute)
+		d.disk.Put(l.Packaged(), []byte(strings.ToUpper(launcher.Note(v1))))
+		d.runFor(t.Context(), time.Minute)
+		if j := d.load(t); j.Good != v1 || j.Previous != v3 {
+			t.Errorf("good %v, previous %v", j.Good, j.Previous)
+		}
+		d.disk.Put(l.Packaged(), []byte(launcher.Note(v3)))
+		d.runFor(t.Context(), time.Minute)
 		// A broken package changes nothing.
 		d.disk.Put(l.Packaged(), []byte("9.0.0 "+v1.Sum.String()+"\n"))
 		d.runFor(t.Context(), time.Minute)

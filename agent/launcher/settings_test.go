@@ -15,7 +15,8 @@ func TestReadSettings(t *testing.T) {
 			Times:  launcher.Times{AliveWithin: 5 * time.Second, BoundFor: time.Minute},
 			Bounds: launcher.Bounds{CPUPermille: 500, MemoryMore: 2000000, MemoryMost: 3000000},
 		},
-		`{"alive_within": "-5s", "hang_after": "1ns", "again": "1000h", "cpu_permille": -1, "memory_times": 0}`: {}, // out of bounds
+		`{"handles": 49, "memory_more": 1048575, "memory_most": 1048575, "written": 1048575, "cpu_permille": 9, "hang_after": "25h"}`: {},
+		`{"alive_within": "-5s", "hang_after": "1ns", "again": "1000h", "cpu_permille": -1, "memory_times": 0}`:                       {}, // out of bounds
 	} {
 		d := fault.NewTree("/x")
 		d.Put("/x/launcher.json", []byte(text))

@@ -96,9 +96,27 @@ func TestAttack32_EatsTheMachine(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) { // just below is fine
 		d := armed(t)
 		d.build[bytesOf("1.1.0")] = func(c *fakeChild) { c.takes(240, 2*16<<20+99<<20); c.opens(1000, 700_000); c.wellUntilTheEnd() }
-		d.runFor(t.Context(), 20*time.Minute)
-		if j := d.load(t); j.State != journal.Committed {
-			t.Errorf("%s, told %s", j.State, d.told(t))
+		d.runFor(t.Context(), 3*time.Hour)
+		if j := d.load(t); j.State != journal.Committed || len(d.starts) != 1 {
+			t.Errorf("%s, %d starts, told %s", j.State, len(d.starts), d.told(t))
+		}
+	})
+	synctest.Test(t, func(t *testing.T) { // so is too much for a moment, now and then
+		d := armed(t)
+		d.build[bytesOf("1.1.0")] = func(c *fakeChild) {
+			for i := 1; ; i++ {
+				c.takes(10, 16<<20)
+				if i%3 == 0 {
+					c.takes(10, 200<<20)
+				}
+				if !c.tell(fmt.Sprintf("alive %d", i)) || i == 1 && !(c.tell("checked ok") && c.tell(c.heard())) || !c.sleep(time.Minute) {
+					return
+				}
+			}
+		}
+		d.runFor(t.Context(), 3*time.Hour)
+		if j := d.load(t); j.State != journal.Committed || len(d.starts) != 1 {
+			t.Errorf("%s, %d starts, told %s", j.State, len(d.starts), d.told(t))
 		}
 	})
 }
