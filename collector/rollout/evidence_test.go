@@ -114,6 +114,8 @@ func TestAttack42FailuresWhilePlacing(t *testing.T) {
 		w.care()
 		if v := w.view(anew); v.State != rollout.Halted || v.Cause != gate.CauseRate {
 			t.Errorf("%s for %q with a sum of %.1f and a bound of %.1f, want it halted for its rate", v.State, v.Cause, v.Evidence.Sum, v.Evidence.Bound)
+		} else if v.Evidence.Bad != int64(len(held)) {
+			t.Errorf("%d failures are counted, want each of %d once", v.Evidence.Bad, len(held))
 		}
 		w.must(w.Resume(t.Context(), person("ada"), anew, "it was the network"))
 		w.care()
@@ -204,22 +206,29 @@ func TestThePageSaysWhatTheGateWaitsFor(t *testing.T) {
 // What armed devices tell after a rollout was started anew, and before it has its places,
 // counts in it.
 func TestOutcomesBeforeThePlaces(t *testing.T) {
-	both(t, func(t *testing.T, w *world) {
-		ids, id := w.begun(130, "A3510")
-		held := w.sweep(ids, "1.0.0")
-		w.arm(held)
-		w.must(w.Abort(t.Context(), person("ada"), id, "a day early"))
-		w.now = w.now.Add(time.Minute)
-		anew, err := w.Start(t.Context(), person("ada"), w.releaseID("1.1.0"), "new version for the schools")
-		w.must(err)
-		for device, o := range held {
-			w.ends(device, o, false)
-		}
-		w.care()
-		if v := w.view(anew); v.Evidence.Bad != int64(len(held)) {
-			t.Errorf("%d of %d failures are known to the new rollout, which is %s", v.Evidence.Bad, len(held), v.State)
-		}
-	})
+	for name, paused := range map[string]bool{"begun": false, "paused": true} {
+		t.Run(name, func(t *testing.T) {
+			both(t, func(t *testing.T, w *world) {
+				ids, id := w.begun(130, "A3510")
+				held := w.sweep(ids, "1.0.0")
+				w.arm(held)
+				w.must(w.Abort(t.Context(), person("ada"), id, "a day early"))
+				w.now = w.now.Add(time.Minute)
+				anew, err := w.Start(t.Context(), person("ada"), w.releaseID("1.1.0"), "new version for the schools")
+				w.must(err)
+				if paused {
+					w.must(w.Pause(t.Context(), person("ada"), anew, "a moment please"))
+				}
+				for device, o := range held {
+					w.ends(device, o, false)
+				}
+				w.care()
+				if v := w.view(anew); v.Evidence.Bad != int64(len(held)) {
+					t.Errorf("%d of %d failures are known to the new rollout, which is %s", v.Evidence.Bad, len(held), v.State)
+				}
+			})
+		})
+	}
 }
 
 // A program that pauses and resumes takes nothing of the alarm back.
@@ -361,6 +370,13 @@ func TestLostIsTakenBackByAPerson(t *testing.T) {
 		w.care()
 		if v := w.view(id); v.State != rollout.Running {
 			t.Errorf("%s for %q 5 seconds after a person resumed it", v.State, v.Cause)
+		}
+		for range 4 {
+			w.now = w.now.Add(30 * time.Minute)
+			w.care()
+		}
+		if v := w.view(id); v.State != rollout.Running {
+			t.Errorf("%s for %q two hours after a person resumed it", v.State, v.Cause)
 		}
 	})
 }

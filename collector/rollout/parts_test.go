@@ -245,3 +245,22 @@ func TestAPartIsBlockedOnWhatWasSeen(t *testing.T) {
 		}
 	})
 }
+
+// Who holds an offer in a part that is left out loses it with that.
+func TestAPartLosesItsLeases(t *testing.T) {
+	both(t, func(t *testing.T, w *world) {
+		ids, id := w.begun(60, "A3510", "T490")
+		w.sweep(ids, "1.0.0")
+		leases := func(model string) int64 {
+			return w.count(`SELECT COUNT(*) FROM rollout_members WHERE rollout_id = $1 AND lease <> '' AND model = $2`, id, model)
+		}
+		if leases("A3510") == 0 || leases("T490") == 0 {
+			t.Fatalf("%d and %d leases, want some of both models", leases("A3510"), leases("T490"))
+		}
+		others := leases("T490")
+		w.must(w.Block(t.Context(), person("ada"), id, gate.Stratum{Dimension: "model", Value: "A3510"}, true, "their firmware is old"))
+		if leases("A3510") != 0 || leases("T490") != others {
+			t.Errorf("%d leases in the part that is left out, and %d of the other, want 0 and %d", leases("A3510"), leases("T490"), others)
+		}
+	})
+}

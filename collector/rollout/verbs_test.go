@@ -42,6 +42,11 @@ func TestAttack46OperatorErrors(t *testing.T) {
 		if p, err := w.Promote(t.Context(), person("ada"), id, "all of them now"); err != nil || !p.Waiting {
 			t.Errorf("Promote by the first person = %+v, %v, want it to wait", p, err)
 		}
+		for _, who := range []access.Caller{root, {Kind: access.KindToken, ID: "ci", Role: access.RoleRelease}, person("ada")} {
+			if p, err := w.Preview(t.Context(), who, id); err != nil || p.May != (who.ID == "ada") {
+				t.Errorf("Preview for %s = %+v, %v; who may be one of two persons is ada", who.Actor(), p, err)
+			}
+		}
 		for who, waits := range map[string]bool{"ada": true, "bea": false} {
 			if p, err := w.Preview(t.Context(), person(who), id); err != nil || p.Waiting != waits || p.Asked != "ada" {
 				t.Errorf("Preview for %s when ada has asked = %+v, %v, want waiting %v", who, p, err, waits)
@@ -183,5 +188,71 @@ func TestTicketsStopARing(t *testing.T) {
 			w.must(w.Resume(t.Context(), person("ada"), id, "it goes on"))
 		}
 		halted("nine others")
+	})
+}
+
+// What is over is changed no more, and a release that is blocked stands in the audit.
+func TestVerbsOfWhatIsOver(t *testing.T) {
+	both(t, func(t *testing.T, w *world) {
+		_, id := w.begun(130, "A3510")
+		w.must(w.Abort(t.Context(), person("ada"), id, "a day early"))
+		if err := w.Approve(t.Context(), person("bea"), id, "I have looked"); !errors.Is(err, rollout.ErrState) {
+			t.Errorf("Approve of what is aborted = %v, want ErrState", err)
+		}
+		if err := w.Block(t.Context(), person("ada"), id, gate.Stratum{Dimension: "model", Value: "A3510"}, true, "their firmware is old"); !errors.Is(err, rollout.ErrState) {
+			t.Errorf("Block in what is aborted = %v, want ErrState", err)
+		}
+		w.must(w.BlockRelease(t.Context(), person("ada"), w.releaseID("1.1.0"), "it eats files"))
+		if n := w.count(`SELECT COUNT(*) FROM audit WHERE action = 'release.blocked' AND actor = 'user:ada'`); n != 1 {
+			t.Errorf("%d entries of audit for a blocked release, want 1", n)
+		}
+	})
+}
+
+// A way back is one of its own channel.
+func TestNoWayBackByAnotherChannel(t *testing.T) {
+	both(t, func(t *testing.T, w *world) {
+		w.repo.Release(manifest.RoleCanary, manifest.Release{Version: "1.0.5", Channel: manifest.RoleCanary, RollbackOf: "1.1.0"}, []byte("program 1.0.5"))
+		_, id := w.begun(30, "A3510")
+		var invalid *rollout.InvalidError
+		if _, err := w.RollBack(t.Context(), person("ada"), id, w.releaseID("1.0.5"), "it eats files"); !errors.As(err, &invalid) || w.view(id).State != rollout.Running {
+			t.Errorf("RollBack by a release of canary = %v, %s", err, w.view(id).State)
+		}
+	})
+}
+
+// While an urgent release waited for its second person a newer one went over the fleet.
+func TestApprovedTooLate(t *testing.T) {
+	both(t, func(t *testing.T, w *world) {
+		w.release("1.0.0")
+		w.repo.Release(manifest.RoleEmergency, manifest.Release{Version: "1.1.0", Urgent: true}, []byte("program 1.1.0"))
+		w.release("1.2.0")
+		w.fleetOf(10, "1.0.0", "A3510")
+		id := w.start(t, "1.1.0")
+		w.start(t, "1.2.0")
+		if err := w.Approve(t.Context(), person("bea"), id, "I have looked"); !errors.Is(err, rollout.ErrOlder) || w.view(id).State != rollout.Waiting {
+			t.Errorf("Approve = %v, %s; want ErrOlder", err, w.view(id).State)
+		}
+	})
+}
+
+// What a ring was watched before a pause is no watch: what is wrong may have come in it.
+func TestAPauseBeginsTheWatchAnew(t *testing.T) {
+	both(t, func(t *testing.T, w *world) {
+		_, id := w.begun(130, "A3510")
+		w.told(id, w.firstRing(id))
+		later := func(d time.Duration, ring int) {
+			t.Helper()
+			w.now = w.now.Add(d)
+			w.care()
+			if v := w.view(id); v.Ring != ring {
+				t.Errorf("ring %d, want %d", v.Ring, ring)
+			}
+		}
+		later(50*time.Minute, 1)
+		w.must(w.Pause(t.Context(), person("ada"), id, "a moment please"))
+		w.must(w.Resume(t.Context(), person("ada"), id, "it goes on"))
+		later(20*time.Minute, 1)
+		later(45*time.Minute, 2)
 	})
 }
