@@ -250,3 +250,78 @@ func TestAttack40_WhichOneMeanwhile(t *testing.T) {
 		}
 	})
 }
+
+// TestAttack23_BetweenSwapAndJournal: what was done to bin/ is known at the next look, also
+// where the journal does not say so yet, or cannot for an hour.
+func TestAttack23_BetweenSwapAndJournal(t *testing.T) {
+	in := func(name string, f func(*testing.T)) {
+		t.Run(name, func(t *testing.T) { synctest.Test(t, f) })
+	}
+	// silent lets no journal be written for an hour, from the swap of that number on.
+	silent := func(d *device, swaps int) {
+		since := time.Time{}
+		d.disk.Plan(func(op fault.Op) fault.Fault {
+			if op.Kind == "rename" && op.Name == l.Program() {
+				if swaps--; swaps == 0 {
+					since = time.Now()
+				}
+			}
+			if !since.IsZero() && time.Since(since) < time.Hour && strings.HasPrefix(op.Name, l.Update()) && (op.Kind == "write" || op.Kind == "create") {
+				return fault.Fail
+			}
+			return fault.None
+		})
+	}
+	in("it ended behind the swap", func(t *testing.T) {
+		d := armed(t)
+		d.disk.Put(l.Program(), []byte(bytesOf(v2.Version)))
+		d.disk.Put(d.versions().Path(v2.Version), nil) // which is not needed for it
+		d.runFor(t.Context(), time.Minute)
+		d.runs(t, v2)
+		if j := d.load(t); j.State != journal.Trial {
+			t.Errorf("%s, told %s", j.State, d.told(t))
+		}
+	})
+	in("nothing is there to swap with", func(t *testing.T) {
+		d := armed(t)
+		d.disk.Put(l.Program(), nil)
+		d.runFor(t.Context(), 15*time.Minute)
+		d.runs(t, v2)
+		if got := d.told(t); got != "offered downloaded staged armed swapped trial committed" {
+			t.Errorf("told %s", got)
+		}
+	})
+	in("the journal does not take the swap", func(t *testing.T) {
+		d := armed(t)
+		silent(d, 1)
+		d.runFor(t.Context(), 2*time.Hour)
+		d.runs(t, v2)
+		if j := d.load(t); j.State != journal.Committed || len(d.starts) != 1 {
+			t.Errorf("%s, started %v", j.State, d.starts)
+		}
+	})
+	in("the journal does not take the way back", func(t *testing.T) {
+		d := armed(t)
+		d.build[bytesOf(v2.Version)] = func(c *fakeChild) { c.end(2) }
+		silent(d, 2)
+		d.runFor(t.Context(), 2*time.Hour)
+		d.runs(t, v1)
+		if j := d.load(t); j.State != journal.RolledBack || len(d.starts) != 4 {
+			t.Errorf("%s, started %v", j.State, d.starts)
+		}
+	})
+	in("there is no first journal", func(t *testing.T) {
+		d := newDevice()
+		d.disk.Plan(func(op fault.Op) fault.Fault {
+			if strings.HasPrefix(op.Name, l.Update()) && (op.Kind == "write" || op.Kind == "create") {
+				return fault.Fail
+			}
+			return fault.None
+		})
+		d.runFor(t.Context(), time.Hour)
+		d.runs(t, v1)
+		if len(d.starts) != 1 {
+			t.Errorf("%d starts", len(d.starts))
+		}
+	})
+}

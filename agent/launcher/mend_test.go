@@ -422,6 +422,27 @@ func TestAttack35_BeginsAnew(t *testing.T) {
 	}
 }
 
+// TestAttack35_ThePackagesOwn: with nothing in bin/ that is the package's program, and not
+// whatever is newer.
+func TestAttack35_ThePackagesOwn(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		d := newDevice()
+		d.keep(v2)
+		d.disk.Put(l.Program(), nil)
+		d.runFor(t.Context(), time.Minute)
+		d.runs(t, v1)
+		// What is gone back to from the next package must have a copy.
+		d.keep(v3)
+		d.disk.Put(d.versions().Path(v1.Version), nil)
+		d.disk.Put(l.Packaged(), []byte(launcher.Note(v3)))
+		d.runFor(t.Context(), time.Minute)
+		d.runs(t, v3)
+		if j := d.load(t); j.Previous.Known() {
+			t.Errorf("previous %v, of which there is no copy", j.Previous)
+		}
+	})
+}
+
 // TestAttack35_LastCopyStays: while no program is in its place, and none can be put
 // there, what a cut swap left beside it is the last there is of it.
 func TestAttack35_LastCopyStays(t *testing.T) {
@@ -463,6 +484,9 @@ func TestPackageByHand(t *testing.T) {
 		j := d.load(t)
 		if j.Good != v3 || j.Previous != v1 || j.State != journal.Committed {
 			t.Errorf("%s, good %v, previous %v", j.State, j.Good, j.Previous)
+		}
+		if got := d.told(t); !strings.HasSuffix(got, "trial refused:withdrawn") {
+			t.Errorf("told %s; want nothing of a program that had to be mended", got)
 		}
 		// The same note again is none.
 		d.runFor(t.Context(), time.Minute)

@@ -33,6 +33,7 @@ type watch struct {
 	over     int       // samples in a row with too much memory, or too many handles
 	most     uint64    // memory seen
 	bounded  bool
+	bound    bool // the journal was told so: a trial may begin there later than here
 	measured bool
 	proved   time.Time // since when the old program reaches the collector
 	nextTry  time.Time
@@ -306,7 +307,8 @@ func (w *watch) hear(ctx context.Context, version, digits string) {
 		return
 	}
 	w.proved = time.Time{}
-	if w.l.j.State != journal.Trial && w.l.j.Reached || w.l.j.Heard {
+	// Swapped is a trial whose start the journal does not take yet.
+	if s := w.l.j.State; s != journal.Trial && s != journal.Swapped && w.l.j.Reached || w.l.j.Heard {
 		return
 	}
 	w.l.step(ctx, journal.Event{Kind: journal.Hear, Program: p})
@@ -376,7 +378,8 @@ func (w *watch) look(ctx context.Context) {
 		return
 	}
 	switch trial := w.l.j.State == journal.Trial; {
-	case trial && !w.bounded:
+	case trial && !w.bound:
+		w.bound = true
 		w.l.step(ctx, journal.Event{Kind: journal.Bound})
 	case !trial && !w.measured: // once it is settled, too
 		w.measured = true
