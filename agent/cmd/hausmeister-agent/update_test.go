@@ -54,6 +54,41 @@ func TestSelftestOf(t *testing.T) {
 	}
 }
 
+// TestAttack18_NoProgramOfThisSystem: what the system cannot start, whatever its label
+// says, has failed its test. One that is held, or must not be started, has not.
+func TestAttack18_NoProgramOfThisSystem(t *testing.T) {
+	own, err := os.Executable()
+	if err != nil {
+		t.Fatal(err)
+	}
+	whole, err := os.ReadFile(own)
+	if err != nil {
+		t.Fatal(err)
+	}
+	other := bytes.Clone(whole)
+	copy(other[18:20], "\xee\xee") // the processor of an ELF file; nobody's
+	for name, c := range map[string]struct {
+		data []byte
+		mode os.FileMode
+		bad  bool
+	}{
+		"of another processor": {other, 0o755, true},
+		"that is cut":          {whole[:1000], 0o755, true},
+		"of which little came": {whole[:10], 0o755, true},
+		"that is a page":       {[]byte("<html>no such file</html>\n"), 0o755, true},
+		"that is empty":        {nil, 0o755, true},
+		"that must not run":    {whole, 0o644, false},
+	} {
+		path := filepath.Join(t.TempDir(), "program")
+		if err := layout.WriteFile(path, c.data, c.mode); err != nil {
+			t.Fatal(err)
+		}
+		if err := selftestOf(t.Context(), path, "/hm"); err == nil || errors.Is(err, agentupdate.ErrSelftest) != c.bad {
+			t.Errorf("a program %s: %v", name, err)
+		}
+	}
+}
+
 // TestUpdateSaysWhatIsSo: what the person at the device reads is true in each case: with
 // and without an agent that runs, and with as many wishes left.
 func TestUpdateSaysWhatIsSo(t *testing.T) {
