@@ -36,10 +36,20 @@ type note struct {
 	// Refused is the lease that was refused last. It is here before the journal says
 	// so, with the reason, so that it is refused again after a crash between the two.
 	Refused string `json:"refused,omitempty"`
+	// Failed is how the last update that failed did, for the person at the device.
+	Failed failed `json:"failed,omitzero"`
 	// Key draws this device's place in each rollout. It leaves the device never.
 	Key []byte `json:"key"`
 	// Floor is the highest floor of any release that was seen for this device.
 	Floor string `json:"floor,omitempty"`
+}
+
+// failed is an update that came to nothing for a reason of its own.
+type failed struct {
+	Program journal.Program `json:"program"`
+	Reason  journal.Reason  `json:"reason"`
+	// Stayed is what runs instead: with another one this is of the past.
+	Stayed layout.Sum `json:"stayed"`
 }
 
 // readNote reads the note, or begins one.
@@ -90,6 +100,26 @@ func (u *Updater) heed(j journal.Journal) {
 			if err := u.writeNote(n); err != nil {
 				u.c.Log.Warn("a refusal is not noted", "error", err)
 			}
+		}
+		return
+	}
+}
+
+// remember keeps how an update failed for as long as what runs instead, which the journal
+// forgets once it is told. What was taken back has not failed, and what is barred did so
+// before.
+func (u *Updater) remember(j journal.Journal) {
+	for _, s := range slices.Backward(j.Untold) {
+		if s.State != journal.RolledBack && s.State != journal.Refused || s.Reason == journal.Withdrawn || s.Reason == journal.BarredHere {
+			continue
+		}
+		n := u.note
+		if n.Failed = (failed{s.To, s.Reason, s.From.Sum}); n.Failed == u.note.Failed {
+			return
+		}
+		if err := u.writeNote(n); err != nil {
+			u.c.Log.Warn("how an update failed is not noted", "error", err)
+			u.note.Failed = n.Failed // for this start, and the next note
 		}
 		return
 	}

@@ -27,6 +27,10 @@ type Status struct {
 	PutOff time.Time `json:"put_off,omitzero"`
 	// Postponable is how often the person at the device may still put it off.
 	Postponable int `json:"postponable"`
+	// Failed is the version to which the last update failed: nothing is under way, and what
+	// ran then still runs. Why is journal.Reason.
+	Failed string `json:"failed_version,omitempty"`
+	Why    string `json:"failed_reason,omitempty"`
 }
 
 // Coming says that an update is being prepared.
@@ -71,6 +75,9 @@ func (u *Updater) show() {
 	}
 	if resting(j) {
 		s.PutOff = u.putOffTill(j)
+		if f := u.note.Failed; f.Program.Known() && f.Stayed == j.Good.Sum {
+			s.Failed, s.Why = f.Program.Version, f.Reason.String()
+		}
 	}
 	if u.c.Launchers != nil {
 		if trial, on, err := u.c.Launchers.OnTrial(); err == nil && on {

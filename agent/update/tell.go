@@ -10,6 +10,7 @@ import (
 // tell puts the journal's untold steps into the spool, and says whether that is all.
 // Each is taken out of the journal once the spool has it.
 func (u *Updater) tell(ctx context.Context, j journal.Journal) bool {
+	u.remember(j)
 	for _, s := range j.Untold {
 		e := &hmpb.Entry{}
 		e.SetDeviceMs(s.At)

@@ -154,6 +154,14 @@ func TestTextsAreComplete(t *testing.T) {
 			need("wait.", r.String())
 		}
 	}
+	for r := journal.Signature; r <= journal.Writes+1; r++ {
+		switch r { // that of all others keeps what is offered away, or waits for something
+		case journal.Stale, journal.BarredHere, journal.Ramp, journal.Withdrawn, journal.Battery, journal.Metered, journal.Support,
+			journal.Postponed, journal.Schedule, journal.Unreachable, journal.Lesson:
+		default:
+			need("why.", r.String())
+		}
+	}
 	need("doctor.", constants(t, ".", "outcome")...)
 	need("mend.", constants(t, "../../update/train", "Outcome")...)
 	need("verdict.", constants(t, ".", "verdict")...)

@@ -219,7 +219,11 @@ func (p *program) updateStatus(ctx context.Context) error {
 	}
 	line("previous", u.Previous)
 	line("launcher", u.Launcher)
-	line("launcher_next", u.LauncherNext)
+	if u.LauncherNext != "" && u.LauncherNext != u.Launcher {
+		line("launcher_coming", w.text("launcher_waits", u.LauncherNext))
+	} else {
+		line("launcher_next", u.LauncherNext)
+	}
 	line("launcher_left", u.LauncherLeft)
 	line("policy", u.Policy)
 	return nil
@@ -252,10 +256,7 @@ func (w words) update(u agentupdate.Status) string {
 	if u.Off != "" {
 		return w.text("updates_off." + u.Off)
 	}
-	text := w.text("update." + u.State)
-	if u.Version != "" {
-		text = w.text("update_to", u.Version, text)
-	}
+	text := w.stands(u)
 	if !u.Coming() {
 		if u.PutOff.After(time.Now()) {
 			text += "; " + w.text("update_put_off", w.when(u.PutOff))
@@ -267,6 +268,24 @@ func (w words) update(u agentupdate.Status) string {
 	}
 	if u.Begins.After(time.Now()) {
 		text += "; " + w.text("update_begins", w.when(u.Begins))
+	}
+	return text
+}
+
+// stands says where the update is that is under way. Where none is, nobody here knows
+// whether there is a newer version: it says no more than how the last one failed.
+func (w words) stands(u agentupdate.Status) string {
+	text := w.text("update." + u.State)
+	switch {
+	case u.Failed != "" && u.State == journal.RolledBack.String():
+		return w.text("update_undone", u.Failed, w.text("why."+u.Why))
+	case u.Failed != "":
+		return text + "; " + w.text("update_failed", u.Failed, w.text("why."+u.Why))
+	case u.State == journal.Offered.String() && u.Waits == "" && !u.Begins.After(time.Now()):
+		text = w.text("update_fetching")
+	}
+	if u.Version != "" {
+		text = w.text("update_to", u.Version, text)
 	}
 	return text
 }

@@ -170,3 +170,32 @@ func TestUpdateSaysWhatIsSo(t *testing.T) {
 		}
 	}
 }
+
+// TestUpdateSaysOnlyWhatIsKnown: at rest nobody here knows whether there is a newer
+// version, but how the last update failed; and what is not under way yet is not said to be.
+func TestUpdateSaysOnlyWhatIsKnown(t *testing.T) {
+	soon := time.Now().Add(time.Hour)
+	for name, c := range map[string]struct {
+		status agentupdate.Status
+		de, en string
+	}{
+		"settled":        {agentupdate.Status{State: "committed"}, "kein Update unterwegs", "no update under way"},
+		"pruned":         {agentupdate.Status{State: "pruned"}, "kein Update unterwegs", "no update under way"},
+		"never any":      {agentupdate.Status{State: "idle"}, "kein Update unterwegs", "no update under way"},
+		"refused":        {agentupdate.Status{State: "committed", Failed: "1.4.0", Why: "selftest"}, "kein Update unterwegs; das auf 1.4.0 ist misslungen: der Selbsttest der Version schlägt fehl", "no update under way; the one to 1.4.0 failed: the release fails its self-test"},
+		"undone":         {agentupdate.Status{State: "rolled_back", Failed: "1.4.0", Why: "crashed"}, "1.4.0 ist misslungen (abgestürzt); die vorige Version läuft wieder", "1.4.0 failed (crashed); the previous version runs again"},
+		"undone once":    {agentupdate.Status{State: "rolled_back"}, "misslungen; die vorige Version läuft wieder", "failed; the previous version runs again"},
+		"why is newer":   {agentupdate.Status{State: "idle", Failed: "1.4.0", Why: "unknown"}, "kein Update unterwegs; das auf 1.4.0 ist misslungen: aus einem Grund, den dieses Programm nicht kennt", "no update under way; the one to 1.4.0 failed: for a reason that this program does not know"},
+		"bytes come":     {agentupdate.Status{State: "offered", Version: "1.4.0"}, "1.4.0: wird geladen", "1.4.0: being fetched"},
+		"waits":          {agentupdate.Status{State: "offered", Version: "1.4.0", Waits: "lesson"}, "1.4.0: angekündigt; wartet auf das Ende des Unterrichts", "1.4.0: announced; waits for the end of the lesson"},
+		"not before":     {agentupdate.Status{State: "offered", Version: "1.4.0", Begins: soon}, "1.4.0: angekündigt; nicht vor " + wordsFor("de").when(soon), "1.4.0: announced; not before " + wordsFor("en").when(soon)},
+		"on trial":       {agentupdate.Status{State: "trial", Version: "1.4.0"}, "1.4.0: eingesetzt, auf Probe", "1.4.0: put in place, on trial"},
+		"being prepared": {agentupdate.Status{State: "downloaded", Version: "1.4.0"}, "1.4.0: geladen, wird vorbereitet", "1.4.0: fetched, being prepared"},
+	} {
+		for lang, want := range map[string]string{"de": c.de, "en": c.en} {
+			if got := wordsFor(lang).update(c.status); got != want {
+				t.Errorf("%s: %q, want %q", name, got, want)
+			}
+		}
+	}
+}
