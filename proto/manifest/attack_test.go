@@ -109,6 +109,9 @@ func TestAttack02Rollback(t *testing.T) {
 		"an old timestamp": func(repo *tufrepo.Repo) {
 			repo.Published[timestamp] = repo.Published[timestamp][:1]
 		},
+		"an old timestamp of the same snapshot": func(repo *tufrepo.Repo) {
+			repo.Published[timestamp] = repo.Published[timestamp][:2]
+		},
 		"a new timestamp, an old snapshot": func(repo *tufrepo.Repo) {
 			tufrepo.At(repo.Docs[timestamp], "meta", "snapshot.json")["version"] = int64(1)
 			repo.Publish(timestamp)

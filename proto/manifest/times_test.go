@@ -187,6 +187,19 @@ func TestAttack13Clock(t *testing.T) {
 			t.Fatal("files that expired before that time were accepted")
 		}
 	})
+	t.Run("an earlier time is signed than one before", func(t *testing.T) {
+		r := newRig(t)
+		r.cfg.Fresh = r.fleet.Fresh
+		r.mustRefresh()
+		highest := r.now
+		r.now = r.now.Add(-time.Hour) // the repository's clock was set
+		if st := r.mustRefresh(); !st.RefTime.Equal(r.now) {
+			t.Fatalf("judged by %v, want what was signed for us now, %v", st.RefTime, r.now)
+		}
+		if got := manifest.TrustedTime(r.store, r.cfg.Build, time.Unix(0, 0)); !got.Equal(highest) {
+			t.Fatalf("TrustedTime: got %v, want %v, which was signed before", got, highest)
+		}
+	})
 	t.Run("2099", func(t *testing.T) {
 		r := newRig(t)
 		r.clock = time.Date(2099, 1, 1, 0, 0, 0, 0, time.UTC)

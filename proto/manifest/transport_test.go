@@ -182,6 +182,20 @@ func TestAttack12TornFiles(t *testing.T) {
 			t.Fatalf("Refresh: got %v, want ErrRollback: the floor is all that is left", err)
 		}
 	})
+	t.Run("a torn timestamp, and an older one comes", func(t *testing.T) {
+		r := newRig(t)
+		r.mustRefresh()
+		old := r.fleet.Files()
+		ts := r.fleet.Drafts[timestamp] // a newer one of the same snapshot
+		must(t, ts.SetVersion(ts.Version()+1))
+		r.serveAgain(timestamp)
+		r.mustRefresh()
+		r.store.Files["timestamp.json"], r.store.Files["timestamp.copy"] = []byte("{"), nil
+		r.fleet.SetFiles(old)
+		if _, err := r.refresh(); !errors.Is(err, manifest.ErrRollback) {
+			t.Fatalf("Refresh: got %v, want ErrRollback", err)
+		}
+	})
 	t.Run("torn, and nothing can be written", func(t *testing.T) {
 		r := newRig(t)
 		r.mustRefresh()
