@@ -267,6 +267,47 @@ func TestAttack34_DiesHoursLater(t *testing.T) {
 	})
 }
 
+// TestAttack20_FailuresCountOnAFullDisk: what could not be written at its time is counted
+// once there is room, all of it, so that a disk that was full keeps no bad program.
+func TestAttack20_FailuresCountOnAFullDisk(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		d := armed(t)
+		d.build[bytesOf("1.1.0")] = func(c *fakeChild) {
+			d.mu.Lock()
+			n := len(d.starts)
+			d.mu.Unlock()
+			switch n {
+			case 1:
+				c.well(time.Minute)
+				d.disk.Plan(func(op fault.Op) fault.Fault {
+					if op.Kind == "write" || op.Kind == "create" {
+						return fault.Full
+					}
+					return fault.None
+				})
+			case 4:
+				d.disk.Plan(nil)
+				must(t, d.disk.Remove(l.Update()+"/filler"))
+				c.wellUntilTheEnd()
+			}
+			c.end(2)
+		}
+		d.disk.Put(l.Update()+"/filler", nil)
+		d.runFor(t.Context(), time.Hour)
+		if got, want := strings.Join(d.starts, " "), "1.1.0 1.1.0 1.1.0 1.1.0 1.0.0"; got != want {
+			t.Errorf("started %s, want %s", got, want)
+		}
+		d.runs(t, v1)
+		j := d.load(t)
+		if got := d.told(t); !strings.HasSuffix(got, "trial rolling_back:crashed rolled_back:crashed") {
+			t.Errorf("told %s", got)
+		}
+		if last := j.Untold[len(j.Untold)-1]; last.Starts != 3 {
+			t.Errorf("%d starts are told, want the three that failed", last.Starts)
+		}
+	})
+}
+
 // TestAttack34_CommittedIn1970: the clock is set right after the commit, and the machine
 // starts: the previous program has a week from there.
 func TestAttack34_CommittedIn1970(t *testing.T) {
