@@ -33,9 +33,6 @@ const (
 	lostWithin = 3 * 24 * time.Hour
 	// awayFor is after how long without a word nobody waits for a device's turn.
 	awayFor = 3 * 24 * time.Hour
-	// aheadFor is from when on a lease of later than now was given by a clock that ran
-	// ahead: this one may be the wrong one, by an hour where it took UTC for local time.
-	aheadFor = 24 * time.Hour
 	// holidaysAtMost is how long a ring waits for a school day.
 	holidaysAtMost = 7 * 24 * time.Hour
 )
@@ -70,6 +67,7 @@ func (r *Rollouts) Run(ctx context.Context, ready func()) error {
 			r.log.Warn("counting the devices of rollouts", "error", err)
 		}
 		err := r.lease.Hold(ctx, func(ctx context.Context) error {
+			r.steady.look(r.now())
 			if now := r.now(); now.Sub(alarmed) >= alarmEvery || now.Before(alarmed) {
 				alarmed = now
 				if err := r.alarms(ctx); err != nil {
@@ -93,6 +91,7 @@ func (r *Rollouts) Run(ctx context.Context, ready func()) error {
 // Care is one round of Run, for whoever has a clock of his own.
 func (r *Rollouts) Care(ctx context.Context) error {
 	return r.lease.Hold(ctx, func(ctx context.Context) error {
+		r.steady.look(r.now())
 		return errors.Join(r.alarms(ctx), r.retire(ctx), r.rounds(ctx))
 	})
 }
@@ -127,6 +126,9 @@ func (r *Rollouts) news(ctx context.Context, known map[string]int64) error {
 func (r *Rollouts) rounds(ctx context.Context) error {
 	var open []row
 	err := r.db.Write(ctx, func(tx *db.Tx) (err error) {
+		if err := r.setBack(ctx, tx); err != nil {
+			return err
+		}
 		if err := r.haltGone(ctx, tx, access.System("rollouts"), string(gate.CauseRelease)); err != nil {
 			return err
 		}
@@ -268,7 +270,7 @@ func (r *Rollouts) move(ctx context.Context, tx *db.Tx, o *row, s sight) error {
 	if _, err := tx.Exec(ctx, `UPDATE rollout_members SET lease = '', flight = 0, passed = 1 WHERE rollout_id = $1 AND flight = 1 AND until_ms <= $2`, o.id, now.UnixMilli()); err != nil {
 		return err
 	}
-	if err := r.setBack(ctx, tx, o); err != nil {
+	if err := r.endAhead(ctx, tx, o); err != nil {
 		return err
 	}
 	since := o.silent
@@ -297,10 +299,9 @@ func (r *Rollouts) move(ctx context.Context, tx *db.Tx, o *row, s sight) error {
 	return nil
 }
 
-// setBack ends leases that were given while the clock ran ahead, and would hold until the
-// time that it showed then. Who is armed is under way all the same, as in revoke. The watch
-// of the ring stays: it only takes longer, and a clock that is behind ends none.
-func (r *Rollouts) setBack(ctx context.Context, tx *db.Tx, o *row) error {
+// endAhead ends leases that were given while the clock ran ahead, and would hold until the
+// time that it showed then. Who is armed is under way all the same, as in revoke.
+func (r *Rollouts) endAhead(ctx context.Context, tx *db.Tx, o *row) error {
 	const way = `told BETWEEN $5 AND $6`
 	now := r.now()
 	_, err := tx.Exec(ctx, `UPDATE rollout_members SET lease = '', granted_ms = CAST($3 AS BIGINT), flight = CASE WHEN `+way+` THEN 1 ELSE 0 END, until_ms = CASE WHEN `+way+` THEN CAST($4 AS BIGINT) ELSE CAST($3 AS BIGINT) END

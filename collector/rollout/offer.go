@@ -280,7 +280,7 @@ func (r *Rollouts) judge(ctx context.Context, tx *db.Tx, o *row, device string, 
 }
 
 // refuses says that a device refused, and is not asked at once again. What it refused while
-// the clock ran ahead, see setBack, holds no longer than that.
+// the clock ran ahead, see endAhead, holds no longer than that.
 func (r *Rollouts) refuses(m *member) bool {
 	now := r.now()
 	return m.told == hmpb.UpdateState_UPDATE_STATE_REFUSED && m.until > now.UnixMilli() && m.until <= now.Add(r.cfg.Pace.Lease+aheadFor).UnixMilli()

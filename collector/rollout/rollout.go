@@ -111,6 +111,7 @@ type Rollouts struct {
 	importing sync.Mutex
 	filled    map[string]spotRef // last device of a rollout that was told of room; guarded by the lease
 	revoked   revokedSeen        // guarded by the lease
+	steady    steady             // guarded by the lease
 	toldAgain map[string]again   // which offers of a rollout are told again; guarded by the lease
 
 	checking sync.Mutex

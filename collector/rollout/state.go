@@ -227,12 +227,13 @@ func (r *Rollouts) decided(ctx context.Context, tx *db.Tx, caller access.Caller,
 	if err != nil {
 		return err
 	}
-	// Each has a millisecond of its own, so that they stay in their order.
+	// Each has a millisecond of its own, so that they stay in their order. One of a clock
+	// that was far ahead dates none of those behind it.
 	var last int64
-	if err := tx.QueryRow(ctx, `SELECT COALESCE(MAX(at_ms), 0) FROM rollout_decisions WHERE rollout_id = $1`, o.id).Scan(&last); err != nil {
+	now := r.now()
+	if err := tx.QueryRow(ctx, `SELECT COALESCE(MAX(at_ms), 0) FROM rollout_decisions WHERE rollout_id = $1 AND at_ms <= $2`, o.id, now.Add(aheadFor).UnixMilli()).Scan(&last); err != nil {
 		return err
 	}
-	now := r.now()
 	if now.UnixMilli() <= last {
 		now = time.UnixMilli(last + 1)
 	}

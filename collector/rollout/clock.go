@@ -1,0 +1,52 @@
+package rollout
+
+import (
+	"context"
+	"fmt"
+	"time"
+
+	"hausmeister/collector/db"
+)
+
+// The collector's clock may be wrong: ahead by a year at a start, until it is set, or
+// behind. What was written down in such a moment would hold until the time that it showed
+// then. Whether a time lies ahead, or the clock is behind, cannot be told from one look; so
+// what lies more than aheadFor ahead is set to now once the clock has run on for a while.
+
+const (
+	// aheadFor is how far ahead a time may be that another collector wrote: this clock may
+	// be the wrong one, by an hour where it took UTC for local time.
+	aheadFor = 24 * time.Hour
+	// setBackAfter is for how long the clock has run without a jump when times are set back:
+	// one that is behind for a moment ends no watch and no lease.
+	setBackAfter = time.Hour
+)
+
+// steady is since when the clock has run without a jump, as far as this collector has seen.
+type steady struct{ since, at time.Time }
+
+func (s *steady) look(now time.Time) {
+	now = now.Round(0) // else two looks are apart by what has gone by, and not by what the clock shows
+	if s.at.IsZero() || now.Sub(s.at).Abs() > aheadFor {
+		s.since = now
+	}
+	s.at = now
+}
+
+func (s *steady) is(long time.Duration) bool { return !s.at.IsZero() && s.at.Sub(s.since) >= long }
+
+// setBack sets to now what lies ahead: when rollouts began and entered their rings, and
+// until when nobody is looked for. The record keeps what the clock said.
+func (r *Rollouts) setBack(ctx context.Context, tx *db.Tx) error {
+	if !r.steady.is(setBackAfter) {
+		return nil
+	}
+	now := r.now()
+	const late = `CASE WHEN %[1]s > $1 THEN CAST($2 AS BIGINT) ELSE %[1]s END`
+	_, err := tx.Exec(ctx, `UPDATE rollouts SET started_ms = `+fmt.Sprintf(late, "started_ms")+`, entered_ms = `+fmt.Sprintf(late, "entered_ms")+`, excused_ms = `+fmt.Sprintf(late, "excused_ms")+`
+		WHERE started_ms > $1 OR entered_ms > $1 OR excused_ms > $1`, now.Add(aheadFor).UnixMilli(), now.UnixMilli())
+	if err != nil {
+		return fmt.Errorf("setting back what lies ahead: %w", err)
+	}
+	return nil
+}
