@@ -130,3 +130,42 @@ func TestAttack45ClockFarBehindForAMoment(t *testing.T) {
 		}
 	})
 }
+
+// A collector that starts while its clock is a year ahead deletes neither what became of each
+// device in rollouts that ended, nor what a revoked one told; nor does one whose clock jumps.
+func TestAttack45ClockAheadForgetsNothing(t *testing.T) {
+	both(t, func(t *testing.T, w *world) {
+		ids, id := w.begun(130, "A3510")
+		first := w.firstRing(id)
+		w.told(id, first)
+		w.must(w.Abort(t.Context(), person("ada"), id, "enough of it"))
+		w.revoked(first[0], w.now)
+		sweep := func(after time.Duration) (places int64, known bool) {
+			t.Helper()
+			w.now = w.now.Add(after)
+			w.must(w.ForgetOld(t.Context()))
+			return w.count(`SELECT COUNT(*) FROM rollout_members`), w.rowsOf(first[0]) > 0
+		}
+		was := w.now
+		for _, restart := range []bool{false, true} {
+			w.now = was.AddDate(1, 0, 0)
+			if restart {
+				w.restart()
+			}
+			for range 3 {
+				if places, known := sweep(time.Hour); places != int64(len(ids)) || !known {
+					t.Fatalf("restart %v: %d of %d places are left while the clock is ahead, the revoked device is known: %v", restart, places, len(ids), known)
+				}
+			}
+			w.now = was
+			sweep(time.Minute)
+		}
+		w.now = was.AddDate(1, 0, 0) // it has come
+		for range 6 {
+			sweep(time.Hour)
+		}
+		if places, known := sweep(time.Hour); places != 0 || known {
+			t.Errorf("%d places are left a year later, the revoked device is known: %v", places, known)
+		}
+	})
+}

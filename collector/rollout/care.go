@@ -73,10 +73,7 @@ func (r *Rollouts) Run(ctx context.Context, ready func()) error {
 				if err := r.alarms(ctx); err != nil {
 					return err
 				}
-				if err := r.forget(ctx); err != nil {
-					return err
-				}
-				if err := r.retire(ctx); err != nil {
+				if err := r.forgetOld(ctx); err != nil {
 					return err
 				}
 			}
@@ -88,7 +85,19 @@ func (r *Rollouts) Run(ctx context.Context, ready func()) error {
 	}
 }
 
-// Care is one round of Run, for whoever has a clock of his own.
+// forgetOld deletes what is kept no longer. What a wrong clock has deleted is gone, and one that
+// is wrong at a start is set soon: by it no certificate of a device holds.
+func (r *Rollouts) forgetOld(ctx context.Context) error {
+	if !r.steady.is(sweepAfter) {
+		return nil
+	}
+	if err := r.forget(ctx); err != nil {
+		return err
+	}
+	return r.retire(ctx)
+}
+
+// Care is one round of Run, for whoever has a clock of his own and can say that it is right.
 func (r *Rollouts) Care(ctx context.Context) error {
 	return r.lease.Hold(ctx, func(ctx context.Context) error {
 		r.steady.look(r.now())

@@ -20,6 +20,8 @@ const (
 	// setBackAfter is for how long the clock has run without a jump when times are set back:
 	// one that is behind for a moment ends no watch and no lease.
 	setBackAfter = time.Hour
+	// sweepAfter is for how long it has when something is deleted.
+	sweepAfter = 6 * time.Hour
 )
 
 // steady is since when the clock has run without a jump, as far as this collector has seen.

@@ -5,6 +5,12 @@ import "context"
 // Retally is the part of a round of Run that counts devices.
 func (r *Rollouts) Retally(ctx context.Context) error { return r.retally(ctx) }
 
+// ForgetOld is the part of a round of Run that deletes.
+func (r *Rollouts) ForgetOld(ctx context.Context) error {
+	r.steady.look(r.now())
+	return r.forgetOld(ctx)
+}
+
 // HoldTally is what others see while devices are being counted.
 func (r *Rollouts) HoldTally() (release func()) {
 	r.tallies.turn <- struct{}{}
