@@ -46,6 +46,8 @@ type device struct {
 	probe func(context.Context, journal.Program) error
 	boot  string
 	now   func() time.Time // nil = the bubble's clock
+	// folder makes what is missing of the folders; nil = nobody does.
+	folder func() error
 
 	mu     sync.Mutex
 	starts []string // versions
@@ -93,7 +95,7 @@ func (d *device) config() launcher.Config {
 		panic(err)
 	}
 	return launcher.Config{
-		Journal: d.store, Programs: programs, Start: d.start, Probe: d.probe, Boot: d.boot,
+		Journal: d.store, Programs: programs, Folders: d.folder, Start: d.start, Probe: d.probe, Boot: d.boot,
 		Ready: func() { d.ready++ }, Beat: d.beats, Now: d.now, Log: slog.New(slog.DiscardHandler),
 	}
 }

@@ -13,6 +13,10 @@
 // one does not stay because it gets on. Where there is no copy of it any more, a whole
 // one that runs instead, and did not fail here, is the one that should from then on.
 //
+// A folder of the installation that is gone is made again, before a start and where a step
+// of the journal misses it. A journal that is lost so while an agent runs is begun anew
+// from what bin/ holds, as at a start; who was barred is then forgotten.
+//
 // It has no network and reads no metadata. Where one copy of the journal cannot be read
 // it goes on from the other, a step behind at most; where none can, it takes what bin/
 // holds, if versions/ vouches for that, else the newest settled copy; it never ends a

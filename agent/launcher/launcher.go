@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io/fs"
 	"log/slog"
 	"time"
 
@@ -121,6 +122,9 @@ func (b Bounds) withDefaults() Bounds {
 type Config struct {
 	Journal  Journal
 	Programs Programs
+	// Folders makes what is missing of the installation's folders, with their rights;
+	// nil = they are there.
+	Folders func() error
 	// Start starts what bin/ holds.
 	Start func(ctx context.Context) (Child, error)
 	// Probe says whether a program's copy reaches the collector, without a session;
@@ -146,6 +150,8 @@ type Launcher struct {
 	j     journal.Journal
 	blind bool // the journal cannot be read, and is not written
 	owed  []journal.Event
+	// shut: the last step was not made, since somebody else keeps the journal's lock.
+	shut  bool
 	fails int // starts in a row that came to nothing
 	// astray: bin/ does not hold what the journal wants, strays times in a row.
 	astray bool
@@ -164,6 +170,9 @@ func New(c Config) *Launcher {
 	}
 	if c.Beat == nil {
 		c.Beat = func() {}
+	}
+	if c.Folders == nil {
+		c.Folders = func() error { return nil }
 	}
 	if c.Proved == nil {
 		c.Proved = func() {}
@@ -248,23 +257,43 @@ func (l *Launcher) step(ctx context.Context, e journal.Event) bool {
 	const most = 16 // the oldest is forgotten
 	l.owed = l.owed[max(0, len(l.owed)-most):]
 	for len(l.owed) > 0 {
-		j, effects, err := l.c.Journal.Do(ctx, l.owed[0])
-		switch {
-		case errors.Is(err, journal.ErrNotNow):
-			l.c.Log.Debug("not counted", "event", l.owed[0].Kind.String(), "error", err)
-		case err != nil:
+		before := l.j
+		effects, err := l.write(ctx, l.owed[0])
+		if l.shut = errors.Is(err, layout.ErrLocked); err != nil {
 			l.c.Log.Warn("journal not written", "event", l.owed[0].Kind.String(), "error", err)
 			return false
-		default:
-			if j.State != l.j.State {
-				l.c.Log.Info("update", "state", j.State.String(), "before", l.j.State.String(), "good", j.Good.Version, "next", j.Next.Version, "why", j.Why.String())
-			}
-			l.j = j
 		}
 		l.owed = l.owed[1:]
 		l.do(ctx, effects)
+		if before.Good.Known() && !l.j.Good.Known() {
+			l.c.Log.Warn("the journal is gone, and begun anew")
+			if err := l.begin(ctx); err != nil {
+				l.c.Log.Warn("left for the next start", "error", err)
+			}
+		}
 	}
 	return true
+}
+
+// write makes one step. Where the journal's folder is gone it is made first: who runs for
+// months could arm no update until then.
+func (l *Launcher) write(ctx context.Context, e journal.Event) ([]journal.Effect, error) {
+	j, effects, err := l.c.Journal.Do(ctx, e)
+	if errors.Is(err, fs.ErrNotExist) && l.c.Folders() == nil {
+		j, effects, err = l.c.Journal.Do(ctx, e)
+	}
+	switch {
+	case errors.Is(err, journal.ErrNotNow):
+		l.c.Log.Debug("not counted", "event", e.Kind.String(), "error", err)
+		return nil, nil
+	case err != nil:
+		return nil, err
+	}
+	if j.State != l.j.State {
+		l.c.Log.Info("update", "state", j.State.String(), "before", l.j.State.String(), "good", j.Good.Version, "next", j.Next.Version, "why", j.Why.String())
+	}
+	l.j = j
+	return effects, nil
 }
 
 // do does what a step calls for. What fails here is done again at the next start.
@@ -305,6 +334,12 @@ func (l *Launcher) Prepare(ctx context.Context) error {
 }
 
 func (l *Launcher) prepare(ctx context.Context) error {
+	switch err := l.c.Folders(); {
+	case errors.Is(err, layout.ErrForeign):
+		return err // what runs from there could be anybody's
+	case err != nil:
+		l.c.Log.Warn("not all folders are there", "error", err)
+	}
 	j, err := l.c.Journal.Load()
 	l.c.Beat()
 	older := errors.Is(err, journal.ErrUnread)

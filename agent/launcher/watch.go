@@ -171,6 +171,9 @@ func (w *watch) loop(ctx context.Context) (stopped bool) {
 		if w.goesBack() && !stopped {
 			w.child.Kill() // what follows is told by Lines' end
 		}
+		if why := w.shutOut(); why != journal.None && !stopped {
+			w.kill(why)
+		}
 		if w.from == journal.Trial && w.l.j.State == journal.Committed && !w.told {
 			w.told = true
 			w.child.Say("settled")
@@ -259,6 +262,25 @@ func (w *watch) again() {
 	w.l.c.Log.Warn("agent is ended: another one should run", "version", j.Expected().Version)
 	w.replaced = true
 	w.child.Kill()
+}
+
+// shutOut is the reason to end a child on trial that is judged already, where the step
+// that says so cannot be made since somebody keeps the journal's lock. If it is the child,
+// its end frees it. What another one did before is no reason: who holds the lock then is
+// nothing that runs here, and a good program would be ended again and again.
+func (w *watch) shutOut() journal.Reason {
+	if !w.l.shut || w.killed != journal.None {
+		return journal.None
+	}
+	for _, e := range w.l.owed {
+		switch {
+		case e.Kind == journal.Check && e.Reason != journal.None:
+			return e.Reason
+		case e.Kind == journal.GiveUp:
+			return journal.NoCollector
+		}
+	}
+	return journal.None
 }
 
 // line is what the agent tells.

@@ -122,7 +122,7 @@ func serve(l layout.Layout) error {
 		a := agents{layout: l, programs: programs}
 		return launcher.New(launcher.Config{
 			Journal:  journal.NewStore(journal.Config{Dir: l.Update(), Disk: layout.Plain(), Lock: journal.FileLock(l.Update())}),
-			Programs: programs, Start: a.start, Probe: a.probe,
+			Programs: programs, Folders: l.Create, Start: a.start, Probe: a.probe,
 			Times: settings.Times, Bounds: settings.Bounds,
 			Boot: process.Boot(), Ready: n.Ready, Beat: func() { n.Alive(); guard.Alive() }, Log: logs,
 			Proved: func() {
