@@ -12,6 +12,7 @@ import (
 	"net/http"
 	"net/url"
 	"regexp"
+	"slices"
 	"strings"
 	"time"
 
@@ -23,7 +24,7 @@ import (
 type collectorAt struct {
 	Collector string `help:"The collector's address." env:"HAUSMEISTER_COLLECTOR" placeholder:"URL" required:""`
 	TokenFile string `help:"File with an API token." env:"HAUSMEISTER_TOKEN_FILE" type:"path" placeholder:"FILE" required:""`
-	CA        string `help:"Certificates to trust in place of the system's." env:"HAUSMEISTER_COLLECTOR_CA" type:"path" placeholder:"FILE"`
+	CA        string `help:"Certificates to trust in place of the system's." env:"HAUSMEISTER_COLLECTOR_CA" placeholder:"FILE"` // no path: of an empty one kong makes this folder
 }
 
 const (
@@ -138,6 +139,9 @@ type aRollout struct {
 	Decisions []struct{ At, Verb, By, Reason string }
 }
 
+// unsaid is what the collector keeps as the reason of whoever has paused without one.
+const unsaid = "not said yet"
+
 func (r aRollout) String() string {
 	var b strings.Builder
 	fmt.Fprintf(&b, "%s  %s %s  %s in ring %d of %d, %d under way (at most %d), started by %s\n", r.ID, r.Version, r.Channel, r.State, r.Ring, len(r.Rings), r.InFlight, r.Cap, r.StartedBy)
@@ -145,7 +149,11 @@ func (r aRollout) String() string {
 		fmt.Fprintf(&b, "  ring %d: %d devices, %d reached, %d under way, %d well, %d not\n", x.Ring, x.Devices, x.Reached, x.InFlight, x.OK, x.Bad)
 	}
 	for _, d := range r.Decisions {
-		fmt.Fprintf(&b, "  %s %s by %s: %s\n", d.At, d.Verb, d.By, d.Reason)
+		reason := d.Reason
+		if reason == unsaid {
+			reason = "(no reason given so far)"
+		}
+		fmt.Fprintf(&b, "  %s %s by %s: %s\n", d.At, d.Verb, d.By, reason)
 	}
 	return b.String()
 }
@@ -315,6 +323,10 @@ func (r *rolloutStartCmd) Run(c *cli) error {
 	return r.verb(c, "rollout start", "/rollouts", map[string]string{"release": id})
 }
 
+// safer are the orders that leave fewer devices on a bad release. They do not wait
+// for a full disk at the desk; the collector's own record has them in any case.
+var safer = []string{"rollout pause", "rollout abort", "rollout rollback"}
+
 // verb gives an order, writes it down, and shows what became of it. The record has
 // it before the collector, whose own record names the token.
 func (a collectorAt) verb(c *cli, verb, path string, body map[string]string) error {
@@ -323,14 +335,21 @@ func (a collectorAt) verb(c *cli, verb, path string, body map[string]string) err
 	if body["release"] != "" {
 		what["release"] = body["release"]
 	}
-	if err := c.noted(verb, what); err != nil {
-		return err
+	unwritten := c.noting(verb, what)
+	if unwritten != nil {
+		if !slices.Contains(safer, verb) {
+			return unwritten
+		}
+		unwritten = fmt.Errorf("%s %w here, the collector's record has it: %w", verb, errUnwritten, errors.Unwrap(unwritten))
 	}
 	var raw json.RawMessage
 	if err := a.ask(http.MethodPost, path, body, &raw); err != nil {
-		return errors.Join(err, c.noted(verb+" failed", map[string]string{"error": err.Error()}))
+		if unwritten != nil {
+			return fmt.Errorf("%s is neither done nor written down: %w", verb, err)
+		}
+		return c.notedFailure(verb+" failed", err)
 	}
-	return show[aRollout](c, raw)
+	return errors.Join(show[aRollout](c, raw), unwritten)
 }
 
 type oneRollout struct {
@@ -381,12 +400,12 @@ func (r *rolloutPromoteCmd) Run(c *cli) error {
 	if next.Adds != r.Devices {
 		return fmt.Errorf("%w: %s; say --devices=%d if that is meant", release.ErrRefused, next, next.Adds)
 	}
-	if err := c.noted("rollout promote", map[string]string{"collector": r.Collector, "rollout": r.ID, "ring": fmt.Sprint(next.Ring), "devices": fmt.Sprint(next.Adds)}); err != nil {
+	if err := c.noting("rollout promote", map[string]string{"collector": r.Collector, "rollout": r.ID, "ring": fmt.Sprint(next.Ring), "devices": fmt.Sprint(next.Adds)}); err != nil {
 		return err
 	}
 	var raw json.RawMessage
 	if err := r.ask(http.MethodPost, base+"/promote", map[string]any{"ring": next.Ring, "reason": c.Reason}, &raw); err != nil {
-		return errors.Join(err, c.noted("rollout promote failed", map[string]string{"error": err.Error()}))
+		return c.notedFailure("rollout promote failed", err)
 	}
 	return show[aPromotion](c, raw)
 }

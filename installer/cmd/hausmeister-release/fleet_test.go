@@ -9,6 +9,8 @@ import (
 	"slices"
 	"strings"
 	"testing"
+
+	"hausmeister/platform/layout"
 )
 
 const (
@@ -122,4 +124,62 @@ func TestFleet(t *testing.T) {
 		t.Fatal(err)
 	}
 	d.must(exitRefused, "rollout list"+to)
+}
+
+// TestFleetUnwritten: a record that takes no entry, since its disk is full or another
+// verb writes. What makes the fleet safer is done all the same and says what is so;
+// anything else is not done, and says that.
+func TestFleetUnwritten(t *testing.T) {
+	t.Setenv("HAUSMEISTER_COLLECTOR_CA", "") // set, and empty: the system's
+	for what, record := range map[string]func(d *desk){
+		"no disk": func(d *desk) {
+			if err := os.Mkdir(filepath.Join(d.dir, "record"), 0o700); err != nil {
+				t.Fatal(err)
+			}
+		},
+		"another verb": func(d *desk) {
+			lock, err := layout.Lock(filepath.Join(d.dir, "record.lock"))
+			if err != nil {
+				t.Fatal(err)
+			}
+			t.Cleanup(func() { lock.Close() })
+		},
+	} {
+		var asked []string
+		d := newDesk(t)
+		to := " --reason=it_is_bad --collector=" + fakeCollector(t, &asked) + " --token-file=DIR/token"
+		if err := os.WriteFile(filepath.Join(d.dir, "token"), []byte("secret-token\n"), 0o600); err != nil {
+			t.Fatal(err)
+		}
+		record(d)
+		for _, line := range []string{"rollout pause " + someRollout, "rollout rollback " + someRollout + " 1.0.0"} {
+			asked = nil
+			if got := d.must(exitUnwritten, line+to); !strings.Contains(got, "could not be written down here") || !strings.Contains(got, someRollout+"  1.") {
+				t.Errorf("%s, %s:\n%s", what, line, got)
+			}
+			if n := len(asked); n == 0 || !strings.HasPrefix(asked[n-1], "POST ") {
+				t.Errorf("%s, %s: the collector was asked %q, want the order", what, line, asked)
+			}
+		}
+		if got := d.must(exitNotFound, "rollout abort "+someRollout+to); !strings.Contains(got, "neither done nor written down") {
+			t.Errorf("%s, an abort that the collector refuses:\n%s", what, got)
+		}
+		asked = nil
+		for _, line := range []string{"rollout start 1.1.0", "rollout resume " + someRollout, "rollout promote " + someRollout + " --devices=100"} {
+			if got := d.must(exitFailed, line+to); !strings.Contains(got, "nothing was changed or sent") || strings.Contains(got, "is done") {
+				t.Errorf("%s, %s:\n%s", what, line, got)
+			}
+		}
+		if slices.ContainsFunc(asked, func(s string) bool { return strings.HasPrefix(s, "POST ") }) {
+			t.Errorf("%s: the collector was told %q", what, asked)
+		}
+	}
+}
+
+// TestPauseWithoutAReason: the collector's placeholder is no reason that somebody gave.
+func TestPauseWithoutAReason(t *testing.T) {
+	r := aRollout{Decisions: []struct{ At, Verb, By, Reason string }{{"2026-12-01", "pause", "jana", "not said yet"}}}
+	if got := r.String(); !strings.Contains(got, "pause by jana: (no reason given so far)") {
+		t.Errorf("a pause without a reason reads:\n%s", got)
+	}
 }

@@ -34,15 +34,17 @@ const (
 	exitNotFound   = 4
 	exitUnverified = 5 // a signature, a hash, a chain
 	exitExpiring   = 6 // expiry: somebody must act
+	exitUnwritten  = 7 // done, and the record does not have it
 )
 
 const exitHelp = `
 Exit codes: 0 done; 1 failed (disk, network, a missing tool); 2 wrong arguments, or no --reason; 3 refused by a rule of publishing; 4 not found;
-5 does not verify (signature, hash, chain of the record); 6 expiry: a role ends within 30 days.`
+5 does not verify (signature, hash, chain of the record); 6 expiry: a role ends within 30 days; 7 done, but the record could not be written.`
 
 var (
-	errUsage    = errors.New("wrong arguments")
-	errExpiring = errors.New("a role ends soon")
+	errUsage     = errors.New("wrong arguments")
+	errExpiring  = errors.New("a role ends soon")
+	errUnwritten = errors.New("could not be written down")
 )
 
 type cli struct {
@@ -157,6 +159,9 @@ func (c *cli) exit(err error) int {
 	switch {
 	case errors.Is(err, errUsage):
 		code, word = exitUsage, "usage"
+	// Why it was not says nothing of the deed; but a chain that is broken is looked at first.
+	case errors.Is(err, errUnwritten) && !errors.Is(err, release.ErrUnverified):
+		code, word = exitUnwritten, "unwritten"
 	case errors.Is(err, errExpiring):
 		code, word = exitExpiring, "expiring"
 	case errors.Is(err, release.ErrNotFound), errors.Is(err, online.ErrEmpty):
@@ -204,9 +209,25 @@ func (c *cli) record() release.Record { return release.Record{Path: c.Record, No
 // noted writes down what was done.
 func (c *cli) noted(verb string, what map[string]string) error {
 	if _, err := c.record().Add(c.who(), verb, c.Reason, what); err != nil {
-		return fmt.Errorf("%s is done, but could not be written down: %w", verb, err)
+		return fmt.Errorf("%s is done, but %w: %w", verb, errUnwritten, err)
 	}
 	return nil
+}
+
+// noting writes down what is about to be done; what cannot be is not done.
+func (c *cli) noting(verb string, what map[string]string) error {
+	if _, err := c.record().Add(c.who(), verb, c.Reason, what); err != nil {
+		return fmt.Errorf("nothing was changed or sent: %s could not be written down before: %w", verb, err)
+	}
+	return nil
+}
+
+// notedFailure writes down that what was noted did not come about, beside why.
+func (c *cli) notedFailure(verb string, why error) error {
+	if _, err := c.record().Add(c.who(), verb, c.Reason, map[string]string{"error": why.Error()}); err != nil {
+		return fmt.Errorf("%w (and that could not be written down: %v)", why, err)
+	}
+	return why
 }
 
 // readNamed reads a file that was named as an argument.

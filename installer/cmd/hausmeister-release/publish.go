@@ -134,14 +134,11 @@ func (p publishing) publish(c *cli, roles, platforms []string, dry bool) error {
 		return c.say(ready.Diffs, text+"nothing was changed")
 	}
 	// Before it goes out: what devices may see is in the record.
-	if err := c.noted(release.VerbPublish, what); err != nil {
+	if err := c.noting(release.VerbPublish, what); err != nil {
 		return err
 	}
 	if err := pub.Publish(context.Background(), ready); err != nil {
-		if noting := c.noted(release.VerbPublishFailed, map[string]string{"error": err.Error()}); noting != nil {
-			err = fmt.Errorf("%w (%v)", err, noting)
-		}
-		return err
+		return c.notedFailure(release.VerbPublishFailed, err)
 	}
 	return c.say(map[string]any{"published": ready.Diffs, "bytes": ready.Bytes}, text+fmt.Sprintf("published; %d bytes of new files; a device believes it", ready.Bytes))
 }
