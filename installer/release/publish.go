@@ -230,12 +230,28 @@ func (p Publication) Publish(ctx context.Context, r Ready) error {
 			return fmt.Errorf("the online process took %s %d, but the repository has %d", role, want.Version(), repo.Version(role))
 		}
 	}
+	if err := forward(p.Drafts.Repo, repo); err != nil {
+		return err
+	}
 	if repo.Version(manifest.Timestamp) > 0 {
 		if _, err := repo.Verify(ctx, p.Now()); err != nil {
 			return fmt.Errorf("published, but a device would not believe it: %w", err)
 		}
 	}
 	return p.Drafts.Drop(append(r.done, slices.Collect(maps.Keys(r.Files))...)...)
+}
+
+// forward: a device that has seen the versions of before refuses lower ones, unless the
+// new root gives their role other keys.
+func forward(before, after *Repository) error {
+	for _, role := range []string{manifest.Snapshot, manifest.Timestamp} {
+		_, had := keySet(before.Root(), role)
+		_, has := keySet(after.Root(), role)
+		if slices.Equal(had, has) && after.Version(role) < before.Version(role) {
+			return unverified("published, but devices that know %s %d do not believe %d: the online process has lost its numbers (online state)", role, before.Version(role), after.Version(role))
+		}
+	}
+	return nil
 }
 
 // copyTarget is durable when it returns; a file that is half there is replaced.

@@ -4,9 +4,11 @@ import (
 	"context"
 	"fmt"
 	"log/slog"
+	"maps"
 	"os"
 	"os/signal"
 	"path/filepath"
+	"slices"
 	"strings"
 	"syscall"
 
@@ -88,10 +90,16 @@ func (o *onlineTrustCmd) Run(c *cli) error {
 	if err := s.Trust(data); err != nil {
 		return err
 	}
-	if err := c.noted("online trust", map[string]string{"file": filepath.Base(o.File)}); err != nil {
+	st := s.State()
+	what := map[string]string{"file": filepath.Base(o.File), "root": fmt.Sprint(st.Root), "snapshot": fmt.Sprint(st.Snapshot), "timestamp": fmt.Sprint(st.Timestamp)}
+	if err := c.noted("online trust", what); err != nil {
 		return err
 	}
-	return c.say(s.State(), "root 1 is trusted; everything else follows from it")
+	text := "root 1 is trusted; everything else follows from it"
+	if st.Timestamp > 0 {
+		text = "goes on above what is published: " + stateText(st)
+	}
+	return c.say(st, text)
 }
 
 type onlineServeCmd struct {
@@ -108,6 +116,9 @@ func (o *onlineServeCmd) Run(c *cli) error {
 		return err
 	}
 	defer s.Close()
+	if err := s.Remembers(); err != nil {
+		return err
+	}
 	l, err := online.Listen(o.Socket, o.Group)
 	if err != nil {
 		return err
@@ -140,5 +151,9 @@ func (o *onlineRenewCmd) Run(c *cli) error {
 }
 
 func stateText(s online.State) string {
-	return fmt.Sprintf("root %d, snapshot %d, timestamp %d, %v", s.Root, s.Snapshot, s.Timestamp, s.Roles)
+	text := fmt.Sprintf("root %d, snapshot %d, timestamp %d", s.Root, s.Snapshot, s.Timestamp)
+	for _, role := range slices.Sorted(maps.Keys(s.Roles)) {
+		text += fmt.Sprintf(", %s %d", role, s.Roles[role])
+	}
+	return text
 }

@@ -14,10 +14,19 @@ import (
 	"hausmeister/proto/manifest/draft"
 )
 
-// Trust puts the first root there: the operator's act, once.
+// Trust puts the first root there: the operator's act, once. Beside a folder that has
+// more than it, it takes the numbers from there: the state was lost, or an older one
+// was put back.
 func (s *Signer) Trust(root []byte) error {
 	s.mu.Lock()
 	defer s.mu.Unlock()
+	adopts, err := s.adoptsLocked()
+	if err != nil {
+		return err
+	}
+	if adopts {
+		return s.adoptLocked(root)
+	}
 	if s.root != nil {
 		return fmt.Errorf("%w: root %d is trusted already; a newer one is published", release.ErrRefused, s.root.Version())
 	}

@@ -21,7 +21,7 @@ func (s *Signer) loadLocked() error {
 	if err := os.MkdirAll(filepath.Join(s.cfg.Repo, "metadata"), 0o755); err != nil {
 		return err
 	}
-	s.stamp, s.shot = nil, nil
+	s.stamp, s.shot, s.root, s.rootRaw, s.behind, s.cut = nil, nil, nil, nil, nil, true
 	s.nums, s.roles, s.expires = numbers{Format: 1, Roles: map[string]int64{}}, map[string][]byte{}, map[string]time.Time{}
 	if data, err := os.ReadFile(s.path("numbers")); err == nil {
 		if err := json.Unmarshal(data, &s.nums); err != nil || s.nums.Format != 1 || s.nums.Roles == nil {
@@ -36,10 +36,16 @@ func (s *Signer) loadLocked() error {
 	if err := s.loadRootLocked(); err != nil {
 		return err
 	}
-	if s.root == nil || s.nums.Timestamp == 0 {
-		return nil
+	if err := s.behindLocked(s.nums.Timestamp == 0 && s.nums.Root == 0); err != nil {
+		return err
 	}
-	return s.loadRolesLocked()
+	if s.behind == nil && s.root != nil && s.nums.Timestamp > 0 {
+		if err := s.loadRolesLocked(); err != nil {
+			return err
+		}
+	}
+	s.cut = false
+	return nil
 }
 
 // replayLocked ends a change that a crash cut.

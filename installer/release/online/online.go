@@ -92,6 +92,8 @@ type Signer struct {
 	shot    []byte             // the snapshot that it names
 	key     ed25519.PrivateKey // of timestamp
 	expires map[string]time.Time
+	behind  error     // why nothing may be signed: the folder is ahead of the numbers
+	cut     bool      // a change was begun, and did not end
 	asked   time.Time // when somebody last asked for a renewal
 	tokens  float64   // for statements
 	filled  time.Time
@@ -132,6 +134,9 @@ func (s *Signer) Renew(asked bool) error {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	now := s.cfg.Now()
+	if err := s.readyLocked(); err != nil {
+		return err
+	}
 	if s.root == nil || s.nums.Timestamp == 0 {
 		return ErrEmpty
 	}
@@ -156,7 +161,7 @@ func (s *Signer) Renew(asked bool) error {
 	default:
 		return nil
 	}
-	return s.commitLocked(p)
+	return s.commitLocked(s.root, p)
 }
 
 // Fresh signs that the timestamp which is published now is the newest, for a

@@ -23,6 +23,9 @@ import (
 func (s *Signer) Publish(_ context.Context, files map[string][]byte) error {
 	s.mu.Lock()
 	defer s.mu.Unlock()
+	if err := s.readyLocked(); err != nil {
+		return err
+	}
 	if s.root == nil {
 		return fmt.Errorf("%w: no root is trusted here yet: hausmeister-release online trust", release.ErrRefused)
 	}
@@ -39,7 +42,7 @@ func (s *Signer) Publish(_ context.Context, files map[string][]byte) error {
 			return err
 		}
 	}
-	return s.commitLocked(p)
+	return s.commitLocked(root, p)
 }
 
 func (s *Signer) copyNumbersLocked() numbers {
@@ -197,31 +200,42 @@ func signed(f *draft.File, version int64, key ed25519.PrivateKey) ([]byte, error
 	return f.Bytes()
 }
 
-func (s *Signer) commitLocked(p pending) error {
+func (s *Signer) commitLocked(root *draft.File, p pending) error {
+	if err := s.aboveLocked(root, p); err != nil {
+		return err
+	}
 	data, err := json.Marshal(p)
 	if err != nil {
 		return err
 	}
+	s.cut = true
 	if err := s.cfg.Write(s.path("pending"), data, 0o600); err != nil {
 		return err
 	}
 	if err := s.applyLocked(p); err != nil {
 		return err
 	}
-	if err := s.loadRootLocked(); err != nil || s.nums.Timestamp == 0 {
-		return err
+	return s.loadLocked()
+}
+
+// readyLocked ends what a full disk cut, to the same bytes as a restart does, and
+// says whether anything may be signed.
+func (s *Signer) readyLocked() error {
+	if s.cut {
+		if err := s.loadLocked(); err != nil {
+			return err
+		}
 	}
-	return s.loadRolesLocked()
+	return s.behind
 }
 
 // applyLocked writes a pending change out, to the same bytes each time.
 func (s *Signer) applyLocked(p pending) error {
 	for _, name := range slices.SortedFunc(maps.Keys(p.Files), inOrder) {
-		if old, err := os.ReadFile(s.metadata(name)); err == nil && bytes.Equal(old, p.Files[name]) {
-			continue
-		}
-		if err := s.cfg.Write(s.metadata(name), p.Files[name], 0o644); err != nil {
-			return err
+		if old, err := os.ReadFile(s.metadata(name)); err != nil || !bytes.Equal(old, p.Files[name]) {
+			if err := s.cfg.Write(s.metadata(name), p.Files[name], 0o644); err != nil {
+				return err
+			}
 		}
 		if strings.HasSuffix(name, ".root.json") {
 			if err := s.cfg.Write(s.path("root.json"), p.Files[name], 0o644); err != nil {
