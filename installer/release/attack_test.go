@@ -223,7 +223,7 @@ func TestAttack15OneEngineer(t *testing.T) {
 		t.Errorf("the online process takes one signature: %v", err)
 	}
 	// A key of another group counts for nothing, and is not even let sign.
-	if _, _, err := w.signing("stable", "frieda").Sign(); !errors.Is(err, release.ErrRefused) {
+	if _, err := w.signing("stable", "frieda").Sign(); !errors.Is(err, release.ErrRefused) {
 		t.Errorf("a key of targets signs stable: %v, want ErrRefused", err)
 	}
 	w.must(w.drafts().Drop("stable"))
@@ -249,7 +249,7 @@ func TestAttack15OneEngineer(t *testing.T) {
 	if _, err := w.staging("stable", "1.1.0").Stage(t.Context()); err != nil {
 		t.Fatal(err)
 	}
-	if _, _, err := w.signing("stable", "jana").Sign(); !errors.Is(err, release.ErrRefused) {
+	if _, err := w.signing("stable", "jana").Sign(); !errors.Is(err, release.ErrRefused) {
 		t.Errorf("jana signs after her revocation: %v, want ErrRefused", err)
 	}
 }
@@ -283,7 +283,7 @@ func TestAttack46OperatorErrors(t *testing.T) {
 	}
 	sg := w.signing("stable", "jana")
 	sg.Digest = strings.Repeat("0", 8)
-	if _, _, err := sg.Sign(); !errors.Is(err, release.ErrRefused) {
+	if _, err := sg.Sign(); !errors.Is(err, release.ErrRefused) {
 		t.Errorf("signing what was not looked at: %v, want ErrRefused", err)
 	}
 	// The wrong channel does not fit the role, and cannot be staged.
@@ -339,7 +339,7 @@ func TestAttackOnePersonWithTwoKeys(t *testing.T) {
 		if diff, err := d.Repo.Compare("targets", f); err != nil || !strings.Contains(diff.String(), "WARNING: ") || !strings.Contains(diff.String(), lie.want) {
 			t.Errorf("%s: the diff does not warn: %v\n%s", name, err, diff)
 		}
-		if _, _, err := w.signing("targets", "hanna").Sign(); !errors.Is(err, release.ErrRefused) || !strings.Contains(err.Error(), lie.want) {
+		if _, err := w.signing("targets", "hanna").Sign(); !errors.Is(err, release.ErrRefused) || !strings.Contains(err.Error(), lie.want) {
 			t.Errorf("%s: Sign = %v, want ErrRefused", name, err)
 		}
 		for _, person := range []string{"hanna", "ivo"} { // with another tool

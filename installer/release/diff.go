@@ -234,7 +234,12 @@ func RampText(p manifest.Ramp) string {
 	return out
 }
 
-func hours(d time.Duration) string { return fmt.Sprintf("%.3g h", d.Hours()) }
+func hours(d time.Duration) string {
+	if d < time.Hour {
+		return fmt.Sprintf("%.2g min", d.Minutes())
+	}
+	return fmt.Sprintf("%.3g h", d.Hours())
+}
 
 // rampWarnings are operator errors that look like releases.
 func rampWarnings(r manifest.Release) []string {

@@ -17,12 +17,13 @@ import (
 )
 
 // Drafts is a folder of metadata on its way: ROLE.json, and targets/ with the
-// files that it names. The first edit of a role begins with what is published,
-// one version higher.
+// files that it names. The first edit of a role begins with what is published. Each
+// edit has a version of its own, above all before.
 type Drafts struct {
 	Dir  string
 	Repo *Repository
 	Now  func() time.Time
+	Said func(string) // told which signatures a change drops; nil = nobody
 }
 
 // Path of a role's draft.
@@ -87,16 +88,35 @@ func (d *Drafts) edit(role string, change func(f *draft.File) error) error {
 	if f == nil {
 		return refuse("%s has neither a draft nor was it ever published", role)
 	}
-	if next := d.Repo.Version(role) + 1; f.Version() < next {
-		if err := f.SetVersion(next); err != nil {
-			return err
-		}
+	old, err := d.Read(role)
+	if err != nil && !errors.Is(err, ErrNotFound) {
+		return err
+	}
+	next, err := d.next(role, old)
+	if err != nil {
+		return err
+	}
+	if err := f.SetVersion(next); err != nil {
+		return err
 	}
 	f.SetExpires(d.Now().Add(lifeOf(role)))
 	if err := change(f); err != nil {
 		return err
 	}
-	return d.write(role, f)
+	var signers []string
+	if old != nil {
+		signers = d.signers(role, old)
+	}
+	if err := d.use(role, next); err != nil {
+		return err
+	}
+	if err := d.write(role, f); err != nil {
+		return err
+	}
+	if old != nil {
+		d.lost(role, old.Version(), signers)
+	}
+	return nil
 }
 
 func (d *Drafts) write(role string, f *draft.File) error {
@@ -334,8 +354,27 @@ func (d *Drafts) Collect(paths ...string) ([]string, error) {
 	return roles, nil
 }
 
-// Drop takes drafts away: they were published, or are given up.
+// Drop gives drafts up. Their numbers are used.
 func (d *Drafts) Drop(roles ...string) error {
+	for _, role := range roles {
+		f, err := d.Read(role)
+		if err != nil {
+			return err
+		}
+		signers := d.signers(role, f)
+		if err := d.use(role, f.Version()); err != nil {
+			return err
+		}
+		if err := d.remove(role); err != nil {
+			return err
+		}
+		d.lost(role, f.Version(), signers)
+	}
+	return nil
+}
+
+// remove what was published, or was given up.
+func (d *Drafts) remove(roles ...string) error {
 	for _, role := range roles {
 		if err := os.Remove(d.Path(role)); err != nil && !errors.Is(err, fs.ErrNotExist) {
 			return err

@@ -196,7 +196,7 @@ func (p Publication) checkReleases(role string, f *draft.File) error {
 		}
 		for _, want := range p.Platforms {
 			if !slices.Contains(platforms, want) {
-				return refuse("%s %s has no program for %s", role, v, want)
+				return refuse("%s has no program for %s", strings.TrimPrefix(role+" "+v, role+" "+role+" "), want)
 			}
 		}
 	}
@@ -238,7 +238,7 @@ func (p Publication) Publish(ctx context.Context, r Ready) error {
 			return fmt.Errorf("published, but a device would not believe it: %w", err)
 		}
 	}
-	return p.Drafts.Drop(append(r.done, slices.Collect(maps.Keys(r.Files))...)...)
+	return p.Drafts.remove(append(r.done, slices.Collect(maps.Keys(r.Files))...)...)
 }
 
 // forward: a device that has seen the versions of before refuses lower ones, unless the

@@ -24,6 +24,17 @@ type Signing struct {
 	Record Record // the person's own
 	Reason string
 	Now    func() time.Time
+	// Again signs another root of a version that this person has signed. Its number
+	// cannot be raised, so whoever says this vouches that the other was not published,
+	// and will not be.
+	Again bool
+}
+
+// Signed is what came of a signature.
+type Signed struct {
+	Diff     Diff
+	Approval draft.Approval
+	Instead  string // digest of the root of this version that was signed before, with Again
 }
 
 const leastDigest = 8
@@ -31,52 +42,55 @@ const leastDigest = 8
 // Sign puts the signature there. A person signs one thing of a version and never
 // another; nor does he sign on top of a repository that is older than one that he
 // has seen, or that began with another root.
-func (s Signing) Sign() (Diff, draft.Approval, error) {
-	var none draft.Approval
+func (s Signing) Sign() (out Signed, err error) {
 	role, err := RoleOf(s.Path)
 	if err != nil {
-		return Diff{}, none, err
+		return out, err
 	}
 	f, err := ReadDraft(s.Path, role)
 	if err != nil {
-		return Diff{}, none, err
+		return out, err
 	}
 	diff, err := s.Repo.Compare(role, f)
+	out.Diff = diff
 	if err != nil {
-		return diff, none, err
+		return out, err
 	}
 	if err := CheckDraft(s.Repo, role, f, s.Now()); err != nil {
-		return diff, none, err
+		return out, err
 	}
 	if len(s.Digest) < leastDigest || !strings.HasPrefix(diff.Digest, strings.ToLower(s.Digest)) {
-		return diff, none, refuse("look at what is signed, then say the digest's first %d digits or more", leastDigest)
+		return out, refuse("look at what is signed, then say the digest's first %d digits or more", leastDigest)
 	}
 	by, err := delegators(s.Repo, role, f, filepath.Dir(s.Path))
 	if err != nil {
-		return diff, none, err
+		return out, err
 	}
 	if !mayAny(by, role, s.Key) {
-		return diff, none, refuse("%s's key may not sign %s", s.Key.Person, role)
+		return out, refuse("%s's key may not sign %s", s.Key.Person, role)
 	}
 	what := map[string]string{
 		"role": role, "version": strconv.FormatInt(f.Version(), 10), "digest": diff.Digest, "key": s.Key.ID,
 		"published": strconv.FormatInt(diff.From, 10), "roots": strconv.Itoa(len(s.Repo.Roots)), "root1": s.root1(f),
 	}
-	if err := s.remembered(what); err != nil {
-		return diff, none, err
+	if out.Instead, err = s.remembered(what); err != nil {
+		return out, err
+	}
+	if out.Instead != "" {
+		what["instead_of"] = out.Instead
 	}
 	if err := f.Sign(s.Key.Private); err != nil {
-		return diff, none, err
+		return out, err
 	}
 	// Before the signature leaves: what is not written down was not signed.
 	if _, err := s.Record.Add(s.Key.Person, "sign", s.Reason, what); err != nil {
-		return diff, none, err
+		return out, err
 	}
 	if err := WriteDraft(s.Out, f); err != nil {
-		return diff, none, err
+		return out, err
 	}
-	a, err := Signatures(by, role, f)
-	return diff, a, err
+	out.Approval, err = Signatures(by, role, f)
+	return out, err
 }
 
 func (s Signing) root1(f *draft.File) string {
@@ -93,33 +107,54 @@ func (s Signing) root1(f *draft.File) string {
 	return digest
 }
 
-// remembered compares with what this person has signed before.
-func (s Signing) remembered(what map[string]string) error {
+// remembered compares with what this person has signed before. It returns the digest
+// of another root of the same version, where he says that he signs again.
+func (s Signing) remembered(what map[string]string) (string, error) {
 	entries, _, err := s.Record.Read()
 	if err != nil {
-		return err
+		return "", err
 	}
+	var same Entry // the last one under this version
 	for _, e := range entries {
 		if e.Verb != "sign" {
 			continue
 		}
 		if old := e.What["root1"]; old != "" && what["root1"] != "" && old != what["root1"] {
-			return unverified("this is another repository than %s signed for on %s: its first root differs", e.Who, e.At.Format(time.DateOnly))
+			return "", unverified("this is another repository than %s signed for on %s: its first root differs", e.Who, e.At.Format(time.DateOnly))
 		}
 		if older(what["roots"], e.What["roots"]) {
-			return refuse("this copy of the repository is older than the one of %s: it has %s roots, that one had %s", e.At.Format(time.DateOnly), what["roots"], e.What["roots"])
+			return "", refuse("this copy of the repository is older than the one of %s: it has %s roots, that one had %s", e.At.Format(time.DateOnly), what["roots"], e.What["roots"])
 		}
 		if e.What["role"] != what["role"] {
 			continue
 		}
 		if older(what["published"], e.What["published"]) {
-			return refuse("this copy of the repository is older than the one of %s", e.At.Format(time.DateOnly))
+			return "", refuse("this copy of the repository is older than the one of %s", e.At.Format(time.DateOnly))
 		}
-		if e.What["key"] == what["key"] && e.What["version"] == what["version"] && e.What["digest"] != what["digest"] {
-			return refuse("%s has signed another %s %s on %s: raise the version", e.Who, what["role"], what["version"], e.At.Format(time.DateOnly))
+		if e.What["key"] == what["key"] && e.What["version"] == what["version"] {
+			same = e
 		}
 	}
-	return nil
+	return s.another(same, what)
+}
+
+func (s Signing) another(same Entry, what map[string]string) (string, error) {
+	differs := same.Verb != "" && same.What["digest"] != what["digest"]
+	said := fmt.Sprintf("%s has signed another %s %s on %s", same.Who, what["role"], what["version"], same.At.Format(time.DateOnly))
+	root := what["role"] == manifest.Root
+	switch {
+	case s.Again && !root:
+		return "", refuse("only a root is signed again: renew %s at the desk raises the version", what["role"])
+	case s.Again && !differs:
+		return "", refuse("%s has signed no other root %s", s.Key.Person, what["version"])
+	case !differs:
+		return "", nil
+	case !root:
+		return "", refuse("%s: renew %s at the desk raises the version", said, what["role"])
+	case !s.Again:
+		return "", refuse("%s: only if that one was not published and is destroyed: root sign --again", said)
+	}
+	return same.What["digest"], nil
 }
 
 func older(a, b string) bool {

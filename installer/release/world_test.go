@@ -133,7 +133,7 @@ func (w *world) signing(role, person string) release.Signing {
 func (w *world) sign(role string, people ...string) {
 	w.t.Helper()
 	for _, p := range people {
-		_, _, err := w.signing(role, p).Sign()
+		_, err := w.signing(role, p).Sign()
 		w.must(err)
 	}
 }

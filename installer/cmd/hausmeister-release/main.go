@@ -256,5 +256,5 @@ func (c *cli) drafts() (*release.Drafts, error) {
 	if err != nil {
 		return nil, err
 	}
-	return &release.Drafts{Dir: c.Drafts, Repo: repo, Now: c.now}, nil
+	return &release.Drafts{Dir: c.Drafts, Repo: repo, Now: c.now, Said: c.note}, nil
 }

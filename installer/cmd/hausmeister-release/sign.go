@@ -4,6 +4,9 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io/fs"
+	"os"
+	"path/filepath"
 	"strings"
 
 	"hausmeister/installer/release"
@@ -37,6 +40,9 @@ func (d *diffCmd) Run(c *cli) error {
 }
 
 func compare(repo *release.Repository, file string) (release.Diff, error) {
+	if _, err := os.Lstat(file); errors.Is(err, fs.ErrNotExist) {
+		return release.Diff{}, fmt.Errorf("%w: %s", release.ErrNotFound, file)
+	}
 	role, err := release.RoleOf(file)
 	if err != nil {
 		return release.Diff{}, err
@@ -70,6 +76,7 @@ type signing struct {
 	Key    string `help:"The person's PERSON.key." required:"" type:"path" placeholder:"FILE"`
 	Digest string `help:"The digest of what was looked at (diff), eight digits or more." required:"" placeholder:"HEX"`
 	Out    string `help:"Where the signed copy goes (default: in its place)." type:"path" placeholder:"FILE"`
+	Again  bool   `help:"Sign another root of a version that this person has signed: only if that one was not published and is destroyed."`
 }
 
 type signCmd struct {
@@ -96,8 +103,9 @@ func (s signing) sign(c *cli, file string) error {
 	if out == "" {
 		out = file
 	}
-	sg := release.Signing{Path: file, Out: out, Key: key, Digest: s.Digest, Repo: repo, Record: c.record(), Reason: c.Reason, Now: c.now}
-	diff, a, err := sg.Sign()
+	sg := release.Signing{Path: file, Out: out, Key: key, Digest: s.Digest, Repo: repo, Record: c.record(), Reason: c.Reason, Now: c.now, Again: s.Again}
+	signed, err := sg.Sign()
+	diff, a := signed.Diff, signed.Approval
 	if err != nil {
 		if diff.Digest != "" && !c.JSON {
 			c.note(diff.String())
@@ -105,7 +113,23 @@ func (s signing) sign(c *cli, file string) error {
 		return err
 	}
 	text := fmt.Sprintf("%s%s has signed: %d of %d", diff, key.Person, len(a.Signed), a.Need)
+	if signed.Instead != "" {
+		again, err := s.again(c, key, signed, filepath.Dir(out))
+		if err != nil {
+			return err
+		}
+		text += "\n" + again
+	}
 	return c.say(map[string]any{"diff": diff, "need": a.Need, "signed": a.Signed, "enough": a.Enough()}, text)
+}
+
+// again writes the transcript of a second root under one version: who was asked for it
+// sees beside the draft that it is one, and what it stands for.
+func (s signing) again(c *cli, key release.Key, signed release.Signed, dir string) (string, error) {
+	title := fmt.Sprintf("%s signs root %d again", key.Person, signed.Diff.To)
+	lines := []string{"signed before, not published and given up: " + signed.Instead, "signed now: " + signed.Diff.Digest}
+	text := release.SignTranscript(release.Transcript(title, key.Person, c.Reason, nil, lines, c.now()), key)
+	return text, writeTranscript(dir, fmt.Sprintf("again-root-%d-%s", signed.Diff.To, key.Person), text)
 }
 
 type collectCmd struct {

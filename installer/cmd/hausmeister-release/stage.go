@@ -163,6 +163,9 @@ func (s *stageCmd) Run(c *cli) error {
 			st.Programs = append(st.Programs, one)
 		}
 	}
+	if len(st.Programs) == 0 {
+		return fmt.Errorf("%w: %s has no hausmeister-%s, which the role %s releases: look at build.json there", release.ErrRefused, s.Dir, st.Release.Product, s.Role)
+	}
 	files, err := st.Stage(context.Background())
 	if err != nil {
 		return err
