@@ -16,3 +16,6 @@ func (r *Rollouts) HoldTally() (release func()) {
 	r.tallies.turn <- struct{}{}
 	return func() { <-r.tallies.turn }
 }
+
+// Steps are the rings of a fleet of so many devices.
+func (p Pace) Steps(fleet int64) []step { return p.steps(fleet) }
