@@ -109,9 +109,7 @@ func program(bin string) func(t *testing.T) *device {
 			if err := os.WriteFile(file, d.trust, 0o600); err != nil {
 				t.Fatal(err)
 			}
-			if err := run(0, "init", file); err != nil {
-				t.Fatal(err)
-			}
+			_ = run(0, "init", file) // may refuse a root; what follows must then, too
 		}
 		d.refresh = func(at time.Duration) error {
 			begin()

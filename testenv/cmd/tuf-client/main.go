@@ -6,7 +6,8 @@
 //	tuf-client --metadata-dir DIR --metadata-url URL --target-name NAME [--target-name NAME...]
 //	    --target-base-url URL --target-dir DIR download
 //
-// It exits with 1 on every refusal and says why. Unlike a device it has no
+// It exits with 1 on every refusal and says why. init begins anew: what the folder held
+// of a repository is trusted no more, also where it is the same one. Unlike a device it has no
 // memory but the metadata: no time of its build, no floor. The time is
 // FAKETIME's where that is set.
 package main
@@ -18,6 +19,7 @@ import (
 	"fmt"
 	"net/http"
 	"os"
+	"path/filepath"
 	"time"
 
 	"hausmeister/proto/manifest"
@@ -49,9 +51,8 @@ func run(args []string) error {
 	if metadataDir == "" {
 		return errors.New("--metadata-dir is needed")
 	}
-	store := tufrepo.Dir(metadataDir)
 	if fs.Arg(0) == "init" {
-		return start(store, fs.Arg(1))
+		return start(metadataDir, fs.Arg(1))
 	}
 
 	now, err := tufrepo.FakeTime(os.Getenv("FAKETIME"), time.Now())
@@ -62,7 +63,7 @@ func run(args []string) error {
 	defer cancel()
 	web := &http.Client{Transport: &http.Transport{}}
 	c, err := manifest.New(manifest.Config{
-		Fetch: tufrepo.HTTP{Base: metadataURL, Client: web}, Store: store,
+		Fetch: tufrepo.HTTP{Base: metadataURL, Client: web}, Store: tufrepo.Dir(metadataDir),
 		Now: func() time.Time { return now }, NoFloor: true,
 	})
 	if err != nil {
@@ -90,11 +91,53 @@ func run(args []string) error {
 	return fmt.Errorf("%q is none of init, refresh, download", fs.Arg(0))
 }
 
-// start trusts a root because the caller says so.
-func start(store manifest.Store, path string) error {
+// start trusts a root because the caller says so, and nothing else. What is no root that
+// a client could begin with changes nothing.
+func start(dir, path string) error {
 	data, err := os.ReadFile(path)
 	if err != nil {
 		return err
 	}
-	return store.Write("root.json", data)
+	if _, _, err := manifest.CheckRoot(data, time.Time{}); err != nil {
+		return fmt.Errorf("%s: %w", path, err)
+	}
+	if err := forget(dir, path); err != nil {
+		return err
+	}
+	return tufrepo.Dir(dir).Write("root.json", data)
+}
+
+// forget removes what a manifest.Client keeps in a folder, of whatever roles: their files,
+// the second copies and what was put aside. The client takes the highest of all roots that
+// it finds, so that a copy that stayed would be trusted again. ROOT itself may lie there.
+func forget(dir, root string) error {
+	given, err := os.Stat(root)
+	if err != nil {
+		return err
+	}
+	entries, err := os.ReadDir(dir)
+	if errors.Is(err, os.ErrNotExist) {
+		return nil
+	}
+	if err != nil {
+		return err
+	}
+	for _, e := range entries {
+		switch filepath.Ext(e.Name()) {
+		case ".json", ".copy", ".bad":
+		default:
+			continue
+		}
+		info, err := e.Info()
+		if err != nil {
+			return err
+		}
+		if !info.Mode().IsRegular() || os.SameFile(info, given) {
+			continue
+		}
+		if err := os.Remove(filepath.Join(dir, e.Name())); err != nil {
+			return err
+		}
+	}
+	return nil
 }
