@@ -11,28 +11,13 @@ import (
 
 	"hausmeister/agent/update/fetch"
 	"hausmeister/agent/update/journal"
-	"hausmeister/agent/update/train"
-	"hausmeister/platform/layout"
 	"hausmeister/proto/manifest"
 )
 
 // What a device takes without an offer, beside the agent's updates and only while
-// none goes on: launchers and signed policies. No collector says when; the signed ramp
+// none goes on: launchers (launchers.go) and signed policies. No collector says when; the signed ramp
 // does. In a lesson nothing is taken: those of the last offer are known here for as long
 // as that was for, and of all others the collector says so on the session.
-
-// Launchers is the launcher's own train: a *train.Train, and a test of what was put.
-// It has as many methods as the train has stops.
-type Launchers interface {
-	Current() (string, error)
-	OnTrial() (train.Trial, bool, error)
-	Barred(sum layout.Sum) (bool, error)
-	Left() (string, error)
-	Put(version string, sum layout.Sum, r io.Reader) error
-	Test(ctx context.Context, version string) error
-	Try(from, to string, sum layout.Sum) error
-	Prune() error
-}
 
 const (
 	// besideEvery is between two looks, and besideSoon the first after a start.
@@ -52,13 +37,14 @@ func (u *Updater) beside(ctx context.Context) time.Duration {
 		return wait
 	}
 	wait := besideEvery
-	if u.hindered(false) != journal.None {
+	switch err := u.lookBeside(ctx); {
+	case errors.Is(err, errLesson), errors.Is(err, errLook):
 		wait = besideAgain
-	} else if err := u.lookBeside(ctx); errors.Is(err, errLesson) || errors.Is(err, errLook) {
-		wait = besideAgain
-	} else if err != nil && ctx.Err() == nil {
+	case err != nil && ctx.Err() == nil:
 		u.c.Log.Warn("no newer launcher or policy is taken", "error", err)
 		u.giveBack(err)
+		wait = besideAgain
+	case u.launcherWaits(): // and may be revoked meanwhile
 		wait = besideAgain
 	}
 	wait = wait/2 + time.Duration(u.c.Random()*float64(wait/2))
@@ -87,11 +73,22 @@ func (u *Updater) look(ctx context.Context) (signed, error) {
 }
 
 // lookBeside takes nothing in the lessons that the last offer told, and ends with the
-// beginning of one, or of something else that speaks against it.
+// beginning of one, or of something else that speaks against it. Only what was revoked is
+// looked for at all times.
 func (u *Updater) lookBeside(ctx context.Context) error {
+	hindered := u.hindered(false) != journal.None
+	if hindered && !u.launcherWaits() {
+		return errLook
+	}
 	now, err := u.look(ctx)
 	if err != nil {
 		return err
+	}
+	if err := u.dropRevoked(now); err != nil {
+		return err
+	}
+	if hindered {
+		return errLook
 	}
 	if calmFor(u.note.Quiet, now.state.RefTime, 0) > 0 {
 		return errLesson
@@ -195,117 +192,4 @@ func (u *Updater) fetchPolicy(ctx context.Context, r manifest.PolicyRelease) (da
 		return nil, fmt.Errorf("policy %s: %w", r.Version, manifest.ErrBytes)
 	}
 	return data, nil
-}
-
-// launcher takes the newest launcher that is signed for this device, if its time has
-// come, and leaves it on trial for the next start of the service.
-func (u *Updater) launcher(ctx context.Context, now signed) error {
-	runs := u.c.Parent.Version()
-	current, err := u.c.Launchers.Current()
-	if err != nil {
-		return err
-	}
-	switch trial, on, err := u.c.Launchers.OnTrial(); {
-	case err != nil:
-		return err
-	case on && trial.From == runs: // it waits for the next start; a crash may have come before the pointer
-		return u.c.Launchers.Try(trial.From, trial.To, trial.Sum)
-	case on, current != runs:
-		return nil
-	}
-	if err := u.c.Launchers.Prune(); err != nil {
-		u.c.Log.Warn("older launchers stay", "error", err)
-	}
-	r, packed, err := u.findLauncher(now, runs)
-	if err != nil || r.Version == "" {
-		return err
-	}
-	sum, err := layout.ParseSum(r.SHA256)
-	if err != nil {
-		return err
-	}
-	if err := u.fetchLauncher(ctx, r, packed, sum); err != nil {
-		return err
-	}
-	test, cancel := context.WithTimeout(ctx, selftestLasts)
-	defer cancel()
-	if err := u.c.Launchers.Test(test, r.Version); err != nil {
-		return fmt.Errorf("launcher %s: %w: %w", r.Version, ErrSelftest, err)
-	}
-	// Once more, since it may have been revoked meanwhile (updates.md, row 47).
-	if now, err = u.look(ctx); err != nil {
-		return err
-	}
-	again, _, err := u.findLauncher(now, runs)
-	if err != nil {
-		return err
-	}
-	if again.SHA256 != r.SHA256 {
-		return fmt.Errorf("launcher %s: %w", r.Version, manifest.ErrBlocked)
-	}
-	if err := u.c.Launchers.Try(runs, r.Version, sum); err != nil {
-		return err
-	}
-	u.c.Log.Info("another launcher is taken at the next start of the service", "version", r.Version, "before", runs)
-	return nil
-}
-
-// findLauncher is the release that this device should have next; the zero one for none.
-func (u *Updater) findLauncher(now signed, runs string) (best manifest.Release, packed manifest.Target, err error) {
-	state := now.state
-	d := u.c.Device
-	d.Product, d.Version, d.Launcher, d.Floor = manifest.ProductLauncher, runs, "", state.Floors[manifest.ProductLauncher]
-	byPath := map[string]manifest.Target{}
-	for _, t := range now.targets {
-		byPath[t.Path] = t
-		r, err := t.Release()
-		if errors.Is(err, manifest.ErrNoRelease) {
-			continue
-		}
-		if err != nil {
-			return manifest.Release{}, packed, err
-		}
-		if r.Product != manifest.ProductLauncher || r.Version == runs || r.Match(d) != nil || state.RefTime.Before(r.Ramp.Earliest(manifest.Bucket(u.note.Key, r.SHA256))) {
-			continue
-		}
-		sum, err := layout.ParseSum(r.SHA256)
-		if err != nil {
-			return manifest.Release{}, packed, err
-		}
-		if barred, err := u.c.Launchers.Barred(sum); err != nil || barred {
-			continue
-		}
-		// A signed way back from what runs goes before everything newer.
-		if back := r.RollbackOf == runs; best.Version == "" || back || best.RollbackOf != runs && manifest.Compare(r.Version, best.Version) > 0 {
-			best = r
-		}
-	}
-	if best.Version != "" {
-		var ok bool
-		if packed, ok = byPath[best.Packed]; !ok {
-			return manifest.Release{}, packed, fmt.Errorf("%w: %s comes in no packed form", manifest.ErrRefused, best.Path)
-		}
-	}
-	return best, packed, nil
-}
-
-// fetchLauncher puts it beside the others.
-func (u *Updater) fetchLauncher(ctx context.Context, r manifest.Release, packed manifest.Target, sum layout.Sum) error {
-	if err := u.room(r.Length); err != nil {
-		return err
-	}
-	_, err := u.c.Fetch.Program(ctx, fetch.Plan{
-		Program: fetch.Want{SHA256: sum[:], Length: r.Length},
-		Full:    fetch.Target{SHA256: sumOf(packed), Length: packed.Length},
-		Part:    u.c.Parts.Part, Done: u.c.Parts.Done, Out: u.c.Parts.Out,
-	})
-	if err != nil {
-		return err
-	}
-	f, err := u.c.Parts.Unpacked()
-	if err != nil {
-		return err
-	}
-	err = errors.Join(u.c.Launchers.Put(r.Version, sum, f), f.Close())
-	return errors.Join(err, u.c.Parts.Sweep())
 }

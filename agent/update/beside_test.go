@@ -20,11 +20,27 @@ import (
 // line is a real train in a folder; whether a launcher can say its version is the test's.
 type line struct {
 	*train.Train
-	l    layout.Layout
-	test error
+	l      layout.Layout
+	test   error
+	onTest func()
+	onDrop func() error // before it
 }
 
-func (l *line) Test(context.Context, string) error { return l.test }
+func (l *line) Test(context.Context, string) error {
+	if l.onTest != nil {
+		l.onTest()
+	}
+	return l.test
+}
+
+func (l *line) Drop(runs string) error {
+	if l.onDrop != nil {
+		if err := l.onDrop(); err != nil {
+			return err
+		}
+	}
+	return l.Train.Drop(runs, nil)
+}
 
 // newLine has the launcher that runs, 1.2.3.
 func (w *world) newLine() *line {

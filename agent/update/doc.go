@@ -23,8 +23,8 @@
 // both take no updates, and the public status says so.
 //
 // Beside that, and only while no update goes on, it takes what needs no offer, at the
-// pace that was signed (beside.go): newer launchers (agent/update/train) for the next
-// start of the service, and settings of all agents (agent/config, Policies) for the
+// pace that was signed (beside.go): newer launchers (launchers.go, agent/update/train) for
+// the next start of the service, and settings of all agents (agent/config, Policies) for the
 // agent's own.
 //
 // The end of the launcher is the end of the agent, which would otherwise run twice

@@ -40,6 +40,8 @@ type note struct {
 	Failed failed `json:"failed,omitzero"`
 	// Key draws this device's place in each rollout. It leaves the device never.
 	Key []byte `json:"key"`
+	// Launcher is the one that came last.
+	Launcher fetched `json:"launcher,omitzero"`
 	// Floor is the highest floor of any release that was seen for this device.
 	Floor string `json:"floor,omitempty"`
 }

@@ -382,6 +382,12 @@ func (u *Updater) put(j journal.Journal) error {
 // arm is the last step: whatever was believed is asked again, since it may have been
 // revoked (updates.md, row 47), and the copy is looked at once more.
 func (u *Updater) arm(work, ctx context.Context, j journal.Journal) (journal.Journal, time.Duration, error) {
+	switch proves, err := u.launcherProves(); {
+	case err != nil:
+		return j, 0, err
+	case proves:
+		return u.wait(ctx, j, journal.Schedule, lookEvery)
+	}
 	whole := u.c.Programs.Check(j.Next.Version, j.Next.Sum) == nil
 	known, err := u.lookUp(work, j, !whole)
 	if err != nil {
@@ -409,6 +415,10 @@ func (u *Updater) arm(work, ctx context.Context, j journal.Journal) (journal.Jou
 	}
 	if u.c.Now().UnixMilli() < j.NotBefore {
 		return j, time.Second, nil // the turn that follows waits for that
+	}
+	// On the disk before the journal says so, and nobody tries another one until then.
+	if err := u.dropLauncher(); err != nil {
+		return j, 0, err
 	}
 	lease := j.Lease
 	next, err := u.do(ctx, journal.Event{Kind: journal.Arm})

@@ -152,6 +152,7 @@ type Updater struct {
 	lentTill time.Time  // by that clock
 	cutOff   bool       // it is tried again because nobody was reached
 	left     string     // launcher that did not come up here, as it was at the start
+	began    time.Time  // this run, by that clock
 	swapAt   time.Time  // not before this is ended for what was armed before this run
 }
 
@@ -299,6 +300,7 @@ func (u *Updater) Run(ctx context.Context, ready func()) error {
 		<-ctx.Done()
 		return nil
 	}
+	u.began = time.Now()
 	if err := u.readNote(); err != nil {
 		u.c.Log.Warn("what was offered is forgotten", "error", err)
 	}

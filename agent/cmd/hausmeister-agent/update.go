@@ -87,18 +87,25 @@ func (l launchers) Try(from, to string, sum layout.Sum) error {
 	return l.follow()
 }
 
+// Drop tells the service as well.
+func (l launchers) Drop(runs string) error { return l.Train.Drop(runs, l.follow) }
+
 // Test asks a launcher for its version: one that cannot even say that is for another
-// system, or damaged.
+// system, or damaged. One that cannot be started may be in the hands of a scanner.
 func (l launchers) Test(ctx context.Context, version string) error {
 	c := exec.CommandContext(ctx, l.Path(version), "version")
 	c.WaitDelay = time.Second
 	var out bounded
 	c.Stdout = &out
-	if err := c.Run(); err != nil {
+	err := c.Run()
+	if exit := (*exec.ExitError)(nil); errors.As(err, &exit) {
+		return fmt.Errorf("%w: %w", agentupdate.ErrSelftest, err)
+	}
+	if err != nil {
 		return err
 	}
 	if got := strings.TrimSpace(out.String()); got != version {
-		return fmt.Errorf("it says that it is %.60q", got)
+		return fmt.Errorf("%w: it says that it is %.60q", agentupdate.ErrSelftest, got)
 	}
 	return nil
 }

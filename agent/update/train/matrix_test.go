@@ -27,6 +27,8 @@ type story struct {
 	name string
 	// comesUp: it begins its work; proves: it does it, too.
 	comesUp, proves bool
+	// makesRoom: it is dropped once for an agent before its first start, and tried anew.
+	makesRoom bool
 	// after is what happens to it once it is pointed to.
 	after func(d *device)
 }
@@ -34,6 +36,8 @@ type story struct {
 var stories = []story{
 	{name: "good", comesUp: true, proves: true},
 	{name: "does not come up"},
+	{name: "makes room, good", comesUp: true, proves: true, makesRoom: true},
+	{name: "makes room, does not come up", makesRoom: true},
 	{name: "of no use", comesUp: true},
 	{name: "taken away", after: func(d *device) { d.disk.Put(d.l.LauncherPath(newer), nil) }},
 }
@@ -58,6 +62,7 @@ type device struct {
 	lock          *layout.FileLock
 	runs, started string
 	tried         bool // the new one was pointed to, durably
+	dropped       bool // and taken back before it was started
 }
 
 func newDevice(t *testing.T, root string, disk *fault.Tree, s story) *device {
@@ -113,6 +118,15 @@ func (d *device) agent() {
 	}
 	if d.line.Put(newer, sumOf(newer), strings.NewReader(bytesOf(newer))) != nil || d.line.Try(older, newer, sumOf(newer)) != nil {
 		return // at the next look
+	}
+	if d.s.makesRoom && !d.dropped {
+		if d.line.Drop(older, nil) == nil {
+			d.dropped = true
+			if to := d.pointed(); to != older {
+				d.Errorf("room was made, and the next start takes %s", to)
+			}
+		}
+		return
 	}
 	first := !d.tried
 	d.tried = true
@@ -217,7 +231,7 @@ func TestAttack41_KillMatrix(t *testing.T) {
 				}
 				from := func(left *device) *device {
 					d := newDevice(t, root, left.disk.Clone(), s)
-					d.tried = left.tried
+					d.tried, d.dropped = left.tried, left.dropped
 					return d
 				}
 				whole := from(begin)

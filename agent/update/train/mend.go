@@ -126,7 +126,7 @@ func (t *Train) backUnless(err error, trial Trial) (Outcome, error) {
 
 // back leaves a launcher for good.
 func (t *Train) back(trial Trial) (Outcome, error) {
-	if err := t.bar(trial.Sum); err != nil {
+	if err := t.Bar(trial.Sum); err != nil {
 		return Nothing, err
 	}
 	if err := t.l.PointLauncher(t.disk, trial.From); err != nil {

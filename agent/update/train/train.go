@@ -14,6 +14,10 @@
 //	          barred     hashes of launchers that did not come up, for ever
 //	          left       version of the last of them, to be told
 //
+// While a launcher is on trial, waiting for its start or running, no agent is: the look
+// at launchers is made by the agent's program. Who arms an agent drops a launcher that
+// waits (Drop) and waits for one that runs.
+//
 // The new launcher ends its trial itself, once an agent was alive under it for as
 // long as it watches a new agent. Everything else ends in Mend, which the operating
 // system's timer calls through the agent's program (hausmeister-agent mend), so that
@@ -147,7 +151,8 @@ func (t *Train) Left() (string, error) {
 // maxBarred are remembered; the oldest is forgotten.
 const maxBarred = 32
 
-func (t *Train) bar(sum layout.Sum) error {
+// Bar keeps these bytes away from here for ever.
+func (t *Train) Bar(sum layout.Sum) error {
 	text, err := t.read("barred")
 	sums := strings.Fields(text)
 	if err != nil || slices.Contains(sums, sum.String()) {
@@ -157,19 +162,25 @@ func (t *Train) bar(sum layout.Sum) error {
 	return t.write("barred", strings.Join(sums[max(0, len(sums)-maxBarred):], "\n")+"\n")
 }
 
+// Has says whether a launcher is here, whole. With ErrOtherBytes it never will be: others
+// of this version are, and somebody may need them.
+func (t *Train) Has(version string, sum layout.Sum) (bool, error) {
+	if got, err := layout.SumFile(t.disk, t.Path(version)); err == nil && got == sum {
+		return true, nil
+	}
+	used, err := t.used()
+	if err == nil && slices.Contains(used, version) {
+		err = fmt.Errorf("launcher %s: %w", version, layout.ErrOtherBytes)
+	}
+	return false, err
+}
+
 // Put keeps a launcher beside the others. One that is pointed to or runs is never
 // written over.
 func (t *Train) Put(version string, sum layout.Sum, r io.Reader) error {
-	if got, err := layout.SumFile(t.disk, t.Path(version)); err == nil && got == sum {
-		// Whole, but who put it may have been ended before it was durable.
-		return errors.Join(t.disk.SyncDir(filepath.Dir(t.Path(version))), t.disk.SyncDir(t.l.Launchers()))
-	}
-	used, err := t.used()
-	if err != nil {
+	whole, err := t.Has(version, sum)
+	if err != nil || whole {
 		return err
-	}
-	if slices.Contains(used, version) {
-		return fmt.Errorf("launcher %s: %w", version, layout.ErrOtherBytes)
 	}
 	return t.l.PutLauncher(t.disk, version, sum, r)
 }
@@ -207,6 +218,10 @@ func (t *Train) Try(from, to string, sum layout.Sum) error {
 	if got, err := layout.SumFile(t.disk, t.Path(to)); err != nil || got != sum {
 		return errors.Join(err, fmt.Errorf("launcher %s: %w", to, layout.ErrOtherBytes))
 	}
+	// Whole, but who put it may have been ended before it was durable.
+	if err := errors.Join(t.disk.SyncDir(filepath.Dir(t.Path(to))), t.disk.SyncDir(t.l.Launchers())); err != nil {
+		return err
+	}
 	text, err := json.Marshal(Trial{from, to, sum})
 	if err != nil {
 		return err
@@ -218,6 +233,29 @@ func (t *Train) Try(from, to string, sum layout.Sum) error {
 		return err
 	}
 	return t.l.PointLauncher(t.disk, to)
+}
+
+// Drop takes back a launcher that was not started yet: the pointer leads to the one that
+// runs again, and the other may be tried anew. Whom the service manager's command needs is
+// told in between (follow, nil = it needs nobody), since whatever is started before the end
+// must be on trial.
+func (t *Train) Drop(runs string, follow func() error) error {
+	trial, on, err := t.OnTrial()
+	if err != nil || !on {
+		return err
+	}
+	if trial.To == runs {
+		return fmt.Errorf("%w: %s runs on trial", ErrNotNow, runs)
+	}
+	if err := t.l.PointLauncher(t.disk, runs); err != nil {
+		return err
+	}
+	if follow != nil {
+		if err := follow(); err != nil {
+			return err
+		}
+	}
+	return t.remove("trial", "starts", "looks")
 }
 
 // run is one start of a launcher.
@@ -266,12 +304,13 @@ func (t *Train) Proved(version string) error {
 }
 
 // Prune removes the launchers that nobody needs: not the one of the next start, the
-// one that runs, those of a trial, and the one before.
-func (t *Train) Prune() error {
+// one that runs, those of a trial, the one before, and these.
+func (t *Train) Prune(these ...string) error {
 	keep, err := t.used()
 	if err != nil {
 		return err
 	}
+	keep = append(keep, these...)
 	all, err := t.there()
 	if err != nil {
 		return err

@@ -2,6 +2,7 @@ package train_test
 
 import (
 	"errors"
+	"math/rand/v2"
 	"os"
 	"path/filepath"
 	"strings"
@@ -10,6 +11,7 @@ import (
 
 	"hausmeister/agent/update/train"
 	"hausmeister/platform/layout"
+	"hausmeister/testenv/fault"
 )
 
 // rig is an installation whose launcher 1.0.0 is used; times are short.
@@ -277,6 +279,78 @@ func TestTryRefuses(t *testing.T) {
 	two := r.put("1.2.0")
 	if err := r.Try("1.0.0", "1.2.0", two); !errors.Is(err, train.ErrNotNow) {
 		t.Errorf("Try during a trial = %v, want ErrNotNow", err)
+	}
+}
+
+// TestAttack41_Dropped: one that waits is taken back and may be tried anew; one that runs
+// on trial stays there.
+func TestAttack41_Dropped(t *testing.T) {
+	r := newRig(t)
+	r.must(r.Drop("1.0.0", nil)) // of which there is none
+	sum := r.onTrial()
+	stop := r.runs("1.0.0")
+	defer stop()
+	if err := r.Drop("1.1.0", nil); !errors.Is(err, train.ErrNotNow) {
+		t.Errorf("Drop of the one that runs = %v, want ErrNotNow", err)
+	}
+	refuses := errors.New("the service manager does not listen")
+	if err := r.Drop("1.0.0", func() error { return refuses }); !errors.Is(err, refuses) {
+		t.Errorf("Drop = %v, want what the service manager says", err)
+	}
+	if _, on, err := r.OnTrial(); err != nil || !on {
+		t.Errorf("the service manager may still start it, and OnTrial = %v, %v", on, err)
+	}
+	r.must(r.Drop("1.0.0", nil))
+	if _, on, err := r.OnTrial(); err != nil || on {
+		t.Errorf("OnTrial = %v, %v", on, err)
+	}
+	r.mends(train.Nothing, "1.0.0")
+	r.must(r.Prune("1.1.0"))
+	if whole, err := r.Has("1.1.0", sum); err != nil || !whole {
+		t.Errorf("Has = %v, %v, want it kept for the next time", whole, err)
+	}
+	r.must(r.Try("1.0.0", "1.1.0", sum))
+	r.mends(train.Waiting, "1.1.0")
+}
+
+// TestAttack41_DropCut: whatever ends it in the middle, the one that waits is on trial as
+// long as the next start takes it, and is not once it was dropped.
+func TestAttack41_DropCut(t *testing.T) {
+	root := t.TempDir()
+	l := layout.Layout{Root: root}
+	began := fault.NewTree(l.Launchers())
+	line := train.New(l, began)
+	for _, err := range []error{
+		line.Put(older, sumOf(older), strings.NewReader(bytesOf(older))), l.PointLauncher(began, older),
+		line.Put(newer, sumOf(newer), strings.NewReader(bytesOf(newer))), line.Try(older, newer, sumOf(newer)),
+	} {
+		if err != nil {
+			t.Fatal(err)
+		}
+	}
+	points := 0
+	for _, f := range []fault.Fault{fault.Kill, fault.Fail, fault.Full} {
+		for n := 0; ; n++ {
+			disk := began.Clone()
+			disk.Plan(fault.At(n, f))
+			dropped := train.New(l, disk).Drop(older, nil) == nil
+			if len(disk.Ops()) <= n {
+				break
+			}
+			points++
+			disk.Plan(nil)
+			disk.Closed()
+			disk.PowerCut(rand.New(rand.NewPCG(uint64(n), uint64(f))))
+			line := train.New(l, disk)
+			next, err := line.Current()
+			trial, on, err2 := line.OnTrial()
+			if err != nil || err2 != nil || next != older && !(next == newer && on && trial.To == newer) || dropped && (on || next != older) {
+				t.Errorf("%s at %d: dropped %v, the next start takes %s, on trial %v; %v, %v", f, n, dropped, next, on, err, err2)
+			}
+		}
+	}
+	if points == 0 {
+		t.Error("nothing was cut")
 	}
 }
 
