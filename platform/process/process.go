@@ -56,6 +56,7 @@ type Child struct {
 	lines chan string
 	crew  *supervise.Crew
 	tree  tree
+	used  ledger
 	exit  Exit // once lines is closed
 
 	mu sync.Mutex
@@ -229,10 +230,11 @@ func (c *Child) Wait() Exit {
 	return c.exit
 }
 
-// Usage is what a process takes. What a system does not tell of another process is 0:
-// macOS without cgo tells neither handles nor what was written.
+// Usage is what a child takes with its descendants. What a system does not tell of other
+// processes is 0: macOS without cgo tells neither handles nor what was written. Memory that
+// several of them share counts for each.
 type Usage struct {
-	CPU     time.Duration // since it began
+	CPU     time.Duration // since it began, of those that ended too
 	Memory  uint64        // resident now
 	Handles int           // open now: files, sockets, and on Windows much else
 	Written uint64        // bytes to disks since it began
@@ -240,9 +242,9 @@ type Usage struct {
 
 // Usage is what it took so far and has now.
 func (c *Child) Usage() (Usage, error) {
-	u, err := usage(c.cmd.Process.Pid)
+	now, err := c.tree.usage(c.cmd.Process.Pid)
 	if err != nil {
 		return Usage{}, fmt.Errorf("reading what process %d uses: %w", c.cmd.Process.Pid, err)
 	}
-	return u, nil
+	return c.used.add(now), nil
 }

@@ -2,7 +2,6 @@ package process
 
 import (
 	"os/exec"
-	"time"
 	"unsafe"
 
 	"golang.org/x/sys/windows"
@@ -48,49 +47,4 @@ func (t *tree) start(cmd *exec.Cmd) error {
 func (t *tree) kill(cmd *exec.Cmd) {
 	_ = windows.TerminateJobObject(t.job, 1)
 	_ = cmd.Process.Kill()
-}
-
-type memoryCounters struct {
-	size                                                         uint32
-	pageFaults                                                   uint32
-	peakWorkingSet, workingSet                                   uintptr
-	quotaPeakPaged, quotaPaged, quotaPeakNonPaged, quotaNonPaged uintptr
-	pagefile, peakPagefile                                       uintptr
-}
-
-var (
-	kernel32       = windows.NewLazySystemDLL("kernel32.dll")
-	getMemoryInfo  = kernel32.NewProc("K32GetProcessMemoryInfo")
-	getHandleCount = kernel32.NewProc("GetProcessHandleCount")
-	getIOCounters  = kernel32.NewProc("GetProcessIoCounters")
-)
-
-func usage(pid int) (u Usage, err error) {
-	h, err := windows.OpenProcess(windows.PROCESS_QUERY_LIMITED_INFORMATION|windows.PROCESS_VM_READ, false, uint32(pid))
-	if err != nil {
-		return u, err
-	}
-	defer windows.CloseHandle(h)
-	var created, exited, kernel, user windows.Filetime
-	if err := windows.GetProcessTimes(h, &created, &exited, &kernel, &user); err != nil {
-		return u, err
-	}
-	span := func(f windows.Filetime) time.Duration { // hundreds of nanoseconds
-		return time.Duration(uint64(f.HighDateTime)<<32|uint64(f.LowDateTime)) * 100
-	}
-	m := memoryCounters{}
-	m.size = uint32(unsafe.Sizeof(m))
-	if ok, _, err := getMemoryInfo.Call(uintptr(h), uintptr(unsafe.Pointer(&m)), uintptr(m.size)); ok == 0 {
-		return u, err
-	}
-	u.CPU, u.Memory = span(kernel)+span(user), uint64(m.workingSet)
-	var handles uint32
-	if ok, _, _ := getHandleCount.Call(uintptr(h), uintptr(unsafe.Pointer(&handles))); ok != 0 {
-		u.Handles = int(handles)
-	}
-	var io windows.IO_COUNTERS
-	if ok, _, _ := getIOCounters.Call(uintptr(h), uintptr(unsafe.Pointer(&io))); ok != 0 {
-		u.Written = io.WriteTransferCount // what sockets send counts as other
-	}
-	return u, nil
 }

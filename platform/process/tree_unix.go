@@ -19,3 +19,5 @@ func (tree) start(cmd *exec.Cmd) error {
 // not given to another while we have not waited for its leader, nor while a
 // member lives.
 func (tree) kill(cmd *exec.Cmd) { _ = syscall.Kill(-cmd.Process.Pid, syscall.SIGKILL) }
+
+func (tree) usage(pid int) (map[life]taken, error) { return usage(pid) }

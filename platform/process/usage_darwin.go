@@ -9,30 +9,52 @@ import (
 	"time"
 )
 
-// usage asks ps: without cgo there is no call for another process's memory.
-func usage(pid int) (u Usage, err error) {
+// usage asks ps: without cgo there is no call for another process's memory. It tells of
+// those of the child's group that live; what one took between the last look and its
+// end is told by nobody.
+func usage(pid int) (map[life]taken, error) {
 	ctx, cancel := context.WithTimeout(context.Background(), 5*time.Second)
 	defer cancel()
-	out, err := exec.CommandContext(ctx, "/bin/ps", "-o", "rss=,time=", "-p", strconv.Itoa(pid)).Output()
+	out, err := exec.CommandContext(ctx, "/bin/ps", "-A", "-o", "pid=,pgid=,rss=,time=").Output()
 	if err != nil {
-		return u, err
+		return nil, err
 	}
-	f := strings.Fields(string(out))
-	if len(f) != 2 {
-		return u, fmt.Errorf("ps says %q", out)
+	all := map[life]taken{}
+	for line := range strings.Lines(string(out)) {
+		f := strings.Fields(line)
+		if len(f) != 4 {
+			return nil, fmt.Errorf("ps says %q", line)
+		}
+		if f[1] != strconv.Itoa(pid) { // it leads the group
+			continue
+		}
+		id, err := strconv.Atoi(f[0])
+		if err != nil {
+			return nil, err
+		}
+		if all[life{pid: id}], err = told(f[2], f[3]); err != nil {
+			return nil, err
+		}
 	}
-	kib, err := strconv.ParseUint(f[0], 10, 64)
+	if _, lives := all[life{pid: pid}]; !lives {
+		return nil, fmt.Errorf("ps tells of %d processes, and not of this one", len(all))
+	}
+	return all, nil
+}
+
+// told reads kibibytes, and minutes:seconds.hundredths, or hours before that.
+func told(rss, cpu string) (p taken, err error) {
+	kib, err := strconv.ParseUint(rss, 10, 64)
 	if err != nil {
-		return u, err
+		return p, err
 	}
-	// minutes:seconds.hundredths, or hours before that
-	for part := range strings.SplitSeq(f[1], ":") {
+	p.memory = kib << 10
+	for part := range strings.SplitSeq(cpu, ":") {
 		s, err := strconv.ParseFloat(strings.Replace(part, ",", ".", 1), 64)
 		if err != nil {
-			return u, err
+			return p, err
 		}
-		u.CPU = u.CPU*60 + time.Duration(s*float64(time.Second))
+		p.cpu = p.cpu*60 + time.Duration(s*float64(time.Second))
 	}
-	u.Memory = kib << 10
-	return u, nil
+	return p, nil
 }
