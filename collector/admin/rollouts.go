@@ -9,6 +9,7 @@ import (
 	"time"
 
 	"hausmeister/collector/rollout"
+	"hausmeister/collector/rollout/gate"
 	"hausmeister/proto/manifest"
 )
 
@@ -43,6 +44,9 @@ type Release struct {
 	Blocked    *time.Time `json:"blocked,omitempty"`
 }
 
+// WaitNobody is the Wait of a rollout of whose ring no device can take the version yet.
+const WaitNobody = string(gate.WaitNobody)
+
 // Rollout is one as people see it.
 type Rollout struct {
 	ID          string    `json:"id"`
@@ -56,6 +60,7 @@ type Rollout struct {
 	OK          int64     `json:"ok"`
 	Bad         int64     `json:"bad"`
 	InFlight    int64     `json:"in_flight"`
+	Wait        string    `json:"wait,omitempty"` // what the present ring waits for
 	NeedsSecond bool      `json:"needs_second,omitempty"`
 	Started     time.Time `json:"started"`
 }
@@ -181,7 +186,7 @@ func (s *Server) releaseID(ctx context.Context, name string, rollouts bool) (str
 
 func rolloutOf(r rollout.Rollout) Rollout {
 	return Rollout{ID: r.ID, Version: r.Version, Channel: r.Channel, State: string(r.State), Cause: string(r.Cause), Ring: r.Ring, Rings: len(r.Rings), Devices: r.Rings[r.Ring-1].Devices,
-		OK: r.Evidence.OK, Bad: r.Evidence.Bad, InFlight: r.InFlight, NeedsSecond: r.NeedsSecond, Started: r.Started}
+		OK: r.Evidence.OK, Bad: r.Evidence.Bad, InFlight: r.InFlight, Wait: string(r.Rings[r.Ring-1].Wait), NeedsSecond: r.NeedsSecond, Started: r.Started}
 }
 
 func (s *Server) rollouts(ctx context.Context, _ None) ([]Rollout, error) {

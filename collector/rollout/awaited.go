@@ -19,15 +19,15 @@ import (
 // do, and the next ring began while the failures of the others were on their way.
 func (r *Rollouts) ready(o *row, e expected, open int64) (gate.Wait, int64) {
 	switch {
-	case e.added <= 0 && e.left > 0: // else all rings would be open to them on the day when they are let in
-		return gate.WaitFresh, 1
+	case e.added <= 0 && e.left > 0: // else all rings would be open to them on the day when they can take it
+		return gate.WaitNobody, 1
 	case e.added <= 0: // nobody of it can have an outcome; the next ring has its own bounds
 		return gate.Leave, 0
 	}
 	params, known := o.params(r.cfg.Pace), o.evidence
 	known.All, known.Ring = known.All.Plus(e.earlier), known.Ring.Plus(e.inRing)
 	wait, need := known.Ready(params, o.ring, e.added), max(0, params.Need(o.ring, e.added)-e.inRing.OK-e.inRing.Bad)
-	if wait == gate.WaitRate && known.All.Bad == 0 && known.Ring.OK >= e.added {
+	if wait == gate.WaitRate && known.All.Bad == 0 && known.Ring.OK >= max(e.added, e.later) {
 		wait = gate.Leave // all have told of success, and are too few to say more, as none would be
 	}
 	if o.ring == 0 && len(o.rings) > 1 && open > 0 && r.now().Sub(o.entered) < r.cfg.Pace.Lease {
@@ -46,7 +46,8 @@ func (r *Rollouts) watched(o *row) (soaked, taught bool) {
 // expected is whom the present ring waits for, and what is known of it from elsewhere.
 type expected struct {
 	added int64 // devices that may have an outcome
-	left  int64 // if there are none: those that are left out, and may be let in again, or one where nobody has a place
+	left  int64 // if there are none: those that may become able to have one, or one where nobody has a place
+	later int64 // those that the release does not fit yet: their version is too old, or it is for other systems
 	// Outcomes that devices had of the same release in a rollout that ended, and have none
 	// of here: of all rings so far, and of this one.
 	earlier, inRing gate.Tally
@@ -66,6 +67,9 @@ func (r *Rollouts) expects(ctx context.Context, tx *db.Tx, o *row) (e expected, 
 		if e.added -= had; err != nil {
 			return e, err
 		}
+		if e.later, err = o.notYet(ctx, tx, unfitFrom, unfitSystem); err != nil {
+			return e, err
+		}
 	}
 	if e.added <= 0 { // of a channel from which nobody came yet; somebody will
 		err = tx.QueryRow(ctx, `SELECT 1 - COUNT(*) FROM (SELECT 1 FROM rollout_members WHERE rollout_id = $1 LIMIT 1) x`, o.id).Scan(&e.left)
@@ -73,10 +77,29 @@ func (r *Rollouts) expects(ctx context.Context, tx *db.Tx, o *row) (e expected, 
 			return e, err
 		}
 	}
-	if where, args := blockedSQL(o, 3); len(args) > 0 && e.added <= 0 {
+	if e.added > 0 {
+		return e, nil
+	}
+	if e.left, err = o.notYet(ctx, tx, unfitFrom, unfitSystem, unfitChannel); err != nil || e.left > 0 {
+		return e, err
+	}
+	if where, args := blockedSQL(o, 3); len(args) > 0 {
 		err = tx.QueryRow(ctx, `SELECT COUNT(*) FROM rollout_members m WHERE m.rollout_id = $1 AND m.ring = $2 AND (m.unfit = '' OR m.outcome <> 0) AND `+where, append([]any{o.id, int64(o.ring)}, args...)...).Scan(&e.left)
 	}
 	return e, err
+}
+
+// notYet counts who of the present ring cannot take the release for one of these reasons,
+// each of which may pass: another release comes first, a program for its system is signed,
+// it comes back to the channel. Nobody is counted who was revoked, takes no updates, or has
+// a newer version: a ring of these alone is left.
+func (o *row) notYet(ctx context.Context, tx *db.Tx, why ...unfit) (n int64, err error) {
+	args := []any{o.id, int64(o.ring)}
+	for _, u := range why {
+		args = append(args, string(u))
+	}
+	err = tx.QueryRow(ctx, `SELECT COUNT(*) FROM rollout_members WHERE rollout_id = $1 AND ring = $2 AND unfit <> '' AND outcome = 0 AND unfit IN (`+params(3, len(why))+`)`, args...).Scan(&n)
+	return n, err
 }
 
 // earlierSQL are the outcomes g that members m had in a rollout which is over, of the

@@ -62,7 +62,8 @@ type member struct {
 	outcome                 int64
 	first                   int64
 	unfit                   unfit
-	passed                  bool // it had a turn, and no outcome of it
+	passed                  bool   // it had a turn, and no outcome of it
+	system                  string // and processor of what it was granted last
 }
 
 const (
@@ -87,12 +88,12 @@ func (m member) strata() []gate.Stratum {
 // A device that was given to a school since it has its place keeps the lessons of that.
 const schoolToday = `COALESCE((SELECT COALESCE(f.school_id, '') FROM fleet_facts f WHERE f.device_id = m.device_id), m.school_id)`
 
-const memberColumns = `m.ring, m.model, m.os_build, m.antivirus, m.owner_id, ` + schoolToday + `, m.lease, m.granted_ms, m.until_ms, m.flight, m.told, m.reason, m.told_ms, m.outcome, COALESCE(m.first_ms, 0), m.unfit, m.passed`
+const memberColumns = `m.ring, m.model, m.os_build, m.antivirus, m.owner_id, ` + schoolToday + `, m.lease, m.granted_ms, m.until_ms, m.flight, m.told, m.reason, m.told_ms, m.outcome, COALESCE(m.first_ms, 0), m.unfit, m.passed, m.system`
 
 func (m *member) scan(scan func(...any) error, more ...any) error {
 	var ring, flight, told, reason, passed int64
 	var cannot string
-	err := scan(append([]any{&ring, &m.model, &m.build, &m.antivirus, &m.owner, &m.school, &m.lease, &m.granted, &m.until, &flight, &told, &reason, &m.toldMS, &m.outcome, &m.first, &cannot, &passed}, more...)...)
+	err := scan(append([]any{&ring, &m.model, &m.build, &m.antivirus, &m.owner, &m.school, &m.lease, &m.granted, &m.until, &flight, &told, &reason, &m.toldMS, &m.outcome, &m.first, &cannot, &passed, &m.system}, more...)...)
 	m.unfit, m.passed = unfit(cannot), passed == 1
 	m.ring, m.flight, m.told, m.reason = int(ring), flight == 1, hmpb.UpdateState(told), hmpb.UpdateReason(reason)
 	return err
@@ -177,6 +178,9 @@ type program struct {
 	manifest.Release
 	path, sha256 string
 }
+
+// system is what the program runs on.
+func (p program) system() string { return p.OS + "/" + p.Arch }
 
 func programFor(ctx context.Context, tx *db.Tx, o *row, h hello, floors map[string]string) (p program, not unfit, err error) {
 	rows, err := tx.Query(ctx, `SELECT path, sha256, custom, arch FROM rollout_targets WHERE release_id = $1 AND kind = 'program' AND os = $2 AND gone_ms IS NULL`, o.release, h.os)
@@ -293,8 +297,13 @@ func (r *Rollouts) overdue(p manifest.Release, version string, floors map[string
 	return below && r.now().After(p.Ramp.Earliest(manifest.Buckets-1).Add(r.cfg.Pace.Overdue))
 }
 
+// firstOfSystem is how many devices of one system and processor may be under way before as
+// many of it have told of success. A release may be signed for one when it has gone over the
+// others, and what these told says nothing of a program that is another file.
+const firstOfSystem = 20
+
 // room says whether there is room for one more: in the school, whichever rollouts it
-// takes part in, and in all.
+// takes part in, of its system, and in all.
 func (r *Rollouts) room(ctx context.Context, tx *db.Tx, o *row, v *verdict, device string) error {
 	school, now := v.member.school, r.now().UnixMilli()
 	var inSchool, all int64
@@ -308,9 +317,17 @@ func (r *Rollouts) room(ctx context.Context, tx *db.Tx, o *row, v *verdict, devi
 	if err := tx.QueryRow(ctx, `SELECT COUNT(*) FROM rollout_members WHERE rollout_id = $1 AND flight = 1`, o.id).Scan(&all); err != nil {
 		return err
 	}
+	system, ofSystem := v.p.system(), int64(0)
+	if o.systems[system] < firstOfSystem {
+		if err := tx.QueryRow(ctx, `SELECT COUNT(*) FROM rollout_members WHERE rollout_id = $1 AND flight = 1 AND system = $2`, o.id, system).Scan(&ofSystem); err != nil {
+			return err
+		}
+	}
 	switch {
 	case inSchool >= r.cfg.Pace.PerSchool:
 		v.why = WhySchool
+	case ofSystem >= firstOfSystem:
+		v.why = WhyTurn
 	case all >= o.params(r.cfg.Pace).Cap(o.rings[o.ring].End):
 		v.why = WhyTurn
 	case school != "":
@@ -494,9 +511,9 @@ func (r *Rollouts) grant(ctx context.Context, tx *db.Tx, o *row, device access.C
 	// One that waited goes on waiting for the same, and does not tell that again; one that
 	// was armed before a pause still is. A lease that ended a moment ago no round has seen.
 	goesOn := `told = $6 OR flight = 1 AND until_ms > $4 AND told BETWEEN ` + strconv.Itoa(armed) + ` AND ` + strconv.Itoa(trial)
-	_, err := tx.Exec(ctx, `UPDATE rollout_members SET passed = CASE WHEN flight = 1 AND until_ms <= $4 THEN 1 ELSE passed END, lease = $3, granted_ms = $4, until_ms = $5, school_id = $7, flight = 1,
+	_, err := tx.Exec(ctx, `UPDATE rollout_members SET passed = CASE WHEN flight = 1 AND until_ms <= $4 THEN 1 ELSE passed END, lease = $3, granted_ms = $4, until_ms = $5, school_id = $7, system = $8, flight = 1,
 			told = CASE WHEN `+goesOn+` THEN told ELSE 0 END, reason = CASE WHEN `+goesOn+` THEN reason ELSE 0 END
-		WHERE rollout_id = $1 AND device_id = $2`, o.id, device.ID, m.lease, m.granted, m.until, int64(hmpb.UpdateState_UPDATE_STATE_WAITING), m.school)
+		WHERE rollout_id = $1 AND device_id = $2`, o.id, device.ID, m.lease, m.granted, m.until, int64(hmpb.UpdateState_UPDATE_STATE_WAITING), m.school, v.p.system())
 	if err != nil || !v.over {
 		return err
 	}

@@ -72,7 +72,7 @@ func (r *Rollouts) forgetDevice(ctx context.Context, device string, before int64
 				return err
 			}
 		}
-		for over, parts := range map[string]string{`IS NULL`: ``, `IS NOT NULL`: `, model = '', os_build = '', antivirus = '', owner_id = ''`} {
+		for over, parts := range map[string]string{`IS NULL`: ``, `IS NOT NULL`: `, model = '', os_build = '', antivirus = '', owner_id = '', system = ''`} {
 			rollouts, err := db.Texts(ctx, tx, `SELECT m.rollout_id FROM `+ofDevice+`$1 AND o.ended_ms `+over, device)
 			if err != nil {
 				return err

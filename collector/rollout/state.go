@@ -74,6 +74,7 @@ type row struct {
 	evidence                  gate.Evidence
 	counts                    []ringCount
 	controlBad, controls      int64
+	systems                   map[string]int64 // devices of each that told of success, see room
 	placed                    bool
 	started                   time.Time
 	startedBy, startedName    string
@@ -95,7 +96,7 @@ type ringCount struct {
 	Bad     int64 `json:"bad"`
 }
 
-const rowSQL = `SELECT o.id, o.release_id, o.state, o.ring, o.rings, o.entered_ms, o.evidence, o.counts, o.control_bad, o.controls, o.placed, o.started_ms, o.started_by, o.started_name,
+const rowSQL = `SELECT o.id, o.release_id, o.state, o.ring, o.rings, o.entered_ms, o.evidence, o.counts, o.systems, o.control_bad, o.controls, o.placed, o.started_ms, o.started_by, o.started_name,
 	o.approved_by, o.approved_name, COALESCE(o.ended_ms, 0), o.silent_ms, o.excused_ms, o.cause, o.revision, r.product, r.channel, r.version, r.urgent, o.rollback_of, r.floor,
 	CASE WHEN r.gone_ms IS NULL THEN 0 ELSE 1 END, CASE WHEN r.blocked_ms IS NULL THEN 0 ELSE 1 END
 	FROM rollouts o JOIN rollout_releases r ON r.id = o.release_id WHERE `
@@ -108,9 +109,9 @@ func readRows(ctx context.Context, tx *db.Tx, where string, args ...any) (out []
 	defer rows.Close()
 	for rows.Next() {
 		var o row
-		var state, rings, evidence, counts, cause string
+		var state, rings, evidence, counts, systems, cause string
 		var ring, entered, placed, started, ended, silent, excused, urgent, gone, blocked int64
-		if err := rows.Scan(&o.id, &o.release, &state, &ring, &rings, &entered, &evidence, &counts, &o.controlBad, &o.controls, &placed, &started, &o.startedBy, &o.startedName,
+		if err := rows.Scan(&o.id, &o.release, &state, &ring, &rings, &entered, &evidence, &counts, &systems, &o.controlBad, &o.controls, &placed, &started, &o.startedBy, &o.startedName,
 			&o.approvedBy, &o.approvedName, &ended, &silent, &excused, &cause, &o.revision, &o.product, &o.channel, &o.version, &urgent, &o.rollbackOf, &o.floor, &gone, &blocked); err != nil {
 			return nil, err
 		}
@@ -125,6 +126,9 @@ func readRows(ctx context.Context, tx *db.Tx, where string, args ...any) (out []
 		}
 		if err := json.Unmarshal([]byte(counts), &o.counts); err != nil {
 			return nil, fmt.Errorf("counts of rollout %s: %w", o.id, err)
+		}
+		if err := json.Unmarshal([]byte(systems), &o.systems); err != nil {
+			return nil, fmt.Errorf("systems of rollout %s: %w", o.id, err)
 		}
 		o.counts = append(o.counts, make([]ringCount, max(0, len(o.rings)-len(o.counts)))...)
 		out = append(out, o)
@@ -159,6 +163,10 @@ func (o *row) save(ctx context.Context, tx *db.Tx, news bool) error {
 	if err != nil {
 		return err
 	}
+	systems, err := json.Marshal(o.systems)
+	if err != nil {
+		return err
+	}
 	if news {
 		o.revision++
 	}
@@ -167,8 +175,8 @@ func (o *row) save(ctx context.Context, tx *db.Tx, news bool) error {
 		ended = msOf(o.ended)
 	}
 	_, err = tx.Exec(ctx, `UPDATE rollouts SET state = $2, ring = $3, entered_ms = $4, evidence = $5, approved_by = $6, approved_name = $7, ended_ms = $8, cause = $9, revision = $10,
-		placed = $11, control_bad = $12, controls = $13, counts = $14, silent_ms = $15, excused_ms = $16 WHERE id = $1`,
-		o.id, string(o.state), int64(o.ring), o.entered.UnixMilli(), string(evidence), o.approvedBy, o.approvedName, ended, string(o.cause), o.revision, o.placed, o.controlBad, o.controls, string(counts), msOf(o.silent), msOf(o.excused))
+		placed = $11, control_bad = $12, controls = $13, counts = $14, silent_ms = $15, excused_ms = $16, systems = $17 WHERE id = $1`,
+		o.id, string(o.state), int64(o.ring), o.entered.UnixMilli(), string(evidence), o.approvedBy, o.approvedName, ended, string(o.cause), o.revision, o.placed, o.controlBad, o.controls, string(counts), msOf(o.silent), msOf(o.excused), string(systems))
 	return err
 }
 

@@ -225,6 +225,12 @@ func (r *Rollouts) weigh(ctx context.Context, tx *db.Tx, o *row, m member, outco
 		count.Bad++
 	} else {
 		count.OK++
+		if m.system != "" {
+			if o.systems == nil {
+				o.systems = map[string]int64{}
+			}
+			o.systems[m.system]++
+		}
 	}
 	if o.state.over() {
 		return o.save(ctx, tx, false) // told, and weighed no more

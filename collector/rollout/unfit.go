@@ -94,7 +94,7 @@ func (s revokedSeen) covers(now revokedSeen) bool {
 // leave notes which devices of open rollouts were revoked; one that is enrolled again says
 // itself what it can take.
 func (r *Rollouts) leave(ctx context.Context) error {
-	const places = `m.unfit = '' AND m.outcome = 0 AND m.rollout_id IN (SELECT o.id FROM rollouts o WHERE o.ended_ms IS NULL)
+	const places = `m.unfit <> 'gone' AND m.outcome = 0 AND m.rollout_id IN (SELECT o.id FROM rollouts o WHERE o.ended_ms IS NULL)
 		AND m.device_id IN (SELECT e.device FROM enroll_devices e WHERE e.revoked_ms IS NOT NULL)`
 	seen, n := revokedSeen{at: r.now()}, int64(0)
 	err := r.db.Read(ctx, func(tx *db.Tx) error {

@@ -241,7 +241,7 @@ type apiRing struct {
 	InFlight  int64   `json:"in_flight"`
 	OK        int64   `json:"ok"`
 	Bad       int64   `json:"bad"`
-	Wait      *string `json:"wait" is:"wait"` // what the present ring waits for: rate, fresh
+	Wait      *string `json:"wait" is:"wait"` // what the present ring waits for: rate, fresh; nobody = no device of it can take the version yet
 	Need      *int64  `json:"need"`           // outcomes that the present ring must have; null = another ring
 }
 

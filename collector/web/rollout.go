@@ -323,7 +323,10 @@ func (v *visit) checks(r rollout.Rollout) (rows []checkRow) {
 	}
 	e := r.Evidence
 	have := e.RingOK + e.RingBad
-	if ring.Need > 0 {
+	switch {
+	case ring.Wait == gate.WaitNobody:
+		add("fresh", false, v.say.Say("rollout.check.nobody"))
+	case ring.Need > 0:
 		add("fresh", have >= ring.Need, v.say.Say("rollout.check.fresh", "have", have, "need", ring.Need))
 	}
 	add("rate", e.OK+e.Bad > 0 && e.Doubt > 0 && e.Risk < e.Doubt, v.say.Say("rollout.check.rate", "limit", v.share(e.Limit)))

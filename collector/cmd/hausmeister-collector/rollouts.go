@@ -100,6 +100,9 @@ func (c *cli) showRollout(out admin.Rollout) error {
 	if out.Cause != "" {
 		text += "Halted for: " + out.Cause + "\n"
 	}
+	if out.Wait == admin.WaitNobody {
+		text += "No device of this ring can take the version yet.\n"
+	}
 	if out.NeedsSecond {
 		text += "A second person of the role release must approve it on the page.\n"
 	}

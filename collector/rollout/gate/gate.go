@@ -363,13 +363,14 @@ func (e *Evidence) Blocked() (out []Stratum) {
 type Wait string
 
 const (
-	Leave     Wait = ""
-	WaitRate  Wait = "rate"  // the rate may still be above the limit
-	WaitFresh Wait = "fresh" // too few devices of this ring had an outcome
+	Leave      Wait = ""
+	WaitRate   Wait = "rate"   // the rate may still be above the limit
+	WaitFresh  Wait = "fresh"  // too few devices of this ring had an outcome
+	WaitNobody Wait = "nobody" // no device of this ring can take the release yet; Ready knows of none
 )
 
 // Waits are all of them but none.
-var Waits = []Wait{WaitRate, WaitFresh}
+var Waits = []Wait{WaitRate, WaitFresh, WaitNobody}
 
 // Limit is the rate above which a ring is not left.
 func (p Params) Limit(ring int) float64 { return p.Limits[min(ring, len(p.Limits)-1)] }
