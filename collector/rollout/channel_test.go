@@ -47,6 +47,31 @@ func TestAChannelOfFewDevices(t *testing.T) {
 	})
 }
 
+// One that went back to the usual channel before it came to the rollout is not waited for.
+func TestACanaryLeftBeforeItCame(t *testing.T) {
+	both(t, func(t *testing.T, w *world) {
+		w.release("1.0.0")
+		w.repo.Release(manifest.RoleCanary, manifest.Release{Version: "1.2.0", Channel: manifest.RoleCanary}, []byte("program 1.2.0"))
+		w.imported()
+		ids := w.fleetOf(130, "1.0.0", "A3510")
+		canaries := ids[:5]
+		for _, d := range canaries {
+			w.comes(d, "1.0.0", "system:linux/amd64", "channel:canary")
+		}
+		id := w.start(t, "1.2.0")
+		w.comes(canaries[4], "1.0.0", "system:linux/amd64")
+		for _, d := range canaries[:4] {
+			w.comes(d, "1.0.0", "system:linux/amd64", "channel:canary")
+		}
+		w.told(id, canaries[:4])
+		w.now = w.now.Add(25 * time.Hour)
+		w.care()
+		if v := w.view(id); v.Ring != 2 {
+			t.Errorf("ring %d waits for %q after all canaries that there are told of success", v.Ring, v.Rings[v.Ring-1].Wait)
+		}
+	})
+}
+
 // Where nobody of a channel has come yet, no ring opens for that.
 func TestAttack45AChannelOfNobody(t *testing.T) {
 	both(t, func(t *testing.T, w *world) {

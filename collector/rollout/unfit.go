@@ -62,7 +62,7 @@ func unfitFor(p program, d manifest.Device) unfit {
 // no updates, or those of another channel. It says whether that stands there.
 func apart(ctx context.Context, tx *db.Tx, o *row, device string, why unfit, write bool) (noted bool, err error) {
 	m, placed, err := readMember(ctx, tx, o.id, device)
-	if err != nil || !placed || m.unfit == why || why == unfitChannel && m.first == 0 { // it never was of that one
+	if err != nil || !placed || m.unfit == why {
 		return err == nil, err
 	}
 	if !write {
