@@ -27,7 +27,7 @@ func (r *Rollouts) ready(o *row, e expected, open int64) (gate.Wait, int64) {
 	params, known := o.params(r.cfg.Pace), o.evidence
 	known.All, known.Ring = known.All.Plus(e.earlier), known.Ring.Plus(e.inRing)
 	wait, need := known.Ready(params, o.ring, e.added), max(0, params.Need(o.ring, e.added)-e.inRing.OK-e.inRing.Bad)
-	if wait == gate.WaitRate && known.All.Bad == 0 && known.Ring.OK >= max(e.added, e.later) {
+	if wait == gate.WaitRate && known.All.Bad == 0 && known.Ring.OK >= max(e.added-e.refused, e.later) {
 		wait = gate.Leave // all have told of success, and are too few to say more, as none would be
 	}
 	if o.ring == 0 && len(o.rings) > 1 && open > 0 && r.now().Sub(o.entered) < r.cfg.Pace.Lease {
@@ -45,9 +45,10 @@ func (r *Rollouts) watched(o *row) (soaked, taught bool) {
 
 // expected is whom the present ring waits for, and what is known of it from elsewhere.
 type expected struct {
-	added int64 // devices that may have an outcome
-	left  int64 // if there are none: those that may become able to have one, or one where nobody has a place
-	later int64 // those that the release does not fit yet: their version is too old, or it is for other systems
+	added   int64 // devices that may have an outcome
+	left    int64 // if there are none: those that may become able to have one, or one where nobody has a place
+	later   int64 // those that the release does not fit yet: their version is too old, or it is for other systems
+	refused int64 // of added: who had his turn, and refused it
 	// Outcomes that devices had of the same release in a rollout that ended, and have none
 	// of here: of all rings so far, and of this one.
 	earlier, inRing gate.Tally
@@ -65,6 +66,9 @@ func (r *Rollouts) expects(ctx context.Context, tx *db.Tx, o *row) (e expected, 
 		}
 		had, err := o.had(ctx, tx)
 		if e.added -= had; err != nil {
+			return e, err
+		}
+		if e.refused, err = o.refusedIn(ctx, tx); err != nil {
 			return e, err
 		}
 		if e.later, err = o.notYet(ctx, tx, unfitFrom, unfitSystem); err != nil {
@@ -87,6 +91,16 @@ func (r *Rollouts) expects(ctx context.Context, tx *db.Tx, o *row) (e expected, 
 		err = tx.QueryRow(ctx, `SELECT COUNT(*) FROM rollout_members m WHERE m.rollout_id = $1 AND m.ring = $2 AND (m.unfit = '' OR m.outcome <> 0) AND `+where, append([]any{o.id, int64(o.ring)}, args...)...).Scan(&e.left)
 	}
 	return e, err
+}
+
+// refusedIn counts who of the present ring had a turn and refused, as for a full disk, and
+// has not got the version otherwise. He may do so each day; who says nothing may have begun.
+func (o *row) refusedIn(ctx context.Context, tx *db.Tx) (n int64, err error) {
+	where, args := blockedSQL(o, 5)
+	err = tx.QueryRow(ctx, `SELECT COUNT(*) FROM rollout_members m LEFT JOIN health_agent_versions v ON v.device_id = m.device_id
+		WHERE m.rollout_id = $1 AND m.ring = $2 AND m.outcome = 0 AND m.passed = 1 AND m.flight = 0 AND m.unfit = '' AND m.told = $3 AND COALESCE(v.version, '') <> $4 AND NOT `+where,
+		append([]any{o.id, int64(o.ring), int64(hmpb.UpdateState_UPDATE_STATE_REFUSED), o.version}, args...)...).Scan(&n)
+	return n, err
 }
 
 // notYet counts who of the present ring cannot take the release for one of these reasons,

@@ -5,6 +5,7 @@ import (
 	"time"
 
 	"hausmeister/collector/rollout"
+	"hausmeister/proto/hmpb"
 	"hausmeister/proto/manifest"
 )
 
@@ -70,6 +71,39 @@ func TestACanaryLeftBeforeItCame(t *testing.T) {
 			t.Errorf("ring %d waits for %q after all canaries that there are told of success", v.Ring, v.Rings[v.Ring-1].Wait)
 		}
 	})
+}
+
+// Nor is one that refuses each day, when all others have told of success; who says nothing is.
+func TestACanaryRefuses(t *testing.T) {
+	for name, ring := range map[string]int{"refuses": 2, "says nothing": 1} {
+		t.Run(name, func(t *testing.T) {
+			both(t, func(t *testing.T, w *world) {
+				w.release("1.0.0")
+				w.repo.Release(manifest.RoleCanary, manifest.Release{Version: "1.2.0", Channel: manifest.RoleCanary}, []byte("program 1.2.0"))
+				w.imported()
+				canaries := w.fleetOf(130, "1.0.0", "A3510")[:5]
+				for _, d := range canaries {
+					w.comes(d, "1.0.0", "system:linux/amd64", "channel:canary")
+				}
+				id := w.start(t, "1.2.0")
+				o := w.comes(canaries[4], "1.0.0", "system:linux/amd64", "channel:canary")
+				if o == nil {
+					t.Fatal("no lease")
+				}
+				if name == "refuses" {
+					w.step(canaries[4], o, hmpb.UpdateState_UPDATE_STATE_REFUSED, hmpb.UpdateReason_UPDATE_REASON_DISK)
+				}
+				w.told(id, canaries[:4])
+				for range 2 {
+					w.now = w.now.Add(25 * time.Hour)
+					w.care()
+				}
+				if v := w.view(id); v.Ring != ring {
+					t.Errorf("ring %d waits for %q, want ring %d", v.Ring, v.Rings[v.Ring-1].Wait, ring)
+				}
+			})
+		})
+	}
 }
 
 // Where nobody of a channel has come yet, no ring opens for that.
