@@ -6,6 +6,7 @@ import (
 
 	"hausmeister/collector/rollout"
 	"hausmeister/collector/rollout/gate"
+	"hausmeister/proto/hmpb"
 )
 
 // settles lets the clock run on without a jump until times that lie ahead are set back.
@@ -166,6 +167,31 @@ func TestAttack45ClockAheadForgetsNothing(t *testing.T) {
 		}
 		if places, known := sweep(time.Hour); places != 0 || known {
 			t.Errorf("%d places are left a year later, the revoked device is known: %v", places, known)
+		}
+	})
+}
+
+// Nor does it end a lease, or the way of who is armed.
+func TestAttack45ClockFarBehindEndsNoLease(t *testing.T) {
+	both(t, func(t *testing.T, w *world) {
+		ids, id := w.begun(130, "A3510")
+		held := w.sweep(ids, "1.0.0")
+		for device, o := range held {
+			w.arm(map[string]*hmpb.Offer{device: o})
+			break
+		}
+		was := w.now
+		w.now = was.AddDate(0, 0, -30)
+		w.care()
+		w.now = was.Add(time.Minute)
+		w.care()
+		if v := w.view(id); len(held) < 2 || v.InFlight != int64(len(held)) {
+			t.Errorf("%d of %d are under way after a moment 30 days behind", v.InFlight, len(held))
+		}
+		for device, o := range held {
+			if again := w.offered(device, "1.0.0"); again.GetLease() != o.GetLease() {
+				t.Errorf("the lease of %s is %q, want %q", device, again.GetLease(), o.GetLease())
+			}
 		}
 	})
 }

@@ -279,7 +279,7 @@ func (r *Rollouts) move(ctx context.Context, tx *db.Tx, o *row, s sight) error {
 	if _, err := tx.Exec(ctx, `UPDATE rollout_members SET lease = '', flight = 0, passed = 1 WHERE rollout_id = $1 AND flight = 1 AND until_ms <= $2`, o.id, now.UnixMilli()); err != nil {
 		return err
 	}
-	if err := r.endAhead(ctx, tx, o); err != nil {
+	if err := r.endAhead(ctx, tx, o.id); err != nil {
 		return err
 	}
 	since := o.silent
@@ -306,17 +306,6 @@ func (r *Rollouts) move(ctx context.Context, tx *db.Tx, o *row, s sight) error {
 		return o.save(ctx, tx, false)
 	}
 	return nil
-}
-
-// endAhead ends leases that were given while the clock ran ahead, and would hold until the
-// time that it showed then. Who is armed is under way all the same, as in revoke.
-func (r *Rollouts) endAhead(ctx context.Context, tx *db.Tx, o *row) error {
-	const way = `told BETWEEN $5 AND $6`
-	now := r.now()
-	_, err := tx.Exec(ctx, `UPDATE rollout_members SET lease = '', granted_ms = CAST($3 AS BIGINT), flight = CASE WHEN `+way+` THEN 1 ELSE 0 END, until_ms = CASE WHEN `+way+` THEN CAST($4 AS BIGINT) ELSE CAST($3 AS BIGINT) END
-		WHERE rollout_id = $1 AND flight = 1 AND granted_ms > $2`,
-		o.id, now.Add(aheadFor).UnixMilli(), now.UnixMilli(), now.Add(r.cfg.Pace.Lease).UnixMilli(), int64(armed), int64(trial))
-	return err
 }
 
 // ticketsExpected is how many tickets so many devices have in a day: the customer's

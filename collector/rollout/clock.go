@@ -52,3 +52,17 @@ func (r *Rollouts) setBack(ctx context.Context, tx *db.Tx) error {
 	}
 	return nil
 }
+
+// endAhead ends leases that were given while the clock ran ahead, and would hold until the
+// time that it showed then. Who is armed is under way all the same, as in revoke.
+func (r *Rollouts) endAhead(ctx context.Context, tx *db.Tx, rollout string) error {
+	if !r.steady.is(setBackAfter) {
+		return nil
+	}
+	const way = `told BETWEEN $5 AND $6`
+	now := r.now()
+	_, err := tx.Exec(ctx, `UPDATE rollout_members SET lease = '', granted_ms = CAST($3 AS BIGINT), flight = CASE WHEN `+way+` THEN 1 ELSE 0 END, until_ms = CASE WHEN `+way+` THEN CAST($4 AS BIGINT) ELSE CAST($3 AS BIGINT) END
+		WHERE rollout_id = $1 AND flight = 1 AND granted_ms > $2`,
+		rollout, now.Add(aheadFor).UnixMilli(), now.UnixMilli(), now.Add(r.cfg.Pace.Lease).UnixMilli(), int64(armed), int64(trial))
+	return err
+}
