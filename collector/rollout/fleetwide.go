@@ -150,24 +150,17 @@ func latestOf(ctx context.Context, tx *db.Tx) (map[string]string, error) {
 	return latest, rows.Close()
 }
 
-// strayed are the channels of those devices, nil = of all, that came to a rollout of
-// another channel than the usual one: few, beside all that there are. As channelOf, the
-// last that a device came to is its own.
+// strayed are the channels of those devices, nil = of all, that came last with another one
+// than the usual: few, beside all that there are. It is what channelOf says of each.
 func strayed(ctx context.Context, tx *db.Tx, devices []string) (map[string]string, error) {
-	const others = `SELECT o.id FROM rollouts o JOIN rollout_releases r ON r.id = o.release_id WHERE r.product = 'agent' AND r.channel <> $1`
-	var some int64
-	if err := tx.QueryRow(ctx, `SELECT COUNT(*) FROM (`+others+`) x`, manifest.RoleStable).Scan(&some); err != nil || some == 0 {
-		return nil, err
-	}
-	among, args := `SELECT s.device_id FROM rollout_members s WHERE s.first_ms IS NOT NULL AND s.rollout_id IN (`+others+`)`, []any{manifest.RoleStable}
+	query, args := `SELECT device_id, channel FROM rollout_devices WHERE channel <> ''`, []any(nil)
 	if devices != nil {
-		among, args = params(1, len(devices)), nil
+		query += ` AND device_id IN (` + params(1, len(devices)) + `)`
 		for _, id := range devices {
 			args = append(args, id)
 		}
 	}
-	rows, err := tx.Query(ctx, `SELECT m.device_id, r.channel FROM rollout_members m JOIN rollouts o ON o.id = m.rollout_id JOIN rollout_releases r ON r.id = o.release_id
-		WHERE m.device_id IN (`+among+`) AND m.first_ms IS NOT NULL AND r.product = 'agent' ORDER BY m.first_ms, o.started_ms, o.id`, args...)
+	rows, err := tx.Query(ctx, query, args...)
 	if err != nil {
 		return nil, err
 	}

@@ -14,7 +14,6 @@ import (
 	"hausmeister/collector/access"
 	"hausmeister/collector/db"
 	"hausmeister/proto/hmpb"
-	"hausmeister/proto/manifest"
 )
 
 // Who comes when. The fleet is put into an order by its strata, and in each by a hash
@@ -67,10 +66,7 @@ const enrolled = `f.device_id NOT IN (SELECT e.device FROM enroll_devices e WHER
 // one. The others would keep places in small rings for nothing, and get theirs when they
 // come. The rings are cut for all, since nobody knows how many a channel will have.
 func ofChannel(channel, param string) string {
-	if channel == manifest.RoleStable {
-		return ` AND f.device_id NOT IN (SELECT x.device_id FROM rollout_devices x WHERE x.channel NOT IN ('', ` + param + `))`
-	}
-	return ` AND f.device_id IN (SELECT x.device_id FROM rollout_devices x WHERE x.channel = ` + param + `)`
+	return ` AND ` + inChannel("f.device_id", channel, param)
 }
 
 // fleetSize is how many devices there are to place.

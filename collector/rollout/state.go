@@ -94,6 +94,9 @@ type ringCount struct {
 	Reached int64 `json:"reached"` // ever got a lease
 	OK      int64 `json:"ok"`
 	Bad     int64 `json:"bad"`
+	// As the rollout ended, see keepNumbers.
+	Devices int64 `json:"devices,omitempty"`
+	Had     int64 `json:"had,omitempty"`
 }
 
 const rowSQL = `SELECT o.id, o.release_id, o.state, o.ring, o.rings, o.entered_ms, o.evidence, o.counts, o.systems, o.control_bad, o.controls, o.placed, o.started_ms, o.started_by, o.started_name,
@@ -197,13 +200,16 @@ func (o *row) turn(ctx context.Context, tx *db.Tx, to State, now time.Time) erro
 	if (to == Running || to == Placing) && o.state != Running {
 		o.cause = ""
 	}
-	if to.over() {
-		o.ended = now
-	}
 	from := o.state
 	o.state = to
 	if from.grants() && !to.grants() {
 		if err := revoke(ctx, tx, `rollout_id = $1`, o.id); err != nil {
+			return err
+		}
+	}
+	if to.over() {
+		o.ended = now
+		if err := o.keepNumbers(ctx, tx); err != nil {
 			return err
 		}
 	}

@@ -14,6 +14,7 @@ import (
 	"hausmeister/collector/calendar"
 	"hausmeister/collector/db"
 	"hausmeister/proto/hmpb"
+	"hausmeister/proto/manifest"
 )
 
 // A tally is the word of every device in a rollout. Asking the database row by row costs
@@ -28,6 +29,7 @@ type tally struct {
 	of    tallied
 	count map[string]Compliance // by owner
 	words map[Why][]owned       // by device
+	fleet int                   // devices that were gone through for it
 }
 
 // tallied is what makes a tally worthless when it changes: somebody decided.
@@ -127,7 +129,7 @@ func (r *Rollouts) tallyNow(ctx context.Context, rollout string) (t *tally, err 
 	defer r.tallies.mu.Unlock()
 	r.tallies.made[rollout] = t.at
 	delete(r.tallies.kept, rollout)
-	if devices := t.seenBy(access.System("rollouts")).Devices; devices > keepAbove {
+	if t.fleet > keepAbove {
 		r.tallies.kept[rollout] = t
 	}
 	return t, nil
@@ -228,6 +230,10 @@ func (r *Rollouts) makeTally(ctx context.Context, tx *db.Tx, o *row) (*tally, er
 	if err != nil {
 		return nil, err
 	}
+	fleet := len(devices)
+	if devices, err = ofRollout(ctx, tx, o, devices); err != nil {
+		return nil, err
+	}
 	b, err := r.readBusy(ctx, tx, o)
 	if err != nil {
 		return nil, err
@@ -237,7 +243,7 @@ func (r *Rollouts) makeTally(ctx context.Context, tx *db.Tx, o *row) (*tally, er
 		return nil, err
 	}
 	now := r.now()
-	t := &tally{at: now, of: tallied{o.state, o.ring, o.revision}, count: map[string]Compliance{}, words: map[Why][]owned{}}
+	t := &tally{at: now, of: tallied{o.state, o.ring, o.revision}, count: map[string]Compliance{}, words: map[Why][]owned{}, fleet: fleet}
 	for i := range devices {
 		d := &devices[i]
 		d.Why = r.why(o, d, &b, !o.urgent && windows.closed(d.m.owner, d.m.school, now))
@@ -351,6 +357,20 @@ func readFleet(ctx context.Context, tx *db.Tx, o *row) ([]deviceRow, error) {
 			devices[i].Version = version
 		}
 	})
+}
+
+// ofRollout are the devices of the channel of a rollout, of all.
+func ofRollout(ctx context.Context, tx *db.Tx, o *row, all []deviceRow) ([]deviceRow, error) {
+	which, stable := `= $1`, o.channel == manifest.RoleStable
+	if stable {
+		which = `<> $1`
+	}
+	named := map[string]bool{} // of the usual channel those that are not of it
+	err := eachIn(ctx, tx, `c.device_id`, `rollout_devices c WHERE c.channel <> '' AND c.channel `+which, []any{o.channel}, func(f []string) error {
+		named[f[0]] = true
+		return nil
+	})
+	return slices.DeleteFunc(all, func(d deviceRow) bool { return named[d.Device] == stable && !d.took() }), err
 }
 
 // eachIn gives the fields, with semicolons between, that a query has of each of its

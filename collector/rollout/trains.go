@@ -31,6 +31,7 @@ type Train struct {
 	Product, Version string
 	Release          string    // id; empty = it has none, as policies, or was never signed here
 	Signed           bool      // at present
+	Known            bool      // at present, or was: devices may have come with one that was never published
 	Blocked          time.Time // somebody took it off; zero = nobody
 	Ramp             int64     // permille of the devices that may have it by now, by signature; with Signed
 	Devices          int64     // that came with it last
@@ -171,7 +172,7 @@ func (r *Rollouts) signedTrains(ctx context.Context, tx *db.Tx, all map[[2]strin
 			product = ProductPolicy
 		}
 		t := of(all, product, says.Version)
-		t.Release, t.Blocked = id, timeOf(blocked)
+		t.Release, t.Blocked, t.Known = id, timeOf(blocked), true
 		if gone == 0 {
 			t.Signed, t.Ramp = true, max(t.Ramp, reached(says.Ramp, r.now()))
 		}

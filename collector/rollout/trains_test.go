@@ -34,6 +34,9 @@ func (w *world) trains(caller access.Caller) (out []string) {
 		if t.Signed {
 			ramp = fmt.Sprintf("%d permille", t.Ramp)
 		}
+		if !t.Known {
+			ramp = "not from here"
+		}
 		if !t.Blocked.IsZero() {
 			ramp += ", blocked"
 		}
@@ -74,6 +77,9 @@ func TestAttack41LaunchersAreCounted(t *testing.T) {
 		}
 		w.restart()
 		have("launcher 1.3.0: 300 permille, 0 have it, 2 left it", "launcher 1.2.0: 300 permille, 4 have it, 0 left it", policy)
+		// One that came with the package of a device, and was never published here.
+		w.comesWith(ids[3], "launcher:1.0.0")
+		have("launcher 1.3.0: 300 permille, 0 have it, 2 left it", "launcher 1.2.0: 300 permille, 4 have it, 0 left it", "launcher 1.0.0: not from here, 1 have it, 0 left it", policy)
 		// Another owner's people see nothing of it.
 		other := person("ben")
 		other.Owners = []string{"018f0000-0000-7000-8000-000000000009"}

@@ -351,7 +351,7 @@ func (r *Rollouts) Preview(ctx context.Context, caller access.Caller, id string)
 		if err != nil {
 			return err
 		}
-		if p, err = r.promotion(&o); err != nil || !p.Wide {
+		if p, err = r.promotion(ctx, tx, &o); err != nil || !p.Wide {
 			p.May = true
 			return err
 		}
@@ -367,12 +367,16 @@ func (r *Rollouts) Preview(ctx context.Context, caller access.Caller, id string)
 	return p, nil
 }
 
-func (r *Rollouts) promotion(o *row) (Promotion, error) {
+func (r *Rollouts) promotion(ctx context.Context, tx *db.Tx, o *row) (Promotion, error) {
 	if o.state != Running || o.ring+1 >= len(o.rings) {
 		return Promotion{}, fmt.Errorf("%w: there is no next ring", ErrState)
 	}
-	next := o.rings[o.ring+1]
-	return Promotion{Ring: o.ring + 2, Devices: next.End, Adds: next.End - o.rings[o.ring].End, Wide: next.Wide, Evidence: shown(o, r.cfg.Pace)}, nil
+	counted, err := r.counted(ctx, tx, o)
+	if err != nil {
+		return Promotion{}, err
+	}
+	next := counted.Rings[o.ring+1]
+	return Promotion{Ring: o.ring + 2, Devices: next.Devices, Adds: next.Adds, Wide: next.Wide, Evidence: shown(o, r.cfg.Pace)}, nil
 }
 
 // Promote goes on to the next ring before the gate finds it due. Above 10 % of the
@@ -395,7 +399,7 @@ func (r *Rollouts) PromoteTo(ctx context.Context, caller access.Caller, id strin
 		if err != nil {
 			return err
 		}
-		if p, err = r.promotion(&o); err != nil {
+		if p, err = r.promotion(ctx, tx, &o); err != nil {
 			return err
 		}
 		if ring != 0 && ring != p.Ring {

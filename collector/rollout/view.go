@@ -35,18 +35,21 @@ type Rollout struct {
 
 // RingView is a ring of a rollout.
 type RingView struct {
-	Devices, Adds int64
+	Devices, Adds int64 // with a place in it and the rings before; in it
 	Soak          time.Duration
 	SchoolDay     bool
 	Wide          bool
-	OK, Bad       int64
-	InFlight      int64
-	Reached       int64     // devices that ever got a lease
-	Silent        int64     // of these, had a whole turn, and told of no end of it
-	Wait          gate.Wait // of the present ring: what the gate waits for
-	Need          int64     // of the present ring: outcomes that it must have
-	Soaked        bool      // the present ring was watched for long enough
-	Taught        bool      // and a morning of lessons lay in that, or need not
+	Reached       int64 // devices that ever got a lease
+	// These add up to Adds.
+	OK, Bad  int64
+	InFlight int64
+	Had      int64     // have the version, and not by this rollout
+	Silent   int64     // had a whole turn, and told of no end of it
+	Open     int64     // none of these
+	Wait     gate.Wait // of the present ring: what the gate waits for
+	Need     int64     // of the present ring: outcomes that it must have
+	Soaked   bool      // the present ring was watched for long enough
+	Taught   bool      // and a morning of lessons lay in that, or need not
 }
 
 // Decision is what was decided, and what was known then.
@@ -149,20 +152,11 @@ func (r *Rollouts) view(ctx context.Context, tx *db.Tx, o *row) (Rollout, error)
 		v.StartedBy = o.startedBy
 	}
 	v.NeedsSecond = o.ended.IsZero() && !o.approved() && (o.state == Waiting || o.ring+1 < len(o.rings) && o.rings[o.ring+1].Wide)
-	before := int64(0)
-	for _, s := range o.rings {
-		v.Rings = append(v.Rings, RingView{Devices: s.End, Adds: s.End - before, Soak: s.Soak, SchoolDay: s.SchoolDay, Wide: s.Wide})
-		before = s.End
-	}
-	for i, c := range o.counts {
-		v.Rings[i].OK, v.Rings[i].Bad, v.Rings[i].Reached = c.OK, c.Bad, c.Reached
-	}
-	if err := readFlights(ctx, tx, o.id, &v); err != nil {
+	counted, err := r.counted(ctx, tx, o)
+	if err != nil {
 		return v, err
 	}
-	if err := readSilent(ctx, tx, o.id, &v); err != nil {
-		return v, err
-	}
+	v.Rings, v.InFlight = counted.Rings, counted.InFlight
 	v.Rings[o.ring].Soaked, v.Rings[o.ring].Taught = r.watched(o)
 	if o.state == Running {
 		ring, err := r.expects(ctx, tx, o)
@@ -196,26 +190,6 @@ func readFlights(ctx context.Context, tx *db.Tx, id string, v *Rollout) error {
 		if ring < int64(len(v.Rings)) {
 			v.Rings[ring].InFlight++
 			v.InFlight++
-		}
-	}
-	return rows.Close()
-}
-
-// readSilent counts who had a turn without an outcome, by ring. Whose lease was taken
-// back, as by a halt, had none: he comes again.
-func readSilent(ctx context.Context, tx *db.Tx, id string, v *Rollout) error {
-	rows, err := tx.Query(ctx, `SELECT ring, COUNT(*) FROM rollout_members WHERE rollout_id = $1 AND passed = 1 AND flight = 0 AND outcome = 0 GROUP BY ring`, id)
-	if err != nil {
-		return err
-	}
-	defer rows.Close()
-	for rows.Next() {
-		var ring, n int64
-		if err := rows.Scan(&ring, &n); err != nil {
-			return err
-		}
-		if ring < int64(len(v.Rings)) {
-			v.Rings[ring].Silent = n
 		}
 	}
 	return rows.Close()

@@ -224,15 +224,14 @@ func (r *Rollouts) DeviceState(ctx context.Context, caller access.Caller, device
 	return out, rollout, err
 }
 
-// channelOf is the channel that a device came with last, as far as it is known: every
-// device has a place in the rollouts of all channels, but comes to those of its own only.
+// channelOf is the channel that a device came with last; of who said none it is the usual
+// one.
 func channelOf(ctx context.Context, tx *db.Tx, device string) (channel string, err error) {
-	err = tx.QueryRow(ctx, `SELECT r.channel FROM rollout_members m JOIN rollouts o ON o.id = m.rollout_id JOIN rollout_releases r ON r.id = o.release_id
-		WHERE m.device_id = $1 AND m.first_ms IS NOT NULL AND r.product = 'agent' ORDER BY m.first_ms DESC, o.started_ms DESC, o.id DESC LIMIT 1`, device).Scan(&channel)
+	err = tx.QueryRow(ctx, `SELECT channel FROM rollout_devices WHERE device_id = $1`, device).Scan(&channel)
 	if errors.Is(err, db.ErrNoRows) {
-		return manifest.RoleStable, nil
+		err = nil
 	}
-	return channel, err
+	return cmp.Or(channel, manifest.RoleStable), err
 }
 
 // Compliance is how many devices are current, in the words of the requirement: of those
@@ -256,7 +255,11 @@ func (c Compliance) Permille() int64 {
 // dueAfter is from when on a device that came should be current.
 const dueAfter = 14 * 24 * time.Hour
 
-// Compliance counts the devices of a rollout that the caller may see.
+// took says whether something became of a device here, or is about to: then it is of the
+// rollout, whichever channel it is on by now.
+func (d *deviceRow) took() bool { return d.m.outcome != 0 || d.m.flight }
+
+// Compliance counts the devices of a rollout that the caller may see: those of its channel.
 func (r *Rollouts) Compliance(ctx context.Context, caller access.Caller, rollout string) (c Compliance, err error) {
 	if err := caller.Allow(access.ReadRollouts); err != nil {
 		return c, err
@@ -280,9 +283,10 @@ func (r *Rollouts) states(ctx context.Context, caller access.Caller, rollout, wh
 		if err != nil {
 			return err
 		}
-		scope, scoped := caller.Scope("f.owner_id", 2+len(args))
+		scope, scoped := caller.Scope("f.owner_id", 3+len(args))
+		of := ` AND (COALESCE(m.outcome, 0) <> 0 OR COALESCE(m.flight, 0) = 1 OR ` + inChannel("f.device_id", o.channel, "$"+strconv.Itoa(2+len(args))) + `)` // see took
 		var all []deviceRow
-		err = readStates(ctx, tx, rollout, ` WHERE `+scope+where+` ORDER BY f.device_id`+end, append(slices.Clone(args), scoped...), func(d deviceRow) { all = append(all, d) })
+		err = readStates(ctx, tx, rollout, ` WHERE `+scope+where+of+` ORDER BY f.device_id`+end, append(append(slices.Clone(args), o.channel), scoped...), func(d deviceRow) { all = append(all, d) })
 		if err != nil {
 			return err
 		}

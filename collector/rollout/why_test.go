@@ -97,7 +97,7 @@ func TestWhoTakesNoUpdates(t *testing.T) {
 }
 
 // TestDeviceStateIsOfItsChannel: a device hears of the rollouts of its own channel, though
-// it has a place in those of both.
+// it may have a place in those of both.
 func TestDeviceStateIsOfItsChannel(t *testing.T) {
 	both(t, func(t *testing.T, w *world) {
 		w.release("1.0.0")
@@ -124,7 +124,7 @@ func TestDeviceStateIsOfItsChannel(t *testing.T) {
 		w.imported()
 		canary := w.start(t, "1.2.0")
 		hears(ids[0], stable)
-		hears(ids[1], stable) // nobody knows yet
+		hears(ids[1], canary) // it said so when it came
 		comes(ids[0])
 		comes(ids[1], "channel:canary")
 		hears(ids[0], stable)
