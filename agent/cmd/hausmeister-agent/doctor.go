@@ -17,6 +17,7 @@ import (
 	"hausmeister/agent"
 	"hausmeister/agent/enroll"
 	"hausmeister/agent/link/path"
+	"hausmeister/platform/layout"
 	"hausmeister/platform/service"
 	"hausmeister/platform/sysinfo"
 	"hausmeister/proto/hmpb"
@@ -94,6 +95,7 @@ const (
 	diskOK            outcome = "disk_ok"
 	diskLow           outcome = "disk_low"
 	diskFull          outcome = "disk_full"
+	diskReadOnly      outcome = "disk_read_only"
 	diskUnknown       outcome = "disk_unknown"
 )
 
@@ -445,6 +447,8 @@ func (v *visit) disk() {
 	switch {
 	case err != nil:
 		v.note("disk", warn, diskUnknown, err)
+	case layout.ReadOnly(dir):
+		v.note("disk", bad, diskReadOnly, nil)
 	case free < noSpace:
 		v.note("disk", bad, diskFull, nil, size)
 	case free < lowSpace:

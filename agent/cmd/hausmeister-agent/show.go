@@ -31,6 +31,8 @@ type shown struct {
 	// Running: unknown is null, for a user who may not know.
 	Running *bool          `json:"running"`
 	Service service.Status `json:"service,omitempty"`
+	// ReadOnly: the disk takes nothing, so that nobody keeps the rest up to date.
+	ReadOnly bool `json:"read_only,omitempty"`
 }
 
 // status tells how the agent is. It needs no rights for that.
@@ -56,10 +58,12 @@ func (p *program) status(ctx context.Context) error {
 // now is how the agent is, by what it said last and by whether it still runs;
 // known says that it ever said something.
 func (p *program) now(ctx context.Context) (s shown, known bool, err error) {
-	s.Running = p.running()
+	s.Running, s.ReadOnly = p.running(), layout.ReadOnly(p.layout.Root)
 	if p.root == "" {
 		s.Service = p.serviceStatus(ctx)
-		if s.Running == nil && s.Service != "" {
+		// On such a disk the service may be one that is started again and again, which its
+		// manager calls running.
+		if s.Running == nil && s.Service != "" && !(s.ReadOnly && s.Service == service.Running) {
 			s.Running = new(s.Service == service.Running)
 		}
 	}
@@ -122,6 +126,9 @@ func (p *program) showStatus(s shown, known bool) {
 	if s.Problem != link.NoProblem {
 		line("problem", w.text("problem."+string(s.Problem)))
 		line("detail", s.Detail)
+	}
+	if s.ReadOnly {
+		line("problem", w.text("read_only"))
 	}
 	if s.Service != "" {
 		line("service", w.text("service."+string(s.Service)))
