@@ -322,8 +322,8 @@ func (r *Rollouts) due(o *row, s sight) bool {
 	return wait == gate.Leave
 }
 
-// done ends a rollout. Of those that are, the newest version alone stays offered to who
-// comes late.
+// done ends a rollout. Of those that are, the newest version stays offered to who comes
+// late, and what leads to it.
 func (r *Rollouts) done(ctx context.Context, tx *db.Tx, o *row) error {
 	if err := o.turn(ctx, tx, Done, r.now()); err != nil {
 		return err
@@ -337,11 +337,15 @@ func (r *Rollouts) done(ctx context.Context, tx *db.Tx, o *row) error {
 		return err
 	}
 	newestFirst(all)
+	kept, err := steps(ctx, tx, all)
+	if err != nil {
+		return err
+	}
 	for i := range all {
-		if i == 0 {
+		old := &all[i]
+		if kept[old.id] {
 			continue
 		}
-		old := &all[i]
 		if err := old.turn(ctx, tx, Replaced, r.now()); err != nil {
 			return err
 		}

@@ -391,10 +391,14 @@ func (g Gateway) Offer(ctx context.Context, device access.Caller, version string
 		if err := readFloors(ctx, tx, floors); err != nil {
 			return err
 		}
-		has := false // what stands before the rest, else a way back and what it leads away from would hand it to and fro
+		takes := false // it can take one that is done, and no step to that
+		has := false   // what stands before the rest, else a way back and what it leads away from would hand it to and fro
 		for i := range open {
 			o := &open[i]
 			if o.product != manifest.ProductAgent || !o.placed { // who came before the others have places would get one by chance
+				continue
+			}
+			if takes && o.state == Done {
 				continue
 			}
 			if h.off || o.channel != h.channel { // a lease would keep a place in its ring for nothing
@@ -419,6 +423,7 @@ func (g Gateway) Offer(ctx context.Context, device access.Caller, version string
 				v.why, v.kept, v.unfit = WhyUnfit, false, unfitNewer
 			}
 			has = has || v.why == Current
+			takes = takes || o.state == Done && v.unfit == fits
 			if v.why == WhyRing && v.member.owner == "" && !write || v.member.owner != "" && v.member.first == 0 && !write {
 				note = o.id
 			}

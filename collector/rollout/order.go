@@ -99,3 +99,20 @@ func Passed(rel Release, rollouts []Rollout) (by string, yes bool) {
 	}
 	return by, by != ""
 }
+
+// steps are of done rollouts, the newest first, that one and those by which devices come to
+// it that are too old to go there directly: each is for older ones than the one kept before.
+func steps(ctx context.Context, tx *db.Tx, done []row) (map[string]bool, error) {
+	kept, from, last := map[string]bool{}, "", ""
+	for i, o := range done {
+		p, _, err := readRelease(ctx, tx, o.release)
+		if err != nil {
+			return nil, err
+		}
+		leads := from != "" && manifest.Compare(o.version, from) >= 0 && manifest.Compare(o.version, last) < 0
+		if i == 0 || leads && (p.MinFrom == "" || manifest.Compare(p.MinFrom, from) < 0) {
+			kept[o.id], from, last = true, p.MinFrom, o.version
+		}
+	}
+	return kept, nil
+}
