@@ -138,6 +138,9 @@ func (r *Rollouts) rounds(ctx context.Context) error {
 		if err := r.setBack(ctx, tx); err != nil {
 			return err
 		}
+		if err := r.endLeases(ctx, tx); err != nil {
+			return err
+		}
 		if err := r.haltGone(ctx, tx, access.System("rollouts"), string(gate.CauseRelease)); err != nil {
 			return err
 		}
@@ -272,16 +275,10 @@ func (r *Rollouts) ticketsOf(ctx context.Context, tx *db.Tx, o *row) (int64, err
 
 const dayMS = 24 * 60 * 60 * 1000
 
-// move is what a round changes of one rollout: places of those whose lease is over,
-// the base rate, a halt, the next ring, the end.
+// move is what a round changes of one rollout: the base rate, a halt, the next ring, the
+// end.
 func (r *Rollouts) move(ctx context.Context, tx *db.Tx, o *row, s sight) error {
 	now := r.now()
-	if _, err := tx.Exec(ctx, `UPDATE rollout_members SET lease = '', flight = 0, passed = 1 WHERE rollout_id = $1 AND flight = 1 AND until_ms <= $2`, o.id, now.UnixMilli()); err != nil {
-		return err
-	}
-	if err := r.endAhead(ctx, tx, o.id); err != nil {
-		return err
-	}
 	since := o.silent
 	lost := o.suspect(s.silent, now)
 	changed := o.controlBad != s.bad || o.silent != since

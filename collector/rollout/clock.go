@@ -53,16 +53,26 @@ func (r *Rollouts) setBack(ctx context.Context, tx *db.Tx) error {
 	return nil
 }
 
+// endLeases frees the places of those whose lease is over, also in rollouts that were halted
+// or are over: who was armed there is under way no longer than the lease would have held.
+func (r *Rollouts) endLeases(ctx context.Context, tx *db.Tx) error {
+	_, err := tx.Exec(ctx, `UPDATE rollout_members SET lease = '', flight = 0, passed = 1 WHERE flight = 1 AND until_ms <= $1`, r.now().UnixMilli())
+	if err == nil && r.steady.is(setBackAfter) {
+		err = r.endAhead(ctx, tx)
+	}
+	if err != nil {
+		return fmt.Errorf("ending leases: %w", err)
+	}
+	return nil
+}
+
 // endAhead ends leases that were given while the clock ran ahead, and would hold until the
 // time that it showed then. Who is armed is under way all the same, as in revoke.
-func (r *Rollouts) endAhead(ctx context.Context, tx *db.Tx, rollout string) error {
-	if !r.steady.is(setBackAfter) {
-		return nil
-	}
-	const way = `told BETWEEN $5 AND $6`
+func (r *Rollouts) endAhead(ctx context.Context, tx *db.Tx) error {
+	const way = `told BETWEEN $4 AND $5`
 	now := r.now()
-	_, err := tx.Exec(ctx, `UPDATE rollout_members SET lease = '', granted_ms = CAST($3 AS BIGINT), flight = CASE WHEN `+way+` THEN 1 ELSE 0 END, until_ms = CASE WHEN `+way+` THEN CAST($4 AS BIGINT) ELSE CAST($3 AS BIGINT) END
-		WHERE rollout_id = $1 AND flight = 1 AND granted_ms > $2`,
-		rollout, now.Add(aheadFor).UnixMilli(), now.UnixMilli(), now.Add(r.cfg.Pace.Lease).UnixMilli(), int64(armed), int64(trial))
+	_, err := tx.Exec(ctx, `UPDATE rollout_members SET lease = '', granted_ms = CAST($2 AS BIGINT), flight = CASE WHEN `+way+` THEN 1 ELSE 0 END, until_ms = CASE WHEN `+way+` THEN CAST($3 AS BIGINT) ELSE CAST($2 AS BIGINT) END
+		WHERE flight = 1 AND granted_ms > $1`,
+		now.Add(aheadFor).UnixMilli(), now.UnixMilli(), now.Add(r.cfg.Pace.Lease).UnixMilli(), int64(armed), int64(trial))
 	return err
 }

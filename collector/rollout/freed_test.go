@@ -1,0 +1,43 @@
+package rollout_test
+
+import (
+	"testing"
+	"time"
+
+	"hausmeister/collector/rollout"
+)
+
+// Who was armed when a rollout was halted or ended is under way for as long as the lease would
+// have held, and no longer.
+func TestArmedBeyondTheirLease(t *testing.T) {
+	for name, stop := range map[string]func(w *world, id string){
+		"aborted": func(w *world, id string) { w.must(w.Abort(w.t.Context(), person("ada"), id, "that was wrong")) },
+		"halted": func(w *world, id string) {
+			w.must(w.BlockRelease(w.t.Context(), person("ada"), w.releaseID("1.1.0"), "it is bad"))
+		},
+	} {
+		t.Run(name, func(t *testing.T) {
+			both(t, func(t *testing.T, w *world) {
+				ids, id := w.begun(130, "A3510")
+				held := w.sweep(ids, "1.0.0")
+				w.arm(held)
+				stop(w, id)
+				w.now = w.now.Add(23 * time.Hour)
+				w.care()
+				if v := w.view(id); len(held) == 0 || v.InFlight != int64(len(held)) {
+					t.Errorf("%d of %d armed devices are under way within their lease", v.InFlight, len(held))
+				}
+				w.now = w.now.Add(2 * time.Hour)
+				w.care()
+				if v := w.view(id); v.InFlight != 0 {
+					t.Errorf("%d devices are under way beyond their lease", v.InFlight)
+				}
+				for device := range held {
+					if why := w.state(id, device).Why; why == rollout.WhyBegan {
+						t.Errorf("the row of %s says that it is under way", device)
+					}
+				}
+			})
+		})
+	}
+}
