@@ -41,3 +41,28 @@ func TestArmedBeyondTheirLease(t *testing.T) {
 		})
 	}
 }
+
+// A device that took the way back, and has the bad version again, is not where it should be;
+// one that has a newer one since is.
+func TestDriftFromAWayBack(t *testing.T) {
+	both(t, func(t *testing.T, w *world) {
+		ids, _, up := w.wayBack()
+		on := w.on(ids, "1.1.0")
+		back, err := w.RollBack(t.Context(), person("ada"), up, w.releaseID("1.0.0"), "it is bad")
+		w.must(err)
+		w.care()
+		for device, o := range w.sweep(on, "1.1.0") {
+			w.ends(device, o, true)
+			w.comesAnew(device, o.GetVersion())
+			for version, want := range map[string]rollout.Why{"1.0.0": rollout.Current, "1.1.0": rollout.WhyDrift, "9.0.0": rollout.Current} {
+				w.now = w.now.Add(48 * time.Hour)
+				w.comesAnew(device, version)
+				if d := w.state(back, device); d.Why != want || d.Version != version {
+					t.Errorf("with %s it is %s, want %s", d.Version, d.Why, want)
+				}
+			}
+			return
+		}
+		t.Fatal("nobody is offered the way back")
+	})
+}

@@ -102,12 +102,19 @@ func (r *Rollouts) readBusy(ctx context.Context, tx *db.Tx, o *row) (b busy, err
 	return b, rows.Close()
 }
 
+// leads says whether a rollout leads away from a version: an older one, and of a way back
+// also what it leads back from, and all between.
+func (o *row) leads(version string) bool {
+	return version != o.version && manifest.ValidVersion(version) &&
+		(manifest.Compare(version, o.version) < 0 || o.rollbackOf != "" && manifest.Compare(version, o.rollbackOf) <= 0)
+}
+
 // why is the word for a device, from what is stored of it.
 func (r *Rollouts) why(o *row, d *deviceRow, b *busy, closed bool) Why {
 	now, m := r.now(), &d.m
 	silent := d.contact >= 0 && d.contact < now.UnixMilli()/dayMS-whyDays
 	switch {
-	case d.strangeMS > 0, m.outcome == outcomeOK && d.Version != "" && manifest.ValidVersion(d.Version) && manifest.Compare(d.Version, o.version) < 0 && d.contact*dayMS > m.toldMS:
+	case d.strangeMS > 0, m.outcome == outcomeOK && o.leads(d.Version) && d.contact*dayMS > m.toldMS:
 		return WhyDrift
 	case m.outcome == outcomeOK, d.Version == o.version:
 		return Current
