@@ -1,10 +1,12 @@
 package rollout_test
 
 import (
+	"errors"
 	"testing"
 	"time"
 
 	"hausmeister/collector/rollout"
+	"hausmeister/proto/manifest"
 )
 
 // Who was armed when a rollout was halted or ended is under way for as long as the lease would
@@ -64,5 +66,23 @@ func TestDriftFromAWayBack(t *testing.T) {
 			return
 		}
 		t.Fatal("nobody is offered the way back")
+	})
+}
+
+// An urgent release that was blocked meanwhile is not approved.
+func TestApproveOfWhatIsBlocked(t *testing.T) {
+	both(t, func(t *testing.T, w *world) {
+		w.release("1.0.0")
+		w.repo.Release(manifest.RoleEmergency, manifest.Release{Version: "1.1.0", Urgent: true}, []byte("program 1.1.0"))
+		w.imported()
+		w.fleetOf(3, "1.0.0", "A3510")
+		id := w.start(t, "1.1.0")
+		w.must(w.BlockRelease(t.Context(), person("ada"), w.releaseID("1.1.0"), "it is bad"))
+		if err := w.Approve(t.Context(), person("bea"), id, "it is being exploited"); !errors.Is(err, rollout.ErrState) {
+			t.Errorf("Approve of what is blocked = %v, want ErrState", err)
+		}
+		if v := w.view(id); v.State != rollout.Waiting {
+			t.Errorf("%s, want it to wait", v.State)
+		}
 	})
 }

@@ -307,6 +307,9 @@ func (r *Rollouts) Approve(ctx context.Context, caller access.Caller, id, reason
 		if !o.ended.IsZero() || o.approved() || first != (who == "") {
 			return fmt.Errorf("%w: it is approved, or over", ErrState)
 		}
+		if o.gone || o.blocked {
+			return fmt.Errorf("%w: the release is blocked, or signed no longer", ErrState)
+		}
 		if first {
 			return request(ctx, tx, o, "approve", 0, caller, r.now())
 		}
