@@ -86,3 +86,31 @@ func TestApproveOfWhatIsBlocked(t *testing.T) {
 		}
 	})
 }
+
+// A device that is revoked frees its place at once.
+func TestRevokedFreeTheirPlaces(t *testing.T) {
+	both(t, func(t *testing.T, w *world) {
+		ids, id := w.begun(130, "A3510")
+		held := w.sweep(ids, "1.0.0")
+		if again := w.sweep(ids, "1.0.0"); len(again) != len(held) || len(held) == 0 {
+			t.Fatalf("%d and then %d hold a lease, want the places to be taken", len(held), len(again))
+		}
+		var others []string
+		for _, device := range ids {
+			if held[device] == nil {
+				others = append(others, device)
+			}
+		}
+		for device := range held {
+			w.revoked(device, w.now)
+		}
+		w.now = w.now.Add(5 * time.Second)
+		w.care()
+		if v := w.view(id); v.InFlight != 0 {
+			t.Errorf("%d revoked devices are under way", v.InFlight)
+		}
+		if n := len(w.sweep(others, "1.0.0")); n != len(held) {
+			t.Errorf("%d others begin in their places, want %d", n, len(held))
+		}
+	})
+}

@@ -91,10 +91,11 @@ func (s revokedSeen) covers(now revokedSeen) bool {
 	return now.devices == s.devices && now.last == s.last && since >= 0 && since < leaveAgain
 }
 
-// leave notes which devices of open rollouts were revoked; one that is enrolled again says
-// itself what it can take.
+// leave notes which devices of open rollouts were revoked, and frees the places that they held
+// under way: they can fetch nothing, nor tell of an end. One that is enrolled again says itself
+// what it can take.
 func (r *Rollouts) leave(ctx context.Context) error {
-	const places = `m.unfit <> 'gone' AND m.outcome = 0 AND m.rollout_id IN (SELECT o.id FROM rollouts o WHERE o.ended_ms IS NULL)
+	const places = `(m.unfit <> 'gone' AND m.outcome = 0 OR m.flight = 1) AND m.rollout_id IN (SELECT o.id FROM rollouts o WHERE o.ended_ms IS NULL)
 		AND m.device_id IN (SELECT e.device FROM enroll_devices e WHERE e.revoked_ms IS NOT NULL)`
 	seen, n := revokedSeen{at: r.now()}, int64(0)
 	err := r.db.Read(ctx, func(tx *db.Tx) error {
@@ -106,7 +107,7 @@ func (r *Rollouts) leave(ctx context.Context) error {
 	})
 	if err == nil && n > 0 {
 		err = r.db.Write(ctx, func(tx *db.Tx) error {
-			_, err := tx.Exec(ctx, `UPDATE rollout_members AS m SET unfit = $1 WHERE `+places, string(unfitGone))
+			_, err := tx.Exec(ctx, `UPDATE rollout_members AS m SET unfit = CASE WHEN outcome = 0 THEN $1 ELSE unfit END, flight = 0, lease = '' WHERE `+places, string(unfitGone))
 			return err
 		})
 	}
