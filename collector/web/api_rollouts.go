@@ -241,6 +241,9 @@ type apiRing struct {
 	InFlight  int64   `json:"in_flight"`
 	OK        int64   `json:"ok"`
 	Bad       int64   `json:"bad"`
+	Had       int64   `json:"had"`            // have the version, and not by this rollout
+	Silent    int64   `json:"silent"`         // had a whole turn, and told of no end of it
+	Open      int64   `json:"open"`           // none of these: in_flight, ok, bad, had, silent and open add up to adds
 	Wait      *string `json:"wait" is:"wait"` // what the present ring waits for: rate, fresh; nobody = no device of it can take the version yet
 	Need      *int64  `json:"need"`           // outcomes that the present ring must have; null = another ring
 }
@@ -291,7 +294,7 @@ func rolloutOf(r rollout.Rollout) apiRollout {
 		Evidence: evidenceOf(r.Evidence), Rings: make([]apiRing, len(r.Rings))}
 	for i, ring := range r.Rings {
 		out.Rings[i] = apiRing{Ring: i + 1, Devices: ring.Devices, Adds: ring.Adds, SoakHours: ring.Soak.Hours(), SchoolDay: ring.SchoolDay, Second: ring.Wide, Reached: ring.Reached,
-			InFlight: ring.InFlight, OK: ring.OK, Bad: ring.Bad, Wait: present(string(ring.Wait))}
+			InFlight: ring.InFlight, OK: ring.OK, Bad: ring.Bad, Had: ring.Had, Silent: ring.Silent, Open: ring.Open, Wait: present(string(ring.Wait))}
 		if ring.Need > 0 {
 			out.Rings[i].Need = &r.Rings[i].Need
 		}

@@ -169,10 +169,22 @@ func (v *visit) doors(f fault) []link {
 	if v.caller.Name == "" {
 		list = link{"/sign-in", v.say.Say("error.to_sign_in")}
 	}
+	if f.name == "older-release" {
+		return []link{v.rolloutDoor()}
+	}
 	if f.code >= 500 && v.r.Method == http.MethodGet {
 		return []link{{localPath(v.r.URL.RequestURI()), v.say.Say("error.again")}, list}
 	}
 	return []link{list}
+}
+
+// rolloutDoor leads back to the rollout that a page is about, or to the list of them all.
+func (v *visit) rolloutDoor() link {
+	if rest, ok := strings.CutPrefix(v.r.URL.Path, "/rollouts/"); ok {
+		id, _, _ := strings.Cut(rest, "/")
+		return link{"/rollouts/" + url.PathEscape(id), v.say.Say("error.to_rollout")}
+	}
+	return link{"/updates", v.say.Say("error.to_rollouts")}
 }
 
 // askToSignIn leads to the sign-in page and from there back here. A stream or

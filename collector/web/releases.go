@@ -234,11 +234,11 @@ func (v *visit) rolloutRow(r rollout.Rollout) rolloutRow {
 	now := v.s.cfg.Now()
 	row := rolloutRow{Href: "/rollouts/" + r.ID, Name: v.versionName(r.Product, r.Version), Channel: v.channel(r.Channel), State: v.rolloutMark(r.State),
 		Started: v.say.Day(r.Started, now), By: v.who(r.StartedBy), Ring: v.say.Say("rollout.ring_of", "ring", r.Ring, "n", len(r.Rings))}
-	ok, all := int64(0), r.Rings[len(r.Rings)-1].Devices
+	have, all := int64(0), r.Rings[len(r.Rings)-1].Devices
 	for _, ring := range r.Rings {
-		ok, row.Bad = ok+ring.OK, row.Bad+ring.Bad
+		have, row.Bad = have+ring.OK+ring.Had, row.Bad+ring.Bad
 	}
-	row.Progress, row.Meter = v.say.Say("claims.used", "used", ok, "cap", all), ok*1000/max(all, 1)
+	row.Progress, row.Meter = v.say.Say("claims.used", "used", have, "cap", all), have*1000/max(all, 1)
 	return row
 }
 

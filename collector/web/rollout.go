@@ -21,6 +21,7 @@ type rolloutMain struct {
 	State         mark
 	Sentence      string
 	Done          string
+	Moved         string // instead of Done: nothing was done
 	Live          string // address of the stream
 	Latest        string // id of the latest decision, which the page knows
 	Was           string // how the rollout is, for the forms of the page
@@ -49,7 +50,7 @@ type ringRow struct {
 	Key              string // of its cells in the stream
 	Bar              ringBar
 	OK, Fly, Bad     string
-	None, Open       string
+	Had, None, Open  string
 	State            mark
 	Word             string // instead of State, of rings that have not come
 	Whys             string // why how many of its devices are not current
@@ -114,6 +115,9 @@ func (s *Server) showRollout(v *visit, code int, change func(*rolloutMain)) erro
 	}
 	main := rolloutMain{Name: v.versionName(r.Product, r.Version), Channel: v.channel(r.Channel), State: v.rolloutMark(r.State), Sentence: v.rolloutSentence(r), Done: v.done(),
 		Devices: "/rollouts/" + r.ID + "/devices", Checks: v.checks(r), Evidence: v.evidenceRows(r), Decisions: v.decisionRows(r, owners)}
+	if v.asked.Get("done") == "rollout_moved" {
+		main.Moved, main.Done = main.Done, ""
+	}
 	if len(r.Decisions) > 0 {
 		main.Latest = r.Decisions[0].ID
 	}
@@ -231,11 +235,9 @@ func (v *visit) rolloutSentence(r rollout.Rollout) string {
 func (v *visit) ringRows(r rollout.Rollout, c rollout.Compliance) (rows []ringRow) {
 	for i, ring := range r.Rings {
 		n := i + 1
-		none := ring.Silent
-		open := max(0, ring.Adds-ring.OK-ring.Bad-ring.InFlight-none)
 		row := ringRow{Name: v.say.Say("rollout.ring", "ring", n), Rule: v.ringRule(ring), Key: "r" + strconv.Itoa(n), Adds: v.say.Number(ring.Adds),
-			OK: v.say.Number(ring.OK), Fly: v.say.Number(ring.InFlight), Bad: v.say.Number(ring.Bad), None: v.say.Number(none), Open: v.say.Number(open), Current: n == r.Ring}
-		row.Bar = bar(max(ring.Adds, ring.OK+ring.Bad+ring.InFlight+none), barPart{Class: "ok", Width: ring.OK}, barPart{Class: "fly", Width: ring.InFlight}, barPart{Class: "bad", Width: ring.Bad}, barPart{Class: "none", Width: none})
+			OK: v.say.Number(ring.OK), Fly: v.say.Number(ring.InFlight), Bad: v.say.Number(ring.Bad), Had: v.say.Number(ring.Had), None: v.say.Number(ring.Silent), Open: v.say.Number(ring.Open), Current: n == r.Ring}
+		row.Bar = bar(ring.Adds, barPart{Class: "ok", Width: ring.OK}, barPart{Class: "had", Width: ring.Had}, barPart{Class: "fly", Width: ring.InFlight}, barPart{Class: "bad", Width: ring.Bad}, barPart{Class: "none", Width: ring.Silent})
 		switch {
 		case n < r.Ring, n == r.Ring && (r.State == rollout.Done || r.State == rollout.Replaced):
 			row.State = mark{"ok", v.say.Say("rollout.ring.over")}
@@ -365,38 +367,56 @@ func (v *visit) evidenceRows(r rollout.Rollout) []evidenceRow {
 	return []evidenceRow{
 		{"seen.outcomes", v.say.Say("rollout.seen.outcomes"), v.say.Say("rollout.seen.outcomes.text", "ok", e.OK, "bad", e.Bad)},
 		{"seen.rate", v.say.Say("rollout.seen.rate"), v.say.Say("rollout.seen.rate.text", "rate", v.rate(e), "limit", v.share(e.Limit))},
-		{"seen.risk", v.say.Say("rollout.seen.risk"), v.riskWords(e)},
+		{"seen.risk", v.say.Say("rollout.seen.risk"), v.riskWords(r)},
 		{"seen.alarm", v.say.Say("rollout.seen.alarm"), v.say.Say("rollout.seen.alarm.text", "sum", v.say.Fixed2(int64(e.Sum*1000)), "bound", v.say.Fixed2(int64(e.Bound*1000)))},
 		{"seen.flight", v.say.Say("rollout.seen.flight"), v.say.Say("rollout.seen.flight.text", "n", r.InFlight, "cap", r.Cap)},
 	}
 }
 
-// riskWords says how sure it is that the rate is below the limit.
-func (v *visit) riskWords(e rollout.Evidence) string {
+// riskWords says how sure it is that the rate is below the limit; behind the last ring
+// nothing waits for that.
+func (v *visit) riskWords(r rollout.Rollout) string {
+	e := r.Evidence
+	if r.Ring == len(r.Rings) {
+		return "–"
+	}
 	if e.OK+e.Bad == 0 {
 		return v.say.Say("rollout.seen.nothing")
 	}
 	return v.say.Say("rollout.seen.risk.text", "risk", v.share(e.Risk), "doubt", v.share(cmp.Or(e.Doubt, gate.Defaults().Doubt)))
 }
 
-// evidenceWords is what was known when something was decided, in one line.
-func (v *visit) evidenceWords(e rollout.Evidence) string {
-	if e.OK+e.Bad == 0 {
+// evidenceWords is what was known when something was decided, in one line; of the last of
+// so many rings without the risk, for which no ring waits.
+func (v *visit) evidenceWords(e rollout.Evidence, rings int) string {
+	key := "rollout.seen.line"
+	switch {
+	case e.OK+e.Bad == 0:
 		return v.say.Say("rollout.seen.nothing")
+	case e.Ring == rings:
+		key = "rollout.seen.line.last"
 	}
-	return v.say.Say("rollout.seen.line", "ok", e.OK, "bad", e.Bad, "rate", v.rate(e), "limit", v.share(e.Limit), "risk", v.share(e.Risk),
+	return v.say.Say(key, "ok", e.OK, "bad", e.Bad, "rate", v.rate(e), "limit", v.share(e.Limit), "risk", v.share(e.Risk),
 		"sum", v.say.Fixed2(int64(e.Sum*1000)), "bound", v.say.Fixed2(int64(e.Bound*1000)))
+}
+
+// evidenceSentence is evidenceWords among other sentences.
+func (v *visit) evidenceSentence(e rollout.Evidence, rings int) string {
+	return strings.TrimSuffix(v.evidenceWords(e, rings), ".") + "."
 }
 
 // decidedOn is what was known at a decision, with the numbers of the ring that it was
 // about: who enters one does so on those of the ring before.
-func (v *visit) decidedOn(d rollout.Decision) string {
+func (v *visit) decidedOn(d rollout.Decision, rings int) string {
 	e := d.Evidence
-	text := v.evidenceWords(e)
+	text, key := v.evidenceWords(e, rings), "rollout.seen.ring"
 	if e.Ring == 0 || e.OK+e.Bad == 0 {
 		return text
 	}
-	return text + " · " + v.say.Say("rollout.seen.ring", "ring", e.Ring, "ok", e.RingOK, "bad", e.RingBad, "doubt", v.share(e.Doubt))
+	if e.Ring == rings {
+		key = "rollout.seen.ring.last"
+	}
+	return text + " · " + v.say.Say(key, "ring", e.Ring, "ok", e.RingOK, "bad", e.RingBad, "doubt", v.share(e.Doubt))
 }
 
 // stratum names a part of the devices.
@@ -414,7 +434,7 @@ var decisionShapes = map[string]string{"halted": "crit", "part_blocked": "warn",
 func (v *visit) decisionRows(r rollout.Rollout, owners map[string]string) (rows []decisionRow) {
 	for _, d := range r.Decisions {
 		rows = append(rows, decisionRow{Shape: cmp.Or(decisionShapes[d.Verb], "info"), When: v.say.Time(d.At), What: v.say.Say("audit.action.rollout." + d.Verb), Who: v.decider(d),
-			Ring: v.say.Say("rollout.ring", "ring", d.Ring), Reason: v.decisionReason(d, owners), Said: !strings.HasPrefix(d.Actor, "system:") && d.Reason != rollout.Unsaid, Evidence: v.decidedOn(d)})
+			Ring: v.say.Say("rollout.ring", "ring", d.Ring), Reason: v.decisionReason(d, owners), Said: said(d) && d.Reason != rollout.Unsaid, Evidence: v.decidedOn(d, len(r.Rings))})
 	}
 	return rows
 }
@@ -430,12 +450,18 @@ func (v *visit) decider(d rollout.Decision) string {
 	return v.party(d.Actor, map[string]string{d.Actor: d.By})
 }
 
+// said says whether a reason is somebody's own words: also the operator at the collector is
+// no part of it.
+func said(d rollout.Decision) bool {
+	return !strings.HasPrefix(d.Actor, "system:") || d.Actor == access.System("operator").Actor()
+}
+
 // decisionReason is a person's own, or the word for what the collector found.
 func (v *visit) decisionReason(d rollout.Decision, owners map[string]string) string {
 	if d.Reason == rollout.Unsaid {
 		return v.say.Say("rollout.unsaid")
 	}
-	if !strings.HasPrefix(d.Actor, "system:") {
+	if said(d) {
 		return d.Reason
 	}
 	if slices.Contains(gate.Causes, gate.Cause(d.Reason)) {
@@ -487,7 +513,7 @@ func (v *visit) rolloutCells(r rollout.Rollout, c rollout.Compliance, known stri
 	cells := []cell{{"state", v.render("pill", v.rolloutMark(r.State))}, text("sentence", v.rolloutSentence(r)),
 		{"news", v.render("rollout-news", v.rolloutNews(r, known))}}
 	for _, ring := range v.ringRows(r, c) {
-		cells = append(cells, cell{ring.Key + ".bar", v.render("ring-bar", ring.Bar)}, text(ring.Key+".ok", ring.OK), text(ring.Key+".fly", ring.Fly), text(ring.Key+".bad", ring.Bad),
+		cells = append(cells, cell{ring.Key + ".bar", v.render("ring-bar", ring.Bar)}, text(ring.Key+".ok", ring.OK), text(ring.Key+".had", ring.Had), text(ring.Key+".fly", ring.Fly), text(ring.Key+".bad", ring.Bad),
 			text(ring.Key+".none", ring.None), text(ring.Key+".open", ring.Open), text(ring.Key+".whys", ring.Whys), cell{ring.Key + ".state", v.render("ring-state", ring)})
 	}
 	for _, c := range v.checks(r) {

@@ -162,7 +162,10 @@ func (s *Server) resumeAct() rolloutAct {
 			if r.State != rollout.Halted && r.State != rollout.Paused {
 				return "", "", form{}, rollout.ErrState
 			}
-			text := v.rolloutSentence(r) + " " + v.evidenceWords(r.Evidence) + " " + v.say.Say("rollout.resume.text")
+			text := v.rolloutSentence(r) + " " + v.evidenceSentence(r.Evidence, len(r.Rings))
+			if r.State == rollout.Halted { // a pause was a person's
+				text += " " + v.say.Say("rollout.resume.text")
+			}
 			return v.say.Say("rollout.resume.title", "what", v.versionName(r.Product, r.Version)), text, v.rolloutForm(r, "resume", "rollout.resume"), nil
 		},
 		do: func(v *visit, r rollout.Rollout, typed url.Values) (next, done string, err error) {
@@ -190,7 +193,7 @@ func (s *Server) approveAct() rolloutAct {
 			if r.State == rollout.Waiting {
 				word, more = "rollout.approve.urgent", r.Rings[len(r.Rings)-1].Devices
 			}
-			text := v.say.Say(word, "who", v.who(r.StartedBy), "when", v.say.Time(r.Started), "n", more) + " " + v.evidenceWords(r.Evidence)
+			text := v.say.Say(word, "who", v.who(r.StartedBy), "when", v.say.Time(r.Started), "n", more) + " " + v.evidenceSentence(r.Evidence, len(r.Rings))
 			title := "rollout.approve.title"
 			switch {
 			case r.First == "":
@@ -220,7 +223,7 @@ func (s *Server) promoteAct() rolloutAct {
 			}
 			f := v.rolloutForm(r, "promote", "rollout.promote")
 			f.Hidden["ring"] = strconv.Itoa(p.Ring)
-			text := v.say.Say("rollout.promote.text", "n", p.Adds, "ring", p.Ring, "all", p.Devices) + " " + v.evidenceWords(p.Evidence)
+			text := v.say.Say("rollout.promote.text", "n", p.Adds, "ring", p.Ring, "all", p.Devices) + " " + v.evidenceSentence(p.Evidence, len(r.Rings))
 			switch {
 			case p.Wide && !p.May, p.Asked != "" && p.Waiting:
 				return "", "", form{}, rollout.ErrSecond
@@ -256,7 +259,7 @@ func (s *Server) abortAct() rolloutAct {
 			}
 			var have, fly, rest int64
 			for _, ring := range r.Rings {
-				have, fly, rest = have+ring.OK, fly+ring.InFlight, rest+max(0, ring.Adds-ring.OK-ring.InFlight)
+				have, fly, rest = have+ring.OK+ring.Had, fly+ring.InFlight, rest+ring.Bad+ring.Silent+ring.Open
 			}
 			text := strings.Join([]string{v.say.Say("rollout.abort.text"), v.say.Say("rollout.abort.have", "n", have),
 				v.say.Say("rollout.abort.fly", "n", fly), v.say.Say("rollout.abort.rest", "n", rest)}, " ")

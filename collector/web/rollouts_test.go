@@ -182,11 +182,11 @@ func TestRolloutByHand(t *testing.T) {
 		at = back
 		page("the way back", "Agent·1.0.1", "startet nicht überall")
 		// It ends for good: the page says what that means, and the reason comes first.
-		if body := page("to be ended", "Verteilung beenden"); strings.Contains(body, `action="`+at+`/abort"`) || !strings.Contains(body, `href="`+at+`/abort"`) {
+		if body := page("to be ended", "Vorzeitig beenden"); strings.Contains(body, `action="`+at+`/abort"`) || !strings.Contains(body, `href="`+at+`/abort"`) {
 			t.Error("what has no way back is done by one press, or is not offered")
 		}
 		end := b.get(at + "/abort")
-		for _, part := range []string{"Verteilung von Agent·1.0.1 beenden", "Endet endgültig.", "Noch kein Gerät hat die Version.", "Kein Gerät ist unterwegs.", "29 Geräte bekommen sie hiermit nicht mehr.", "Abbrechen"} {
+		for _, part := range []string{"Verteilung von Agent·1.0.1 vorzeitig beenden", "Endet endgültig.", "Noch kein Gerät hat die Version.", "Kein Gerät ist unterwegs.", "29 Geräte bekommen sie hiermit nicht mehr.", "Abbrechen"} {
 			if !strings.Contains(text(end.body), part) {
 				t.Errorf("the page that ends a rollout (%d) lacks %q", end.StatusCode, part)
 			}

@@ -31,6 +31,8 @@ func (v *visit) trains(may bool) (out []trainRow, err error) {
 		switch {
 		case !t.Blocked.IsZero():
 			row.State = mark{"off", v.say.Say("updates.blocked", "day", v.say.Day(t.Blocked, v.s.cfg.Now()))}
+		case !t.Signed && !t.Known: // as the launcher that came with the devices' package
+			row.State = mark{"idle", v.say.Say("updates.train.foreign")}
 		case !t.Signed:
 			row.State = mark{"off", v.say.Say("updates.train.unsigned")}
 		case t.Left > 0:
@@ -57,6 +59,7 @@ type apiTrain struct {
 	Version string  `json:"version" is:"text"`
 	Release *string `json:"release" is:"uuid"` // null = it has none, as policies
 	Signed  bool    `json:"signed"`
+	Known   bool    `json:"known"`             // it is signed here, or was; false as of a launcher that came with the devices' package
 	Blocked *string `json:"blocked" is:"time"` // since when somebody took it off
 	Ramp    *int64  `json:"ramp_permille"`     // of the devices, that may have it by now; null = it is not signed
 	Devices int64   `json:"devices"`           // that came with it last
@@ -70,7 +73,7 @@ func (s *Server) apiTrains(v *visit) error {
 	}
 	items := make([]apiTrain, len(all))
 	for i, t := range all {
-		items[i] = apiTrain{ID: t.Product + ":" + t.Version, Product: t.Product, Version: t.Version, Release: present(t.Release), Signed: t.Signed, Blocked: when(t.Blocked), Devices: t.Devices, Left: t.Left}
+		items[i] = apiTrain{ID: t.Product + ":" + t.Version, Product: t.Product, Version: t.Version, Release: present(t.Release), Signed: t.Signed, Known: t.Known, Blocked: when(t.Blocked), Devices: t.Devices, Left: t.Left}
 		if t.Signed {
 			items[i].Ramp = &all[i].Ramp
 		}
