@@ -9,7 +9,6 @@ import (
 	"os/exec"
 	"path/filepath"
 	"runtime"
-	"slices"
 	"time"
 
 	"hausmeister/agent/launcher"
@@ -26,6 +25,10 @@ const tourFrom, tourTo = "1.0.0", "1.1.0"
 
 // tourWithin bounds how long the tour is told of; what is late comes later.
 const tourWithin = 10 * time.Minute
+
+// settledAfter is how often the tour looks on where all devices have told how it ended: the
+// collector finds only then that the rollout is done.
+const settledAfter = 8
 
 // tourSettings shorten what takes days in a fleet. Nothing else is different there. The
 // first ring waits for all of its devices until a lease ends, so also for one with an
@@ -181,11 +184,11 @@ func (d *demo) openUp(ctx context.Context, admin string) error {
 type aRollout struct {
 	ID    string
 	State string
+	Ring  int // that it has come to
 	Rings []aRing
 }
 
 type aRing struct {
-	Ring          int
 	Adds, OK, Bad int
 	InFlight      int `json:"in_flight"`
 }
@@ -217,6 +220,7 @@ func (d *demo) roll(ctx context.Context, ready func()) error {
 	within, cancel := context.WithTimeout(ctx, tourWithin)
 	defer cancel()
 	var said string
+	looks := 0 // since nothing was waited for
 	for {
 		r, c, here, err := d.seen(within, token, device)
 		if err == nil {
@@ -230,7 +234,10 @@ func (d *demo) roll(ctx context.Context, ready func()) error {
 				t.out.Here = t.out.Seconds
 			}
 		}
-		if err == nil && (r.over(c) || r.State == "halted") {
+		if err == nil && r.over(c) {
+			looks++
+		}
+		if err == nil && (r.State == "done" && looks > 0 || looks > settledAfter || r.State == "halted") {
 			break
 		}
 		select {
@@ -290,14 +297,14 @@ func (r aRollout) over(c compliance) bool {
 	return c.Devices > 0 && well == c.Counts["current"] && well+c.Teachers == c.Devices && (c.Teachers > 0 || r.State == "done")
 }
 
-// line tells of the ring in which something goes on.
+// line tells of the ring that the rollout has come to: in those before it some may wait for
+// their teacher all along.
 func (r aRollout) line() string {
-	last := slices.IndexFunc(r.Rings, func(x aRing) bool { return x.OK+x.Bad < x.Adds })
-	if last < 0 {
+	if r.State == "done" || r.Ring < 1 || r.Ring > len(r.Rings) {
 		return r.State + ", all rings are through"
 	}
-	x := r.Rings[last]
-	text := fmt.Sprintf("%s, ring %d of %d: %d of %d well, %d under way", r.State, x.Ring, len(r.Rings), x.OK, x.Adds, x.InFlight)
+	x := r.Rings[r.Ring-1]
+	text := fmt.Sprintf("%s, ring %d of %d: %d of %d well, %d under way", r.State, r.Ring, len(r.Rings), x.OK, x.Adds, x.InFlight)
 	if x.Bad > 0 {
 		text += fmt.Sprintf(", %d not", x.Bad)
 	}

@@ -133,6 +133,8 @@ type aRollout struct {
 		Ring             int
 		Devices, Adds    int64
 		Reached, OK, Bad int64
+		Had              int64
+		Silent, Open     int64
 		InFlight         int64 `json:"in_flight"`
 		Second           bool
 	}
@@ -146,7 +148,7 @@ func (r aRollout) String() string {
 	var b strings.Builder
 	fmt.Fprintf(&b, "%s  %s %s  %s in ring %d of %d, %d under way (at most %d), started by %s\n", r.ID, r.Version, r.Channel, r.State, r.Ring, len(r.Rings), r.InFlight, r.Cap, r.StartedBy)
 	for _, x := range r.Rings {
-		fmt.Fprintf(&b, "  ring %d: %d devices, %d reached, %d under way, %d well, %d not\n", x.Ring, x.Devices, x.Reached, x.InFlight, x.OK, x.Bad)
+		fmt.Fprintf(&b, "  ring %d: %d devices, %d reached, %d under way, %d well, %d not, %d had it, %d silent, %d open\n", x.Ring, x.Devices, x.Reached, x.InFlight, x.OK, x.Bad, x.Had, x.Silent, x.Open)
 	}
 	for _, d := range r.Decisions {
 		reason := d.Reason
@@ -230,6 +232,7 @@ type trainList struct {
 	Items []struct {
 		Product, Version string
 		Blocked          *string
+		Known            *bool  // nil = the collector is an older one
 		Ramp             *int64 `json:"ramp_permille"`
 		Devices, Left    int64
 	}
@@ -239,6 +242,9 @@ func (l trainList) String() string {
 	out := ""
 	for _, t := range l.Items {
 		stands := "signed no longer"
+		if t.Known != nil && !*t.Known {
+			stands = "not from here"
+		}
 		if t.Ramp != nil {
 			stands = fmt.Sprintf("cleared for %d.%d %%", *t.Ramp/10, *t.Ramp%10)
 		}
