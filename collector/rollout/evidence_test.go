@@ -137,7 +137,7 @@ func TestAllLeftOut(t *testing.T) {
 			w.now = w.now.Add(6 * time.Hour)
 			w.care()
 		}
-		if v := w.view(id); v.Ring != 1 || v.State != rollout.Running || v.Rings[0].Wait != gate.WaitFresh {
+		if v := w.view(id); v.Ring != 1 || v.State != rollout.Running || v.Rings[0].Wait != gate.WaitNobody {
 			t.Errorf("%s in ring %d with all left out, want it to wait in ring 1", v.State, v.Ring)
 		}
 	})

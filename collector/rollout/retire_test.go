@@ -168,8 +168,8 @@ func TestRetiredDeviceUnderWay(t *testing.T) {
 		before := w.view(id)
 		w.care()
 		v := w.view(id)
-		if v.InFlight != before.InFlight-1 || v.Rings[0].Silent != before.Rings[0].Silent+1 || v.Rings[0].Reached != before.Rings[0].Reached || v.State != rollout.Paused {
-			t.Errorf("the rollout is %+v, was %+v, want one fewer under way", v, before)
+		if v.InFlight != 0 || v.Rings[0].Silent != int64(len(armed)) || v.Rings[0].Reached != before.Rings[0].Reached || v.State != rollout.Paused {
+			t.Errorf("the rollout is %+v, was %+v, want nobody under way: their leases are over, too", v, before)
 		}
 		w.must(w.Abort(t.Context(), person("ada"), id, "it was for nothing"))
 		w.revoked(armed[1], w.now)
