@@ -196,7 +196,10 @@ func (p Publication) checkReleases(role string, f *draft.File) error {
 		}
 		for _, want := range p.Platforms {
 			if !slices.Contains(platforms, want) {
-				return refuse("%s has no program for %s", strings.TrimPrefix(role+" "+v, role+" "+role+" "), want)
+				if !strings.HasPrefix(v, role+" ") { // of a role that is not its channel
+					v = role + " " + v
+				}
+				return refuse("%s has no program for %s", v, want)
 			}
 		}
 	}
