@@ -303,7 +303,7 @@ func (r *Rollouts) overdue(p manifest.Release, version string, floors map[string
 const firstOfSystem = 20
 
 // room says whether there is room for one more: in the school, whichever rollouts it
-// takes part in, of its system, and in all.
+// takes part in, of its system, and in all. Who is under way himself has his place.
 func (r *Rollouts) room(ctx context.Context, tx *db.Tx, o *row, v *verdict, device string) error {
 	school, now := v.member.school, r.now().UnixMilli()
 	var inSchool, all int64
@@ -314,12 +314,12 @@ func (r *Rollouts) room(ctx context.Context, tx *db.Tx, o *row, v *verdict, devi
 			return err
 		}
 	}
-	if err := tx.QueryRow(ctx, `SELECT COUNT(*) FROM rollout_members WHERE rollout_id = $1 AND flight = 1`, o.id).Scan(&all); err != nil {
+	if err := tx.QueryRow(ctx, `SELECT COUNT(*) FROM rollout_members WHERE rollout_id = $1 AND flight = 1 AND device_id <> $2`, o.id, device).Scan(&all); err != nil {
 		return err
 	}
 	system, ofSystem := v.p.system(), int64(0)
 	if o.systems[system] < firstOfSystem {
-		if err := tx.QueryRow(ctx, `SELECT COUNT(*) FROM rollout_members WHERE rollout_id = $1 AND flight = 1 AND system = $2`, o.id, system).Scan(&ofSystem); err != nil {
+		if err := tx.QueryRow(ctx, `SELECT COUNT(*) FROM rollout_members WHERE rollout_id = $1 AND flight = 1 AND system = $2 AND device_id <> $3`, o.id, system, device).Scan(&ofSystem); err != nil {
 			return err
 		}
 	}
