@@ -129,7 +129,7 @@ func selftestOf(ctx context.Context, path, root string) error {
 	var t tested
 	var exit *exec.ExitError
 	switch {
-	case process.NoProgram(err): // it never will be one here; its copy was looked at, and is as it was signed
+	case process.NoProgram(path, err): // it never will be one here; its copy was looked at, and is as it was signed
 		return fmt.Errorf("%w: %w", agentupdate.ErrSelftest, err)
 	case err != nil && !errors.As(err, &exit) && ctx.Err() == nil:
 		return fmt.Errorf("starting the new program's test: %w", err) // a scanner holds it, say: no word of the program
