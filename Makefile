@@ -42,7 +42,7 @@ PLAIN_PKGS := ./collector/web ./testenv/rollsim ./proto/manifest ./agent/launche
 TESTFLAGS  := -trimpath -ldflags=-w -vet=off -count=1
 # Scenarios wait more than they work: a third package runs beside two.
 WAITING    := -p 3
-FIRST      := ./testenv/scenario ./testenv/netsim ./collector/web ./collector/gateway
+FIRST      := ./testenv/scenario ./testenv/netsim ./collector/web ./collector/rollout ./installer/release
 
 PORT    ?= 8443
 DEVICES ?= 50
