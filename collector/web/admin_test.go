@@ -241,6 +241,10 @@ func TestIdempotencyKey(t *testing.T) {
 	if res := send("another-key-of-the-sender", body); res.StatusCode != http.StatusConflict || !strings.Contains(res.body, "problem:exists") {
 		t.Errorf("another key: %d %s, want 409: the name is taken", res.StatusCode, res.body)
 	}
+	w.must(w.exec(`UPDATE answers SET status = 0`)) // as while a call has no answer yet
+	if res := send(key, body); res.StatusCode != http.StatusConflict || !strings.Contains(res.body, "problem:under-way") || res.Header.Get("Retry-After") != "1" {
+		t.Errorf("while the first is under way: %d %s, Retry-After %q", res.StatusCode, res.body, res.Header.Get("Retry-After"))
+	}
 }
 
 // TestRateOfAToken: too many calls are refused, those of others are not.

@@ -2,6 +2,7 @@ package web
 
 import (
 	"errors"
+	"slices"
 	"strconv"
 	"strings"
 
@@ -67,9 +68,20 @@ func (w apiWhich) filter() fleet.Filter {
 type apiNewJob struct {
 	Act     string    `json:"act" is:"act"` // label, unlabel or school
 	Label   string    `json:"label,omitempty" is:"text"`
-	School  string    `json:"school,omitempty" is:"uuid"` // id; empty = none
+	School  *string   `json:"school,omitempty" is:"uuid"` // id; empty = none; act school wants it
 	Devices []string  `json:"devices,omitempty" is:"uuid"`
 	Filter  *apiWhich `json:"filter,omitempty"`
+}
+
+// wrong names the part of it that the desk refused.
+func (n apiNewJob) wrong(err error) error {
+	switch {
+	case errors.Is(err, fleet.ErrLabel):
+		return &badRequest{"label", err.Error()}
+	case n.Filter != nil:
+		return &badRequest{"filter", err.Error()}
+	}
+	return &badRequest{"devices", err.Error()}
 }
 
 // apiJob is a change of many devices.
@@ -139,7 +151,15 @@ func (s *Server) apiStartJob(v *visit) error {
 	if err := v.readJSON(&body); err != nil {
 		return err
 	}
-	n := fleet.NewJob{Act: fleet.Act(body.Act), Label: body.Label, School: body.School, Devices: body.Devices}
+	n := fleet.NewJob{Act: fleet.Act(body.Act), Label: body.Label, Devices: body.Devices}
+	if !slices.Contains([]fleet.Act{fleet.ActLabel, fleet.ActUnlabel, fleet.ActSchool}, n.Act) {
+		return &badRequest{"act", "want label, unlabel or school"}
+	}
+	if body.School != nil {
+		n.School = *body.School
+	} else if n.Act == fleet.ActSchool { // left out by mistake, it must not take devices out of theirs
+		return &badRequest{"school", `want the id of a school, or "" for none`}
+	}
 	if w := body.Filter; w != nil {
 		if len(body.Devices) > 0 {
 			return &badRequest{"filter", "want either devices or a filter"}
@@ -148,7 +168,7 @@ func (s *Server) apiStartJob(v *visit) error {
 	}
 	j, err := s.cfg.Fleet.StartJob(v.r.Context(), v.caller, n)
 	if errors.Is(err, fleet.ErrInvalid) {
-		return &badRequest{"act", err.Error()}
+		return body.wrong(err)
 	}
 	if err != nil {
 		return err

@@ -121,6 +121,10 @@ func (s *Server) fail(v *visit, err error) {
 		}
 	case http.StatusTooManyRequests:
 		v.w.Header().Set("Retry-After", strconv.Itoa(int(retryAfter(err)/time.Second)))
+	case http.StatusConflict:
+		if f.name == "under-way" { // the first of the two calls ends by itself
+			v.w.Header().Set("Retry-After", "1")
+		}
 	}
 	if v.door == program || v.door == scrape || strings.HasPrefix(v.r.URL.Path, "/api/") || strings.HasPrefix(v.r.URL.Path, "/updates/") {
 		s.problem(v, f, err)

@@ -247,20 +247,25 @@ func TestAPIJobs(t *testing.T) {
 	for _, c := range []struct {
 		token, path, body, want string
 		code                    int
+		field                   string
 	}{
-		{token, "/api/v1/jobs/" + job.ID + "/undo", "", "not-undoable", 409},
-		{reader, "/api/v1/jobs/" + job.ID + "/undo", "", "forbidden", 403},
-		{token, "/api/v1/jobs/none/undo", "", "not-found", 404},
-		{reader, "/api/v1/jobs", `{"act":"label","label":"x","devices":["` + ids[0] + `"]}`, "forbidden", 403},
-		{token, "/api/v1/jobs", `{"act":"label","label":"x"}`, "bad-request", 400},
-		{token, "/api/v1/jobs", `{"act":"burn","devices":["` + ids[0] + `"]}`, "bad-request", 400},
-		{token, "/api/v1/jobs", `{"act":"label","label":"x","devices":["none"]}`, "not-found", 404},
-		{token, "/api/v1/jobs", `{"act":"label","label":"x","devices":["a"],"filter":{}}`, "bad-request", 400},
-		{token, "/api/v1/devices/" + ids[0] + "/labels", `{"label":""}`, "bad-request", 400},
+		{token, "/api/v1/jobs/" + job.ID + "/undo", "", "not-undoable", 409, ""},
+		{reader, "/api/v1/jobs/" + job.ID + "/undo", "", "forbidden", 403, ""},
+		{token, "/api/v1/jobs/none/undo", "", "not-found", 404, ""},
+		{reader, "/api/v1/jobs", `{"act":"label","label":"x","devices":["` + ids[0] + `"]}`, "forbidden", 403, ""},
+		{token, "/api/v1/jobs", `{"act":"label","label":"x"}`, "bad-request", 400, "devices"},
+		{token, "/api/v1/jobs", `{"act":"burn","devices":["` + ids[0] + `"]}`, "bad-request", 400, "act"},
+		{token, "/api/v1/jobs", `{"act":"label","label":"x","devices":["none"]}`, "not-found", 404, ""},
+		{token, "/api/v1/jobs", `{"act":"label","label":"x","devices":["a"],"filter":{}}`, "bad-request", 400, "filter"},
+		{token, "/api/v1/jobs", `{"act":"label","label":"x","filter":{"state":"kaputt"}}`, "bad-request", 400, "filter"},
+		{token, "/api/v1/jobs", `{"act":"label","label":"a,b","filter":{}}`, "bad-request", 400, "label"},
+		{token, "/api/v1/jobs", `{"act":"quiet","filter":{"finding":"disk_low"}}`, "bad-request", 400, "act"},
+		{token, "/api/v1/jobs", `{"act":"school","devices":["` + ids[0] + `"]}`, "bad-request", 400, "school"},
+		{token, "/api/v1/devices/" + ids[0] + "/labels", `{"label":""}`, "bad-request", 400, "label"},
 	} {
-		var p struct{ Type string }
-		if res := post(c.token, c.path, c.body, &p); res.StatusCode != c.code || p.Type != "urn:hausmeister:problem:"+c.want {
-			t.Errorf("POST %s %s = %d %s, want %d %s", c.path, c.body, res.StatusCode, p.Type, c.code, c.want)
+		var p struct{ Type, Field string }
+		if res := post(c.token, c.path, c.body, &p); res.StatusCode != c.code || p.Type != "urn:hausmeister:problem:"+c.want || p.Field != c.field {
+			t.Errorf("POST %s %s = %d %s of %q, want %d %s of %q", c.path, c.body, res.StatusCode, p.Type, p.Field, c.code, c.want, c.field)
 		}
 	}
 }
