@@ -5,6 +5,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"slices"
 	"strings"
 	"time"
 
@@ -199,7 +200,39 @@ func readViews(ctx context.Context, tx *db.Tx, caller access.Caller, where strin
 		v.Created, v.Deleted, v.May = time.UnixMilli(created), deleted != 0, v.may(caller) == nil
 		views = append(views, v)
 	}
-	return views, rows.Close()
+	if err := rows.Close(); err != nil {
+		return nil, err
+	}
+	for i := len(views) - 1; i >= 0; i-- {
+		foreign, err := views[i].Filter.foreign(ctx, tx, caller)
+		if err != nil {
+			return nil, err
+		}
+		if foreign {
+			views = slices.Delete(views, i, i+1)
+		}
+	}
+	return views, nil
+}
+
+// foreign says that it is a filter for what the caller does not see: it would show him
+// nothing but that this exists.
+func (f Filter) foreign(ctx context.Context, tx *db.Tx, caller access.Caller) (bool, error) {
+	if caller.Owners == nil {
+		return false, nil
+	}
+	if f.Owner != "" && !caller.Sees(f.Owner) {
+		return true, nil
+	}
+	if f.School == "" {
+		return false, nil
+	}
+	var owner string
+	err := tx.QueryRow(ctx, `SELECT owner_id FROM schools WHERE id = $1`, f.School).Scan(&owner)
+	if errors.Is(err, db.ErrNoRows) {
+		return false, nil
+	}
+	return err == nil && !caller.Sees(owner), err
 }
 
 // SaveView keeps a filter under a name.

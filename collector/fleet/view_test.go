@@ -2,6 +2,7 @@ package fleet_test
 
 import (
 	"errors"
+	"strings"
 	"testing"
 	"time"
 
@@ -114,6 +115,47 @@ func TestViews(t *testing.T) {
 		fail("too many", err, fleet.ErrViews)
 		if n := len(names(root)); n != 33 {
 			t.Errorf("root has %d views, want its 30 and 3 that are shared", n)
+		}
+	})
+}
+
+// TestViewsOfWhatIsForeign: a view for one school, or one owner, is of nobody's list who
+// does not see these; not even its name is.
+func TestViewsOfWhatIsForeign(t *testing.T) {
+	dbtest.Run(t, migrations, func(t *testing.T, d *db.DB) {
+		w := newWorld(t, d)
+		ctx := t.Context()
+		if _, err := w.ImportSchools(ctx, system, strings.NewReader("schul_id,name,ort,schultraeger,geraete\nA1,A,X,Ahorn,1\nK1,K,X,Kiefer,1\n")); err != nil {
+			t.Fatal(err)
+		}
+		root := access.Caller{Kind: access.KindUser, ID: "root", Role: access.RoleAdmin}
+		schools, err := w.Schools(ctx, root)
+		if err != nil {
+			t.Fatal(err)
+		}
+		school, other := schools[0], ""
+		for _, s := range schools {
+			if s.Owner != school.Owner {
+				other = s.Owner
+			}
+		}
+		for name, f := range map[string]fleet.Filter{"school": {School: school.ID}, "owner": {Owner: school.Owner}, "all": {}, "gone": {School: "none"}} {
+			if _, err := w.SaveView(ctx, root, fleet.View{Sharing: fleet.ViewAll, Name: name, Filter: f}); err != nil {
+				t.Fatal(err)
+			}
+		}
+		for owner, want := range map[string][]string{school.Owner: {"all", "gone", "owner", "school"}, other: {"all", "gone"}} {
+			views, err := w.Views(ctx, access.Caller{Kind: access.KindUser, ID: "eva", Role: access.RoleAdmin, Owners: []string{owner}})
+			if err != nil {
+				t.Fatal(err)
+			}
+			var got []string
+			for _, v := range views {
+				got = append(got, v.Slug)
+			}
+			if diff := cmp.Diff(want, got); diff != "" {
+				t.Errorf("%s sees:\n%s", owner, diff)
+			}
 		}
 	})
 }
