@@ -12,10 +12,17 @@ import (
 )
 
 // lastReport shows the last message of each kind that left this device, all of it.
-func (p *program) lastReport(context.Context) error {
+func (p *program) lastReport(ctx context.Context) error {
 	var r agent.Report
 	err := p.read(agent.LastReportFile, &r)
 	if errors.Is(err, fs.ErrNotExist) {
+		s, _, err := p.now(ctx)
+		if err != nil {
+			return err
+		}
+		if s.State == agent.StateNotEnrolled {
+			return &failure{code: "no_report", exit: exitNotEnrolled}
+		}
 		return &failure{code: "no_report", exit: exitNotConnected}
 	}
 	if err != nil {
