@@ -255,6 +255,30 @@ func TestAttack31_CannotReachTheCollector(t *testing.T) {
 	})
 }
 
+// TestAttack27_31_AsleepBetweenTwoTries: on a system whose clock goes on in sleep an hour
+// between two tries of the old program is no hour in which the new one did not get through.
+func TestAttack27_31_AsleepBetweenTwoTries(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		d := armed(t)
+		tries := 0
+		d.probe = func(context.Context, journal.Program) error {
+			if tries++; tries == 5 {
+				time.Sleep(time.Hour)
+			}
+			return nil
+		}
+		d.build[bytesOf("1.1.0")] = func(c *fakeChild) {
+			c.well(time.Hour+10*time.Minute, "checked ok")
+			c.well(1000*time.Hour, "checked ok", c.heard())
+		}
+		d.runFor(t.Context(), 2*time.Hour)
+		d.runs(t, v2)
+		if j := d.load(t); j.State != journal.Committed {
+			t.Errorf("%s, told %s", j.State, d.told(t))
+		}
+	})
+}
+
 func TestAttack34_DiesHoursLater(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		d := armed(t)

@@ -36,6 +36,7 @@ type watch struct {
 	bound    bool // the journal was told so: a trial may begin there later than here
 	measured bool
 	proved   time.Time // since when the old program reaches the collector
+	asked    time.Time // it last
 	nextTry  time.Time
 	aged     time.Time
 	looked   time.Time
@@ -455,14 +456,20 @@ func (w *watch) probe(crew *supervise.Crew, result chan<- error) {
 	})
 }
 
+// probeTakes is the longest that the old program is asked for, and somewhat more.
+const probeTakes = time.Minute
+
 // probed: only time in which the old one could, without a break, counts. Without
-// any network nothing is proved, and the trial goes on.
+// any network nothing is proved, and the trial goes on. Nor is the time proved in which a
+// machine slept, whose clock goes on in sleep on some systems: the new one did not try.
 func (w *watch) probed(ctx context.Context, err error) {
 	now := time.Now()
+	slept := now.Sub(w.asked) > w.l.c.Times.ProbeEvery+probeTakes
+	w.asked = now
 	switch {
 	case err != nil || !w.wantsProbe():
 		w.proved = time.Time{}
-	case w.proved.IsZero():
+	case w.proved.IsZero() || slept:
 		w.proved = now
 	case now.Sub(w.proved) >= w.l.c.Times.GiveUpAfter:
 		w.l.c.Log.Warn("the old agent would reach the collector, the new one does not")
