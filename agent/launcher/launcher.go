@@ -137,9 +137,9 @@ type Config struct {
 	// not be soon; Beat whenever the launcher itself gets on. nil = nobody listens.
 	Ready func()
 	Beat  func()
-	// Proved is called once, when an agent has been alive for BoundFor under this
-	// launcher: it does its work. nil = nobody asks.
-	Proved func()
+	// Proved is called when an agent has been alive for BoundFor under this launcher, which
+	// does its work, and again after an error. nil = nobody asks.
+	Proved func() error
 	Now    func() time.Time
 	Log    *slog.Logger
 }
@@ -159,7 +159,7 @@ type Launcher struct {
 	// untried: what is armed was not swapped in, since a try could not be counted.
 	untried bool
 	ready   bool
-	works   bool // Proved was called
+	works   bool // Proved was told
 }
 
 // New makes a Launcher that Run then runs.
@@ -175,7 +175,7 @@ func New(c Config) *Launcher {
 		c.Folders = func() error { return nil }
 	}
 	if c.Proved == nil {
-		c.Proved = func() {}
+		c.Proved = func() error { return nil }
 	}
 	if c.Now == nil {
 		c.Now = time.Now

@@ -365,8 +365,10 @@ func (w *watch) look(ctx context.Context) {
 	w.looked = time.Now()
 	w.nextLook = w.looked.Add(w.l.c.Times.BoundFor / 10)
 	if !w.l.works && time.Since(w.began) >= w.l.c.Times.BoundFor {
-		w.l.works = true
-		w.l.c.Proved()
+		err := w.l.c.Proved()
+		if w.l.works = err == nil; err != nil {
+			w.l.c.Log.Warn("the trial of this launcher goes on", "error", err)
+		}
 	}
 	u, err := w.child.Usage()
 	if err != nil {

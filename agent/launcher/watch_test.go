@@ -1,6 +1,8 @@
 package launcher_test
 
 import (
+	"context"
+	"errors"
 	"fmt"
 	"strings"
 	"testing"
@@ -195,6 +197,28 @@ func TestAttack32_NothingToCompareWith(t *testing.T) {
 		d := fresh(t, func(_ *device, c *fakeChild) { c.takes(10, 255<<20); c.wellUntilTheEnd() })
 		if j := d.load(t); j.State != journal.Committed || j.Baseline != 255<<20 {
 			t.Errorf("%s, baseline %d, told %s", j.State, j.Baseline, d.told(t))
+		}
+	})
+}
+
+// TestAttack41_ProofNotWritten: a launcher that does its work says so until it is written,
+// or the timer would leave it for a disk that was full for a moment.
+func TestAttack41_ProofNotWritten(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		d := armed(t)
+		c := d.config()
+		began, told := time.Now(), []time.Duration{}
+		c.Proved = func() error {
+			if told = append(told, time.Since(began).Round(time.Minute)); len(told) < 3 {
+				return errors.New("no space left on device")
+			}
+			return nil
+		}
+		ctx, cancel := context.WithTimeout(t.Context(), time.Hour)
+		defer cancel()
+		must(t, launcher.New(c).Run(ctx))
+		if len(told) != 3 || told[0] < 10*time.Minute || told[2] > 15*time.Minute {
+			t.Errorf("told after %v, want three times soon after ten minutes", told)
 		}
 	})
 }

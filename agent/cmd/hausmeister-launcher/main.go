@@ -125,11 +125,7 @@ func serve(l layout.Layout) error {
 			Programs: programs, Folders: l.Create, Start: a.start, Probe: a.probe,
 			Times: settings.Times, Bounds: settings.Bounds,
 			Boot: process.Boot(), Ready: n.Ready, Beat: func() { n.Alive(); guard.Alive() }, Log: logs,
-			Proved: func() {
-				if err := line.Proved(version); err != nil {
-					logs.Warn("the trial of this launcher goes on", "error", err)
-				}
-			},
+			Proved: func() error { return line.Proved(version) },
 		}).Run(ctx)
 	})
 }
