@@ -31,7 +31,7 @@ func (p *program) mend(ctx context.Context) error {
 	defer lock.Close()
 	times := train.ReadTimes(filepath.Join(p.layout.State(), "launcher.json"))
 	line := train.New(p.layout, layout.Plain())
-	outcome, err := line.Mend(ctx, times)
+	outcome, err := line.Mend(ctx, times, p.follow)
 	if err != nil {
 		return err
 	}

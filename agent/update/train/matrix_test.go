@@ -1,6 +1,7 @@
 package train_test
 
 import (
+	"errors"
 	"fmt"
 	"math/rand/v2"
 	"os"
@@ -29,6 +30,8 @@ type story struct {
 	comesUp, proves bool
 	// makesRoom: it is dropped once for an agent before its first start, and tried anew.
 	makesRoom bool
+	// byCommand: no link leads to it, the service manager's command names it.
+	byCommand bool
 	// after is what happens to it once it is pointed to.
 	after func(d *device)
 }
@@ -39,6 +42,10 @@ var stories = []story{
 	{name: "makes room, good", comesUp: true, proves: true, makesRoom: true},
 	{name: "makes room, does not come up", makesRoom: true},
 	{name: "of no use", comesUp: true},
+	{name: "by command, good", comesUp: true, proves: true, byCommand: true},
+	{name: "by command, makes room, good", comesUp: true, proves: true, makesRoom: true, byCommand: true},
+	{name: "by command, makes room, does not come up", makesRoom: true, byCommand: true},
+	{name: "by command, makes room, of no use", comesUp: true, makesRoom: true, byCommand: true},
 	{name: "taken away", after: func(d *device) { d.disk.Put(d.l.LauncherPath(newer), nil) }},
 }
 
@@ -63,11 +70,12 @@ type device struct {
 	runs, started string
 	tried         bool // the new one was pointed to, durably
 	dropped       bool // and taken back before it was started
+	command       string
 }
 
 func newDevice(t *testing.T, root string, disk *fault.Tree, s story) *device {
 	l := layout.Layout{Root: root}
-	return &device{T: t, s: s, l: l, disk: disk, line: train.New(l, disk)}
+	return &device{T: t, s: s, l: l, disk: disk, line: train.New(l, disk), command: older}
 }
 
 func (d *device) stop() {
@@ -82,13 +90,25 @@ func (d *device) pointed() string {
 	return string(to)
 }
 
-// start is the service manager's: it runs what the pointer leads to.
+// follow is the service manager's, which keeps its command on a disk of its own.
+func (d *device) follow() error {
+	if d.disk.Dead() {
+		return errors.New("nobody is there to follow")
+	}
+	d.command = d.pointed()
+	return nil
+}
+
+// start is the service manager's: it runs what the pointer leads to, or its command names.
 func (d *device) start() {
 	d.stop()
 	if d.disk.Dead() {
 		return
 	}
 	to := d.pointed()
+	if d.s.byCommand {
+		to = d.command
+	}
 	program, ok := d.disk.Read(d.l.LauncherPath(to))
 	if !ok {
 		return
@@ -116,11 +136,11 @@ func (d *device) agent() {
 	if barred, err := d.line.Barred(sumOf(newer)); err != nil || barred {
 		return
 	}
-	if d.line.Put(newer, sumOf(newer), strings.NewReader(bytesOf(newer))) != nil || d.line.Try(older, newer, sumOf(newer)) != nil {
+	if d.line.Put(newer, sumOf(newer), strings.NewReader(bytesOf(newer))) != nil || d.line.Try(older, newer, sumOf(newer)) != nil || d.follow() != nil {
 		return // at the next look
 	}
 	if d.s.makesRoom && !d.dropped {
-		if d.line.Drop(older, nil) == nil {
+		if d.line.Drop(older, d.follow) == nil {
 			d.dropped = true
 			if to := d.pointed(); to != older {
 				d.Errorf("room was made, and the next start takes %s", to)
@@ -137,7 +157,8 @@ func (d *device) agent() {
 
 func (d *device) timer() {
 	times := train.Times{Patience: 4 * time.Second, Steady: 2 * time.Second, Every: time.Second}
-	if o, err := d.line.Mend(d.Context(), times); err == nil && o == train.Back {
+	if o, err := d.line.Mend(d.Context(), times, d.follow); err == nil && o == train.Back {
+		_ = d.follow()
 		d.start()
 		_ = d.line.Over(d.Context(), times)
 	}
@@ -145,7 +166,7 @@ func (d *device) timer() {
 
 // goesOn through some half hours.
 func (d *device) goesOn() {
-	for range 5 {
+	for range 6 {
 		d.agent()
 		d.start() // the machine is switched on anew
 		d.timer()
@@ -231,7 +252,7 @@ func TestAttack41_KillMatrix(t *testing.T) {
 				}
 				from := func(left *device) *device {
 					d := newDevice(t, root, left.disk.Clone(), s)
-					d.tried, d.dropped = left.tried, left.dropped
+					d.tried, d.dropped, d.command = left.tried, left.dropped, left.command
 					return d
 				}
 				whole := from(begin)

@@ -70,8 +70,8 @@ const (
 )
 
 // Mend looks after a launcher that nobody else looks after. It needs no launcher, no
-// network and no journal.
-func (t *Train) Mend(ctx context.Context, times Times) (Outcome, error) {
+// network and no journal. follow is as for Drop.
+func (t *Train) Mend(ctx context.Context, times Times, follow func() error) (Outcome, error) {
 	trial, on, err := t.OnTrial()
 	if err != nil {
 		return Nothing, err
@@ -89,8 +89,16 @@ func (t *Train) Mend(ctx context.Context, times Times) (Outcome, error) {
 		}
 		return t.back(trial)
 	}
-	if current != trial.To { // the agent ended before it pointed; or somebody else did since
-		return Nothing, t.remove("trial", "starts", "looks")
+	if current != trial.To { // the agent ended before it pointed, or while it dropped it; or somebody else did since
+		if follow != nil {
+			if err := follow(); err != nil {
+				return Nothing, err
+			}
+		}
+		// Where no link leads it may have been started all the same, and runs until the next start.
+		if n, err := t.count("starts"); err != nil || n == 0 {
+			return Nothing, errors.Join(err, t.forget(trial))
+		}
 	}
 	if n, err := t.count("starts"); err != nil || n > maxStarts {
 		return t.backUnless(err, trial)
@@ -102,6 +110,8 @@ func (t *Train) Mend(ctx context.Context, times Times) (Outcome, error) {
 	switch {
 	case err != nil:
 		return Waiting, err
+	case seen == oldRuns && current != trial.To:
+		return Nothing, t.forget(trial)
 	case seen == oldRuns:
 		return Waiting, nil
 	case seen == nobodyRuns:
@@ -115,6 +125,21 @@ func (t *Train) Mend(ctx context.Context, times Times) (Outcome, error) {
 		return t.backUnless(err, trial)
 	}
 	return Waiting, t.write("looks", strconv.Itoa(n+1)+"\n")
+}
+
+// forget ends a trial of who is not pointed to, unless its agent does just now.
+func (t *Train) forget(trial Trial) error {
+	lock, err := t.lock()
+	if err != nil {
+		return err
+	}
+	defer lock.Close()
+	current, err := t.Current()
+	now, on, err2 := t.OnTrial()
+	if err := errors.Join(err, err2); err != nil || !on || now != trial || current == trial.To {
+		return err
+	}
+	return t.remove("trial", "starts", "looks")
 }
 
 func (t *Train) backUnless(err error, trial Trial) (Outcome, error) {

@@ -87,6 +87,12 @@ func (t *Train) file(name string) string { return filepath.Join(t.l.Launchers(),
 // LockPath is the lock that a launcher holds while it runs.
 func (t *Train) LockPath() string { return filepath.Join(t.l.Update(), "launcher.lock") }
 
+// lock is held from a look at trial and pointer until both are changed: agent and timer
+// would else each go by what the other one is about to change.
+func (t *Train) lock() (*layout.FileLock, error) {
+	return layout.Lock(filepath.Join(t.l.Update(), "train.lock"))
+}
+
 // Path is where a launcher lies, whether or not it does.
 func (t *Train) Path(version string) string { return t.l.LauncherPath(version) }
 
@@ -203,6 +209,11 @@ func (t *Train) Try(from, to string, sum layout.Sum) error {
 	if barred, err := t.Barred(sum); err != nil || barred {
 		return errors.Join(err, ErrBarred)
 	}
+	lock, err := t.lock()
+	if err != nil {
+		return err
+	}
+	defer lock.Close()
 	current, err := t.Current()
 	if err != nil {
 		return err
@@ -240,6 +251,11 @@ func (t *Train) Try(from, to string, sum layout.Sum) error {
 // told in between (follow, nil = it needs nobody), since whatever is started before the end
 // must be on trial.
 func (t *Train) Drop(runs string, follow func() error) error {
+	lock, err := t.lock()
+	if err != nil {
+		return err
+	}
+	defer lock.Close()
 	trial, on, err := t.OnTrial()
 	if err != nil || !on {
 		return err

@@ -68,7 +68,7 @@ func (r *rig) runs(version string) (stop func()) {
 
 func (r *rig) mends(want train.Outcome, pointer string) {
 	r.Helper()
-	got, err := r.Mend(r.Context(), short)
+	got, err := r.Mend(r.Context(), short, nil)
 	if err != nil || got != want {
 		r.Fatalf("Mend = %s, %v, want %s", got, err, want)
 	}
@@ -202,7 +202,7 @@ func TestAttack41_TakenAwayOrDamaged(t *testing.T) {
 	t.Run("all", func(t *testing.T) {
 		r := newRig(t)
 		r.must(os.Remove(r.Path("1.0.0")))
-		if o, err := r.Mend(t.Context(), short); err == nil || o != train.Nothing {
+		if o, err := r.Mend(t.Context(), short, nil); err == nil || o != train.Nothing {
 			t.Errorf("Mend without any launcher = %s, %v", o, err)
 		}
 	})
@@ -252,7 +252,7 @@ func TestAttack41_ServiceNotStartedAnew(t *testing.T) {
 	sum := r.onTrial()
 	r.must(r.Over(t.Context(), short)) // which forgets nothing that was not left
 	for range 3 {
-		if got, err := r.Mend(t.Context(), short); err != nil || got != train.Back {
+		if got, err := r.Mend(t.Context(), short, nil); err != nil || got != train.Back {
 			t.Fatalf("Mend = %s, %v, want %s", got, err, train.Back)
 		}
 		if err := r.Over(t.Context(), short); !errors.Is(err, train.ErrNotSeen) {
@@ -318,6 +318,9 @@ func TestAttack41_Dropped(t *testing.T) {
 func TestAttack41_DropCut(t *testing.T) {
 	root := t.TempDir()
 	l := layout.Layout{Root: root}
+	if err := l.Create(); err != nil {
+		t.Fatal(err)
+	}
 	began := fault.NewTree(l.Launchers())
 	line := train.New(l, began)
 	for _, err := range []error{
@@ -365,4 +368,56 @@ func TestReadTimes(t *testing.T) {
 	if got := train.ReadTimes(path); got != (train.Times{Patience: 5 * time.Second}) {
 		t.Errorf("ReadTimes = %v", got)
 	}
+}
+
+// hooked calls before with each change.
+type hooked struct {
+	layout.Disk
+	before func(kind, name string) error
+}
+
+func (h hooked) Remove(name string) error {
+	if err := h.before("remove", name); err != nil {
+		return err
+	}
+	return h.Disk.Remove(name)
+}
+
+func (h hooked) Symlink(to, name string) error {
+	if err := h.before("symlink", name); err != nil {
+		return err
+	}
+	return h.Disk.Symlink(to, name)
+}
+
+// TestAttack41_MendWhileItIsTried: the timer forgets what was not pointed to, and the agent
+// points to it just then: nobody would look after it.
+func TestAttack41_MendWhileItIsTried(t *testing.T) {
+	r := newRig(t)
+	sum := r.put("1.1.0")
+	cut := errors.New("ended before it pointed")
+	if err := train.New(r.l, hooked{layout.Plain(), func(kind, _ string) error {
+		if kind == "symlink" {
+			return cut
+		}
+		return nil
+	}}).Try("1.0.0", "1.1.0", sum); !errors.Is(err, cut) {
+		t.Fatalf("Try = %v", err)
+	}
+	tried := false
+	_, err := train.New(r.l, hooked{layout.Plain(), func(kind, name string) error {
+		if kind == "remove" && filepath.Base(name) == "trial" {
+			tried = true
+			if err := r.Try("1.0.0", "1.1.0", sum); !errors.Is(err, layout.ErrLocked) {
+				t.Errorf("Try meanwhile = %v, want that it waits", err)
+			}
+		}
+		return nil
+	}}).Mend(t.Context(), short, nil)
+	next, err2 := r.Current()
+	_, on, err3 := r.OnTrial()
+	if err := errors.Join(err, err2, err3); err != nil || !tried || next != "1.0.0" || on {
+		t.Errorf("the next start takes %s, on trial %v; %v", next, on, err)
+	}
+	r.must(r.Try("1.0.0", "1.1.0", sum))
 }
