@@ -25,6 +25,7 @@ type watch struct {
 	l        *Launcher
 	child    Child
 	began    time.Time
+	up       time.Time // the same, moved by the time for which the machine slept
 	progress uint64
 	alive    bool
 	last     time.Time // of progress
@@ -63,7 +64,7 @@ func (l *Launcher) run(ctx context.Context) bool {
 		return false
 	}
 	now := time.Now()
-	w := &watch{l: l, child: child, began: now, last: now, nextTry: now.Add(l.c.Times.ProbeEvery), aged: now,
+	w := &watch{l: l, child: child, began: now, up: now, last: now, nextTry: now.Add(l.c.Times.ProbeEvery), aged: now,
 		nextLook: now.Add(l.c.Times.BoundFor), from: l.j.State}
 	if l.astray {
 		w.backAt = now.Add(l.backAgain())
@@ -143,7 +144,7 @@ func (w *watch) loop(ctx context.Context) (stopped bool) {
 	done := ctx.Done()
 	for {
 		w.l.c.Beat()
-		armed, wait := w.l.c.Now().Round(0), w.wait() // by the clock on the wall
+		armed, wait, set := w.l.c.Now().Round(0), w.wait(), time.Now() // by the clock on the wall
 		timer.Reset(wait)
 		select {
 		case line, open := <-w.child.Lines():
@@ -158,6 +159,7 @@ func (w *watch) loop(ctx context.Context) (stopped bool) {
 			// where the clock is set; awake a program tells something between two of either.
 			if slept := w.l.c.Now().Round(0).Sub(armed); slept > wait+wait/2+time.Second && !stopped && w.slept < sleepsMost {
 				w.last, w.began = time.Now(), time.Now()
+				w.up = w.up.Add(max(0, time.Since(set)-wait)) // on some systems the other clock goes on in sleep
 				w.slept++
 				continue
 			}
@@ -364,7 +366,7 @@ func (w *watch) look(ctx context.Context) {
 	}
 	w.looked = time.Now()
 	w.nextLook = w.looked.Add(w.l.c.Times.BoundFor / 10)
-	if !w.l.works && time.Since(w.began) >= w.l.c.Times.BoundFor {
+	if !w.l.works && time.Since(w.up) >= w.l.c.Times.BoundFor {
 		err := w.l.c.Proved()
 		if w.l.works = err == nil; err != nil {
 			w.l.c.Log.Warn("the trial of this launcher goes on", "error", err)

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"strings"
+	"sync/atomic"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -219,6 +220,34 @@ func TestAttack41_ProofNotWritten(t *testing.T) {
 		must(t, launcher.New(c).Run(ctx))
 		if len(told) != 3 || told[0] < 10*time.Minute || told[2] > 15*time.Minute {
 			t.Errorf("told after %v, want three times soon after ten minutes", told)
+		}
+	})
+}
+
+// TestAttack41_ProvedOverSleeps: who opens a device for some minutes at a time only has a
+// launcher that does its work all the same, before the timer leaves it.
+func TestAttack41_ProvedOverSleeps(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		d := newDevice()
+		var ahead atomic.Int64
+		d.now = func() time.Time { return time.Now().Add(time.Duration(ahead.Load())) }
+		d.build[bytesOf("1.0.0")] = func(c *fakeChild) {
+			for i := 1; c.tell(fmt.Sprintf("alive %d", i)) && c.sleep(2*time.Minute); i++ {
+				ahead.Add(int64(8 * time.Hour))
+				c.sleep(2 * time.Minute)
+			}
+		}
+		c := d.config()
+		began, proved := time.Now(), time.Duration(0)
+		c.Proved = func() error {
+			proved = time.Since(began)
+			return nil
+		}
+		ctx, cancel := context.WithTimeout(t.Context(), 30*time.Minute)
+		defer cancel()
+		must(t, launcher.New(c).Run(ctx))
+		if len(d.starts) != 1 || proved < 10*time.Minute || proved > 15*time.Minute {
+			t.Errorf("proved after %v awake, and %d starts; want ten minutes and some", proved, len(d.starts))
 		}
 	})
 }
