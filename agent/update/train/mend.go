@@ -5,6 +5,7 @@ import (
 	"encoding/json"
 	"errors"
 	"os"
+	"path/filepath"
 	"strconv"
 	"time"
 
@@ -149,9 +150,16 @@ func (t *Train) backUnless(err error, trial Trial) (Outcome, error) {
 	return t.back(trial)
 }
 
-// back leaves a launcher for good.
+// back leaves a launcher for good. On a full disk its program makes room for that.
 func (t *Train) back(trial Trial) (Outcome, error) {
-	if err := t.Bar(trial.Sum); err != nil {
+	err := t.Bar(trial.Sum)
+	if layout.IsFull(err) {
+		if err := errors.Join(t.disk.Remove(t.Path(trial.To)), t.disk.SyncDir(filepath.Dir(t.Path(trial.To)))); err != nil {
+			return Nothing, err
+		}
+		err = t.Bar(trial.Sum)
+	}
+	if err != nil {
 		return Nothing, err
 	}
 	if err := t.l.PointLauncher(t.disk, trial.From); err != nil {
