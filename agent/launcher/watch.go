@@ -383,7 +383,9 @@ func (w *watch) look(ctx context.Context) {
 		w.samples = w.samples[1:]
 	}
 	first := w.samples[0]
-	if span := now.Sub(first.at); span >= t.BoundFor*9/10 && int64(u.CPU-first.cpu)*1000 > int64(span)*int64(b.CPUPermille) {
+	span := now.Sub(first.at)
+	judged := span >= t.BoundFor*9/10 // who is alive late is measured from then on
+	if judged && int64(u.CPU-first.cpu)*1000 > int64(span)*int64(b.CPUPermille) {
 		w.kill(journal.CPU)
 		return
 	}
@@ -401,7 +403,7 @@ func (w *watch) look(ctx context.Context) {
 	if w.bounded || now.Sub(w.began) < t.BoundFor {
 		w.nextLook = later(w.nextLook, w.began.Add(t.BoundFor))
 	}
-	if w.over > 0 || now.Sub(w.began) < t.BoundFor {
+	if w.over > 0 || now.Sub(w.began) < t.BoundFor || !judged {
 		return
 	}
 	switch trial := w.l.j.State == journal.Trial; {

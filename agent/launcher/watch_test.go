@@ -124,6 +124,28 @@ func TestAttack32_EatsTheMachine(t *testing.T) {
 	})
 }
 
+// TestAttack32_AliveLate: one that is alive late is not settled before its time was measured
+// for as long as that of others, whenever it tells of its life.
+func TestAttack32_AliveLate(t *testing.T) {
+	for _, every := range []time.Duration{30 * time.Second, 40 * time.Second, 55 * time.Second, time.Minute, 90 * time.Second} {
+		for core, want := range map[int]string{1000: "trial rolling_back:cpu rolled_back:cpu", 10: "trial committed"} {
+			synctest.Test(t, func(t *testing.T) {
+				d := armed(t)
+				d.build[bytesOf("1.1.0")] = func(c *fakeChild) {
+					c.takes(core, 16<<20)
+					c.sleep(80 * time.Second)
+					for i := 1; c.tell(fmt.Sprintf("alive %d", i)) && (i > 1 || c.tell("checked ok") && c.tell(c.heard())) && c.sleep(every); i++ {
+					}
+				}
+				d.runFor(t.Context(), 40*time.Minute)
+				if got := d.told(t); !strings.HasSuffix(got, want) {
+					t.Errorf("alive after 80 s and each %v, with %d thousandths of a core: told %s", every, core, got)
+				}
+			})
+		}
+	}
+}
+
 // TestAttack32_FloodOfLife: one that tells of its life without end is not measured, and
 // what was measured not kept, with each line.
 func TestAttack32_FloodOfLife(t *testing.T) {
