@@ -244,7 +244,7 @@ func (u *Updater) Repository(r *hmpb.Repository) {
 // with; what came stays.
 func (u *Updater) Offered(o *hmpb.Offer) {
 	u.mu.Lock()
-	u.offered, u.withdrawn = o, nil
+	u.offered = o // what was withdrawn before it stays so: nothing may come of this one
 	if o.GetRepository() != nil {
 		u.repo = o.GetRepository()
 	}
@@ -409,7 +409,8 @@ func (u *Updater) words(ctx context.Context, j journal.Journal) (journal.Journal
 	o, w := u.offered, u.withdrawn
 	u.mu.Unlock()
 	var err error
-	if w != nil && preparing(j) && (*w == "" || *w == j.Lease) {
+	again := o != nil && string(o.GetSha256()) == string(j.Next.Sum[:]) // which came behind it
+	if w != nil && preparing(j) && (*w == "" || *w == j.Lease) && !again {
 		if j, err = u.do(ctx, journal.Event{Kind: journal.Withdraw, Lease: j.Lease}); err != nil {
 			return j, err
 		}

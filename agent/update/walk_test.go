@@ -399,6 +399,43 @@ func TestAttack47_WithdrawnInBetween(t *testing.T) {
 	})
 }
 
+// TestAttack47_WithdrawnAndOffered: a lease that is withdrawn ends, also where an offer that
+// comes to nothing follows at once; one of the same program lets it go on.
+func TestAttack47_WithdrawnAndOffered(t *testing.T) {
+	run := func(w *world, lease string, next func(r manifest.Release) *hmpb.Offer) (armed bool) {
+		r := w.release(manifest.Release{Version: newVersion})
+		u := w.updater(oldVersion)
+		w.hindrance.Battery = true
+		u.Offered(offer(r, "lease-1"))
+		w.runFor(u, time.Hour)
+		w.hindrance.Battery = false
+		u.Withdrawn(lease)
+		u.Offered(next(r))
+		return w.runFor(u, 3*time.Hour)
+	}
+	for _, lease := range []string{"lease-1", ""} {
+		inBubble(t, func(w *world) {
+			here := func(r manifest.Release) *hmpb.Offer {
+				o := offer(r, "lease-2")
+				o.SetVersion(oldVersion)
+				o.SetSha256(w.old.Sum[:])
+				return o
+			}
+			if run(w, lease, here) || !strings.HasSuffix(w.told(), "refused:withdrawn") {
+				t.Errorf("withdrawn %q, and what is here is offered: told %s", lease, w.told())
+			}
+		})
+		for _, second := range []string{"lease-1", "lease-2"} {
+			inBubble(t, func(w *world) {
+				same := func(r manifest.Release) *hmpb.Offer { return offer(r, second) }
+				if !run(w, lease, same) || strings.Contains(w.told(), "refused") {
+					t.Errorf("withdrawn %q, and the same is offered under %s: told %s", lease, second, w.told())
+				}
+			})
+		}
+	}
+}
+
 // meanwhile lets something happen while somebody asks for wishes for the first time.
 type meanwhile struct {
 	update.Wishes
