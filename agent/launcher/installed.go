@@ -80,7 +80,7 @@ func (i *Installed) Restore(ctx context.Context, p journal.Program) error {
 	if err := i.versions.Check(p.Version, p.Sum); err != nil {
 		return err
 	}
-	return i.swapper.Restore(ctx, i.open(p), i.size(p), p.Sum)
+	return i.swapper.Restore(ctx, i.open(p), p.Sum)
 }
 
 // Path is where a copy lies.

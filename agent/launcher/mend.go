@@ -72,7 +72,7 @@ func (l *Launcher) trySwap(ctx context.Context) (journal.Reason, error) {
 		return journal.None, nil
 	case errors.Is(err, swap.ErrHeld), errors.Is(err, context.DeadlineExceeded):
 		return journal.Held, err
-	case errors.Is(err, swap.ErrSpace), layout.IsFull(err):
+	case full(err):
 		return journal.Space, err
 	case errors.Is(err, layout.ErrOtherBytes):
 		return journal.Damaged, err
@@ -96,10 +96,19 @@ func gone(err error) bool {
 	return layout.IsTaken(err) || errors.Is(err, layout.ErrOtherBytes) || errors.Is(err, layout.ErrForeign)
 }
 
-// goBack makes bin/ hold Good.
+// full says that there is too little room for a program.
+func full(err error) bool { return errors.Is(err, swap.ErrSpace) || layout.IsFull(err) }
+
+// goBack makes bin/ hold Good. On a full disk the copy of what failed makes room for it:
+// nobody needs that any more, and what is in bin/ stays until the other one is.
 func (l *Launcher) goBack(ctx context.Context) error {
 	if sum, err := l.c.Programs.Sum(); err != nil || sum != l.j.Good.Sum {
-		if err := l.restore(ctx, l.j.Good); err != nil {
+		err := l.restore(ctx, l.j.Good)
+		if full(err) && l.c.Programs.Has(l.j.Next) == nil {
+			l.c.Log.Warn("the copy of what failed makes room for what is gone back to", "version", l.j.Next.Version, "error", err)
+			err = errors.Join(l.c.Programs.Prune([]string{l.j.Good.Version, l.j.Previous.Version}), l.restore(ctx, l.j.Good))
+		}
+		if err != nil {
 			l.c.Log.Error("not gone back", "version", l.j.Good.Version, "error", err)
 			return err
 		}

@@ -7,6 +7,7 @@ import (
 	"hash/crc32"
 	"io"
 	"io/fs"
+	"math/rand/v2"
 	"slices"
 	"strings"
 	"testing"
@@ -175,6 +176,42 @@ func TestAttack24_HeldWhileGoingBack(t *testing.T) {
 			t.Errorf("%s, told %s", j.State, d.told(t))
 		}
 	})
+}
+
+// TestAttack20_WayBackOnAFullDisk: what failed makes room for the old program, also where
+// the power is cut once its copy is gone.
+func TestAttack20_WayBackOnAFullDisk(t *testing.T) {
+	for _, cut := range []bool{false, true} {
+		synctest.Test(t, func(t *testing.T) {
+			d := armed(t)
+			d.build[bytesOf("1.1.0")] = func(c *fakeChild) { c.end(2) }
+			room, down := false, false
+			d.disk.Plan(func(op fault.Op) fault.Fault {
+				room = room || op.Kind == "unlink" && op.Name == d.versions().Path(v2.Version)
+				switch into := op.Kind == "write" && op.Name == l.Bin()+"/.hausmeister-agent.new"; {
+				case len(d.starts) == 0, !into:
+				case !room:
+					return fault.Full
+				case cut && !down:
+					down = true
+					return fault.Kill
+				}
+				return fault.None
+			})
+			d.runFor(t.Context(), time.Hour)
+			if down {
+				d.disk.Plan(nil)
+				d.disk.Closed()
+				d.disk.PowerCut(rand.New(rand.NewPCG(1, 2)))
+				d.store = d.journal()
+				d.runFor(t.Context(), time.Hour)
+			}
+			d.runs(t, v1)
+			if j := d.load(t); j.State != journal.RolledBack || down != cut {
+				t.Errorf("cut %v: %s, told %s", down, j.State, d.told(t))
+			}
+		})
+	}
 }
 
 // TestAttack31_WayBackFailsWhileTheBadOneLives: a bad program that gets on stays only as

@@ -59,7 +59,7 @@ func swapIn(dir string) error {
 	}
 	open := func() (layout.File, error) { return layout.Plain().Open(filepath.Join(dir, "copy")) }
 	if _, err := s.Sum(); err != nil || os.Getenv("SWAP_TEST_RESTORE") != "" {
-		return s.Restore(context.Background(), open, 10, sum(newText))
+		return s.Restore(context.Background(), open, sum(newText))
 	}
 	return s.Swap(context.Background(), open, 10, sum(newText))
 }

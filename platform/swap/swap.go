@@ -93,7 +93,7 @@ func (s *Swapper) Swap(ctx context.Context, open func() (layout.File, error), si
 }
 
 func (s *Swapper) swap(ctx context.Context, open func() (layout.File, error), size uint64, want layout.Sum) error {
-	if err := s.prepare(ctx, open, size, want); err != nil {
+	if err := s.prepare(ctx, open, size+size/8, want); err != nil {
 		return errors.Join(err, s.Sweep())
 	}
 	old, err := s.oldPath()
@@ -120,9 +120,10 @@ func (s *Swapper) swap(ctx context.Context, open func() (layout.File, error), si
 }
 
 // Restore puts a good copy into the target's place whatever is there: nothing,
-// half a program, or one that must not run.
-func (s *Swapper) Restore(ctx context.Context, open func() (layout.File, error), size uint64, want layout.Sum) error {
-	err := s.prepare(ctx, open, size, want)
+// half a program, or one that must not run. It asks for no room to spare: what is kept for
+// the administrator, or freed a moment ago, is as good.
+func (s *Swapper) Restore(ctx context.Context, open func() (layout.File, error), want layout.Sum) error {
+	err := s.prepare(ctx, open, 0, want)
 	if err == nil {
 		err = s.whileHeld(ctx, func() error { return s.c.Disk.Rename(s.newPath(), s.c.Target) })
 	}
@@ -139,13 +140,13 @@ func (s *Swapper) Restore(ctx context.Context, open func() (layout.File, error),
 	return nil
 }
 
-// prepare leaves `.NAME.new` durable and with the right bytes.
-func (s *Swapper) prepare(ctx context.Context, open func() (layout.File, error), size uint64, want layout.Sum) error {
+// prepare leaves `.NAME.new` durable and with the right bytes, if there is room to begin with.
+func (s *Swapper) prepare(ctx context.Context, open func() (layout.File, error), room uint64, want layout.Sum) error {
 	if err := s.c.Disk.Remove(s.newPath()); err != nil {
 		return err
 	}
-	if free, err := s.c.Disk.Free(s.dir()); err == nil && free < size+size/8 {
-		return fmt.Errorf("%w: %d bytes free, %d needed", ErrSpace, free, size)
+	if free, err := s.c.Disk.Free(s.dir()); err == nil && free < room {
+		return fmt.Errorf("%w: %d bytes free, %d needed", ErrSpace, free, room)
 	}
 	source, err := open()
 	if err != nil {

@@ -104,7 +104,7 @@ func TestOtherBytes(t *testing.T) {
 	}
 	r.want(t, oldText)
 	r.onlyTarget(t)
-	if err := r.Restore(t.Context(), r.open, 1, sum("what was promised")); !errors.Is(err, layout.ErrOtherBytes) {
+	if err := r.Restore(t.Context(), r.open, sum("what was promised")); !errors.Is(err, layout.ErrOtherBytes) {
 		t.Errorf("Restore of other bytes = %v", err)
 	}
 	r.want(t, oldText)
@@ -140,7 +140,7 @@ func TestAttack23_SwapCutAnywhere(t *testing.T) {
 		return on(t, d, swap.Config{}).Swap(t.Context(), from(d, "/x/copy"), 10, sum(newText))
 	}
 	restores := func(d *fault.Tree) error {
-		return on(t, d, swap.Config{}).Restore(t.Context(), from(d, "/x/copy"), 10, sum(newText))
+		return on(t, d, swap.Config{}).Restore(t.Context(), from(d, "/x/copy"), sum(newText))
 	}
 	known := func(d *fault.Tree) bool {
 		b, ok := d.Read("/x/bin/agent")
@@ -228,7 +228,7 @@ func TestNeverLostWithoutCrash(t *testing.T) {
 		t.Error("the target is there; the case was to be that it is not")
 	}
 	d.Plan(nil)
-	must(t, s.Restore(t.Context(), from(d, "/x/copy"), 10, sum(newText)))
+	must(t, s.Restore(t.Context(), from(d, "/x/copy"), sum(newText)))
 	if b, _ := d.Read("/x/bin/agent"); string(b) != newText || len(d.Paths()) != 2 {
 		t.Errorf("restored: %q, files %v", b, d.Paths())
 	}
@@ -340,11 +340,11 @@ func TestAttack24_NewFileHeld(t *testing.T) {
 				}
 				return fault.None
 			})
-			act := s.Swap
+			act := func() error { return s.Swap(t.Context(), from(d, "/x/copy"), 10, sum(newText)) }
 			if held.Kind == "rename" {
-				act = s.Restore
+				act = func() error { return s.Restore(t.Context(), from(d, "/x/copy"), sum(newText)) }
 			}
-			if err := act(t.Context(), from(d, "/x/copy"), 10, sum(newText)); err != nil || time.Since(began) < 3*time.Second {
+			if err := act(); err != nil || time.Since(began) < 3*time.Second {
 				t.Errorf("%s: %v after %v", name, err, time.Since(began))
 			}
 		})
@@ -369,7 +369,7 @@ func TestSyncedAroundRenames(t *testing.T) {
 			return nil
 		}, "sync, rename .agent.old-1, rename agent, rename agent, rename agent, sync, unlink .agent.new, sync"},
 		"Restore": {nil, func(d *fault.Tree, s *swap.Swapper) error {
-			return s.Restore(t.Context(), from(d, "/x/copy"), 10, sum(newText))
+			return s.Restore(t.Context(), from(d, "/x/copy"), sum(newText))
 		}, "sync, rename agent, sync"},
 	} {
 		d, s := model(t, swap.Config{})
@@ -403,7 +403,7 @@ func TestSyncedAroundRenames(t *testing.T) {
 	}
 }
 
-// TestRoom: a swap needs an eighth more than the program takes.
+// TestRoom: a swap needs an eighth more than the program takes. A way back is tried without.
 func TestRoom(t *testing.T) {
 	for _, c := range []struct {
 		free uint64
@@ -415,6 +415,7 @@ func TestRoom(t *testing.T) {
 		if err := s.Swap(t.Context(), from(d, "/x/copy"), 800, sum(newText)); errors.Is(err, swap.ErrSpace) == c.fits {
 			t.Errorf("Swap of 800 bytes with %d free = %v", c.free, err)
 		}
+		must(t, s.Restore(t.Context(), from(d, "/x/copy"), sum(newText)))
 	}
 }
 
@@ -521,7 +522,7 @@ func TestAttack29_DamagedWhileRestored(t *testing.T) {
 	d, _ := model(t, swap.Config{})
 	s, err := swap.New(swap.Config{Target: "/x/bin/agent", Disk: renaming{d}, Engine: d.Model(), Attributes: func(string, string) error { return nil }})
 	must(t, err)
-	if err := s.Restore(t.Context(), from(d, "/x/copy"), 10, sum(newText)); !errors.Is(err, layout.ErrOtherBytes) {
+	if err := s.Restore(t.Context(), from(d, "/x/copy"), sum(newText)); !errors.Is(err, layout.ErrOtherBytes) {
 		t.Errorf("Restore = %v", err)
 	}
 }
