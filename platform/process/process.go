@@ -130,6 +130,7 @@ func (c *Child) await() {
 	c.Hangup()
 	c.mu.Lock()
 	c.dead = true
+	c.tree.close()
 	c.mu.Unlock()
 	state := c.cmd.ProcessState
 	c.exit = Exit{Code: state.ExitCode(), Text: state.String()}
@@ -242,6 +243,11 @@ type Usage struct {
 
 // Usage is what it took so far and has now.
 func (c *Child) Usage() (Usage, error) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if c.dead {
+		return Usage{}, fmt.Errorf("reading what process %d uses: %w", c.cmd.Process.Pid, os.ErrProcessDone)
+	}
 	now, err := c.tree.usage(c.cmd.Process.Pid)
 	if err != nil {
 		return Usage{}, fmt.Errorf("reading what process %d uses: %w", c.cmd.Process.Pid, err)

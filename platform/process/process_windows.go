@@ -48,3 +48,7 @@ func (t *tree) kill(cmd *exec.Cmd) {
 	_ = windows.TerminateJobObject(t.job, 1)
 	_ = cmd.Process.Kill()
 }
+
+// close gives the job back once its child has ended: whoever starts children for years
+// would keep one of each.
+func (t *tree) close() { windows.CloseHandle(t.job) }

@@ -20,4 +20,7 @@ func (tree) start(cmd *exec.Cmd) error {
 // member lives.
 func (tree) kill(cmd *exec.Cmd) { _ = syscall.Kill(-cmd.Process.Pid, syscall.SIGKILL) }
 
+// close: there is nothing to close.
+func (tree) close() {}
+
 func (tree) usage(pid int) (map[life]taken, error) { return usage(pid) }
