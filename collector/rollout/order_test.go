@@ -173,6 +173,40 @@ func TestAnOlderReleaseReplacesNone(t *testing.T) {
 	})
 }
 
+// Where an older release begins once the newer one was ended, the row of a device that has
+// the newer one says why it stays there: also before it came again, and where its place is
+// in a ring that has not come.
+func TestTheRowOfWhoHasTheNewerOne(t *testing.T) {
+	both(t, func(t *testing.T, w *world) {
+		for _, version := range []string{"1.0.0", "1.1.0", "1.2.0"} {
+			w.release(version)
+		}
+		ids := w.fleetOf(6, "1.0.0", "A3510")
+		newer := w.start(t, "1.2.0")
+		w.told(newer, ids[:5])
+		w.must(w.Abort(t.Context(), person("ada"), newer, "the older one after all"))
+		w.now = w.now.Add(time.Minute)
+		older := w.start(t, "1.1.0")
+		for _, name := range []string{"before they came", "when they came"} {
+			if name == "when they came" {
+				for _, d := range ids[:5] {
+					if o := w.offered(d, "1.2.0"); o != nil {
+						t.Errorf("who has 1.2.0 is offered %s", o.GetVersion())
+					}
+				}
+			}
+			for _, d := range ids[:5] {
+				if st := w.state(older, d); st.Why != rollout.WhyUnfit || st.Because() != "newer" {
+					t.Errorf("%s: the row says %s for %q, want that nothing fits since it has a newer version", name, st.Why, st.Because())
+				}
+			}
+			if st := w.state(older, ids[5]); st.Why == rollout.WhyUnfit || st.Because() != "" {
+				t.Errorf("%s: the row of who has 1.0.0 says %s for %q", name, st.Why, st.Because())
+			}
+		}
+	})
+}
+
 // A part that no device is in is a slip of the hand.
 func TestNoDeviceIsInThatPart(t *testing.T) {
 	both(t, func(t *testing.T, w *world) {

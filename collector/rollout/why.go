@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"slices"
 	"strconv"
+	"strings"
 	"time"
 
 	"hausmeister/collector/access"
@@ -21,8 +22,20 @@ type DeviceState struct {
 	Version string // that it came with last; empty = unknown
 	Why     Why
 	Reason  hmpb.UpdateReason // of waits, refused, rolled_back and unfit
+	Newer   bool              // it is unfit because its version is newer, for which devices have no word
 	Ring    int               // from 1; 0 = it has none yet
 	Day     time.Time         // of what it told last of the update; zero = nothing yet
+}
+
+// Because is the word for the reason: space, selftest, crashed; "" = none is known.
+func (d DeviceState) Because() string {
+	switch {
+	case d.Newer:
+		return string(unfitNewer)
+	case d.Reason == hmpb.UpdateReason_UPDATE_REASON_UNSPECIFIED:
+		return ""
+	}
+	return strings.ToLower(strings.TrimPrefix(d.Reason.String(), "UPDATE_REASON_"))
 }
 
 // whyDay is how many days without contact are silence.
@@ -130,9 +143,10 @@ func (r *Rollouts) why(o *row, d *deviceRow, b *busy, closed bool) Why {
 	case m.unfit == unfitOff && !m.flight:
 		return WhyOff
 	case m.unfit != fits && !m.flight:
-		d.Reason = m.unfit.reason()
+		d.Reason, d.Newer = m.unfit.reason(), m.unfit == unfitNewer
 		return WhyUnfit
 	case d.Version != "" && manifest.ValidVersion(d.Version) && o.rollbackOf == "" && manifest.Compare(d.Version, o.version) > 0:
+		d.Newer = true
 		return WhyUnfit
 	case r.refuses(m):
 		d.Reason = m.reason

@@ -240,7 +240,7 @@ var columnValue = map[string]func(listedDevice) any{
 // apiColumnUpdate is how far the update of a device is.
 type apiColumnUpdate struct {
 	Why    string  `json:"why" is:"why"`     // current, or why it is not
-	Reason *string `json:"reason" is:"text"` // of waits, refused and rolled_back
+	Reason *string `json:"reason" is:"text"` // of waits, refused, rolled_back and unfit
 }
 
 func columnUpdateOf(d listedDevice) *apiColumnUpdate {

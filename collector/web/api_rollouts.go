@@ -6,13 +6,11 @@ import (
 	"maps"
 	"net/http"
 	"slices"
-	"strings"
 	"time"
 
 	"hausmeister/collector/access"
 	"hausmeister/collector/rollout"
 	"hausmeister/collector/rollout/gate"
-	"hausmeister/proto/hmpb"
 )
 
 // Rollouts takes releases over the fleet; collector/rollout does.
@@ -503,16 +501,13 @@ type apiUpdate struct {
 	Rollout string  `json:"rollout" is:"uuid"`
 	Version *string `json:"version" is:"text"` // that it came with last
 	Why     string  `json:"why" is:"why"`      // current, or why it is not
-	Reason  *string `json:"reason" is:"text"`  // of waits, refused and rolled_back
+	Reason  *string `json:"reason" is:"text"`  // of waits, refused, rolled_back and unfit
 	Ring    *int    `json:"ring"`              // from 1
 	Day     *string `json:"day" is:"day"`      // of what it told last of the update
 }
 
 func updateOf(d rollout.DeviceState, id string) apiUpdate {
-	out := apiUpdate{ID: d.Device, Rollout: id, Version: present(d.Version), Why: string(d.Why)}
-	if d.Reason != 0 {
-		out.Reason = present(updateReason(d.Reason))
-	}
+	out := apiUpdate{ID: d.Device, Rollout: id, Version: present(d.Version), Why: string(d.Why), Reason: present(d.Because())}
 	if d.Ring > 0 {
 		out.Ring = &d.Ring
 	}
@@ -520,11 +515,6 @@ func updateOf(d rollout.DeviceState, id string) apiUpdate {
 		out.Day = present(d.Day.Format(time.DateOnly))
 	}
 	return out
-}
-
-// updateReason is the word for it: space, selftest, crashed.
-func updateReason(r hmpb.UpdateReason) string {
-	return strings.ToLower(strings.TrimPrefix(r.String(), "UPDATE_REASON_"))
 }
 
 func (s *Server) apiRolloutDevices(v *visit) error {

@@ -79,10 +79,6 @@ func deviceRecord(d listedDevice) []string {
 	if !d.LastDay.IsZero() {
 		day = d.LastDay.UTC().Format(time.DateOnly)
 	}
-	reason := ""
-	if d.update.Reason != 0 {
-		reason = updateReason(d.update.Reason)
-	}
 	number := func(o fleet.Opt) string {
 		if !o.Known {
 			return ""
@@ -91,5 +87,5 @@ func deviceRecord(d listedDevice) []string {
 	}
 	return []string{d.ID, harmless(d.Label()), harmless(d.Inventory), harmless(d.Serial), harmless(d.Manufacturer), harmless(d.Model), d.OS, harmless(d.OwnerName),
 		harmless(d.SchoolCode), harmless(d.SchoolName), string(d.State), day, number(d.Battery), number(d.DiskFree), harmless(strings.Join(d.Labels, ", ")),
-		harmless(d.Agent), string(d.update.Why), reason}
+		harmless(d.Agent), string(d.update.Why), d.update.Because()}
 }

@@ -9,7 +9,6 @@ import (
 	"hausmeister/collector/access"
 	"hausmeister/collector/fleet"
 	"hausmeister/collector/rollout"
-	"hausmeister/proto/hmpb"
 	"hausmeister/proto/ident"
 )
 
@@ -46,13 +45,10 @@ func (v *visit) whyMark(why rollout.Why) mark {
 
 // whyReason says in words what a device waits for, or why it refused or went back.
 func (v *visit) whyReason(d rollout.DeviceState) string {
-	if d.Reason == hmpb.UpdateReason_UPDATE_REASON_UNSPECIFIED {
-		return ""
-	}
-	if key := "why.reason." + updateReason(d.Reason); v.say.Has(key) {
+	if key := "why.reason." + d.Because(); v.say.Has(key) {
 		return v.say.Say(key)
 	}
-	return updateReason(d.Reason)
+	return d.Because()
 }
 
 func (s *Server) rolloutDevicesPage(v *visit) error {

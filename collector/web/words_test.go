@@ -148,6 +148,7 @@ func TestEveryKeyIsUsedAndThere(t *testing.T) {
 			must = append(must, "why.reason."+strings.ToLower(strings.TrimPrefix(name, "UPDATE_REASON_")))
 		}
 	}
+	must = append(must, "why.reason."+rollout.DeviceState{Newer: true}.Because())
 	for _, cause := range gate.Causes {
 		must = append(must, "rollout.cause."+string(cause))
 	}
