@@ -263,11 +263,11 @@ func (r *Rollouts) look(ctx context.Context, o *row) (s sight, err error) {
 // ticketsOf are those of a day, but not those that a person knew who ended a halt of theirs.
 func (r *Rollouts) ticketsOf(ctx context.Context, tx *db.Tx, o *row) (int64, error) {
 	since := r.now().Add(-24 * time.Hour)
-	known, err := endedHalt(ctx, tx, o.id, gate.CauseTickets)
+	known, err := endedHalt(ctx, tx, o.id, gate.CauseTickets, r.now())
 	if err != nil {
 		return 0, err
 	}
-	if known.After(since) && !known.After(r.now()) { // else a clock was ahead
+	if known.After(since) {
 		since = known
 	}
 	return r.cfg.Tickets.Opened(ctx, tx, o.id, since)

@@ -221,9 +221,9 @@ func readDecisions(ctx context.Context, tx *db.Tx, id string) (out []Decision, e
 }
 
 // endedHalt is when a halt of this cause was ended last; zero = none was. It is written
-// down with what was known just before.
-func endedHalt(ctx context.Context, tx *db.Tx, id string, cause gate.Cause) (time.Time, error) {
-	rows, err := tx.Query(ctx, `SELECT at_ms, evidence FROM rollout_decisions WHERE rollout_id = $1 AND verb = 'resumed' ORDER BY at_ms DESC`, id)
+// down with what was known just before. One that lies ahead a clock dated that was wrong.
+func endedHalt(ctx context.Context, tx *db.Tx, id string, cause gate.Cause, now time.Time) (time.Time, error) {
+	rows, err := tx.Query(ctx, `SELECT at_ms, evidence FROM rollout_decisions WHERE rollout_id = $1 AND verb = 'resumed' AND at_ms <= $2 ORDER BY at_ms DESC`, id, now.UnixMilli())
 	if err != nil {
 		return time.Time{}, err
 	}
