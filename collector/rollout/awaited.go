@@ -123,7 +123,8 @@ const earlierSQL = ` JOIN rollout_members g ON g.device_id = m.device_id AND g.r
 	AND (g.outcome = 2 OR EXISTS (SELECT 1 FROM health_agent_versions v WHERE v.device_id = m.device_id AND v.version = $3))`
 
 // earlier counts what rollouts of the same release brought that were ended: who has the
-// program by one of them tells nothing more of it. Who failed in any of them has failed.
+// program by one of them tells nothing more of it. Who failed in any of them has failed,
+// also when he had a lease here since: his device refuses what failed there.
 func (o *row) earlier(ctx context.Context, tx *db.Tx) (all, inRing gate.Tally, err error) {
 	var n int64
 	if err = tx.QueryRow(ctx, `SELECT COUNT(*) FROM rollouts WHERE release_id = $1 AND ended_ms IS NOT NULL`, o.release).Scan(&n); err != nil || n == 0 {
@@ -131,7 +132,7 @@ func (o *row) earlier(ctx context.Context, tx *db.Tx) (all, inRing gate.Tally, e
 	}
 	where, args := blockedSQL(o, 5)
 	rows, err := tx.Query(ctx, `SELECT x.ring, x.outcome, COUNT(*) FROM (SELECT m.device_id, m.ring, MAX(g.outcome) AS outcome FROM rollout_members m`+earlierSQL+`
-		WHERE m.rollout_id = $1 AND m.ring <= $4 AND m.outcome = 0 AND m.granted_ms = 0 AND m.unfit = '' AND NOT `+where+` GROUP BY m.device_id, m.ring) x GROUP BY x.ring, x.outcome`,
+		WHERE m.rollout_id = $1 AND m.ring <= $4 AND m.outcome = 0 AND (m.granted_ms = 0 OR g.outcome = 2) AND m.unfit = '' AND NOT `+where+` GROUP BY m.device_id, m.ring) x GROUP BY x.ring, x.outcome`,
 		append([]any{o.id, o.release, o.version, int64(o.ring)}, args...)...)
 	if err != nil {
 		return all, inRing, err

@@ -6,6 +6,7 @@ import (
 	"time"
 
 	"hausmeister/collector/rollout"
+	"hausmeister/collector/rollout/gate"
 	"hausmeister/proto/hmpb"
 )
 
@@ -230,6 +231,49 @@ func TestTheLastRingWhoseOutcomesCameBefore(t *testing.T) {
 		}
 		if v := w.view(anew); v.State != rollout.Done || v.Evidence.OK != int64(len(armed)) {
 			t.Errorf("%s in ring %d with %d good ones, want it done with %d", v.State, v.Ring, v.Evidence.OK, len(armed))
+		}
+	})
+}
+
+// Who failed in a rollout that was ended, and refuses the same release now that it goes out
+// anew, has failed: a ring is not left on what the others told alone.
+func TestAttack45WhoFailedBeforeAndRefusesNow(t *testing.T) {
+	both(t, func(t *testing.T, w *world) {
+		ids, id := w.begun(130, "A3510", "B1", "C1")
+		first := w.inRing(id, 0, ids)
+		bad := map[string]bool{}
+		for n := 0; n < 20; {
+			held := w.sweep(first, "1.0.0")
+			if len(held) == 0 {
+				t.Fatalf("nobody is offered it, %d ended", n)
+			}
+			for device, o := range held {
+				if w.runs[device] == "" && !bad[device] {
+					n++
+					bad[device] = n > 14
+					w.ends(device, o, n <= 14)
+					w.connects(device, map[bool]string{true: "1.1.0", false: "1.0.0"}[n <= 14], int64(1000+n))
+				}
+			}
+			if v := w.view(id); v.State == rollout.Halted {
+				w.must(w.Resume(t.Context(), person("ada"), id, "it was the network"))
+			}
+		}
+		w.must(w.Abort(t.Context(), person("ada"), id, "once more from the start"))
+		w.now = w.now.Add(time.Minute)
+		id = w.start(t, "1.1.0")
+		for range 3 {
+			for device, o := range w.sweep(first, "1.0.0") {
+				if !bad[device] {
+					t.Fatalf("who has it is offered %v", o)
+				}
+				w.step(device, o, hmpb.UpdateState_UPDATE_STATE_REFUSED, hmpb.UpdateReason_UPDATE_REASON_BARRED)
+			}
+		}
+		w.now = w.now.Add(25 * time.Hour)
+		w.care()
+		if v := w.view(id); v.Ring != 1 || v.Rings[0].Wait != gate.WaitRate {
+			t.Errorf("ring %d, waiting for %q, with 6 of 20 that failed; want the first to wait for the rate", v.Ring, v.Rings[0].Wait)
 		}
 	})
 }
