@@ -195,3 +195,151 @@ func TestAttack45ClockFarBehindEndsNoLease(t *testing.T) {
 		}
 	})
 }
+
+// setsClock gives a way to set the clock, which a collector sees by what has gone by since.
+func (w *world) setsClock() (set func(by time.Duration)) {
+	var unseen time.Duration
+	w.Gone(func(from, to time.Time) time.Duration {
+		gone := to.Sub(from) - unseen
+		unseen = 0
+		return gone
+	})
+	w.care()
+	return func(by time.Duration) {
+		unseen, w.now = unseen+by, w.now.Add(by)
+	}
+}
+
+// A ring that began while the clock was days behind is watched for as long as any other, and
+// so is one whose devices told meanwhile.
+func TestAttack45BegunWhileTheClockWasBehind(t *testing.T) {
+	both(t, func(t *testing.T, w *world) {
+		w.release("1.0.0")
+		w.release("1.1.0")
+		w.fleetOf(130, "1.0.0", "A3510")
+		w.now = w.now.Add(-72 * time.Hour)
+		set := w.setsClock()
+		w.now = w.now.Add(time.Minute)
+		id := w.start(t, "1.1.0")
+		w.must(w.Approve(t.Context(), person("bea"), id, "I have looked"))
+		w.told(id, w.firstRing(id))
+		w.now = w.now.Add(10 * time.Minute)
+		w.care()
+		set(72 * time.Hour)
+		for _, after := range []time.Duration{0, 30 * time.Minute, 19 * time.Minute} {
+			w.now = w.now.Add(after)
+			w.care()
+			if v := w.view(id); v.Ring != 1 {
+				t.Fatalf("ring %d before the first was watched for an hour", v.Ring)
+			}
+		}
+		w.now = w.now.Add(2 * time.Minute)
+		w.restart()
+		w.care()
+		if v := w.view(id); v.Ring != 2 {
+			t.Errorf("ring %d after an hour, want the second", v.Ring)
+		}
+	})
+}
+
+// One that began before is not watched for longer by a collector whose clock is behind when it
+// starts, and is set.
+func TestAttack45StartedWhileTheClockWasBehind(t *testing.T) {
+	both(t, func(t *testing.T, w *world) {
+		_, id := w.begun(130, "A3510")
+		w.must(w.Approve(t.Context(), person("bea"), id, "I have looked"))
+		w.told(id, w.firstRing(id))
+		w.now = w.now.Add(30*time.Minute - 72*time.Hour)
+		w.restart()
+		set := w.setsClock()
+		set(72 * time.Hour)
+		w.care()
+		if v := w.view(id); v.Ring != 1 {
+			t.Fatalf("ring %d after half an hour", v.Ring)
+		}
+		w.now = w.now.Add(31 * time.Minute)
+		w.care()
+		if v := w.view(id); v.Ring != 2 {
+			t.Errorf("ring %d after an hour, want the second", v.Ring)
+		}
+	})
+}
+
+// A moment in which the clock is ahead neither ends the watch of a ring nor begins it anew.
+func TestAttack45ClockAheadEndsNoWatch(t *testing.T) {
+	both(t, func(t *testing.T, w *world) {
+		w.release("1.0.0")
+		w.release("1.1.0")
+		w.fleetOf(130, "1.0.0", "A3510")
+		id := w.start(t, "1.1.0")
+		w.must(w.Approve(t.Context(), person("bea"), id, "I have looked"))
+		w.told(id, w.firstRing(id))
+		w.now = w.now.Add(30 * time.Minute)
+		w.restart()
+		set := w.setsClock()
+		set(365 * 24 * time.Hour)
+		w.care()
+		w.now = w.now.Add(time.Minute)
+		w.care()
+		set(-365 * 24 * time.Hour)
+		w.care()
+		if v := w.view(id); v.Ring != 1 {
+			t.Fatalf("ring %d after half an hour and a moment ahead", v.Ring)
+		}
+		w.now = w.now.Add(30 * time.Minute)
+		w.care()
+		if v := w.view(id); v.Ring != 2 {
+			t.Errorf("ring %d an hour after it began, want the second", v.Ring)
+		}
+	})
+}
+
+// Who resumes right after the clock was set back begins a watch that is whole.
+func TestAttack45ResumedRightAfterTheClockWasSet(t *testing.T) {
+	both(t, func(t *testing.T, w *world) {
+		_, id := w.begun(130, "A3510")
+		w.must(w.Approve(t.Context(), person("bea"), id, "I have looked"))
+		w.told(id, w.firstRing(id))
+		w.must(w.Pause(t.Context(), person("ada"), id, "the helpdesk asks"))
+		set := w.setsClock()
+		set(365 * 24 * time.Hour)
+		w.care()
+		set(-365 * 24 * time.Hour)
+		w.must(w.Resume(t.Context(), person("ada"), id, "it was the clock"))
+		w.now = w.now.Add(5 * time.Second)
+		w.care()
+		w.now = w.now.Add(5 * time.Second)
+		w.care()
+		if v := w.view(id); v.Ring != 1 {
+			t.Errorf("ring %d ten seconds after the pause", v.Ring)
+		}
+	})
+}
+
+// Nor are updated devices lost for an hour that only the clock has seen.
+func TestAttack45NobodyIsLostByTheClock(t *testing.T) {
+	for name, seen := range map[string]bool{"seen before": true, "seen after": false} {
+		t.Run(name, func(t *testing.T) {
+			both(t, func(t *testing.T, w *world) {
+				ids, id := w.begun(60, "A3510")
+				set := w.setsClock()
+				w.fallSilent(ids, ids)
+				if seen {
+					w.care()
+				}
+				set(3 * time.Hour)
+				w.care()
+				w.now = w.now.Add(55 * time.Minute)
+				w.care()
+				if v := w.view(id); v.State != rollout.Running {
+					t.Fatalf("%s for %q before they were silent for an hour", v.State, v.Cause)
+				}
+				w.now = w.now.Add(6 * time.Minute)
+				w.care()
+				if v := w.view(id); v.State != rollout.Halted || v.Cause != gate.CauseLost {
+					t.Errorf("%s for %q after an hour, want it halted for the lost ones", v.State, v.Cause)
+				}
+			})
+		})
+	}
+}

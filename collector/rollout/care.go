@@ -134,7 +134,12 @@ func (r *Rollouts) news(ctx context.Context, known map[string]int64) error {
 
 func (r *Rollouts) rounds(ctx context.Context) error {
 	var open []row
+	now := r.now()
+	set := r.set(now)
 	err := r.db.Write(ctx, func(tx *db.Tx) (err error) {
+		if err := r.moveWatches(ctx, tx, now, set); err != nil {
+			return err
+		}
 		if err := r.setBack(ctx, tx); err != nil {
 			return err
 		}
@@ -150,6 +155,7 @@ func (r *Rollouts) rounds(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
+	r.looked = now
 	errs := []error{r.moved(ctx), r.leave(ctx)}
 	for _, o := range open {
 		if err := r.round(ctx, o); err != nil {

@@ -37,6 +37,45 @@ func (s *steady) look(now time.Time) {
 
 func (s *steady) is(long time.Duration) bool { return !s.at.IsZero() && s.at.Sub(s.since) >= long }
 
+// leastSet is by how much a clock must have been set for a watch to move with it; less is how
+// clocks are kept right.
+const leastSet = time.Minute
+
+// goneBy is what has gone by between two looks, however the clock was set.
+func goneBy(from, to time.Time) time.Duration { return to.Sub(from) }
+
+// set is by how much the clock was set since the last look of this collector.
+func (r *Rollouts) set(now time.Time) (by time.Duration) {
+	if r.looked.IsZero() {
+		return 0
+	}
+	if by = now.Round(0).Sub(r.looked.Round(0)) - r.gone(r.looked, now); by.Abs() < leastSet {
+		return 0
+	}
+	return by
+}
+
+// moveWatches moves with the clock since when rings are watched, and devices silent. Else a
+// ring that was entered while it was days behind has soaked when it is right. What lay ahead
+// of it then another clock said, or this one when it was right; so did, of one that was ahead,
+// what does not lie ahead now.
+func (r *Rollouts) moveWatches(ctx context.Context, tx *db.Tx, now time.Time, set time.Duration) error {
+	from := int64(1)
+	switch {
+	case set == 0:
+		return nil
+	case set < 0:
+		from = now.UnixMilli() + 1
+	}
+	const moved = `CASE WHEN %[1]s BETWEEN $3 AND $2 THEN %[1]s + CAST($1 AS BIGINT) ELSE %[1]s END`
+	_, err := tx.Exec(ctx, `UPDATE rollouts SET entered_ms = `+fmt.Sprintf(moved, "entered_ms")+`, silent_ms = `+fmt.Sprintf(moved, "silent_ms")+` WHERE ended_ms IS NULL`,
+		set.Milliseconds(), r.looked.UnixMilli(), from)
+	if err != nil {
+		return fmt.Errorf("moving with the clock: %w", err)
+	}
+	return nil
+}
+
 // setBack sets to now what lies ahead: when rollouts began and entered their rings, and
 // until when nobody is looked for. The record keeps what the clock said.
 func (r *Rollouts) setBack(ctx context.Context, tx *db.Tx) error {

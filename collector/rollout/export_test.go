@@ -1,6 +1,9 @@
 package rollout
 
-import "context"
+import (
+	"context"
+	"time"
+)
 
 // Retally is the part of a round of Run that counts devices.
 func (r *Rollouts) Retally(ctx context.Context) error { return r.retally(ctx) }
@@ -19,3 +22,6 @@ func (r *Rollouts) HoldTally() (release func()) {
 
 // Steps are the rings of a fleet of so many devices.
 func (p Pace) Steps(fleet int64) []step { return p.steps(fleet) }
+
+// Gone says what has gone by between two looks at the clock.
+func (r *Rollouts) Gone(by func(from, to time.Time) time.Duration) { r.gone = by }

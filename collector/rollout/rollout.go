@@ -112,7 +112,9 @@ type Rollouts struct {
 	filled    map[string]spotRef // last device of a rollout that was told of room; guarded by the lease
 	revoked   revokedSeen        // guarded by the lease
 	steady    steady             // guarded by the lease
-	toldAgain map[string]again   // which offers of a rollout are told again; guarded by the lease
+	looked    time.Time          // at the clock; guarded by the lease
+	gone      func(from, to time.Time) time.Duration
+	toldAgain map[string]again // which offers of a rollout are told again; guarded by the lease
 
 	checking sync.Mutex
 	// below is guarded by checking
@@ -130,7 +132,7 @@ func New(cfg Config) (*Rollouts, error) {
 		return nil, fmt.Errorf("making rollouts: %w", err)
 	}
 	return &Rollouts{cfg: cfg, db: cfg.DB, bus: cfg.Bus, now: cfg.Now, log: cfg.Log, lease: cfg.DB.Lease("rollouts", cfg.Now),
-		work: make(chan struct{}, 1), filled: map[string]spotRef{}, toldAgain: map[string]again{}, checked: map[string]stamp{}, tallies: newTallies()}, nil
+		work: make(chan struct{}, 1), filled: map[string]spotRef{}, toldAgain: map[string]again{}, gone: goneBy, checked: map[string]stamp{}, tallies: newTallies()}, nil
 }
 
 func (r *Rollouts) targetsDir() string { return filepath.Join(r.cfg.Dir, "targets") }
