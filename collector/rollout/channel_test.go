@@ -73,9 +73,10 @@ func TestACanaryLeftBeforeItCame(t *testing.T) {
 	})
 }
 
-// Nor is one that refuses each day, when all others have told of success; who says nothing is.
+// Nor is one that refuses each day, when all others have told of success; who says nothing is,
+// and who gave up what was withdrawn, which was no turn.
 func TestACanaryRefuses(t *testing.T) {
-	for name, ring := range map[string]int{"refuses": 2, "says nothing": 1} {
+	for name, ring := range map[string]int{"refuses": 2, "says nothing": 1, "gives it up": 1} {
 		t.Run(name, func(t *testing.T) {
 			both(t, func(t *testing.T, w *world) {
 				w.release("1.0.0")
@@ -90,8 +91,13 @@ func TestACanaryRefuses(t *testing.T) {
 				if o == nil {
 					t.Fatal("no lease")
 				}
-				if name == "refuses" {
+				switch name {
+				case "refuses":
 					w.step(canaries[4], o, hmpb.UpdateState_UPDATE_STATE_REFUSED, hmpb.UpdateReason_UPDATE_REASON_DISK)
+				case "gives it up":
+					w.must(w.Pause(t.Context(), person("ada"), id, "the helpdesk asks"))
+					w.step(canaries[4], o, hmpb.UpdateState_UPDATE_STATE_REFUSED, hmpb.UpdateReason_UPDATE_REASON_WITHDRAWN)
+					w.must(w.Resume(t.Context(), person("ada"), id, "it was the network"))
 				}
 				w.told(id, canaries[:4])
 				for range 2 {
