@@ -226,3 +226,19 @@ func TestAttack44DoneWithoutTheSilent(t *testing.T) {
 		}
 	})
 }
+
+// A rollout that is done goes on to whom it finds later, and halts where these are lost.
+func TestAttack44LostOfWhatIsDone(t *testing.T) {
+	both(t, func(t *testing.T, w *world) {
+		ids, id := w.begun(60, "A3510")
+		w.fallSilent(ids, ids)
+		w.must(w.exec(`UPDATE rollouts SET state = 'done', ring = 1 WHERE id = $1`, id))
+		w.lost()
+		if v := w.view(id); v.State != rollout.Halted || v.Cause != gate.CauseLost {
+			t.Errorf("%s for %q, want it halted for the lost ones", v.State, v.Cause)
+		}
+		if held := w.sweep(ids, "1.0.0"); len(held) != 0 {
+			t.Errorf("%d leases of what is halted", len(held))
+		}
+	})
+}
