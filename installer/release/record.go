@@ -96,7 +96,7 @@ func (r Record) Add(who, verb, reason string, what map[string]string) (Entry, er
 	if err := os.MkdirAll(filepath.Dir(r.Path), 0o755); err != nil {
 		return Entry{}, err
 	}
-	lock, err := layout.Lock(r.Path + ".lock")
+	lock, err := lock(r.Path+".lock", recordPatience, nil)
 	if err != nil {
 		return Entry{}, err
 	}

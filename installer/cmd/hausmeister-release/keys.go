@@ -131,7 +131,7 @@ func (k *keysAddCmd) Run(c *cli) error {
 	if err != nil {
 		return err
 	}
-	d, err := c.drafts()
+	d, err := c.editing()
 	if err != nil {
 		return err
 	}
@@ -154,7 +154,7 @@ func (k *keysRotateCmd) Run(c *cli) error {
 	if err := errors.Join(err1, err2); err != nil {
 		return err
 	}
-	d, err := c.drafts()
+	d, err := c.editing()
 	if err != nil {
 		return err
 	}
@@ -176,7 +176,7 @@ func (k *keysRevokeCmd) Run(c *cli) error {
 	if err != nil {
 		return err
 	}
-	d, err := c.drafts()
+	d, err := c.editing()
 	if err != nil {
 		return err
 	}
@@ -252,7 +252,7 @@ func (r *rootInitCmd) Run(c *cli) error {
 	if err != nil {
 		return err
 	}
-	d, err := c.drafts()
+	d, err := c.editing()
 	if err != nil {
 		return err
 	}

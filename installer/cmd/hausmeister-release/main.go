@@ -20,6 +20,7 @@ import (
 
 	"hausmeister/installer/release"
 	"hausmeister/installer/release/online"
+	"hausmeister/platform/layout"
 	"hausmeister/proto/reading"
 )
 
@@ -85,6 +86,8 @@ type cli struct {
 	now            func() time.Time `kong:"-"`
 	cost           release.Cost     `kong:"-"`
 	random         io.Reader        `kong:"-"`
+	patience       time.Duration    `kong:"-"` // with another verb at the same drafts
+	held           []io.Closer      `kong:"-"` // until the verb ends
 }
 
 // readOnly are the verbs that change nothing. Every other one needs a reason.
@@ -96,7 +99,7 @@ var readOnly = []string{
 func main() { os.Exit(newCLI(os.Stdin, os.Stdout, os.Stderr).run(os.Args[1:])) }
 
 func newCLI(stdin io.Reader, stdout, stderr io.Writer) *cli {
-	return &cli{stdin: stdin, stdout: stdout, stderr: stderr, now: time.Now, cost: release.DefaultCost, random: rand.Reader}
+	return &cli{stdin: stdin, stdout: stdout, stderr: stderr, now: time.Now, cost: release.DefaultCost, random: rand.Reader, patience: time.Minute}
 }
 
 func (c *cli) run(args []string) int {
@@ -116,7 +119,11 @@ func (c *cli) run(args []string) int {
 	if verb := verbOf(ctx.Command()); !isReadOnly(verb) && !isReason(c.Reason) {
 		return c.exit(fmt.Errorf("%w: %s needs --reason: 5 to 200 characters, letters among them", errUsage, verb))
 	}
-	return c.exit(ctx.Run(c))
+	err = ctx.Run(c)
+	for _, l := range c.held {
+		err = errors.Join(err, l.Close())
+	}
+	return c.exit(err)
 }
 
 func (c *cli) parser(exit func(int)) (*kong.Kong, error) {
@@ -257,4 +264,23 @@ func (c *cli) drafts() (*release.Drafts, error) {
 		return nil, err
 	}
 	return &release.Drafts{Dir: c.Drafts, Repo: repo, Now: c.now, Said: c.note}, nil
+}
+
+// editing is drafts for a verb that changes them. Nobody else changes them until it ends.
+func (c *cli) editing() (*release.Drafts, error) {
+	if err := c.hold(c.Drafts); err != nil {
+		return nil, err
+	}
+	return c.drafts()
+}
+
+func (c *cli) hold(dir string) error {
+	l, err := release.LockDrafts(dir, c.patience, func() { c.note("waiting for another hausmeister-release that changes " + dir) })
+	if errors.Is(err, layout.ErrLocked) {
+		return fmt.Errorf("nothing was changed: another hausmeister-release is still at work in %s: %w", dir, err)
+	}
+	if err == nil {
+		c.held = append(c.held, l)
+	}
+	return err
 }

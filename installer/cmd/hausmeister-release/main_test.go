@@ -20,6 +20,8 @@ type desk struct {
 	t   *testing.T
 	dir string
 	now time.Time
+
+	patience time.Duration // 0 = as the program has
 }
 
 func newDesk(t *testing.T) *desk {
@@ -36,6 +38,9 @@ func (d *desk) run(line string) (code int, stdout, stderr string) {
 	var out, said bytes.Buffer
 	c := newCLI(strings.NewReader(""), &out, &said)
 	c.now, c.cost = func() time.Time { return d.now }, release.Cost{Passes: 1, MemoryKiB: 8, Threads: 1}
+	if d.patience > 0 {
+		c.patience = d.patience
+	}
 	args := []string{"--repo", d.dir + "/repo", "--drafts", d.dir + "/drafts", "--record", d.dir + "/record", "--who", "tester"}
 	for f := range strings.FieldsSeq(line) {
 		args = append(args, strings.ReplaceAll(strings.ReplaceAll(f, "DIR/", d.dir+"/"), "_", " "))

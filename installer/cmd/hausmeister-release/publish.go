@@ -20,7 +20,7 @@ type blockCmd struct {
 }
 
 func (b *blockCmd) Run(c *cli) error {
-	d, err := c.drafts()
+	d, err := c.editing()
 	if err != nil {
 		return err
 	}
@@ -49,7 +49,7 @@ type floorSetCmd struct {
 }
 
 func (f *floorSetCmd) Run(c *cli) error {
-	d, err := c.drafts()
+	d, err := c.editing()
 	if err != nil {
 		return err
 	}
@@ -106,7 +106,11 @@ type publishCmd struct {
 func (p *publishCmd) Run(c *cli) error { return p.publish(c, p.Roles, p.Platforms, p.DryRun) }
 
 func (p publishing) publish(c *cli, roles, platforms []string, dry bool) error {
-	d, err := c.drafts()
+	open := c.editing
+	if dry {
+		open = c.drafts
+	}
+	d, err := open()
 	if err != nil {
 		return err
 	}

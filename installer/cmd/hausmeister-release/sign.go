@@ -87,10 +87,6 @@ type signCmd struct {
 func (s *signCmd) Run(c *cli) error { return s.sign(c, s.File) }
 
 func (s signing) sign(c *cli, file string) error {
-	repo, err := c.repository()
-	if err != nil {
-		return err
-	}
 	passphrase, err := s.read(c, false)
 	if err != nil {
 		return err
@@ -100,8 +96,17 @@ func (s signing) sign(c *cli, file string) error {
 		return err
 	}
 	out := s.Out
-	if out == "" {
+	if out == "" { // beside others who sign the same file
 		out = file
+		if _, err := os.Stat(file); err == nil {
+			if err := c.hold(filepath.Dir(file)); err != nil {
+				return err
+			}
+		}
+	}
+	repo, err := c.repository()
+	if err != nil {
+		return err
 	}
 	sg := release.Signing{Path: file, Out: out, Key: key, Digest: s.Digest, Repo: repo, Record: c.record(), Reason: c.Reason, Now: c.now, Again: s.Again}
 	signed, err := sg.Sign()
@@ -137,7 +142,7 @@ type collectCmd struct {
 }
 
 func (k *collectCmd) Run(c *cli) error {
-	d, err := c.drafts()
+	d, err := c.editing()
 	if err != nil {
 		return err
 	}

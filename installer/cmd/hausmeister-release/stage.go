@@ -142,7 +142,7 @@ func (s *stageCmd) Run(c *cli) error {
 	if err != nil {
 		return err
 	}
-	d, err := c.drafts()
+	d, err := c.editing()
 	if err != nil {
 		return err
 	}
@@ -204,7 +204,7 @@ type backCmd struct {
 }
 
 func (b *backCmd) Run(c *cli) error {
-	d, err := c.drafts()
+	d, err := c.editing()
 	if err != nil {
 		return err
 	}
@@ -230,7 +230,7 @@ type policyCmd struct {
 }
 
 func (p *policyCmd) Run(c *cli) error {
-	d, err := c.drafts()
+	d, err := c.editing()
 	if err != nil {
 		return err
 	}
@@ -252,7 +252,7 @@ type renewCmd struct {
 }
 
 func (r *renewCmd) Run(c *cli) error {
-	d, err := c.drafts()
+	d, err := c.editing()
 	if err != nil {
 		return err
 	}
@@ -267,7 +267,7 @@ type dropCmd struct {
 }
 
 func (r *dropCmd) Run(c *cli) error {
-	d, err := c.drafts()
+	d, err := c.editing()
 	if err != nil {
 		return err
 	}
