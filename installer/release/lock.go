@@ -12,10 +12,7 @@ import (
 // Two engineers may be at one desk. Who reads a draft and writes it again, or adds to
 // the record, waits for the other, so that neither takes away what the other wrote.
 
-const (
-	recordPatience = 10 * time.Second // an entry is written in a moment
-	askAgain       = 20 * time.Millisecond
-)
+const askAgain = 20 * time.Millisecond
 
 // LockDrafts holds a folder of drafts for one verb that changes it, and makes it. It is
 // taken before the repository is read: what another has published meanwhile counts. waits

@@ -46,6 +46,8 @@ func (e Entry) sum() (string, error) {
 type Record struct {
 	Path string
 	Now  func() time.Time
+	// Patience with another who is just writing an entry.
+	Patience time.Duration
 }
 
 const maxRecord = 256 << 20
@@ -96,7 +98,7 @@ func (r Record) Add(who, verb, reason string, what map[string]string) (Entry, er
 	if err := os.MkdirAll(filepath.Dir(r.Path), 0o755); err != nil {
 		return Entry{}, err
 	}
-	lock, err := lock(r.Path+".lock", recordPatience, nil)
+	lock, err := lock(r.Path+".lock", r.Patience, nil)
 	if err != nil {
 		return Entry{}, err
 	}

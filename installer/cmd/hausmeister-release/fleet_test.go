@@ -147,6 +147,7 @@ func TestFleetUnwritten(t *testing.T) {
 	} {
 		var asked []string
 		d := newDesk(t)
+		d.patience = 1
 		to := " --reason=it_is_bad --collector=" + fakeCollector(t, &asked) + " --token-file=DIR/token"
 		if err := os.WriteFile(filepath.Join(d.dir, "token"), []byte("secret-token\n"), 0o600); err != nil {
 			t.Fatal(err)

@@ -42,6 +42,9 @@ const exitHelp = `
 Exit codes: 0 done; 1 failed (disk, network, a missing tool); 2 wrong arguments, or no --reason; 3 refused by a rule of publishing; 4 not found;
 5 does not verify (signature, hash, chain of the record); 6 expiry: a role ends within 30 days; 7 done, but the record could not be written.`
 
+// recordPatience: an entry is written in a moment, and a pause of a rollout does not wait long.
+const recordPatience = 5 * time.Second
+
 var (
 	errUsage     = errors.New("wrong arguments")
 	errExpiring  = errors.New("a role ends soon")
@@ -86,7 +89,7 @@ type cli struct {
 	now            func() time.Time `kong:"-"`
 	cost           release.Cost     `kong:"-"`
 	random         io.Reader        `kong:"-"`
-	patience       time.Duration    `kong:"-"` // with another verb at the same drafts
+	patience       time.Duration    `kong:"-"` // with another verb at the same drafts or record
 	held           []io.Closer      `kong:"-"` // until the verb ends
 }
 
@@ -211,7 +214,9 @@ func (c *cli) who() string {
 	return "unknown"
 }
 
-func (c *cli) record() release.Record { return release.Record{Path: c.Record, Now: c.now} }
+func (c *cli) record() release.Record {
+	return release.Record{Path: c.Record, Now: c.now, Patience: min(c.patience, recordPatience)}
+}
 
 // noted writes down what was done.
 func (c *cli) noted(verb string, what map[string]string) error {
