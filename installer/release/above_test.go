@@ -48,6 +48,12 @@ func TestAttack46LostNumbers(t *testing.T) {
 			w.must(err)
 			w.must(os.WriteFile(w.path("online/numbers"), []byte(strings.Replace(string(data), `"timestamp":7`, `"timestamp":2`, 1)), 0o600))
 		},
+		"numbers older by one timestamp": func(w *world, _ map[string][]byte) {
+			data, err := os.ReadFile(w.path("online/numbers"))
+			w.must(err)
+			w.must(os.WriteFile(w.path("online/numbers"), []byte(strings.Replace(string(data), `"timestamp":7`, `"timestamp":6`, 1)), 0o600))
+			w.now = w.now.Add(2 * time.Minute) // at the same moment it would be the same file
+		},
 	} {
 		w := newWorld(t)
 		old := readAll(t, w.path("online"))

@@ -193,6 +193,42 @@ func TestOnlineRenews(t *testing.T) {
 	}
 }
 
+// TestAttack13OnlineClockAhead: what was signed while this machine's clock ran ahead is
+// signed anew once it is right, for it would be believed as long as the clock was ahead;
+// and who asks is not told to wait for so long.
+func TestAttack13OnlineClockAhead(t *testing.T) {
+	w := newWorld(t)
+	right := w.now
+	w.now = right.Add(400 * 24 * time.Hour)
+	w.must(w.signer.Renew(false))
+	w.now = w.now.Add(2 * time.Minute)
+	w.must(w.signer.Renew(true))
+	ahead := w.signer.State()
+
+	w.now = right.Add(5 * time.Minute)
+	w.must(w.signer.Renew(false))
+	st := w.signer.State()
+	for role, life := range map[string]time.Duration{"timestamp": online.TimestampLife, "snapshot": online.SnapshotLife} {
+		if left := st.Expires[role].Sub(w.now); left <= 0 || left > life {
+			t.Errorf("%s ends in %v, want %v at most", role, left, life)
+		}
+	}
+	if st.Timestamp <= ahead.Timestamp || st.Snapshot <= ahead.Snapshot {
+		t.Errorf("timestamp %d and snapshot %d after %d and %d, want them to rise", st.Timestamp, st.Snapshot, ahead.Timestamp, ahead.Snapshot)
+	}
+	if _, _, err := w.device(); err != nil {
+		t.Errorf("a device after it: %v", err)
+	}
+	if err := w.signer.Renew(true); err != nil {
+		t.Errorf("asked, with the clock right again: %v", err)
+	}
+	w.now = w.now.Add(-2 * time.Second) // as clocks are set all the time
+	w.must(w.signer.Renew(false))
+	if got := w.signer.State().Timestamp; got != st.Timestamp+1 {
+		t.Errorf("timestamp %d after a clock that went back by seconds, want %d", got, st.Timestamp+1)
+	}
+}
+
 // TestAttack14StolenCollector: whoever holds the socket signs for nothing that
 // persons have not signed, goes back nowhere, and gets no statement about
 // another timestamp; what he does to the numbers is one at a time.

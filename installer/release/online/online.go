@@ -48,6 +48,7 @@ const (
 	renewSnapshot = SnapshotLife / 2
 	renewStamp    = TimestampLife * 3 / 4 // left when it is signed anew: each 12 hours
 	leastBetween  = time.Minute           // renewals that somebody asked for
+	clockSlack    = time.Hour             // longer than its life: signed while the clock was ahead
 )
 
 // Config of a Signer.
@@ -140,10 +141,14 @@ func (s *Signer) Renew(asked bool) error {
 	if s.root == nil || s.nums.Timestamp == 0 {
 		return ErrEmpty
 	}
-	snapshot := s.expires[manifest.Snapshot].Sub(now) <= renewSnapshot
-	stamp := s.expires[manifest.Timestamp].Sub(now) <= renewStamp
+	due := func(role string, renew, life time.Duration) bool {
+		left := s.expires[role].Sub(now)
+		return left <= renew || left > life+clockSlack
+	}
+	snapshot := due(manifest.Snapshot, renewSnapshot, SnapshotLife)
+	stamp := due(manifest.Timestamp, renewStamp, TimestampLife)
 	if asked && !stamp && !snapshot {
-		if wait := leastBetween - now.Sub(s.asked); wait > 0 {
+		if wait := leastBetween - now.Sub(s.asked); wait > 0 && wait <= leastBetween {
 			return fmt.Errorf("%w: again in %s", ErrBusy, wait.Round(time.Second))
 		}
 		s.asked, stamp = now, true
