@@ -4,6 +4,7 @@ import (
 	"context"
 	"encoding/json"
 	"errors"
+	"log/slog"
 	"strings"
 	"sync"
 	"testing"
@@ -13,6 +14,7 @@ import (
 
 	"hausmeister/agent"
 	"hausmeister/agent/config"
+	"hausmeister/agent/enroll"
 	"hausmeister/agent/update"
 	"hausmeister/platform/supervise"
 	"hausmeister/proto/hmpb"
@@ -172,8 +174,11 @@ func TestAttack13_SignedTimeForTLS(t *testing.T) {
 		u := &updates{signed: time.Now().Add(30 * 24 * time.Hour), swap: make(chan struct{})}
 		w.config.Updates = func(agent.Means) agent.Updates { return u }
 		var told time.Time
-		open := w.config.Open
+		open := func() (*enroll.Keeper, error) { // built two days from now, by the clock of this device
+			return enroll.Open(enroll.Config{Files: w.files, Keys: w.keys, BuildTime: time.Now().Add(48 * time.Hour), Log: slog.New(slog.DiscardHandler)})
+		}
 		w.enrol()
+		w.config.Open = open
 		w.run()
 		time.Sleep(20 * time.Second)
 		k, err := open()

@@ -42,7 +42,8 @@ type Config struct {
 	// Exclusive keeps other processes from replacing the identity until it is
 	// released; an error when one is about to. nil = nobody else does.
 	Exclusive func() (release func() error, err error)
-	Log       *slog.Logger // nil = slog.Default
+	Now       func() time.Time // this device's own clock; nil = time.Now
+	Log       *slog.Logger     // nil = slog.Default
 }
 
 // Identity is who the agent is and whom it belongs to.
@@ -72,18 +73,26 @@ type Keeper struct {
 	certificate *tls.Certificate
 	pins        []ident.Fingerprint
 	connection  connectionState
-	storedMS    int64 // connection.TrustedMS as it is on the disk
+	storedMS    int64     // connection.TrustedMS as it is on the disk
+	told        time.Time // by the collector last
 }
 
 // trustedStep is how far the trusted time may run ahead of the disk: a crash
 // costs that much, and a device writes one small file an hour for it.
 const trustedStep = time.Hour
 
+// ownLead is how far the trusted time may run ahead of this device's own clock, unless
+// that is known to be behind.
+const ownLead = 24 * time.Hour
+
 // Open reads the state. That there is no identity yet is no error, and one that
 // is damaged is told by Damage: such a device can still be enrolled anew.
 func Open(cfg Config) (*Keeper, error) {
 	if cfg.Log == nil {
 		cfg.Log = slog.Default()
+	}
+	if cfg.Now == nil {
+		cfg.Now = time.Now
 	}
 	k := &Keeper{cfg: cfg}
 	for _, read := range []func() error{k.readInstall, k.readConnection, k.readIdentity} {
@@ -231,9 +240,18 @@ func (k *Keeper) Trusted() time.Time {
 // Trust raises the trusted time to what the collector said on an authenticated
 // session. It is stored from time to time and with each RaiseEpoch; that storing
 // fails is logged only, for nothing is wrong with the time.
+//
+// A collector's clock that is ahead for a moment must not lock devices out: its
+// certificates live for a month, and all of them would have ended until that time has
+// come. So it is believed beyond the device's own clock only by a day, and wholly where
+// that is behind what was trusted before, as one of 1970 is.
 func (k *Keeper) Trust(t time.Time) {
 	k.mu.Lock()
 	defer k.mu.Unlock()
+	k.told = t
+	if bound := k.cfg.Now().Add(ownLead); bound.UnixMilli() >= k.connection.TrustedMS && t.After(bound) {
+		t = bound
+	}
 	k.connection.TrustedMS = max(k.connection.TrustedMS, t.UnixMilli())
 	if k.connection.TrustedMS-k.storedMS < trustedStep.Milliseconds() {
 		return
@@ -279,11 +297,22 @@ func (k *Keeper) RenewAt() time.Time {
 	return ident.RenewAt(i.NotBefore, i.NotAfter)
 }
 
-// NeedsRenewal reports whether the certificate is past its half-life, by the
-// trusted time: a clock of 2099 must not make the agent ask at each connection.
+// NeedsRenewal reports whether the certificate is past its half-life, by the trusted
+// time or what the collector says now, which judges it: an own clock of 2099 must not make
+// the agent ask at each connection, and one that is months behind not keep it from asking.
 func (k *Keeper) NeedsRenewal() bool {
 	_, enrolled := k.Enrolled()
-	return enrolled && !k.Trusted().Before(k.RenewAt())
+	k.mu.Lock()
+	now := later(k.told, fromMillis(k.connection.TrustedMS))
+	k.mu.Unlock()
+	return enrolled && !now.Before(k.RenewAt())
+}
+
+func later(a, b time.Time) time.Time {
+	if a.After(b) {
+		return a
+	}
+	return b
 }
 
 func (k *Keeper) current() (*identityState, crypto.Signer) {

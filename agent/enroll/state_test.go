@@ -266,3 +266,63 @@ func FuzzState(f *testing.F) {
 		}
 	})
 }
+
+// TestAttack13_CollectorAhead: a collector whose clock is ahead for a moment locks no
+// device out, however often it says so, and whatever was stored meanwhile.
+func TestAttack13_CollectorAhead(t *testing.T) {
+	for _, ahead := range []time.Duration{40 * day, 400 * day, 20_000 * day} {
+		c, d := newCollector(t), newDisk()
+		own := begin
+		at := func() *enroll.Keeper {
+			cfg := config(d)
+			cfg.Now = func() time.Time { return own }
+			k, err := enroll.Open(cfg)
+			if err != nil {
+				t.Fatal(err)
+			}
+			return k
+		}
+		k := at()
+		id, err := k.Enroll(t.Context(), c.claim())
+		if err != nil {
+			t.Fatal(err)
+		}
+		for range 3 {
+			own = own.Add(10 * time.Minute)
+			k.Trust(begin.Add(ahead))
+			k = at()
+		}
+		c.advance(t, c.ca, own)
+		s, err := dial(t.Context(), id.Address, k.TLSConfig())
+		if err != nil {
+			t.Errorf("after a clock that was %v ahead: %v", ahead, err)
+			continue
+		}
+		s.Close(hmpb.Code_CODE_NORMAL, "")
+	}
+}
+
+// TestOwnClockBehind: where the device's own clock is known to be behind it bounds nothing,
+// and one that is months behind from the start keeps no device from renewing.
+func TestOwnClockBehind(t *testing.T) {
+	c, d := newCollector(t), newDisk()
+	own := time.Unix(0, 0)
+	cfg := config(d)
+	cfg.Now = func() time.Time { return own }
+	k, err := enroll.Open(cfg)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if _, err := k.Enroll(t.Context(), c.claim()); err != nil {
+		t.Fatal(err)
+	}
+	k.Trust(begin.Add(3 * time.Hour))
+	if got := k.Trusted(); !got.Equal(begin.Add(3 * time.Hour)) {
+		t.Errorf("with a clock of 1970 the trusted time is %v, want what the collector said", got)
+	}
+	own = begin // it stands still
+	k.Trust(begin.Add(90 * day))
+	if got := k.Trusted(); got.After(begin.Add(day)) || !k.NeedsRenewal() {
+		t.Errorf("with a clock that is behind: trusted is %v, needs renewal %v; want a day beyond it, and yes", got, k.NeedsRenewal())
+	}
+}
