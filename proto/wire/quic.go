@@ -232,8 +232,9 @@ func (s *quicStream) error(err error) error {
 func (s *quicStream) CloseWrite() error { return s.error(s.Stream.Close()) }
 
 func (s *quicStream) Reset(code hmpb.Code) {
-	s.CancelRead(quic.StreamErrorCode(code))
+	// In this order: who waits in a Read is woken by the second, and his own code comes late.
 	s.CancelWrite(quic.StreamErrorCode(code))
+	s.CancelRead(quic.StreamErrorCode(code))
 }
 
 // quicError says in our words how quic-go ended something.

@@ -313,3 +313,24 @@ func TestListenerClose(t *testing.T) {
 		t.Errorf("Accept of a closed listener: got %v, want %v", err, net.ErrClosed)
 	}
 }
+
+// TestResetWhileAnotherReads: whoever waits in a Read when a stream is reset, and then
+// resets it himself, does not take the first one's code away.
+func TestResetWhileAnotherReads(t *testing.T) {
+	onBoth(t, func(t *testing.T, p *pair) {
+		for range 300 {
+			a, c := p.open(t)
+			done := make(chan struct{})
+			go func() {
+				defer close(done)
+				_, _ = c.Read(make([]byte, 1))
+				c.Reset(hmpb.Code_CODE_NORMAL)
+			}()
+			c.Reset(hmpb.Code_CODE_REPLACED)
+			_, err := a.Read(make([]byte, 1))
+			wantError(t, "peer's Read", err, hmpb.Code_CODE_REPLACED, true, true)
+			<-done
+			a.Reset(hmpb.Code_CODE_NORMAL)
+		}
+	})
+}
