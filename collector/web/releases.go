@@ -213,6 +213,9 @@ func (v *visit) compliance(rollouts []rollout.Rollout) (*complianceCard, error) 
 		return nil, err
 	}
 	card := &complianceCard{Href: "/rollouts/" + r.ID + "/devices", Word: v.say.Say("updates.why", "version", r.Version)}
+	if c.Counts[rollout.Current]+c.Counts[rollout.WhyRevoked] == c.Devices {
+		card.Word = v.say.Say("updates.who")
+	}
 	if p := c.Permille(); p >= 0 {
 		card.Figure, card.Meter = v.say.Percent(p), p
 		card.Text = v.say.Say("updates.compliance.text", "n", c.Due, "version", r.Version)

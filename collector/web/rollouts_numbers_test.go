@@ -71,6 +71,25 @@ func TestNumbersOfARolloutStartedAgain(t *testing.T) {
 	})
 }
 
+// Where all have the version the page of updates does not ask why some do not.
+func TestAllHaveIt(t *testing.T) {
+	w := newWorld(t)
+	w.fill(12)
+	w.releases()
+	w.began(w.releaseID("1.1.0"))
+	why, all := "Warum Geräte 1.1.0 noch nicht haben", "Alle Geräte und ihr Stand"
+	b := w.signedIn("admin")
+	if body := text(b.get("/updates").body); !strings.Contains(body, why) || strings.Contains(body, all) {
+		t.Errorf("nobody has it, and the page says: %s", body)
+	}
+	w.must(w.exec(`INSERT INTO health_agents (device_id, version) SELECT id, '1.1.0' FROM devices WHERE id NOT IN (SELECT device_id FROM health_agents)`))
+	w.must(w.exec(`UPDATE health_agents SET version = '1.1.0'`))
+	w.advance(time.Hour)
+	if body := text(b.get("/updates").body); strings.Contains(body, why) || !strings.Contains(body, all) {
+		t.Errorf("all have it, and the page says: %s", body)
+	}
+}
+
 // What the words around rollouts say: of the last ring no risk, which nothing waits for; a
 // question only after a halt; no sign of success where nothing was done; the reason of the
 // operator as a person's; a launcher that was never signed here as one from elsewhere; and
