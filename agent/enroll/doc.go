@@ -21,7 +21,7 @@
 // knows what is there. Counters in the connection file are merged, they only rise.
 //
 // The highest trusted time never goes back: it begins with the time of the build
-// and rises by what the collector says. The clock of the machine plays no part.
+// and rises by what the collector says. The clock of the machine only bounds that: see Trust.
 //
 // What this package leaves to others: when to connect and when to renew
 // (agent/link asks NeedsRenewal), and the words for people, which come from the

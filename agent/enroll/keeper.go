@@ -82,8 +82,12 @@ type Keeper struct {
 const trustedStep = time.Hour
 
 // ownLead is how far the trusted time may run ahead of this device's own clock, unless
-// that is known to be behind.
-const ownLead = 24 * time.Hour
+// that is known to be behind: by more than surelyBehind, or a step back by seconds would
+// make one of it that is a lead ahead already.
+const (
+	ownLead      = 24 * time.Hour
+	surelyBehind = 2 * ownLead
+)
 
 // Open reads the state. That there is no identity yet is no error, and one that
 // is damaged is told by Damage: such a device can still be enrolled anew.
@@ -249,7 +253,9 @@ func (k *Keeper) Trust(t time.Time) {
 	k.mu.Lock()
 	defer k.mu.Unlock()
 	k.told = t
-	if bound := k.cfg.Now().Add(ownLead); bound.UnixMilli() >= k.connection.TrustedMS && t.After(bound) {
+	own := k.cfg.Now()
+	behind := own.Add(surelyBehind).UnixMilli() < k.connection.TrustedMS
+	if bound := own.Add(ownLead); !behind && t.After(bound) {
 		t = bound
 	}
 	k.connection.TrustedMS = max(k.connection.TrustedMS, t.UnixMilli())

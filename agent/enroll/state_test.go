@@ -287,8 +287,8 @@ func TestAttack13_CollectorAhead(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		for range 3 {
-			own = own.Add(10 * time.Minute)
+		for _, by := range []time.Duration{10 * time.Minute, -30 * time.Second, 10 * time.Minute, -20 * time.Hour, 20 * time.Hour} {
+			own = own.Add(by) // set by its network meanwhile
 			k.Trust(begin.Add(ahead))
 			k = at()
 		}

@@ -204,6 +204,9 @@ func readViews(ctx context.Context, tx *db.Tx, caller access.Caller, where strin
 		return nil, err
 	}
 	for i := len(views) - 1; i >= 0; i-- {
+		if views[i].Sharing == ViewOwn { // he may take it away
+			continue
+		}
 		foreign, err := views[i].Filter.foreign(ctx, tx, caller)
 		if err != nil {
 			return nil, err

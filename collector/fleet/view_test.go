@@ -157,5 +157,14 @@ func TestViewsOfWhatIsForeign(t *testing.T) {
 				t.Errorf("%s sees:\n%s", owner, diff)
 			}
 		}
+		eva := access.Caller{Kind: access.KindUser, ID: "eva", Role: access.RoleAdmin, Owners: []string{school.Owner, other}}
+		own, err := w.SaveView(ctx, eva, fleet.View{Sharing: fleet.ViewOwn, Name: "mine", Filter: fleet.Filter{School: school.ID}})
+		if err != nil {
+			t.Fatal(err)
+		}
+		eva.Owners = []string{other} // she works for one of them only from now on
+		if err := w.DeleteView(ctx, eva, own.ID); err != nil {
+			t.Errorf("a view of her own that she cannot take away: %v", err)
+		}
 	})
 }

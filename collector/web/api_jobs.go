@@ -63,12 +63,15 @@ func (w apiWhich) filter() fleet.Filter {
 	return fleet.Filter{Query: w.Query, State: fleet.State(w.State), School: w.School, Finding: w.Finding, Label: w.Label, Model: w.Model, Build: w.Build, Update: w.Update}
 }
 
+// jobActs are the acts of a job that a program may ask for.
+var jobActs = []fleet.Act{fleet.ActLabel, fleet.ActUnlabel, fleet.ActSchool}
+
 // apiNewJob asks for a change of many devices: those that are named, or all that
 // fit.
 type apiNewJob struct {
-	Act     string    `json:"act" is:"act"` // label, unlabel or school
+	Act     string    `json:"act" is:"act_of_job"`
 	Label   string    `json:"label,omitempty" is:"text"`
-	School  *string   `json:"school,omitempty" is:"uuid"` // id; empty = none; act school wants it
+	School  *string   `json:"school,omitempty" is:"id_or_none"` // act school wants it
 	Devices []string  `json:"devices,omitempty" is:"uuid"`
 	Filter  *apiWhich `json:"filter,omitempty"`
 }
@@ -152,8 +155,8 @@ func (s *Server) apiStartJob(v *visit) error {
 		return err
 	}
 	n := fleet.NewJob{Act: fleet.Act(body.Act), Label: body.Label, Devices: body.Devices}
-	if !slices.Contains([]fleet.Act{fleet.ActLabel, fleet.ActUnlabel, fleet.ActSchool}, n.Act) {
-		return &badRequest{"act", "want label, unlabel or school"}
+	if !slices.Contains(jobActs, n.Act) {
+		return &badRequest{"act", "want one of " + strings.Join(texts(jobActs), ", ")}
 	}
 	if body.School != nil {
 		n.School = *body.School

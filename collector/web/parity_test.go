@@ -268,7 +268,7 @@ func TestTextsOfTheAPIAreOfAKind(t *testing.T) {
 	for what, lists := range map[string][2][]string{
 		"states":   {schemas["Item"].Properties["state"].Enum, words(fleet.States)},
 		"roles":    {schemas["User"].Properties["role"].Enum, words(access.Roles)},
-		"acts":     {schemas["NewJob"].Properties["act"].Enum, words(fleet.Acts)},
+		"acts":     {schemas["Job"].Properties["act"].Enum, words(fleet.Acts)},
 		"classes":  {schemas["NewKept"].Properties["class"].Enum, words(health.KeptClasses)},
 		"outcomes": {schemas["JobDevice"].Properties["outcome"].Enum, words(fleet.Outcomes)},
 	} {

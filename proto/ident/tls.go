@@ -31,7 +31,7 @@ type AgentTLS struct {
 	Pins       []Fingerprint
 	ServerName string
 	// Trusted gives the highest time that the agent can trust: that of its
-	// build, and the last one that a collector told it. Never its own clock.
+	// build, and what collectors told it. Its own clock proves nothing.
 	Trusted func() time.Time
 	// Certificate is the device's own; nil to enrol.
 	Certificate *tls.Certificate
