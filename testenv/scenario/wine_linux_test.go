@@ -115,7 +115,8 @@ func TestReadInWine(t *testing.T) {
 	read := filepath.Join(w.dir, "read.exe")
 	w.build("build", "-trimpath", "-o", read, "./testenv/cmd/hausmeister-read")
 	out := filepath.Join(w.dir, "snapshot.json")
-	w.run(time.Minute, w.dir, "wine", read, "-within", "20s", "-pause", "2s", "-o", `Z:`+out)
+	// Updates are not looked for in the first five minutes.
+	w.run(8*time.Minute, w.dir, "wine", read, "-within", "20s", "-pause", "305s", "-o", `Z:`+out)
 	b, err := os.ReadFile(out)
 	must(t, err)
 	var a struct {
