@@ -162,13 +162,30 @@ func (t *Train) back(trial Trial) (Outcome, error) {
 	if err != nil {
 		return Nothing, err
 	}
-	if err := t.l.PointLauncher(t.disk, trial.From); err != nil {
-		// The one before is gone as well: any other is better than none.
-		if o, err2 := t.anyOther(trial.To); err2 != nil || o != Back {
-			return Nothing, errors.Join(err, err2)
-		}
+	if err := t.pointAway(trial); err != nil {
+		return Nothing, err
 	}
 	return Back, t.write("left", trial.To+"\n")
+}
+
+// pointAway has the next start take another launcher than the one that is left. If it does
+// already, and that one is there, it stays: somebody put it there by hand since.
+func (t *Train) pointAway(trial Trial) error {
+	if current, err := t.Current(); err == nil && current != trial.To {
+		if f, err := t.disk.Open(t.Path(current)); err == nil {
+			// Who pointed there may have been ended before that was durable.
+			return errors.Join(f.Close(), t.disk.SyncDir(t.l.Launchers()))
+		}
+	}
+	err := t.l.PointLauncher(t.disk, trial.From)
+	if err == nil {
+		return nil
+	}
+	// The one before is gone as well: any other is better than none.
+	if _, err2 := t.anyOther(trial.To); err2 != nil {
+		return errors.Join(err, err2)
+	}
+	return nil
 }
 
 // ErrNotSeen: the service was started anew, and no launcher came up.

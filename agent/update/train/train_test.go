@@ -265,6 +265,42 @@ func TestAttack41_ServiceNotStartedAnew(t *testing.T) {
 	r.wentBack(sum)
 }
 
+// TestAttack41_AnotherByHand: somebody points to another launcher while the one on trial
+// runs, of no use. The timer leaves that one, and not what was installed by hand, unless
+// its program is gone.
+func TestAttack41_AnotherByHand(t *testing.T) {
+	for name, want := range map[string]string{"there": "1.2.0", "gone": "1.0.0"} {
+		t.Run(name, func(t *testing.T) {
+			r := newRig(t)
+			sum := r.onTrial()
+			stop := r.runs("1.1.0")
+			r.put("1.2.0")
+			r.must(r.l.PointLauncher(layout.Plain(), "1.2.0"))
+			if name == "gone" {
+				r.must(os.Remove(r.Path("1.2.0")))
+			}
+			followed := 0
+			var got train.Outcome
+			for got != train.Back && followed < 5 {
+				var err error
+				got, err = r.Mend(t.Context(), short, func() error { followed++; return nil })
+				r.must(err)
+			}
+			if now, err := r.Current(); err != nil || now != want || followed != 3 {
+				t.Errorf("the service was told %d times, and the next start takes %s, %v; want 3 and %s", followed, now, err, want)
+			}
+			stop()
+			r.startedAnew(want)
+			barred, err := r.Barred(sum)
+			_, on, err2 := r.OnTrial()
+			if err := errors.Join(err, err2); err != nil || !barred || on {
+				t.Errorf("the one that failed: barred %v, on trial %v; %v", barred, on, err)
+			}
+			r.mends(train.Nothing, want)
+		})
+	}
+}
+
 func TestTryRefuses(t *testing.T) {
 	r := newRig(t)
 	sum := r.put("1.1.0")
