@@ -84,46 +84,65 @@ func (t *Train) Mend(ctx context.Context, times Times, follow func() error) (Out
 	case err != nil:
 		return t.back(trial)
 	}
-	if barred, err := t.Barred(trial.Sum); err != nil || barred { // a crash came while it went back
-		if err != nil {
-			return Nothing, err
-		}
+	// A crash came while it went back. What cannot be read keeps nobody with a bad one.
+	if barred, err := t.Barred(trial.Sum); err == nil && barred {
 		return t.back(trial)
 	}
-	if current != trial.To { // the agent ended before it pointed, or while it dropped it; or somebody else did since
+	// Does not lead there: the agent ended before it pointed, or while it dropped it; or
+	// somebody else did since.
+	if current != trial.To {
 		if follow != nil {
 			if err := follow(); err != nil {
 				return Nothing, err
 			}
 		}
-		// Where no link leads it may have been started all the same, and runs until the next start.
-		if n, err := t.count("starts"); err != nil || n == 0 {
-			return Nothing, errors.Join(err, t.forget(trial))
-		}
 	}
-	if n, err := t.count("starts"); err != nil || n > maxStarts {
-		return t.backUnless(err, trial)
+	starts, err := t.count("starts")
+	if err != nil {
+		return Nothing, err
 	}
-	if got, err := layout.SumFile(t.disk, t.Path(trial.To)); err != nil || got != trial.Sum {
-		return t.back(trial) // taken away, or damaged
+	got, err := layout.SumFile(t.disk, t.Path(trial.To))
+	gone, failed := errors.Is(err, os.ErrNotExist), starts > maxStarts
+	switch elsewhere := current != trial.To; {
+	case elsewhere && starts == 0 && !gone:
+		return Nothing, t.forget(trial)
+	case elsewhere:
+		// Where no link leads it may have been started all the same, and runs until the next
+		// start. Who is gone was left while the bar could not be written.
+		failed = failed || gone
+	case failed, err != nil, got != trial.Sum:
+		return t.back(trial) // also what was taken away, or damaged
 	}
 	seen, err := t.watch(ctx, trial, times.withDefaults())
 	switch {
 	case err != nil:
 		return Waiting, err
-	case seen == oldRuns && current != trial.To:
-		return Nothing, t.forget(trial)
-	case seen == oldRuns:
+	case seen == oldRuns && current == trial.To:
 		return Waiting, nil
+	case seen == oldRuns:
+		if failed {
+			if err := t.leave(trial); err != nil {
+				return Waiting, err
+			}
+		}
+		return Nothing, t.forget(trial)
 	case seen == nobodyRuns:
 		return t.back(trial)
 	}
+	return t.look(trial, failed)
+}
+
+// look counts that a launcher ran and had not proved itself; one that failed is left.
+func (t *Train) look(trial Trial, failed bool) (Outcome, error) {
 	if _, still, err := t.OnTrial(); err != nil || !still { // it proved itself meanwhile
 		return Nothing, err
 	}
 	n, err := t.count("looks")
-	if err != nil || n+1 >= maxLooks {
-		return t.backUnless(err, trial)
+	switch {
+	case err != nil:
+		return Nothing, err
+	case failed, n+1 >= maxLooks:
+		return t.back(trial)
 	}
 	return Waiting, t.write("looks", strconv.Itoa(n+1)+"\n")
 }
@@ -143,29 +162,35 @@ func (t *Train) forget(trial Trial) error {
 	return t.remove("trial", "starts", "looks")
 }
 
-func (t *Train) backUnless(err error, trial Trial) (Outcome, error) {
-	if err != nil {
-		return Nothing, err
+// back leaves a launcher for good. That another one is started matters more than the bar:
+// where that cannot be written, Over or a later look does it.
+func (t *Train) back(trial Trial) (Outcome, error) {
+	barred := t.leave(trial)
+	if err := t.pointAway(trial); err != nil {
+		return Nothing, errors.Join(barred, err)
 	}
-	return t.back(trial)
+	return Back, nil
 }
 
-// back leaves a launcher for good. On a full disk its program makes room for that.
-func (t *Train) back(trial Trial) (Outcome, error) {
-	err := t.Bar(trial.Sum)
-	if layout.IsFull(err) {
-		if err := errors.Join(t.disk.Remove(t.Path(trial.To)), t.disk.SyncDir(filepath.Dir(t.Path(trial.To)))); err != nil {
-			return Nothing, err
-		}
-		err = t.Bar(trial.Sum)
+// leave keeps a launcher away from here, and notes its version. Where that cannot be
+// written, as on a full disk, its program makes room; one that is held open, as while it
+// hangs on Windows, is put aside. A program that is not in its place is what tells the
+// next look that its launcher was left.
+func (t *Train) leave(trial Trial) error {
+	note := func() error { return errors.Join(t.Bar(trial.Sum), t.write("left", trial.To+"\n")) }
+	if note() == nil {
+		return nil
 	}
+	path := t.Path(trial.To)
+	aside := path + ".left" // goes with its folder
+	err := errors.Join(t.disk.Remove(aside), t.disk.Remove(path))
 	if err != nil {
-		return Nothing, err
+		err = errors.Join(err, t.disk.Rename(path, aside))
 	}
-	if err := t.pointAway(trial); err != nil {
-		return Nothing, err
+	if err2 := errors.Join(t.disk.SyncDir(filepath.Dir(path)), note()); err2 != nil {
+		return errors.Join(err, err2)
 	}
-	return Back, t.write("left", trial.To+"\n")
+	return nil
 }
 
 // pointAway has the next start take another launcher than the one that is left. If it does
@@ -200,7 +225,12 @@ func (t *Train) Over(ctx context.Context, times Times) error {
 		return err
 	}
 	if barred, err := t.Barred(trial.Sum); err != nil || !barred {
-		return err
+		if current, err2 := t.Current(); err2 != nil || current == trial.To {
+			return errors.Join(err, err2)
+		}
+		if err := t.leave(trial); err != nil { // now that the one that hung was ended
+			return err
+		}
 	}
 	seen, err := t.watch(ctx, trial, times.withDefaults())
 	switch {

@@ -40,7 +40,8 @@
 //
 // A crash at any moment leaves a trial that Mend or the next launcher ends: the bar
 // is durable before the pointer goes back, and the trial is forgotten when another
-// launcher was seen to run.
+// launcher was seen to run. Where a full disk takes no bar, the program is gone from its
+// place before the pointer goes back, and the trial waits for the bar.
 package train
 
 import (
@@ -293,6 +294,9 @@ func (t *Train) running() (run, error) {
 // must not keep it from its work.
 func (t *Train) Began(version string, now time.Time) error {
 	err := t.write("running", fmt.Sprintf("%s %d.%d\n", version, os.Getpid(), now.UnixNano()))
+	if err != nil {
+		err = errors.Join(err, t.remove("running")) // or the one before would seem to run
+	}
 	trial, on, err2 := t.OnTrial()
 	if !on || trial.To != version {
 		return errors.Join(err, err2)

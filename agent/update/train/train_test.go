@@ -7,7 +7,6 @@ import (
 	"os"
 	"path/filepath"
 	"strings"
-	"syscall"
 	"testing"
 	"time"
 
@@ -428,6 +427,13 @@ func (h hooked) Create(name string, mode fs.FileMode) (layout.File, error) {
 	return h.Disk.Create(name, mode)
 }
 
+func (h hooked) Rename(from, to string) error {
+	if err := h.before("rename", from); err != nil {
+		return err
+	}
+	return h.Disk.Rename(from, to)
+}
+
 func (h hooked) Symlink(to, name string) error {
 	if err := h.before("symlink", name); err != nil {
 		return err
@@ -465,25 +471,4 @@ func TestAttack41_MendWhileItIsTried(t *testing.T) {
 		t.Errorf("the next start takes %s, on trial %v; %v", next, on, err)
 	}
 	r.must(r.Try("1.0.0", "1.1.0", sum))
-}
-
-// TestAttack41_BackOnAFullDisk: somebody filled the disk while the launcher waited for its
-// start, and it does not come up.
-func TestAttack41_BackOnAFullDisk(t *testing.T) {
-	r := newRig(t)
-	sum := r.onTrial()
-	full := true
-	r.Train = train.New(r.l, hooked{layout.Plain(), func(kind, name string) error {
-		switch {
-		case kind == "remove" && name == r.Path("1.1.0"):
-			full = false
-		case kind == "create" && full:
-			return &fs.PathError{Op: "open", Path: name, Err: syscall.ENOSPC}
-		}
-		return nil
-	}})
-	r.mends(train.Back, "1.0.0")
-	if barred, err := r.Barred(sum); err != nil || !barred {
-		t.Errorf("Barred = %v, %v", barred, err)
-	}
 }
