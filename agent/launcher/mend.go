@@ -106,7 +106,10 @@ func (l *Launcher) goBack(ctx context.Context) error {
 		err := l.restore(ctx, l.j.Good)
 		if full(err) && l.c.Programs.Has(l.j.Next) == nil {
 			l.c.Log.Warn("the copy of what failed makes room for what is gone back to", "version", l.j.Next.Version, "error", err)
-			err = errors.Join(l.c.Programs.Prune([]string{l.j.Good.Version, l.j.Previous.Version}), l.restore(ctx, l.j.Good))
+			if err := l.c.Programs.Prune([]string{l.j.Good.Version, l.j.Previous.Version}); err != nil {
+				l.c.Log.Warn("not all copies that may go are gone", "error", err) // another one may be held open
+			}
+			err = l.restore(ctx, l.j.Good)
 		}
 		if err != nil {
 			l.c.Log.Error("not gone back", "version", l.j.Good.Version, "error", err)

@@ -179,16 +179,20 @@ func TestAttack24_HeldWhileGoingBack(t *testing.T) {
 }
 
 // TestAttack20_WayBackOnAFullDisk: what failed makes room for the old program, also where
-// the power is cut once its copy is gone.
+// the power is cut once its copy is gone, or where another copy that may go is held open.
 func TestAttack20_WayBackOnAFullDisk(t *testing.T) {
-	for _, cut := range []bool{false, true} {
+	for _, c := range []struct{ cut, held bool }{{}, {cut: true}, {held: true}} {
+		cut, v0 := c.cut, program("0.9.0")
 		synctest.Test(t, func(t *testing.T) {
 			d := armed(t)
+			d.keep(v0)
 			d.build[bytesOf("1.1.0")] = func(c *fakeChild) { c.end(2) }
 			room, down := false, false
 			d.disk.Plan(func(op fault.Op) fault.Fault {
 				room = room || op.Kind == "unlink" && op.Name == d.versions().Path(v2.Version)
 				switch into := op.Kind == "write" && op.Name == l.Bin()+"/.hausmeister-agent.new"; {
+				case c.held && op.Kind == "unlink" && op.Name == d.versions().Path(v0.Version):
+					return fault.Fail
 				case len(d.starts) == 0, !into:
 				case !room:
 					return fault.Full
@@ -209,6 +213,9 @@ func TestAttack20_WayBackOnAFullDisk(t *testing.T) {
 			d.runs(t, v1)
 			if j := d.load(t); j.State != journal.RolledBack || down != cut {
 				t.Errorf("cut %v: %s, told %s", down, j.State, d.told(t))
+			}
+			if got := strings.Join(d.starts, " "); c.held && got != "1.1.0 1.1.0 1.1.0 1.0.0" {
+				t.Errorf("started %s, want the old one once", got)
 			}
 		})
 	}
