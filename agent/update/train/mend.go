@@ -159,6 +159,10 @@ func (t *Train) forget(trial Trial) error {
 	if err := errors.Join(err, err2); err != nil || !on || now != trial || current == trial.To {
 		return err
 	}
+	// Who changed the pointer may have been ended before that was durable.
+	if err := t.disk.SyncDir(t.l.Launchers()); err != nil {
+		return err
+	}
 	return t.remove("trial", "starts", "looks")
 }
 

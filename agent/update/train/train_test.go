@@ -394,6 +394,57 @@ func TestAttack41_DropCut(t *testing.T) {
 	}
 }
 
+// TestAttack41_DropCutTwice: the agent ends when the pointer has changed and that is not
+// durable yet, and the power is cut while the timer forgets the trial.
+func TestAttack41_DropCutTwice(t *testing.T) {
+	l := layout.Layout{Root: t.TempDir()}
+	if err := l.Create(); err != nil {
+		t.Fatal(err)
+	}
+	began := fault.NewTree(l.Launchers())
+	line := train.New(l, began)
+	for _, err := range []error{
+		line.Put(older, sumOf(older), strings.NewReader(bytesOf(older))), l.PointLauncher(began, older),
+		line.Put(newer, sumOf(newer), strings.NewReader(bytesOf(newer))), line.Try(older, newer, sumOf(newer)),
+	} {
+		if err != nil {
+			t.Fatal(err)
+		}
+	}
+	renamed := false
+	began.Plan(func(op fault.Op) fault.Fault {
+		renamed = renamed || op.Kind == "rename"
+		if renamed && op.Kind == "fsync" {
+			return fault.Kill
+		}
+		return fault.None
+	})
+	if err := line.Drop(older, nil); !errors.Is(err, fault.ErrDead) {
+		t.Fatalf("Drop = %v", err)
+	}
+	for n := 0; ; n++ {
+		ops := 0
+		for seed := range uint64(16) {
+			disk := began.Clone()
+			disk.Closed()
+			disk.Plan(fault.At(n, fault.Kill))
+			_, _ = train.New(l, disk).Mend(t.Context(), short, nil)
+			ops = len(disk.Ops())
+			disk.Plan(nil)
+			disk.PowerCut(rand.New(rand.NewPCG(uint64(n), seed)))
+			line := train.New(l, disk)
+			next, err := line.Current()
+			_, on, err2 := line.OnTrial()
+			if err := errors.Join(err, err2); err != nil || next != older && !on {
+				t.Errorf("cut at %d, %d: the next start takes %s, on trial %v; %v", n, seed, next, on, err)
+			}
+		}
+		if ops <= n || t.Failed() {
+			break
+		}
+	}
+}
+
 func TestReadTimes(t *testing.T) {
 	path := filepath.Join(t.TempDir(), "launcher.json")
 	if got := train.ReadTimes(path); got != (train.Times{}) {
