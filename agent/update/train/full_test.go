@@ -84,6 +84,32 @@ func TestAttack41_BackOnAFullDisk(t *testing.T) {
 	}
 }
 
+// TestAttack41_BarredUnread: a file of bars that can be neither read nor written keeps
+// nobody with a launcher that does not come up. It is barred once that is well again.
+func TestAttack41_BarredUnread(t *testing.T) {
+	r := newRig(t)
+	sum := r.onTrial()
+	barred := filepath.Join(r.l.Launchers(), "barred")
+	r.must(os.Mkdir(barred, 0o755))
+	if got, err := r.Mend(t.Context(), short, nil); err != nil || got != train.Back {
+		t.Fatalf("Mend = %s, %v, want %s", got, err, train.Back)
+	}
+	stop := r.runs("1.0.0")
+	if err := r.Over(t.Context(), short); err == nil {
+		t.Error("Over = nil, and nothing is barred")
+	}
+	if err := r.Try("1.0.0", "1.1.0", sum); err == nil {
+		t.Error("it was tried again")
+	}
+	if got, err := r.Mend(t.Context(), short, nil); err == nil || got != train.Waiting {
+		t.Errorf("the next look: %s, %v, want %s and why", got, err, train.Waiting)
+	}
+	r.must(os.Remove(barred))
+	r.mends(train.Nothing, "1.0.0")
+	stop()
+	r.wentBack(sum)
+}
+
 // TestAttack41_BackOnAFullDiskCut: the power is cut anywhere on the way back on a full disk,
 // also where the program is held open: one look later the launcher is left and barred.
 func TestAttack41_BackOnAFullDiskCut(t *testing.T) {
