@@ -46,8 +46,8 @@ func (e Entry) sum() (string, error) {
 type Record struct {
 	Path string
 	Now  func() time.Time
-	// Patience with another who is just writing an entry.
-	Patience time.Duration
+	// Waiting for another who is just writing an entry.
+	Waiting Waiting
 }
 
 const maxRecord = 256 << 20
@@ -91,44 +91,46 @@ func readRecord(data []byte) (entries []Entry, torn int64, err error) {
 }
 
 // Add makes an entry durable. A chain that is broken takes none.
-func (r Record) Add(who, verb, reason string, what map[string]string) (Entry, error) {
+func (r Record) Add(who, verb, reason string, what map[string]string) (e Entry, err error) {
 	if oneLine(reason) == "" {
 		return Entry{}, refuse("%s without a reason", verb)
 	}
 	if err := os.MkdirAll(filepath.Dir(r.Path), 0o755); err != nil {
 		return Entry{}, err
 	}
-	lock, err := lock(r.Path+".lock", r.Patience, nil)
+	f, err := os.OpenFile(r.Path, os.O_RDWR|os.O_CREATE, 0o644)
 	if err != nil {
 		return Entry{}, err
 	}
-	defer lock.Close()
-	entries, torn, err := r.Read()
+	l, err := r.Waiting.hold(f, func() (*layout.FileLock, error) { return layout.LockOpen(f, r.Path+".lock") })
+	if err != nil {
+		return Entry{}, errors.Join(err, f.Close())
+	}
+	defer func() { err = errors.Join(err, l.Close()) }()
+	// Through f alone: on a share of Windows nobody else reads what is locked (flock(2)).
+	data, err := readAll(f, r.Path, maxRecord)
 	if err != nil {
 		return Entry{}, err
 	}
-	e := Entry{Seq: int64(len(entries)) + 1, At: r.Now().UTC().Truncate(time.Millisecond), Who: oneLine(who), Verb: verb, Reason: oneLine(reason), What: what}
+	entries, torn, err := readRecord(data)
+	if err != nil {
+		return Entry{}, err
+	}
+	e = Entry{Seq: int64(len(entries)) + 1, At: r.Now().UTC().Truncate(time.Millisecond), Who: oneLine(who), Verb: verb, Reason: oneLine(reason), What: what}
 	if len(entries) > 0 {
 		e.Prev = entries[len(entries)-1].Hash
 	}
 	if e.Hash, err = e.sum(); err != nil {
 		return Entry{}, err
 	}
-	return e, r.write(e, torn)
+	return e, e.write(f, torn)
 }
 
-func (r Record) write(e Entry, torn int64) (err error) {
+func (e Entry) write(f *os.File, torn int64) error {
 	line, err := json.Marshal(e)
 	if err != nil {
 		return err
 	}
-	_, err = os.Lstat(r.Path)
-	fresh := errors.Is(err, fs.ErrNotExist)
-	f, err := os.OpenFile(r.Path, os.O_WRONLY|os.O_CREATE, 0o644)
-	if err != nil {
-		return err
-	}
-	defer func() { err = errors.Join(err, f.Close()) }()
 	if torn >= 0 { // half a line is no entry: its verb said that it failed
 		if err := f.Truncate(torn); err != nil {
 			return err
@@ -143,8 +145,8 @@ func (r Record) write(e Entry, torn int64) (err error) {
 	if err := f.Sync(); err != nil {
 		return err
 	}
-	if fresh {
-		return layout.SyncDir(filepath.Dir(r.Path))
+	if e.Seq == 1 {
+		return layout.SyncDir(filepath.Dir(f.Name()))
 	}
 	return nil
 }

@@ -210,6 +210,44 @@ func TestLock(t *testing.T) {
 	l.Close()
 }
 
+// TestLockOpen: what is locked itself, a folder and a file, is held until Close.
+func TestLockOpen(t *testing.T) {
+	dir := t.TempDir()
+	file := filepath.Join(dir, "record")
+	if err := os.WriteFile(file, nil, 0o600); err != nil {
+		t.Fatal(err)
+	}
+	open := func(path string) *os.File {
+		t.Helper()
+		f, err := os.Open(path)
+		if err != nil {
+			t.Fatal(err)
+		}
+		t.Cleanup(func() { f.Close() })
+		return f
+	}
+	for path, beside := range map[string]string{dir: filepath.Join(dir, "lock"), file: file + ".lock"} {
+		f := open(path)
+		l, err := layout.LockOpen(f, beside)
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer func() { // each is held beside the other
+			if _, err := layout.LockOpen(open(path), beside); !errors.Is(err, layout.ErrLocked) {
+				t.Errorf("second LockOpen of %s = %v, want ErrLocked", path, err)
+			}
+			if err := l.Close(); err != nil {
+				t.Error(err)
+			}
+			l, err := layout.LockOpen(open(path), beside)
+			if err != nil {
+				t.Fatalf("LockOpen of %s after Close = %v", path, err)
+			}
+			l.Close()
+		}()
+	}
+}
+
 func lockElsewhere(path string) (string, error) {
 	cmd := exec.Command(os.Args[0], "-test.run=^TestLockElsewhere$")
 	cmd.Env = append(os.Environ(), "LAYOUT_TEST_LOCK="+path)

@@ -15,3 +15,12 @@ func lockFile(f *os.File) error {
 	}
 	return err
 }
+
+func lockOpen(f *os.File, beside string) (*FileLock, error) {
+	l, err := Lock(beside)
+	if err != nil {
+		return nil, err
+	}
+	l.files = append(l.files, f)
+	return l, nil
+}

@@ -73,7 +73,7 @@ func TestDraftsAreHeld(t *testing.T) {
 	d := newDesk(t)
 	d.founded()
 	before := d.must(0, "digest DIR/drafts/targets.json")
-	l, err := release.LockDrafts(d.dir+"/drafts", 0, nil)
+	l, err := release.LockDrafts(d.dir+"/drafts", release.Waiting{})
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -138,7 +138,11 @@ func TestFleetUnwritten(t *testing.T) {
 			}
 		},
 		"another verb": func(d *desk) {
-			lock, err := layout.Lock(filepath.Join(d.dir, "record.lock"))
+			f, err := os.Create(filepath.Join(d.dir, "record"))
+			if err != nil {
+				t.Fatal(err)
+			}
+			lock, err := layout.LockOpen(f, f.Name()+".lock")
 			if err != nil {
 				t.Fatal(err)
 			}

@@ -91,6 +91,7 @@ type cli struct {
 	random         io.Reader        `kong:"-"`
 	patience       time.Duration    `kong:"-"` // with another verb at the same drafts or record
 	held           []io.Closer      `kong:"-"` // until the verb ends
+	unheld         bool             `kong:"-"` // and that was said
 }
 
 // readOnly are the verbs that change nothing. Every other one needs a reason.
@@ -215,7 +216,7 @@ func (c *cli) who() string {
 }
 
 func (c *cli) record() release.Record {
-	return release.Record{Path: c.Record, Now: c.now, Patience: min(c.patience, recordPatience)}
+	return release.Record{Path: c.Record, Now: c.now, Waiting: release.Waiting{Patience: min(c.patience, recordPatience), Lockless: c.lockless(c.Record)}}
 }
 
 // noted writes down what was done.
@@ -280,7 +281,9 @@ func (c *cli) editing() (*release.Drafts, error) {
 }
 
 func (c *cli) hold(dir string) error {
-	l, err := release.LockDrafts(dir, c.patience, func() { c.note("waiting for another hausmeister-release that changes " + dir) })
+	l, err := release.LockDrafts(dir, release.Waiting{
+		Patience: c.patience, Waits: func() { c.note("waiting for another hausmeister-release that changes " + dir) }, Lockless: c.lockless(dir),
+	})
 	if errors.Is(err, layout.ErrLocked) {
 		return fmt.Errorf("nothing was changed: another hausmeister-release is still at work in %s: %w", dir, err)
 	}
@@ -288,4 +291,14 @@ func (c *cli) hold(dir string) error {
 		c.held = append(c.held, l)
 	}
 	return err
+}
+
+// lockless says, once, that nobody waits here.
+func (c *cli) lockless(path string) func() {
+	return func() {
+		if !c.unheld {
+			c.note("the file system of " + path + " has no locks: nobody else may change anything there meanwhile")
+		}
+		c.unheld = true
+	}
 }
