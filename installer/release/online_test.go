@@ -194,8 +194,8 @@ func TestOnlineRenews(t *testing.T) {
 }
 
 // TestAttack13OnlineClockAhead: what was signed while this machine's clock ran ahead is
-// signed anew once it is right, for it would be believed as long as the clock was ahead;
-// and who asks is not told to wait for so long.
+// signed anew once it has been right for a day, for it would be believed as long as the
+// clock was ahead. Who asks has a new timestamp at once.
 func TestAttack13OnlineClockAhead(t *testing.T) {
 	w := newWorld(t)
 	right := w.now
@@ -207,25 +207,85 @@ func TestAttack13OnlineClockAhead(t *testing.T) {
 
 	w.now = right.Add(5 * time.Minute)
 	w.must(w.signer.Renew(false))
-	st := w.signer.State()
-	for role, life := range map[string]time.Duration{"timestamp": online.TimestampLife, "snapshot": online.SnapshotLife} {
-		if left := st.Expires[role].Sub(w.now); left <= 0 || left > life {
-			t.Errorf("%s ends in %v, want %v at most", role, left, life)
-		}
-	}
-	if st.Timestamp <= ahead.Timestamp || st.Snapshot <= ahead.Snapshot {
-		t.Errorf("timestamp %d and snapshot %d after %d and %d, want them to rise", st.Timestamp, st.Snapshot, ahead.Timestamp, ahead.Snapshot)
-	}
-	if _, _, err := w.device(); err != nil {
-		t.Errorf("a device after it: %v", err)
+	if st := w.signer.State(); st.Timestamp != ahead.Timestamp {
+		t.Errorf("timestamp %d as soon as the clock went back, want still %d: nobody knows which was right", st.Timestamp, ahead.Timestamp)
 	}
 	if err := w.signer.Renew(true); err != nil {
 		t.Errorf("asked, with the clock right again: %v", err)
 	}
-	w.now = w.now.Add(-2 * time.Second) // as clocks are set all the time
+	st := w.signer.State()
+	if left := st.Expires["timestamp"].Sub(w.now); st.Timestamp != ahead.Timestamp+1 || left <= 0 || left > online.TimestampLife {
+		t.Errorf("asked: timestamp %d, which ends in %v; want %d, %v at most", st.Timestamp, left, ahead.Timestamp+1, online.TimestampLife)
+	}
+	tick := func(n int) {
+		for range n {
+			w.now = w.now.Add(time.Hour)
+			w.must(w.signer.Renew(false))
+		}
+	}
+	tick(23)
+	w.now = w.now.Add(-2 * time.Second) // the day begins anew
 	w.must(w.signer.Renew(false))
-	if got := w.signer.State().Timestamp; got != st.Timestamp+1 {
-		t.Errorf("timestamp %d after a clock that went back by seconds, want %d", got, st.Timestamp+1)
+	tick(23)
+	if got := w.signer.State().Snapshot; got != ahead.Snapshot {
+		t.Errorf("snapshot %d before the clock went steadily for a day, want %d", got, ahead.Snapshot)
+	}
+	tick(1)
+	st = w.signer.State()
+	for role, life := range map[string]time.Duration{"timestamp": online.TimestampLife, "snapshot": online.SnapshotLife} {
+		if left := st.Expires[role].Sub(w.now); left <= 0 || left > life {
+			t.Errorf("%s ends in %v after a day, want %v at most", role, left, life)
+		}
+	}
+	if st.Snapshot != ahead.Snapshot+1 {
+		t.Errorf("snapshot %d after a day, want %d", st.Snapshot, ahead.Snapshot+1)
+	}
+	if _, _, err := w.device(); err != nil {
+		t.Errorf("a device after it: %v", err)
+	}
+}
+
+// TestAttack13OnlineClockAheadUnasked: nobody asks, and the timestamp is right after a
+// day, too.
+func TestAttack13OnlineClockAheadUnasked(t *testing.T) {
+	w := newWorld(t)
+	right := w.now
+	w.now = right.Add(400 * 24 * time.Hour)
+	w.must(w.signer.Renew(false))
+	w.now = right
+	for range 25 {
+		w.must(w.signer.Renew(false))
+		w.now = w.now.Add(time.Hour)
+	}
+	st := w.signer.State()
+	for role, life := range map[string]time.Duration{"timestamp": online.TimestampLife, "snapshot": online.SnapshotLife} {
+		if left := st.Expires[role].Sub(w.now); left <= 0 || left > life {
+			t.Errorf("%s ends in %v after a day, want %v at most", role, left, life)
+		}
+	}
+}
+
+// TestAttack13OnlineClockBehind: a machine that starts with its clock behind signs nothing
+// that has ended for devices, neither at once nor when its clock is set.
+func TestAttack13OnlineClockBehind(t *testing.T) {
+	w := newWorld(t)
+	right := w.now
+	before := w.signer.State()
+	w.must(w.signer.Close())
+	w.signer = w.open()
+	for _, behind := range []time.Duration{30 * 24 * time.Hour, 30*24*time.Hour - 2*time.Hour, 72 * time.Hour, 0} {
+		w.now = right.Add(-behind)
+		if behind == 72*time.Hour { // begun anew: a clock without the time that a step took
+			w.must(w.signer.Close())
+			w.signer = w.open()
+		}
+		w.must(w.signer.Renew(false))
+		if st := w.signer.State(); st.Timestamp != before.Timestamp || st.Snapshot != before.Snapshot {
+			t.Errorf("behind by %v: timestamp %d and snapshot %d, want %d and %d", behind, st.Timestamp, st.Snapshot, before.Timestamp, before.Snapshot)
+		}
+	}
+	if _, _, err := w.device(); err != nil {
+		t.Errorf("a device with the right clock: %v", err)
 	}
 }
 

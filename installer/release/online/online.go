@@ -48,7 +48,11 @@ const (
 	renewSnapshot = SnapshotLife / 2
 	renewStamp    = TimestampLife * 3 / 4 // left when it is signed anew: each 12 hours
 	leastBetween  = time.Minute           // renewals that somebody asked for
-	clockSlack    = time.Hour             // longer than its life: signed while the clock was ahead
+	// What lives longer than its life was signed while the clock was ahead, or the clock
+	// is behind now: then what is signed has ended for everybody else. A clock that went
+	// steadily for so long is believed.
+	clockSlack  = time.Hour
+	clockSteady = 24 * time.Hour
 )
 
 // Config of a Signer.
@@ -93,10 +97,12 @@ type Signer struct {
 	shot    []byte             // the snapshot that it names
 	key     ed25519.PrivateKey // of timestamp
 	expires map[string]time.Time
-	behind  error     // why nothing may be signed: the folder is ahead of the numbers
-	cut     bool      // a change was begun, and did not end
-	asked   time.Time // when somebody last asked for a renewal
-	tokens  float64   // for statements
+	behind  error         // why nothing may be signed: the folder is ahead of the numbers
+	cut     bool          // a change was begun, and did not end
+	asked   time.Time     // when somebody last asked for a renewal
+	looked  time.Time     // at the clock, by Renew
+	steady  time.Duration // how long it has not gone back since
+	tokens  float64       // for statements
 	filled  time.Time
 }
 
@@ -141,9 +147,10 @@ func (s *Signer) Renew(asked bool) error {
 	if s.root == nil || s.nums.Timestamp == 0 {
 		return ErrEmpty
 	}
+	s.lookLocked(now)
 	due := func(role string, renew, life time.Duration) bool {
 		left := s.expires[role].Sub(now)
-		return left <= renew || left > life+clockSlack
+		return left <= renew || left > life+clockSlack && s.steady >= clockSteady
 	}
 	snapshot := due(manifest.Snapshot, renewSnapshot, SnapshotLife)
 	stamp := due(manifest.Timestamp, renewStamp, TimestampLife)
@@ -167,6 +174,19 @@ func (s *Signer) Renew(asked bool) error {
 		return nil
 	}
 	return s.commitLocked(s.root, p)
+}
+
+// lookLocked counts how long the clock has gone steadily. A step ahead counts as the time
+// that it took: a clock is set ahead when it was behind.
+func (s *Signer) lookLocked(now time.Time) {
+	took, told := now.Sub(s.looked), now.Round(0).Sub(s.looked.Round(0))
+	switch {
+	case s.looked.IsZero() || told < 0:
+		s.steady = 0
+	default:
+		s.steady += min(took, told)
+	}
+	s.looked = now
 }
 
 // Fresh signs that the timestamp which is published now is the newest, for a
