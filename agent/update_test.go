@@ -174,8 +174,8 @@ func TestAttack13_SignedTimeForTLS(t *testing.T) {
 		u := &updates{signed: time.Now().Add(30 * 24 * time.Hour), swap: make(chan struct{})}
 		w.config.Updates = func(agent.Means) agent.Updates { return u }
 		var told time.Time
-		open := func() (*enroll.Keeper, error) { // built two days from now, by the clock of this device
-			return enroll.Open(enroll.Config{Files: w.files, Keys: w.keys, BuildTime: time.Now().Add(48 * time.Hour), Log: slog.New(slog.DiscardHandler)})
+		open := func() (*enroll.Keeper, error) { // built three days from now, by the clock of this device
+			return enroll.Open(enroll.Config{Files: w.files, Keys: w.keys, BuildTime: time.Now().Add(72 * time.Hour), Log: slog.New(slog.DiscardHandler)})
 		}
 		w.enrol()
 		w.config.Open = open
