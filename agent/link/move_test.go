@@ -157,6 +157,29 @@ func TestUDPDies(t *testing.T) {
 	}
 }
 
+// TestNetworkWithoutUDP: where the network is changed for one that drops UDP, the
+// probe is what shows it; it asks by a Ping where there is nothing to tell.
+func TestNetworkWithoutUDP(t *testing.T) {
+	in(t, func(w *world) {
+		w.withWays()
+		w.add(1)
+		w.run()
+		w.until("told over QUIC", 5*time.Second, func() bool { return w.toldAll() && w.over("quic")() })
+		time.Sleep(time.Second) // the answer to the first Ping says that there are answers
+		w.device.Set(netsim.Weather{UDPBlocked: true})
+		w.link.Notice(wake.Event{Network: true})
+		if took := w.until("in over TCP", 30*time.Second, w.over("tcp")); took > 5*time.Second {
+			t.Errorf("the session moved to TCP only after %v", took)
+		}
+		if n, _ := w.collector.lastHello(); n != 2 {
+			t.Errorf("%d sessions, want 2", n)
+		}
+		w.add(1)
+		w.until("told", 5*time.Second, w.toldAll)
+		w.once()
+	})
+}
+
 // TestUDPComesBack: QUIC is used again, without a pause and without a report lost
 // or told for nothing.
 func TestUDPComesBack(t *testing.T) {

@@ -97,7 +97,11 @@ func udpDies(t *testing.T, w *networks) {
 	p.doctor(0, "name_ok", "udp_ok", "tcp_ok", "proxy_none", "inspection_none", "clock_ok")
 	p.udp.drop(true)
 	p.logged("connected transport=tcp ")
-	took := p.at("connected transport=tcp ").Sub(p.udp.firstDropped())
+	first, dropped := p.udp.firstDropped()
+	if !dropped {
+		t.Fatal("the session left UDP, and nothing of it was dropped")
+	}
+	took := p.at("connected transport=tcp ").Sub(first)
 	t.Logf("measured: UDP died: session moved to TCP in %.1f s", took.Seconds())
 	if took > 5*time.Second {
 		t.Errorf("UDP died, and the session moved to TCP only after %v", took)

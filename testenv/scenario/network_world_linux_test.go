@@ -418,7 +418,10 @@ func (r *udpRelay) drop(yes bool) {
 	r.dropping.Store(yes)
 }
 
-func (r *udpRelay) firstDropped() time.Time { return time.Unix(0, r.first.Load()) }
+func (r *udpRelay) firstDropped() (at time.Time, any bool) {
+	first := r.first.Load()
+	return time.Unix(0, first), first != 0
+}
 
 func (r *udpRelay) serve(ln *net.UDPConn) {
 	to := map[netip.AddrPort]*net.UDPConn{}
