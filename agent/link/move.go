@@ -141,6 +141,9 @@ func (h *held) leave(ctx context.Context, proven bool) (left bool) {
 		case again():
 			l.c.Log.Info("path answers again", "transport", h.s.Transport(), "after", time.Since(began).Round(time.Millisecond))
 			return false
+		case l.c.Saving() && h.probing.Load():
+			h.saying() // a network that comes up may be silent for longer: until the probe ends it is asked
+			return false
 		case l.c.Saving():
 			h.end(ending{problem: Lost, err: errors.New("path is silent, and there is no other")})
 			return true

@@ -3,6 +3,7 @@ package link_test
 import (
 	"context"
 	"crypto/tls"
+	"errors"
 	"fmt"
 	"net"
 	"net/netip"
@@ -177,6 +178,35 @@ func TestNetworkWithoutUDP(t *testing.T) {
 		w.add(1)
 		w.until("told", 5*time.Second, w.toldAll)
 		w.once()
+	})
+}
+
+// nowhere are ways of a machine that has no network yet: it fails at once.
+type nowhere struct{ *ways }
+
+func (nowhere) DialAround(context.Context, *tls.Config) (wire.Session, error) {
+	return nil, errors.New("no such host")
+}
+
+// TestWakesOnBattery: a laptop wakes, has nothing to tell, and its network takes some
+// seconds. Its session lives on, and is not given up until the next beat.
+func TestWakesOnBattery(t *testing.T) {
+	in(t, func(w *world) {
+		w.config.Pulse = new(wake.Pulse)
+		w.config.Saving = func() bool { return true }
+		w.config.Ways = nowhere{w.withWays()}
+		w.add(1)
+		w.run()
+		w.until("told over QUIC", 5*time.Second, func() bool { return w.toldAll() && w.over("quic")() })
+		time.Sleep(time.Second) // the answer to the first Ping says that there are answers
+		w.device.Set(netsim.Weather{CutUp: true, CutDown: true})
+		w.link.Notice(wake.Event{Slept: time.Hour})
+		time.Sleep(4 * time.Second)
+		w.device.Set(netsim.Weather{})
+		time.Sleep(4 * time.Second)
+		if n, _ := w.collector.lastHello(); n != 1 || !w.over("quic")() {
+			t.Errorf("%d sessions, %+v; want the one that there was", n, w.link.Status())
+		}
 	})
 }
 

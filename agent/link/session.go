@@ -252,6 +252,7 @@ type held struct {
 	stream  atomic.Pointer[wire.Framed]
 	waiting atomic.Bool // for the answer to a batch
 	moving  atomic.Bool // a Hello is said on another session
+	probing atomic.Bool // the session ends soon if nothing is answered
 	moved   chan *entered
 	unheard bool // no Welcome came over another session over QUIC; only the mover's
 
@@ -306,7 +307,6 @@ func (h *held) watch(ctx context.Context, renew bool, listening, reporting <-cha
 	probe := time.NewTimer(time.Hour)
 	probe.Stop()
 	defer probe.Stop()
-	probing := false
 	for {
 		select {
 		case <-ctx.Done():
@@ -325,14 +325,13 @@ func (h *held) watch(ctx context.Context, renew bool, listening, reporting <-cha
 			return nil, ending{soon: true, err: errors.New("another identity")}
 		case e := <-l.events:
 			l.c.Log.Info("probing the session", "network_changed", e.Network, "slept", e.Slept)
-			if !probing {
-				probing = true
+			if h.probing.CompareAndSwap(false, true) {
 				probe.Reset(probeWithin)
 			}
 			signal(h.kick)
 			signal(h.changed)
 		case <-h.alive:
-			probing = false
+			h.probing.Store(false)
 			probe.Stop()
 		case <-probe.C:
 			return h.outcome(ctx), ending{problem: Lost, err: errors.New("no answer after a change of network or sleep"), soon: true}
