@@ -14,7 +14,8 @@ import (
 // Two engineers may be at one desk, each as an OS user of his own. Who reads a draft and
 // writes it again, or adds to the record, waits for the other, so that neither takes away
 // what the other wrote. The locks are those of the folder and of the record themselves:
-// two that never stand for the same thing, wherever the record lies.
+// two that never stand for the same thing, wherever the record lies. A desk is one machine:
+// over NFS the lock of a folder holds on one machine only.
 
 const askAgain = 20 * time.Millisecond
 
@@ -31,7 +32,8 @@ type Waiting struct {
 // Close if nothing came into it.
 func LockDrafts(dir string, w Waiting) (io.Closer, error) {
 	for {
-		made, err := makeAll(dir)
+		made := missing(dir, os.Stat)
+		err := os.MkdirAll(dir, 0o755)
 		if err != nil {
 			return heldFolder{}, nil // the verb says what hinders it, if it comes to writing
 		}
@@ -46,14 +48,14 @@ func LockDrafts(dir string, w Waiting) (io.Closer, error) {
 		if err != nil {
 			return nil, errors.Join(err, f.Close())
 		}
-		held := heldFolder{lock: l, made: made}
 		locked, err1 := f.Stat()
 		there, err2 := os.Stat(dir)
 		if err1 == nil && err2 == nil && os.SameFile(locked, there) {
-			return held, nil
+			return heldFolder{lock: l, made: made}, nil
 		}
-		// Who had it took the folder away: the lock of what is gone holds nobody.
-		if err := held.Close(); err != nil {
+		// Who had it took the folder away: the lock of what is gone holds nobody. What
+		// has its name now may be held, and empty still.
+		if err := l.Close(); err != nil {
 			return nil, err
 		}
 	}
@@ -75,13 +77,17 @@ func (h heldFolder) Close() error {
 	return h.lock.Close()
 }
 
-// makeAll makes a folder and those above it, and says which were not there.
-func makeAll(dir string) (made []string, err error) {
+// missing are the folders that are not there, deepest first. On Windows not even the root
+// may be, as that of a drive that is not plugged in.
+func missing(dir string, stat func(string) (fs.FileInfo, error)) (all []string) {
 	for d := filepath.Clean(dir); ; d = filepath.Dir(d) {
-		if _, err := os.Stat(d); !errors.Is(err, fs.ErrNotExist) {
-			return made, os.MkdirAll(dir, 0o755)
+		if _, err := stat(d); !errors.Is(err, fs.ErrNotExist) {
+			return all
 		}
-		made = append(made, d)
+		all = append(all, d)
+		if d == filepath.Dir(d) {
+			return all
+		}
 	}
 }
 

@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
+	"slices"
 	"sync"
 	"testing"
 	"time"
@@ -83,6 +84,67 @@ func TestLockDraftsThatAreNotThere(t *testing.T) {
 	}
 	if _, err := os.Stat(draft); err != nil {
 		t.Errorf("what a verb wrote: %v", err)
+	}
+}
+
+// TestLockDraftsOfAnother: who waited for a folder that was then taken away leaves the new
+// one alone, in which its owner has not written yet.
+func TestLockDraftsOfAnother(t *testing.T) {
+	dir := filepath.Join(t.TempDir(), "drafts")
+	if err := os.Mkdir(dir, 0o755); err != nil {
+		t.Fatal(err)
+	}
+	f, err := os.Open(dir)
+	if err != nil {
+		t.Fatal(err)
+	}
+	first, err := layout.LockOpen(f, dir)
+	if err != nil {
+		t.Fatal(err)
+	}
+	waits := make(chan bool)
+	var all sync.WaitGroup
+	all.Go(func() {
+		l, err := LockDrafts(dir, Waiting{Patience: time.Minute, Waits: func() { waits <- true }})
+		if err != nil {
+			t.Errorf("the one that waited: %v", err)
+			return
+		}
+		if err := l.Close(); err != nil {
+			t.Error(err)
+		}
+	})
+	<-waits
+	if err := os.Remove(dir); err != nil {
+		t.Fatal(err)
+	}
+	second, err := LockDrafts(dir, Waiting{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := first.Close(); err != nil {
+		t.Fatal(err)
+	}
+	select {
+	case <-waits: // for the new folder now
+		if _, err := os.Stat(dir); err != nil {
+			t.Errorf("the folder that somebody holds: %v", err)
+		}
+	case <-time.After(20 * time.Second):
+		t.Error("nobody waits for the new folder")
+		go func() { <-waits }()
+	}
+	if err := second.Close(); err != nil {
+		t.Error(err)
+	}
+	all.Wait()
+}
+
+// TestMissing: also where not even the root is there.
+func TestMissing(t *testing.T) {
+	nothing := func(string) (os.FileInfo, error) { return nil, os.ErrNotExist }
+	if got, want := missing("/a/b", nothing), []string{"/a/b", "/a", "/"}; !slices.Equal(got, want) {
+		t.Errorf("missing = %v, want %v", got, want)
 	}
 }
 

@@ -101,7 +101,7 @@ type Signer struct {
 	cut     bool          // a change was begun, and did not end
 	asked   time.Time     // when somebody last asked for a renewal
 	looked  time.Time     // at the clock, by Renew
-	steady  time.Duration // how long it has not gone back since
+	steady  time.Duration // how long it was not seen to go back since
 	tokens  float64       // for statements
 	filled  time.Time
 }
