@@ -248,7 +248,7 @@ func (k *Keeper) Trusted() time.Time {
 // A collector's clock that is ahead for a moment must not lock devices out: its
 // certificates live for a month, and all of them would have ended until that time has
 // come. So it is believed beyond the device's own clock only by a day, and wholly where
-// that is behind what was trusted before, as one of 1970 is.
+// that is more than two days behind what was trusted before, as one of 1970 is.
 func (k *Keeper) Trust(t time.Time) {
 	k.mu.Lock()
 	defer k.mu.Unlock()

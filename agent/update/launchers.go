@@ -129,13 +129,7 @@ func (u *Updater) forLauncher(now signed, runs string) (fit []manifest.Release, 
 		if r.Product != manifest.ProductLauncher || r.Version == runs || r.Match(d) != nil || now.state.RefTime.Before(r.Ramp.Earliest(manifest.Bucket(u.note.Key, r.SHA256))) {
 			continue
 		}
-		sum, err := layout.ParseSum(r.SHA256)
-		if err != nil {
-			return nil, nil, err
-		}
-		if barred, err := u.c.Launchers.Barred(sum); err == nil && !barred {
-			fit = append(fit, r)
-		}
+		fit = append(fit, r)
 	}
 	return fit, byPath, nil
 }
@@ -147,6 +141,13 @@ func (u *Updater) findLauncher(now signed, runs string) (best manifest.Release, 
 		return best, packed, err
 	}
 	for _, r := range fit {
+		sum, err := layout.ParseSum(r.SHA256)
+		if err != nil {
+			return best, packed, err
+		}
+		if barred, err := u.c.Launchers.Barred(sum); err != nil || barred {
+			continue
+		}
 		// A signed way back from what runs goes before everything newer.
 		if back := r.RollbackOf == runs; best.Version == "" || back || best.RollbackOf != runs && manifest.Compare(r.Version, best.Version) > 0 {
 			best = r
@@ -262,7 +263,7 @@ func (u *Updater) dropLauncher() error {
 }
 
 // dropRevoked takes back the one that waits where it is not signed for this device any
-// more (updates.md, row 47).
+// more (updates.md, row 47). One that failed here is the timer's.
 func (u *Updater) dropRevoked(now signed) error {
 	if u.c.Launchers == nil {
 		return nil

@@ -271,3 +271,20 @@ func (w *world) mends() {
 		w.programs[sum] = bytes.TrimPrefix(code, []byte("!"))
 	}
 }
+
+// TestAttack41_BarsUnread: where the file of bars cannot be read, a launcher that waits is
+// not taken for one that is signed no more: the timer may have left it just now, and the
+// bar would be lost. One that was revoked is dropped all the same.
+func TestAttack41_BarsUnread(t *testing.T) {
+	inBubble(t, func(w *world) {
+		l := w.newLine()
+		r := w.waiting(l)
+		w.must(os.Mkdir(filepath.Join(l.l.Launchers(), "barred"), 0o755))
+		w.runFor(w.with(l, oldVersion), 24*time.Hour)
+		w.nextIs(l, r.Version, true)
+		w.must(w.fleet.Drafts[manifest.Targets].SetRules(manifest.Rules{Blocked: []string{r.SHA256}}))
+		w.fleet.Publish(manifest.Targets)
+		w.runFor(w.with(l, oldVersion), 24*time.Hour)
+		w.nextIs(l, "1.2.3", false)
+	})
+}

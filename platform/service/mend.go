@@ -154,6 +154,16 @@ func (s *Service) Revive(ctx context.Context) error {
 	return s.Start(ctx)
 }
 
+// StoppedByHand says whether somebody stopped the service, who may want it to stay so. No
+// is also said where the service manager cannot tell that from a service that failed.
+func (s *Service) StoppedByHand(ctx context.Context) (bool, error) {
+	if !stoppedIsAWish {
+		return false, nil
+	}
+	status, err := s.Status(ctx)
+	return status == Stopped, err
+}
+
 // Rouse starts the service where the service manager gave it up: where none does,
 // there is nothing to do. One that somebody stopped stays so.
 func (s *Service) Rouse(ctx context.Context) error {

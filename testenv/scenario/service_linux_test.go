@@ -150,8 +150,8 @@ func (d device) install(version string) {
 	})
 }
 
-// badLauncher leaves a launcher on trial that cannot run, as its train does, restarts
-// the service, and lets the timer's own unit find out (row 41 of the table of attacks
+// badLauncher leaves a launcher on trial that cannot run, as its train does, stops and
+// restarts the service, and lets the timer's own unit find out (row 41 of the table of attacks
 // and faults).
 func (d device) badLauncher(good string) {
 	d.t.Helper()
@@ -163,6 +163,12 @@ func (d device) badLauncher(good string) {
 	trial := fmt.Sprintf(`{"from": %q, "to": "9.9.9", "sum": "%x"}`, good, sha256.Sum256([]byte(bad)))
 	must(d.t, d.WriteFile("/opt/hausmeister/launcher/trial", []byte(trial), 0o644))
 	d.exec("ln", "-sfn", "9.9.9", "/opt/hausmeister/launcher/current")
+	// While somebody keeps the service stopped nothing is known of it.
+	d.exec("systemctl", "stop", bundle.Unit)
+	d.exec("systemctl", "start", bundle.Unit+"-mend.service")
+	if got := d.exec("readlink", "/opt/hausmeister/launcher/current"); got != "9.9.9" {
+		d.t.Errorf("a launcher is left for %s because somebody stopped the service", got)
+	}
 	if _, err := d.Exec(d.t.Context(), "systemctl", "restart", bundle.Unit); err == nil {
 		d.t.Error("a launcher that only ends could be started")
 	}

@@ -31,18 +31,22 @@ func (p *program) mend(ctx context.Context) error {
 	defer lock.Close()
 	times := train.ReadTimes(filepath.Join(p.layout.State(), "launcher.json"))
 	line := train.New(p.layout, layout.Plain())
-	outcome, err := line.Mend(ctx, times, p.follow)
-	if err != nil {
+	s, serr := p.service()
+	outcome, err := line.Mend(ctx, times, p.follow, func() bool {
+		if serr != nil {
+			return false
+		}
+		is, err := s.StoppedByHand(ctx)
+		return is && err == nil
+	})
+	if err := errors.Join(err, serr); err != nil {
 		return err
 	}
-	s, err := p.service()
-	switch {
-	case err != nil:
-	case outcome == train.Back:
+	if outcome == train.Back {
 		if err = errors.Join(s.Follow(), s.Revive(ctx)); err == nil {
 			err = notYet(line.Over(ctx, times))
 		}
-	default: // it may have failed too often for the service manager
+	} else { // it may have failed too often for the service manager
 		err = s.Rouse(ctx)
 	}
 	if err != nil {

@@ -55,7 +55,7 @@ func TestAttack41_BackOnAFullDisk(t *testing.T) {
 				}
 				return nil
 			}})
-			if got, err := r.Mend(t.Context(), short, nil); err != nil || got != train.Back {
+			if got, err := r.Mend(t.Context(), short, nil, nil); err != nil || got != train.Back {
 				t.Fatalf("Mend = %s, %v, want %s", got, err, train.Back)
 			}
 			if now, err := r.Current(); err != nil || now != "1.0.0" {
@@ -73,7 +73,7 @@ func TestAttack41_BackOnAFullDisk(t *testing.T) {
 				t.Errorf("Over = %v", err)
 			}
 			for range 3 { // nobody starts the service anew again
-				if got, err := r.Mend(t.Context(), short, nil); got == train.Back || c.room && err != nil {
+				if got, err := r.Mend(t.Context(), short, nil, nil); got == train.Back || c.room && err != nil {
 					t.Errorf("the next look: %s, %v", got, err)
 				}
 			}
@@ -91,7 +91,7 @@ func TestAttack41_BarredUnread(t *testing.T) {
 	sum := r.onTrial()
 	barred := filepath.Join(r.l.Launchers(), "barred")
 	r.must(os.Mkdir(barred, 0o755))
-	if got, err := r.Mend(t.Context(), short, nil); err != nil || got != train.Back {
+	if got, err := r.Mend(t.Context(), short, nil, nil); err != nil || got != train.Back {
 		t.Fatalf("Mend = %s, %v, want %s", got, err, train.Back)
 	}
 	stop := r.runs("1.0.0")
@@ -101,7 +101,7 @@ func TestAttack41_BarredUnread(t *testing.T) {
 	if err := r.Try("1.0.0", "1.1.0", sum); err == nil {
 		t.Error("it was tried again")
 	}
-	if got, err := r.Mend(t.Context(), short, nil); err == nil || got != train.Waiting {
+	if got, err := r.Mend(t.Context(), short, nil, nil); err == nil || got != train.Waiting {
 		t.Errorf("the next look: %s, %v, want %s and why", got, err, train.Waiting)
 	}
 	r.must(os.Remove(barred))

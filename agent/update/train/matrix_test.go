@@ -157,7 +157,7 @@ func (d *device) agent() {
 
 func (d *device) timer() {
 	times := train.Times{Patience: 4 * time.Second, Steady: 2 * time.Second, Every: time.Second}
-	if o, err := d.line.Mend(d.Context(), times, d.follow); err == nil && o == train.Back {
+	if o, err := d.line.Mend(d.Context(), times, d.follow, nil); err == nil && o == train.Back {
 		_ = d.follow()
 		d.start()
 		_ = d.line.Over(d.Context(), times)

@@ -5,7 +5,6 @@ import (
 	"encoding/json"
 	"errors"
 	"os"
-	"path/filepath"
 	"strconv"
 	"time"
 
@@ -66,13 +65,15 @@ type Outcome string
 
 const (
 	Nothing Outcome = "nothing"   // no launcher is on trial, and the one that is used is there
+	Stopped Outcome = "stopped"   // nobody runs, since somebody stopped the service: nothing is known of the new one
 	Waiting Outcome = "waiting"   // the old one still runs, or the new one has not proved itself yet
 	Back    Outcome = "went_back" // the pointer leads to another launcher: start the service anew, then Over
 )
 
 // Mend looks after a launcher that nobody else looks after. It needs no launcher, no
-// network and no journal. follow is as for Drop.
-func (t *Train) Mend(ctx context.Context, times Times, follow func() error) (Outcome, error) {
+// network and no journal. follow is as for Drop. stopped says whether the service stands
+// still because somebody wants it to (nil = nobody can tell).
+func (t *Train) Mend(ctx context.Context, times Times, follow func() error, stopped func() bool) (Outcome, error) {
 	trial, on, err := t.OnTrial()
 	if err != nil {
 		return Nothing, err
@@ -84,17 +85,17 @@ func (t *Train) Mend(ctx context.Context, times Times, follow func() error) (Out
 	case err != nil:
 		return t.back(trial)
 	}
-	// A crash came while it went back. What cannot be read keeps nobody with a bad one.
-	if barred, err := t.Barred(trial.Sum); err == nil && barred {
+	barred, err := t.Barred(trial.Sum)
+	barred = barred && err == nil // what cannot be read keeps nobody with a bad one
+	elsewhere := current != trial.To
+	if barred && !elsewhere { // a crash came while it went back
 		return t.back(trial)
 	}
-	// Does not lead there: the agent ended before it pointed, or while it dropped it; or
-	// somebody else did since.
-	if current != trial.To {
-		if follow != nil {
-			if err := follow(); err != nil {
-				return Nothing, err
-			}
+	// Does not lead there: the agent ended before it pointed, or while it dropped it; it
+	// was left just now; or somebody else pointed there since.
+	if elsewhere && follow != nil {
+		if err := follow(); err != nil {
+			return Nothing, err
 		}
 	}
 	starts, err := t.count("starts")
@@ -102,9 +103,9 @@ func (t *Train) Mend(ctx context.Context, times Times, follow func() error) (Out
 		return Nothing, err
 	}
 	got, err := layout.SumFile(t.disk, t.Path(trial.To))
-	gone, failed := errors.Is(err, os.ErrNotExist), starts > maxStarts
-	switch elsewhere := current != trial.To; {
-	case elsewhere && starts == 0 && !gone:
+	gone, failed := errors.Is(err, os.ErrNotExist), barred || starts > maxStarts
+	switch {
+	case elsewhere && starts == 0 && !gone && !barred:
 		return Nothing, t.forget(trial)
 	case elsewhere:
 		// Where no link leads it may have been started all the same, and runs until the next
@@ -117,7 +118,7 @@ func (t *Train) Mend(ctx context.Context, times Times, follow func() error) (Out
 	switch {
 	case err != nil:
 		return Waiting, err
-	case seen == oldRuns && current == trial.To:
+	case seen == oldRuns && !elsewhere:
 		return Waiting, nil
 	case seen == oldRuns:
 		if failed {
@@ -126,6 +127,10 @@ func (t *Train) Mend(ctx context.Context, times Times, follow func() error) (Out
 			}
 		}
 		return Nothing, t.forget(trial)
+	case seen == nobodyRuns && stopped != nil && stopped():
+		return Stopped, nil
+	case seen == nobodyRuns && elsewhere && current != trial.From:
+		return t.backFromAnother(trial, failed)
 	case seen == nobodyRuns:
 		return t.back(trial)
 	}
@@ -166,57 +171,6 @@ func (t *Train) forget(trial Trial) error {
 	return t.remove("trial", "starts", "looks")
 }
 
-// back leaves a launcher for good. That another one is started matters more than the bar:
-// where that cannot be written, Over or a later look does it.
-func (t *Train) back(trial Trial) (Outcome, error) {
-	barred := t.leave(trial)
-	if err := t.pointAway(trial); err != nil {
-		return Nothing, errors.Join(barred, err)
-	}
-	return Back, nil
-}
-
-// leave keeps a launcher away from here, and notes its version. Where that cannot be
-// written, as on a full disk, its program makes room; one that is held open, as while it
-// hangs on Windows, is put aside. A program that is not in its place is what tells the
-// next look that its launcher was left.
-func (t *Train) leave(trial Trial) error {
-	note := func() error { return errors.Join(t.Bar(trial.Sum), t.write("left", trial.To+"\n")) }
-	if note() == nil {
-		return nil
-	}
-	path := t.Path(trial.To)
-	aside := path + ".left" // goes with its folder
-	err := errors.Join(t.disk.Remove(aside), t.disk.Remove(path))
-	if err != nil {
-		err = errors.Join(err, t.disk.Rename(path, aside))
-	}
-	if err2 := errors.Join(t.disk.SyncDir(filepath.Dir(path)), note()); err2 != nil {
-		return errors.Join(err, err2)
-	}
-	return nil
-}
-
-// pointAway has the next start take another launcher than the one that is left. If it does
-// already, and that one is there, it stays: somebody put it there by hand since.
-func (t *Train) pointAway(trial Trial) error {
-	if current, err := t.Current(); err == nil && current != trial.To {
-		if f, err := t.disk.Open(t.Path(current)); err == nil {
-			// Who pointed there may have been ended before that was durable.
-			return errors.Join(f.Close(), t.disk.SyncDir(t.l.Launchers()))
-		}
-	}
-	err := t.l.PointLauncher(t.disk, trial.From)
-	if err == nil {
-		return nil
-	}
-	// The one before is gone as well: any other is better than none.
-	if _, err2 := t.anyOther(trial.To); err2 != nil {
-		return errors.Join(err, err2)
-	}
-	return nil
-}
-
 // ErrNotSeen: the service was started anew, and no launcher came up.
 var ErrNotSeen = errors.New("the launcher that was gone back to does not run yet")
 
@@ -249,29 +203,12 @@ func (t *Train) Over(ctx context.Context, times Times) error {
 // repair sees to it that the launcher which is used is there at all.
 func (t *Train) repair(current string, err error) (Outcome, error) {
 	if err == nil {
-		var f layout.File
-		if f, err = t.disk.Open(t.Path(current)); err == nil {
-			return Nothing, f.Close()
-		}
+		err = t.opens(current)
 	}
-	if !errors.Is(err, os.ErrNotExist) {
+	if err == nil || !errors.Is(err, os.ErrNotExist) {
 		return Nothing, err
 	}
-	return t.anyOther(current)
-}
-
-// anyOther points to the newest launcher that is there but this one.
-func (t *Train) anyOther(but string) (Outcome, error) {
-	all, err := t.there()
-	if err != nil {
-		return Nothing, err
-	}
-	for i := len(all) - 1; i >= 0; i-- {
-		if all[i] != but && t.l.PointLauncher(t.disk, all[i]) == nil {
-			return Back, nil
-		}
-	}
-	return Nothing, errors.New("there is no launcher to point to")
+	return t.anyOther(Trial{To: current})
 }
 
 type seen int

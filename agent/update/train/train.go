@@ -40,8 +40,9 @@
 //
 // A crash at any moment leaves a trial that Mend or the next launcher ends: the bar
 // is durable before the pointer goes back, and the trial is forgotten when another
-// launcher was seen to run. Where a full disk takes no bar, the program is gone from its
-// place before the pointer goes back, and the trial waits for the bar.
+// launcher was seen to run. Where a full disk takes no bar, the program is taken from its
+// place before the pointer goes back, unless it is the last one or held, and the trial
+// waits for the bar.
 package train
 
 import (
@@ -263,6 +264,11 @@ func (t *Train) Drop(runs string, follow func() error) error {
 	}
 	if trial.To == runs {
 		return fmt.Errorf("%w: %s runs on trial", ErrNotNow, runs)
+	}
+	// It was left, and waits for its bar. Where that still cannot be written no agent
+	// waits for it: such a launcher is tried once more.
+	if errors.Is(t.opens(trial.To), fs.ErrNotExist) {
+		_ = t.note(trial)
 	}
 	if err := t.l.PointLauncher(t.disk, runs); err != nil {
 		return err

@@ -69,7 +69,7 @@ func (r *rig) runs(version string) (stop func()) {
 
 func (r *rig) mends(want train.Outcome, pointer string) {
 	r.Helper()
-	got, err := r.Mend(r.Context(), short, nil)
+	got, err := r.Mend(r.Context(), short, nil, nil)
 	if err != nil || got != want {
 		r.Fatalf("Mend = %s, %v, want %s", got, err, want)
 	}
@@ -128,6 +128,34 @@ func TestAttack41_OldLauncherStillRuns(t *testing.T) {
 	}
 	stop()
 	r.mends(train.Back, "1.0.0")
+	r.wentBack(sum)
+}
+
+// TestAttack41_StoppedByHand: that nobody runs while the service is stopped says nothing
+// of the launcher that waits for its start, or is on trial.
+func TestAttack41_StoppedByHand(t *testing.T) {
+	r := newRig(t)
+	sum := r.onTrial()
+	is := true
+	stopped := func() bool { return is }
+	for _, began := range []bool{false, true} {
+		if began {
+			r.runs("1.1.0")()
+		}
+		for range 5 {
+			if got, err := r.Mend(t.Context(), short, nil, stopped); err != nil || got != train.Stopped {
+				t.Fatalf("Mend = %s, %v, want %s", got, err, train.Stopped)
+			}
+		}
+	}
+	if now, err := r.Current(); err != nil || now != "1.1.0" {
+		t.Errorf("the next start takes %s, %v", now, err)
+	}
+	is = false
+	if got, err := r.Mend(t.Context(), short, nil, stopped); err != nil || got != train.Back {
+		t.Fatalf("Mend = %s, %v, want %s", got, err, train.Back)
+	}
+	r.startedAnew("1.0.0")
 	r.wentBack(sum)
 }
 
@@ -203,7 +231,7 @@ func TestAttack41_TakenAwayOrDamaged(t *testing.T) {
 	t.Run("all", func(t *testing.T) {
 		r := newRig(t)
 		r.must(os.Remove(r.Path("1.0.0")))
-		if o, err := r.Mend(t.Context(), short, nil); err == nil || o != train.Nothing {
+		if o, err := r.Mend(t.Context(), short, nil, nil); err == nil || o != train.Nothing {
 			t.Errorf("Mend without any launcher = %s, %v", o, err)
 		}
 	})
@@ -253,7 +281,7 @@ func TestAttack41_ServiceNotStartedAnew(t *testing.T) {
 	sum := r.onTrial()
 	r.must(r.Over(t.Context(), short)) // which forgets nothing that was not left
 	for range 3 {
-		if got, err := r.Mend(t.Context(), short, nil); err != nil || got != train.Back {
+		if got, err := r.Mend(t.Context(), short, nil, nil); err != nil || got != train.Back {
 			t.Fatalf("Mend = %s, %v, want %s", got, err, train.Back)
 		}
 		if err := r.Over(t.Context(), short); !errors.Is(err, train.ErrNotSeen) {
@@ -282,7 +310,7 @@ func TestAttack41_AnotherByHand(t *testing.T) {
 			var got train.Outcome
 			for got != train.Back && followed < 5 {
 				var err error
-				got, err = r.Mend(t.Context(), short, func() error { followed++; return nil })
+				got, err = r.Mend(t.Context(), short, func() error { followed++; return nil }, nil)
 				r.must(err)
 			}
 			if now, err := r.Current(); err != nil || now != want || followed != 3 {
@@ -428,7 +456,7 @@ func TestAttack41_DropCutTwice(t *testing.T) {
 			disk := began.Clone()
 			disk.Closed()
 			disk.Plan(fault.At(n, fault.Kill))
-			_, _ = train.New(l, disk).Mend(t.Context(), short, nil)
+			_, _ = train.New(l, disk).Mend(t.Context(), short, nil, nil)
 			ops = len(disk.Ops())
 			disk.Plan(nil)
 			disk.PowerCut(rand.New(rand.NewPCG(uint64(n), seed)))
@@ -515,7 +543,7 @@ func TestAttack41_MendWhileItIsTried(t *testing.T) {
 			}
 		}
 		return nil
-	}}).Mend(t.Context(), short, nil)
+	}}).Mend(t.Context(), short, nil, nil)
 	next, err2 := r.Current()
 	_, on, err3 := r.OnTrial()
 	if err := errors.Join(err, err2, err3); err != nil || !tried || next != "1.0.0" || on {
