@@ -68,6 +68,12 @@ func TestRealSystemd(t *testing.T) {
 			t.Errorf("status = %s, want %s", got, want)
 		}
 	}
+	byHand := func(want string) {
+		t.Helper()
+		if got := verb("by-hand"); got != want {
+			t.Errorf("stopped by hand: %s, want %s", got, want)
+		}
+	}
 	run("mkdir", "-p", "/opt/example/bin")
 	if err := m.WriteFile("/opt/example/bin/example", program, 0o755); err != nil {
 		t.Fatal(err)
@@ -83,6 +89,7 @@ func TestRealSystemd(t *testing.T) {
 	verb("start")
 	verb("start")
 	wantStatus("running")
+	byHand("false")
 	if got := run("systemctl", "is-enabled", "example-agent"); got != "enabled" {
 		t.Errorf("is-enabled = %s", got)
 	}
@@ -141,6 +148,7 @@ func TestRealSystemd(t *testing.T) {
 	wantStatus("stopped")
 	verb("revive") // somebody stopped it
 	wantStatus("stopped")
+	byHand("true")
 	run("mv", "/opt/example/bin/example", "/opt/example/bin/example2")
 	run("systemctl", "start", "--no-block", "example-agent")
 	// A missing program is a failure that is tried again, not a condition.
@@ -149,6 +157,9 @@ func TestRealSystemd(t *testing.T) {
 			t.Errorf("with its program gone the service is %s, want auto-restart", got)
 			break
 		}
+	}
+	if got := run("/opt/example/bin/example2", "by-hand"); got != "false" {
+		t.Errorf("between two starts it is stopped by hand: %s", got)
 	}
 	run("mv", "/opt/example/bin/example2", "/opt/example/bin/example")
 	for end := time.Now().Add(30 * time.Second); r.Start < 4; read() {

@@ -142,7 +142,10 @@ func xmlText(s string) string {
 // tell a service that somebody stopped from one that failed, the former stays so.
 func (s *Service) Revive(ctx context.Context) error {
 	status, err := s.Status(ctx)
-	if err != nil || status == NotInstalled || status == Stopped && stoppedIsAWish {
+	if err != nil || status == NotInstalled {
+		return err
+	}
+	if is, err := s.StoppedByHand(ctx); err != nil || is {
 		return err
 	}
 	if err := s.Stop(ctx); err != nil {
@@ -157,11 +160,12 @@ func (s *Service) Revive(ctx context.Context) error {
 // StoppedByHand says whether somebody stopped the service, who may want it to stay so. No
 // is also said where the service manager cannot tell that from a service that failed.
 func (s *Service) StoppedByHand(ctx context.Context) (bool, error) {
-	if !stoppedIsAWish {
-		return false, nil
-	}
 	status, err := s.Status(ctx)
-	return status == Stopped, err
+	if err != nil || status != Stopped {
+		return false, err
+	}
+	kept, err := kept(s.config)
+	return !kept, err
 }
 
 // Rouse starts the service where the service manager gave it up: where none does,

@@ -23,8 +23,15 @@ func beforeInstall(c Config) error {
 	return err
 }
 
-// stoppedIsAWish: launchd keeps a service alive that it has loaded.
-const stoppedIsAWish = true
+// kept says whether launchd will start the service again though nothing runs: it keeps
+// alive whatever it has loaded, and lets ten seconds pass in between.
+func kept(c Config) (bool, error) {
+	err := exec.Command("launchctl", "list", c.Name).Run()
+	if _, unknown := errors.AsType[*exec.ExitError](err); unknown {
+		return false, nil
+	}
+	return err == nil, err
+}
 
 // givesUp: it starts again whatever ended, however often.
 const givesUp = false

@@ -31,9 +31,9 @@ func beforeInstall(c Config) error {
 	return err
 }
 
-// stoppedIsAWish: what fails is failed or started again, so that who is stopped was
-// told to be.
-const stoppedIsAWish = true
+// kept says whether the manager will start the service again though it counts as stopped.
+// One that fails is failed or being started, so that who is stopped was told to be.
+func kept(Config) (bool, error) { return false, nil }
 
 // givesUp: it starts again whatever ended, however often.
 const givesUp = false

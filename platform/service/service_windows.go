@@ -34,8 +34,9 @@ func afterInstall(c Config) error {
 	return planMend(c)
 }
 
-// stoppedIsAWish: a service that the manager gave up may count as stopped here, too.
-const stoppedIsAWish = false
+// kept says whether the service should run though it counts as stopped: one that the
+// manager gave up may count so, too, and nobody can tell.
+func kept(Config) (bool, error) { return true, nil }
 
 // givesUp: the manager starts nothing again that did not come up, nor what failed
 // more often than there are steps of recovery.

@@ -48,6 +48,12 @@ func run(ctx context.Context, verb string) error {
 	switch verb {
 	case "revive":
 		return s.Revive(ctx)
+	case "by-hand":
+		is, err := s.StoppedByHand(ctx)
+		if err == nil {
+			fmt.Println(is)
+		}
+		return err
 	case "install":
 		return s.Install(ctx)
 	case "uninstall":
