@@ -31,15 +31,12 @@ func (p *program) mend(ctx context.Context) error {
 	defer lock.Close()
 	times := train.ReadTimes(filepath.Join(p.layout.State(), "launcher.json"))
 	line := train.New(p.layout, layout.Plain())
-	s, serr := p.service()
-	outcome, err := line.Mend(ctx, times, p.follow, func() bool {
-		if serr != nil {
-			return false
-		}
-		is, err := s.StoppedByHand(ctx)
-		return is && err == nil
-	})
-	if err := errors.Join(err, serr); err != nil {
+	outcome, err := line.Mend(ctx, times, p.follow, func() bool { return p.stoppedByHand(ctx) })
+	if err != nil {
+		return err
+	}
+	s, err := p.service() // only now: its program is the one that is pointed to
+	if err != nil {
 		return err
 	}
 	if outcome == train.Back {
@@ -53,6 +50,16 @@ func (p *program) mend(ctx context.Context) error {
 		return err
 	}
 	return p.done("mend." + string(outcome))
+}
+
+// stoppedByHand: where nobody can tell, nobody stopped it.
+func (p *program) stoppedByHand(ctx context.Context) bool {
+	s, err := p.service()
+	if err != nil {
+		return false
+	}
+	is, err := s.StoppedByHand(ctx)
+	return is && err == nil
 }
 
 // notYet says in the words for a slow service manager that no launcher came up.
