@@ -39,13 +39,14 @@ func TestCollectorKilledUnderLoad(t *testing.T) {
 	var frozen frozen
 	// Kills are so close that every agent would soon wait for minutes between them.
 	patience := func() float64 { return rand.Float64() / 20 }
-	conf := swarm.Config{Random: patience, Log: slog.New(slog.DiscardHandler), Source: frozen.source, Settings: []byte("state_interval_s = 10\nstate_interval_battery_s = 60\n")}
+	now := pastMidnight()
+	conf := swarm.Config{Now: now, Random: patience, Log: slog.New(slog.DiscardHandler), Source: frozen.source, Settings: []byte("state_interval_s = 10\nstate_interval_battery_s = 60\n")}
 	for n := range devices {
 		conf.Devices = append(conf.Devices, swarm.Device{Number: n + 1, Claim: claim})
 	}
 	fleet := swarm.New(conf)
 	for i := range devices {
-		fill(t, fleet.Spool(i), holiday)
+		fill(t, fleet.Spool(i), holiday, fakes.ClockOf(i+1, now))
 	}
 	fleetCtx, stop := context.WithCancel(ctx)
 	defer stop()
@@ -111,12 +112,26 @@ func TestCollectorKilledUnderLoad(t *testing.T) {
 	t.Logf("%d reports produced, %d stored", produced.Count(), stored.Count())
 }
 
+// pastMidnight is a clock on which the day, which is UTC's, does not change during the
+// test for any device, also for those whose clock is wrong: spools give up the States of a
+// day that is over.
+func pastMidnight() func() time.Time {
+	const lasts = 10 * time.Minute
+	for n := range 100 {
+		now := fakes.ClockOf(n+1, time.Now)()
+		if now.Truncate(24*time.Hour) != now.Add(lasts).Truncate(24*time.Hour) {
+			return func() time.Time { return time.Now().Add(lasts) }
+		}
+	}
+	return time.Now
+}
+
 // fill puts reports into a spool as if the device had been away.
-func fill(t *testing.T, disk *fakes.Disk, reports int) {
+func fill(t *testing.T, disk *fakes.Disk, reports int, now func() time.Time) {
 	t.Helper()
-	sp, err := spool.Open(spool.Config{Disk: disk})
+	sp, err := spool.Open(spool.Config{Disk: disk, Now: now})
 	must(t, err)
-	begin := time.Now().Add(-24 * time.Hour).UnixMilli()
+	begin := now().Add(-24 * time.Hour).UnixMilli()
 	for i := range reports {
 		e := hmpb.Entry_builder{
 			DeviceMs: proto.Int64(begin + int64(i)*1000),
