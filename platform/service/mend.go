@@ -148,7 +148,9 @@ func (s *Service) Revive(ctx context.Context) error {
 	if is, err := s.StoppedByHand(ctx); err != nil || is {
 		return err
 	}
-	if err := s.Stop(ctx); err != nil {
+	// Not Stop, which goes by the status: what is between two starts counts as stopped, and
+	// launchd would not load it again.
+	if err := s.call(ctx, "stopping", func(m kservice.Service) error { return stop(m, s.config) }); err != nil {
 		// It does not listen. Where the manager does not end such a one, we do.
 		if err2 := s.call(ctx, "ending", func(kservice.Service) error { return end(s.config) }); err2 != nil {
 			return errors.Join(err, err2)
@@ -164,8 +166,11 @@ func (s *Service) StoppedByHand(ctx context.Context) (bool, error) {
 	if err != nil || status != Stopped {
 		return false, err
 	}
-	kept, err := kept(s.config)
-	return !kept, err
+	var is bool
+	if err := s.call(ctx, "asking for", func(kservice.Service) (err error) { is, err = kept(s.config); return err }); err != nil {
+		return false, err // and not is: a call that was given up may still write it
+	}
+	return !is, nil
 }
 
 // Rouse starts the service where the service manager gave it up: where none does,

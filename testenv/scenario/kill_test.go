@@ -117,13 +117,17 @@ func TestCollectorKilledUnderLoad(t *testing.T) {
 // day that is over.
 func pastMidnight() func() time.Time {
 	const lasts = 10 * time.Minute
-	for n := range 100 {
-		now := fakes.ClockOf(n+1, time.Now)()
-		if now.Truncate(24*time.Hour) != now.Add(lasts).Truncate(24*time.Hour) {
-			return func() time.Time { return time.Now().Add(lasts) }
+	for ahead := time.Duration(0); ; ahead += lasts {
+		clock := func() time.Time { return time.Now().Add(ahead) }
+		meets := false
+		for n := range 100 {
+			now := fakes.ClockOf(n+1, clock)()
+			meets = meets || !now.Truncate(24*time.Hour).Equal(now.Add(lasts).Truncate(24*time.Hour))
+		}
+		if !meets {
+			return clock
 		}
 	}
-	return time.Now
 }
 
 // fill puts reports into a spool as if the device had been away.

@@ -78,6 +78,8 @@ func (t *Train) backFromAnother(trial Trial, failed bool) (Outcome, error) {
 	var barred error
 	if failed {
 		barred = t.leave(trial)
+	} else if err := t.remove("starts", "looks"); err != nil { // or a later look would bar it
+		return Nothing, err
 	}
 	err := t.pointBack(trial)
 	switch {

@@ -5,8 +5,10 @@ import (
 	"io/fs"
 	"os"
 	"path/filepath"
+	"sync"
 	"syscall"
 	"testing"
+	"time"
 
 	"hausmeister/agent/update/train"
 	"hausmeister/platform/layout"
@@ -45,6 +47,49 @@ func TestAttack41_ByHandDoesNotComeUp(t *testing.T) {
 		r.mends(train.Nothing, "1.0.0")
 		r.must(r.Try("1.0.0", "1.1.0", sum))
 	})
+	t.Run("the other one was never started", func(t *testing.T) {
+		r := newRig(t)
+		sum := r.onTrial()
+		r.byHand()
+		r.mends(train.Back, "1.0.0")
+		if barred, err := r.Barred(sum); err != nil || barred {
+			t.Errorf("barred %v, %v", barred, err)
+		}
+	})
+	t.Run("it runs for a moment, again and again", func(t *testing.T) {
+		r := newRig(t)
+		r.onTrial()
+		r.byHand()
+		end := r.flaps("1.2.0")
+		got, err := r.Mend(t.Context(), short, nil, nil)
+		end()
+		if err != nil || got != train.Back {
+			t.Errorf("Mend = %s, %v, want %s", got, err, train.Back)
+		}
+	})
+	t.Run("it does come up", func(t *testing.T) {
+		r := newRig(t)
+		r.onTrial()
+		r.byHand()
+		defer r.runs("1.2.0")()
+		r.mends(train.Nothing, "1.2.0")
+	})
+	t.Run("the trial cannot be forgotten just then", func(t *testing.T) {
+		r := newRig(t)
+		sum := r.onTrial()
+		r.runs("1.1.0")()
+		r.byHand()
+		held := true
+		r.failing(syscall.EACCES, func(kind, name string) bool { return held && kind == "remove" && filepath.Base(name) == "trial" })
+		if got, err := r.Mend(t.Context(), short, nil, nil); err == nil {
+			t.Errorf("Mend = %s, and the trial goes on", got)
+		}
+		held = false
+		r.mends(train.Nothing, "1.0.0")
+		if barred, err := r.Barred(sum); err != nil || barred {
+			t.Errorf("barred %v, %v", barred, err)
+		}
+	})
 	t.Run("the other one had failed", func(t *testing.T) {
 		r := newRig(t)
 		sum := r.onTrial()
@@ -58,6 +103,96 @@ func TestAttack41_ByHandDoesNotComeUp(t *testing.T) {
 		r.mends(train.Back, "1.0.0")
 		r.wentBack(sum)
 	})
+}
+
+// flaps has a launcher begin and end again until end is called.
+func (r *rig) flaps(version string) (end func()) {
+	stop := make(chan bool)
+	var all sync.WaitGroup
+	all.Go(func() {
+		for {
+			lock, err := layout.Lock(r.LockPath())
+			if err == nil {
+				_ = r.Began(version, time.Now())
+				time.Sleep(15 * time.Millisecond)
+				lock.Close()
+			}
+			select {
+			case <-stop:
+				return
+			case <-time.After(25 * time.Millisecond):
+			}
+		}
+	})
+	return func() { close(stop); all.Wait() }
+}
+
+// TestAttack41_BeginsOnAFullDisk: a launcher whose first start comes once the disk is full
+// cannot write who it is, and is not taken for the old one.
+func TestAttack41_BeginsOnAFullDisk(t *testing.T) {
+	full := func(r *rig) { r.failing(syscall.ENOSPC, func(kind, _ string) bool { return kind == "create" }) }
+	t.Run("and ends again and again", func(t *testing.T) {
+		r := newRig(t)
+		r.onTrial()
+		full(r)
+		end := r.flaps("1.1.0")
+		got, err := r.Mend(t.Context(), short, nil, nil)
+		end()
+		if now, _ := r.Current(); err != nil || got != train.Back || now != "1.0.0" {
+			t.Errorf("Mend = %s, %v, and the next start takes %s", got, err, now)
+		}
+	})
+	t.Run("and runs; or it is the old one", func(t *testing.T) {
+		r := newRig(t)
+		r.onTrial()
+		full(r)
+		lock, err := layout.Lock(r.LockPath())
+		r.must(err)
+		defer lock.Close()
+		_ = r.Began("1.1.0", time.Now())
+		for range 5 {
+			r.mends(train.Waiting, "1.1.0")
+		}
+	})
+}
+
+// TestAttack41_UnreadForAMoment: the old launcher runs, and one look meets a program or a
+// pointer that cannot be read. That leaves nobody.
+func TestAttack41_UnreadForAMoment(t *testing.T) {
+	for _, file := range []string{"hausmeister-launcher", "current"} {
+		r := newRig(t)
+		sum := r.onTrial()
+		defer r.runs("1.0.0")()
+		r.Train = train.New(r.l, unread{layout.Plain(), file})
+		if got, err := r.Mend(t.Context(), short, nil, nil); got == train.Back || file == "current" && err == nil {
+			t.Errorf("%s: Mend = %s, %v", file, got, err)
+		}
+		r.Train = train.New(r.l, layout.Plain())
+		if barred, err := r.Barred(sum); err != nil || barred {
+			t.Errorf("%s: barred %v, %v", file, barred, err)
+		}
+		r.mends(train.Waiting, "1.1.0")
+	}
+}
+
+// unread is a disk on which files of one name cannot be read.
+type unread struct {
+	layout.Disk
+	name string
+}
+
+func (u unread) Open(name string) (layout.File, error) {
+	if filepath.Base(name) == u.name {
+		return nil, &fs.PathError{Op: "open", Path: name, Err: syscall.EIO}
+	}
+	return u.Disk.Open(name)
+}
+
+func (u unread) Readlink(name string) (string, error) {
+	if filepath.Base(name) == u.name {
+		return "", &fs.PathError{Op: "readlink", Path: name, Err: syscall.EIO}
+	}
+	return u.Disk.Readlink(name)
 }
 
 // TestAttack41_LastOneStays: on a full disk a launcher that failed makes room for its bar,

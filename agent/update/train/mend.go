@@ -74,6 +74,9 @@ const (
 // network and no journal. follow is as for Drop. stopped says whether the service stands
 // still because somebody wants it to (nil = nobody can tell).
 func (t *Train) Mend(ctx context.Context, times Times, follow func() error, stopped func() bool) (Outcome, error) {
+	if stopped == nil {
+		stopped = func() bool { return false }
+	}
 	trial, on, err := t.OnTrial()
 	if err != nil {
 		return Nothing, err
@@ -82,7 +85,12 @@ func (t *Train) Mend(ctx context.Context, times Times, follow func() error, stop
 	switch {
 	case !on:
 		return t.repair(current, err)
-	case err != nil:
+	case errors.Is(err, os.ErrNotExist), errors.Is(err, layout.ErrVersion):
+		return t.back(trial)
+	case err != nil: // for a moment, while somebody runs; for good, and nobody can be started
+		if seen, err2 := t.watch(ctx, trial, times.withDefaults(), true, false); err2 != nil || seen != nobodyRuns || stopped() {
+			return Nothing, errors.Join(err, err2)
+		}
 		return t.back(trial)
 	}
 	barred, err := t.Barred(trial.Sum)
@@ -105,20 +113,22 @@ func (t *Train) Mend(ctx context.Context, times Times, follow func() error, stop
 	got, err := layout.SumFile(t.disk, t.Path(trial.To))
 	gone, failed := errors.Is(err, os.ErrNotExist), barred || starts > maxStarts
 	switch {
-	case elsewhere && starts == 0 && !gone && !barred:
+	case current == trial.From && starts == 0 && !gone && !barred:
 		return Nothing, t.forget(trial)
 	case elsewhere:
 		// Where no link leads it may have been started all the same, and runs until the next
 		// start. Who is gone was left while the bar could not be written.
 		failed = failed || gone
-	case failed, err != nil, got != trial.Sum:
+	case failed, gone, err == nil && got != trial.Sum:
 		return t.back(trial) // also what was taken away, or damaged
 	}
-	seen, err := t.watch(ctx, trial, times.withDefaults())
+	// What could not be read just now may be well: the watch shows it. One by hand must
+	// run for a while, too.
+	seen, err := t.watch(ctx, trial, times.withDefaults(), elsewhere, elsewhere && current != trial.From)
 	switch {
 	case err != nil:
 		return Waiting, err
-	case seen == oldRuns && !elsewhere:
+	case seen == oldRuns && !elsewhere, seen == namelessRuns && starts == 0:
 		return Waiting, nil
 	case seen == oldRuns:
 		if failed {
@@ -127,7 +137,7 @@ func (t *Train) Mend(ctx context.Context, times Times, follow func() error, stop
 			}
 		}
 		return Nothing, t.forget(trial)
-	case seen == nobodyRuns && stopped != nil && stopped():
+	case seen == nobodyRuns && stopped():
 		return Stopped, nil
 	case seen == nobodyRuns && elsewhere && current != trial.From:
 		return t.backFromAnother(trial, failed)
@@ -190,7 +200,7 @@ func (t *Train) Over(ctx context.Context, times Times) error {
 			return err
 		}
 	}
-	seen, err := t.watch(ctx, trial, times.withDefaults())
+	seen, err := t.watch(ctx, trial, times.withDefaults(), true, false)
 	switch {
 	case err != nil:
 		return err
@@ -217,13 +227,15 @@ const (
 	nobodyRuns seen = iota
 	oldRuns
 	newRuns
+	namelessRuns // it could not write who it is, as on a full disk
 )
 
 // watch says who holds the launchers' lock, and for Steady without a break. It waits
 // by a clock that stands still while the machine sleeps as far as the system has one,
 // and always for a number of looks, so that a machine that wakes up is not taken for
-// one on which nothing comes up.
-func (t *Train) watch(ctx context.Context, trial Trial, times Times) (seen, error) {
+// one on which nothing comes up. The old one is seen at once, unless strict. Where
+// the new one is not pointed to (elsewhere), a nameless one is taken for the old.
+func (t *Train) watch(ctx context.Context, trial Trial, times Times, elsewhere, strict bool) (seen, error) {
 	var last run
 	steady := 0
 	need := max(int(times.Steady/times.Every), 1)
@@ -233,14 +245,20 @@ func (t *Train) watch(ctx context.Context, trial Trial, times Times) (seen, erro
 			return nobodyRuns, err
 		}
 		now, err := t.running()
+		who := oldRuns
+		if now.version == trial.To {
+			who = newRuns
+		} else if now.version == "" && !elsewhere {
+			who = namelessRuns
+		}
 		switch {
 		case err != nil:
 			return nobodyRuns, err
-		case held && now.version != trial.To:
+		case held && who == oldRuns && !strict:
 			return oldRuns, nil
 		case held && now == last:
 			if steady++; steady >= need {
-				return newRuns, nil
+				return who, nil
 			}
 		default:
 			steady = 0
