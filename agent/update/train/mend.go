@@ -88,7 +88,7 @@ func (t *Train) Mend(ctx context.Context, times Times, follow func() error, stop
 	case errors.Is(err, os.ErrNotExist), errors.Is(err, layout.ErrVersion):
 		return t.back(trial)
 	case err != nil: // for a moment, while somebody runs; for good, and nobody can be started
-		if seen, err2 := t.watch(ctx, trial, times.withDefaults(), true, false); err2 != nil || seen != nobodyRuns || stopped() {
+		if seen, err2 := t.watch(ctx, trial, times.withDefaults(), trial.From); err2 != nil || seen != nobodyRuns || stopped() {
 			return Nothing, errors.Join(err, err2)
 		}
 		return t.back(trial)
@@ -122,9 +122,8 @@ func (t *Train) Mend(ctx context.Context, times Times, follow func() error, stop
 	case failed, gone, err == nil && got != trial.Sum:
 		return t.back(trial) // also what was taken away, or damaged
 	}
-	// What could not be read just now may be well: the watch shows it. One by hand must
-	// run for a while, too.
-	seen, err := t.watch(ctx, trial, times.withDefaults(), elsewhere, elsewhere && current != trial.From)
+	// What could not be read just now may be well: the watch shows it.
+	seen, err := t.watch(ctx, trial, times.withDefaults(), current)
 	switch {
 	case err != nil:
 		return Waiting, err
@@ -200,7 +199,7 @@ func (t *Train) Over(ctx context.Context, times Times) error {
 			return err
 		}
 	}
-	seen, err := t.watch(ctx, trial, times.withDefaults(), true, false)
+	seen, err := t.watch(ctx, trial, times.withDefaults(), trial.From)
 	switch {
 	case err != nil:
 		return err
@@ -233,9 +232,11 @@ const (
 // watch says who holds the launchers' lock, and for Steady without a break. It waits
 // by a clock that stands still while the machine sleeps as far as the system has one,
 // and always for a number of looks, so that a machine that wakes up is not taken for
-// one on which nothing comes up. The old one is seen at once, unless strict. Where
-// the new one is not pointed to (elsewhere), a nameless one is taken for the old.
-func (t *Train) watch(ctx context.Context, trial Trial, times Times, elsewhere, strict bool) (seen, error) {
+// one on which nothing comes up. A nameless one may be the new one only where that is
+// current. The old one is seen at once, but one that somebody pointed to by hand must
+// run for a while, too.
+func (t *Train) watch(ctx context.Context, trial Trial, times Times, current string) (seen, error) {
+	byHand := current != trial.To && current != trial.From
 	var last run
 	steady := 0
 	need := max(int(times.Steady/times.Every), 1)
@@ -248,13 +249,13 @@ func (t *Train) watch(ctx context.Context, trial Trial, times Times, elsewhere, 
 		who := oldRuns
 		if now.version == trial.To {
 			who = newRuns
-		} else if now.version == "" && !elsewhere {
+		} else if now.version == "" && current == trial.To {
 			who = namelessRuns
 		}
 		switch {
 		case err != nil:
 			return nobodyRuns, err
-		case held && who == oldRuns && !strict:
+		case held && who == oldRuns && !byHand:
 			return oldRuns, nil
 		case held && now == last:
 			if steady++; steady >= need {
